@@ -1,0 +1,336 @@
+//! eBPF instructions and their eight-byte encoding.
+//!
+//! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Only
+//! instructions that Linux 5.10 knows are made here.
+
+use std::fmt;
+
+/// A register, `r0` to `r10`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reg(pub u8);
+
+/// Return value of helpers and of the program.
+pub const R0: Reg = Reg(0);
+/// First helper argument; the context at entry.
+pub const R1: Reg = Reg(1);
+/// Second helper argument.
+pub const R2: Reg = Reg(2);
+/// Third helper argument.
+pub const R3: Reg = Reg(3);
+/// Fourth helper argument.
+pub const R4: Reg = Reg(4);
+/// Fifth helper argument.
+pub const R5: Reg = Reg(5);
+/// Survives helper calls.
+pub const R6: Reg = Reg(6);
+/// Survives helper calls.
+pub const R7: Reg = Reg(7);
+/// Survives helper calls.
+pub const R8: Reg = Reg(8);
+/// Survives helper calls.
+pub const R9: Reg = Reg(9);
+/// Frame pointer, read only.
+pub const FP: Reg = Reg(10);
+
+impl fmt::Debug for Reg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "r{}", self.0)
+    }
+}
+
+/// Width of a memory access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Size {
+    /// 1 byte.
+    B,
+    /// 2 bytes.
+    H,
+    /// 4 bytes.
+    W,
+    /// 8 bytes.
+    DW,
+}
+
+impl Size {
+    /// The size of that many bytes, if there is an access of that width.
+    pub fn from_bytes(bytes: u32) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::B),
+            2 => Some(Self::H),
+            4 => Some(Self::W),
+            8 => Some(Self::DW),
+            _ => None,
+        }
+    }
+
+    /// Bytes accessed.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Self::B => 1,
+            Self::H => 2,
+            Self::W => 4,
+            Self::DW => 8,
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::W => 0x00,
+            Self::H => 0x08,
+            Self::B => 0x10,
+            Self::DW => 0x18,
+        }
+    }
+}
+
+/// Arithmetic operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Alu {
+    /// `dst += src`
+    Add,
+    /// `dst -= src`
+    Sub,
+    /// `dst *= src`
+    Mul,
+    /// Unsigned division; by zero it gives 0.
+    Div,
+    /// `dst |= src`
+    Or,
+    /// `dst &= src`
+    And,
+    /// Shift left.
+    Lsh,
+    /// Logical shift right.
+    Rsh,
+    /// `dst = -dst`
+    Neg,
+    /// Unsigned remainder; by zero it leaves `dst`.
+    Mod,
+    /// `dst ^= src`
+    Xor,
+    /// `dst = src`
+    Mov,
+    /// Arithmetic shift right.
+    Arsh,
+}
+
+impl Alu {
+    fn code(self) -> u8 {
+        match self {
+            Self::Add => 0x00,
+            Self::Sub => 0x10,
+            Self::Mul => 0x20,
+            Self::Div => 0x30,
+            Self::Or => 0x40,
+            Self::And => 0x50,
+            Self::Lsh => 0x60,
+            Self::Rsh => 0x70,
+            Self::Neg => 0x80,
+            Self::Mod => 0x90,
+            Self::Xor => 0xa0,
+            Self::Mov => 0xb0,
+            Self::Arsh => 0xc0,
+        }
+    }
+}
+
+/// Condition of a jump; the `S` ones compare as signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cond {
+    /// `==`
+    Eq,
+    /// `!=`
+    Ne,
+    /// unsigned `>`
+    Gt,
+    /// unsigned `>=`
+    Ge,
+    /// unsigned `<`
+    Lt,
+    /// unsigned `<=`
+    Le,
+    /// `dst & src != 0`
+    Set,
+    /// signed `>`
+    Sgt,
+    /// signed `>=`
+    Sge,
+    /// signed `<`
+    Slt,
+    /// signed `<=`
+    Sle,
+}
+
+impl Cond {
+    fn code(self) -> u8 {
+        match self {
+            Self::Eq => 0x10,
+            Self::Gt => 0x20,
+            Self::Ge => 0x30,
+            Self::Set => 0x40,
+            Self::Ne => 0x50,
+            Self::Sgt => 0x60,
+            Self::Sge => 0x70,
+            Self::Lt => 0xa0,
+            Self::Le => 0xb0,
+            Self::Slt => 0xc0,
+            Self::Sle => 0xd0,
+        }
+    }
+}
+
+/// Second operand: a register or a sign-extended 32-bit constant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Src {
+    /// A register.
+    Reg(Reg),
+    /// A constant.
+    Imm(i32),
+}
+
+impl From<Reg> for Src {
+    fn from(reg: Reg) -> Self {
+        Self::Reg(reg)
+    }
+}
+
+impl From<i32> for Src {
+    fn from(imm: i32) -> Self {
+        Self::Imm(imm)
+    }
+}
+
+impl fmt::Debug for Src {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reg(reg) => write!(f, "{reg:?}"),
+            Self::Imm(imm) => write!(f, "{imm}"),
+        }
+    }
+}
+
+/// A kernel helper function; the number is its place in `enum bpf_func_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Helper {
+    /// `bpf_map_lookup_elem(map, key)`
+    MapLookup = 1,
+    /// `bpf_map_update_elem(map, key, value, flags)`
+    MapUpdate = 2,
+    /// `bpf_map_delete_elem(map, key)`
+    MapDelete = 3,
+    /// `bpf_ktime_get_ns()`
+    KtimeNs = 5,
+    /// `bpf_get_smp_processor_id()`
+    CpuId = 8,
+    /// `bpf_get_current_pid_tgid()`
+    PidTgid = 14,
+    /// `bpf_get_current_uid_gid()`
+    UidGid = 15,
+    /// `bpf_get_current_comm(buf, size)`
+    Comm = 16,
+    /// `bpf_get_current_task()`
+    Task = 35,
+    /// `bpf_get_current_cgroup_id()`
+    CgroupId = 80,
+    /// `bpf_probe_read_user(dst, size, src)`, 5.5
+    ReadUser = 112,
+    /// `bpf_probe_read_kernel(dst, size, src)`, 5.5
+    ReadKernel = 113,
+    /// `bpf_probe_read_user_str(dst, size, src)`, 5.5
+    ReadUserStr = 114,
+    /// `bpf_probe_read_kernel_str(dst, size, src)`, 5.5
+    ReadKernelStr = 115,
+}
+
+/// One instruction, or the two halves of one for `Imm64` and `Map`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Insn {
+    /// 64-bit arithmetic.
+    Alu64(Alu, Reg, Src),
+    /// 32-bit arithmetic; the upper half of `dst` becomes 0.
+    Alu32(Alu, Reg, Src),
+    /// `dst = constant` of 64 bits (two slots).
+    Imm64(Reg, u64),
+    /// `dst = map` by its index in the object (two slots; relocated when loaded).
+    Map(Reg, u32),
+    /// `dst = *(size *)(src + offset)`, zero extended.
+    Load(Size, Reg, Reg, i16),
+    /// `*(size *)(dst + offset) = src`
+    Store(Size, Reg, i16, Reg),
+    /// `*(size *)(dst + offset) = constant`
+    StoreImm(Size, Reg, i16, i32),
+    /// Atomic `*(size *)(dst + offset) += src`; size is `W` or `DW`.
+    AtomicAdd(Size, Reg, i16, Reg),
+    /// Unconditional jump by a number of slots.
+    Jump(i16),
+    /// Conditional jump on 64-bit operands.
+    JumpIf(Cond, Reg, Src, i16),
+    /// Conditional jump on the low 32 bits.
+    JumpIf32(Cond, Reg, Src, i16),
+    /// Helper call.
+    Call(Helper),
+    /// Return `r0`.
+    Exit,
+}
+
+/// An encoded slot: eight bytes, little endian.
+pub type Slot = [u8; 8];
+
+fn slot(code: u8, dst: Reg, src: Reg, offset: i16, imm: i32) -> Slot {
+    let [o0, o1] = offset.to_le_bytes();
+    let [i0, i1, i2, i3] = imm.to_le_bytes();
+    [code, dst.0 | (src.0 << 4), o0, o1, i0, i1, i2, i3]
+}
+
+impl Insn {
+    /// Slots taken: 2 for 64-bit constants and maps, else 1.
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::Imm64(..) | Self::Map(..) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Appends the encoding to `out`. A `Map` is written with `BPF_PSEUDO_MAP_FD` and a zero fd.
+    pub fn encode(&self, out: &mut Vec<Slot>) {
+        const ZERO: Reg = Reg(0);
+        let alu = |class: u8, op: Alu, dst: Reg, src: Src| match src {
+            Src::Reg(reg) => slot(class | op.code() | 0x08, dst, reg, 0, 0),
+            Src::Imm(imm) => slot(class | op.code(), dst, ZERO, 0, imm),
+        };
+        let jump = |class: u8, cond: Cond, dst: Reg, src: Src, offset: i16| match src {
+            Src::Reg(reg) => slot(class | cond.code() | 0x08, dst, reg, offset, 0),
+            Src::Imm(imm) => slot(class | cond.code(), dst, ZERO, offset, imm),
+        };
+        out.push(match *self {
+            Self::Alu64(op, dst, src) => alu(0x07, op, dst, src),
+            Self::Alu32(op, dst, src) => alu(0x04, op, dst, src),
+            Self::Imm64(dst, value) => {
+                let [low, high] = halves(value);
+                out.push(slot(0x18, dst, ZERO, 0, low));
+                slot(0, ZERO, ZERO, 0, high)
+            }
+            Self::Map(dst, _) => {
+                out.push(slot(0x18, dst, Reg(1), 0, 0));
+                slot(0, ZERO, ZERO, 0, 0)
+            }
+            Self::Load(size, dst, src, offset) => slot(0x61 | size.code(), dst, src, offset, 0),
+            Self::Store(size, dst, offset, src) => slot(0x63 | size.code(), dst, src, offset, 0),
+            Self::StoreImm(size, dst, offset, imm) => slot(0x62 | size.code(), dst, ZERO, offset, imm),
+            Self::AtomicAdd(size, dst, offset, src) => slot(0xc3 | size.code(), dst, src, offset, 0),
+            Self::Jump(offset) => slot(0x05, ZERO, ZERO, offset, 0),
+            Self::JumpIf(cond, dst, src, offset) => jump(0x05, cond, dst, src, offset),
+            Self::JumpIf32(cond, dst, src, offset) => jump(0x06, cond, dst, src, offset),
+            Self::Call(helper) => slot(0x85, ZERO, ZERO, 0, helper as i32),
+            Self::Exit => slot(0x95, ZERO, ZERO, 0, 0),
+        });
+    }
+}
+
+/// Low and high 32 bits of a 64-bit constant.
+fn halves(value: u64) -> [i32; 2] {
+    let bytes = value.to_le_bytes();
+    let [a, b, c, d, e, f, g, h] = bytes;
+    [i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h])]
+}
