@@ -303,7 +303,7 @@ impl Insn {
             Src::Reg(reg) => slot(class | cond.code() | 0x08, dst, reg, offset, 0),
             Src::Imm(imm) => slot(class | cond.code(), dst, ZERO, offset, imm),
         };
-        out.push(match *self {
+        let encoded = match *self {
             Self::Alu64(op, dst, src) => alu(0x07, op, dst, src),
             Self::Alu32(op, dst, src) => alu(0x04, op, dst, src),
             Self::Imm64(dst, value) => {
@@ -324,7 +324,8 @@ impl Insn {
             Self::JumpIf32(cond, dst, src, offset) => jump(0x06, cond, dst, src, offset),
             Self::Call(helper) => slot(0x85, ZERO, ZERO, 0, helper as i32),
             Self::Exit => slot(0x95, ZERO, ZERO, 0, 0),
-        });
+        };
+        out.push(encoded);
     }
 }
 

@@ -1,2 +1,23 @@
-//! x
+//! The probe compiler: YAML in, an eBPF object out. No kernel, no root, no unsafe code.
+//!
+//! The stages, in order; each is a function from one owned type to the next:
+//!
+//! 1. [`yaml`]: text → a tree that knows its places.
+//! 2. [`declaration`]: tree → [`probe::Probe`], the declaration as written.
+//! 3. [`expr`]: the text of an expression → its syntax tree.
+//! 4. [`check`]: a probe × what the kernel has ([`btf`], [`tracefs`]) → [`typed::TypedProbe`].
+//! 5. [`lower`]: typed probe → instructions ([`asm`], [`insn`]) and byte layouts ([`layout`]).
+//! 6. [`object`]: instructions → an ELF object that any eBPF loader takes.
+//!
+//! [`vm`] and [`eval`] run a program and a typed expression without a kernel, for tests.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod btf;
+pub mod declaration;
+pub mod diagnostic;
+pub mod expr;
+pub mod histogram;
+pub mod insn;
+pub mod probe;
+pub mod yaml;

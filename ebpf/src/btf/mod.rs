@@ -1,0 +1,99 @@
+//! BTF, the kernel's own description of its types: an index over the raw bytes, decoded on demand.
+//!
+//! Only what expressions need is here: finding a type by name, its size, its members (also through
+//! anonymous structs and unions) and function prototypes. Format: `Documentation/bpf/btf.rst`.
+
+mod access;
+mod index;
+mod member;
+
+pub use access::{Access, direct_access};
+pub use index::{Btf, BtfError};
+pub use member::{Found, Member};
+
+/// Number of a type; 0 is `void`.
+pub type TypeId = u32;
+
+/// Kind of a type, as numbered by BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Also what no number means.
+    Void = 0,
+    /// Integer, also `char` and `_Bool`.
+    Int = 1,
+    /// Pointer.
+    Ptr = 2,
+    /// Array of fixed length.
+    Array = 3,
+    /// `struct`
+    Struct = 4,
+    /// `union`
+    Union = 5,
+    /// Enumeration of 32-bit values.
+    Enum = 6,
+    /// Declared, not defined.
+    Fwd = 7,
+    /// Type alias.
+    Typedef = 8,
+    /// `volatile`
+    Volatile = 9,
+    /// `const`
+    Const = 10,
+    /// `restrict`
+    Restrict = 11,
+    /// Function; its type is a `FuncProto`.
+    Func = 12,
+    /// Prototype.
+    FuncProto = 13,
+    /// Variable.
+    Var = 14,
+    /// Section of variables.
+    Datasec = 15,
+    /// Floating point.
+    Float = 16,
+    /// Attribute of a declaration, 5.16.
+    DeclTag = 17,
+    /// Attribute of a type such as `user` or `percpu`, 5.17.
+    TypeTag = 18,
+    /// Enumeration of 64-bit values, 6.0.
+    Enum64 = 19,
+}
+
+impl Kind {
+    fn from_number(number: u32) -> Self {
+        const KINDS: [Kind; 20] = [
+            Kind::Void,
+            Kind::Int,
+            Kind::Ptr,
+            Kind::Array,
+            Kind::Struct,
+            Kind::Union,
+            Kind::Enum,
+            Kind::Fwd,
+            Kind::Typedef,
+            Kind::Volatile,
+            Kind::Const,
+            Kind::Restrict,
+            Kind::Func,
+            Kind::FuncProto,
+            Kind::Var,
+            Kind::Datasec,
+            Kind::Float,
+            Kind::DeclTag,
+            Kind::TypeTag,
+            Kind::Enum64,
+        ];
+        usize::try_from(number).ok().and_then(|number| KINDS.get(number).copied()).unwrap_or(Self::Void)
+    }
+
+    /// Whether it only qualifies another type.
+    pub fn is_modifier(self) -> bool {
+        matches!(self, Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag)
+    }
+
+    /// `struct` or `union`.
+    pub fn is_composite(self) -> bool {
+        matches!(self, Self::Struct | Self::Union)
+    }
+}

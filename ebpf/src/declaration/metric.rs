@@ -1,0 +1,245 @@
+//! Metrics and their buckets.
+
+use super::{MAX_PARTS, Reader, form};
+use crate::{
+    diagnostic::{Diagnostic, SourceFile, Spanned},
+    histogram::Buckets,
+    probe::{Metric, MetricKind, UNITS, Unit},
+    yaml::{Data, Node},
+};
+use std::sync::Arc;
+
+/// Most bounds of a histogram.
+const MAX_BOUNDS: usize = 512;
+const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
+
+/// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
+/// may follow from the value's type.
+pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result<Buckets, Vec<Diagnostic>> {
+    let mut reader = Reader { file: file.clone(), diagnostics: Vec::new() };
+    let read = match &node.data {
+        Data::Sequence(items) => reader.bounds(node, items, unit),
+        _ => reader.scheme(node, unit),
+    };
+    read.filter(|_| reader.errors() == 0).ok_or(reader.diagnostics)
+}
+
+impl Reader {
+    pub(super) fn metrics(&mut self, node: &Node) -> Vec<Metric> {
+        let items = self.list(node, "metrics");
+        if items.is_empty() {
+            self.error(node.span.clone(), "the probe has no metric");
+        }
+        if items.len() > MAX_PARTS {
+            self.error(node.span.clone(), format!("more than {MAX_PARTS} metrics in one probe"));
+            return Vec::new();
+        }
+        items.into_iter().filter_map(|item| self.metric(item)).collect()
+    }
+
+    fn metric(&mut self, node: &Node) -> Option<Metric> {
+        const KINDS: [&str; 4] = ["counter", "histogram", "gauge", "max"];
+        let fields = self.fields(node, form::METRIC, "the metric")?;
+        let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+        let [kind] = kinds.as_slice() else {
+            self.error_hint(fields.span.clone(), "a metric is one of counter, histogram, gauge and max", "write for example `counter: things_total`");
+            return None;
+        };
+        let kind = *kind;
+        let name = self.name(fields.get(kind)?, kind)?;
+        self.check_metric_name(kind, &name);
+        let unit = fields.get("unit").and_then(|node| self.unit(node));
+        let value = fields.get("value").and_then(|node| self.expression(node, "value"));
+        if value.is_none() && kind != "counter" && fields.get("value").is_none() {
+            self.error_hint(name.span.clone(), format!("a {kind} needs `value`"), "give an expression such as `duration`");
+        }
+        for (key, of) in [("buckets", "histogram"), ("window", "max")] {
+            if let Some(node) = fields.get(key)
+                && kind != of
+            {
+                self.error(node.span.clone(), format!("`{key}` belongs to a {of}, not to a {kind}"));
+            }
+        }
+        let kind = match kind {
+            "counter" => MetricKind::Counter,
+            "gauge" => MetricKind::Gauge,
+            "max" => MetricKind::Max {
+                window_ns: fields.get("window").and_then(|node| self.duration(node, "window")).unwrap_or(DEFAULT_WINDOW_NS),
+            },
+            _ => MetricKind::Histogram { buckets: fields.get("buckets").cloned() },
+        };
+        Some(Metric {
+            help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
+            filter: fields.get("where").and_then(|node| self.expression(node, "where")),
+            name,
+            kind,
+            value,
+            unit,
+        })
+    }
+
+    fn check_metric_name(&mut self, kind: &str, name: &Spanned<String>) {
+        let text = name.value.as_str();
+        if kind == "counter" && !text.ends_with("_total") {
+            self.error_hint(name.span.clone(), format!("the counter `{text}` does not end in `_total`"), format!("call it `{text}_total`"));
+        }
+        let reserved = ["_total", "_bucket", "_sum", "_count", "_created", "_info"];
+        if let Some(suffix) = reserved.iter().find(|suffix| text.ends_with(**suffix))
+            && !(kind == "counter" && *suffix == "_total")
+        {
+            self.error_hint(name.span.clone(), format!("the name of a {kind} cannot end in `{suffix}`"), "Prometheus gives that ending a meaning of its own");
+        }
+        if let Some(short) = text.strip_prefix("tapster_") {
+            self.error_hint(name.span.clone(), "`tapster_` is put before every metric", format!("call it `{short}`"));
+        }
+        let own = ["probe_", "scrape_", "config_", "build_", "program_"];
+        if let Some(prefix) = own.iter().find(|prefix| text.starts_with(**prefix)) {
+            self.error_hint(name.span.clone(), format!("names that begin with `{prefix}` are the exporter's own"), "choose another name");
+        }
+    }
+
+    fn unit(&mut self, node: &Node) -> Option<Spanned<Unit>> {
+        let text = self.text(node, "unit")?;
+        let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == text) else {
+            let names: Vec<&str> = UNITS.iter().map(|(name, _)| *name).collect();
+            self.error_hint(node.span.clone(), format!("there is no unit `{text}`"), format!("units are {}", names.join(", ")));
+            return None;
+        };
+        Some(Spanned::new(*unit, node.span.clone()))
+    }
+
+    fn bounds(&mut self, node: &Node, items: &[Node], unit: Unit) -> Option<Buckets> {
+        if items.is_empty() || items.len() > MAX_BOUNDS {
+            self.error(node.span.clone(), format!("a histogram has 1 to {MAX_BOUNDS} bounds, found {}", items.len()));
+            return None;
+        }
+        let mut raw = Vec::new();
+        let mut bounds: Vec<f64> = Vec::new();
+        for item in items {
+            let (bound, scaled) = self.scaled(item, unit, "buckets")?;
+            if bounds.last().is_some_and(|last| *last >= bound) {
+                self.error_hint(item.span.clone(), "bounds must ascend", "sort them and leave out what stands twice");
+                return None;
+            }
+            bounds.push(bound);
+            raw.push(scaled);
+        }
+        Some(Buckets::Explicit { raw, bounds })
+    }
+
+    fn scheme(&mut self, node: &Node, unit: Unit) -> Option<Buckets> {
+        let fields = self.fields(node, form::BUCKETS, "`buckets`")?;
+        match (fields.get("exponential"), fields.get("linear")) {
+            (Some(node), None) => {
+                let fields = self.fields(node, form::EXPONENTIAL, "`exponential`")?;
+                let (least, most) = default_range(unit);
+                let mut number = |name: &'static str, default: i16| {
+                    fields.get(name).and_then(|node| self.integer(node, form::EXPONENTIAL, name)).map_or(default, |value| i16::try_from(value).unwrap_or(default))
+                };
+                let (schema, min, max, step) = (number("schema", 3), number("min", least), number("max", most), number("classic_step", 1));
+                if min >= max || crate::histogram::Exponential::new(u8::try_from(schema).ok()?, min, max, unit.per_base()).is_none() {
+                    self.error_hint(
+                        node.span.clone(),
+                        format!("buckets from 2^{min} to 2^{max} cannot be told apart in whole numbers of the unit"),
+                        format!("the default is min: {least}, max: {most}"),
+                    );
+                    return None;
+                }
+                Some(Buckets::Exponential { schema: u8::try_from(schema).ok()?, min, max, classic_step: u8::try_from(step).ok()? })
+            }
+            (None, Some(node)) => {
+                let fields = self.fields(node, form::LINEAR, "`linear`")?;
+                let (_, start) = self.scaled(fields.get("start")?, unit, "start")?;
+                let (_, width) = self.scaled(fields.get("width")?, unit, "width")?;
+                let count = self.integer(fields.get("count")?, form::LINEAR, "count")?;
+                let Some(width) = u64::try_from(width).ok().filter(|width| *width > 0 && *width < 1 << 50) else {
+                    self.error(fields.get("width")?.span.clone(), "`width` must be at least one of the value's unit");
+                    return None;
+                };
+                Some(Buckets::Linear { start, width, count: u16::try_from(count).ok()? })
+            }
+            _ => {
+                self.error_hint(node.span.clone(), "`buckets` is a list of bounds, or one of exponential and linear", "write for example [0.001, 0.01, 0.1]");
+                None
+            }
+        }
+    }
+
+    /// A decimal number in base units, and the largest raw integer at or below it.
+    fn scaled(&mut self, node: &Node, unit: Unit, what: &str) -> Option<(f64, i64)> {
+        let text = self.text(node, what)?;
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let raw = number.and_then(|_| decimal_floor(&text, unit.per_base()));
+        let (Some(number), Some(raw)) = (number, raw) else {
+            let shown: String = text.chars().take(40).collect();
+            self.error_hint(node.span.clone(), format!("`{shown}` is not a bound of 62 bits"), "give numbers in the base unit, seconds or bytes");
+            return None;
+        };
+        Some((number, raw))
+    }
+}
+
+/// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40.
+pub(crate) fn default_range(unit: Unit) -> (i16, i16) {
+    match unit {
+        Unit::Nanoseconds => (-20, 7),
+        Unit::Microseconds => (-19, 10),
+        Unit::Milliseconds => (-9, 14),
+        Unit::Sectors | Unit::Kibibytes => (10, 40),
+        Unit::One => (0, 40),
+    }
+}
+
+/// floor(decimal × numerator / denominator) without rounding on the way.
+fn decimal_floor(text: &str, (numerator, denominator): (u64, u64)) -> Option<i64> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, digits) = match mantissa.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let number: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let mut value = number.checked_mul(i128::from(numerator))?;
+    let mut divisor = i128::from(denominator);
+    let power = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let ten = 10_i128.checked_pow(power.unsigned_abs())?;
+    if power >= 0 {
+        value = value.checked_mul(ten)?;
+    } else {
+        divisor = divisor.checked_mul(ten)?;
+    }
+    if negative {
+        value = -value;
+    }
+    i64::try_from(value.div_euclid(divisor)).ok().filter(|raw| raw.unsigned_abs() < 1 << 62)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact() {
+        let ns = Unit::Nanoseconds.per_base();
+        for (text, unit, expected) in [
+            ("0.005", ns, Some(5_000_000)),
+            ("0.0000000015", ns, Some(1)),
+            ("1e-3", ns, Some(1_000_000)),
+            ("2.5", ns, Some(2_500_000_000)),
+            ("-1", ns, Some(-1_000_000_000)),
+            ("4096", (1, 1), Some(4096)),
+            ("4096", (1, 512), Some(8)),
+            ("0.3", (1, 1), Some(0)),
+            ("-0.3", (1, 1), Some(-1)),
+            ("1e30", ns, None),
+            ("x", ns, None),
+            ("", ns, None),
+            ("1e999999999", ns, None),
+        ] {
+            assert_eq!(decimal_floor(text, unit), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! YAML tree → [`Probe`]: form and names are checked here, meaning against a kernel in [`crate::check`].
+//!
+//! As many mistakes as possible are reported at once, each where it stands.
+
+mod form;
+mod metric;
+
+pub use form::schema;
+pub(crate) use metric::{buckets, default_range};
+
+use crate::{
+    diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
+    expr,
+    probe::{
+        AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe, ProbeFile,
+        parse_error,
+    },
+    yaml::{self, Data, Node},
+};
+use form::Key;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Most probes in one file.
+const MAX_PROBES: usize = 1000;
+/// Most metrics, labels, lets and saves of one probe; each.
+const MAX_PARTS: usize = 64;
+
+/// Reads a file of probes. Those that can be read are returned beside what is wrong with the others.
+pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
+    let mut reader = Reader { file: file.clone(), diagnostics: Vec::new() };
+    let mut result = ProbeFile::default();
+    match yaml::parse(file) {
+        Err(diagnostic) => reader.diagnostics.push(diagnostic),
+        Ok(None) => {}
+        Ok(Some(root)) => {
+            if let Some(fields) = reader.fields(&root, form::FILE, "the file") {
+                result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
+                for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
+                    if result.probes.len() == MAX_PROBES {
+                        reader.error(node.span.clone(), format!("more than {MAX_PROBES} probes in one file"));
+                        break;
+                    }
+                    result.probes.extend(reader.probe(node));
+                }
+            }
+        }
+    }
+    (result, reader.diagnostics)
+}
+
+/// The fields of one mapping, each checked to be known.
+struct Fields<'n> {
+    entries: Vec<(&'static str, &'n Node)>,
+    span: Span,
+}
+
+impl<'n> Fields<'n> {
+    fn get(&self, name: &str) -> Option<&'n Node> {
+        self.entries.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
+    }
+}
+
+struct Reader {
+    file: Arc<SourceFile>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Reader {
+    fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::error(&self.file, span, message));
+    }
+
+    fn error_hint(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
+        self.diagnostics.push(Diagnostic::error(&self.file, span, message).hint(hint));
+    }
+
+    /// Number of errors so far, to see whether a part was read without any.
+    fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count()
+    }
+
+    fn fields<'n>(&mut self, node: &'n Node, keys: &'static [Key], what: &str) -> Option<Fields<'n>> {
+        let Data::Mapping(entries) = &node.data else {
+            let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+            let hint = format!("keys are {}", names.join(", "));
+            self.error_hint(node.span.clone(), format!("{what} must be a mapping, found {}", node.kind()), hint);
+            return None;
+        };
+        let mut fields = Fields { entries: Vec::new(), span: entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone()) };
+        for (key, value) in entries {
+            let Data::Scalar { text, .. } = &key.data else {
+                self.error(key.span.clone(), "a key must be a name");
+                continue;
+            };
+            if let Some(known) = keys.iter().find(|known| known.name == text) {
+                if !value.is_null() {
+                    fields.entries.push((known.name, value));
+                }
+                continue;
+            }
+            let hint = match nearest(text, keys.iter().map(|key| key.name)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("keys are {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")),
+            };
+            self.error_hint(key.span.clone(), format!("{what} has no key `{text}`"), hint);
+        }
+        for missing in keys.iter().filter(|key| key.required && fields.get(key.name).is_none()) {
+            // A misspelt key is one mistake, not two.
+            let misspelt = entries.iter().any(|(key, _)| {
+                matches!(&key.data, Data::Scalar { text, .. } if nearest(text, [missing.name]).is_some() && !keys.iter().any(|k| k.name == text))
+            });
+            if !misspelt {
+                self.error(fields.span.clone(), format!("{what} needs `{}`", missing.name));
+            }
+        }
+        Some(fields)
+    }
+
+    fn list<'n>(&mut self, node: &'n Node, what: &str) -> Vec<&'n Node> {
+        if let Data::Sequence(items) = &node.data {
+            return items.iter().collect();
+        }
+        let message = format!("`{what}` must be a list, found {}", node.kind());
+        self.error_hint(node.span.clone(), message, "write each item behind `- `");
+        Vec::new()
+    }
+
+    /// Entries of a mapping whose keys the user chose.
+    fn named<'n>(&mut self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
+        let Data::Mapping(entries) = &node.data else {
+            self.error(node.span.clone(), format!("`{what}` must be a mapping of names, found {}", node.kind()));
+            return Vec::new();
+        };
+        if entries.len() > MAX_PARTS {
+            self.error(node.span.clone(), format!("more than {MAX_PARTS} entries in `{what}`"));
+            return Vec::new();
+        }
+        entries.iter().filter_map(|(key, value)| Some((self.name(key, what)?, value))).collect()
+    }
+
+    fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+        if let Data::Scalar { text, .. } = &node.data {
+            return Some(text.clone());
+        }
+        self.error(node.span.clone(), format!("`{what}` must be text, found {}", node.kind()));
+        None
+    }
+
+    fn name(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
+        let text = self.text(node, what)?;
+        let valid = text.bytes().enumerate().all(|(index, byte)| {
+            byte == b'_' || byte.is_ascii_alphabetic() || index > 0 && byte.is_ascii_digit()
+        });
+        if text.is_empty() || !valid || text.len() > 200 {
+            let shown: String = text.chars().take(60).collect();
+            self.error_hint(
+                node.span.clone(),
+                format!("`{shown}` is not a valid name"),
+                "use letters, digits and `_`, not starting with a digit",
+            );
+            return None;
+        }
+        Some(Spanned::new(text, node.span.clone()))
+    }
+
+    fn boolean(&mut self, node: &Node, what: &str) -> Option<bool> {
+        match &node.data {
+            Data::Scalar { text, quoted: false } if text == "true" => Some(true),
+            Data::Scalar { text, quoted: false } if text == "false" => Some(false),
+            _ => {
+                self.error(node.span.clone(), format!("`{what}` must be true or false"));
+                None
+            }
+        }
+    }
+
+    fn integer(&mut self, node: &Node, keys: &[Key], what: &str) -> Option<i64> {
+        let (least, most) = keys
+            .iter()
+            .find(|key| key.name == what)
+            .and_then(|key| if let form::Form::Integer(least, most) = key.form { Some((least, most)) } else { None })
+            .unwrap_or((i64::MIN, i64::MAX));
+        let text = self.text(node, what)?;
+        match text.replace('_', "").parse::<i64>() {
+            Ok(value) if (least..=most).contains(&value) => Some(value),
+            _ => {
+                let shown: String = text.chars().take(40).collect();
+                self.error(node.span.clone(), format!("`{what}` must be a whole number from {least} to {most}, found `{shown}`"));
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, node: &Node, what: &str) -> Option<u64> {
+        let text = self.text(node, what)?;
+        let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+        match expr::parse(&text).map(|expr| expr.kind) {
+            Ok(expr::ExprKind::Integer(value)) if has_unit && value > 0 => Some(value),
+            Ok(expr::ExprKind::Integer(value)) if value > 0 => value.checked_mul(1_000_000_000),
+            _ => None,
+        }
+        .or_else(|| {
+            self.error_hint(node.span.clone(), format!("`{what}` must be a duration"), "write for example 30s, 500ms or 10m");
+            None
+        })
+    }
+
+    fn kernel(&mut self, node: &Node) -> Option<KernelRange> {
+        let text = self.text(node, "kernel")?;
+        let range = KernelRange::parse(&text);
+        if range.is_none() {
+            self.error_hint(node.span.clone(), format!("`{text}` is not a range of kernels"), "write `>=5.18`, `<6.1` or `>=5.10, <6.2`");
+        }
+        range
+    }
+
+    fn expression(&mut self, node: &Node, what: &str) -> Option<Expression> {
+        let text = self.text(node, what)?;
+        if text.trim().is_empty() {
+            self.error(node.span.clone(), format!("`{what}` is empty"));
+            return None;
+        }
+        match expr::parse(&text) {
+            Ok(ast) => Some(Expression { ast, node: node.clone() }),
+            Err(error) => {
+                self.diagnostics.push(parse_error(&self.file, node, error));
+                None
+            }
+        }
+    }
+
+    fn expressions(&mut self, node: &Node, what: &str) -> Vec<Expression> {
+        match &node.data {
+            Data::Sequence(items) if items.len() > 8 => {
+                self.error(node.span.clone(), format!("`{what}` has more than 8 parts"));
+                Vec::new()
+            }
+            Data::Sequence(items) => items.iter().filter_map(|item| self.expression(item, what)).collect(),
+            _ => self.expression(node, what).into_iter().collect(),
+        }
+    }
+
+    fn library(&mut self, node: &Node) -> Library {
+        if let Data::Sequence(items) = &node.data {
+            let names = items.iter().filter_map(|item| self.name(item, "library"));
+            return Library::Named(names.collect());
+        }
+        match self.boolean(node, "library") {
+            Some(true) => Library::All,
+            _ => Library::None,
+        }
+    }
+
+    fn attach_points(&mut self, node: &Node) -> Vec<Spanned<AttachPoint>> {
+        let nodes: Vec<&Node> = match &node.data {
+            Data::Sequence(items) => items.iter().take(16).collect(),
+            _ => vec![node],
+        };
+        let mut points = Vec::new();
+        for node in nodes {
+            let Some(text) = self.text(node, "at") else { continue };
+            match AttachPoint::parse(&text) {
+                Ok(point) => points.push(Spanned::new(point, node.span.clone())),
+                Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
+            }
+        }
+        points
+    }
+
+    fn events(&mut self, node: Option<&Node>, what: &str) -> Vec<Event> {
+        let Some(node) = node else { return Vec::new() };
+        let nodes: Vec<&Node> = match &node.data {
+            Data::Sequence(items) if items.len() > 8 => {
+                self.error(node.span.clone(), format!("more than 8 events in `{what}`"));
+                Vec::new()
+            }
+            Data::Sequence(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        nodes.into_iter().filter_map(|node| self.event(node, what)).collect()
+    }
+
+    fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
+        let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
+        let at = self.attach_points(fields.get("at")?);
+        if what == "end" && let Some(save) = fields.get("save") {
+            self.error_hint(save.span.clone(), "`save` belongs to `start`", "values of the end are read directly");
+        }
+        if what == "start" && let Some(each) = fields.get("each") {
+            self.error(each.span.clone(), "`each` belongs to `end`");
+        }
+        if fields.get("key").is_none() {
+            self.error_hint(fields.span.clone(), format!("`{what}` needs `key`"), "an expression that is the same at start and end, such as `tid`");
+        }
+        Some(Event {
+            at,
+            kernel: fields.get("kernel").and_then(|node| self.kernel(node)),
+            key: fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default(),
+            filter: fields.get("where").and_then(|node| self.expression(node, "where")),
+            saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
+            each: fields.get("each").and_then(|node| self.each(node)),
+            span: fields.span.clone(),
+        })
+    }
+
+    fn named_expressions(&mut self, node: &Node, what: &str) -> Vec<(Spanned<String>, Expression)> {
+        let entries = self.named(node, what);
+        entries.into_iter().filter_map(|(name, node)| Some((name, self.expression(node, what)?))).collect()
+    }
+
+    fn each(&mut self, node: &Node) -> Option<Each> {
+        let fields = self.fields(node, form::EACH, "`each`")?;
+        let mut expression = |name: &str| fields.get(name).and_then(|node| self.expression(node, name));
+        let (from, next, size, within) = (expression("from"), expression("next"), expression("size"), expression("within"));
+        if size.is_some() != within.is_some() {
+            self.error_hint(fields.span.clone(), "`size` and `within` go together", "give both or none");
+        }
+        Some(Each {
+            name: self.name(fields.get("name")?, "name")?,
+            from: from?,
+            next: next?,
+            limit: self.integer(fields.get("limit")?, form::EACH, "limit").and_then(|limit| u32::try_from(limit).ok())?,
+            size,
+            within,
+        })
+    }
+
+    fn probe(&mut self, node: &Node) -> Option<Probe> {
+        let before = self.errors();
+        let fields = self.fields(node, form::PROBE, "the probe")?;
+        let name = fields.get("name").and_then(|node| self.name(node, "name"));
+        let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
+        let kernel = fields.get("kernel").and_then(|node| self.kernel(node));
+        let lets = fields.get("let").map(|node| self.named_expressions(node, "let")).unwrap_or_default();
+        let starts = self.events(fields.get("start"), "start");
+        let mut ends = self.events(fields.get("end"), "end");
+        let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
+        let each = fields.get("each").and_then(|node| self.each(node));
+        match (fields.get("at"), fields.get("start"), fields.get("end")) {
+            (Some(at), None, None) => {
+                ends = vec![Event {
+                    at: self.attach_points(at),
+                    kernel: None,
+                    key: Vec::new(),
+                    filter,
+                    saves: Vec::new(),
+                    each,
+                    span: at.span.clone(),
+                }];
+            }
+            (None, Some(_), Some(_)) => {
+                if let Some(filter) = filter {
+                    self.error_hint(filter.node.span, "`where` of a pair belongs to `start` or `end`", "move it there");
+                }
+                if each.is_some() {
+                    self.error_hint(fields.span.clone(), "`each` of a pair belongs to `end`", "move it there");
+                }
+            }
+            (None, None, None) => self.error_hint(fields.span.clone(), "the probe attaches to nothing", "give `at`, or `start` and `end`"),
+            _ => self.error_hint(fields.span.clone(), "a probe has either `at`, or `start` and `end`", "give one of the two"),
+        }
+        let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
+        let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
+        let mut number = |name: &'static str, default: u32| {
+            fields.get(name).and_then(|node| self.integer(node, form::PROBE, name)).map_or(default, |value| u32::try_from(value).unwrap_or(default))
+        };
+        let max_series = number("max_series", 1024);
+        let max_inflight = number("max_inflight", 16_384);
+        let inflight_timeout_ns =
+            fields.get("inflight_timeout").and_then(|node| self.duration(node, "inflight_timeout")).unwrap_or(600_000_000_000);
+        let per_cpu = fields.get("rows").and_then(|node| match self.text(node, "rows")?.as_str() {
+            "per_cpu" => Some(true),
+            "shared" => Some(false),
+            "auto" => None,
+            other => {
+                self.error_hint(node.span.clone(), format!("`rows` cannot be `{other}`"), "use auto, per_cpu or shared");
+                None
+            }
+        });
+        let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled")).unwrap_or(true);
+        let probe = Probe {
+            file: self.file.clone(),
+            name: name?,
+            help,
+            kernel,
+            lets,
+            starts,
+            ends,
+            labels,
+            metrics,
+            max_series,
+            max_inflight,
+            inflight_timeout_ns,
+            per_cpu,
+            enabled,
+        };
+        (self.errors() == before).then_some(probe)
+    }
+
+    fn labels(&mut self, node: &Node) -> Vec<Label> {
+        let mut labels = Vec::new();
+        for (name, node) in self.named(node, "labels") {
+            if name.value.starts_with("__") || matches!(name.value.as_str(), "le" | "quantile") {
+                self.error_hint(name.span.clone(), format!("the label name `{}` is reserved by Prometheus", name.value), "choose another name");
+                continue;
+            }
+            let label = if let Data::Mapping(_) = node.data {
+                let Some(fields) = self.fields(node, form::LABEL, "the label") else { continue };
+                let value = fields.get("value").and_then(|node| self.expression(node, "value"));
+                let decoder = fields.get("as").and_then(|node| self.decoder(node));
+                value.map(|value| Label { name, value, decoder })
+            } else {
+                self.expression(node, "labels").map(|value| Label { name, value, decoder: None })
+            };
+            labels.extend(label);
+        }
+        labels
+    }
+
+    fn decoder(&mut self, node: &Node) -> Option<Spanned<Decoder>> {
+        let Data::Mapping(entries) = &node.data else {
+            let name = self.text(node, "as")?;
+            if let Some((_, decoder)) = DECODERS.iter().find(|(known, _)| *known == name) {
+                return Some(Spanned::new(decoder.clone(), node.span.clone()));
+            }
+            let names: Vec<&str> = DECODERS.iter().map(|(known, _)| *known).collect();
+            let hint = match nearest(&name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("decoders are {}, or a table {{0: read, 1: write}}", names.join(", ")),
+            };
+            self.error_hint(node.span.clone(), format!("there is no decoder `{name}`"), hint);
+            return None;
+        };
+        let mut rows = BTreeMap::new();
+        let mut default = None;
+        for (key, value) in entries {
+            let (Some(number), Some(text)) = (self.text(key, "as"), self.text(value, "as")) else { continue };
+            if number == "default" {
+                default = Some(text);
+                continue;
+            }
+            let parsed = match number.strip_prefix("0x") {
+                Some(hex) => i64::from_str_radix(hex, 16).ok(),
+                None => number.parse().ok(),
+            };
+            let Some(parsed) = parsed else {
+                self.error_hint(key.span.clone(), format!("`{number}` is not a number"), "a table maps numbers to texts, and `default` to the text for all others");
+                continue;
+            };
+            rows.insert(parsed, text);
+        }
+        Some(Spanned::new(Decoder::Table { rows, default }, node.span.clone()))
+    }
+}

@@ -1,0 +1,219 @@
+//! What is said to a person about their YAML: a message with a place and a hint, drawn in one way.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+/// A text with a name, which spans refer to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path or other name, as the user gave it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl SourceFile {
+    /// A shared source text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into() })
+    }
+
+    /// Line and column, both from 1, of a byte offset; the column counts characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+}
+
+/// Bytes of a source file.
+pub type Span = Range<usize>;
+
+/// A value and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// Joins a value and its place.
+    pub fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The probe cannot be used.
+    Error,
+    /// It can, but is likely not what was meant.
+    Warning,
+}
+
+/// One message about a place in a source file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong: lower case, names in backticks, no full stop.
+    pub message: String,
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// The place in it.
+    pub span: Span,
+    /// What to do about it, shown under the place.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error without a hint.
+    pub fn error(file: &Arc<SourceFile>, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, message: message.into(), file: file.clone(), span, hint: None }
+    }
+
+    /// A warning without a hint.
+    pub fn warning(file: &Arc<SourceFile>, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(file, span, message) }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Whether this is an error.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// Draws the message, its place, the line and a marker below it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WIDEST: usize = 160;
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let (line, column) = self.file.position(self.span.start);
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        writeln!(f, "{severity}: {}", self.message)?;
+        writeln!(f, "{margin}--> {}:{line}:{column}", self.file.name)?;
+        let text = self.file.text.split('\n').nth(line - 1).unwrap_or("").trim_end_matches('\r');
+        // A line that nobody would read (a 10 MB one, say) is cut around its marker.
+        let skip = if column > WIDEST { column - WIDEST / 2 } else { 0 };
+        let shown: String = text
+            .chars()
+            .skip(skip)
+            .take(WIDEST)
+            .map(|c| if c == '\t' || c.is_control() { ' ' } else { c })
+            .collect();
+        writeln!(f, "{number} | {}", shown.trim_end())?;
+        let spanned = self.file.text.get(self.span.clone()).unwrap_or("");
+        let width = spanned.split('\n').next().unwrap_or("").trim_end().chars().count();
+        let room = shown.chars().count().saturating_sub(column - 1 - skip);
+        write!(f, "{margin} | {}{}", " ".repeat(column - 1 - skip), "^".repeat(width.min(room).max(1)))?;
+        match &self.hint {
+            Some(hint) => writeln!(f, " {hint}"),
+            None => writeln!(f),
+        }
+    }
+}
+
+/// The candidate nearest to `name`, if any is near enough to be a likely misspelling.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(name, candidates, 1).into_iter().next()
+}
+
+/// Up to `most` candidates near to `name`, the nearest first.
+pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    let limit = name.chars().count().max(3) / 3 + 1;
+    let mut found: Vec<(usize, &str)> = candidates
+        .into_iter()
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
+        .map(|candidate| {
+            // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
+            let contained = name.len() >= 4 && candidate.contains(name);
+            let distance = if contained { 1 } else { distance(name, candidate) };
+            (distance, candidate)
+        })
+        .filter(|(distance, _)| *distance <= limit)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from one name to the other, case ignored.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.to_lowercase().chars().collect();
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let replace = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = replace.min(last[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        before = last;
+        last = row;
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_place_and_hint() {
+        let file = SourceFile::new("p.yaml", "a: 1\nlet: args.rq.rq_dsk\n");
+        let diagnostic = Diagnostic::error(&file, 13..19, "`struct request` has no field `rq_dsk`")
+            .hint("did you mean `rq_disk`?");
+        assert_eq!(
+            diagnostic.to_string(),
+            "error: `struct request` has no field `rq_dsk`\n --> p.yaml:2:9\n2 | let: args.rq.rq_dsk\n  |         \
+             ^^^^^^ did you mean `rq_disk`?\n"
+        );
+    }
+
+    #[test]
+    fn survives_spans_outside_the_text() {
+        let file = SourceFile::new("p", "ä");
+        for span in [0..0, 1..2, 5..9] {
+            assert!(Diagnostic::error(&file, span, "m").to_string().contains("p:1:"));
+        }
+    }
+
+    #[test]
+    fn cuts_very_long_lines() {
+        let file = SourceFile::new("p", "x".repeat(1_000_000));
+        let drawn = Diagnostic::error(&file, 999_000..999_010, "m").to_string();
+        assert!(drawn.len() < 1000, "{}", drawn.len());
+        assert!(drawn.contains("^^^^^^^^^^"));
+    }
+
+    #[test]
+    fn finds_near_names() {
+        let names = ["block_rq_issue", "block_rq_insert", "sched_switch"];
+        assert_eq!(nearest("block_rq_isue", names), Some("block_rq_issue"));
+        assert_eq!(nearest("sched_swtich", names), Some("sched_switch"));
+        assert_eq!(nearest("rq_issue", names), Some("block_rq_issue"));
+        assert_eq!(nearest("entirely_different_thing", names), None);
+        assert_eq!(near("block_rq_is", names, 5).len(), 1 + 1);
+    }
+}

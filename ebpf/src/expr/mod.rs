@@ -1,0 +1,228 @@
+//! The expression language: text → tokens → [`Expr`], and back.
+//!
+//! It reads like C. Differences, all on purpose: `.` also goes through pointers, `??` takes the first
+//! side that exists on this kernel, and durations may be written as `10ms`.
+
+mod lexer;
+mod parser;
+mod printer;
+
+pub use parser::parse;
+
+use std::ops::Range;
+
+/// An expression and its byte range in the text it was parsed from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Where it stands in its text.
+    pub span: Range<usize>,
+}
+
+/// What an expression is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// `42`, `0x2a`, `10ms` (nanoseconds).
+    Integer(u64),
+    /// `"text"`
+    Text(String),
+    /// `pid`, a `let` name, …
+    Name(String),
+    /// `base.field`
+    Member(Box<Expr>, Field),
+    /// `base[index]`
+    Index(Box<Expr>, Box<Expr>),
+    /// `-a`
+    Unary(Unary, Box<Expr>),
+    /// `a + b`
+    Binary(Binary, Box<Expr>, Box<Expr>),
+    /// `c ? a : b`
+    Conditional(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// `a ?? b`
+    Coalesce(Box<Expr>, Box<Expr>),
+    /// `(struct request *)a`
+    Cast(TypeName, Box<Expr>),
+    /// `str(a, 32)`
+    Call(String, Vec<Expr>),
+}
+
+/// A field's name and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// The name.
+    pub name: String,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// The type in a cast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeName {
+    /// What stands before the name.
+    pub kind: TypeKind,
+    /// `request`, `u32`, `unsigned long`.
+    pub name: String,
+    /// How many `*` follow.
+    pub pointers: u8,
+}
+
+/// What stands before a type's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypeKind {
+    /// Nothing: a built-in integer or a typedef.
+    Plain,
+    /// `struct`
+    Struct,
+    /// `union`
+    Union,
+    /// `enum`
+    Enum,
+}
+
+/// A prefix operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unary {
+    /// `-`
+    Neg,
+    /// `!`
+    Not,
+    /// `~`
+    BitNot,
+    /// `*`
+    Deref,
+}
+
+/// An infix operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `+`
+    Add,
+    /// `-`
+    Sub,
+    /// `*`
+    Mul,
+    /// `/`
+    Div,
+    /// `%`
+    Mod,
+    /// `<<`
+    Shl,
+    /// `>>`
+    Shr,
+    /// `&`
+    BitAnd,
+    /// `|`
+    BitOr,
+    /// `^`
+    BitXor,
+    /// `==`
+    Eq,
+    /// `!=`
+    Ne,
+    /// `<`
+    Lt,
+    /// `<=`
+    Le,
+    /// `>`
+    Gt,
+    /// `>=`
+    Ge,
+    /// `&&`
+    And,
+    /// `||`
+    Or,
+}
+
+impl Binary {
+    /// All of them, for tests that must not miss one.
+    pub const ALL: [Self; 18] = [
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Div,
+        Self::Mod,
+        Self::Shl,
+        Self::Shr,
+        Self::BitAnd,
+        Self::BitOr,
+        Self::BitXor,
+        Self::Eq,
+        Self::Ne,
+        Self::Lt,
+        Self::Le,
+        Self::Gt,
+        Self::Ge,
+        Self::And,
+        Self::Or,
+    ];
+
+    /// Binding strength as in C; larger binds tighter. `??` is 1 and `?:` is 0.
+    pub fn precedence(self) -> u8 {
+        match self {
+            Self::Or => 2,
+            Self::And => 3,
+            Self::BitOr => 4,
+            Self::BitXor => 5,
+            Self::BitAnd => 6,
+            Self::Eq | Self::Ne => 7,
+            Self::Lt | Self::Le | Self::Gt | Self::Ge => 8,
+            Self::Shl | Self::Shr => 9,
+            Self::Add | Self::Sub => 10,
+            Self::Mul | Self::Div | Self::Mod => 11,
+        }
+    }
+
+    /// As written.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::Mul => "*",
+            Self::Div => "/",
+            Self::Mod => "%",
+            Self::Shl => "<<",
+            Self::Shr => ">>",
+            Self::BitAnd => "&",
+            Self::BitOr => "|",
+            Self::BitXor => "^",
+            Self::Eq => "==",
+            Self::Ne => "!=",
+            Self::Lt => "<",
+            Self::Le => "<=",
+            Self::Gt => ">",
+            Self::Ge => ">=",
+            Self::And => "&&",
+            Self::Or => "||",
+        }
+    }
+
+    /// Whether the result is 0 or 1 by comparing.
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+}
+
+impl Unary {
+    /// As written.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Neg => "-",
+            Self::Not => "!",
+            Self::BitNot => "~",
+            Self::Deref => "*",
+        }
+    }
+}
+
+/// Why a text is not an expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ParseError {
+    /// What is wrong.
+    pub message: String,
+    /// Where in the text.
+    pub span: Range<usize>,
+    /// What to do.
+    pub hint: Option<String>,
+}

@@ -1,0 +1,440 @@
+//! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
+
+use crate::{
+    diagnostic::{Diagnostic, SourceFile, Span, Spanned},
+    expr::{Expr, ParseError},
+    yaml::Node,
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// A file of probes.
+#[derive(Clone, Debug, Default)]
+pub struct ProbeFile {
+    /// Which probes of the shipped library run besides those of this file.
+    pub library: Library,
+    /// The probes that could be read.
+    pub probes: Vec<Probe>,
+}
+
+/// What `library:` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Library {
+    /// Nothing: only the file's own probes run.
+    #[default]
+    None,
+    /// Every shipped probe that is on by default.
+    All,
+    /// Those named.
+    Named(Vec<Spanned<String>>),
+}
+
+/// One probe.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The file it stands in, which all spans refer to.
+    pub file: Arc<SourceFile>,
+    /// Its name, unique but for variants limited by `kernel`.
+    pub name: Spanned<String>,
+    /// What it measures.
+    pub help: String,
+    /// The kernels that this variant is for.
+    pub kernel: Option<KernelRange>,
+    /// Named expressions, in the order written.
+    pub lets: Vec<(Spanned<String>, Expression)>,
+    /// Where the time begins; empty for a probe of single events.
+    pub starts: Vec<Event>,
+    /// Where it ends, or the single event.
+    pub ends: Vec<Event>,
+    /// Labels, in the order written.
+    pub labels: Vec<Label>,
+    /// Metrics, in the order written.
+    pub metrics: Vec<Metric>,
+    /// Most label sets.
+    pub max_series: u32,
+    /// Most starts that wait for their end.
+    pub max_inflight: u32,
+    /// After how many nanoseconds a start without an end is given up.
+    pub inflight_timeout_ns: u64,
+    /// Whether rows are kept per CPU; decided by size where it is not said.
+    pub per_cpu: Option<bool>,
+    /// Whether it runs when the library is asked for as a whole.
+    pub enabled: bool,
+}
+
+impl Probe {
+    /// Whether it measures the time between two events.
+    pub fn is_pair(&self) -> bool {
+        !self.starts.is_empty()
+    }
+}
+
+/// An expression, its text's tree, and its place in the YAML.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    /// The syntax tree.
+    pub ast: Expr,
+    /// The scalar that holds the text.
+    pub node: Node,
+}
+
+impl Expression {
+    /// Place in the file of a byte range of the expression's text.
+    pub fn place(&self, file: &SourceFile, part: Span) -> Span {
+        self.node.part(file, part)
+    }
+}
+
+/// Turns a parse error into a message about the YAML.
+pub(crate) fn parse_error(file: &Arc<SourceFile>, node: &Node, error: ParseError) -> Diagnostic {
+    let mut diagnostic = Diagnostic::error(file, node.part(file, error.span), error.message);
+    diagnostic.hint = error.hint;
+    diagnostic
+}
+
+/// One event that a probe attaches to.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Alternatives: the first that the kernel has is used.
+    pub at: Vec<Spanned<AttachPoint>>,
+    /// The kernels that this event is for.
+    pub kernel: Option<KernelRange>,
+    /// What joins a start to its end.
+    pub key: Vec<Expression>,
+    /// The events that count.
+    pub filter: Option<Expression>,
+    /// Values kept from the start, read as `start.NAME`.
+    pub saves: Vec<(Spanned<String>, Expression)>,
+    /// A list to run the action over.
+    pub each: Option<Each>,
+    /// Place of the whole event.
+    pub span: Span,
+}
+
+/// A walk over a linked list.
+#[derive(Clone, Debug)]
+pub struct Each {
+    /// Name of the element inside expressions.
+    pub name: Spanned<String>,
+    /// The first element, a pointer.
+    pub from: Expression,
+    /// The element after.
+    pub next: Expression,
+    /// Most elements visited; the rest is counted as dropped.
+    pub limit: u32,
+    /// What an element takes of `within`.
+    pub size: Option<Expression>,
+    /// Elements are visited while their sizes fit into this.
+    pub within: Option<Expression>,
+}
+
+/// A point of the kernel that a program attaches to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AttachPoint {
+    /// `tracepoint:CATEGORY:NAME`: fields as in its format file.
+    Tracepoint {
+        /// Directory under `events`.
+        category: String,
+        /// Directory under the category.
+        name: String,
+    },
+    /// `rawtracepoint:CATEGORY:NAME`: the arguments as the kernel passes them.
+    RawTracepoint {
+        /// Directory under `events`; may be left out, `rawtracepoint:NAME`.
+        category: Option<String>,
+        /// Directory under the category.
+        name: String,
+    },
+}
+
+/// The attach kinds and their forms, for messages.
+pub const ATTACH_FORMS: [(&str, &str); 2] =
+    [("tracepoint", "tracepoint:CATEGORY:NAME"), ("rawtracepoint", "rawtracepoint:CATEGORY:NAME")];
+
+impl AttachPoint {
+    /// Reads `kind:…`; an error is a message and a hint.
+    pub fn parse(text: &str) -> Result<Self, (String, String)> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let name = |part: &&str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        };
+        let forms = || {
+            let forms: Vec<&str> = ATTACH_FORMS.iter().map(|(_, form)| *form).collect();
+            format!("write {}", forms.join(" or "))
+        };
+        let well_formed = parts.len() > 1 && parts[1..].iter().all(name);
+        match parts.as_slice() {
+            ["tracepoint" | "t", category, name] if well_formed => {
+                Ok(Self::Tracepoint { category: (*category).into(), name: (*name).into() })
+            }
+            ["rawtracepoint" | "rt", category, name] if well_formed => {
+                Ok(Self::RawTracepoint { category: Some((*category).into()), name: (*name).into() })
+            }
+            ["rawtracepoint" | "rt", name] if well_formed => {
+                Ok(Self::RawTracepoint { category: None, name: (*name).into() })
+            }
+            [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
+                let form = ATTACH_FORMS.iter().find(|(known, _)| known == kind).map_or("", |(_, form)| form);
+                Err((format!("`{text}` is not a {kind}"), format!("write {form}")))
+            }
+            [kind, ..] => {
+                let near = crate::diagnostic::nearest(kind, ATTACH_FORMS.iter().map(|(known, _)| *known));
+                let hint = near.map_or_else(forms, |near| format!("did you mean `{near}`?"));
+                Err((format!("`{kind}` is not an attach kind"), hint))
+            }
+            [] => Err(("the attach point is empty".into(), forms())),
+        }
+    }
+
+    /// Category, if given, and name.
+    pub fn names(&self) -> (Option<&str>, &str) {
+        match self {
+            Self::Tracepoint { category, name } => (Some(category), name),
+            Self::RawTracepoint { category, name } => (category.as_deref(), name),
+        }
+    }
+}
+
+impl fmt::Display for AttachPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tracepoint { category, name } => write!(f, "tracepoint:{category}:{name}"),
+            Self::RawTracepoint { category: Some(category), name } => write!(f, "rawtracepoint:{category}:{name}"),
+            Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
+        }
+    }
+}
+
+/// A label.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its value.
+    pub value: Expression,
+    /// How the value becomes text; by its type where it is not said.
+    pub decoder: Option<Spanned<Decoder>>,
+}
+
+/// How a label's value becomes text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoder {
+    /// Decimal, not negative.
+    Unsigned,
+    /// Decimal.
+    Signed,
+    /// `0x…`
+    Hex,
+    /// Bytes up to the first NUL.
+    Text,
+    /// A text for each number, and one for all others (their decimal number where there is none).
+    Table {
+        /// Number → text.
+        rows: BTreeMap<i64, String>,
+        /// For every other number.
+        default: Option<String>,
+    },
+    /// `major << 20 | minor` → name of the disk.
+    BlockDevice,
+    /// Error number → `ENOENT`.
+    Errno,
+    /// Address → function of the kernel.
+    Ksym,
+    /// Cgroup id → path.
+    Cgroup,
+}
+
+/// Names of the decoders that take no table.
+pub const DECODERS: [(&str, Decoder); 8] = [
+    ("unsigned", Decoder::Unsigned),
+    ("signed", Decoder::Signed),
+    ("hex", Decoder::Hex),
+    ("string", Decoder::Text),
+    ("block_device", Decoder::BlockDevice),
+    ("errno", Decoder::Errno),
+    ("ksym", Decoder::Ksym),
+    ("cgroup", Decoder::Cgroup),
+];
+
+/// A metric.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// Its name without the prefix `tapster_`.
+    pub name: Spanned<String>,
+    /// What it counts.
+    pub help: String,
+    /// What is kept.
+    pub kind: MetricKind,
+    /// What is added or kept; 1 for a counter without it.
+    pub value: Option<Expression>,
+    /// The events that this metric takes, of those that the probe takes.
+    pub filter: Option<Expression>,
+    /// What one of the value is; nanoseconds for a duration where it is not said.
+    pub unit: Option<Spanned<Unit>>,
+}
+
+/// What a metric keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetricKind {
+    /// A sum.
+    Counter,
+    /// The last value.
+    Gauge,
+    /// The largest value of the last while.
+    Max {
+        /// How long, nanoseconds.
+        window_ns: u64,
+    },
+    /// A distribution.
+    Histogram {
+        /// Its `buckets:`; by the unit where they are not said. Read once the unit is known.
+        buckets: Option<Node>,
+    },
+}
+
+/// What one of a metric's raw value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// The base unit itself: bytes, pages, things.
+    One,
+    /// A nanosecond; exposed in seconds.
+    Nanoseconds,
+    /// A microsecond; exposed in seconds.
+    Microseconds,
+    /// A millisecond; exposed in seconds.
+    Milliseconds,
+    /// A sector of 512 bytes; exposed in bytes.
+    Sectors,
+    /// 1024 bytes; exposed in bytes.
+    Kibibytes,
+}
+
+/// Names of the units.
+pub const UNITS: [(&str, Unit); 8] = [
+    ("none", Unit::One),
+    ("ns", Unit::Nanoseconds),
+    ("us", Unit::Microseconds),
+    ("ms", Unit::Milliseconds),
+    ("s", Unit::One),
+    ("bytes", Unit::One),
+    ("sectors", Unit::Sectors),
+    ("kib", Unit::Kibibytes),
+];
+
+impl Unit {
+    /// How many of the raw value make one base unit, as a fraction (numerator, denominator).
+    pub fn per_base(self) -> (u64, u64) {
+        match self {
+            Self::One => (1, 1),
+            Self::Nanoseconds => (1_000_000_000, 1),
+            Self::Microseconds => (1_000_000, 1),
+            Self::Milliseconds => (1_000, 1),
+            Self::Sectors => (1, 512),
+            Self::Kibibytes => (1, 1024),
+        }
+    }
+
+    /// Whether it is a time.
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::Nanoseconds | Self::Microseconds | Self::Milliseconds)
+    }
+
+    /// A raw value in the base unit.
+    #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "samples are f64, as Prometheus keeps them")]
+    pub fn to_base(self, raw: f64) -> f64 {
+        let (numerator, denominator) = self.per_base();
+        raw * denominator as f64 / numerator as f64
+    }
+}
+
+/// A kernel version, the first two or three numbers of `uname -r`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct KernelVersion(pub u16, pub u16, pub u16);
+
+impl KernelVersion {
+    /// Reads `6.1`, `5.10.3` or a release such as `6.18.44-fc`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().splitn(3, '.');
+        let mut number = |required: bool| {
+            let part = parts.next();
+            let digits: String = part.unwrap_or("").chars().take_while(char::is_ascii_digit).collect();
+            if digits.is_empty() && !required { Some(0) } else { digits.parse().ok() }
+        };
+        Some(Self(number(true)?, number(true)?, number(false)?))
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(major, minor, patch) = self;
+        write!(f, "{major}.{minor}")?;
+        if *patch > 0 { write!(f, ".{patch}") } else { Ok(()) }
+    }
+}
+
+/// `>=5.18`, `<6.1`, or several joined by commas, all of which must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelRange {
+    /// Comparisons as written.
+    pub text: String,
+    least: Option<KernelVersion>,
+    below: Option<KernelVersion>,
+}
+
+impl KernelRange {
+    /// Reads a range; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut range = Self { text: text.to_owned(), ..Self::default() };
+        for part in text.split(',') {
+            let part = part.trim();
+            if let Some(version) = part.strip_prefix(">=") {
+                range.least = Some(KernelVersion::parse(version)?);
+            } else {
+                range.below = Some(KernelVersion::parse(part.strip_prefix('<')?)?);
+            }
+        }
+        Some(range)
+    }
+
+    /// Whether a kernel is in the range.
+    pub fn contains(&self, version: KernelVersion) -> bool {
+        self.least.is_none_or(|least| version >= least) && self.below.is_none_or(|below| version < below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_ranges() {
+        let version = |text| KernelVersion::parse(text).unwrap();
+        for (range, kernel, inside) in [
+            (">=5.18", "5.18.0-1-amd64", true),
+            (">=5.18", "5.17.99", false),
+            ("<6.1", "6.0.12", true),
+            ("<6.1", "6.1.0", false),
+            (">=5.10, <6.2", "6.1.44", true),
+            (">=6.18", "6.18.44-fc-v669", true),
+            (">=6.9", "6.10", true),
+        ] {
+            assert_eq!(KernelRange::parse(range).unwrap().contains(version(kernel)), inside, "{range} {kernel}");
+        }
+        for text in ["", "5.18", ">5", "=6.1", ">=x"] {
+            assert!(KernelRange::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn attach_points() {
+        for text in ["tracepoint:sched:sched_switch", "rawtracepoint:block:block_rq_issue", "rawtracepoint:sys_enter"] {
+            assert_eq!(AttachPoint::parse(text).unwrap().to_string(), text);
+        }
+        for (text, message, hint) in [
+            ("tracepont:a:b", "`tracepont` is not an attach kind", "did you mean `tracepoint`?"),
+            ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
+            ("tracepoint:a:../x", "`tracepoint:a:../x` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
+        ] {
+            assert_eq!(AttachPoint::parse(text).unwrap_err(), (message.to_owned(), hint.to_owned()));
+        }
+    }
+}

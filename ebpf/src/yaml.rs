@@ -1,0 +1,292 @@
+//! YAML text to a tree in which every node knows its place, within limits that no honest file meets.
+//!
+//! Meaning is given by [`crate::declaration`]; here a scalar is only text.
+
+use crate::diagnostic::{Diagnostic, SourceFile, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle};
+use std::{collections::HashMap, sync::Arc};
+
+/// Largest file that is read, bytes.
+pub const MAX_BYTES: usize = 1 << 20;
+/// Deepest nesting.
+const MAX_DEPTH: usize = 32;
+/// Most nodes after aliases are expanded: what a "billion laughs" file runs into.
+const MAX_NODES: usize = 100_000;
+
+/// A node and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where it stands; a scalar's span includes its quotes.
+    pub span: Span,
+    /// What it is.
+    pub data: Data,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    /// Text; `quoted` tells `"1"` from `1`.
+    Scalar {
+        /// The text without quotes, escapes resolved.
+        text: String,
+        /// Whether it was quoted or a block scalar.
+        quoted: bool,
+    },
+    /// `[a, b]`
+    Sequence(Vec<Node>),
+    /// `{a: b}` in the order written.
+    Mapping(Vec<(Node, Node)>),
+}
+
+impl Node {
+    /// The kind of node in words.
+    pub fn kind(&self) -> &'static str {
+        match &self.data {
+            Data::Scalar { text, quoted: false } if text.is_empty() || text == "~" || text == "null" => "nothing",
+            Data::Scalar { .. } => "a scalar",
+            Data::Sequence(_) => "a list",
+            Data::Mapping(_) => "a mapping",
+        }
+    }
+
+    /// Whether nothing was written: `key:` with no value, `~` or `null`.
+    pub fn is_null(&self) -> bool {
+        self.kind() == "nothing"
+    }
+
+    /// The place in `file` of a part of this scalar's text, given by its byte range in that text.
+    ///
+    /// Folding, block scalars and quotes put other white space and escapes between the characters,
+    /// so both are walked side by side.
+    pub fn part(&self, file: &SourceFile, part: Span) -> Span {
+        let Data::Scalar { text, .. } = &self.data else { return self.span.clone() };
+        let Some(source) = file.text.get(self.span.clone()) else { return self.span.clone() };
+        let mut places = Vec::with_capacity(text.len() + 1);
+        let mut at = 0;
+        for wanted in text.chars() {
+            let found = if wanted.is_whitespace() {
+                Some(at)
+            } else {
+                source[at..].find(wanted).map(|distance| at + distance)
+            };
+            let Some(found) = found else { return self.span.clone() };
+            places.extend(std::iter::repeat_n(found, wanted.len_utf8()));
+            at = found + source[found..].chars().next().map_or(0, char::len_utf8);
+        }
+        places.push(at);
+        let first = places[part.start.min(text.len())];
+        let last = if part.end > part.start {
+            let last = places[(part.end - 1).min(text.len())];
+            last + source[last..].chars().next().map_or(0, char::len_utf8)
+        } else {
+            first
+        };
+        self.span.start + first..self.span.start + last.max(first)
+    }
+}
+
+/// Parses a file of at most one document; an empty file gives `None`.
+pub fn parse(file: &Arc<SourceFile>) -> Result<Option<Node>, Diagnostic> {
+    let text = &file.text;
+    if text.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes, more than the {MAX_BYTES} that are read", text.len());
+        return Err(Diagnostic::error(file, 0..0, message).hint("split it into several files"));
+    }
+    Loader { file, offsets: Offsets::new(text), anchors: HashMap::new(), nodes: 0 }.document(text)
+}
+
+/// Maps the parser's character indices to byte offsets.
+struct Offsets(Option<Vec<usize>>);
+
+impl Offsets {
+    fn new(text: &str) -> Self {
+        // The parser does not count a byte order mark.
+        Self((!text.is_ascii()).then(|| {
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).skip(usize::from(text.starts_with('\u{feff}'))).collect()
+        }))
+    }
+
+    fn byte(&self, index: usize) -> usize {
+        self.0.as_ref().map_or(index, |bytes| bytes[index.min(bytes.len() - 1)])
+    }
+
+    fn span(&self, span: saphyr_parser::Span) -> Span {
+        let start = self.byte(span.start.index());
+        start..self.byte(span.end.index()).max(start)
+    }
+}
+
+struct Loader<'a> {
+    file: &'a Arc<SourceFile>,
+    offsets: Offsets,
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+}
+
+type Events<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
+
+impl Loader<'_> {
+    fn document(&mut self, text: &str) -> Result<Option<Node>, Diagnostic> {
+        let mut events = Parser::new_from_str(text);
+        let mut root = None;
+        while let Some((event, span)) = self.next(&mut events)? {
+            match event {
+                Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
+                Event::StreamEnd => break,
+                event if root.is_none() => root = Some(self.node(event, span, &mut events, 0)?),
+                _ => return Err(Diagnostic::error(self.file, span, "a second document in one file").hint("use one file for each")),
+            }
+        }
+        Ok(root)
+    }
+
+    fn next<'t>(&self, events: &mut Events<'t>) -> Result<Option<(Event<'t>, Span)>, Diagnostic> {
+        match events.next_event() {
+            None => Ok(None),
+            Some(Ok((event, span))) => Ok(Some((event, self.offsets.span(span)))),
+            Some(Err(error)) => {
+                let at = self.offsets.byte(error.marker().index());
+                Err(Diagnostic::error(self.file, at..at, format!("not valid YAML: {}", error.info())))
+            }
+        }
+    }
+
+    fn inside<'t>(&self, events: &mut Events<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
+        self.next(events)?.ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
+    }
+
+    fn count(&mut self, nodes: usize, span: &Span) -> Result<(), Diagnostic> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            let message = format!("more than {MAX_NODES} values after aliases are expanded");
+            return Err(Diagnostic::error(self.file, span.clone(), message).hint("write fewer aliases, or several files"));
+        }
+        Ok(())
+    }
+
+    fn node<'t>(&mut self, event: Event<'t>, mut span: Span, events: &mut Events<'t>, depth: usize) -> Result<Node, Diagnostic> {
+        if depth > MAX_DEPTH {
+            return Err(Diagnostic::error(self.file, span, format!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.count(1, &span)?;
+        let before = self.nodes;
+        let (anchor, data) = match event {
+            Event::Alias(id) => {
+                // An alias inside its own anchor is not yet known, so a cycle ends here too.
+                let Some((node, size)) = self.anchors.get(&id).cloned() else {
+                    return Err(Diagnostic::error(self.file, span, "this alias has no finished anchor before it"));
+                };
+                self.count(size, &span)?;
+                return Ok(node);
+            }
+            Event::Scalar(text, style, anchor, _) => {
+                (anchor, Data::Scalar { text: text.into_owned(), quoted: style != ScalarStyle::Plain })
+            }
+            Event::SequenceStart(anchor, _) => {
+                let mut items = Vec::new();
+                loop {
+                    let (event, item) = self.inside(events, &span)?;
+                    if event == Event::SequenceEnd {
+                        span.end = item.end.max(span.end);
+                        break;
+                    }
+                    items.push(self.node(event, item, events, depth + 1)?);
+                }
+                (anchor, Data::Sequence(items))
+            }
+            Event::MappingStart(anchor, _) => {
+                let mut entries: Vec<(Node, Node)> = Vec::new();
+                let mut seen: HashMap<String, Span> = HashMap::new();
+                loop {
+                    let (event, item) = self.inside(events, &span)?;
+                    if event == Event::MappingEnd {
+                        span.end = item.end.max(span.end);
+                        break;
+                    }
+                    let key = self.node(event, item, events, depth + 1)?;
+                    let (event, item) = self.inside(events, &span)?;
+                    let value = self.node(event, item, events, depth + 1)?;
+                    if let Data::Scalar { text, .. } = &key.data
+                        && let Some(first) = seen.insert(text.clone(), key.span.clone())
+                    {
+                        let (line, _) = self.file.position(first.start);
+                        return Err(Diagnostic::error(self.file, key.span, "the same key twice in one mapping")
+                            .hint(format!("first on line {line}")));
+                    }
+                    entries.push((key, value));
+                }
+                (anchor, Data::Mapping(entries))
+            }
+            _ => return Err(Diagnostic::error(self.file, span, "expected a value")),
+        };
+        let node = Node { span, data };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), self.nodes - before + 1));
+        }
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Option<Node>, Diagnostic> {
+        parse(&SourceFile::new("t.yaml", text))
+    }
+
+    fn scalar_at<'a>(node: &'a Node, key: &str) -> &'a Node {
+        let Data::Mapping(entries) = &node.data else { panic!("not a mapping") };
+        entries.iter().find(|(k, _)| matches!(&k.data, Data::Scalar { text, .. } if text == key)).map(|(_, v)| v).unwrap()
+    }
+
+    #[test]
+    fn spans_are_bytes_even_after_wide_characters() {
+        let text = "ä: ü\nwhere: args.x == 1\n";
+        let node = load(text).unwrap().unwrap();
+        let value = scalar_at(&node, "where");
+        assert_eq!(&text[value.span.clone()], "args.x == 1");
+    }
+
+    #[test]
+    fn parts_of_every_scalar_style_are_found() {
+        for text in [
+            "e: a + bad.x\n",
+            "e: \"a + bad.x\"\n",
+            "e: 'a + bad.x'\n",
+            "e: a\n   + bad.x\n",
+            "e: >\n  a +\n  bad.x\n",
+            "e: |\n  a +\n  bad.x\n",
+        ] {
+            let file = SourceFile::new("t", text);
+            let node = parse(&file).unwrap().unwrap();
+            let scalar = scalar_at(&node, "e");
+            let Data::Scalar { text: value, .. } = &scalar.data else { panic!() };
+            let at = value.find("bad").unwrap();
+            let part = scalar.part(&file, at..at + 3);
+            assert_eq!(part.start, text.find("bad").unwrap(), "{text:?}");
+            assert_eq!(&text[part], "bad", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused_quickly() {
+        let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
+        for (this, last) in ('b'..='k').zip('a'..) {
+            text += &format!("{this}: &{this} [{}]\n", vec![format!("*{last}"); 10].join(","));
+        }
+        assert!(load(&text).unwrap_err().message.contains("after aliases"));
+        assert!(load(&"[".repeat(10_000)).is_err());
+        assert!(load(&("[".repeat(40) + &"]".repeat(40))).unwrap_err().message.contains("nested deeper"));
+        assert!(load(&"x".repeat(10 << 20)).unwrap_err().message.contains("more than the"));
+        assert!(load("a: &a [*a]").is_err());
+    }
+
+    #[test]
+    fn refuses_twice_the_same_key_and_a_second_document() {
+        assert!(load("a: 1\na: 2\n").unwrap_err().message.contains("same key twice"));
+        assert!(load("a: 1\n---\nb: 2\n").unwrap_err().message.contains("second document"));
+        assert!(load("").unwrap().is_none());
+        assert!(load("a: [1").is_err());
+    }
+}
