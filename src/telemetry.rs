@@ -20,7 +20,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The level is neither a level nor a list of filter directives.
-    #[error("`{level}` is not a log level: expected `debug`, `info`, `warn`, `error` or directives such as `info,tapster=debug`")]
+    #[error(
+        "`{level}` is not a log level: expected `debug`, `info`, `warn`, `error` or directives such as `info,tapster=debug`"
+    )]
     Level {
         /// As given.
         level: String,
@@ -40,7 +42,9 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         // The convention of https://no-color.org: set and not empty.
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
+        .with_ansi(
+            io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        );
     match format {
         LogFormat::Text => builder.finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
@@ -83,7 +87,10 @@ mod tests {
     fn a_wrong_level_is_named() {
         for level in ["loud", "", "tapster=loud"] {
             let message = filter(level).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("`{level}` is not a log level: expected `debug`")), "{message}");
+            assert!(
+                message.starts_with(&format!("`{level}` is not a log level: expected `debug`")),
+                "{message}"
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 //! It does not collect and does not speak HTTP; the formats are
 //!
 //! - `text`: Prometheus text 0.0.4, a writer of our own;
-//! - `collector`: OpenMetrics and Prometheus protobuf, written by `prometheus-client`;
+//! - `collector`: `OpenMetrics` and Prometheus protobuf, written by `prometheus-client`;
 //! - `native`: the span and delta form of native histogram buckets, for protobuf;
 //! - `negotiate`: which of them an `Accept` header asks for.
 
@@ -10,6 +10,8 @@ mod collector;
 mod native;
 mod negotiate;
 mod text;
+
+pub(crate) use negotiate::parse_quality;
 
 #[cfg(test)]
 mod tests;
@@ -148,7 +150,8 @@ fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
             return Err("its native buckets are not ascending");
         }
         // Prometheus refuses the whole scrape over this one.
-        if native.zero_count + native.buckets.iter().map(|bucket| bucket.1).sum::<u64>() != histogram.count() {
+        if native.zero_count + native.buckets.iter().map(|bucket| bucket.1).sum::<u64>() != histogram.count()
+        {
             return Err("its native and classic buckets count differently");
         }
     }

@@ -39,7 +39,9 @@ fn parse_range(range: &str) -> Option<(Quality, Format)> {
         }
     }
     let format = match media_type.as_str() {
-        "application/openmetrics-text" if matches!(version, None | Some("1.0.0" | "0.0.1")) => Format::OpenMetrics,
+        "application/openmetrics-text" if matches!(version, None | Some("1.0.0" | "0.0.1")) => {
+            Format::OpenMetrics
+        }
         "application/vnd.google.protobuf"
             if proto == Some("io.prometheus.client.MetricFamily") && encoding == Some("delimited") =>
         {
@@ -71,7 +73,8 @@ mod tests {
 
     #[test]
     fn picks_the_format_of_the_highest_quality() {
-        let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let protobuf =
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;\
                           version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\

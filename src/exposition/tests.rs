@@ -16,11 +16,17 @@ fn histogram(counts: &[u64]) -> Value {
 }
 
 fn native(counts: &[u64]) -> Vec<(i32, u64)> {
-    counts.iter().zip([-20, -10, 0, 1]).filter(|(count, _)| **count > 0).map(|(count, i)| (i, *count)).collect()
+    counts
+        .iter()
+        .zip([-20, -10, 0, 1])
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, i)| (i, *count))
+        .collect()
 }
 
 fn families() -> Vec<MetricFamily> {
-    let mut reads = MetricFamily::new("reads_total", "Reads\nof \"C:\\\".", Kind::Counter, &["device", "file"]);
+    let mut reads =
+        MetricFamily::new("reads_total", "Reads\nof \"C:\\\".", Kind::Counter, &["device", "file"]);
     reads.push(&["sda", "a\"b\\c\nd"], 5.0);
     reads.push(&["", "naïve – 日本"], 12_345_678_901.0);
     let mut latency = MetricFamily::new("latency_seconds", "Latency.", Kind::Histogram, &["device"]);
@@ -164,7 +170,8 @@ fn protobuf_reads_back() {
 fn an_independent_parser_reads_the_text() {
     let text = text(Format::Text);
     let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
-    let find = |name: &str| scrape.samples.iter().filter(move |sample| sample.metric == name).collect::<Vec<_>>();
+    let find =
+        |name: &str| scrape.samples.iter().filter(move |sample| sample.metric == name).collect::<Vec<_>>();
 
     let reads = find("reads_total");
     assert_eq!(reads.len(), 2);
@@ -233,7 +240,7 @@ fn contradictions_are_refused_by_name() {
         (labelled(&["1", "2"]), "a sample of metric family `a` has 2 label values, expected 1"),
         (distribution(Value::Number(1.0)), "a sample of metric family `h` does not fit its kind `Histogram`"),
         (
-            changed(|h| drop(h.counts.pop())),
+            changed(|h| h.counts.truncate(3)),
             "a histogram of metric family `h` is malformed: it needs one more count than it has bounds",
         ),
         (
