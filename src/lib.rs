@@ -1,1 +1,7 @@
-//! x
+//! Tapster: an exporter whose probes are declared in YAML and compiled in process to eBPF.
+
+pub mod exposition;
+pub mod family;
+pub mod server;
+pub mod status;
+pub mod telemetry;

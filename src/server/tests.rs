@@ -1,0 +1,287 @@
+//! Real HTTP over loopback against a source of our own making.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::family::Kind;
+
+#[derive(Default)]
+struct Fake {
+    ready: AtomicBool,
+    panics: AtomicBool,
+    broken: AtomicBool,
+    /// The next collection says that it began and waits to be let go.
+    gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Source for Fake {
+    fn collect(&self) -> Vec<MetricFamily> {
+        assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
+        let gate = self.gate.lock().unwrap().take();
+        if let Some((began, go)) = gate {
+            began.send(()).unwrap();
+            go.recv().unwrap();
+        }
+        let mut families = vec![MetricFamily::single("reads_total", "Reads.", Kind::Counter, 7.0)];
+        if self.broken.load(Ordering::Relaxed) {
+            families.push(families[0].clone());
+        }
+        families
+    }
+
+    fn status(&self) -> Vec<ProbeStatus> {
+        vec![ProbeStatus { name: "disk".into(), help: "Disk & co.".into(), ..Default::default() }]
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+struct Running {
+    fake: Arc<Fake>,
+    addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn start() -> Self {
+        let fake = Arc::new(Fake::default());
+        let listener = bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr();
+        let (stop, stopped) = oneshot::channel();
+        let source = Arc::clone(&fake);
+        let thread = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(serve(listener, source, async { drop(stopped.await) })).unwrap();
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        });
+        Self { fake, addr, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn request(&self, request: &str) -> Answer {
+        request_to(self.addr, request)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n"))
+    }
+
+    /// Holds back the next collection: a signal that it began, and the way to let it go.
+    fn hold(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let (began, has_begun) = mpsc::channel();
+        let (release, go) = mpsc::channel();
+        *self.fake.gate.lock().unwrap() = Some((began, go));
+        (has_begun, release)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let joined = self.thread.take().map(std::thread::JoinHandle::join);
+        assert!(std::thread::panicking() || matches!(joined, Some(Ok(()))));
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// Sends request line and headers, and reads to the end of the connection.
+fn request_to(addr: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "{request}Connection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("an end of the head") + 4;
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_ascii_lowercase();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: answer[end..].to_vec() }
+}
+
+#[test]
+fn metrics_come_in_the_format_asked_for() {
+    let server = Running::start();
+    let answer = server.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.head.contains("\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        "{}",
+        answer.head
+    );
+    assert!(answer.head.contains("\r\nvary: accept, accept-encoding\r\n"), "{}", answer.head);
+    assert!(!answer.head.contains("content-encoding"));
+    assert!(answer.text().contains("\nreads_total 7\n"));
+    assert!(
+        answer
+            .text()
+            .contains("\n# TYPE tapster_scrape_duration_seconds gauge\ntapster_scrape_duration_seconds ")
+    );
+
+    let answer = server.request(
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.2\r\n",
+    );
+    assert!(
+        answer.head.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{}",
+        answer.head
+    );
+    assert!(answer.text().ends_with("# EOF\n"));
+}
+
+#[test]
+fn gzip_round_trip() {
+    let server = Running::start();
+    let answer = server.request("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n");
+    assert!(answer.head.contains("\r\ncontent-encoding: gzip\r\n"), "{}", answer.head);
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_string(&mut text).unwrap();
+    assert!(text.contains("\nreads_total 7\n"), "{text}");
+    let answer = server.request("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip;q=0\r\n");
+    assert!(answer.text().contains("\nreads_total 7\n"));
+}
+
+#[test]
+fn methods_and_paths_it_does_not_know() {
+    let server = Running::start();
+    for path in ["/metrics", "/", "/-/healthy", "/-/ready"] {
+        let answer = server.request(&format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (405, "only GET and HEAD are understood here\n"),
+            "{path}"
+        );
+        assert!(answer.head.contains("\r\nallow: get,head\r\n"), "{}", answer.head);
+    }
+    let answer = server.get("/metric");
+    assert_eq!((answer.status, answer.text()), (404, "there is nothing here; metrics are at /metrics\n"));
+    let answer = server.request("HEAD /metrics HTTP/1.1\r\nHost: x\r\n");
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert!(answer.head.contains("\r\ncontent-length: "), "{}", answer.head);
+}
+
+#[test]
+fn healthy_at_once_and_ready_when_the_source_is() {
+    let server = Running::start();
+    assert_eq!(server.get("/-/healthy").status, 200);
+    assert_eq!(server.get("/-/ready").status, 503);
+    assert!(server.get("/").text().contains("Starting"));
+    server.fake.ready.store(true, Ordering::Relaxed);
+    assert_eq!(server.get("/-/ready").status, 200);
+    assert!(!server.get("/").text().contains("Starting"));
+}
+
+#[test]
+fn the_landing_page_is_html_that_runs_nothing() {
+    let server = Running::start();
+    let answer = server.get("/");
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("\r\ncontent-type: text/html; charset=utf-8\r\n"), "{}", answer.head);
+    assert!(answer.head.contains("\r\ncontent-security-policy: default-src 'none'"), "{}", answer.head);
+    assert!(answer.text().contains("Disk &amp; co.") && answer.text().contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_slow_scrape_blocks_no_other() {
+    let server = Running::start();
+    let (began, release) = server.hold();
+    let addr = server.addr;
+    let slow = std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n"));
+    began.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(server.get("/metrics").status, 200);
+    assert!(!slow.is_finished());
+    release.send(()).unwrap();
+    assert_eq!(slow.join().unwrap().status, 200);
+}
+
+#[test]
+fn a_panic_and_a_broken_family_are_answers() {
+    let server = Running::start();
+    server.fake.panics.store(true, Ordering::Relaxed);
+    let answer = server.get("/metrics");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("which is a bug"), "{}", answer.text());
+    server.fake.panics.store(false, Ordering::Relaxed);
+    server.fake.broken.store(true, Ordering::Relaxed);
+    let answer = server.get("/metrics");
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().contains("metric family `reads_total` occurs more than once"), "{}", answer.text());
+    server.fake.broken.store(false, Ordering::Relaxed);
+    assert_eq!(server.get("/metrics").status, 200);
+}
+
+#[test]
+fn the_limit_of_requests_is_an_answer_too() {
+    let server = Running::start();
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let (began, release) = server.hold();
+        let addr = server.addr;
+        let scrape =
+            std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n").status);
+        began.recv_timeout(Duration::from_secs(10)).unwrap();
+        held.push((release, scrape));
+    }
+    let answer = server.get("/metrics");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().starts_with("40 requests are already under way"), "{}", answer.text());
+    assert_eq!(server.get("/-/healthy").status, 200);
+    for (release, scrape) in held {
+        release.send(()).unwrap();
+        assert_eq!(scrape.join().unwrap(), 200);
+    }
+}
+
+#[test]
+fn shutdown_lets_a_scrape_finish_and_drops_idle_connections() {
+    let mut server = Running::start();
+    let idle = TcpStream::connect(server.addr).unwrap();
+    let (began, release) = server.hold();
+    let addr = server.addr;
+    let scrape = std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n").status);
+    began.recv_timeout(Duration::from_secs(10)).unwrap();
+    let start = Instant::now();
+    drop(server.stop.take());
+    // No new connections once the listener is gone; until then they wait in its queue.
+    while TcpStream::connect(addr).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(5), "the listener stays open");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    release.send(()).unwrap();
+    assert_eq!(scrape.join().unwrap(), 200);
+    drop(server);
+    assert!(start.elapsed() < Duration::from_secs(5), "an idle connection held up the end");
+    drop(idle);
+}
+
+#[test]
+fn headers_without_end_are_refused() {
+    let server = Running::start();
+    let mut stream = TcpStream::connect(server.addr).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nX: ").unwrap();
+    // The peer may close while we still write.
+    let _ = stream.write_all(&vec![b'x'; 200_000]);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
