@@ -21,3 +21,6 @@ pub mod histogram;
 pub mod insn;
 pub mod probe;
 pub mod yaml;
+pub mod attach;
+pub mod tracefs;
+pub mod typed;

@@ -1,0 +1,123 @@
+//! Attach kinds: which arguments an attach point has, and how each is read. One file per kind.
+
+mod rawtracepoint;
+mod tracepoint;
+
+use crate::{
+    btf::Btf,
+    diagnostic::near,
+    probe::{AttachPoint, KernelVersion},
+    tracefs::Tracepoints,
+    typed::{Mechanism, Type, Typed},
+};
+use std::fmt;
+
+/// What a kernel offers to the compiler.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// Its types, if it has BTF.
+    pub btf: Option<&'a Btf>,
+    /// Its tracepoints.
+    pub tracepoints: &'a dyn Tracepoints,
+    /// Its version.
+    pub kernel: KernelVersion,
+    /// CPUs that it may bring up; rows kept per CPU are that many.
+    pub possible_cpus: u32,
+}
+
+impl fmt::Debug for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("kernel", &self.kernel).finish_non_exhaustive()
+    }
+}
+
+/// An argument as `args.NAME` finds it.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    /// Its name; `arg0` and so on also find it by number.
+    pub name: String,
+    /// Its type as C writes it, for lists and messages.
+    pub ctype: String,
+    /// How it is read; `Err` says why it cannot be.
+    pub value: Result<ArgumentValue, String>,
+}
+
+/// What an argument is.
+#[derive(Clone, Debug)]
+pub enum ArgumentValue {
+    /// A number, pointer or text.
+    Value(Typed),
+    /// An array inside the context.
+    Array {
+        /// Offset of the first element.
+        offset: u32,
+        /// Size of an element.
+        element_size: u32,
+        /// Type of an element.
+        element: Type,
+        /// Number of elements.
+        count: u32,
+    },
+}
+
+/// An attach point that this kernel has.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// How a program gets there.
+    pub mechanism: Mechanism,
+    /// Its arguments.
+    pub arguments: Vec<Argument>,
+    /// Whether only the numbers of arguments are known, not how many there are.
+    pub untyped: bool,
+}
+
+/// Why an attach point cannot be used: a sentence and what to do.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Finds an attach point and its arguments on a kernel.
+pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
+    match at {
+        AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
+        AttachPoint::RawTracepoint { category, name } => rawtracepoint::resolve(category.as_deref(), name, target),
+    }
+}
+
+/// The same attach point through a mechanism that does not let the verifier check types, for arguments
+/// that it does not let through.
+pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> {
+    match at {
+        AttachPoint::RawTracepoint { category, name } => rawtracepoint::resolve_untracked(category.as_deref(), name, target),
+        AttachPoint::Tracepoint { .. } => None,
+    }
+}
+
+/// The message for a tracepoint that this kernel does not have.
+fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target<'_>) -> Missing {
+    let all = target.tracepoints.all();
+    if let Some((other, _)) = all.iter().find(|(found, known)| known == name && category.is_some_and(|category| category != found)) {
+        return Missing {
+            message: format!("this kernel has no tracepoint `{}:{name}`", category.unwrap_or("")),
+            hint: Some(format!("did you mean `{kind}:{other}:{name}`?")),
+        };
+    }
+    let nearest: Vec<String> = near(name, all.iter().map(|(_, name)| name.as_str()), 3)
+        .into_iter()
+        .filter_map(|near| all.iter().find(|(_, name)| name == near))
+        .map(|(category, name)| format!("`{kind}:{category}:{name}`"))
+        .collect();
+    let hint = if all.is_empty() {
+        "tracefs is not mounted or cannot be read: mount -t tracefs tracefs /sys/kernel/tracing".into()
+    } else if nearest.is_empty() {
+        "`tapster list PATTERN` shows what there is".into()
+    } else {
+        format!("did you mean {}?", nearest.join(" or "))
+    };
+    let full = category.map_or_else(|| name.to_owned(), |category| format!("{category}:{name}"));
+    Missing { message: format!("this kernel has no tracepoint `{full}`"), hint: Some(hint) }
+}

@@ -1,0 +1,100 @@
+//! `rawtracepoint:CATEGORY:NAME`: the arguments as the kernel passes them to a tracepoint.
+//!
+//! Their names and types come from `__traceiter_NAME` in BTF. With `btf_trace_NAME` there as well the
+//! program is a BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; else a plain one
+//! (`raw_tp`, 4.17), which reads with helpers.
+
+use super::{Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint};
+use crate::{
+    btf::{Btf, Kind, TypeId},
+    typed::{AccessMode, Mechanism, Node, Type, Typed},
+};
+
+/// Most arguments that the kernel passes to a raw tracepoint (`bpf_trace_run12`).
+const MAX_ARGUMENTS: u32 = 12;
+
+fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
+    match category {
+        Some(category) => target.tracepoints.format(category, name).is_some(),
+        None => target.tracepoints.all().iter().any(|(_, known)| known == name),
+    }
+}
+
+/// The prototype's parameters without the first, which is the tracepoint's own.
+fn prototype<'a>(btf: &'a Btf, name: &str) -> Option<Vec<(&'a str, TypeId)>> {
+    let function = btf.find(&format!("__traceiter_{name}"), Kind::Func)?;
+    Some(btf.parameters(btf.target(function)).into_iter().skip(1).collect())
+}
+
+pub(super) fn resolve(category: Option<&str>, name: &str, target: &Target<'_>) -> Result<Resolved, Missing> {
+    let prototype = target.btf.and_then(|btf| Some((btf, prototype(btf, name)?)));
+    // A raw tracepoint without an event of its own (`DECLARE_TRACE`) is in BTF but not in tracefs.
+    let declared_only = category.is_none() && prototype.is_some();
+    if !declared_only && !exists(category, name, target) {
+        return Err(no_tracepoint("rawtracepoint", category, name, target));
+    }
+    let Some((btf, parameters)) = prototype else {
+        return Ok(Resolved { mechanism: Mechanism::RawTp, arguments: numbered(), untyped: true });
+    };
+    let tracked = btf.find(&format!("btf_trace_{name}"), Kind::Typedef).is_some();
+    let mechanism = if tracked { Mechanism::TpBtf } else { Mechanism::RawTp };
+    Ok(Resolved { mechanism, arguments: arguments(btf, &parameters, tracked), untyped: false })
+}
+
+pub(super) fn resolve_untracked(category: Option<&str>, name: &str, target: &Target<'_>) -> Option<Resolved> {
+    let resolved = resolve(category, name, target).ok()?;
+    if resolved.mechanism == Mechanism::RawTp {
+        return Some(resolved);
+    }
+    let btf = target.btf?;
+    let arguments = arguments(btf, &prototype(btf, name)?, false);
+    Some(Resolved { mechanism: Mechanism::RawTp, arguments, untyped: false })
+}
+
+fn numbered() -> Vec<Argument> {
+    (0..MAX_ARGUMENTS)
+        .map(|index| Argument {
+            name: format!("arg{index}"),
+            ctype: "u64".into(),
+            value: Ok(ArgumentValue::Value(Typed::new(Node::Argument(index * 8), Type::U64))),
+        })
+        .collect()
+}
+
+fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], tracked: bool) -> Vec<Argument> {
+    parameters
+        .iter()
+        .zip(0..MAX_ARGUMENTS)
+        .map(|((name, declared), index)| Argument {
+            name: if name.is_empty() { format!("arg{index}") } else { (*name).to_owned() },
+            ctype: btf.display(*declared),
+            value: value(btf, *declared, index * 8, tracked).map(ArgumentValue::Value),
+        })
+        .collect()
+}
+
+fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Typed, String> {
+    let id = btf.strip(declared);
+    let word = |ty| Typed::new(Node::Argument(offset), ty);
+    match btf.kind(id) {
+        Kind::Int | Kind::Enum | Kind::Enum64 => {
+            let bits = btf.size(id).and_then(|size| u8::try_from(size * 8).ok()).filter(|bits| *bits <= 64);
+            let Some(bits) = bits else { return Err(format!("a `{}` is wider than 64 bits", btf.display(declared))) };
+            let ty = Type::Int { bits, signed: btf.is_signed(id) };
+            // The kernel fills the word with zeros, whatever the sign.
+            Ok(if bits == 64 { word(ty) } else { Typed::new(Node::Cast(Box::new(word(Type::U64))), ty) })
+        }
+        Kind::Ptr => {
+            let to = btf.strip(btf.target(id));
+            let access = match btf.kind(to) {
+                Kind::Struct | Kind::Union if tracked => AccessMode::Direct,
+                // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
+                Kind::Void | Kind::Int | Kind::Struct | Kind::Union => AccessMode::Auto,
+                _ if !tracked => AccessMode::Auto,
+                _ => return Err(format!("the verifier does not pass a `{}` to a BTF-typed program", btf.display(declared))),
+            };
+            Ok(word(Type::Pointer { to, access }))
+        }
+        _ => Err(format!("a `{}` passed by value cannot be read", btf.display(declared))),
+    }
+}

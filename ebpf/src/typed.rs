@@ -1,0 +1,404 @@
+//! A probe with its meaning: every name resolved, every value with a type, every load with an offset.
+//!
+//! Integers are computed in 64 bits. Those narrower than that are widened with their value kept, so
+//! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
+//! unsigned. Casts cut.
+
+use crate::{
+    btf::TypeId,
+    histogram::{Buckets, Exponential},
+    probe::{AttachPoint, Decoder, Unit},
+};
+
+/// Type of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// An integer of so many bits that was loaded or computed; in a register it has 64.
+    Int {
+        /// 8, 16, 32 or 64.
+        bits: u8,
+        /// Whether it can be negative.
+        signed: bool,
+    },
+    /// An address.
+    Pointer {
+        /// What it points to, without qualifiers; 0 for `void`.
+        to: TypeId,
+        /// How memory behind it is read.
+        access: AccessMode,
+    },
+    /// Bytes up to a NUL, at most so many with it.
+    Text {
+        /// Size of its buffer, a multiple of 8.
+        capacity: u32,
+    },
+}
+
+impl Type {
+    /// `u64`
+    pub const U64: Self = Self::Int { bits: 64, signed: false };
+    /// `s64`
+    pub const S64: Self = Self::Int { bits: 64, signed: true };
+    /// `u32`
+    pub const U32: Self = Self::Int { bits: 32, signed: false };
+
+    /// Whether arithmetic with it is unsigned.
+    pub fn is_unsigned(&self) -> bool {
+        matches!(self, Self::Int { bits: 64, signed: false } | Self::Pointer { .. })
+    }
+
+    /// Whether a value of it can be negative.
+    pub fn is_signed(&self) -> bool {
+        matches!(self, Self::Int { signed: true, .. })
+    }
+}
+
+/// How memory behind a pointer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// By load instructions: the verifier knows the pointer's type (`tp_btf`, 5.5).
+    Direct,
+    /// By `bpf_probe_read_kernel`.
+    Kernel,
+    /// Kernel or user memory, told apart by the address.
+    Auto,
+}
+
+/// A value that helpers or registers give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builtin {
+    /// Process id (thread group).
+    Pid,
+    /// Thread id.
+    Tid,
+    /// User id.
+    Uid,
+    /// Group id.
+    Gid,
+    /// Number of the CPU.
+    Cpu,
+    /// Monotonic clock, nanoseconds.
+    Nsecs,
+    /// Cgroup v2 id of the current task.
+    Cgroup,
+    /// Address of the current `task_struct`.
+    Task,
+}
+
+/// An arithmetic or logical operation with its signedness decided.
+pub use crate::expr::{Binary, Unary};
+
+/// An expression with its type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Typed {
+    /// What it is.
+    pub kind: Node,
+    /// Type of the result.
+    pub ty: Type,
+    /// Whether it is a time in nanoseconds by itself.
+    pub is_time: bool,
+}
+
+/// What a typed expression is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Node {
+    /// A constant.
+    Constant(u64),
+    /// A constant text.
+    Text(Vec<u8>),
+    /// From a helper.
+    Builtin(Builtin),
+    /// Name of the current task, 16 bytes.
+    Comm,
+    /// Time between start and end.
+    Duration,
+    /// Value kept at start, by its number.
+    Saved(usize),
+    /// Named expression of this event, by its number.
+    Let(usize),
+    /// The element of `each`.
+    Item,
+    /// The 64-bit word at an offset of the context.
+    Argument(u32),
+    /// A field of the context.
+    Field {
+        /// Byte offset.
+        offset: u32,
+        /// 1, 2, 4 or 8.
+        size: u32,
+    },
+    /// A number or pointer in memory.
+    Load {
+        /// The address.
+        base: Box<Typed>,
+        /// Bytes added to it.
+        offset: i32,
+        /// 1, 2, 4 or 8.
+        size: u32,
+        /// How it is read.
+        access: AccessMode,
+        /// Distance from the right and width, for a bitfield.
+        bits: Option<(u32, u32)>,
+    },
+    /// `-a`, `~a`, `!a`
+    Unary(Unary, Box<Typed>),
+    /// `a + b`; unsigned if either operand is.
+    Binary(Binary, Box<Typed>, Box<Typed>),
+    /// `c ? a : b`
+    Conditional(Box<Typed>, Box<Typed>, Box<Typed>),
+    /// Cut to the type's bits and extended by its sign.
+    Cast(Box<Typed>),
+    /// Address of a type that the verifier tracks, as a plain number.
+    Number(Box<Typed>),
+    /// Text at an address.
+    TextAt {
+        /// The address.
+        base: Box<Typed>,
+        /// Bytes added to it.
+        offset: i32,
+        /// Which memory.
+        access: AccessMode,
+        /// Bytes that may be read; less than the capacity for arrays.
+        limit: u32,
+    },
+    /// Text inside the context.
+    TextField {
+        /// Byte offset.
+        offset: u32,
+        /// Size of the field.
+        size: u32,
+    },
+    /// Text inside the context, whose offset and length stand at `offset` (`__data_loc`).
+    TextLocated {
+        /// Byte offset of that word.
+        offset: u32,
+        /// Whether the text's offset counts from behind the word (`__rel_loc`, 5.16).
+        relative: bool,
+    },
+}
+
+impl Typed {
+    /// A constant of type `s64`, or `u64` where it needs that.
+    pub fn constant(value: u64) -> Self {
+        let ty = if i64::try_from(value).is_ok() { Type::S64 } else { Type::U64 };
+        Self::new(Node::Constant(value), ty)
+    }
+
+    /// Joins a node and its type.
+    pub fn new(kind: Node, ty: Type) -> Self {
+        Self { kind, ty, is_time: false }
+    }
+
+    /// The operands.
+    pub fn children(&self) -> Vec<&Self> {
+        match &self.kind {
+            Node::Load { base, .. } | Node::TextAt { base, .. } => vec![base],
+            Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) => vec![a],
+            Node::Binary(_, a, b) => vec![a, b],
+            Node::Conditional(c, a, b) => vec![c, a, b],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether `found` holds for this or any operand.
+    pub fn any(&self, found: &impl Fn(&Self) -> bool) -> bool {
+        found(self) || self.children().into_iter().any(|child| child.any(found))
+    }
+
+    /// Whether it needs the start of a pair.
+    pub fn needs_start(&self, lets: &[Self]) -> bool {
+        self.any(&|typed| match typed.kind {
+            Node::Duration | Node::Saved(_) => true,
+            Node::Let(index) => lets[index].needs_start(lets),
+            _ => false,
+        })
+    }
+
+    /// Whether it needs the element of `each`.
+    pub fn needs_item(&self, lets: &[Self]) -> bool {
+        self.any(&|typed| match typed.kind {
+            Node::Item => true,
+            Node::Let(index) => lets[index].needs_item(lets),
+            _ => false,
+        })
+    }
+}
+
+/// A probe ready to be lowered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedProbe {
+    /// Its name.
+    pub name: String,
+    /// What it measures.
+    pub help: String,
+    /// Programs to make, starts first.
+    pub events: Vec<TypedEvent>,
+    /// Parts of the start key; empty for a probe of single events.
+    pub key: Vec<Type>,
+    /// Values kept from the start.
+    pub saved: Vec<(String, Type)>,
+    /// Labels in order.
+    pub labels: Vec<TypedLabel>,
+    /// Metrics in order.
+    pub metrics: Vec<TypedMetric>,
+    /// Most label sets.
+    pub max_series: u32,
+    /// Most waiting starts.
+    pub max_inflight: u32,
+    /// When a waiting start is given up.
+    pub inflight_timeout_ns: u64,
+    /// Whether rows are kept per CPU, where it was said.
+    pub per_cpu: Option<bool>,
+}
+
+impl TypedProbe {
+    /// Whether it measures between two events.
+    pub fn is_pair(&self) -> bool {
+        self.events.iter().any(|event| event.role == Role::Start)
+    }
+}
+
+/// What an event does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Keeps the time.
+    Start,
+    /// Takes the time and counts.
+    End,
+    /// Counts.
+    Single,
+}
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// BTF-typed raw tracepoint, 5.5.
+    TpBtf,
+    /// Raw tracepoint without types, 4.17.
+    RawTp,
+    /// Tracepoint through perf, 4.7.
+    Tracepoint,
+}
+
+impl Mechanism {
+    /// Short name as in section names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TpBtf => "tp_btf",
+            Self::RawTp => "raw_tp",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// One program's worth of a probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedEvent {
+    /// What it does.
+    pub role: Role,
+    /// The alternative that this kernel has.
+    pub at: AttachPoint,
+    /// How it is attached.
+    pub mechanism: Mechanism,
+    /// Named expressions that this event uses.
+    pub lets: Vec<Typed>,
+    /// Values that join start and end.
+    pub key: Vec<Typed>,
+    /// Conditions that need no start: an event that fails one is not this probe's.
+    pub filters: Vec<Typed>,
+    /// Conditions on start and duration: the start is taken, but nothing counted.
+    pub late_filters: Vec<Typed>,
+    /// Values to keep, at a start.
+    pub saves: Vec<Typed>,
+    /// The list to walk.
+    pub each: Option<TypedEach>,
+    /// One value for each label, at an end.
+    pub labels: Vec<Typed>,
+    /// One for each metric, at an end.
+    pub metrics: Vec<TypedValue>,
+}
+
+/// A metric's value at one event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedValue {
+    /// Whether this event counts for the metric.
+    pub filter: Option<Typed>,
+    /// What is added or kept.
+    pub value: Typed,
+}
+
+/// A list walk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedEach {
+    /// First element.
+    pub from: Typed,
+    /// Next element.
+    pub next: Typed,
+    /// Most elements.
+    pub limit: u32,
+    /// Size of an element, and the budget it is taken from.
+    pub budget: Option<(Typed, Typed)>,
+}
+
+/// A label.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedLabel {
+    /// Its name.
+    pub name: String,
+    /// How its value becomes text.
+    pub decoder: Decoder,
+    /// Type of its value at every event.
+    pub ty: Type,
+}
+
+/// A metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypedMetric {
+    /// Its name, `tapster_` included.
+    pub name: String,
+    /// Its help text.
+    pub help: String,
+    /// What is kept.
+    pub kind: TypedMetricKind,
+    /// What one of the raw value is.
+    pub unit: Unit,
+    /// Whether the raw value can be negative.
+    pub signed: bool,
+}
+
+/// What a metric keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TypedMetricKind {
+    /// A sum.
+    Counter,
+    /// The last value.
+    Gauge,
+    /// The largest of the last while.
+    Max {
+        /// How long, nanoseconds.
+        window_ns: u64,
+    },
+    /// A distribution.
+    Histogram(Scheme),
+}
+
+/// A bucket scheme with its raw thresholds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheme {
+    /// As declared.
+    pub buckets: Buckets,
+    /// For an exponential one.
+    pub exponential: Option<Exponential>,
+}
+
+impl Scheme {
+    /// Counters in a row: every finite bucket, and one for `+Inf`.
+    pub fn slots(&self) -> u32 {
+        match (&self.buckets, &self.exponential) {
+            (_, Some(exponential)) => exponential.count + 2,
+            (Buckets::Explicit { raw, .. }, None) => u32::try_from(raw.len()).unwrap_or(0) + 1,
+            (Buckets::Linear { count, .. }, None) => u32::from(*count) + 1,
+            (Buckets::Exponential { .. }, None) => 0,
+        }
+    }
+}
