@@ -1,2 +1,5 @@
 //! x
 #![forbid(unsafe_code)]
+
+pub mod insn;
+pub mod vm;
