@@ -6,8 +6,8 @@
 //! what needs all paths at once (loops, unreachable code) and what needs types — a register is a number
 //! here, so a load through a pointer that may be null reads kernel memory at 0 and gives 0.
 //!
-//! In order of use: [`map`] and [`environment`] are what a test sets up, [`memory`] lays out addresses,
-//! [`alu`] computes, [`frame`] executes one instruction, [`helper`] one call, and [`Vm`] loops.
+//! In order of use: `map` and `environment` are what a test sets up, `memory` lays out addresses,
+//! `alu` computes, `frame` executes one instruction, `helper` one call, and [`Vm`] loops.
 
 mod alu;
 mod environment;
