@@ -3,6 +3,10 @@
 //! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Only
 //! instructions that Linux 5.10 knows are made here.
 
+mod asm;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 /// A register, `r0` to `r10`.
@@ -303,7 +307,7 @@ impl Insn {
             Src::Reg(reg) => slot(class | cond.code() | 0x08, dst, reg, offset, 0),
             Src::Imm(imm) => slot(class | cond.code(), dst, ZERO, offset, imm),
         };
-        let encoded = match *self {
+        let last = match *self {
             Self::Alu64(op, dst, src) => alu(0x07, op, dst, src),
             Self::Alu32(op, dst, src) => alu(0x04, op, dst, src),
             Self::Imm64(dst, value) => {
@@ -325,13 +329,12 @@ impl Insn {
             Self::Call(helper) => slot(0x85, ZERO, ZERO, 0, helper as i32),
             Self::Exit => slot(0x95, ZERO, ZERO, 0, 0),
         };
-        out.push(encoded);
+        out.push(last);
     }
 }
 
 /// Low and high 32 bits of a 64-bit constant.
 fn halves(value: u64) -> [i32; 2] {
-    let bytes = value.to_le_bytes();
-    let [a, b, c, d, e, f, g, h] = bytes;
-    [i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h])]
+    let [low, high] = [value & u64::from(u32::MAX), value >> 32];
+    [low, high].map(|half| u32::try_from(half).expect("32 bits are left").cast_signed())
 }

@@ -5,14 +5,15 @@
 //! 1. [`yaml`]: text → a tree that knows its places.
 //! 2. [`declaration`]: tree → [`probe::Probe`], the declaration as written.
 //! 3. [`expr`]: the text of an expression → its syntax tree.
-//! 4. [`check`]: a probe × what the kernel has ([`btf`], [`tracefs`]) → [`typed::TypedProbe`].
-//! 5. [`lower`]: typed probe → instructions ([`asm`], [`insn`]) and byte layouts ([`layout`]).
-//! 6. [`object`]: instructions → an ELF object that any eBPF loader takes.
+//! 4. [`mod@check`]: a probe × what the kernel has ([`btf`], [`tracefs`], [`attach`]) → [`typed::TypedProbe`].
+//! 5. [`mod@lower`]: typed probe → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
+//! 6. [`object`]: program → an ELF object that any eBPF loader takes.
 //!
 //! [`vm`] and [`eval`] run a program and a typed expression without a kernel, for tests.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod attach;
 pub mod btf;
 pub mod declaration;
 pub mod diagnostic;
@@ -20,7 +21,7 @@ pub mod expr;
 pub mod histogram;
 pub mod insn;
 pub mod probe;
-pub mod yaml;
-pub mod attach;
 pub mod tracefs;
 pub mod typed;
+pub mod vm;
+pub mod yaml;

@@ -1,0 +1,142 @@
+//! Instructions as text, in the pseudo assembly of the kernel's verifier log.
+//!
+//! Jump offsets stay relative and in slots, as in the log.
+
+use super::{Alu, Cond, Helper, Insn, Reg, Size, Src};
+use std::fmt;
+
+impl Alu {
+    /// What stands between `dst` and `src`; in a negation, which has no `src`, before `dst`.
+    fn operator(self) -> &'static str {
+        match self {
+            Self::Add => "+=",
+            Self::Sub => "-=",
+            Self::Mul => "*=",
+            Self::Div => "/=",
+            Self::Or => "|=",
+            Self::And => "&=",
+            Self::Lsh => "<<=",
+            Self::Rsh => ">>=",
+            Self::Neg => "-",
+            Self::Mod => "%=",
+            Self::Xor => "^=",
+            Self::Mov => "=",
+            Self::Arsh => "s>>=",
+        }
+    }
+}
+
+impl Cond {
+    fn operator(self) -> &'static str {
+        match self {
+            Self::Eq => "==",
+            Self::Ne => "!=",
+            Self::Gt => ">",
+            Self::Ge => ">=",
+            Self::Lt => "<",
+            Self::Le => "<=",
+            Self::Set => "&",
+            Self::Sgt => "s>",
+            Self::Sge => "s>=",
+            Self::Slt => "s<",
+            Self::Sle => "s<=",
+        }
+    }
+}
+
+impl Size {
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::B => "u8",
+            Self::H => "u16",
+            Self::W => "u32",
+            Self::DW => "u64",
+        }
+    }
+}
+
+impl Helper {
+    /// The kernel's name of the helper, without `bpf_`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MapLookup => "map_lookup_elem",
+            Self::MapUpdate => "map_update_elem",
+            Self::MapDelete => "map_delete_elem",
+            Self::KtimeNs => "ktime_get_ns",
+            Self::CpuId => "get_smp_processor_id",
+            Self::PidTgid => "get_current_pid_tgid",
+            Self::UidGid => "get_current_uid_gid",
+            Self::Comm => "get_current_comm",
+            Self::Task => "get_current_task",
+            Self::CgroupId => "get_current_cgroup_id",
+            Self::ReadUser => "probe_read_user",
+            Self::ReadKernel => "probe_read_kernel",
+            Self::ReadUserStr => "probe_read_user_str",
+            Self::ReadKernelStr => "probe_read_kernel_str",
+        }
+    }
+}
+
+/// A register by the name of its width: `r1` or `w1`.
+struct Named(char, Reg);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0, self.1.0)
+    }
+}
+
+/// A second operand, its register by the name of its width.
+struct Operand(char, Src);
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Src::Reg(reg) => Named(self.0, reg).fmt(f),
+            Src::Imm(imm) => imm.fmt(f),
+        }
+    }
+}
+
+/// A memory operand: `*(u64 *)(r10 -8)`.
+struct Memory(Size, Reg, i16);
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "*({} *)({:?} {:+})", self.0.type_name(), self.1, self.2)
+    }
+}
+
+fn alu(f: &mut fmt::Formatter<'_>, width: char, op: Alu, dst: Reg, src: Src) -> fmt::Result {
+    let dst = Named(width, dst);
+    if op == Alu::Neg {
+        return write!(f, "{dst} = {}{dst}", op.operator());
+    }
+    write!(f, "{dst} {} {}", op.operator(), Operand(width, src))
+}
+
+fn jump(f: &mut fmt::Formatter<'_>, width: char, cond: Cond, dst: Reg, src: Src, offset: i16) -> fmt::Result {
+    write!(f, "if {} {} {} goto {offset:+}", Named(width, dst), cond.operator(), Operand(width, src))
+}
+
+impl fmt::Display for Insn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Alu64(op, dst, src) => alu(f, 'r', op, dst, src),
+            Self::Alu32(op, dst, src) => alu(f, 'w', op, dst, src),
+            Self::Imm64(dst, value) => write!(f, "{dst:?} = {value:#x} ll"),
+            Self::Map(dst, index) => write!(f, "{dst:?} = map[{index}] ll"),
+            Self::Load(size, dst, src, offset) => write!(f, "{dst:?} = {}", Memory(size, src, offset)),
+            Self::Store(size, dst, offset, src) => write!(f, "{} = {src:?}", Memory(size, dst, offset)),
+            Self::StoreImm(size, dst, offset, imm) => write!(f, "{} = {imm}", Memory(size, dst, offset)),
+            Self::AtomicAdd(size, dst, offset, src) => {
+                write!(f, "lock {} += {src:?}", Memory(size, dst, offset))
+            }
+            Self::Jump(offset) => write!(f, "goto {offset:+}"),
+            Self::JumpIf(cond, dst, src, offset) => jump(f, 'r', cond, dst, src, offset),
+            Self::JumpIf32(cond, dst, src, offset) => jump(f, 'w', cond, dst, src, offset),
+            Self::Call(helper) => write!(f, "call {}#{}", helper.name(), helper as i32),
+            Self::Exit => f.write_str("exit"),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the program sees of the machine through helpers and pointers.
+
+use std::collections::BTreeMap;
+
+/// Blocks of kernel or user memory by their address; what lies between them faults.
+pub type Memory = BTreeMap<u64, Vec<u8>>;
+
+/// The machine as helpers report it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// What `ktime_get_ns` returns next.
+    pub ktime_ns: u64,
+    /// How far each call of `ktime_get_ns` moves the clock.
+    pub ktime_step_ns: u64,
+    /// Thread group id in the upper half, thread id in the lower.
+    pub pid_tgid: u64,
+    /// Group id in the upper half, user id in the lower.
+    pub uid_gid: u64,
+    /// Name of the current task; at most 15 bytes are used.
+    pub comm: Vec<u8>,
+    /// Address of the current `task_struct`.
+    pub task: u64,
+    /// Id of the current task's cgroup.
+    pub cgroup_id: u64,
+    /// CPU the program runs on.
+    pub cpu: u32,
+    /// CPUs of the machine; read once by `Vm::new`.
+    pub cpus: u32,
+    /// Kernel memory.
+    pub kernel: Memory,
+    /// Memory of the current process.
+    pub user: Memory,
+    /// Instructions a run may take.
+    pub step_limit: usize,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            ktime_ns: 1_000_000_000,
+            ktime_step_ns: 0,
+            pid_tgid: (0x3e8 << 32) | 0x3e9,
+            uid_gid: 0,
+            comm: b"test".to_vec(),
+            task: 0xffff_8880_0100_0000,
+            cgroup_id: 1,
+            cpu: 0,
+            cpus: 2,
+            kernel: Memory::new(),
+            user: Memory::new(),
+            step_limit: 1_000_000,
+        }
+    }
+}
+
+/// The byte at an address, if a block holds it.
+pub(super) fn byte(memory: &Memory, address: u64) -> Option<u8> {
+    let (start, block) = memory.range(..=address).next_back()?;
+    block.get(usize::try_from(address - start).ok()?).copied()
+}
+
+/// `size` bytes from an address; `None` where any of them faults.
+pub(super) fn bytes(memory: &Memory, address: u64, size: u64) -> Option<Vec<u8>> {
+    (0..size).map(|i| byte(memory, address.checked_add(i)?)).collect()
+}

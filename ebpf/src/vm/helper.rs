@@ -1,0 +1,146 @@
+//! The helper functions.
+
+use super::environment::{self, byte};
+use super::frame::Frame;
+use super::memory::map_index;
+use super::{Environment, Errno, Fault};
+use crate::insn::{Helper, R1, R2, R3, R4};
+
+/// `EFAULT`, for every address that cannot be read. The kernel's own answer to a kernel read of a user
+/// address is `-ERANGE` on some architectures; programs can only rely on the sign.
+const EFAULT: Errno = -14;
+
+/// `TASK_COMM_LEN` less the NUL.
+const COMM_MAX: usize = 15;
+
+fn code(result: Result<(), Errno>) -> u64 {
+    result.err().unwrap_or(0).cast_unsigned()
+}
+
+impl Frame<'_> {
+    /// Runs a helper and returns what it leaves in `r0`.
+    pub(super) fn call(&mut self, helper: Helper) -> Result<u64, Fault> {
+        match helper {
+            Helper::MapLookup => self.map_lookup(),
+            Helper::MapUpdate => self.map_update(),
+            Helper::MapDelete => {
+                let (map, key) = (self.map_argument()?, self.key()?);
+                Ok(code(self.memory.maps[map].remove(&key)))
+            }
+            Helper::KtimeNs => {
+                let now = self.env.ktime_ns;
+                self.env.ktime_ns = now.wrapping_add(self.env.ktime_step_ns);
+                Ok(now)
+            }
+            Helper::CpuId => Ok(self.env.cpu.into()),
+            Helper::PidTgid => Ok(self.env.pid_tgid),
+            Helper::UidGid => Ok(self.env.uid_gid),
+            Helper::Comm => self.comm(),
+            Helper::Task => Ok(self.env.task),
+            Helper::CgroupId => Ok(self.env.cgroup_id),
+            Helper::ReadUser => {
+                self.read(|frame, address, size| Ok(environment::bytes(&frame.env.user, address, size)))
+            }
+            Helper::ReadKernel => {
+                self.read(|frame, address, size| frame.memory.kernel(frame.env, address, size))
+            }
+            Helper::ReadUserStr => self.read_str(|frame, address| Ok(byte(&frame.env.user, address))),
+            Helper::ReadKernelStr => self.read_str(|frame, address| {
+                let bytes = frame.memory.kernel(frame.env, address, 1)?;
+                Ok(bytes.and_then(|bytes| bytes.first().copied()))
+            }),
+        }
+    }
+
+    /// The map in `r1`.
+    fn map_argument(&self) -> Result<usize, Fault> {
+        let value = self.get(R1)?;
+        let map = map_index(value).filter(|map| *map < self.memory.maps.len()).ok_or(Fault::NotMap(value))?;
+        if !self.memory.maps[map].has_cpu(self.env.cpu) {
+            return Err(Fault::NoCpu(self.env.cpu));
+        }
+        Ok(map)
+    }
+
+    /// The key `r2` points to.
+    fn key(&self) -> Result<Vec<u8>, Fault> {
+        self.bytes_for(R2, self.memory.maps[self.map_argument()?].key_size())
+    }
+
+    fn bytes_for(&self, reg: crate::insn::Reg, len: usize) -> Result<Vec<u8>, Fault> {
+        let size = u64::try_from(len).expect("a usize has at most 64 bits");
+        Ok(self.memory.argument(self.get(reg)?, size)?.to_vec())
+    }
+
+    fn map_lookup(&self) -> Result<u64, Fault> {
+        let (map, key) = (self.map_argument()?, self.key()?);
+        let cell = self.memory.maps[map].lookup(&key, self.env.cpu);
+        Ok(cell.map_or(0, |cell| self.memory.value_address(map, cell)))
+    }
+
+    fn map_update(&mut self) -> Result<u64, Fault> {
+        let (map, key, flags) = (self.map_argument()?, self.key()?, self.get(R4)?);
+        let value = self.bytes_for(R3, self.memory.maps[map].value_size())?;
+        let Environment { cpu, .. } = *self.env;
+        Ok(code(self.memory.maps[map].update(&key, &value, flags, cpu)))
+    }
+
+    /// `strscpy_pad` of the task's name.
+    fn comm(&mut self) -> Result<u64, Fault> {
+        let (buffer, size) = (self.get(R1)?, self.get(R2)?);
+        self.memory.fill(buffer, size)?;
+        if size == 0 {
+            return Err(Fault::ZeroSize);
+        }
+        let mut bytes = zeros(size);
+        let text = self.env.comm.iter().take_while(|byte| **byte != 0).take(COMM_MAX.min(bytes.len() - 1));
+        for (to, from) in bytes.iter_mut().zip(text) {
+            *to = *from;
+        }
+        self.memory.write(buffer, &bytes)?;
+        Ok(0)
+    }
+
+    /// `probe_read_*(dst, size, src)`: all of it, or zeros and an error.
+    fn read(
+        &mut self,
+        fetch: impl Fn(&Self, u64, u64) -> Result<Option<Vec<u8>>, Fault>,
+    ) -> Result<u64, Fault> {
+        let (dst, size, src) = (self.get(R1)?, self.get(R2)?, self.get(R3)?);
+        self.memory.fill(dst, size)?;
+        let bytes = fetch(self, src, size)?;
+        let result = if bytes.is_some() { 0 } else { EFAULT.cast_unsigned() };
+        self.memory.write(dst, &bytes.unwrap_or_else(|| zeros(size)))?;
+        Ok(result)
+    }
+
+    /// `probe_read_*_str(dst, size, src)`, after `strncpy_from_kernel_nofault`: bytes up to and with the
+    /// NUL, or `size` bytes the last of which becomes NUL; what follows in the buffer is left alone.
+    ///
+    /// The user variant of kernels before 6.2 returns 0, not 1, for an empty string.
+    fn read_str(&mut self, fetch: impl Fn(&Self, u64) -> Result<Option<u8>, Fault>) -> Result<u64, Fault> {
+        let (dst, size, src) = (self.get(R1)?, self.get(R2)?, self.get(R3)?);
+        self.memory.fill(dst, size)?;
+        let mut text = Vec::new();
+        for i in 0..size {
+            let Some(byte) = fetch(self, src.wrapping_add(i))? else {
+                self.memory.write(dst, &zeros(size))?;
+                return Ok(EFAULT.cast_unsigned());
+            };
+            text.push(byte);
+            if byte == 0 {
+                break;
+            }
+        }
+        if let Some(last) = text.last_mut() {
+            *last = 0;
+        }
+        self.memory.write(dst, &text)?;
+        Ok(u64::try_from(text.len()).expect("a usize has at most 64 bits"))
+    }
+}
+
+/// A buffer of a size that `AddressSpace::fill` has found to fit its region.
+fn zeros(size: u64) -> Vec<u8> {
+    vec![0; usize::try_from(size).expect("no region is larger than memory")]
+}

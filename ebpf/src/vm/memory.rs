@@ -1,0 +1,205 @@
+//! The 64-bit address space of a run.
+//!
+//! Own regions live at non-canonical addresses, where no pointer of a real machine can point: the top 16
+//! bits name the region, and each starts half a window up, so that a pointer that strays off either end
+//! still names its region in the error. Every other address is kernel memory.
+
+use super::{Environment, Fault, Map, environment};
+
+/// Bytes of stack.
+pub(super) const STACK_SIZE: u64 = 512;
+
+const STACK: u64 = 0x0100;
+const CONTEXT: u64 = 0x0101;
+const MAPS: u64 = 0x0102;
+/// Region of the values of map 0; map 1 has the next.
+const VALUES: u64 = 0x0200;
+const VALUES_END: u64 = 0x0f00;
+
+const MIDDLE: u64 = 1 << 40;
+
+/// Space between values, more than any 16-bit offset can cross.
+const GUARD: u64 = 1 << 16;
+
+/// What fills the stack at entry: nonzero, so that code that counts on a cleared stack fails.
+const POISON: u8 = 0xa5;
+
+const fn base(region: u64) -> u64 {
+    (region << 48) + MIDDLE
+}
+
+/// The frame pointer.
+pub(super) const FRAME_POINTER: u64 = base(STACK) + STACK_SIZE;
+
+/// Address of the context.
+pub(super) const CONTEXT_START: u64 = base(CONTEXT);
+
+/// What a program holds for a map.
+pub(super) fn map_address(map: u32) -> u64 {
+    base(MAPS) + u64::from(map)
+}
+
+/// The map a program means by a pointer.
+pub(super) fn map_index(address: u64) -> Option<usize> {
+    usize::try_from(address.checked_sub(base(MAPS))?).ok()
+}
+
+fn index(value: u64) -> usize {
+    usize::try_from(value).expect("bounded by the size of a region")
+}
+
+/// Where an access goes.
+pub(super) enum Place {
+    Stack(usize),
+    Context(usize),
+    Value { map: usize, cell: usize, offset: usize },
+    Elsewhere,
+}
+
+/// The memory of one run: maps outlive it.
+#[derive(Debug)]
+pub(super) struct AddressSpace<'a> {
+    stack: Vec<u8>,
+    written: Vec<bool>,
+    context: &'a [u8],
+    pub(super) maps: &'a mut [Map],
+}
+
+impl<'a> AddressSpace<'a> {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map]) -> Self {
+        let size = index(STACK_SIZE);
+        Self { stack: vec![POISON; size], written: vec![false; size], context, maps }
+    }
+
+    /// Address of a cell of a map's values.
+    pub(super) fn value_address(&self, map: usize, cell: usize) -> u64 {
+        let widen = |n: usize| u64::try_from(n).expect("a usize has at most 64 bits");
+        base(VALUES + widen(map)) + widen(cell) * stride(&self.maps[map])
+    }
+
+    fn place(&self, address: u64, size: u64) -> Result<Place, Fault> {
+        let region = address >> 48;
+        let start = base(region);
+        let out = |region| Fault::OutOfBounds { region, address, size };
+        let within = |offset: u64, len: usize| {
+            let end = offset.checked_add(size)?;
+            (usize::try_from(end).ok()? <= len).then(|| index(offset))
+        };
+        let offset = address.wrapping_sub(start);
+        match region {
+            STACK => within(offset, self.stack.len()).map(Place::Stack).ok_or_else(|| out("stack")),
+            CONTEXT => within(offset, self.context.len()).map(Place::Context).ok_or_else(|| out("context")),
+            MAPS => Err(out("map, which is opaque")),
+            VALUES..VALUES_END => {
+                let map = index(region - VALUES);
+                let found = self.maps.get(map).filter(|_| address >= start).and_then(|found| {
+                    let cell = index(offset / stride(found));
+                    let len = found.cell(cell)?.len();
+                    Some(Place::Value { map, cell, offset: within(offset % stride(found), len)? })
+                });
+                found.ok_or_else(|| out("map value"))
+            }
+            _ => Ok(Place::Elsewhere),
+        }
+    }
+
+    /// Fails where the stack bytes of a range were not all written.
+    fn initialised(&self, offset: usize, len: usize) -> Result<(), Fault> {
+        let Some(unwritten) = self.written[offset..offset + len].iter().position(|written| !written) else {
+            return Ok(());
+        };
+        let from_start = u64::try_from(offset + unwritten).expect("below the stack's size");
+        let address = FRAME_POINTER - STACK_SIZE + from_start;
+        Err(Fault::UninitialisedStack {
+            address,
+            offset: address.cast_signed() - FRAME_POINTER.cast_signed(),
+        })
+    }
+
+    /// Bytes of own memory; `None` for kernel memory.
+    pub(super) fn own(&self, address: u64, size: u64) -> Result<Option<&[u8]>, Fault> {
+        let place = self.place(address, size)?;
+        let len = index_of_size(size);
+        Ok(Some(match place {
+            Place::Stack(offset) => {
+                self.initialised(offset, len)?;
+                &self.stack[offset..offset + len]
+            }
+            Place::Context(offset) => &self.context[offset..offset + len],
+            Place::Value { map, cell, offset } => {
+                let cell = self.maps[map].cell(cell).expect("`place` found the cell");
+                &cell[offset..offset + len]
+            }
+            Place::Elsewhere => return Ok(None),
+        }))
+    }
+
+    /// Bytes a helper reads through a pointer argument: on the stack or in a map value.
+    pub(super) fn argument(&self, address: u64, size: u64) -> Result<&[u8], Fault> {
+        match self.place(address, size)? {
+            Place::Context(_) | Place::Elsewhere => Err(Fault::NotOwn { address }),
+            Place::Stack(_) | Place::Value { .. } => {
+                self.own(address, size)?.ok_or(Fault::NotOwn { address })
+            }
+        }
+    }
+
+    /// Writes own memory; the context is read only, as it is for every tracing program.
+    pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let size = u64::try_from(bytes.len()).expect("a usize has at most 64 bits");
+        match self.place(address, size)? {
+            Place::Stack(offset) => {
+                self.stack[offset..offset + bytes.len()].copy_from_slice(bytes);
+                self.written[offset..offset + bytes.len()].fill(true);
+            }
+            Place::Value { map, cell, offset } => {
+                let cell = self.maps[map].cell_mut(cell).expect("`place` found the cell");
+                cell[offset..offset + bytes.len()].copy_from_slice(bytes);
+            }
+            Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
+        }
+        Ok(())
+    }
+
+    /// Counts stack bytes as written, as the verifier does for the whole buffer given to a helper to fill.
+    pub(super) fn fill(&mut self, address: u64, size: u64) -> Result<(), Fault> {
+        match self.place(address, size)? {
+            Place::Stack(offset) => self.written[offset..offset + index_of_size(size)].fill(true),
+            Place::Value { .. } => {}
+            Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
+        }
+        Ok(())
+    }
+
+    /// The verifier's alignment rules for an access by an instruction.
+    pub(super) fn aligned(&self, address: u64, size: u64) -> Result<(), Fault> {
+        match self.place(address, size)? {
+            Place::Stack(_) | Place::Context(_) if !address.is_multiple_of(size) => {
+                Err(Fault::Misaligned { address, size })
+            }
+            Place::Stack(_) | Place::Context(_) | Place::Value { .. } | Place::Elsewhere => Ok(()),
+        }
+    }
+
+    /// Bytes at any kernel address, own memory included; `None` where it faults.
+    pub(super) fn kernel(
+        &self,
+        env: &Environment,
+        address: u64,
+        size: u64,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(match self.own(address, size)? {
+            Some(bytes) => Some(bytes.to_vec()),
+            None => environment::bytes(&env.kernel, address, size),
+        })
+    }
+}
+
+fn stride(map: &Map) -> u64 {
+    u64::try_from(map.value_size().next_multiple_of(8)).expect("a usize has at most 64 bits") + GUARD
+}
+
+/// The length of an access that `place` accepted; anything longer has already failed there.
+fn index_of_size(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(0)
+}

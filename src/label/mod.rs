@@ -1,0 +1,119 @@
+//! Turns the raw bytes of a label in a map key into the text of a label value.
+//!
+//! One decoder per file. A decoder lives as long as its probe and may cache: [`Decode::refresh`] at the
+//! start of a scrape is where it looks again at what may have changed. Different raw values may give the
+//! same text (two generations of a cgroup, addresses in one function); whoever writes the series adds
+//! them up.
+
+mod block_device;
+mod cgroup;
+mod errno;
+mod ksym;
+mod number;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How a label's raw value becomes text.
+pub trait Decode: Send {
+    /// The text of a raw value: for numbers up to 8 bytes, little endian. Any length is accepted.
+    fn decode(&mut self, raw: &[u8]) -> String;
+
+    /// Called once at the beginning of each scrape.
+    fn refresh(&mut self) {}
+}
+
+/// Which decoder a label uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spec {
+    /// Unsigned decimal.
+    Unsigned,
+    /// Signed decimal.
+    Signed,
+    /// `0x` and lower-case hexadecimal.
+    Hex,
+    /// Bytes up to NUL.
+    Text,
+    /// Numbers by name.
+    Table {
+        /// Name of each known number.
+        rows: BTreeMap<i64, String>,
+        /// Name of all others; the decimal number where there is none.
+        default: Option<String>,
+    },
+    /// Name of a disk or partition by its kernel `dev_t`.
+    BlockDevice,
+    /// `ENOENT` for 2 and -2, `ok` for 0.
+    Errno,
+    /// Name of the kernel function around an address.
+    Ksym,
+    /// Path of a cgroup (version 2) by its id.
+    Cgroup,
+}
+
+/// Where decoders find the files of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Where procfs is mounted.
+    pub proc: PathBuf,
+    /// Where sysfs is mounted.
+    pub sys: PathBuf,
+    /// Where cgroup2 is mounted; `None` to look it up in the mount table.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), sys: "/sys".into(), cgroup: None }
+    }
+}
+
+/// Why a label cannot be decoded on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelError {
+    /// A file or directory that the decoder needs cannot be read.
+    #[error("decoder `{decoder}` needs `{path}`")]
+    Unreadable {
+        /// The decoder's name.
+        decoder: &'static str,
+        /// What it needs.
+        path: PathBuf,
+        /// Why it cannot have it.
+        source: io::Error,
+    },
+    /// No cgroup2 file system in the mount table.
+    #[error("decoder `cgroup` finds no cgroup2 mount in `{path}`")]
+    NoCgroup2 {
+        /// The mount table.
+        path: PathBuf,
+    },
+}
+
+/// Makes the decoder of a label.
+pub fn decoder(spec: &Spec, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
+    Ok(match spec {
+        Spec::Unsigned => Box::new(number::Unsigned),
+        Spec::Signed => Box::new(number::Signed),
+        Spec::Hex => Box::new(number::Hex),
+        Spec::Text => Box::new(text::Text),
+        Spec::Table { rows, default } => Box::new(table::Table::new(rows.clone(), default.clone())),
+        Spec::BlockDevice => Box::new(block_device::BlockDevice::new(host)?),
+        Spec::Errno => Box::new(errno::Errno),
+        Spec::Ksym => Box::new(ksym::Ksym::new(host)?),
+        Spec::Cgroup => Box::new(cgroup::Cgroup::new(host, Box::new(Instant::now))?),
+    })
+}
+
+/// Fails where `path` is not there, so that a probe is down at start rather than wrong for ever.
+fn require(decoder: &'static str, path: &Path) -> Result<(), LabelError> {
+    match path.metadata() {
+        Ok(_) => Ok(()),
+        Err(source) => Err(LabelError::Unreadable { decoder, path: path.to_owned(), source }),
+    }
+}

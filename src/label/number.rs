@@ -1,0 +1,47 @@
+//! Numbers as such.
+
+use super::Decode;
+
+/// The first 8 bytes, little endian; missing ones are 0.
+pub(super) fn unsigned(raw: &[u8]) -> u64 {
+    raw.iter().take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// As [`unsigned`], but missing bytes repeat the sign of the last one there.
+pub(super) fn signed(raw: &[u8]) -> i64 {
+    let missing_bits = 8 * (8 - u32::try_from(raw.len().min(8)).unwrap_or(8));
+    match unsigned(raw).checked_shl(missing_bits) {
+        Some(shifted) => shifted.cast_signed() >> missing_bits,
+        None => 0,
+    }
+}
+
+/// Unsigned decimal.
+#[derive(Debug)]
+pub(super) struct Unsigned;
+
+impl Decode for Unsigned {
+    fn decode(&mut self, raw: &[u8]) -> String {
+        unsigned(raw).to_string()
+    }
+}
+
+/// Signed decimal.
+#[derive(Debug)]
+pub(super) struct Signed;
+
+impl Decode for Signed {
+    fn decode(&mut self, raw: &[u8]) -> String {
+        signed(raw).to_string()
+    }
+}
+
+/// Lower-case hexadecimal.
+#[derive(Debug)]
+pub(super) struct Hex;
+
+impl Decode for Hex {
+    fn decode(&mut self, raw: &[u8]) -> String {
+        format!("{:#x}", unsigned(raw))
+    }
+}

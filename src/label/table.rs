@@ -1,0 +1,27 @@
+//! Numbers that a probe gives names.
+
+use super::{Decode, number::signed};
+use std::collections::BTreeMap;
+
+/// Names by number.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: BTreeMap<i64, String>,
+    default: Option<String>,
+}
+
+impl Table {
+    pub(super) fn new(rows: BTreeMap<i64, String>, default: Option<String>) -> Self {
+        Self { rows, default }
+    }
+}
+
+impl Decode for Table {
+    fn decode(&mut self, raw: &[u8]) -> String {
+        let number = signed(raw);
+        match self.rows.get(&number).or(self.default.as_ref()) {
+            Some(name) => name.clone(),
+            None => number.to_string(),
+        }
+    }
+}

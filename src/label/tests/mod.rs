@@ -1,0 +1,51 @@
+//! Tests of the decoders, and what they share.
+
+mod block_device;
+mod cgroup;
+mod ksym;
+mod plain;
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use tempfile::TempDir;
+
+/// A machine in a directory: `proc`, `sys` and `cgroup`.
+struct Fixture {
+    directory: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let fixture = Self { directory: tempfile::tempdir().expect("a temporary directory") };
+        for directory in ["proc/self", "sys/dev/block", "cgroup"] {
+            fs::create_dir_all(fixture.path(directory)).expect("a new directory");
+        }
+        fixture
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("a writable directory");
+    }
+
+    fn host(&self) -> Host {
+        Host { proc: self.path("proc"), sys: self.path("sys"), cgroup: None }
+    }
+}
+
+fn text(decoder: &mut impl Decode, number: u64) -> String {
+    decoder.decode(&number.to_le_bytes())
+}
+
+/// Whether this process may see the machine; prints why not.
+fn is_root() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}

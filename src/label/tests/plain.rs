@@ -1,0 +1,122 @@
+//! Decoders that read no files.
+
+use super::*;
+
+fn decode(spec: &Spec, raw: &[u8]) -> String {
+    decoder(spec, &Host::default()).expect("needs no files").decode(raw)
+}
+
+fn table(rows: &[(i64, &str)], default: Option<&str>) -> Spec {
+    let rows = rows.iter().map(|(number, name)| (*number, (*name).to_owned())).collect();
+    Spec::Table { rows, default: default.map(str::to_owned) }
+}
+
+#[test]
+fn numbers() {
+    for (value, unsigned, signed, hex) in [
+        (0, "0", "0", "0x0"),
+        (1, "1", "1", "0x1"),
+        (u64::MAX, "18446744073709551615", "-1", "0xffffffffffffffff"),
+        (1 << 63, "9223372036854775808", "-9223372036854775808", "0x8000000000000000"),
+        (0xabcd, "43981", "43981", "0xabcd"),
+    ] {
+        let raw = value.to_le_bytes();
+        assert_eq!(decode(&Spec::Unsigned, &raw), unsigned);
+        assert_eq!(decode(&Spec::Signed, &raw), signed);
+        assert_eq!(decode(&Spec::Hex, &raw), hex);
+    }
+}
+
+#[test]
+fn short_and_long_numbers() {
+    for (raw, unsigned, signed) in [
+        (&[][..], "0", "0"),
+        (&[0xff], "255", "-1"),
+        (&[0x7f], "127", "127"),
+        (&[0xfe, 0xff, 0xff, 0xff], "4294967294", "-2"),
+        (&[1, 0, 0, 0, 0, 0, 0, 0, 9, 9], "1", "1"),
+    ] {
+        assert_eq!(decode(&Spec::Unsigned, raw), unsigned, "{raw:?}");
+        assert_eq!(decode(&Spec::Signed, raw), signed, "{raw:?}");
+    }
+}
+
+#[test]
+fn texts() {
+    for (raw, expected) in [
+        (&b""[..], ""),
+        (b"\0\0\0", ""),
+        (b"cat", "cat"),
+        (b"cat\0dog", "cat"),
+        (b"a\"b\\c\n", "a\"b\\c\n"),
+        ("größe\0".as_bytes(), "größe"),
+        (b"\xff\xfex", "\\xff\\xfex"),
+        // A character cut in two by the end of the buffer.
+        (b"a\xc3", "a\\xc3"),
+        (b"\xf0\x9f\x98\0\x80", "\\xf0\\x9f\\x98"),
+    ] {
+        assert_eq!(decode(&Spec::Text, raw), expected, "{raw:?}");
+    }
+}
+
+#[test]
+fn tables() {
+    let open = table(&[(0, "read"), (1, "write"), (-1, "none")], None);
+    let closed = table(&[(0, "read")], Some("other"));
+    for (spec, value, expected) in [
+        (&open, 0i64, "read"),
+        (&open, 1, "write"),
+        (&open, -1, "none"),
+        (&open, 2, "2"),
+        (&open, -2, "-2"),
+        (&open, i64::MIN, "-9223372036854775808"),
+        (&closed, 0, "read"),
+        (&closed, 1, "other"),
+    ] {
+        assert_eq!(decode(spec, &value.to_le_bytes()), expected);
+    }
+    assert_eq!(decode(&closed, &[]), "read");
+}
+
+#[test]
+fn errnos() {
+    for (value, expected) in [
+        (0i64, "ok"),
+        (1, "EPERM"),
+        (-2, "ENOENT"),
+        (2, "ENOENT"),
+        (-11, "EAGAIN"),
+        (-35, "EDEADLK"),
+        (-41, "-41"),
+        (58, "58"),
+        (-95, "EOPNOTSUPP"),
+        (-110, "ETIMEDOUT"),
+        (-133, "EHWPOISON"),
+        (-134, "-134"),
+        (-512, "ERESTARTSYS"),
+        (4096, "4096"),
+        (i64::MIN, "-9223372036854775808"),
+    ] {
+        assert_eq!(decode(&Spec::Errno, &value.to_le_bytes()), expected);
+    }
+    assert_eq!(decode(&Spec::Errno, &(-2i32).to_le_bytes()), "ENOENT");
+}
+
+#[test]
+fn every_errno_has_one_name() {
+    let names: Vec<_> = (1..=133i64).map(|n| decode(&Spec::Errno, &n.to_le_bytes())).collect();
+    let unnamed: Vec<_> = names.iter().filter(|name| !name.starts_with('E')).collect();
+    assert_eq!(unnamed, ["41", "58"]);
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len());
+}
+
+#[test]
+fn a_machine_without_the_files_is_an_error() {
+    let fixture = Fixture::new();
+    let empty = Host { proc: fixture.path("none"), sys: fixture.path("none"), cgroup: None };
+    for spec in [Spec::BlockDevice, Spec::Ksym, Spec::Cgroup] {
+        let error = decoder(&spec, &empty).err().expect("nothing is there");
+        assert!(matches!(error, LabelError::Unreadable { .. }), "{error}");
+    }
+}
