@@ -25,3 +25,20 @@ pub mod tracefs;
 pub mod typed;
 pub mod vm;
 pub mod yaml;
+pub mod check;
+pub mod eval;
+pub mod asm;
+pub mod layout;
+pub mod lower;
+pub mod object;
+pub mod program;
+
+use diagnostic::Diagnostic;
+
+/// Compiles one declared probe for a kernel: check, then lower.
+pub fn compile(probe: &probe::Probe, target: &attach::Target<'_>) -> Result<program::Program, Vec<Diagnostic>> {
+    let typed = check::check(probe, target)?;
+    lower::lower(typed, target.possible_cpus).map_err(|error| {
+        vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
+    })
+}

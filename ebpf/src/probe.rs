@@ -230,6 +230,8 @@ pub enum Decoder {
     Table {
         /// Number → text.
         rows: BTreeMap<i64, String>,
+        /// Enumerator → text; its number is looked up on the kernel at hand, and left out where it has none.
+        named: Vec<(String, String)>,
         /// For every other number.
         default: Option<String>,
     },

@@ -1,7 +1,9 @@
 //! The index: where each type's bytes are, and how to find one by name.
 
 use super::{Kind, TypeId};
-use std::{cell::RefCell, collections::HashMap, fmt};
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::HashMap, fmt};
 
 /// Why bytes are not BTF.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,8 @@ pub struct Btf {
     strings: std::ops::Range<usize>,
     /// Names looked up before; scanning all types costs about a third of a millisecond.
     found: RefCell<HashMap<(String, Kind), Option<TypeId>>>,
+    /// All enumerations, once asked for.
+    enums: OnceCell<Vec<TypeId>>,
 }
 
 impl fmt::Debug for Btf {
@@ -85,7 +89,7 @@ impl Btf {
         if at != types.end {
             return Err(BtfError::Truncated("the last type"));
         }
-        Ok(Self { data: Box::new(data), offsets, strings, found: RefCell::default() })
+        Ok(Self { data: Box::new(data), offsets, strings, found: RefCell::default(), enums: OnceCell::new() })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -222,14 +226,7 @@ impl Btf {
 
     /// Names are stored once, so the name is sought in the strings and then compared as a number.
     fn scan(&self, name: &str, kind: Kind) -> Option<TypeId> {
-        if name.is_empty() || name.contains('\0') {
-            return None;
-        }
-        let strings = &self.bytes()[self.strings.clone()];
-        let needle: Vec<u8> = [&[0], name.as_bytes(), &[0]].concat();
-        let places: Vec<u32> = memchr::memmem::find_iter(strings, &needle)
-            .filter_map(|at| u32::try_from(at + 1).ok())
-            .collect();
+        let places = self.places(name);
         if places.is_empty() {
             return None;
         }
@@ -279,12 +276,26 @@ impl Btf {
 
     /// Value of an enumerator by its name, in any enumeration.
     pub fn enumerator(&self, name: &str) -> Option<i64> {
+        let places = self.places(name);
+        if places.is_empty() {
+            return None;
+        }
+        let enums = self.enums.get_or_init(|| self.ids().filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64)).collect());
+        enums.iter().find_map(|id| {
+            let words = if self.kind(*id) == Kind::Enum { 2 } else { 3 };
+            let index = (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
+            self.enumerators(*id).get(index).map(|(_, value)| *value)
+        })
+    }
+
+    /// Offsets of a name in the string section; it is stored once, but nothing forbids twice.
+    fn places(&self, name: &str) -> Vec<u32> {
+        if name.is_empty() || name.contains('\0') {
+            return Vec::new();
+        }
         let strings = &self.bytes()[self.strings.clone()];
         let needle: Vec<u8> = [&[0], name.as_bytes(), &[0]].concat();
-        memchr::memmem::find(strings, &needle)?;
-        self.ids()
-            .filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64))
-            .find_map(|id| self.enumerators(id).into_iter().find(|(found, _)| *found == name).map(|(_, value)| value))
+        memchr::memmem::find_iter(strings, &needle).filter_map(|at| u32::try_from(at + 1).ok()).collect()
     }
 
     /// The type as C writes it: `struct request *`, `unsigned int`, `char[16]`.

@@ -432,6 +432,7 @@ impl Reader {
             return None;
         };
         let mut rows = BTreeMap::new();
+        let mut named = Vec::new();
         let mut default = None;
         for (key, value) in entries {
             let (Some(number), Some(text)) = (self.text(key, "as"), self.text(value, "as")) else { continue };
@@ -443,12 +444,17 @@ impl Reader {
                 Some(hex) => i64::from_str_radix(hex, 16).ok(),
                 None => number.parse().ok(),
             };
-            let Some(parsed) = parsed else {
-                self.error_hint(key.span.clone(), format!("`{number}` is not a number"), "a table maps numbers to texts, and `default` to the text for all others");
-                continue;
-            };
-            rows.insert(parsed, text);
+            let is_enumerator = number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && number.starts_with(|c: char| c.is_ascii_uppercase());
+            match parsed {
+                Some(parsed) => drop(rows.insert(parsed, text)),
+                None if is_enumerator => named.push((number, text)),
+                None => self.error_hint(
+                    key.span.clone(),
+                    format!("`{number}` is neither a number nor an enumerator"),
+                    "a table maps numbers or names such as REQ_OP_READ to texts, and `default` to the text for all others",
+                ),
+            }
         }
-        Some(Spanned::new(Decoder::Table { rows, default }, node.span.clone()))
+        Some(Spanned::new(Decoder::Table { rows, named, default }, node.span.clone()))
     }
 }

@@ -1,0 +1,169 @@
+//! Instructions with labels and comments, resolved to jump offsets at the end.
+
+use crate::insn::{Cond, Insn, Reg, Src};
+
+/// A place to jump to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Label(usize);
+
+#[derive(Clone, Debug)]
+enum Item {
+    Insn(Insn),
+    Label(Label),
+    Jump(Label),
+    JumpIf(Cond, Reg, Src, Label),
+    Comment(String),
+}
+
+/// Instructions being written.
+#[derive(Clone, Debug, Default)]
+pub struct Assembler {
+    items: Vec<Item>,
+    labels: usize,
+}
+
+/// Why instructions cannot be assembled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AsmError {
+    /// A jump offset has 16 bits.
+    #[error("the program is too long: a jump spans {0} instructions")]
+    TooFar(i64),
+    /// A label was used but never placed; a mistake in the compiler.
+    #[error("a jump goes nowhere; this is a mistake in the compiler")]
+    Unplaced,
+}
+
+/// Finished instructions with what a reader wants to know about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assembled {
+    /// The instructions.
+    pub insns: Vec<Insn>,
+    /// Comments, each before the instruction of that index.
+    pub comments: Vec<(usize, String)>,
+}
+
+impl Assembler {
+    /// Appends an instruction.
+    pub fn push(&mut self, insn: Insn) {
+        self.items.push(Item::Insn(insn));
+    }
+
+    /// A new label, to be placed later.
+    pub fn label(&mut self) -> Label {
+        self.labels += 1;
+        Label(self.labels - 1)
+    }
+
+    /// Places a label here.
+    pub fn place(&mut self, label: Label) {
+        self.items.push(Item::Label(label));
+    }
+
+    /// Jumps to a label.
+    pub fn jump(&mut self, to: Label) {
+        self.items.push(Item::Jump(to));
+    }
+
+    /// Jumps to a label if the condition holds.
+    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: impl Into<Src>, to: Label) {
+        self.items.push(Item::JumpIf(cond, dst, src.into(), to));
+    }
+
+    /// Explains what follows.
+    pub fn comment(&mut self, text: impl Into<String>) {
+        self.items.push(Item::Comment(text.into()));
+    }
+
+    /// Resolves the labels.
+    pub fn finish(self) -> Result<Assembled, AsmError> {
+        let mut places: Vec<Option<i64>> = vec![None; self.labels];
+        let mut slot: i64 = 0;
+        for item in &self.items {
+            match item {
+                Item::Insn(insn) => slot += i64::try_from(insn.slots()).unwrap_or(1),
+                Item::Jump(_) | Item::JumpIf(..) => slot += 1,
+                Item::Label(Label(index)) => places[*index] = Some(slot),
+                Item::Comment(_) => {}
+            }
+        }
+        let mut result = Assembled::default();
+        let mut slot: i64 = 0;
+        for item in self.items {
+            let offset = |label: Label, slot: i64| {
+                let distance = places[label.0].ok_or(AsmError::Unplaced)? - slot - 1;
+                i16::try_from(distance).map_err(|_| AsmError::TooFar(distance))
+            };
+            let insn = match item {
+                Item::Insn(insn) => insn,
+                Item::Jump(label) => match offset(label, slot)? {
+                    // A jump to the next instruction says nothing, and the kernel refuses unreachable code only.
+                    offset => Insn::Jump(offset),
+                },
+                Item::JumpIf(cond, dst, src, label) => Insn::JumpIf(cond, dst, src, offset(label, slot)?),
+                Item::Label(_) => continue,
+                Item::Comment(text) => {
+                    result.comments.push((result.insns.len(), text));
+                    continue;
+                }
+            };
+            slot += i64::try_from(insn.slots()).unwrap_or(1);
+            result.insns.push(insn);
+        }
+        Ok(result)
+    }
+}
+
+impl Assembled {
+    /// The program as a listing: slot numbers, instructions, comments.
+    pub fn listing(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        let mut slot = 0;
+        let mut comments = self.comments.iter().peekable();
+        for (index, insn) in self.insns.iter().enumerate() {
+            while let Some((_, comment)) = comments.next_if(|(at, _)| *at == index) {
+                let _ = writeln!(text, "        ; {comment}");
+            }
+            let _ = writeln!(text, "{slot:6}: {insn}");
+            slot += insn.slots();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::insn::{Alu, R0, R1};
+
+    #[test]
+    fn offsets_count_slots_in_both_directions() {
+        let mut asm = Assembler::default();
+        let (back, out) = (asm.label(), asm.label());
+        asm.place(back);
+        asm.jump_if(Cond::Eq, R1, 0, out);
+        asm.push(Insn::Imm64(R0, 1));
+        asm.jump(back);
+        asm.place(out);
+        asm.push(Insn::Exit);
+        let insns = asm.finish().unwrap().insns;
+        assert_eq!(insns[0], Insn::JumpIf(Cond::Eq, R1, Src::Imm(0), 3));
+        assert_eq!(insns[2], Insn::Jump(-4));
+    }
+
+    #[test]
+    fn too_far_is_an_error() {
+        let mut asm = Assembler::default();
+        let out = asm.label();
+        asm.jump(out);
+        for _ in 0..40_000 {
+            asm.push(Insn::Alu64(Alu::Add, R0, Src::Imm(1)));
+        }
+        asm.place(out);
+        assert_eq!(asm.finish(), Err(AsmError::TooFar(40_000)));
+        let mut asm = Assembler::default();
+        let nowhere = asm.label();
+        asm.jump(nowhere);
+        assert_eq!(asm.finish(), Err(AsmError::Unplaced));
+    }
+}

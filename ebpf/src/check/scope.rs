@@ -1,0 +1,196 @@
+//! What names mean in an expression: arguments, built-ins, `let` names, values kept from the start.
+
+use crate::{
+    attach::{ArgumentValue, Resolved, Target},
+    btf::{Btf, Kind, TypeId},
+    diagnostic::{Diagnostic, SourceFile, nearest},
+    expr::Expr,
+    probe::Expression,
+    typed::{AccessMode, Builtin, Node, Type, Typed},
+};
+use std::{ops::Range, sync::Arc};
+
+/// What is wrong with an expression. `missing` tells "not on this kernel", which `??` gets around,
+/// from what is wrong everywhere.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    pub(super) diagnostic: Diagnostic,
+    pub(super) missing: bool,
+}
+
+/// Several of them: both sides of an operator may be wrong.
+pub(super) type Problems = Vec<Problem>;
+
+/// Names without a scope of their own.
+const NAMES: [&str; 13] = [
+    "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start", "true",
+];
+
+/// Memory that an expression may name.
+#[derive(Clone, Debug)]
+pub(super) enum Operand {
+    /// Computed or loaded already.
+    Value(Typed),
+    /// Behind a pointer, not loaded yet.
+    Place(Place),
+    /// An array inside the context.
+    Array { offset: u32, element_size: u32, element: Type, count: u32 },
+}
+
+/// Memory behind a pointer.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The pointer; its type says what the verifier takes it for.
+    pub(super) base: Typed,
+    pub(super) offset: i64,
+    /// What stands there.
+    pub(super) type_id: TypeId,
+    /// Bit offset from the pointer and width, for a bitfield.
+    pub(super) bits: Option<(u32, u32)>,
+}
+
+/// Where an expression stands, and what it can name.
+pub(super) struct Scope<'a> {
+    pub(super) target: &'a Target<'a>,
+    pub(super) file: &'a Arc<SourceFile>,
+    pub(super) resolved: &'a Resolved,
+    /// Attach point as written, for messages.
+    pub(super) at: String,
+    pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
+    pub(super) item: Option<(String, Type)>,
+    /// Values kept from the start; `None` outside of a pair's end.
+    pub(super) saved: Option<&'a [(String, Type, bool)]>,
+}
+
+impl<'a> Scope<'a> {
+    /// BTF or the message that there is none.
+    pub(super) fn btf(&self, expression: &Expression, span: Range<usize>) -> Result<&'a Btf, Problems> {
+        self.target.btf.ok_or_else(|| {
+            self.problem(expression, span, "types cannot be looked up: this kernel has no BTF", Some("its configuration lacks CONFIG_DEBUG_INFO_BTF".into()))
+        })
+    }
+
+    pub(super) fn problem(&self, expression: &Expression, span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Problems {
+        let mut diagnostic = Diagnostic::error(self.file, expression.place(self.file, span), message);
+        diagnostic.hint = hint;
+        vec![Problem { diagnostic, missing: false }]
+    }
+
+    pub(super) fn missing(&self, expression: &Expression, span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Problems {
+        let mut problems = self.problem(expression, span, message, hint);
+        problems[0].missing = true;
+        problems
+    }
+
+    /// A name that stands alone.
+    pub(super) fn name(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
+        if let Some((item, ty)) = &self.item
+            && item == name
+        {
+            return Ok(Operand::Value(Typed::new(Node::Item, ty.clone())));
+        }
+        if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
+            let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
+            return Ok(Operand::Value(Typed { kind: Node::Let(index), ..typed.clone() }));
+        }
+        let value = match name {
+            "pid" => Typed::new(Node::Builtin(Builtin::Pid), Type::U32),
+            "tid" => Typed::new(Node::Builtin(Builtin::Tid), Type::U32),
+            "uid" => Typed::new(Node::Builtin(Builtin::Uid), Type::U32),
+            "gid" => Typed::new(Node::Builtin(Builtin::Gid), Type::U32),
+            "cpu" => Typed::new(Node::Builtin(Builtin::Cpu), Type::U32),
+            "nsecs" => Typed { is_time: true, ..Typed::new(Node::Builtin(Builtin::Nsecs), Type::U64) },
+            "cgroup" => Typed::new(Node::Builtin(Builtin::Cgroup), Type::U64),
+            "comm" => Typed::new(Node::Comm, Type::Text { capacity: 16 }),
+            "curtask" => {
+                let to = self.target.btf.and_then(|btf| btf.find("task_struct", Kind::Struct)).unwrap_or(0);
+                Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
+            }
+            "true" => Typed::constant(1),
+            "false" => Typed::constant(0),
+            "duration" if self.saved.is_some() => Typed { is_time: true, ..Typed::new(Node::Duration, Type::U64) },
+            "duration" => {
+                let hint = Some("give the probe `start` and `end`".into());
+                return Err(self.problem(expression, expr.span.clone(), "`duration` is known only at the end of a pair", hint));
+            }
+            "args" | "start" => {
+                let message = format!("`{name}` needs a field behind it");
+                return Err(self.problem(expression, expr.span.clone(), message, Some(format!("write `{name}.NAME`"))));
+            }
+            _ => return self.other_name(expression, expr, name),
+        };
+        Ok(Operand::Value(value))
+    }
+
+    fn other_name(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
+        if let Some(number) = name.strip_prefix("arg").and_then(|digits| digits.parse::<usize>().ok()) {
+            return match self.resolved.arguments.get(number) {
+                Some(argument) => self.argument(expression, expr.span.clone(), &argument.name),
+                None => Err(self.missing(
+                    expression,
+                    expr.span.clone(),
+                    format!("`{}` has no argument number {number}", self.at),
+                    Some(format!("it has {}, counted from 0", self.resolved.arguments.len())),
+                )),
+            };
+        }
+        if let Some(value) = self.target.btf.and_then(|btf| btf.enumerator(name)) {
+            let ty = Type::S64;
+            return Ok(Operand::Value(Typed::new(Node::Constant(value.cast_unsigned()), ty)));
+        }
+        let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|(name, _)| name.as_str()));
+        let is_argument = self.resolved.arguments.iter().any(|argument| argument.name == name);
+        let hint = if is_argument {
+            Some(format!("did you mean `args.{name}`?"))
+        } else {
+            nearest(name, candidates).map(|near| format!("did you mean `{near}`?"))
+        };
+        Err(self.missing(expression, expr.span.clone(), format!("nothing is called `{name}` here"), hint))
+    }
+
+    /// `args.NAME`
+    pub(super) fn argument(&self, expression: &Expression, span: Range<usize>, name: &str) -> Result<Operand, Problems> {
+        let arguments = &self.resolved.arguments;
+        let Some(argument) = arguments.iter().find(|argument| argument.name == name) else {
+            let hint = if self.resolved.untyped {
+                "this kernel's BTF has no prototype for it: use arg0, arg1, …".into()
+            } else {
+                let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+                nearest(name, names.iter().copied())
+                    .map_or_else(|| format!("it has {}", names.join(", ")), |near| format!("did you mean `{near}`?"))
+            };
+            return Err(self.missing(expression, span, format!("`{}` has no argument `{name}`", self.at), Some(hint)));
+        };
+        match &argument.value {
+            Ok(ArgumentValue::Value(typed)) => Ok(Operand::Value(typed.clone())),
+            Ok(ArgumentValue::Array { offset, element_size, element, count }) => {
+                Ok(Operand::Array { offset: *offset, element_size: *element_size, element: element.clone(), count: *count })
+            }
+            Err(why) => Err(self.problem(expression, span, format!("the argument `{name}` cannot be read"), Some(why.clone()))),
+        }
+    }
+
+    /// `start.NAME`
+    pub(super) fn saved(&self, expression: &Expression, span: Range<usize>, name: &str) -> Result<Operand, Problems> {
+        let Some(saved) = self.saved else {
+            let hint = Some("give the probe `start` and `end`".into());
+            return Err(self.problem(expression, span, "`start` is known only at the end of a pair", hint));
+        };
+        match saved.iter().position(|(known, _, _)| known == name) {
+            Some(index) => {
+                let (_, ty, is_time) = &saved[index];
+                Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
+            }
+            None => {
+                let hint = nearest(name, saved.iter().map(|(name, _, _)| name.as_str()))
+                    .map_or_else(|| format!("add it to the start's `save`: {{ {name}: … }}"), |near| format!("did you mean `{near}`?"));
+                Err(self.problem(expression, span, format!("the start saves nothing called `{name}`"), Some(hint)))
+            }
+        }
+    }
+}
+
+/// Whether a name is taken by the language.
+pub(super) fn is_reserved(name: &str) -> bool {
+    NAMES.contains(&name) || name == "false" || name.strip_prefix("arg").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}

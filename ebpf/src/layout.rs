@@ -1,0 +1,145 @@
+//! Where every byte of a map's keys and values is: the one contract between the programs that write
+//! them and the collector that reads them.
+
+use crate::{
+    check::key_size,
+    typed::{TypedMetricKind, TypedProbe},
+};
+
+/// Largest row, bytes: what the kernel's per-CPU allocator gives at once (`PCPU_MIN_UNIT_SIZE`), and
+/// what a signed 16-bit offset reaches.
+pub const MAX_ROW: u32 = 32_760;
+/// Kernel memory that one probe's rows may take when each CPU has its own; above it they are shared.
+pub const PER_CPU_BUDGET: u64 = 16 << 20;
+/// Time slots of a `max` metric: three make a window, the fourth is being replaced.
+pub const MAX_SLOTS: u32 = 4;
+/// Slots that make a window.
+pub const WINDOW_SLOTS: u64 = 3;
+
+/// Why an event was not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Drop {
+    /// The map of rows was full: too many label sets.
+    Series,
+    /// The map of starts was full.
+    Inflight,
+    /// The kernel refused a map operation for another reason, such as a nested event.
+    Busy,
+    /// A list was longer than its limit; counted once for each list.
+    EachLimit,
+    /// Memory could not be read and was taken for 0; the event was counted.
+    Fault,
+    /// An end without a start: begun before the probe, or not one of this probe's.
+    Unmatched,
+}
+
+impl Drop {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Series, Self::Inflight, Self::Busy, Self::EachLimit, Self::Fault, Self::Unmatched];
+
+    /// Place in the map of drops.
+    pub fn index(self) -> u32 {
+        Self::ALL.iter().zip(0..).find(|(known, _)| **known == self).map_or(0, |(_, index)| index)
+    }
+
+    /// The `reason` label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Series => "max_series",
+            Self::Inflight => "max_inflight",
+            Self::Busy => "busy",
+            Self::EachLimit => "each_limit",
+            Self::Fault => "fault",
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
+
+/// A part of a key or value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Bytes from the start.
+    pub offset: u32,
+    /// Bytes taken.
+    pub size: u32,
+}
+
+/// Layout of all maps of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Labels in the key of a row; without labels there is one row with key 0.
+    pub labels: Vec<Slot>,
+    /// Size of a row's key.
+    pub key_size: u32,
+    /// Metrics in a row. Counter: the sum. Gauge: time, value. Max: [`MAX_SLOTS`] pairs of epoch and
+    /// value. Histogram: the sum, then the buckets.
+    pub metrics: Vec<Slot>,
+    /// Size of a row.
+    pub row_size: u32,
+    /// Whether each CPU has its own rows.
+    pub per_cpu: bool,
+    /// Most rows.
+    pub max_rows: u32,
+    /// The map of starts, for a pair.
+    pub start: Option<StartLayout>,
+}
+
+/// Layout of the map of starts. The value begins with the time, 8 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartLayout {
+    /// Parts of the key.
+    pub key: Vec<Slot>,
+    /// Size of the key.
+    pub key_size: u32,
+    /// Values kept.
+    pub saved: Vec<Slot>,
+    /// Size of the value.
+    pub value_size: u32,
+    /// Most entries.
+    pub max_entries: u32,
+}
+
+fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {
+    let mut offset = first;
+    let slots = sizes
+        .map(|size| {
+            let slot = Slot { offset, size };
+            offset += size;
+            slot
+        })
+        .collect();
+    (slots, offset)
+}
+
+impl Layout {
+    /// The layout of a probe's maps on a host of so many CPUs.
+    pub fn new(probe: &TypedProbe, possible_cpus: u32) -> Self {
+        let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
+        let (metrics, row_size) = place(
+            probe.metrics.iter().map(|metric| match &metric.kind {
+                TypedMetricKind::Counter => 8,
+                TypedMetricKind::Gauge => 16,
+                TypedMetricKind::Max { .. } => 16 * MAX_SLOTS,
+                TypedMetricKind::Histogram(scheme) => 8 + 8 * scheme.slots(),
+            }),
+            0,
+        );
+        let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
+        let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(possible_cpus);
+        // Only a CPU of its own can replace a time and a value together.
+        let must = probe.metrics.iter().any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= PER_CPU_BUDGET);
+        let start = probe.is_pair().then(|| {
+            let (key, key_size_total) = place(probe.key.iter().map(key_size), 0);
+            let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| key_size(ty)), 8);
+            StartLayout { key, key_size: key_size_total, saved, value_size, max_entries: probe.max_inflight }
+        });
+        let key_size = if labels.is_empty() { 4 } else { size };
+        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start }
+    }
+
+    /// Whether rows are found by a hash of their labels, or there is only one.
+    pub fn is_keyed(&self) -> bool {
+        !self.labels.is_empty()
+    }
+}

@@ -1,0 +1,142 @@
+//! Conditions into jumps.
+
+use super::{Lowering, expression::constant_truth};
+use crate::{
+    asm::Label,
+    check::unsigned_operation,
+    insn::{Cond, FP, Insn, R1, R2, Reg, Size, Src},
+    typed::{Binary, Node, Type, Typed, Unary},
+};
+
+fn condition(operator: Binary, unsigned: bool, when: bool) -> Cond {
+    let operator = match (operator, when) {
+        (operator, true) => operator,
+        (Binary::Eq, false) => Binary::Ne,
+        (Binary::Ne, false) => Binary::Eq,
+        (Binary::Lt, false) => Binary::Ge,
+        (Binary::Ge, false) => Binary::Lt,
+        (Binary::Gt, false) => Binary::Le,
+        (Binary::Le, false) => Binary::Gt,
+        (other, false) => other,
+    };
+    match (operator, unsigned) {
+        (Binary::Ne, _) => Cond::Ne,
+        (Binary::Lt, true) => Cond::Lt,
+        (Binary::Le, true) => Cond::Le,
+        (Binary::Gt, true) => Cond::Gt,
+        (Binary::Ge, true) => Cond::Ge,
+        (Binary::Lt, false) => Cond::Slt,
+        (Binary::Le, false) => Cond::Sle,
+        (Binary::Gt, false) => Cond::Sgt,
+        (Binary::Ge, false) => Cond::Sge,
+        // Only comparisons come here, and `==` is what is left of them.
+        _ => Cond::Eq,
+    }
+}
+
+impl Lowering<'_> {
+    /// Jumps to `to` if the truth of `typed` is `when`, else goes on; registers below `depth` are kept.
+    pub(super) fn branch(&mut self, typed: &Typed, when: bool, to: Label, depth: usize) {
+        if let Some(truth) = constant_truth(typed) {
+            if truth == when {
+                self.asm.jump(to);
+            }
+            return;
+        }
+        match &typed.kind {
+            Node::Unary(Unary::Not, operand) => self.branch(operand, !when, to, depth),
+            Node::Binary(operator @ (Binary::And | Binary::Or), left, right) => {
+                // `a && b` is false as soon as `a` is; `a || b` true as soon as `a` is.
+                let decides = *operator == Binary::Or;
+                if when == decides {
+                    self.branch(left, when, to, depth);
+                    self.branch(right, when, to, depth);
+                } else {
+                    let on = self.asm.label();
+                    self.branch(left, decides, on, depth);
+                    self.branch(right, when, to, depth);
+                    self.asm.place(on);
+                }
+            }
+            Node::Binary(operator, left, right) if operator.compares() => {
+                if matches!(left.ty, Type::Text { .. }) {
+                    self.branch_texts(left, right, (*operator == Binary::Eq) == when, to);
+                    return;
+                }
+                let cond = condition(*operator, unsigned_operation(*operator, left, right), when);
+                let small = match right.kind {
+                    Node::Constant(value) => i32::try_from(value.cast_signed()).ok(),
+                    _ => None,
+                };
+                if let Some(small) = small {
+                    self.eval(left, depth);
+                    self.asm.jump_if(cond, value_register(depth), small, to);
+                } else {
+                    let (a, b) = self.operands(left, right, depth);
+                    self.asm.jump_if(cond, a, b, to);
+                }
+            }
+            _ => {
+                self.eval(typed, depth);
+                let cond = if when { Cond::Ne } else { Cond::Eq };
+                self.asm.jump_if(cond, value_register(depth), 0, to);
+            }
+        }
+    }
+
+    /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of
+    /// eight bytes, so whole words are compared.
+    fn branch_texts(&mut self, left: &Typed, right: &Typed, equal: bool, to: Label) {
+        let size = |typed: &Typed| if let Type::Text { capacity } = typed.ty { capacity } else { 8 };
+        let (left_size, right_size) = (size(left), size(right));
+        let used = self.stack.used;
+        let a = self.stack.take(left_size);
+        self.text(left, a, left_size);
+        let differ = self.asm.label();
+        let target = if equal { differ } else { to };
+        let words = left_size.max(right_size) / 8;
+        if let Node::Text(bytes) = &right.kind {
+            for word in 0..words {
+                let start = usize::try_from(word * 8).unwrap_or(0);
+                let mut chunk = [0; 8];
+                for (byte, from) in chunk.iter_mut().zip(bytes.iter().skip(start)) {
+                    *byte = *from;
+                }
+                let expected = u64::from_le_bytes(chunk);
+                if word * 8 < left_size {
+                    self.asm.push(Insn::Load(Size::DW, R1, FP, at(a, word)));
+                } else {
+                    self.asm.push(Insn::Alu64(crate::insn::Alu::Mov, R1, Src::Imm(0)));
+                }
+                self.constant(R2, expected);
+                self.asm.jump_if(Cond::Ne, R1, R2, target);
+            }
+        } else {
+            let b = self.stack.take(right_size);
+            self.text(right, b, right_size);
+            for word in 0..words {
+                for (register, slot, size) in [(R1, a, left_size), (R2, b, right_size)] {
+                    if word * 8 < size {
+                        self.asm.push(Insn::Load(Size::DW, register, FP, at(slot, word)));
+                    } else {
+                        self.mov(register, 0);
+                    }
+                }
+                self.asm.jump_if(Cond::Ne, R1, R2, target);
+            }
+        }
+        if equal {
+            self.asm.jump(to);
+        }
+        self.asm.place(differ);
+        self.stack.used = used;
+    }
+}
+
+fn at(base: i16, word: u32) -> i16 {
+    base + i16::try_from(word * 8).unwrap_or(0)
+}
+
+fn value_register(depth: usize) -> Reg {
+    Reg(u8::try_from(depth + 1).unwrap_or(1))
+}

@@ -1,0 +1,295 @@
+//! The course of one program: filter, pair, find the row, count.
+
+use super::{CONTEXT, Lowering};
+use crate::{
+    asm::Label,
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, R8, R9, Size},
+    layout::{Drop, StartLayout},
+    program::{ROWS, STARTS, ZERO},
+    typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
+};
+
+/// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
+const NOEXIST: i32 = 1;
+/// `-E2BIG`: the map is full.
+const FULL: i32 = -7;
+
+impl Lowering<'_> {
+    /// The whole program.
+    pub(super) fn program(&mut self) {
+        let event = self.event;
+        let exit = self.exit_label();
+        self.asm.push(Insn::Alu64(Alu::Mov, CONTEXT, R1.into()));
+        let expressions = self.expressions();
+        if expressions.iter().any(|typed| typed.any(&reads_by_helper)) {
+            let slot = self.stack.take(8);
+            self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
+            self.faults = Some(slot);
+        }
+        let reads_clock = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
+        let stamped = self.probe.metrics.iter().any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        if event.role != Role::Single || reads_clock || stamped {
+            self.asm.comment("now");
+            self.call(Helper::KtimeNs);
+            let slot = self.stack.take(8);
+            self.store_slot(slot, R0);
+            self.now = Some(slot);
+        }
+        let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) = event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
+        for filter in filters {
+            self.prepare([filter]);
+            self.asm.comment("where");
+            self.branch(filter, false, exit, 0);
+        }
+        match &event.each {
+            Some(each) => self.each(each, &item_filters, &expressions, exit),
+            None => self.body(exit),
+        }
+        self.asm.place(exit);
+        if let Some(faults) = self.faults {
+            let end = self.asm.label();
+            self.load_slot(R1, faults);
+            self.asm.jump_if(Cond::Eq, R1, 0, end);
+            self.drop_events(Drop::Fault);
+            self.asm.place(end);
+        }
+        self.mov(R0, 0);
+        self.asm.push(Insn::Exit);
+    }
+
+    /// All expressions of the event, `let` values that they use included.
+    fn expressions(&self) -> Vec<Typed> {
+        let event = self.event;
+        let mut found: Vec<Typed> = Vec::new();
+        found.extend(event.key.iter().chain(&event.filters).chain(&event.late_filters).chain(&event.saves).chain(&event.labels).cloned());
+        for value in &event.metrics {
+            found.push(value.value.clone());
+            found.extend(value.filter.clone());
+        }
+        if let Some(each) = &event.each {
+            found.extend([each.from.clone(), each.next.clone()]);
+            if let Some((size, within)) = &each.budget {
+                found.extend([size.clone(), within.clone()]);
+            }
+        }
+        let mut index = 0;
+        while index < found.len() {
+            let mut needed = Vec::new();
+            super::collect_lets(&found[index], &mut needed);
+            for needed in needed {
+                let value = &event.lets[needed];
+                if !found.contains(value) {
+                    found.push(value.clone());
+                }
+            }
+            index += 1;
+        }
+        found
+    }
+
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[Typed], exit: Label) {
+        let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
+        let lets = &self.event.lets;
+        // What is the same for every element is computed once, before the loop.
+        let outside: Vec<&Typed> = lets
+            .iter()
+            .enumerate()
+            .filter(|(index, value)| {
+                let used = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
+                used && !value.needs_item(lets) && !value.needs_start(lets)
+            })
+            .map(|(_, value)| value)
+            .collect();
+        for value in outside {
+            let index = lets.iter().position(|other| std::ptr::eq(other, value)).unwrap_or(0);
+            let reference = Typed { kind: Node::Let(index), ..value.clone() };
+            self.prepare([&reference]);
+        }
+        let mut budget = None;
+        if let Some((_, within)) = &each.budget {
+            self.asm.comment("each: budget");
+            self.eval(within, 0);
+            let slot = self.stack.take(8);
+            self.store_slot(slot, R1);
+            budget = Some(slot);
+        }
+        self.asm.comment("each: first element");
+        self.eval(&each.from, 0);
+        self.mov(R8, R1);
+        self.mov(R9, 0);
+        self.asm.place(again);
+        self.asm.jump_if(Cond::Eq, R8, 0, exit);
+        self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
+        let before = self.lets.clone();
+        if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
+            self.asm.comment("each: an element that does not fit is not complete");
+            self.prepare([size]);
+            self.eval(size, 0);
+            self.load_slot(R2, slot);
+            self.asm.jump_if(Cond::Gt, R1, R2, exit);
+            self.alu(Alu::Sub, R2, R1);
+            self.store_slot(slot, R2);
+        }
+        self.prepare([&each.next]);
+        for filter in filters {
+            self.prepare([*filter]);
+            self.branch(filter, false, next, 0);
+        }
+        self.body(next);
+        self.asm.place(next);
+        self.asm.comment("each: next element");
+        self.eval(&each.next, 0);
+        self.mov(R8, R1);
+        self.alu(Alu::Add, R9, 1);
+        self.asm.jump(again);
+        self.lets = before;
+        self.asm.place(over);
+        self.drop_event(Drop::EachLimit);
+    }
+
+    /// What is done for an event or element; jumps to `skip` when it does not count.
+    fn body(&mut self, skip: Label) {
+        let Some(start) = &self.layout.start else {
+            self.count(skip);
+            return;
+        };
+        self.prepare(&self.event.key);
+        self.asm.comment("key");
+        let key = self.stack.take(start.key_size);
+        self.store_parts(&self.event.key, &start.key, key);
+        if self.event.role == Role::Start {
+            self.keep_start(start, key);
+        } else {
+            self.take_start(start, key, skip);
+            for filter in &self.event.late_filters {
+                self.prepare([filter]);
+                self.asm.comment("where");
+                self.branch(filter, false, skip, 0);
+            }
+            self.count(skip);
+        }
+    }
+
+    fn keep_start(&mut self, start: &StartLayout, key: i16) {
+        self.prepare(&self.event.saves);
+        let value = self.stack.take(start.value_size);
+        let now = self.now.unwrap_or(0);
+        self.load_slot(R1, now);
+        self.store_slot(value, R1);
+        self.store_parts(&self.event.saves, &start.saved, value);
+        self.asm.comment("starts[key] = now, saved values");
+        self.asm.push(Insn::Map(R1, STARTS));
+        self.stack_address(R2, key);
+        self.stack_address(R3, value);
+        self.mov(R4, 0);
+        self.call(Helper::MapUpdate);
+        self.count_failure(Drop::Inflight);
+    }
+
+    /// Counts a failed update by its error in `r0`; 0 is success.
+    fn count_failure(&mut self, full: Drop) {
+        let (done, busy) = (self.asm.label(), self.asm.label());
+        self.asm.jump_if(Cond::Eq, R0, 0, done);
+        self.asm.jump_if(Cond::Ne, R0, FULL, busy);
+        self.drop_event(full);
+        self.asm.jump(done);
+        self.asm.place(busy);
+        self.drop_event(Drop::Busy);
+        self.asm.place(done);
+    }
+
+    fn take_start(&mut self, start: &StartLayout, key: i16, skip: Label) {
+        let (found, unmatched) = (self.asm.label(), self.asm.label());
+        self.asm.comment("start = starts[key]");
+        self.lookup(STARTS, key);
+        self.asm.jump_if(Cond::Eq, R0, 0, unmatched);
+        self.asm.push(Insn::Load(Size::DW, R1, R0, 0));
+        let now = self.now.unwrap_or(0);
+        self.load_slot(R2, now);
+        self.alu(Alu::Sub, R2, R1);
+        // Clocks of two CPUs may differ by a few nanoseconds.
+        let forward = self.asm.label();
+        self.asm.jump_if(Cond::Sge, R2, 0, forward);
+        self.mov(R2, 0);
+        self.asm.place(forward);
+        let duration = self.stack.take(8);
+        self.store_slot(duration, R2);
+        self.duration = Some(duration);
+        self.saved.clear();
+        for slot in &start.saved {
+            let place = self.stack.take(slot.size);
+            for word in 0..slot.size / 8 {
+                let offset = i16::try_from(word * 8).unwrap_or(0);
+                self.asm.push(Insn::Load(Size::DW, R1, R0, i16::try_from(slot.offset).unwrap_or(0) + offset));
+                self.asm.push(Insn::Store(Size::DW, FP, place + offset, R1));
+            }
+            self.saved.push(place);
+        }
+        self.asm.comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
+        self.asm.push(Insn::Map(R1, STARTS));
+        self.stack_address(R2, key);
+        self.call(Helper::MapDelete);
+        self.asm.jump_if(Cond::Eq, R0, 0, found);
+        self.asm.place(unmatched);
+        self.drop_event(Drop::Unmatched);
+        self.asm.jump(skip);
+        self.asm.place(found);
+    }
+
+    fn count(&mut self, skip: Label) {
+        self.find_row(skip);
+        for index in 0..self.event.metrics.len() {
+            self.metric(index);
+        }
+    }
+
+    /// `r7` = the row of the event's labels, made where it is new.
+    fn find_row(&mut self, skip: Label) {
+        if !self.layout.is_keyed() {
+            let key = self.index_key(0);
+            self.lookup(ROWS, key);
+            self.asm.jump_if(Cond::Eq, R0, 0, skip);
+            self.mov(R7, R0);
+            return;
+        }
+        self.prepare(&self.event.labels);
+        self.asm.comment("labels");
+        let key = self.stack.take(self.layout.key_size);
+        self.store_parts(&self.event.labels, &self.layout.labels, key);
+        let (found, full) = (self.asm.label(), self.asm.label());
+        self.asm.comment("row = rows[labels]");
+        self.lookup(ROWS, key);
+        self.asm.jump_if(Cond::Ne, R0, 0, found);
+        self.asm.comment("new row");
+        let zero = self.index_key(0);
+        self.lookup(ZERO, zero);
+        self.asm.jump_if(Cond::Eq, R0, 0, skip);
+        self.mov(R3, R0);
+        self.asm.push(Insn::Map(R1, ROWS));
+        self.stack_address(R2, key);
+        self.mov(R4, NOEXIST);
+        self.call(Helper::MapUpdate);
+        let error = self.stack.take(8);
+        self.store_slot(error, R0);
+        self.lookup(ROWS, key);
+        self.asm.jump_if(Cond::Ne, R0, 0, found);
+        self.load_slot(R0, error);
+        self.asm.jump_if(Cond::Eq, R0, FULL, full);
+        self.drop_event(Drop::Busy);
+        self.asm.jump(skip);
+        self.asm.place(full);
+        self.drop_event(Drop::Series);
+        self.asm.jump(skip);
+        self.asm.place(found);
+        self.mov(R7, R0);
+    }
+}
+
+/// Whether a read may fail and be counted.
+fn reads_by_helper(typed: &Typed) -> bool {
+    match &typed.kind {
+        Node::Load { access, .. } => *access != AccessMode::Direct,
+        Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => true,
+        _ => false,
+    }
+}

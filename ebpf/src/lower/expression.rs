@@ -1,0 +1,320 @@
+//! Values into registers.
+
+use super::{CONTEXT, Lowering};
+use crate::{
+    check::unsigned_operation,
+    eval,
+    insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, Reg, Size, Src},
+    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
+};
+
+/// Registers for values, by depth.
+const VALUES: [Reg; 4] = [R1, R2, R3, R4];
+
+/// Whether computing it calls a helper, which clobbers `r0` to `r5`.
+fn calls(typed: &Typed) -> bool {
+    typed.any(&|typed| match &typed.kind {
+        Node::Builtin(_) | Node::Comm | Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } | Node::Number(_) => true,
+        Node::Load { access, .. } => *access != AccessMode::Direct,
+        // Texts are compared through the stack.
+        Node::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
+        _ => false,
+    })
+}
+
+impl Lowering<'_> {
+    /// Computes a number or pointer into the register of that depth; those below keep their values.
+    pub(super) fn eval(&mut self, typed: &Typed, depth: usize) {
+        let dst = VALUES[depth];
+        match &typed.kind {
+            Node::Constant(value) => self.constant(dst, *value),
+            Node::Builtin(builtin) => self.builtin(*builtin, dst),
+            Node::Duration => {
+                let slot = self.duration.unwrap_or(0);
+                self.load_slot(dst, slot);
+            }
+            Node::Saved(index) => {
+                let slot = self.saved[*index];
+                self.load_slot(dst, slot);
+            }
+            Node::Let(index) => {
+                let slot = self.lets[*index].unwrap_or(0);
+                self.load_slot(dst, slot);
+            }
+            Node::Item => self.mov(dst, R8),
+            Node::Argument(offset) => {
+                self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
+            }
+            Node::Field { offset, size } => {
+                let width = Size::from_bytes(*size).unwrap_or(Size::DW);
+                self.asm.push(Insn::Load(width, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
+                if let Type::Int { bits, signed: true } = typed.ty {
+                    self.extend(dst, bits, true);
+                }
+            }
+            Node::Load { base, offset, size, access, bits } => {
+                self.load(base, *offset, *size, *access, depth);
+                self.narrow(dst, &typed.ty, *size, *bits);
+            }
+            Node::Unary(Unary::Neg, operand) => {
+                self.eval(operand, depth);
+                self.alu(Alu::Neg, dst, 0);
+            }
+            Node::Unary(Unary::BitNot, operand) => {
+                self.eval(operand, depth);
+                self.alu(Alu::Xor, dst, -1);
+            }
+            Node::Binary(operator, left, right) if !operator.compares() && !matches!(operator, Binary::And | Binary::Or) => {
+                self.arithmetic(*operator, left, right, depth);
+            }
+            Node::Unary(..) | Node::Binary(..) => self.truth(typed, depth),
+            Node::Conditional(condition, then, otherwise) => {
+                let (no, end) = (self.asm.label(), self.asm.label());
+                self.branch(condition, false, no, depth);
+                self.eval(then, depth);
+                self.asm.jump(end);
+                self.asm.place(no);
+                self.eval(otherwise, depth);
+                self.asm.place(end);
+            }
+            Node::Cast(operand) => {
+                self.eval(operand, depth);
+                if let Type::Int { bits, signed } = typed.ty {
+                    self.extend(dst, bits, signed);
+                }
+            }
+            Node::Number(operand) => self.number(operand),
+            // Texts are never asked for as a number: the checker refuses them.
+            Node::Text(_) | Node::Comm | Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => self.mov(dst, 0),
+        }
+    }
+
+    /// 1 or 0 into the register of that depth.
+    fn truth(&mut self, typed: &Typed, depth: usize) {
+        let (no, end) = (self.asm.label(), self.asm.label());
+        self.branch(typed, false, no, depth);
+        self.mov(VALUES[depth], 1);
+        self.asm.jump(end);
+        self.asm.place(no);
+        self.mov(VALUES[depth], 0);
+        self.asm.place(end);
+    }
+
+    fn builtin(&mut self, builtin: Builtin, dst: Reg) {
+        let helper = match builtin {
+            Builtin::Pid | Builtin::Tid => Helper::PidTgid,
+            Builtin::Uid | Builtin::Gid => Helper::UidGid,
+            Builtin::Cpu => Helper::CpuId,
+            Builtin::Nsecs => Helper::KtimeNs,
+            Builtin::Cgroup => Helper::CgroupId,
+            Builtin::Task => Helper::Task,
+        };
+        // One clock reading serves the whole event, so that `nsecs` and `duration` agree.
+        if builtin == Builtin::Nsecs
+            && let Some(now) = self.now
+        {
+            self.load_slot(dst, now);
+            return;
+        }
+        self.call(helper);
+        self.mov(dst, R0);
+        match builtin {
+            Builtin::Pid | Builtin::Gid => self.alu(Alu::Rsh, dst, 32),
+            Builtin::Tid | Builtin::Uid | Builtin::Cpu => self.asm.push(Insn::Alu32(Alu::Mov, dst, Src::Reg(dst))),
+            Builtin::Nsecs | Builtin::Cgroup | Builtin::Task => {}
+        }
+    }
+
+    /// Cuts to so many bits and extends by the sign or zeros.
+    pub(super) fn extend(&mut self, dst: Reg, bits: u8, signed: bool) {
+        if bits >= 64 {
+            return;
+        }
+        if bits == 32 && !signed {
+            self.asm.push(Insn::Alu32(Alu::Mov, dst, Src::Reg(dst)));
+            return;
+        }
+        let unused = i32::from(64 - bits);
+        self.alu(Alu::Lsh, dst, unused);
+        self.alu(if signed { Alu::Arsh } else { Alu::Rsh }, dst, unused);
+    }
+
+    /// What a load gave into the value's own width: bitfields are cut out, signs extended.
+    fn narrow(&mut self, dst: Reg, ty: &Type, size: u32, bits: Option<(u32, u32)>) {
+        let Type::Int { bits: type_bits, signed } = *ty else { return };
+        let (shift, width) = bits.unwrap_or((0, u32::from(type_bits)));
+        if bits.is_none() && (!signed || size == 8) {
+            return;
+        }
+        let left = i32::try_from(64_u32.saturating_sub(shift + width)).unwrap_or(0);
+        let right = i32::try_from(64_u32.saturating_sub(width)).unwrap_or(0);
+        if left > 0 {
+            self.alu(Alu::Lsh, dst, left);
+        }
+        if right > 0 {
+            self.alu(if signed { Alu::Arsh } else { Alu::Rsh }, dst, right);
+        }
+    }
+
+    /// Reads memory. Through a null pointer the result is 0, by a test before the load: the verifier
+    /// wants it for arguments and members that may be null.
+    fn load(&mut self, base: &Typed, offset: i32, size: u32, access: AccessMode, depth: usize) {
+        let dst = VALUES[depth];
+        self.eval(base, depth);
+        let end = self.asm.label();
+        if !matches!(base.kind, Node::Item) {
+            self.asm.jump_if(Cond::Eq, dst, 0, end);
+        }
+        let width = Size::from_bytes(size).unwrap_or(Size::DW);
+        if access == AccessMode::Direct {
+            self.asm.push(Insn::Load(width, dst, dst, i16::try_from(offset).unwrap_or(0)));
+        } else {
+            let slot = self.stack.take(8);
+            self.read(slot, size, offset, access, (Helper::ReadKernel, Helper::ReadUser));
+            self.asm.push(Insn::Load(width, dst, crate::insn::FP, slot));
+            self.stack.used -= 8;
+        }
+        self.asm.place(end);
+    }
+
+    /// Copies from the address in `r1` plus `offset` to the stack by a helper; failures are counted.
+    pub(super) fn read(&mut self, slot: i16, size: u32, offset: i32, access: AccessMode, (kernel, user): (Helper, Helper)) {
+        self.mov(R3, R1);
+        if offset != 0 {
+            self.alu(Alu::Add, R3, offset);
+        }
+        self.stack_address(R1, slot);
+        self.mov(R2, i32::try_from(size).unwrap_or(0));
+        let done = self.asm.label();
+        if access == AccessMode::Auto {
+            // The kernel's half of the address space is the negative one, on x86-64 and arm64 alike.
+            let is_user = self.asm.label();
+            self.asm.jump_if(Cond::Sge, R3, 0, is_user);
+            self.call(kernel);
+            self.asm.jump(done);
+            self.asm.place(is_user);
+            self.call(user);
+        } else {
+            self.call(kernel);
+        }
+        self.asm.place(done);
+        if let Some(faults) = self.faults {
+            let fine = self.asm.label();
+            self.asm.jump_if(Cond::Sge, R0, 0, fine);
+            self.load_slot(R1, faults);
+            self.alu(Alu::Add, R1, 1);
+            self.store_slot(faults, R1);
+            self.asm.place(fine);
+        }
+    }
+
+    /// A tracked pointer into `r1` as a plain number: through memory, the way the verifier forgets types.
+    fn number(&mut self, operand: &Typed) {
+        self.eval(operand, 0);
+        let from = self.stack.take(8);
+        let to = self.stack.take(8);
+        self.store_slot(from, R1);
+        self.stack_address(R1, to);
+        self.mov(R2, 8);
+        self.stack_address(R3, from);
+        self.call(Helper::ReadKernel);
+        self.load_slot(R1, to);
+        self.stack.used -= 16;
+    }
+
+    /// Left and right side into two registers, of which the first is that of `depth`.
+    pub(super) fn operands(&mut self, left: &Typed, right: &Typed, depth: usize) -> (Reg, Reg) {
+        let dst = VALUES[depth];
+        if !calls(right) && depth + 1 < VALUES.len() {
+            self.eval(left, depth);
+            self.eval(right, depth + 1);
+            return (dst, VALUES[depth + 1]);
+        }
+        self.eval(left, depth);
+        let slot = self.stack.take(8);
+        self.store_slot(slot, dst);
+        self.eval(right, depth);
+        self.mov(R5, dst);
+        self.load_slot(dst, slot);
+        self.stack.used -= 8;
+        (dst, R5)
+    }
+
+    fn arithmetic(&mut self, operator: Binary, left: &Typed, right: &Typed, depth: usize) {
+        let unsigned = unsigned_operation(operator, left, right);
+        let dst = VALUES[depth];
+        if let Node::Constant(value) = right.kind
+            && self.by_constant(operator, unsigned, left, value, depth)
+        {
+            return;
+        }
+        let (a, b) = self.operands(left, right, depth);
+        debug_assert_eq!(a, dst, "the left operand is where the result goes");
+        match (operator, unsigned) {
+            (Binary::Div | Binary::Mod, false) => self.signed_division(operator, a, b),
+            _ => self.alu(operation(operator, unsigned), a, b),
+        }
+    }
+
+    /// Uses the constant as an operand where the instruction can hold it.
+    fn by_constant(&mut self, operator: Binary, unsigned: bool, left: &Typed, value: u64, depth: usize) -> bool {
+        let dst = VALUES[depth];
+        let shift = matches!(operator, Binary::Shl | Binary::Shr);
+        let value = if shift { value & 63 } else { value };
+        let Ok(small) = i32::try_from(value.cast_signed()) else { return false };
+        let division = matches!(operator, Binary::Div | Binary::Mod);
+        if division && (!unsigned || small <= 0) {
+            // The instruction sign-extends its constant, and refuses 0.
+            return false;
+        }
+        self.eval(left, depth);
+        self.alu(operation(operator, unsigned), dst, small);
+        true
+    }
+
+    /// `a / b` or `a % b` of signed numbers by the unsigned instruction, cutting towards zero as C does.
+    fn signed_division(&mut self, operator: Binary, a: Reg, b: Reg) {
+        let (a_done, b_done, end) = (self.asm.label(), self.asm.label(), self.asm.label());
+        self.mov(R0, 0);
+        self.asm.jump_if(Cond::Sge, a, 0, a_done);
+        self.alu(Alu::Neg, a, 0);
+        self.alu(Alu::Xor, R0, 1);
+        self.asm.place(a_done);
+        self.asm.jump_if(Cond::Sge, b, 0, b_done);
+        self.alu(Alu::Neg, b, 0);
+        if operator == Binary::Div {
+            self.alu(Alu::Xor, R0, 1);
+        }
+        self.asm.place(b_done);
+        self.alu(operation(operator, true), a, b);
+        self.asm.jump_if(Cond::Eq, R0, 0, end);
+        self.alu(Alu::Neg, a, 0);
+        self.asm.place(end);
+    }
+}
+
+fn operation(operator: Binary, unsigned: bool) -> Alu {
+    match operator {
+        Binary::Sub => Alu::Sub,
+        Binary::Mul => Alu::Mul,
+        Binary::Div => Alu::Div,
+        Binary::Mod => Alu::Mod,
+        Binary::Shl => Alu::Lsh,
+        Binary::Shr if unsigned => Alu::Rsh,
+        Binary::Shr => Alu::Arsh,
+        Binary::BitAnd => Alu::And,
+        Binary::BitOr => Alu::Or,
+        Binary::BitXor => Alu::Xor,
+        // Comparisons and logic are made of jumps and never come here.
+        Binary::Add | Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::And | Binary::Or => Alu::Add,
+    }
+}
+
+/// The truth of a constant condition, if it is one.
+pub(super) fn constant_truth(typed: &Typed) -> Option<bool> {
+    match &typed.kind {
+        Node::Constant(value) => Some(*value != 0),
+        Node::Unary(Unary::Not, operand) => constant_truth(operand).map(|truth| eval::unary(Unary::Not, u64::from(truth)) != 0),
+        _ => None,
+    }
+}

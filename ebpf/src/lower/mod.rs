@@ -1,0 +1,267 @@
+//! Typed probe → instructions.
+//!
+//! Registers: `r6` the context, `r7` the row, `r8` the element of `each`, `r9` its count; `r1` to `r4`
+//! hold values of expressions, `r0` and `r5` are free for use inside one operation. Whatever must live
+//! longer is on the stack. A helper call is made only while no value waits in `r1` to `r4`: an operand
+//! with a call in it is computed before its partner is brought into a register.
+
+mod condition;
+mod event;
+mod expression;
+mod histogram;
+mod metric;
+mod text;
+
+use crate::{
+    asm::{AsmError, Assembler, Label},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, Reg, Size, Src},
+    layout::{Drop, Layout, MAX_ROW},
+    program::{Code, DROPS, Program},
+    typed::{Typed, TypedEvent, TypedProbe},
+};
+
+/// Bytes of stack that a program has.
+const STACK: u32 = 512;
+
+/// Why a typed probe cannot become a program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    /// Keys, texts and saved values live on the stack.
+    #[error("`{at}` needs {bytes} bytes of stack, a program has {STACK}")]
+    Stack {
+        /// The attach point.
+        at: String,
+        /// What it would need.
+        bytes: u32,
+    },
+    /// A row is one value of a map.
+    #[error("the metrics take {0} bytes for each label set, more than {MAX_ROW}")]
+    Row(u32),
+    /// The instructions do not fit.
+    #[error(transparent)]
+    Asm(#[from] AsmError),
+}
+
+impl LowerError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Stack { .. } => "use fewer labels, shorter texts (str(pointer, 16)) or fewer saved values",
+            Self::Row(_) => "use fewer histograms, a lower schema or a narrower range of buckets",
+            Self::Asm(_) => "split the probe into several",
+        }
+    }
+}
+
+/// Compiles a typed probe for a host of so many CPUs.
+pub fn lower(probe: TypedProbe, possible_cpus: u32) -> Result<Program, LowerError> {
+    let layout = Layout::new(&probe, possible_cpus);
+    if layout.row_size > MAX_ROW {
+        return Err(LowerError::Row(layout.row_size));
+    }
+    let mut codes = Vec::new();
+    for (index, event) in probe.events.iter().enumerate() {
+        let mut lowering = Lowering::new(&probe, event, &layout);
+        lowering.program();
+        if lowering.stack.peak > STACK {
+            return Err(LowerError::Stack { at: event.at.to_string(), bytes: lowering.stack.peak });
+        }
+        codes.push(Code {
+            name: format!("{}_{index}", probe.name),
+            at: event.at.clone(),
+            mechanism: event.mechanism,
+            assembled: lowering.asm.finish()?,
+        });
+    }
+    Ok(Program::new(probe, layout, codes))
+}
+
+/// Bytes of the stack handed out, from the top down.
+#[derive(Debug, Default)]
+struct Stack {
+    used: u32,
+    peak: u32,
+}
+
+impl Stack {
+    /// Room for `size` bytes; its offset from the frame pointer.
+    fn take(&mut self, size: u32) -> i16 {
+        self.used += size.next_multiple_of(8);
+        self.peak = self.peak.max(self.used);
+        // Beyond the limit the program is refused, so the offset no longer matters.
+        i16::try_from(self.used).map_or(i16::MIN, |used| -used)
+    }
+}
+
+/// One program being written.
+struct Lowering<'a> {
+    probe: &'a TypedProbe,
+    event: &'a TypedEvent,
+    layout: &'a Layout,
+    asm: Assembler,
+    stack: Stack,
+    /// Where each `let` is kept, once computed.
+    lets: Vec<Option<i16>>,
+    /// Time at the beginning of the program.
+    now: Option<i16>,
+    duration: Option<i16>,
+    saved: Vec<i16>,
+    /// Reads that failed in this run; counted at the end.
+    faults: Option<i16>,
+    /// A scratch `u32` key.
+    index: Option<i16>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout) -> Self {
+        Self {
+            probe,
+            event,
+            layout,
+            asm: Assembler::default(),
+            stack: Stack::default(),
+            lets: vec![None; event.lets.len()],
+            now: None,
+            duration: None,
+            saved: Vec::new(),
+            faults: None,
+            index: None,
+        }
+    }
+
+    fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
+        self.asm.push(Insn::Alu64(Alu::Mov, dst, src.into()));
+    }
+
+    fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
+        self.asm.push(Insn::Alu64(op, dst, src.into()));
+    }
+
+    /// `dst = value`, in as few slots as it takes.
+    fn constant(&mut self, dst: Reg, value: u64) {
+        match i32::try_from(value.cast_signed()) {
+            Ok(small) => self.mov(dst, small),
+            Err(_) => self.asm.push(Insn::Imm64(dst, value)),
+        }
+    }
+
+    fn load_slot(&mut self, dst: Reg, offset: i16) {
+        self.asm.push(Insn::Load(Size::DW, dst, FP, offset));
+    }
+
+    fn store_slot(&mut self, offset: i16, src: Reg) {
+        self.asm.push(Insn::Store(Size::DW, FP, offset, src));
+    }
+
+    /// `dst = fp + offset`
+    fn stack_address(&mut self, dst: Reg, offset: i16) {
+        self.mov(dst, FP);
+        self.alu(Alu::Add, dst, i32::from(offset));
+    }
+
+    fn call(&mut self, helper: Helper) {
+        self.asm.push(Insn::Call(helper));
+    }
+
+    /// `r0 = lookup(map, key)`
+    fn lookup(&mut self, map: u32, key: i16) {
+        self.asm.push(Insn::Map(R1, map));
+        self.stack_address(R2, key);
+        self.call(Helper::MapLookup);
+    }
+
+    /// Stores a `u32` index on the stack and gives its place.
+    fn index_key(&mut self, value: u32) -> i16 {
+        let slot = match self.index {
+            Some(slot) => slot,
+            None => {
+                let slot = self.stack.take(8);
+                self.index = Some(slot);
+                slot
+            }
+        };
+        self.asm.push(Insn::StoreImm(Size::W, FP, slot, i32::try_from(value).unwrap_or(0)));
+        slot
+    }
+
+    /// Counts one drop; clobbers `r0` to `r5`.
+    fn drop_event(&mut self, reason: Drop) {
+        self.mov(R1, 1);
+        self.drop_events(reason);
+    }
+
+    /// Counts as many drops as `r1` says; clobbers `r0` to `r5`.
+    fn drop_events(&mut self, reason: Drop) {
+        let amount = self.stack.take(8);
+        self.store_slot(amount, R1);
+        let key = self.index_key(reason.index());
+        self.lookup(DROPS, key);
+        let done = self.asm.label();
+        self.asm.jump_if(Cond::Eq, R0, 0, done);
+        self.load_slot(R1, amount);
+        self.asm.push(Insn::AtomicAdd(Size::DW, R0, 0, R1));
+        self.asm.place(done);
+        self.stack.used -= 8;
+    }
+
+    /// Computes the `let` values that these expressions need and that are not there yet. To be called
+    /// only where the program runs straight, so that what is computed here is there for all that follows.
+    fn prepare<'t>(&mut self, expressions: impl IntoIterator<Item = &'t Typed>) {
+        for expression in expressions {
+            let mut needed = Vec::new();
+            collect_lets(expression, &mut needed);
+            for index in needed {
+                if self.lets[index].is_some() {
+                    continue;
+                }
+                let value = &self.event.lets[index];
+                self.prepare([value]);
+                let slot = self.stack.take(crate::check::key_size(&value.ty));
+                self.store_value(value, slot);
+                self.lets[index] = Some(slot);
+            }
+        }
+    }
+
+    /// A value of any type into the stack.
+    fn store_value(&mut self, value: &Typed, slot: i16) {
+        if let crate::typed::Type::Text { capacity } = value.ty {
+            self.text(value, slot, capacity);
+        } else {
+            self.eval(value, 0);
+            self.store_slot(slot, R1);
+        }
+    }
+
+    /// Values side by side, each where its part of the key is.
+    fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
+        for (value, slot) in values.iter().zip(slots) {
+            let place = base + i16::try_from(slot.offset).unwrap_or(0);
+            if matches!(value.ty, crate::typed::Type::Text { .. }) {
+                // A shorter text than the part's room leaves zeros behind it.
+                self.text(value, place, slot.size);
+            } else {
+                self.eval(value, 0);
+                self.store_slot(place, R1);
+            }
+        }
+    }
+
+    fn exit_label(&mut self) -> Label {
+        self.asm.label()
+    }
+}
+
+fn collect_lets(typed: &Typed, found: &mut Vec<usize>) {
+    if let crate::typed::Node::Let(index) = typed.kind
+        && !found.contains(&index)
+    {
+        found.push(index);
+    }
+    for child in typed.children() {
+        collect_lets(child, found);
+    }
+}
+
+/// Context register, kept for the whole program.
+const CONTEXT: Reg = R6;

@@ -1,0 +1,105 @@
+//! Texts into the stack, padded with zeros.
+
+use super::{CONTEXT, Lowering};
+use crate::{
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, Size},
+    typed::{AccessMode, Node, Type, Typed},
+};
+
+/// The kernel copies at most this with one string helper call here; longer texts are refused before.
+const WORD: u32 = 8;
+
+impl Lowering<'_> {
+    /// Writes a text of at most `room` bytes, with its NUL and zeros behind it, at `slot`.
+    /// No value may wait in `r1` to `r4`.
+    pub(super) fn text(&mut self, typed: &Typed, slot: i16, room: u32) {
+        match &typed.kind {
+            Node::Text(bytes) => {
+                for word in 0..room / WORD {
+                    let start = usize::try_from(word * WORD).unwrap_or(0);
+                    let mut chunk = [0; 8];
+                    for (byte, from) in chunk.iter_mut().zip(bytes.iter().skip(start)) {
+                        *byte = *from;
+                    }
+                    self.store_word(slot, word, u64::from_le_bytes(chunk));
+                }
+            }
+            Node::Comm => {
+                let size = room.min(16);
+                self.zero(slot, 16, room);
+                self.stack_address(R1, slot);
+                self.mov(R2, i32::try_from(size).unwrap_or(16));
+                self.call(Helper::Comm);
+            }
+            Node::TextAt { base, offset, access, limit } => {
+                self.zero(slot, 0, room);
+                self.eval(base, 0);
+                let end = self.asm.label();
+                self.asm.jump_if(Cond::Eq, R1, 0, end);
+                self.read(slot, (*limit).min(room), *offset, *access, (Helper::ReadKernelStr, Helper::ReadUserStr));
+                self.asm.place(end);
+            }
+            Node::TextField { offset, size } => {
+                self.zero(slot, 0, room);
+                self.mov(R1, CONTEXT);
+                self.read(slot, (*size).min(room), i32::try_from(*offset).unwrap_or(0), AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
+            }
+            Node::TextLocated { offset, relative } => {
+                self.zero(slot, 0, room);
+                self.asm.push(Insn::Load(Size::W, R3, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
+                // The low half is the offset, the high one the length.
+                self.alu(Alu::And, R3, 0xffff);
+                self.mov(R1, CONTEXT);
+                self.alu(Alu::Add, R1, R3);
+                let behind = if *relative { i32::try_from(*offset + 4).unwrap_or(0) } else { 0 };
+                self.read(slot, room, behind, AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
+            }
+            Node::Conditional(condition, then, otherwise) => {
+                let (no, end) = (self.asm.label(), self.asm.label());
+                self.branch(condition, false, no, 0);
+                self.text(then, slot, room);
+                self.asm.jump(end);
+                self.asm.place(no);
+                self.text(otherwise, slot, room);
+                self.asm.place(end);
+            }
+            Node::Let(index) => {
+                let from = self.lets[*index].unwrap_or(0);
+                self.copy(from, slot, &typed.ty, room);
+            }
+            Node::Saved(index) => {
+                let from = self.saved[*index];
+                self.copy(from, slot, &typed.ty, room);
+            }
+            // Numbers are never asked for as a text: the checker refuses them.
+            _ => self.zero(slot, 0, room),
+        }
+    }
+
+    fn store_word(&mut self, slot: i16, word: u32, value: u64) {
+        let place = slot + i16::try_from(word * WORD).unwrap_or(0);
+        if let Ok(small) = i32::try_from(value.cast_signed()) {
+            self.asm.push(Insn::StoreImm(Size::DW, FP, place, small));
+        } else {
+            self.constant(R0, value);
+            self.asm.push(Insn::Store(Size::DW, FP, place, R0));
+        }
+    }
+
+    /// Zeros from `from` to `to` bytes behind `slot`.
+    fn zero(&mut self, slot: i16, from: u32, to: u32) {
+        for word in from / WORD..to / WORD {
+            self.store_word(slot, word, 0);
+        }
+    }
+
+    fn copy(&mut self, from: i16, to: i16, ty: &Type, room: u32) {
+        let size = if let Type::Text { capacity } = ty { (*capacity).min(room) } else { 0 };
+        for word in 0..size / WORD {
+            let offset = i16::try_from(word * WORD).unwrap_or(0);
+            self.asm.push(Insn::Load(Size::DW, R0, FP, from + offset));
+            self.asm.push(Insn::Store(Size::DW, FP, to + offset, R0));
+        }
+        self.zero(to, size, room);
+    }
+}

@@ -1,0 +1,92 @@
+//! Program → ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
+
+use crate::program::{Code, Program};
+use crate::typed::Mechanism;
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope, elf,
+    write::{Object, Relocation, Symbol, SymbolSection},
+};
+
+/// Licence that programs declare: helpers such as `bpf_probe_read_kernel` ask for a GPL-compatible one.
+const LICENSE: &[u8] = b"Dual MIT/GPL\0";
+
+/// Why an object could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the object could not be written: {0}")]
+pub struct ObjectError(#[from] object::write::Error);
+
+/// Section that tells a loader what kind of program this is and where it attaches.
+pub fn section_name(code: &Code) -> String {
+    let (category, name) = code.at.names();
+    match code.mechanism {
+        Mechanism::TpBtf => format!("tp_btf/{name}"),
+        Mechanism::RawTp => format!("raw_tp/{name}"),
+        Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
+    }
+}
+
+/// Writes the object. Maps are in a section `maps` of `struct bpf_map_def`, programs refer to them by
+/// relocations.
+pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+    let license = object.add_section(Vec::new(), b"license".to_vec(), SectionKind::Data);
+    object.append_section_data(license, LICENSE, 1);
+    let section = object.add_section(Vec::new(), b"maps".to_vec(), SectionKind::Data);
+    let mut maps = Vec::new();
+    for map in &program.maps {
+        // type, key_size, value_size, max_entries, map_flags: all of them 32 bits.
+        let words = [map_type(map.kind), map.key_size, map.value_size, map.max_entries, 0];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let offset = object.append_section_data(section, &bytes, 4);
+        maps.push(object.add_symbol(Symbol {
+            name: map.name.as_bytes().to_vec(),
+            value: offset,
+            size: 20,
+            kind: SymbolKind::Data,
+            scope: SymbolScope::Dynamic,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        }));
+    }
+    for code in &program.codes {
+        let section = object.add_section(Vec::new(), section_name(code).into_bytes(), SectionKind::Text);
+        let mut slots = Vec::new();
+        let mut uses = Vec::new();
+        for insn in &code.assembled.insns {
+            if let crate::insn::Insn::Map(_, map) = insn {
+                uses.push((slots.len(), *map));
+            }
+            insn.encode(&mut slots);
+        }
+        let bytes: Vec<u8> = slots.concat();
+        let offset = object.append_section_data(section, &bytes, 8);
+        object.add_symbol(Symbol {
+            name: code.name.as_bytes().to_vec(),
+            value: offset,
+            size: u64::try_from(bytes.len()).unwrap_or(0),
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Dynamic,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        });
+        for (slot, map) in uses {
+            let symbol = maps[usize::try_from(map).unwrap_or(0)];
+            let offset = offset + u64::try_from(slot * 8).unwrap_or(0);
+            let flags = RelocationFlags::Elf { r_type: elf::R_BPF_64_64 };
+            object.add_relocation(section, Relocation { offset, symbol, addend: 0, flags })?;
+        }
+    }
+    Ok(object.write()?)
+}
+
+fn map_type(kind: crate::program::MapKind) -> u32 {
+    use crate::program::MapKind;
+    match kind {
+        MapKind::Hash => 1,
+        MapKind::Array => 2,
+        MapKind::PerCpuHash => 5,
+        MapKind::PerCpuArray => 6,
+    }
+}

@@ -1,0 +1,155 @@
+//! A compiled probe: what the loader attaches and the collector reads.
+
+use crate::{
+    asm::Assembled,
+    layout::{Drop, Layout},
+    probe::AttachPoint,
+    typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
+};
+
+/// A probe compiled for one kernel.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Name of the probe.
+    pub name: String,
+    /// What it measures.
+    pub help: String,
+    /// Maps, in the order that instructions refer to them.
+    pub maps: Vec<MapDef>,
+    /// One for each event.
+    pub codes: Vec<Code>,
+    /// Where everything is in the maps.
+    pub layout: Layout,
+    /// Labels in the order of the layout.
+    pub labels: Vec<TypedLabel>,
+    /// Metrics in the order of the layout.
+    pub metrics: Vec<TypedMetric>,
+    /// When a waiting start is given up, nanoseconds.
+    pub inflight_timeout_ns: u64,
+}
+
+/// Instructions for one attach point.
+#[derive(Clone, Debug)]
+pub struct Code {
+    /// Function name in the object, unique in it.
+    pub name: String,
+    /// Where it attaches.
+    pub at: AttachPoint,
+    /// How.
+    pub mechanism: Mechanism,
+    /// The instructions.
+    pub assembled: Assembled,
+}
+
+/// Kinds of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_HASH`
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`
+    Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_HASH`, 4.6
+    PerCpuHash = 5,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`, 4.6
+    PerCpuArray = 6,
+}
+
+/// A map to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapDef {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value (of one CPU's).
+    pub value_size: u32,
+    /// Most entries; all are allocated when it is created.
+    pub max_entries: u32,
+}
+
+/// Map of rows.
+pub const ROWS: u32 = 0;
+/// Map of counters of drops, by [`Drop`].
+pub const DROPS: u32 = 1;
+/// Array that holds one row of zeros, from which new rows are made.
+pub const ZERO: u32 = 2;
+/// Map of starts.
+pub const STARTS: u32 = 3;
+
+/// Kernel bookkeeping of a hash entry, bytes: `struct htab_elem` and its bucket.
+const HASH_ENTRY_BYTES: u64 = 64;
+
+impl MapDef {
+    /// Kernel memory that it takes, bytes; rounded as the kernel rounds.
+    pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
+        let value = u64::from(self.value_size.next_multiple_of(8));
+        let key = u64::from(self.key_size.next_multiple_of(8));
+        let entries = u64::from(self.max_entries);
+        let cpus = u64::from(possible_cpus);
+        match self.kind {
+            MapKind::Hash => entries * (key + value + HASH_ENTRY_BYTES),
+            MapKind::Array => entries * value,
+            // The kernel keeps one spare element for each CPU.
+            MapKind::PerCpuHash => (entries + cpus) * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
+            MapKind::PerCpuArray => entries * value * cpus,
+        }
+    }
+}
+
+/// The maps that a layout needs, in their order.
+pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
+    let rows = MapDef {
+        name: "rows",
+        kind: match (layout.is_keyed(), layout.per_cpu) {
+            (true, true) => MapKind::PerCpuHash,
+            (true, false) => MapKind::Hash,
+            (false, true) => MapKind::PerCpuArray,
+            (false, false) => MapKind::Array,
+        },
+        key_size: layout.key_size,
+        value_size: layout.row_size,
+        max_entries: layout.max_rows,
+    };
+    let drops = MapDef {
+        name: "drops",
+        kind: MapKind::PerCpuArray,
+        key_size: 4,
+        value_size: 8,
+        max_entries: u32::try_from(Drop::ALL.len()).unwrap_or(0),
+    };
+    let zero = MapDef { name: "zero", kind: MapKind::Array, key_size: 4, value_size: layout.row_size, max_entries: 1 };
+    let mut maps = vec![rows, drops, zero];
+    if let Some(start) = &layout.start {
+        maps.push(MapDef {
+            name: "starts",
+            kind: MapKind::Hash,
+            key_size: start.key_size,
+            value_size: start.value_size,
+            max_entries: start.max_entries,
+        });
+    }
+    maps
+}
+
+impl Program {
+    /// Most kernel memory that its maps take, bytes.
+    pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
+        self.maps.iter().map(|map| map.memory_bytes(possible_cpus)).sum()
+    }
+
+    pub(crate) fn new(probe: TypedProbe, layout: Layout, codes: Vec<Code>) -> Self {
+        Self {
+            name: probe.name,
+            help: probe.help,
+            maps: maps(&layout),
+            codes,
+            layout,
+            labels: probe.labels,
+            metrics: probe.metrics,
+            inflight_timeout_ns: probe.inflight_timeout_ns,
+        }
+    }
+}

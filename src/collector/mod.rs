@@ -1,0 +1,253 @@
+//! Maps → metric families.
+//!
+//! A scrape reads each probe's rows in one go, adds up what the CPUs hold, turns label bytes into text
+//! and joins rows whose labels read the same (a cgroup that came back, say). A probe that cannot be read
+//! is left out of the scrape and said to be down; the others go on.
+
+mod histogram;
+mod row;
+
+use crate::{
+    family::{Kind, MetricFamily, Sample, Value},
+    label::{self, Decode, Host, LabelError, Spec},
+    loader::{Attached, LoadError},
+    status::ProgramStatus,
+    sys::{self, PossibleCpus},
+};
+use row::Row;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tapster_ebpf::{
+    layout::{Drop, Layout},
+    probe::Decoder,
+    program::{DROPS, Program, ROWS, STARTS},
+    typed::{TypedMetric, TypedMetricKind},
+};
+
+/// Why a probe's maps cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A label's decoder lacks what it needs on this host.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// Our own mistake.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The kernel refused.
+    #[error("a map of the probe cannot be opened: {0}")]
+    Map(#[from] io::Error),
+}
+
+/// One attached probe as scrapes see it.
+pub struct Reader {
+    attached: Attached,
+    rows: sys::Map,
+    drops: sys::Map,
+    starts: Option<sys::Map>,
+    cpus: usize,
+    /// Held while labels are decoded, not while maps are read or the answer is written.
+    decoders: Mutex<Vec<Box<dyn Decode>>>,
+    label_names: Arc<[String]>,
+    expired: AtomicU64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("probe", &self.attached.program.name).finish_non_exhaustive()
+    }
+}
+
+/// What one probe gives to a scrape.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// Its families.
+    pub families: Vec<MetricFamily>,
+    /// Label sets in the map.
+    pub series: u64,
+    /// Drops by reason; ends without a start apart, because they need not be losses.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Ends that found no start.
+    pub unmatched: Option<u64>,
+}
+
+fn spec(decoder: &Decoder) -> Spec {
+    match decoder {
+        Decoder::Unsigned => Spec::Unsigned,
+        Decoder::Signed => Spec::Signed,
+        Decoder::Hex => Spec::Hex,
+        Decoder::Text => Spec::Text,
+        Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
+        Decoder::BlockDevice => Spec::BlockDevice,
+        Decoder::Errno => Spec::Errno,
+        Decoder::Ksym => Spec::Ksym,
+        Decoder::Cgroup => Spec::Cgroup,
+    }
+}
+
+impl Reader {
+    /// Opens the maps of an attached probe.
+    pub fn new(attached: Attached, host: &Host, cpus: PossibleCpus) -> Result<Self, CollectError> {
+        let program = &attached.program;
+        let decoders = program.labels.iter().map(|label| label::decoder(&spec(&label.decoder), host)).collect::<Result<_, _>>()?;
+        let open = |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
+        let starts = program.layout.start.is_some().then(|| open(STARTS)).transpose()?;
+        Ok(Self {
+            rows: open(ROWS)?,
+            drops: open(DROPS)?,
+            starts,
+            cpus: usize::try_from(cpus.get()).unwrap_or(1),
+            decoders: Mutex::new(decoders),
+            label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
+            expired: AtomicU64::new(0),
+            attached,
+        })
+    }
+
+    /// What was compiled.
+    pub fn program(&self) -> &Program {
+        &self.attached.program
+    }
+
+    /// The probe's programs and their cost.
+    pub fn programs(&self) -> Vec<ProgramStatus> {
+        self.attached.programs()
+    }
+
+    /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.
+    pub fn memory_bytes(&self) -> u64 {
+        let maps = [Some(&self.rows), Some(&self.drops), self.starts.as_ref()];
+        let told: Option<u64> = maps.into_iter().flatten().map(sys::Map::memory).sum();
+        told.filter(|bytes| *bytes > 0)
+            .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
+    }
+
+    /// Reads the probe's maps as they are now.
+    pub fn collect(&self) -> io::Result<Collected> {
+        let Program { layout, metrics, .. } = self.program();
+        let now_ns = sys::monotonic_ns();
+        let dump = self.rows.dump()?;
+        let series = u64::try_from(dump.len()).unwrap_or(0);
+        let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
+        {
+            let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+            for decoder in decoders.iter_mut() {
+                decoder.refresh();
+            }
+            let mut seen: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
+            for (key, value) in dump.iter() {
+                let row = Row::read(value, layout, metrics, self.cpus, now_ns);
+                let labels = labels(key, layout, &mut decoders);
+                match seen.get(&labels) {
+                    Some(index) => rows[*index].1.join(&row, metrics, layout),
+                    None => {
+                        seen.insert(labels.clone(), rows.len());
+                        rows.push((labels, row));
+                    }
+                }
+            }
+        }
+        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let families = metrics.iter().enumerate().map(|(index, metric)| self.family(index, metric, &rows)).collect();
+        let (dropped, unmatched) = self.dropped()?;
+        Ok(Collected { families, series, dropped, unmatched })
+    }
+
+    fn family(&self, index: usize, metric: &TypedMetric, rows: &[(Arc<[String]>, Row)]) -> MetricFamily {
+        let kind = match metric.kind {
+            TypedMetricKind::Counter => Kind::Counter,
+            TypedMetricKind::Gauge | TypedMetricKind::Max { .. } => Kind::Gauge,
+            TypedMetricKind::Histogram(_) => Kind::Histogram,
+        };
+        let slot = self.program().layout.metrics[index];
+        let mut samples = Vec::with_capacity(rows.len());
+        if let TypedMetricKind::Histogram(scheme) = &metric.kind {
+            let shape = histogram::Shape::new(scheme, metric.unit);
+            samples.extend(rows.iter().map(|(labels, row)| Sample {
+                labels: labels.clone(),
+                value: Value::Histogram(shape.histogram(row.words(slot), metric)),
+            }));
+        } else {
+            samples.extend(rows.iter().filter_map(|(labels, row)| {
+                let raw = row.number(slot, metric)?;
+                Some(Sample { labels: labels.clone(), value: Value::Number(metric.unit.to_base(raw)) })
+            }));
+        }
+        MetricFamily {
+            name: metric.name.as_str().into(),
+            help: help(metric, self.program()).into(),
+            kind,
+            label_names: self.label_names.clone(),
+            samples,
+        }
+    }
+
+    /// Drops since the probe was attached.
+    fn dropped(&self) -> io::Result<(Vec<(&'static str, u64)>, Option<u64>)> {
+        let mut dropped = Vec::new();
+        let mut unmatched = None;
+        for reason in Drop::ALL {
+            let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
+            let count = value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum();
+            let is_pair = self.starts.is_some();
+            match reason {
+                Drop::Unmatched => unmatched = is_pair.then_some(count),
+                Drop::Inflight if !is_pair => {}
+                _ => dropped.push((reason.name(), count)),
+            }
+        }
+        if self.starts.is_some() {
+            dropped.push(("expired", self.expired.load(Ordering::Relaxed)));
+        }
+        Ok((dropped, unmatched))
+    }
+
+    /// Gives up starts whose end did not come in time, so that lost ends do not fill the map for ever.
+    pub fn sweep(&self) -> io::Result<()> {
+        let Some(starts) = &self.starts else { return Ok(()) };
+        let now_ns = sys::monotonic_ns();
+        let timeout_ns = self.program().inflight_timeout_ns;
+        let mut old = Vec::new();
+        starts.scan(|key, value| {
+            let since = value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(now_ns, u64::from_le_bytes);
+            if now_ns.saturating_sub(since) > timeout_ns {
+                old.push(key.to_vec());
+            }
+        })?;
+        for key in old {
+            if starts.delete(&key)? {
+                self.expired.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn labels(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Arc<[String]> {
+    layout
+        .labels
+        .iter()
+        .zip(decoders)
+        .map(|(slot, decoder)| {
+            let start = usize::try_from(slot.offset).unwrap_or(0);
+            let end = start + usize::try_from(slot.size).unwrap_or(0);
+            decoder.decode(key.get(start..end).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// A metric without a help text of its own says what its probe measures.
+fn help(metric: &TypedMetric, program: &Program) -> String {
+    if !metric.help.is_empty() {
+        metric.help.clone()
+    } else if !program.help.is_empty() {
+        program.help.clone()
+    } else {
+        format!("From the probe {}.", program.name)
+    }
+}

@@ -1,0 +1,207 @@
+//! A compiled probe into the kernel: maps made, programs verified and attached.
+
+use crate::status::{Down, ProgramStatus};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Map, MapData},
+    programs::{BtfTracePoint, Program as Loaded, ProgramError, RawTracePoint, TracePoint},
+};
+use std::os::fd::{AsFd, BorrowedFd};
+use tapster_ebpf::{
+    object,
+    program::{Code, Program},
+    typed::Mechanism,
+};
+
+/// Lines of the verifier's log that are shown: it ends with what it refused.
+const LOG_LINES: usize = 24;
+
+/// Why a probe could not be brought into the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object could not be written; our own mistake.
+    #[error(transparent)]
+    Object(#[from] object::ObjectError),
+    /// A map could not be made.
+    #[error("the kernel refused the maps of probe `{probe}`: {source}")]
+    Map {
+        /// The probe.
+        probe: String,
+        /// What the loader says: the syscall and its error.
+        source: Box<aya::EbpfError>,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel refused the program for `{at}`: the BPF_PROG_LOAD syscall failed: {error}\n{log}")]
+    Verifier {
+        /// The attach point.
+        at: String,
+        /// The syscall's error.
+        error: std::io::Error,
+        /// The last lines of the verifier's log.
+        log: String,
+    },
+    /// A program could not be loaded for a reason that is not the verifier's, or not attached.
+    #[error("the program for `{at}` could not be {action}: {message}")]
+    Program {
+        /// The attach point.
+        at: String,
+        /// `loaded` or `attached`.
+        action: &'static str,
+        /// What the loader says: the syscall and its error.
+        message: String,
+    },
+    /// The object does not hold what was compiled; our own mistake.
+    #[error("the object has no {what} `{name}`: this is a bug in tapster")]
+    Missing {
+        /// `map` or `program`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl LoadError {
+    /// As the landing page and `tapster_probe_up` show it.
+    pub fn down(&self) -> Down {
+        let reason = match self {
+            Self::Object(_) | Self::Missing { .. } => "internal",
+            Self::Map { .. } => "map",
+            Self::Verifier { .. } => "verifier",
+            Self::Program { action, .. } if *action == "attached" => "attach",
+            Self::Program { .. } => "load",
+        };
+        Down { reason, message: self.to_string() }
+    }
+}
+
+/// A probe in the kernel. Dropping it detaches its programs and frees its maps.
+#[derive(Debug)]
+pub struct Attached {
+    /// What was compiled.
+    pub program: Program,
+    ebpf: Ebpf,
+}
+
+/// Makes the maps and has the verifier look at the programs, without attaching any.
+pub fn load(program: Program, btf: Option<&Btf>) -> Result<Attached, LoadError> {
+    let bytes = object::write(&program)?;
+    // The object brings no BTF of its own, so the loader has nothing to relocate against the kernel's.
+    let mut ebpf = EbpfLoader::new()
+        .btf(None)
+        .load(&bytes)
+        .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
+    for code in &program.codes {
+        load_program(find(&mut ebpf, code)?, code, btf)?;
+    }
+    Ok(Attached { program, ebpf })
+}
+
+fn find<'e>(ebpf: &'e mut Ebpf, code: &Code) -> Result<&'e mut Loaded, LoadError> {
+    ebpf.program_mut(&code.name).ok_or_else(|| LoadError::Missing { what: "program", name: code.name.clone() })
+}
+
+fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(), LoadError> {
+    let (_, name) = code.at.names();
+    let result = match (code.mechanism, btf) {
+        (Mechanism::TpBtf, Some(btf)) => <&mut BtfTracePoint>::try_from(loaded).and_then(|program| program.load(name, btf)),
+        (Mechanism::TpBtf, None) => {
+            let message = "the kernel's BTF is not at hand".into();
+            return Err(LoadError::Program { at: code.at.to_string(), action: "loaded", message });
+        }
+        (Mechanism::RawTp, _) => <&mut RawTracePoint>::try_from(loaded).and_then(RawTracePoint::load),
+        (Mechanism::Tracepoint, _) => <&mut TracePoint>::try_from(loaded).and_then(TracePoint::load),
+    };
+    result.map_err(|error| match error {
+        ProgramError::LoadError { io_error, verifier_log } => LoadError::Verifier {
+            at: code.at.to_string(),
+            error: io_error,
+            log: useful_lines(&verifier_log.to_string()),
+        },
+        other => LoadError::Program { at: code.at.to_string(), action: "loaded", message: chain(&other) },
+    })
+}
+
+/// The end of the verifier's log without its statistics.
+fn useful_lines(log: &str) -> String {
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time"))
+        .collect();
+    let from = lines.len().saturating_sub(LOG_LINES);
+    lines[from..].iter().map(|line| format!("    {line}\n")).collect()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+impl Attached {
+    /// Attaches all programs: those that end a pair first, so that no start waits for an end that is
+    /// not there yet.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        let Self { program, ebpf } = self;
+        for code in program.codes.iter().rev() {
+            let (category, name) = code.at.names();
+            let loaded = find(ebpf, code)?;
+            let result = match code.mechanism {
+                Mechanism::TpBtf => <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop),
+                Mechanism::RawTp => <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop),
+                Mechanism::Tracepoint => <&mut TracePoint>::try_from(loaded)
+                    .and_then(|program| program.attach(category.unwrap_or_default(), name))
+                    .map(drop),
+            };
+            result.map_err(|error| LoadError::Program { at: code.at.to_string(), action: "attached", message: chain(&error) })?;
+        }
+        Ok(())
+    }
+
+    /// The file descriptor of one of the probe's maps, by its index in the program.
+    pub fn map(&self, index: u32) -> Result<BorrowedFd<'_>, LoadError> {
+        let name = usize::try_from(index).ok().and_then(|index| self.program.maps.get(index)).map_or("?", |map| map.name);
+        self.ebpf.map(name).map(|map| data(map).fd().as_fd()).ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
+    }
+
+    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        let code = self.program.codes.get(index)?;
+        self.ebpf.program(&code.name)?.fd().ok().map(|fd| fd.as_fd())
+    }
+
+    /// What each program is and what it costs, as the kernel counts it.
+    pub fn programs(&self) -> Vec<ProgramStatus> {
+        self.program
+            .codes
+            .iter()
+            .enumerate()
+            .map(|(index, code)| {
+                let info = self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
+                ProgramStatus {
+                    attach_point: code.at.to_string(),
+                    mechanism: code.mechanism.name().into(),
+                    instructions: u64::try_from(code.assembled.insns.len()).unwrap_or(0),
+                    runs: info.runs,
+                    run_ns: info.run_ns,
+                    missed: info.missed,
+                }
+            })
+            .collect()
+    }
+}
+
+fn data(map: &Map) -> &MapData {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::PerCpuHashMap(data) | Map::Unsupported(data) => data,
+        // The compiler makes no other kinds.
+        other => unreachable!("a probe has no map of the kind {other:?}: this is a bug in tapster"),
+    }
+}
