@@ -5,4 +5,5 @@ pub mod family;
 pub mod label;
 pub mod server;
 pub mod status;
+pub mod sys;
 pub mod telemetry;
