@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod family;
+pub mod kernel;
 pub mod label;
 pub mod server;
 pub mod status;
