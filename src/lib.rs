@@ -2,7 +2,9 @@
 
 pub mod exposition;
 pub mod family;
+pub mod kernel;
 pub mod label;
 pub mod server;
 pub mod status;
+pub mod sys;
 pub mod telemetry;

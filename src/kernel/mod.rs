@@ -1,0 +1,149 @@
+//! What the kernel of this host offers, asked once at start-up. Nothing on the host is changed.
+
+mod requirement;
+mod tracefs;
+
+pub use tapster_ebpf::attach::Missing;
+pub use tracefs::Tracefs;
+
+use crate::sys::{self, Capabilities};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use tapster_ebpf::{
+    attach::Target,
+    btf::{Btf, BtfError},
+    probe::KernelVersion,
+    tracefs::Tracepoints,
+};
+
+/// Where the kernel's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Where procfs is mounted.
+    pub proc: PathBuf,
+    /// Where sysfs is mounted.
+    pub sys: PathBuf,
+    /// The kernel's BTF; `None` for the one in sysfs.
+    pub btf: Option<PathBuf>,
+    /// Where tracefs is mounted; `None` for its two places in sysfs.
+    pub tracefs: Option<PathBuf>,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), sys: "/sys".into(), btf: None, tracefs: None }
+    }
+}
+
+/// The kernel of this host and what this process may do with it.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its release as `uname -r` shows it.
+    pub release: String,
+    /// The version in front of the release; zeros if there is none.
+    pub version: KernelVersion,
+    /// Its types, or why it does not tell them.
+    pub btf: Result<Btf, Missing>,
+    /// Its tracepoints, or why they cannot be read.
+    pub tracefs: Result<Tracefs, Missing>,
+    /// CPUs that it may bring up.
+    pub possible_cpus: u32,
+    /// What this process may do.
+    pub capabilities: Capabilities,
+    /// Whether it hides its memory from everyone, root too (`lockdown=confidentiality`, 5.4).
+    pub confidential: bool,
+    /// Whether this process lives in a user namespace, whose root is not the kernel's.
+    pub user_namespace: bool,
+    /// What could not be found out though every kernel tells it.
+    unknown: Vec<Missing>,
+}
+
+impl Kernel {
+    /// Looks at the running kernel. What is missing is kept with its reason; see [`Self::requirements`].
+    pub fn detect(paths: &Paths) -> Self {
+        let mut unknown = Vec::new();
+        let mut note = |message: String| {
+            unknown
+                .push(Missing { message, hint: Some("procfs and sysfs of the host must be mounted".into()) });
+        };
+        let release_path = paths.proc.join("sys/kernel/osrelease");
+        let release = fs::read_to_string(&release_path).unwrap_or_default().trim().to_owned();
+        let version = KernelVersion::parse(&release).unwrap_or_else(|| {
+            note(format!("the kernel's version cannot be told from `{}`", release_path.display()));
+            KernelVersion::default()
+        });
+        let possible_cpus = sys::possible_cpus(&paths.sys.join("devices/system/cpu/possible"))
+            .unwrap_or_else(|error| {
+                note(format!("the number of CPUs is not known: {error}"));
+                1
+            });
+        let capabilities = Capabilities::read(&paths.proc.join("self/status")).unwrap_or_else(|error| {
+            note(format!("the capabilities of this process are not known: {error}"));
+            Capabilities::default()
+        });
+        Self {
+            release,
+            version,
+            btf: btf(&paths.btf.clone().unwrap_or_else(|| paths.sys.join("kernel/btf/vmlinux"))),
+            tracefs: Tracefs::find(paths),
+            possible_cpus,
+            capabilities,
+            confidential: confidential(&paths.sys.join("kernel/security/lockdown")),
+            user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
+            unknown,
+        }
+    }
+
+    /// The kernel as the compiler asks about it.
+    pub fn target(&self) -> Target<'_> {
+        Target {
+            btf: self.btf.as_ref().ok(),
+            tracepoints: self,
+            kernel: self.version,
+            possible_cpus: self.possible_cpus,
+        }
+    }
+}
+
+/// Those of its tracefs; none without.
+impl Tracepoints for Kernel {
+    fn format(&self, category: &str, name: &str) -> Option<String> {
+        self.tracefs.as_ref().ok()?.format(category, name)
+    }
+
+    fn all(&self) -> Vec<(String, String)> {
+        self.tracefs.as_ref().map(Tracepoints::all).unwrap_or_default()
+    }
+}
+
+fn btf(path: &Path) -> Result<Btf, Missing> {
+    let bytes = sys::read_btf(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Missing {
+            message: format!("this kernel has no BTF (`{}`)", path.display()),
+            hint: Some("it needs Linux 5.2 or later built with CONFIG_DEBUG_INFO_BTF=y".into()),
+        },
+        _ => Missing { message: format!("the kernel's BTF is not to be had: {error}"), hint: None },
+    })?;
+    Btf::parse(bytes).map_err(|error| Missing {
+        message: format!("the BTF in `{}` is damaged: {error}", path.display()),
+        hint: match error {
+            BtfError::UnknownKind { .. } => Some("this kernel is newer than the exporter".into()),
+            BtfError::Header | BtfError::Truncated(_) => None,
+        },
+    })
+}
+
+/// The file is absent where the kernel has no lockdown, and reads `none [integrity] confidentiality`.
+fn confidential(lockdown: &Path) -> bool {
+    fs::read_to_string(lockdown).is_ok_and(|modes| modes.contains("[confidentiality]"))
+}
+
+/// The initial namespace maps all numbers to themselves.
+fn user_namespace(uid_map: &Path) -> bool {
+    fs::read_to_string(uid_map).is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What keeps probes from running on this host, in sentences for the person who can change it.
+
+use super::{Kernel, Missing};
+use crate::sys::Capability::{Bpf, Perfmon, SysAdmin, SysResource};
+use tapster_ebpf::probe::KernelVersion;
+
+/// The oldest kernel that tapster is tested on.
+const OLDEST: KernelVersion = KernelVersion(5, 10, 0);
+
+fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
+    Missing { message: message.into(), hint: Some(hint.into()) }
+}
+
+impl Kernel {
+    /// Whether probes can run at all; if not, every reason at once.
+    pub fn requirements(&self) -> Result<(), Vec<Missing>> {
+        let mut all = self.unknown.clone();
+        all.extend(self.missing_capabilities());
+        if self.user_namespace {
+            all.push(missing(
+                "this process runs in a user namespace, whose root may not use BPF",
+                "run it outside: no rootless container, no remapped users",
+            ));
+        }
+        if self.confidential {
+            all.push(missing(
+                "the kernel is locked down and lets nobody read its memory",
+                "boot without lockdown=confidentiality; lockdown=integrity is fine",
+            ));
+        }
+        if let (Err(btf), Err(tracefs)) = (&self.btf, &self.tracefs) {
+            // One of them would do for some probes.
+            all.extend([btf.clone(), tracefs.clone()]);
+        }
+        if all.is_empty() { Ok(()) } else { Err(all) }
+    }
+
+    /// What keeps some probes from running, or may; for a warning.
+    pub fn limitations(&self) -> Vec<Missing> {
+        let mut all = Vec::new();
+        match (&self.btf, &self.tracefs) {
+            (Err(one), Ok(_)) | (Ok(_), Err(one)) => all.push(one.clone()),
+            // Both are a requirement.
+            (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
+        }
+        if self.version < OLDEST && self.version != KernelVersion::default() {
+            let message = format!("Linux {} is older than {OLDEST}, the oldest tested", self.version);
+            all.push(Missing { message, hint: None });
+        }
+        // Maps are accounted to the memory cgroup since.
+        if self.version < KernelVersion(5, 11, 0) && !self.capabilities.has(SysResource) {
+            all.push(missing(
+                "before Linux 5.11 maps count as locked memory, and CAP_SYS_RESOURCE is missing to raise its limit",
+                "add CAP_SYS_RESOURCE or set LimitMEMLOCK=infinity",
+            ));
+        }
+        all
+    }
+
+    fn missing_capabilities(&self) -> Option<Missing> {
+        if self.capabilities.has(SysAdmin)
+            || self.unknown.iter().any(|one| one.message.contains("capabilities"))
+        {
+            return None;
+        }
+        let needed = if self.version < KernelVersion(5, 8, 0) { vec![SysAdmin] } else { vec![Bpf, Perfmon] };
+        let lacking: Vec<String> = needed
+            .into_iter()
+            .filter(|one| !self.capabilities.has(*one))
+            .map(|one| one.to_string())
+            .collect();
+        let message = format!("this process lacks {}", lacking.join(" and "));
+        (!lacking.is_empty()).then(|| missing(message, "run as root or grant what is lacking"))
+    }
+}

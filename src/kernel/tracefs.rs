@@ -1,0 +1,76 @@
+//! The mounted tracefs: which tracepoints there are and what their contexts hold, read when asked for.
+
+use super::{Missing, Paths};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+use tapster_ebpf::tracefs::Tracepoints;
+
+/// A tracefs that this process can read.
+#[derive(Debug)]
+pub struct Tracefs {
+    directory: PathBuf,
+    /// What `available_events` holds; some thousand lines, which take the kernel a millisecond or so.
+    all: OnceLock<Vec<(String, String)>>,
+}
+
+impl Tracefs {
+    /// Finds where it is mounted. It is not mounted here if it is not: that would change the host.
+    pub(super) fn find(paths: &Paths) -> Result<Self, Missing> {
+        let places = match &paths.tracefs {
+            Some(place) => vec![place.clone()],
+            None => vec![paths.sys.join("kernel/tracing"), paths.sys.join("kernel/debug/tracing")],
+        };
+        let mut refused = None;
+        for place in &places {
+            match File::open(place.join("available_events")) {
+                Ok(_) => return Ok(Self { directory: place.clone(), all: OnceLock::new() }),
+                // The directory is always there; it is empty until tracefs is mounted on it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    refused.get_or_insert_with(|| Missing {
+                        message: format!("tracefs at `{}` cannot be read: {error}", place.display()),
+                        hint: Some("run as root or with CAP_DAC_READ_SEARCH".into()),
+                    });
+                }
+            }
+        }
+        Err(refused.unwrap_or_else(|| {
+            let place = places[0].display();
+            Missing {
+                message: format!("tracefs is not mounted at `{place}`"),
+                hint: Some(format!("mount -t tracefs tracefs {place}")),
+            }
+        }))
+    }
+
+    /// Where it is mounted.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Tracepoints for Tracefs {
+    fn format(&self, category: &str, name: &str) -> Option<String> {
+        let plain =
+            |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        if !plain(category) || !plain(name) {
+            return None;
+        }
+        let event = self.directory.join("events").join(category).join(name);
+        fs::read_to_string(event.join("format")).ok()
+    }
+
+    fn all(&self) -> Vec<(String, String)> {
+        let read = || {
+            let text = fs::read_to_string(self.directory.join("available_events")).unwrap_or_default();
+            let event =
+                |line: &str| line.split_once(':').map(|(category, name)| (category.into(), name.into()));
+            text.lines().filter_map(event).collect()
+        };
+        self.all.get_or_init(read).clone()
+    }
+}

@@ -1,0 +1,183 @@
+//! `bpf(2)` itself and the attributes of the commands used here, as `include/uapi/linux/bpf.h` has them.
+//!
+//! A structure may end before the kernel's does: the kernel takes what is missing as zero. All padding is
+//! named, since the kernel reads it too.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// A command of `bpf(2)`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Command {
+    #[cfg(test)]
+    MapCreate = 0,
+    LookupElement = 1,
+    UpdateElement = 2,
+    DeleteElement = 3,
+    NextKey = 4,
+    #[cfg(test)]
+    ProgramLoad = 5,
+    ProgramTestRun = 10,
+    ObjectInfo = 15,
+    LookupBatch = 24,
+    EnableStats = 32,
+}
+
+impl Command {
+    fn name(self) -> &'static str {
+        match self {
+            #[cfg(test)]
+            Self::MapCreate => "BPF_MAP_CREATE",
+            Self::LookupElement => "BPF_MAP_LOOKUP_ELEM",
+            Self::UpdateElement => "BPF_MAP_UPDATE_ELEM",
+            Self::DeleteElement => "BPF_MAP_DELETE_ELEM",
+            Self::NextKey => "BPF_MAP_GET_NEXT_KEY",
+            #[cfg(test)]
+            Self::ProgramLoad => "BPF_PROG_LOAD",
+            Self::ProgramTestRun => "BPF_PROG_TEST_RUN",
+            Self::ObjectInfo => "BPF_OBJ_GET_INFO_BY_FD",
+            Self::LookupBatch => "BPF_MAP_LOOKUP_BATCH",
+            Self::EnableStats => "BPF_ENABLE_STATS",
+        }
+    }
+}
+
+/// A refused command.
+#[derive(Debug)]
+pub(super) struct Refused {
+    command: Command,
+    pub(super) errno: i32,
+}
+
+impl From<Refused> for io::Error {
+    fn from(Refused { command, errno }: Refused) -> Self {
+        let cause = Self::from_raw_os_error(errno);
+        Self::new(cause.kind(), format!("bpf({}): {cause}", command.name()))
+    }
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct Element {
+    pub(super) map: u32,
+    pub(super) pad: u32,
+    pub(super) key: u64,
+    /// The value, or where the next key goes.
+    pub(super) value: u64,
+    pub(super) flags: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct Batch {
+    pub(super) from: u64,
+    pub(super) next: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) count: u32,
+    pub(super) map: u32,
+    pub(super) element_flags: u64,
+    pub(super) flags: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct TestRun {
+    pub(super) program: u32,
+    pub(super) returned: u32,
+    pub(super) data_size_in: u32,
+    pub(super) data_size_out: u32,
+    pub(super) data_in: u64,
+    pub(super) data_out: u64,
+    pub(super) repeat: u32,
+    pub(super) duration: u32,
+    pub(super) context_size_in: u32,
+    pub(super) context_size_out: u32,
+    pub(super) context_in: u64,
+    pub(super) context_out: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Info {
+    object: u32,
+    length: u32,
+    address: u64,
+}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(super) struct EnableStats {
+    pub(super) kind: u32,
+}
+
+/// Attributes of a command: plain numbers without hidden padding.
+///
+/// # Safety
+/// No byte of the type is uninitialised, and the kernel's attributes of the command start with its fields.
+pub(super) unsafe trait Attributes {}
+// SAFETY: numbers only, and the sizes of the fields before each leave no hole.
+unsafe impl Attributes for Element {}
+// SAFETY: as above.
+unsafe impl Attributes for Batch {}
+// SAFETY: as above.
+unsafe impl Attributes for TestRun {}
+// SAFETY: as above.
+unsafe impl Attributes for Info {}
+// SAFETY: as above.
+unsafe impl Attributes for EnableStats {}
+
+/// An information structure that the kernel fills, as much of it as it knows.
+///
+/// # Safety
+/// Any bytes are a value of the type, and none is uninitialised.
+pub(super) unsafe trait Information: Default {}
+
+/// Calls `bpf(2)`.
+///
+/// # Safety
+/// Addresses in `attributes` must be valid for what the command reads and writes there.
+pub(super) unsafe fn bpf<T: Attributes>(command: Command, attributes: &mut T) -> Result<i32, Refused> {
+    let size = size_of::<T>();
+    // SAFETY: the attributes are initialised and valid for their size; what they refer to, the caller answers for.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, libc::c_long::from(command as u8), &raw mut *attributes, size)
+    };
+    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| Refused {
+        command,
+        errno: io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+    })
+}
+
+/// Calls `bpf(2)` for a command that makes a file descriptor.
+///
+/// # Safety
+/// As for [`bpf`], and the command does return a new descriptor.
+pub(super) unsafe fn bpf_fd<T: Attributes>(command: Command, attributes: &mut T) -> Result<OwnedFd, Refused> {
+    // SAFETY: the caller's promise is the same.
+    let fd = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the kernel has just made it and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What the kernel tells about a program or map; fields that it does not know stay zero.
+pub(super) fn object_info<T: Information>(fd: BorrowedFd<'_>) -> Result<T, Refused> {
+    let mut info = T::default();
+    let mut attributes = Info {
+        object: number(fd),
+        length: u32::try_from(size_of::<T>()).expect("information structures are small"),
+        address: &raw mut info as u64,
+    };
+    // SAFETY: the kernel writes at most `length` bytes at `address`, any of which `T` allows. It also reads addresses and
+    // counts of further arrays from there, and leaves those whose count is zero alone.
+    unsafe { bpf(Command::ObjectInfo, &mut attributes) }?;
+    Ok(info)
+}
+
+/// A descriptor as `bpf(2)` takes it.
+pub(super) fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}

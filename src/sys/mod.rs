@@ -1,0 +1,23 @@
+//! The system calls that Rust's library and aya do not offer; the only module with `unsafe`.
+//!
+//! Safe outside: whatever a function lets the kernel write to was sized here from what the kernel said,
+//! never from what the caller believes. Nothing is decided here, only asked and done.
+
+mod bpf;
+mod btf;
+mod capability;
+mod clock;
+mod cpu;
+mod map;
+mod memory;
+mod program;
+#[cfg(test)]
+mod tests;
+
+pub use btf::{BtfBytes, read_btf};
+pub use capability::{Capabilities, Capability};
+pub use clock::{boot_unix_ns, monotonic_ns};
+pub use cpu::{PossibleCpus, possible_cpus};
+pub use map::{Dump, Map};
+pub use memory::{map_memory, release_memory};
+pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
