@@ -1,8 +1,9 @@
-//! `OpenMetrics` and protobuf, through `prometheus-client`: the families are handed to its registry as a
+//! `OpenMetrics` and protobuf, through `prometheus-client`: each family is handed to a registry as a
 //! collector, because that is its only way in for buckets that were counted elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -16,57 +17,72 @@ use super::native::Spans;
 use super::{ExpositionError, Format, base_name};
 use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
 
-/// Writes checked families as `OpenMetrics` text.
-pub(super) fn open_metrics(families: &[MetricFamily]) -> Result<Vec<u8>, ExpositionError> {
-    let mut out = String::new();
-    text::encode(&mut out, &registry(families, Format::OpenMetrics))
-        .map_err(|fmt::Error| ExpositionError::Encode { format: Format::OpenMetrics })?;
-    Ok(out.into_bytes())
+/// Appends a checked family as `OpenMetrics` text, or nothing.
+pub(super) fn open_metrics(out: &mut Vec<u8>, family: MetricFamily) -> Result<(), ExpositionError> {
+    let start = out.len();
+    let name = Arc::clone(&family.name);
+    text::encode_registry(&mut Utf8(out), &registry(family, Format::OpenMetrics)).map_err(|fmt::Error| {
+        out.truncate(start);
+        ExpositionError::Encode { name: name.to_string(), format: Format::OpenMetrics }
+    })
 }
 
-/// Writes checked families as delimited protobuf messages.
-pub(super) fn protobuf(families: &[MetricFamily]) -> Result<Vec<u8>, ExpositionError> {
-    prometheus_protobuf::encode_to_vec(&registry(families, Format::Protobuf))
-        .map_err(|_| ExpositionError::Encode { format: Format::Protobuf })
+/// Appends a checked family as a delimited protobuf message, or nothing.
+pub(super) fn protobuf(out: &mut Vec<u8>, family: MetricFamily) -> Result<(), ExpositionError> {
+    // A family without metrics is an error to some readers of the format.
+    if family.samples.is_empty() {
+        return Ok(());
+    }
+    let name = Arc::clone(&family.name);
+    let message = prometheus_protobuf::encode_to_vec(&registry(family, Format::Protobuf))
+        .map_err(|_| ExpositionError::Encode { name: name.to_string(), format: Format::Protobuf })?;
+    out.extend_from_slice(&message);
+    Ok(())
 }
 
-fn registry(families: &[MetricFamily], format: Format) -> Registry {
-    // A collector has to be `'static`, hence the copy; labels and bounds are shared, only counts are duplicated.
-    let families = families.to_vec();
+/// A registry of one family: the client stops at the first family it cannot write.
+fn registry(family: MetricFamily, format: Format) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Families { families, format }));
+    registry.register_collector(Box::new(Family { family, format }));
     registry
 }
 
+/// The end of a scrape as the client wants it.
+struct Utf8<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Utf8<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
-struct Families {
-    families: Vec<MetricFamily>,
+struct Family {
+    family: MetricFamily,
     format: Format,
 }
 
-impl Collector for Families {
+impl Collector for Family {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        for family in &self.families {
-            let help = match self.format {
-                // A family without metrics is an error to some readers of the protobuf format.
-                Format::Protobuf if family.samples.is_empty() => continue,
-                Format::Protobuf => Cow::Borrowed(&*family.help),
-                Format::OpenMetrics | Format::Text => escape_help(&family.help),
-            };
-            let kind = match family.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram => MetricType::Histogram,
-            };
-            let mut metric = encoder.encode_descriptor(base_name(family), &help, None, kind)?;
-            for sample in &family.samples {
-                if sample.labels.is_empty() {
-                    // An empty label set would be written as `{}`.
-                    encode_value(&mut metric, family.kind, &sample.value)?;
-                } else {
-                    let labels = Labels { family, sample };
-                    encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
-                }
+        let Self { family, format } = self;
+        let help = match format {
+            Format::Protobuf => Cow::Borrowed(&*family.help),
+            Format::OpenMetrics | Format::Text => escape_help(&family.help),
+        };
+        let kind = match family.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        let mut metric = encoder.encode_descriptor(base_name(family), &help, None, kind)?;
+        for sample in &family.samples {
+            if sample.labels.is_empty() {
+                // An empty label set would be written as `{}`.
+                encode_value(&mut metric, family.kind, &sample.value)?;
+            } else {
+                let labels = Labels { family, sample };
+                encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
             }
         }
         Ok(())

@@ -1,16 +1,20 @@
 //! The exposition: turns metric families into the bytes of a scrape, in the format the scraper asked for.
-//! It does not collect and does not speak HTTP; the formats are
+//! It does not collect and does not speak HTTP. A family that cannot be written is left out and reported; the
+//! rest of the scrape is as if it had never been there. The parts are
 //!
+//! - `check`: refuses what a reader would refuse;
 //! - `text`: Prometheus text 0.0.4, a writer of our own;
 //! - `collector`: `OpenMetrics` and Prometheus protobuf, written by `prometheus-client`;
 //! - `native`: the span and delta form of native histogram buckets, for protobuf;
 //! - `negotiate`: which of them an `Accept` header asks for.
 
+mod check;
 mod collector;
 mod native;
 mod negotiate;
 mod text;
 
+pub use check::ExpositionError;
 pub(crate) use negotiate::parse_quality;
 
 #[cfg(test)]
@@ -18,7 +22,7 @@ mod tests;
 
 use std::collections::HashSet;
 
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{Kind, MetricFamily};
 
 /// A format a scrape can be answered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,57 +48,62 @@ impl Format {
     }
 }
 
-/// Families that no format can express. Each is a mistake of whoever built the families.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ExpositionError {
-    /// Two families would be written under one name.
-    #[error("metric family `{name}` occurs more than once")]
-    DuplicateFamily {
-        /// The name of the second of them.
-        name: String,
-    },
-    /// A sample has more or fewer label values than its family has label names.
-    #[error("a sample of metric family `{name}` has {found} label values, expected {expected}")]
-    LabelCount {
-        /// The family.
-        name: String,
-        /// Number of label names.
-        expected: usize,
-        /// Number of label values.
-        found: usize,
-    },
-    /// A histogram in a family of numbers, or the reverse.
-    #[error("a sample of metric family `{name}` does not fit its kind `{kind:?}`")]
-    Kind {
-        /// The family.
-        name: String,
-        /// What the family says it is.
-        kind: Kind,
-    },
-    /// The buckets of a histogram contradict each other.
-    #[error("a histogram of metric family `{name}` is malformed: {reason}")]
-    Histogram {
-        /// The family.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// `prometheus-client` gave up; it says no more than that.
-    #[error("the metric families could not be written as {format:?}")]
-    Encode {
-        /// The format that was asked for.
-        format: Format,
-    },
+/// A scrape being written, family by family.
+#[derive(Debug)]
+pub struct Exposition {
+    format: Format,
+    body: Vec<u8>,
+    /// Base names so far: a gauge `x` and a counter `x_total` are one family to `OpenMetrics`.
+    names: HashSet<String>,
+}
+
+impl Exposition {
+    /// An empty scrape.
+    pub fn new(format: Format) -> Self {
+        Self { format, body: Vec::new(), names: HashSet::new() }
+    }
+
+    /// Writes one family, all of it or nothing. It is taken by value because `prometheus-client` wants to own what
+    /// it writes, and a copy of every count of every scrape is not free.
+    pub fn add(&mut self, family: MetricFamily) -> Result<(), ExpositionError> {
+        let name = base_name(&family).to_owned();
+        if self.names.contains(&name) {
+            return Err(ExpositionError::DuplicateFamily { name: family.name.to_string() });
+        }
+        check::family(&family)?;
+        match self.format {
+            Format::Text => text::write(&mut self.body, &family),
+            Format::OpenMetrics => collector::open_metrics(&mut self.body, family)?,
+            Format::Protobuf => collector::protobuf(&mut self.body, family)?,
+        }
+        self.names.insert(name);
+        Ok(())
+    }
+
+    /// The complete scrape.
+    pub fn finish(mut self) -> Vec<u8> {
+        match self.format {
+            Format::OpenMetrics => self.body.extend_from_slice(b"# EOF\n"),
+            Format::Text | Format::Protobuf => {}
+        }
+        self.body
+    }
+}
+
+/// A scrape and what is missing from it.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The scrape, valid whatever was left out.
+    pub body: Vec<u8>,
+    /// Why families were left out, in their order.
+    pub left_out: Vec<ExpositionError>,
 }
 
 /// Writes `families` as one complete scrape.
-pub fn encode(families: &[MetricFamily], format: Format) -> Result<Vec<u8>, ExpositionError> {
-    check(families)?;
-    match format {
-        Format::OpenMetrics => collector::open_metrics(families),
-        Format::Text => Ok(text::encode(families)),
-        Format::Protobuf => collector::protobuf(families),
-    }
+pub fn encode(families: impl IntoIterator<Item = MetricFamily>, format: Format) -> Encoded {
+    let mut exposition = Exposition::new(format);
+    let left_out = families.into_iter().filter_map(|family| exposition.add(family).err()).collect();
+    Encoded { body: exposition.finish(), left_out }
 }
 
 /// Name of a family without the `_total` of a counter, which is how `OpenMetrics` names it.
@@ -103,57 +112,4 @@ fn base_name(family: &MetricFamily) -> &str {
         Kind::Counter => family.name.strip_suffix("_total").unwrap_or(&family.name),
         Kind::Gauge | Kind::Histogram => &family.name,
     }
-}
-
-/// Refuses what would be a wrong or unreadable scrape in some format, whichever was asked for: a mistake shows
-/// at once and not only to the one server that negotiates the format it breaks.
-fn check(families: &[MetricFamily]) -> Result<(), ExpositionError> {
-    let mut seen = HashSet::with_capacity(families.len());
-    for family in families {
-        // By base name: a gauge `x` and a counter `x_total` are one family to OpenMetrics.
-        if !seen.insert(base_name(family)) {
-            return Err(ExpositionError::DuplicateFamily { name: family.name.to_string() });
-        }
-        for sample in &family.samples {
-            check_sample(family, sample)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_sample(family: &MetricFamily, sample: &Sample) -> Result<(), ExpositionError> {
-    let name = || family.name.to_string();
-    let (expected, found) = (family.label_names.len(), sample.labels.len());
-    if expected != found {
-        return Err(ExpositionError::LabelCount { name: name(), expected, found });
-    }
-    match (family.kind, &sample.value) {
-        (Kind::Counter | Kind::Gauge, Value::Number(_)) => Ok(()),
-        (Kind::Histogram, Value::Histogram(histogram)) => {
-            check_histogram(histogram).map_err(|reason| ExpositionError::Histogram { name: name(), reason })
-        }
-        (kind @ (Kind::Counter | Kind::Gauge), Value::Histogram(_))
-        | (kind @ Kind::Histogram, Value::Number(_)) => Err(ExpositionError::Kind { name: name(), kind }),
-    }
-}
-
-fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
-    let Histogram { sum: _, bounds, counts, native } = histogram;
-    if counts.len() != bounds.len() + 1 {
-        return Err("it needs one more count than it has bounds");
-    }
-    if !bounds.is_sorted_by(|a, b| a < b) || bounds.iter().any(|bound| !bound.is_finite()) {
-        return Err("its bounds are not finite and ascending");
-    }
-    if let Some(native) = native {
-        if !native.buckets.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err("its native buckets are not ascending");
-        }
-        // Prometheus refuses the whole scrape over this one.
-        if native.zero_count + native.buckets.iter().map(|bucket| bucket.1).sum::<u64>() != histogram.count()
-        {
-            return Err("its native and classic buckets count differently");
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as p
 use prost::Message;
 
 use super::*;
-use crate::family::Native;
+use crate::family::{Histogram, Native, Sample, Value};
 
 fn histogram(counts: &[u64]) -> Value {
     Value::Histogram(Histogram {
@@ -45,8 +45,15 @@ fn families() -> Vec<MetricFamily> {
     ]
 }
 
+/// A scrape nothing is left out of.
+fn complete(families: Vec<MetricFamily>, format: Format) -> Vec<u8> {
+    let Encoded { body, left_out } = encode(families, format);
+    assert_eq!(left_out, []);
+    body
+}
+
 fn text(format: Format) -> String {
-    String::from_utf8(encode(&families(), format).unwrap()).unwrap()
+    String::from_utf8(complete(families(), format)).unwrap()
 }
 
 #[test]
@@ -136,7 +143,7 @@ odd NaN
 
 #[test]
 fn protobuf_reads_back() {
-    let bytes = encode(&families(), Format::Protobuf).unwrap();
+    let bytes = complete(families(), Format::Protobuf);
     let mut rest = bytes.as_slice();
     let mut found = Vec::new();
     while !rest.is_empty() {
@@ -204,15 +211,15 @@ fn buckets_are_cumulative_in_both_text_formats() {
 
 #[test]
 fn a_family_without_total_is_named_alike_everywhere() {
-    let families = [MetricFamily::single("reads", "Reads.", Kind::Counter, 1.0)];
     for format in [Format::Text, Format::OpenMetrics] {
-        let text = String::from_utf8(encode(&families, format).unwrap()).unwrap();
+        let families = vec![MetricFamily::single("reads", "Reads.", Kind::Counter, 1.0)];
+        let text = String::from_utf8(complete(families, format)).unwrap();
         assert!(text.contains("\nreads_total 1"), "{text}");
     }
 }
 
 #[test]
-fn contradictions_are_refused_by_name() {
+fn what_no_reader_takes_is_left_out_alone() {
     let labelled = |labels: &[&str]| {
         let mut family = MetricFamily::new("a", "A.", Kind::Gauge, &["x"]);
         let labels = labels.iter().map(ToString::to_string).collect();
@@ -230,11 +237,22 @@ fn contradictions_are_refused_by_name() {
         distribution(Value::Histogram(value))
     };
     let single = |name, kind| MetricFamily::single(name, "", kind, 1.0);
+    let named = |labels: &[&str]| vec![MetricFamily::new("h", "H.", Kind::Histogram, labels)];
     let table = [
         (vec![single("a", Kind::Gauge), single("a", Kind::Gauge)], "metric family `a` occurs more than once"),
         (
             vec![single("a", Kind::Gauge), single("a_total", Kind::Counter)],
             "metric family `a_total` occurs more than once",
+        ),
+        (vec![single("a-b", Kind::Gauge)], "metric family `a-b` is not named as a metric can be"),
+        (vec![single("2a", Kind::Gauge)], "metric family `2a` is not named as a metric can be"),
+        (vec![single("_total", Kind::Counter)], "metric family `_total` is not named as a metric can be"),
+        (named(&["x", "y", "x"]), "metric family `h` cannot have a label `x`: it has that one already"),
+        (named(&["x:y"]), "metric family `h` cannot have a label `x:y`: it is not named as a label can be"),
+        (named(&["le"]), "metric family `h` cannot have a label `le`: histograms have their own"),
+        (
+            named(&["__name__"]),
+            "metric family `h` cannot have a label `__name__`: names with two underscores in front are Prometheus' own",
         ),
         (labelled(&[]), "a sample of metric family `a` has 0 label values, expected 1"),
         (labelled(&["1", "2"]), "a sample of metric family `a` has 2 label values, expected 1"),
@@ -256,16 +274,44 @@ fn contradictions_are_refused_by_name() {
             "a histogram of metric family `h` is malformed: its native and classic buckets count differently",
         ),
     ];
-    for (families, message) in table {
+    for (bad, message) in table {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
-            assert_eq!(encode(&families, format).unwrap_err().to_string(), message);
+            // As if the family that is left out, always the last of its case, had never been there.
+            let first = || single("first", Kind::Gauge);
+            let last = || single("last", Kind::Gauge);
+            let good = bad[..bad.len() - 1].to_vec();
+            let expected = complete([vec![first()], good, vec![last()]].concat(), format);
+            let Encoded { body, left_out } =
+                encode([vec![first()], bad.clone(), vec![last()]].concat(), format);
+            let messages: Vec<_> = left_out.iter().map(ToString::to_string).collect();
+            assert_eq!(messages, [message]);
+            assert_eq!(left_out[0].family(), &*bad[bad.len() - 1].name);
+            assert_eq!(body, expected, "{format:?}: {message}");
         }
     }
 }
 
 #[test]
+fn a_name_is_taken_only_by_what_was_written() {
+    let broken = MetricFamily {
+        samples: vec![Sample { labels: ["x".to_owned()].into(), value: Value::Number(1.0) }],
+        ..MetricFamily::new("a", "A.", Kind::Gauge, &[])
+    };
+    let whole = MetricFamily::single("a", "A.", Kind::Gauge, 2.0);
+    let Encoded { body, left_out } = encode([broken, whole.clone(), whole], Format::Text);
+    assert_eq!(body, b"# HELP a A.\n# TYPE a gauge\na 2\n");
+    assert!(
+        matches!(
+            left_out.as_slice(),
+            [ExpositionError::LabelCount { .. }, ExpositionError::DuplicateFamily { .. }]
+        ),
+        "{left_out:?}"
+    );
+}
+
+#[test]
 fn no_families_are_a_valid_scrape() {
-    assert_eq!(encode(&[], Format::Text).unwrap(), b"");
-    assert_eq!(encode(&[], Format::OpenMetrics).unwrap(), b"# EOF\n");
-    assert_eq!(encode(&[], Format::Protobuf).unwrap(), b"");
+    assert_eq!(complete(vec![], Format::Text), b"");
+    assert_eq!(complete(vec![], Format::OpenMetrics), b"# EOF\n");
+    assert_eq!(complete(vec![], Format::Protobuf), b"");
 }

@@ -4,48 +4,35 @@
 use super::base_name;
 use crate::family::{Histogram, Kind, MetricFamily, Value};
 
-/// Writes checked families.
-pub(super) fn encode(families: &[MetricFamily]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(estimate(families));
+/// Appends a checked family.
+pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
+    let mut name = base_name(family).to_owned();
+    if family.kind == Kind::Counter {
+        name.push_str("_total");
+    }
+    let name = name.as_bytes();
     let mut labels = Vec::new();
-    for family in families {
-        let mut name = base_name(family).to_owned();
-        if family.kind == Kind::Counter {
-            name.push_str("_total");
+    write_head(out, name, family);
+    for sample in &family.samples {
+        labels.clear();
+        for (label, value) in family.label_names.iter().zip(sample.labels.iter()) {
+            if !labels.is_empty() {
+                labels.push(b',');
+            }
+            labels.extend_from_slice(label.as_bytes());
+            labels.extend_from_slice(b"=\"");
+            escape(&mut labels, value, true);
+            labels.push(b'"');
         }
-        let name = name.as_bytes();
-        write_head(&mut out, name, family);
-        for sample in &family.samples {
-            labels.clear();
-            for (label, value) in family.label_names.iter().zip(sample.labels.iter()) {
-                if !labels.is_empty() {
-                    labels.push(b',');
-                }
-                labels.extend_from_slice(label.as_bytes());
-                labels.extend_from_slice(b"=\"");
-                escape(&mut labels, value, true);
-                labels.push(b'"');
+        match &sample.value {
+            Value::Number(number) => {
+                write_series(out, name, b"", &labels, None);
+                write_number(out, *number);
+                out.push(b'\n');
             }
-            match &sample.value {
-                Value::Number(number) => {
-                    write_series(&mut out, name, b"", &labels, None);
-                    write_number(&mut out, *number);
-                    out.push(b'\n');
-                }
-                Value::Histogram(histogram) => write_histogram(&mut out, name, &labels, histogram),
-            }
+            Value::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
         }
     }
-    out
-}
-
-/// Roughly the size of the output: it saves copying a large scrape again and again while it grows.
-fn estimate(families: &[MetricFamily]) -> usize {
-    let lines = |family: &MetricFamily| match family.samples.first().map(|sample| &sample.value) {
-        Some(Value::Histogram(histogram)) => family.samples.len() * (histogram.counts.len() + 2),
-        Some(Value::Number(_)) | None => family.samples.len(),
-    };
-    families.iter().map(|family| 200 + lines(family) * (family.name.len() + 50)).sum()
 }
 
 fn write_head(out: &mut Vec<u8>, name: &[u8], family: &MetricFamily) {
@@ -121,12 +108,15 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
 
 /// Help escapes backslash and line feed, label values the double quote as well.
 fn escape(out: &mut Vec<u8>, text: &str, quotes: bool) {
-    for byte in text.bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'"' if quotes => out.extend_from_slice(b"\\\""),
-            other => out.push(other),
-        }
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| match byte {
+        b'\\' | b'\n' => true,
+        b'"' => quotes,
+        _ => false,
+    }) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', if rest[at] == b'\n' { b'n' } else { rest[at] }]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }

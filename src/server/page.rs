@@ -8,7 +8,17 @@ use crate::status::{Down, ProbeStatus, ProgramStatus};
 const STYLE: &str = include_str!("page.css");
 /// Attach points shown before the rest of a probe's is folded away.
 const SHOWN_POINTS: usize = 3;
-const COLUMNS: usize = 9;
+const COLUMNS: [&str; 9] =
+    ["Probe", "State", "Attach points", SERIES, RUNS, MISSED, TIME_PER_RUN, DROPPED, MEMORY];
+// Names of numbers: in the head of the table, and where the screen is too narrow for that, at each of them.
+const SERIES: &str = "Series";
+const RUNS: &str = "Runs";
+const MISSED: &str = "Missed";
+const TIME_PER_RUN: &str = "Time per run";
+const DROPPED: &str = "Dropped";
+const MEMORY: &str = "Memory";
+/// The columns before this one hold text.
+const FIRST_NUMBER: usize = 3;
 
 /// The page as HTML.
 pub(super) fn render(probes: &[ProbeStatus], ready: bool) -> String {
@@ -54,82 +64,95 @@ impl Page<'_> {
         let up = probes.iter().filter(|probe| probe.down.is_none()).count();
         let sum = |value: fn(&ProbeStatus) -> u64| probes.iter().map(value).sum::<u64>();
         let programs: usize = probes.iter().map(|probe| probe.programs.len()).sum();
-        let alarm = if up < probes.len() { " class=\"warn\"" } else { "" };
-        write!(f, "<dl><div><dt>Probes up</dt><dd{alarm}>{up} of {}</dd></div>", probes.len())?;
-        write!(f, "<div><dt>Programs</dt><dd>{programs}</dd></div>")?;
-        write!(f, "<div><dt>Series</dt><dd>{}</dd></div>", Count(sum(|probe| probe.series)))?;
-        write!(f, "<div><dt>Time in probes</dt><dd>{}</dd></div>", Nanos(sum(|p| total(p, |x| x.run_ns))))?;
-        write!(f, "<div><dt>Dropped events</dt><dd>{}</dd></div>", Count(sum(dropped)))?;
-        writeln!(f, "<div><dt>Map memory</dt><dd>{}</dd></div></dl>", Bytes(sum(|probe| probe.memory_bytes)))
+        let dropped = sum(dropped);
+        f.write_str("<dl>")?;
+        figure(f, "Probes up", up < probes.len(), format_args!("{up} of {}", probes.len()))?;
+        figure(f, "Programs", false, programs)?;
+        figure(f, "Series", false, Count(sum(|probe| probe.series)))?;
+        figure(f, "Time in probes", false, Nanos(sum(|probe| total(probe, |program| program.run_ns))))?;
+        figure(f, "Dropped events", dropped > 0, Count(dropped))?;
+        figure(f, "Map memory", false, Bytes(sum(|probe| probe.memory_bytes)))?;
+        f.write_str("</dl>\n")
     }
 
     fn table(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.probes.is_empty() {
             return f.write_str("<p class=\"note\">No probes are configured.</p>\n");
         }
-        f.write_str(
-            "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Probe</th><th scope=\"col\">State</th>\
-             <th scope=\"col\">Attach points</th><th scope=\"col\" class=\"num\">Series</th>\
-             <th scope=\"col\" class=\"num\">Runs</th><th scope=\"col\" class=\"num\">Missed</th>\
-             <th scope=\"col\" class=\"num\">Time per run</th><th scope=\"col\" class=\"num\">Dropped</th>\
-             <th scope=\"col\" class=\"num\">Memory</th></tr></thead>\n<tbody>\n",
-        )?;
+        f.write_str("<table>\n<thead><tr>")?;
+        for (index, column) in COLUMNS.iter().enumerate() {
+            let class = if index < FIRST_NUMBER { "" } else { " class=\"num\"" };
+            write!(f, "<th scope=\"col\"{class}>{column}</th>")?;
+        }
+        f.write_str("</tr></thead>\n<tbody>\n")?;
         // What needs attention comes first; otherwise the order is the source's.
         let (down, up): (Vec<_>, Vec<_>) = self.probes.iter().partition(|probe| probe.down.is_some());
         for probe in down.into_iter().chain(up) {
             row(f, probe)?;
         }
-        f.write_str("</tbody>\n</table></div>\n")
+        f.write_str("</tbody>\n</table>\n")
     }
 }
 
+fn figure(f: &mut Formatter<'_>, name: &str, alarm: bool, value: impl Display) -> fmt::Result {
+    let class = if alarm { " class=\"warn\"" } else { "" };
+    write!(f, "<div><dt>{name}</dt><dd{class}>{value}</dd></div>")
+}
+
 fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
+    let (class, state) = match &probe.down {
+        None => ("", "<span class=\"state\">up</span>"),
+        Some(_) => (" class=\"down\"", "<span class=\"state\">down</span>"),
+    };
     write!(
         f,
-        "<tr><th scope=\"row\">{}<div class=\"muted small\" style=\"font-weight:400\">{}</div>",
+        "<tr{class}><th scope=\"row\"><details><summary><span class=\"name\">{}</span>\
+         <span class=\"help\">{}</span></summary><ul>",
         Escaped(&probe.name),
         Escaped(&probe.help)
     )?;
-    let noun = if probe.families.len() == 1 { "metric" } else { "metrics" };
-    write!(f, "<details><summary class=\"muted\">{} {noun}</summary><ul>", probe.families.len())?;
     for family in &probe.families {
         write!(f, "<li><code>{}</code></li>", Escaped(family))?;
     }
-    write!(f, "<li class=\"muted\">from {}</li></ul></details></th>", Escaped(&probe.source))?;
-    match &probe.down {
-        None => f.write_str("<td><span class=\"state\">up</span></td>")?,
-        Some(Down { reason, .. }) => {
-            write!(f, "<td><span class=\"state down\">down: {}</span></td>", Escaped(reason))?;
-        }
-    }
+    write!(f, "<li>from <code>{}</code></li></ul></details></th><td>{state}</td>", Breakable(&probe.source))?;
     points(f, &probe.programs)?;
     series(f, probe.series, probe.max_series)?;
     let runs = total(probe, |program| program.runs);
     let run_ns = total(probe, |program| program.run_ns);
-    number(f, Count(runs), runs == 0, "")?;
+    number(f, RUNS, Count(runs), runs == 0, "")?;
     let missed = total(probe, |program| program.missed);
-    number(f, Count(missed), missed == 0, " warn")?;
+    number(f, MISSED, Count(missed), missed == 0, " warn")?;
     match run_ns.checked_div(runs) {
-        Some(per_run) => number(f, Nanos(per_run), false, "")?,
-        None => f.write_str("<td class=\"num muted\">–</td>")?,
+        Some(per_run) => number(f, TIME_PER_RUN, Nanos(per_run), false, "")?,
+        None => number(f, TIME_PER_RUN, "–", true, "")?,
     }
     drops(f, probe)?;
-    writeln!(f, "<td class=\"num\">{}</td></tr>", Bytes(probe.memory_bytes))?;
-    if let Some(Down { message, .. }) = &probe.down {
-        let first = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("no message");
-        writeln!(
+    number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
+    f.write_str("</tr>\n")?;
+    probe.down.as_ref().map_or(Ok(()), |down| message(f, down))
+}
+
+/// The row below a probe that is down: why it is, unfolding to the whole message if that is more than a line.
+fn message(f: &mut Formatter<'_>, Down { reason, message }: &Down) -> fmt::Result {
+    let mut lines = message.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or("no message").trim();
+    write!(f, "<tr class=\"down message\"><td colspan=\"{}\">", COLUMNS.len())?;
+    if lines.next().is_some() {
+        write!(
             f,
-            "<tr class=\"message\"><td colspan=\"{COLUMNS}\"><details><summary>{}</summary>\
-             <pre>{}</pre></details></td></tr>",
-            Escaped(first.trim()),
-            Escaped(message.trim_end())
+            "<details><summary><b>{}</b> {}</summary><pre>{}</pre></details>",
+            Escaped(reason),
+            Escaped(first),
+            Escaped(message.trim_matches('\n'))
         )?;
+    } else {
+        write!(f, "<p><b>{}</b> {}</p>", Escaped(reason), Escaped(first))?;
     }
-    Ok(())
+    f.write_str("</td></tr>\n")
 }
 
 fn points(f: &mut Formatter<'_>, programs: &[ProgramStatus]) -> fmt::Result {
-    f.write_str("<td>")?;
+    f.write_str("<td class=\"points\">")?;
     // Folding a single one away would save nothing.
     let shown = if programs.len() <= SHOWN_POINTS + 1 { programs.len() } else { SHOWN_POINTS };
     let (shown, folded) = programs.split_at(shown);
@@ -137,7 +160,7 @@ fn points(f: &mut Formatter<'_>, programs: &[ProgramStatus]) -> fmt::Result {
         point(f, program)?;
     }
     if !folded.is_empty() {
-        write!(f, "<details><summary class=\"muted\">{} more</summary>", folded.len())?;
+        write!(f, "<details><summary>{} more</summary>", folded.len())?;
         for program in folded {
             point(f, program)?;
         }
@@ -153,7 +176,7 @@ fn point(f: &mut Formatter<'_>, program: &ProgramStatus) -> fmt::Result {
         "<div class=\"point\" title=\"{instructions} instructions, {runs} runs, {missed} missed, {}\">\
          <code>{}</code>",
         Nanos(*run_ns),
-        Escaped(attach_point)
+        Breakable(attach_point)
     )?;
     if !mechanism.is_empty() {
         write!(f, " <span class=\"chip\">{}</span>", Escaped(mechanism))?;
@@ -166,7 +189,7 @@ fn series(f: &mut Formatter<'_>, used: u64, max: u64) -> fmt::Result {
     let full = if percent >= 80 { " full" } else { "" };
     write!(
         f,
-        "<td class=\"num\">{} <span class=\"muted\">/ {}</span>\
+        "<td class=\"num\" data-label=\"{SERIES}\">{} <span class=\"muted\">/ {}</span>\
          <span class=\"meter{full}\"><i style=\"width:{percent}%\"></i></span></td>",
         Count(used),
         Count(max)
@@ -176,9 +199,9 @@ fn series(f: &mut Formatter<'_>, used: u64, max: u64) -> fmt::Result {
 fn drops(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     let all = dropped(probe);
     if all == 0 {
-        return number(f, Count(0), true, "");
+        return number(f, DROPPED, Count(0), true, "");
     }
-    write!(f, "<td class=\"num\"><span class=\"warn\">{}</span>", Count(all))?;
+    write!(f, "<td class=\"num\" data-label=\"{DROPPED}\"><span class=\"warn\">{}</span>", Count(all))?;
     for (reason, count) in probe.dropped.iter().filter(|(_, count)| *count > 0) {
         write!(f, "<div class=\"muted small\">{} {}</div>", Escaped(reason), Count(*count))?;
     }
@@ -186,9 +209,9 @@ fn drops(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
 }
 
 /// A cell of one number: `quiet` if it is no news, else of `class`.
-fn number(f: &mut Formatter<'_>, value: impl Display, quiet: bool, class: &str) -> fmt::Result {
+fn number(f: &mut Formatter<'_>, label: &str, value: impl Display, quiet: bool, class: &str) -> fmt::Result {
     let class = if quiet { " muted" } else { class };
-    write!(f, "<td class=\"num{class}\">{value}</td>")
+    write!(f, "<td class=\"num{class}\" data-label=\"{label}\">{value}</td>")
 }
 
 fn total(probe: &ProbeStatus, value: fn(&ProgramStatus) -> u64) -> u64 {
@@ -218,6 +241,18 @@ impl Display for Escaped<'_> {
     }
 }
 
+/// An attach point or a path, which may break between its parts rather than within a name.
+struct Breakable<'a>(&'a str);
+
+impl Display for Breakable<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for part in self.0.split_inclusive([':', '/']) {
+            write!(f, "{}<wbr>", Escaped(part))?;
+        }
+        Ok(())
+    }
+}
+
 /// A count: exact below ten thousand, then three digits and a unit.
 struct Count(u64);
 
@@ -240,12 +275,19 @@ impl Display for Bytes {
     }
 }
 
-/// A duration.
+/// A duration: three digits up to a minute, then the two largest units.
 struct Nanos(u64);
 
 impl Display for Nanos {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        scaled(f, self.0, 1000, &["ns", "µs", "ms", "s", "ks", "Ms", "Gs"])
+        let seconds = self.0 / 1_000_000_000;
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+        match seconds {
+            0..60 => scaled(f, self.0, 1000, &["ns", "µs", "ms", "s"]),
+            60..3600 => write!(f, "{minutes} min {} s", seconds % 60),
+            3600..86400 => write!(f, "{hours} h {} min", minutes % 60),
+            86400.. => write!(f, "{days} d {} h", hours % 24),
+        }
     }
 }
 
@@ -291,7 +333,15 @@ mod tests {
         for (number, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB")] {
             assert_eq!(Bytes(number).to_string(), text);
         }
-        for (number, text) in [(412, "412 ns"), (1250, "1.25 µs"), (3_600_000_000_000, "3.60 ks")] {
+        for (number, text) in [
+            (412, "412 ns"),
+            (1250, "1.25 µs"),
+            (59_999_999_999, "59.9 s"),
+            (60_000_000_000, "1 min 0 s"),
+            (3_600_000_000_000, "1 h 0 min"),
+            (86_399_999_999_999, "23 h 59 min"),
+            (90_000_000_000_000, "1 d 1 h"),
+        ] {
             assert_eq!(Nanos(number).to_string(), text);
         }
     }
@@ -311,7 +361,7 @@ mod tests {
         };
         let html = render(&[probe], true);
         assert!(!html.contains("<script"), "{html}");
-        assert_eq!(html.matches("&lt;script&gt;&quot;&#39;&amp;").count(), 9);
+        assert_eq!(html.matches("&lt;script&gt;&quot;&#39;&amp;").count(), 8);
     }
 
     #[test]
@@ -325,14 +375,27 @@ mod tests {
         };
         let html = render(&[up, down], true);
         assert!(html.find("broken") < html.find("fine"));
-        assert!(html.contains("1 of 2") && html.contains("<summary>program refused</summary>"), "{html}");
+        assert!(html.contains("1 of 2"), "{html}");
+        assert!(html.contains("<summary><b>verifier</b> program refused</summary><pre>program"), "{html}");
+    }
+
+    #[test]
+    fn a_message_of_one_line_does_not_unfold_to_itself() {
+        let down = Some(Down { reason: "attach", message: "no such symbol\n".into() });
+        let html = render(&[ProbeStatus { down, ..Default::default() }], true);
+        assert!(html.contains("<p><b>attach</b> no such symbol</p>"), "{html}");
+    }
+
+    #[test]
+    fn attach_points_break_between_their_parts() {
+        assert_eq!(Breakable("kprobe:<a>").to_string(), "kprobe:<wbr>&lt;a&gt;<wbr>");
     }
 
     #[test]
     fn runs_that_are_not_counted_are_not_shown_as_fast() {
         let probe = ProbeStatus { programs: vec![ProgramStatus::default()], ..Default::default() };
         let html = render(&[probe], true);
-        assert!(html.contains("kernel.bpf_stats_enabled") && html.contains("<td class=\"num muted\">–</td>"));
+        assert!(html.contains("kernel.bpf_stats_enabled") && html.contains(">–</td>"));
         assert!(render(&[], true).contains("No probes are configured."));
     }
 }

@@ -1,7 +1,8 @@
 //! The routes and their handlers. Whatever asks the [`Source`] for more than readiness runs on a blocking thread,
 //! because it reads kernel maps, and under a limit, because those threads outlive the request that started them.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,20 +14,23 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 
 use super::{Source, compress, page};
-use crate::exposition::{self, Format};
+use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::{Kind, MetricFamily};
 
 /// Requests to the source at a time, as `node_exporter`'s `--web.max-requests` has it.
 const MAX_REQUESTS: usize = 40;
 /// When to give up on a source that does not answer; above every sensible scrape timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// The one family the server adds itself.
+/// The families the server adds itself.
 const SCRAPE_DURATION: &str = "tapster_scrape_duration_seconds";
+const LEFT_OUT: &str = "tapster_scrape_families_left_out";
 
 #[derive(Clone)]
 struct Shared {
     source: Arc<dyn Source>,
     limit: Arc<Semaphore>,
+    /// Families that have been logged as left out. Their errors repeat with every scrape, and once is enough.
+    logged: Arc<Mutex<HashSet<String>>>,
 }
 
 /// All routes over `source`.
@@ -40,7 +44,7 @@ pub(super) fn router(source: Arc<dyn Source>) -> Router {
         .method_not_allowed_fallback(|| async {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are understood here\n")
         })
-        .with_state(Shared { source, limit: Arc::new(Semaphore::new(MAX_REQUESTS)) })
+        .with_state(Shared { source, limit: Arc::new(Semaphore::new(MAX_REQUESTS)), logged: Arc::default() })
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
@@ -55,15 +59,14 @@ async fn ready(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let format = Format::negotiate(joined(&headers, &header::ACCEPT).as_deref());
     let gzip = compress::accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
+    let logged = Arc::clone(&shared.logged);
     let result = blocking(shared, move |source| {
-        let families = collect(source);
-        exposition::encode(&families, format).map_err(|error| error.to_string()).and_then(|body| {
-            if gzip { compress::gzip(&body).map_err(|error| error.to_string()) } else { Ok(body) }
-        })
+        let body = scrape(source, format, &logged);
+        if gzip { compress::gzip(&body) } else { body }
     })
     .await;
     match result {
-        Ok(Ok(body)) => {
+        Ok(body) => {
             let mut response = body.into_response();
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -73,13 +76,22 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
             }
             response
         }
-        Ok(Err(error)) => {
-            tracing::error!(error, "cannot write a scrape");
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("the scrape cannot be written: {error}\n"))
-                .into_response()
-        }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// A complete scrape. A family that cannot be written costs it nothing else, but is logged and counted.
+pub(super) fn scrape(source: &dyn Source, format: Format, logged: &Mutex<HashSet<String>>) -> Vec<u8> {
+    let mut exposition = Exposition::new(format);
+    let mut left_out: Vec<ExpositionError> =
+        collect(source).into_iter().filter_map(|family| exposition.add(family).err()).collect();
+    let number = f64::from(u32::try_from(left_out.len()).unwrap_or(u32::MAX));
+    let help = "Metric families missing from this scrape because they are malformed; the log says why.";
+    left_out.extend(exposition.add(MetricFamily::single(LEFT_OUT, help, Kind::Gauge, number)).err());
+    for error in &left_out {
+        log_once(error, logged);
+    }
+    exposition.finish()
 }
 
 /// The source's families and the time they took.
@@ -92,6 +104,13 @@ fn collect(source: &dyn Source) -> Vec<MetricFamily> {
         families.push(MetricFamily::single(SCRAPE_DURATION, help, Kind::Gauge, duration));
     }
     families
+}
+
+fn log_once(error: &ExpositionError, logged: &Mutex<HashSet<String>>) {
+    let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged.insert(error.family().to_owned()) {
+        tracing::error!(family = error.family(), %error, "a metric family is left out of scrapes");
+    }
 }
 
 async fn landing(State(shared): State<Shared>) -> Response {
@@ -143,7 +162,7 @@ impl IntoResponse for Refusal {
 /// Runs `work` on a blocking thread. The place under the limit is given back when the work ends, not when the
 /// request is given up, so that threads that hang cannot add up.
 async fn blocking<T: Send + 'static>(
-    Shared { source, limit }: Shared,
+    Shared { source, limit, logged: _ }: Shared,
     work: impl FnOnce(&dyn Source) -> T + Send + 'static,
 ) -> Result<T, Refusal> {
     let Ok(permit) = limit.try_acquire_owned() else {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::exposition::Format;
 use crate::family::Kind;
 
 #[derive(Default)]
@@ -214,19 +215,56 @@ fn a_slow_scrape_blocks_no_other() {
 }
 
 #[test]
-fn a_panic_and_a_broken_family_are_answers() {
+fn a_panic_is_an_answer() {
     let server = Running::start();
     server.fake.panics.store(true, Ordering::Relaxed);
     let answer = server.get("/metrics");
     assert_eq!(answer.status, 500);
     assert!(answer.text().contains("which is a bug"), "{}", answer.text());
     server.fake.panics.store(false, Ordering::Relaxed);
-    server.fake.broken.store(true, Ordering::Relaxed);
-    let answer = server.get("/metrics");
-    assert_eq!(answer.status, 500);
-    assert!(answer.text().contains("metric family `reads_total` occurs more than once"), "{}", answer.text());
-    server.fake.broken.store(false, Ordering::Relaxed);
     assert_eq!(server.get("/metrics").status, 200);
+}
+
+#[test]
+fn a_broken_family_is_left_out_and_counted() {
+    let server = Running::start();
+    assert!(server.get("/metrics").text().contains("\ntapster_scrape_families_left_out 0\n"));
+    server.fake.broken.store(true, Ordering::Relaxed);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    // Scraped on this thread, where the subscriber is.
+    let logged = Arc::default();
+    tracing::subscriber::with_default(subscriber, || {
+        for format in [Format::Text, Format::OpenMetrics, Format::Text] {
+            let text = String::from_utf8(routes::scrape(&*server.fake, format, &logged)).unwrap();
+            assert!(text.contains("\ntapster_scrape_families_left_out 1"), "{text}");
+        }
+    });
+    let answer = server.get("/metrics");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.text().matches("\nreads_total 7\n").count(), 1, "{}", answer.text());
+    assert!(answer.text().contains("\ntapster_scrape_families_left_out 1\n"), "{}", answer.text());
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(
+        log.contains("ERROR") && log.contains("metric family `reads_total` occurs more than once"),
+        "{log}"
+    );
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[test]
