@@ -53,8 +53,7 @@ impl Lowering<'_> {
                 }
             }
             Node::Load { base, offset, size, access, bits } => {
-                self.load(base, *offset, *size, *access, depth);
-                self.narrow(dst, &typed.ty, *size, *bits);
+                self.load(typed, base, (*offset, *size, *access, *bits), depth);
             }
             Node::Unary(Unary::Neg, operand) => {
                 self.eval(operand, depth);
@@ -158,13 +157,16 @@ impl Lowering<'_> {
 
     /// Reads memory. Through a null pointer the result is 0, by a test before the load: the verifier
     /// wants it for arguments and members that may be null.
-    fn load(&mut self, base: &Typed, offset: i32, size: u32, access: AccessMode, depth: usize) {
+    fn load(&mut self, typed: &Typed, base: &Typed, (offset, size, access, bits): (i32, u32, AccessMode, Option<(u32, u32)>), depth: usize) {
         let dst = VALUES[depth];
         self.eval(base, depth);
-        let end = self.asm.label();
+        let (there, end) = (self.asm.label(), self.asm.label());
         if !matches!(base.kind, Node::Item) {
-            self.asm.jump_if(Cond::Eq, dst, 0, end);
+            self.asm.jump_if(Cond::Ne, dst, 0, there);
+            self.mov(dst, 0);
+            self.asm.jump(end);
         }
+        self.asm.place(there);
         let width = Size::from_bytes(size).unwrap_or(Size::DW);
         if access == AccessMode::Direct {
             self.asm.push(Insn::Load(width, dst, dst, i16::try_from(offset).unwrap_or(0)));
@@ -174,6 +176,7 @@ impl Lowering<'_> {
             self.asm.push(Insn::Load(width, dst, crate::insn::FP, slot));
             self.stack.used -= 8;
         }
+        self.narrow(dst, &typed.ty, size, bits);
         self.asm.place(end);
     }
 

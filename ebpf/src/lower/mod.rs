@@ -108,24 +108,26 @@ struct Lowering<'a> {
     saved: Vec<i16>,
     /// Reads that failed in this run; counted at the end.
     faults: Option<i16>,
-    /// A scratch `u32` key.
-    index: Option<i16>,
+    /// Place of a `u32` key for arrays.
+    index: i16,
 }
 
 impl<'a> Lowering<'a> {
     fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout) -> Self {
+        let mut stack = Stack::default();
+        let index = stack.take(8);
         Self {
             probe,
             event,
             layout,
             asm: Assembler::default(),
-            stack: Stack::default(),
+            stack,
             lets: vec![None; event.lets.len()],
             now: None,
             duration: None,
             saved: Vec::new(),
             faults: None,
-            index: None,
+            index,
         }
     }
 
@@ -172,15 +174,9 @@ impl<'a> Lowering<'a> {
 
     /// Stores a `u32` index on the stack and gives its place.
     fn index_key(&mut self, value: u32) -> i16 {
-        let slot = match self.index {
-            Some(slot) => slot,
-            None => {
-                let slot = self.stack.take(8);
-                self.index = Some(slot);
-                slot
-            }
-        };
-        self.asm.push(Insn::StoreImm(Size::W, FP, slot, i32::try_from(value).unwrap_or(0)));
+        let slot = self.index;
+        // All eight bytes, so that the verifier knows that what was there before is gone.
+        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, i32::try_from(value).unwrap_or(0)));
         slot
     }
 

@@ -1,0 +1,112 @@
+//! `tapster compile`: the stages of the compiler, made visible.
+
+use super::{CompileArgs, Emit, FAILURE, USAGE, print, report};
+use crate::{config, kernel::Kernel};
+use std::{
+    fmt::Write,
+    io::{IsTerminal, Write as _},
+};
+use tapster_ebpf::{check, object, probe::Probe};
+
+pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
+    let request = if config::library()?.iter().any(|probe| probe.name.value == args.what) {
+        config::Request { files: Vec::new(), probes: vec![args.what.clone()] }
+    } else {
+        config::Request { files: vec![args.what.clone().into()], probes: args.probes.clone() }
+    };
+    let config = match config::load(&request) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            eprintln!("  hint: `tapster list --library` shows the names of shipped probes");
+            return Ok(USAGE);
+        }
+    };
+    if report(&config.diagnostics) {
+        return Ok(USAGE);
+    }
+    let kernel = Kernel::detect(&args.host.paths());
+    let target = kernel.target();
+    let (probes, diagnostics) = check::select(config.probes, &target);
+    if report(&diagnostics) {
+        return Ok(USAGE);
+    }
+    let mut text = String::new();
+    let mut objects = Vec::new();
+    let mut failed = false;
+    for probe in &probes {
+        match args.emit {
+            Emit::Ast => ast(probe, &mut text)?,
+            Emit::Typed => match check::check(probe, &target) {
+                Ok(typed) => writeln!(text, "{typed:#?}")?,
+                Err(diagnostics) => failed |= report(&diagnostics),
+            },
+            Emit::Asm | Emit::Obj => match tapster_ebpf::compile(probe, &target) {
+                Ok(program) if args.emit == Emit::Asm => {
+                    for code in &program.codes {
+                        writeln!(text, "{} ({}):\n{}", code.at, code.mechanism.name(), code.assembled.listing())?;
+                    }
+                }
+                Ok(program) => objects.push(object::write(&program)?),
+                Err(diagnostics) => failed |= report(&diagnostics),
+            },
+        }
+    }
+    if failed {
+        return Ok(USAGE);
+    }
+    if args.emit == Emit::Obj {
+        let [object] = objects.as_slice() else {
+            eprintln!("error: an object holds one probe, and there are {}\n  hint: pick one with --probes NAME", objects.len());
+            return Ok(USAGE);
+        };
+        if let Some(path) = &args.output {
+            std::fs::write(path, object)?;
+        } else if std::io::stdout().is_terminal() {
+            eprintln!("error: an object is not for a terminal\n  hint: give --output FILE, or a pipe");
+            return Ok(USAGE);
+        } else if std::io::stdout().write_all(object).is_err() {
+            return Ok(FAILURE);
+        }
+        return Ok(0);
+    }
+    match &args.output {
+        Some(path) => std::fs::write(path, text)?,
+        None => print(&text),
+    }
+    Ok(0)
+}
+
+/// Every expression of a probe as it was read.
+fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
+    writeln!(text, "probe {}", probe.name.value)?;
+    for (name, value) in &probe.lets {
+        writeln!(text, "  let {} = {}", name.value, value.ast)?;
+    }
+    for (role, events) in [("start", &probe.starts), ("end", &probe.ends)] {
+        for event in events {
+            let points: Vec<String> = event.at.iter().map(|at| at.value.to_string()).collect();
+            writeln!(text, "  {role} {}", points.join(" or "))?;
+            for key in &event.key {
+                writeln!(text, "    key {}", key.ast)?;
+            }
+            if let Some(filter) = &event.filter {
+                writeln!(text, "    where {}", filter.ast)?;
+            }
+            for (name, value) in &event.saves {
+                writeln!(text, "    save {} = {}", name.value, value.ast)?;
+            }
+            if let Some(each) = &event.each {
+                writeln!(text, "    each {} from {} next {} limit {}", each.name.value, each.from.ast, each.next.ast, each.limit)?;
+            }
+        }
+    }
+    for label in &probe.labels {
+        writeln!(text, "  label {} = {}", label.name.value, label.value.ast)?;
+    }
+    for metric in &probe.metrics {
+        let value = metric.value.as_ref().map_or("1".to_owned(), |value| value.ast.to_string());
+        writeln!(text, "  metric {} = {value}", metric.name.value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! `tapster list`: what there is to attach to, and what is shipped.
+
+use super::{FAILURE, ListArgs, print};
+use crate::{config, kernel::Kernel};
+use std::fmt::Write;
+use tapster_ebpf::{check, diagnostic, probe::AttachPoint, tracefs::Tracepoints};
+
+pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    if args.library {
+        return library(args.pattern.as_deref());
+    }
+    let kernel = Kernel::detect(&args.host.paths());
+    if let Err(missing) = &kernel.tracefs {
+        eprintln!("error: {}", missing.message);
+        if let Some(hint) = &missing.hint {
+            eprintln!("  hint: {hint}");
+        }
+        return Ok(FAILURE);
+    }
+    let target = kernel.target();
+    let all = kernel.all();
+    let mut text = String::new();
+    // A name without `*` is wanted with its arguments only where it narrows the list to what fits a screen.
+    let mut shown = 0;
+    for (category, name) in &all {
+        let points = [
+            AttachPoint::Tracepoint { category: category.clone(), name: name.clone() },
+            AttachPoint::RawTracepoint { category: Some(category.clone()), name: name.clone() },
+        ];
+        for point in points {
+            let full = point.to_string();
+            if !args.pattern.as_deref().is_none_or(|pattern| matches(pattern, &full)) {
+                continue;
+            }
+            if matches!(point, AttachPoint::RawTracepoint { .. }) && !check::has_prototype(name, &target) {
+                continue;
+            }
+            shown += 1;
+            writeln!(text, "{full}")?;
+            if args.pattern.is_some() {
+                for (argument, ctype) in check::describe(&point, &target).unwrap_or_default() {
+                    writeln!(text, "    {ctype} args.{argument}")?;
+                }
+            }
+        }
+    }
+    print(&text);
+    if shown == 0 {
+        let pattern = args.pattern.as_deref().unwrap_or("");
+        let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
+        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+        eprintln!("error: no attach point matches `{pattern}`{hint}");
+        return Ok(FAILURE);
+    }
+    Ok(0)
+}
+
+fn library(pattern: Option<&str>) -> anyhow::Result<u8> {
+    let mut text = String::new();
+    for probe in config::library()? {
+        if !pattern.is_none_or(|pattern| matches(pattern, &probe.name.value)) {
+            continue;
+        }
+        let state = if probe.enabled { "" } else { " (off by default)" };
+        writeln!(text, "{}{state}\n    {}", probe.name.value, probe.help)?;
+        for metric in &probe.metrics {
+            let labels: Vec<&str> = probe.labels.iter().map(|label| label.name.value.as_str()).collect();
+            writeln!(text, "    tapster_{}{{{}}}", metric.name.value, labels.join(","))?;
+        }
+    }
+    print(&text);
+    Ok(0)
+}
+
+/// `*` stands for anything; without one the pattern may be anywhere in the name.
+fn matches(pattern: &str, name: &str) -> bool {
+    if !pattern.contains('*') {
+        return name.contains(pattern);
+    }
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, expected) in [
+            ("block", "tracepoint:block:block_rq_issue", true),
+            ("tracepoint:block:*", "tracepoint:block:block_rq_issue", true),
+            ("tracepoint:block:*", "rawtracepoint:block:block_rq_issue", false),
+            ("*:block_rq_*e", "tracepoint:block:block_rq_issue", true),
+            ("*:block_rq_*t", "tracepoint:block:block_rq_issue", false),
+            ("a*b*a", "aba", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a person types, and what each word does.
+
+mod check;
+mod compile;
+mod list;
+mod run;
+
+use crate::{config::Request, kernel::Paths, telemetry::LogFormat};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use tapster_ebpf::diagnostic::Diagnostic;
+
+/// Exit status of a failure at run time.
+pub const FAILURE: u8 = 1;
+/// Exit status of wrong usage or configuration.
+pub const USAGE: u8 = 2;
+
+/// An exporter whose probes are declared in YAML and compiled in process to eBPF.
+///
+/// Without a command it runs: it attaches the probes and serves /metrics.
+#[derive(Debug, Parser)]
+#[command(name = "tapster", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attach the probes and serve /metrics
+    Run(RunArgs),
+    /// Compile the probes and let this kernel verify them, without attaching any
+    Check(CheckArgs),
+    /// Show the attach points of this kernel with their arguments, or the shipped probes
+    List(ListArgs),
+    /// Show what a probe is compiled to
+    Compile(CompileArgs),
+    /// Print the JSON Schema of the YAML, for editors
+    Schema,
+}
+
+/// Which probes.
+#[derive(Args, Debug, Clone)]
+pub struct ProbeArgs {
+    /// File of probes; may be given several times [default: the shipped library]
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Only these probes, separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub probes: Vec<String>,
+}
+
+impl ProbeArgs {
+    fn request(&self) -> Request {
+        Request { files: self.config.clone(), probes: self.probes.clone() }
+    }
+}
+
+/// Where the host's files are.
+#[derive(Args, Debug, Clone)]
+pub struct HostArgs {
+    /// Where procfs is mounted
+    #[arg(long = "path.procfs", value_name = "DIR", default_value = "/proc")]
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted
+    #[arg(long = "path.sysfs", value_name = "DIR", default_value = "/sys")]
+    pub sysfs: PathBuf,
+}
+
+impl HostArgs {
+    fn paths(&self) -> Paths {
+        Paths { proc: self.procfs.clone(), sys: self.sysfs.clone(), ..Paths::default() }
+    }
+
+    fn host(&self) -> crate::label::Host {
+        crate::label::Host { proc: self.procfs.clone(), sys: self.sysfs.clone(), cgroup: None }
+    }
+}
+
+/// Flags of `run`.
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Address to serve /metrics on
+    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = ":9955")]
+    pub listen: String,
+    /// Exit if any probe does not come up
+    #[arg(long)]
+    pub strict: bool,
+    /// Do not have the kernel count runs of programs and their time
+    #[arg(long = "no-run-stats")]
+    pub no_run_stats: bool,
+    /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Form of log messages
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Flags of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Only compile, without asking the kernel's verifier: needs no privilege
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Flags of `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Text to find in names, `*` for anything
+    pub pattern: Option<String>,
+    /// Show the shipped probes instead
+    #[arg(long)]
+    pub library: bool,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// Flags of `compile`.
+#[derive(Args, Debug)]
+pub struct CompileArgs {
+    /// File of probes, or name of a shipped probe
+    #[arg(value_name = "FILE|NAME")]
+    pub what: String,
+    /// Only these probes, separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub probes: Vec<String>,
+    /// What to print
+    #[arg(long, default_value = "asm")]
+    pub emit: Emit,
+    /// File to write instead of the terminal; needed for `obj`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// Stages of the compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// Expressions as they were read
+    Ast,
+    /// Expressions with types, offsets and the way they are read
+    Typed,
+    /// eBPF instructions
+    Asm,
+    /// An ELF object
+    Obj,
+}
+
+/// Does what was asked; the result is the exit status.
+pub fn main(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::List(args) => list::list(&args),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Schema => {
+            print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));
+            Ok(0)
+        }
+    }
+}
+
+/// Prints diagnostics, a blank line between two; whether there was an error.
+fn report(diagnostics: &[Diagnostic]) -> bool {
+    for diagnostic in diagnostics {
+        eprintln!("{diagnostic}");
+    }
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
+    if errors > 1 {
+        eprintln!("{errors} errors");
+    }
+    errors > 0
+}
+
+/// Prints to standard output; a closed pipe (`tapster list | head`) is not an error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,121 @@
+//! `tapster run`: attach and serve.
+
+use super::{FAILURE, RunArgs, USAGE, report};
+use crate::{
+    config,
+    exporter::{Exporter, Options},
+    kernel::Kernel,
+    server, sys, telemetry,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often starts without an end are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long a scrape under way may hold up the end of the process.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let begun = Instant::now();
+    telemetry::init(&args.log_level, args.log_format)?;
+    let config = match config::load(&args.probes.request()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(USAGE);
+        }
+    };
+    if report(&config.diagnostics) {
+        return Ok(USAGE);
+    }
+    let kernel = Kernel::detect(&args.host.paths());
+    if let Err(missing) = kernel.requirements() {
+        for missing in missing {
+            let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            eprintln!("error: {}{hint}", missing.message);
+        }
+        return Ok(FAILURE);
+    }
+    for limitation in kernel.limitations() {
+        tracing::warn!("{}", limitation.message);
+    }
+    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
+    if report(&diagnostics) {
+        return Ok(USAGE);
+    }
+    // The port first: nothing should be attached for an exporter that cannot serve.
+    let listener = match server::bind(&args.listen) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(FAILURE);
+        }
+    };
+    let detect = begun.elapsed();
+    let options = Options { run_stats: !args.no_run_stats, attach: true };
+    let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
+    for failure in &failures {
+        tracing::error!(probe = failure.name, reason = failure.down.reason, "probe is down: {}", failure.down.message);
+    }
+    // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
+    if args.strict && !failures.is_empty() {
+        return Ok(if failures.iter().all(|failure| failure.down.reason == "compile") { USAGE } else { FAILURE });
+    }
+    tracing::info!(
+        probes = exporter.up(),
+        down = failures.len(),
+        programs = exporter.programs(),
+        total_ms = millis(begun.elapsed()),
+        detect_ms = millis(detect),
+        compile_ms = millis(times.compile),
+        load_ms = millis(times.load),
+        attach_ms = millis(times.attach),
+        kernel = kernel.release,
+        "probes attached"
+    );
+    drop((kernel, probes));
+    sys::release_memory();
+    let address = listener.local_addr();
+    tracing::info!(%address, "serving /metrics");
+    let exporter = Arc::new(exporter);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
+    let result = runtime.block_on(async {
+        let sweeper = tokio::spawn(sweep(exporter.clone()));
+        let result = server::serve(listener, exporter.clone(), shutdown()).await;
+        sweeper.abort();
+        result
+    });
+    // Programs detach when their descriptors close, which is when the last reference goes.
+    runtime.shutdown_timeout(SHUTDOWN);
+    result?;
+    tracing::info!("stopped");
+    Ok(0)
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 10.0
+}
+
+async fn sweep(exporter: Arc<Exporter>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        let exporter = exporter.clone();
+        // A panic in it is logged by the runtime, and the next round tries again.
+        let _ = tokio::task::spawn_blocking(move || exporter.sweep()).await;
+    }
+}
+
+async fn shutdown() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the signals end the process, and the kernel detaches what it held.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("got SIGTERM, stopping"),
+        _ = interrupt.recv() => tracing::info!("got SIGINT, stopping"),
+    }
+}

@@ -1,0 +1,173 @@
+//! Which probes run: the shipped library, and files given with `-c`.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+};
+use tapster_ebpf::{
+    declaration,
+    diagnostic::{Diagnostic, SourceFile, nearest},
+    probe::{Library, Probe, ProbeFile},
+    yaml::MAX_BYTES,
+};
+
+/// The shipped library: file name and text, as in `config/probes`.
+pub const LIBRARY: [(&str, &str); 1] = [("block.yaml", include_str!("../config/probes/block.yaml"))];
+
+/// What was asked for on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Files of probes; without any the library runs.
+    pub files: Vec<PathBuf>,
+    /// Only these probes, from the files and the library; empty for all.
+    pub probes: Vec<String>,
+}
+
+/// Why the configuration cannot be used as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `--probes` names nothing.
+    #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
+    NoProbe {
+        /// As asked for.
+        name: String,
+        /// The nearest that there is.
+        hint: Option<String>,
+    },
+    /// The library itself is wrong; our own mistake.
+    #[error("the shipped library is wrong, which is a bug in tapster:\n{0}")]
+    Library(String),
+}
+
+/// Probes to run, and what is wrong with others.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// Declared probes, not yet compiled.
+    pub probes: Vec<Probe>,
+    /// Mistakes in files.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The probes of the shipped library.
+pub fn library() -> Result<Vec<Probe>, ConfigError> {
+    let mut probes = Vec::new();
+    for (name, text) in LIBRARY {
+        let (file, diagnostics) = declaration::parse(&SourceFile::new(format!("library/{name}"), text));
+        if !diagnostics.is_empty() {
+            return Err(ConfigError::Library(diagnostics.iter().map(ToString::to_string).collect()));
+        }
+        probes.extend(file.probes);
+    }
+    Ok(probes)
+}
+
+/// Reads a file of probes; more than what a parser takes is not even read.
+pub fn read(path: &PathBuf) -> Result<Arc<SourceFile>, ConfigError> {
+    let error = |source| ConfigError::Read { path: path.clone(), source };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
+    fs::File::open(path).map_err(error)?.take(limit).read_to_end(&mut bytes).map_err(error)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|wrong| error(io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {}", wrong.utf8_error()))))?;
+    Ok(SourceFile::new(path.display().to_string(), text))
+}
+
+/// Reads all that was asked for.
+pub fn load(request: &Request) -> Result<Config, ConfigError> {
+    let library = library()?;
+    let mut config = Config::default();
+    if request.files.is_empty() {
+        let wanted = |probe: &Probe| probe.enabled || request.probes.contains(&probe.name.value);
+        config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
+    }
+    for path in &request.files {
+        let source = read(path)?;
+        let (ProbeFile { library: from_library, probes }, diagnostics) = declaration::parse(&source);
+        config.diagnostics.extend(diagnostics);
+        config.probes.extend(probes);
+        match from_library {
+            Library::None => {}
+            Library::All => config.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
+            Library::Named(names) => {
+                for name in names {
+                    let found: Vec<Probe> = library.iter().filter(|probe| probe.name.value == name.value).cloned().collect();
+                    if found.is_empty() {
+                        let near = nearest(&name.value, library.iter().map(|probe| probe.name.value.as_str()));
+                        let hint = near.map_or("`tapster list --library` shows them".into(), |near| format!("did you mean `{near}`?"));
+                        let message = format!("the library has no probe `{}`", name.value);
+                        config.diagnostics.push(Diagnostic::error(&source, name.span, message).hint(hint));
+                    }
+                    config.probes.extend(found);
+                }
+            }
+        }
+    }
+    // Two files may both ask for the library.
+    let mut seen = std::collections::HashSet::new();
+    config.probes.retain(|probe| !probe.file.name.starts_with("library/") || seen.insert((probe.name.value.clone(), probe.name.span.start)));
+    restrict(&mut config, &request.probes)?;
+    Ok(config)
+}
+
+fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    for name in names {
+        if !config.probes.iter().any(|probe| probe.name.value == *name) {
+            let near = nearest(name, config.probes.iter().map(|probe| probe.name.value.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?"));
+            return Err(ConfigError::NoProbe { name: name.clone(), hint });
+        }
+    }
+    config.probes.retain(|probe| names.contains(&probe.name.value));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn names(config: &Config) -> Vec<&str> {
+        config.probes.iter().map(|probe| probe.name.value.as_str()).collect()
+    }
+
+    #[test]
+    fn the_library_runs_alone_or_beside_files() {
+        assert_eq!(names(&load(&Request::default()).unwrap()), ["block_io", "block_request"]);
+        let own = file("library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n");
+        let request = |probes: &[&str]| Request {
+            files: vec![own.path().into(), own.path().into()],
+            probes: probes.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(names(&load(&request(&[])).unwrap()), ["forks", "block_io", "forks"]);
+        assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
+        let error = load(&request(&["block_oi"])).unwrap_err().to_string();
+        assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
+    }
+
+    #[test]
+    fn mistakes_are_told_and_the_rest_is_kept() {
+        let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
+        let config = load(&Request { files: vec![wrong.path().into()], probes: Vec::new() }).unwrap();
+        assert_eq!(config.diagnostics.len(), 3);
+        assert!(load(&Request { files: vec!["/nonexistent".into()], probes: Vec::new() }).unwrap_err().to_string().contains("/nonexistent"));
+    }
+}

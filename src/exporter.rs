@@ -1,0 +1,325 @@
+//! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
+
+use crate::{
+    collector::{Collected, Reader},
+    family::{Kind, MetricFamily},
+    kernel::Kernel,
+    label::Host,
+    loader,
+    server::Source,
+    status::{Down, ProbeStatus},
+    sys::{self, PossibleCpus},
+};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tapster_ebpf::{diagnostic::Diagnostic, probe::Probe};
+
+/// A declared probe and what became of it.
+#[derive(Debug)]
+struct Running {
+    name: String,
+    help: String,
+    source: String,
+    state: Result<Reader, Down>,
+}
+
+/// All probes of this process.
+#[derive(Debug)]
+pub struct Exporter {
+    probes: Vec<Running>,
+    /// Why the last scrape of a probe failed, by its place; for the landing page.
+    failures: Mutex<Vec<Option<String>>>,
+    cpus: u32,
+    /// While it is open the kernel counts runs and their time.
+    _stats: Option<OwnedFd>,
+}
+
+/// What starting took, for the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartTimes {
+    /// YAML checked against BTF, instructions made.
+    pub compile: Duration,
+    /// Maps made, programs verified.
+    pub load: Duration,
+    /// Programs attached.
+    pub attach: Duration,
+}
+
+/// A probe that did not come up, and why.
+#[derive(Debug)]
+pub struct Failure {
+    /// The probe.
+    pub name: String,
+    /// Why.
+    pub down: Down,
+}
+
+/// How the exporter starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether the kernel counts runs of programs and their time, which costs some nanoseconds a run.
+    pub run_stats: bool,
+    /// Whether programs are attached, or only loaded to hear the verifier.
+    pub attach: bool,
+}
+
+fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
+    Down { reason: "compile", message: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") }
+}
+
+impl Exporter {
+    /// Brings probes up, each for itself: what fails is said in the list and shows as down.
+    pub fn start(probes: &[Probe], kernel: &Kernel, host: &Host, options: Options) -> (Self, Vec<Failure>, StartTimes) {
+        let mut times = StartTimes::default();
+        let cpus = PossibleCpus::of_host();
+        let target = kernel.target();
+        let mut running = Vec::new();
+        let mut compiled = Vec::new();
+        let begun = Instant::now();
+        for probe in probes {
+            compiled.push(tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics)));
+        }
+        times.compile = begun.elapsed();
+        let begun = Instant::now();
+        let btf = kernel.btf.as_ref().ok().and_then(|btf| aya::Btf::parse(btf.raw(), aya::Endianness::Little).ok());
+        let mut loaded: Vec<_> = compiled
+            .into_iter()
+            .map(|program| loader::load(program?, btf.as_ref()).map_err(|error| error.down()))
+            .collect();
+        drop(btf);
+        times.load = begun.elapsed();
+        let begun = Instant::now();
+        if options.attach {
+            for attached in &mut loaded {
+                if let Ok(inner) = attached
+                    && let Err(error) = inner.attach()
+                {
+                    *attached = Err(error.down());
+                }
+            }
+        }
+        times.attach = begun.elapsed();
+        let mut failures = Vec::new();
+        for (probe, attached) in probes.iter().zip(loaded) {
+            let internal = |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
+            let state = attached.and_then(|attached| {
+                let cpus = cpus.as_ref().map_err(|error| internal(error))?;
+                Reader::new(attached, host, *cpus).map_err(|error| Down { reason: "collect", message: error.to_string() })
+            });
+            if let Err(down) = &state {
+                failures.push(Failure { name: probe.name.value.clone(), down: down.clone() });
+            }
+            let (line, _) = probe.file.position(probe.name.span.start);
+            running.push(Running {
+                name: probe.name.value.clone(),
+                help: probe.help.clone(),
+                source: format!("{}:{line}", probe.file.name),
+                state,
+            });
+        }
+        let stats = options.run_stats.then(|| sys::enable_run_stats().ok()).flatten();
+        let exporter = Self {
+            failures: Mutex::new(vec![None; running.len()]),
+            probes: running,
+            cpus: kernel.possible_cpus,
+            _stats: stats,
+        };
+        (exporter, failures, times)
+    }
+
+    /// Programs attached.
+    pub fn programs(&self) -> usize {
+        self.readers().map(|(_, reader)| reader.program().codes.len()).sum()
+    }
+
+    /// Probes that are up.
+    pub fn up(&self) -> usize {
+        self.readers().count()
+    }
+
+    /// Most kernel memory of each probe that is up, bytes.
+    pub fn memory(&self) -> Vec<(&str, u64)> {
+        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().memory_bytes(self.cpus))).collect()
+    }
+
+    fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {
+        self.probes.iter().filter_map(|running| Some((running, running.state.as_ref().ok()?)))
+    }
+
+    /// Gives up starts whose end never came; to be called now and then.
+    pub fn sweep(&self) {
+        for (running, reader) in self.readers() {
+            if let Err(error) = reader.sweep() {
+                tracing::warn!(probe = running.name, %error, "old starts could not be swept");
+            }
+        }
+    }
+
+    /// What a probe gives to this scrape; a failure is kept for the landing page and logged once.
+    fn collect_probe(&self, index: usize, running: &Running) -> Result<Collected, Down> {
+        let reader = running.state.as_ref().map_err(Clone::clone)?;
+        let result = reader.collect().map_err(|error| Down { reason: "collect", message: error.to_string() });
+        let failure = result.as_ref().err().map(|down| down.message.clone());
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures[index] != failure {
+            if let Some(message) = &failure {
+                tracing::error!(probe = running.name, message, "the probe's maps cannot be read");
+            }
+            failures[index] = failure;
+        }
+        result
+    }
+}
+
+/// Nanoseconds in seconds.
+#[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+/// Families about the probes themselves, filled row by row.
+struct Own {
+    up: MetricFamily,
+    runs: MetricFamily,
+    run_seconds: MetricFamily,
+    missed: MetricFamily,
+    dropped: MetricFamily,
+    unmatched: MetricFamily,
+    series: MetricFamily,
+    max_series: MetricFamily,
+    memory: MetricFamily,
+}
+
+impl Own {
+    fn new() -> Self {
+        let probe = &["probe"];
+        let program = &["probe", "attach_point", "mechanism"];
+        let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
+        let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
+        Self {
+            up: gauge("tapster_probe_up", "Whether the probe is attached and readable; if not, reason says why.", &["probe", "reason"]),
+            runs: counter("tapster_probe_runs_total", "Runs of the probe's programs; 0 while the kernel does not count them.", program),
+            run_seconds: counter("tapster_probe_run_seconds_total", "Time spent in the probe's programs.", program),
+            missed: counter("tapster_probe_missed_total", "Runs the kernel skipped because the program was running on that CPU.", program),
+            dropped: counter("tapster_probe_dropped_total", "Events that were not counted in full, by reason.", &["probe", "reason"]),
+            unmatched: counter("tapster_probe_unmatched_total", "End events that had no start: begun earlier, filtered out, or parts of another.", probe),
+            series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
+            max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
+            memory: gauge("tapster_probe_memory_bytes", "Kernel memory of the probe's maps.", probe),
+        }
+    }
+
+    fn into_families(self) -> [MetricFamily; 9] {
+        let Self { up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } = self;
+        [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
+    }
+}
+
+impl Source for Exporter {
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut own = Own::new();
+        let mut families = Vec::new();
+        for (index, running) in self.probes.iter().enumerate() {
+            let name = running.name.as_str();
+            let collected = self.collect_probe(index, running);
+            match &collected {
+                Ok(_) => own.up.push(&[name, ""], 1.0),
+                Err(down) => own.up.push(&[name, down.reason], 0.0),
+            }
+            let Ok(reader) = &running.state else { continue };
+            for program in reader.programs() {
+                let labels = &[name, program.attach_point.as_str(), program.mechanism.as_str()];
+                own.runs.push(labels, number(program.runs));
+                own.run_seconds.push(labels, seconds(program.run_ns));
+                own.missed.push(labels, number(program.missed));
+            }
+            own.max_series.push(&[name], f64::from(reader.program().layout.max_rows));
+            own.memory.push(&[name], number(reader.memory_bytes()));
+            let Ok(collected) = collected else { continue };
+            own.series.push(&[name], number(collected.series));
+            for (reason, count) in collected.dropped {
+                own.dropped.push(&[name, reason], number(count));
+            }
+            if let Some(unmatched) = collected.unmatched {
+                own.unmatched.push(&[name], number(unmatched));
+            }
+            families.extend(collected.families);
+        }
+        families.extend(own.into_families());
+        families.extend(process());
+        families
+    }
+
+    fn status(&self) -> Vec<ProbeStatus> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.probes
+            .iter()
+            .zip(failures)
+            .map(|(running, failure)| {
+                let mut status = ProbeStatus {
+                    name: running.name.clone(),
+                    help: running.help.clone(),
+                    source: running.source.clone(),
+                    down: failure.map(|message| Down { reason: "collect", message }),
+                    ..ProbeStatus::default()
+                };
+                match &running.state {
+                    Err(down) => status.down = Some(down.clone()),
+                    Ok(reader) => {
+                        let program = reader.program();
+                        status.programs = reader.programs();
+                        status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
+                        status.max_series = program.layout.max_rows.into();
+                        status.memory_bytes = reader.memory_bytes();
+                        if let Ok(collected) = reader.collect() {
+                            status.series = collected.series;
+                            status.dropped = collected.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+                        }
+                    }
+                }
+                status
+            })
+            .collect()
+    }
+
+    fn ready(&self) -> bool {
+        true
+    }
+}
+
+/// The exporter as a process, by the names that all Prometheus clients use, and its build.
+fn process() -> Vec<MetricFamily> {
+    let mut build = MetricFamily::new("tapster_build_info", "Version of the exporter; the value is always 1.", Kind::Gauge, &["version"]);
+    build.push(&[env!("CARGO_PKG_VERSION")], 1.0);
+    let mut families = vec![build];
+    let Ok(stat) = procfs::process::Process::myself().and_then(|process| {
+        let open_fds = process.fd_count()?;
+        Ok((process.stat()?, open_fds))
+    }) else {
+        return families;
+    };
+    let (stat, open_fds) = stat;
+    let gauge = |name, help, value| MetricFamily::single(name, help, Kind::Gauge, value);
+    let ticks = number(procfs::ticks_per_second());
+    let started = procfs::boot_time_secs().map_or(0.0, number) + number(stat.starttime) / ticks;
+    let resident = number(stat.rss.saturating_mul(procfs::page_size()));
+    families.push(MetricFamily::single(
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        Kind::Counter,
+        number(stat.utime + stat.stime) / ticks,
+    ));
+    families.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident));
+    families.push(gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", number(stat.vsize)));
+    families.push(gauge("process_open_fds", "Number of open file descriptors.", f64::from(u32::try_from(open_fds).unwrap_or(0))));
+    families.push(gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", started));
+    families
+}
