@@ -91,7 +91,11 @@ pub fn load(program: Program, btf: Option<&Btf>) -> Result<Attached, LoadError> 
         .load(&bytes)
         .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
     for code in &program.codes {
-        load_program(find(&mut ebpf, code)?, code, btf)?;
+        let begun = std::time::Instant::now();
+        let loaded = find(&mut ebpf, code)?;
+        load_program(loaded, code, btf)?;
+        let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+        tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
     }
     Ok(Attached { program, ebpf })
 }

@@ -38,7 +38,7 @@ use diagnostic::Diagnostic;
 /// Compiles one declared probe for a kernel: check, then lower.
 pub fn compile(probe: &probe::Probe, target: &attach::Target<'_>) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
-    lower::lower(typed, target.possible_cpus).map_err(|error| {
+    lower::lower(typed, lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel }).map_err(|error| {
         vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
     })
 }

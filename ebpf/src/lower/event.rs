@@ -5,12 +5,15 @@ use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, R8, R9, Size},
     layout::{Drop, StartLayout},
+    probe::KernelVersion,
     program::{ROWS, STARTS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
 };
 
 /// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
 const NOEXIST: i32 = 1;
+/// Since then a loop can have a bound that the kernel keeps, and is verified in a few rounds.
+const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
 
@@ -116,9 +119,21 @@ impl Lowering<'_> {
         self.asm.comment("each: first element");
         self.eval(&each.from, 0);
         self.mov(R8, R1);
-        self.mov(R9, 0);
+        if self.host.kernel >= MAY_GOTO {
+            // The verifier must not know the number of the round, or it walks them all: so it is read
+            // from a map, which holds nothing but zeros.
+            let key = self.index_key(0);
+            self.lookup(ZERO, key);
+            self.asm.jump_if(Cond::Eq, R0, 0, exit);
+            self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
+        } else {
+            self.mov(R9, 0);
+        }
         self.asm.place(again);
         self.asm.jump_if(Cond::Eq, R8, 0, exit);
+        if self.host.kernel >= MAY_GOTO {
+            self.asm.may_goto(over);
+        }
         self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
         let before = self.lets.clone();
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
