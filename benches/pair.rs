@@ -4,7 +4,11 @@
 //! Needs root, `bpftrace`, `bpftool` and `losetup`; where one is missing it says so and ends. The numbers are
 //! the kernel's own (`bpf_stats`), whose measuring is in both. Both orders of attaching are run, because who
 //! comes second finds the caches warm.
-#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark stops where something is wrong")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark stops where something is wrong"
+)]
 
 use std::{
     fs::OpenOptions,
@@ -76,7 +80,10 @@ fn output(command: &mut Command) -> String {
 }
 
 /// A loop device over memory, detached when dropped.
-struct LoopDevice(String, #[expect(dead_code, reason = "the file lives as long as the device")] tempfile::NamedTempFile);
+struct LoopDevice(
+    String,
+    #[expect(dead_code, reason = "the file lives as long as the device")] tempfile::NamedTempFile,
+);
 
 impl LoopDevice {
     fn new() -> Self {
@@ -111,18 +118,22 @@ struct Bpftrace(Child, Vec<u64>);
 impl Bpftrace {
     fn start() -> Self {
         let before: Vec<u64> = programs().into_iter().map(|program| program.id).collect();
-        let child = Command::new("bpftrace").args(["-e", SCRIPT]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = Command::new("bpftrace");
+        let child = command.args(["-e", SCRIPT]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut running = Self(child, Vec::new());
         let begun = Instant::now();
-        loop {
-            let new = |program: &Loaded| !before.contains(&program.id) && program.kind == "tracepoint" && program.name.starts_with("block_rq");
-            let ids: Vec<u64> = programs().into_iter().filter(new).map(|program| program.id).collect();
-            if ids.len() == 2 {
-                thread::sleep(Duration::from_millis(300));
-                return Self(child, ids);
-            }
+        while running.1.len() < 2 {
             assert!(begun.elapsed() < Duration::from_secs(30), "bpftrace did not attach");
             thread::sleep(Duration::from_millis(50));
+            let new = |program: &Loaded| {
+                !before.contains(&program.id)
+                    && program.kind == "tracepoint"
+                    && program.name.starts_with("block_rq")
+            };
+            running.1 = programs().into_iter().filter(new).map(|program| program.id).collect();
         }
+        thread::sleep(Duration::from_millis(300));
+        running
     }
 
     fn cost(&self) -> f64 {
@@ -182,7 +193,9 @@ fn pair() {
     let kernel = Kernel::detect(&Paths::default());
     let options = Options { run_stats: true, attach: true };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), options).0;
-    println!("a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count");
+    println!(
+        "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"
+    );
     println!("round  attached first  rawtracepoint  tracepoint  bpftrace  ratio raw  ratio tracepoint");
     let mut ratios = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -194,7 +207,9 @@ fn pair() {
         let (raw_ns, tracepoint_ns, script_ns) = (own_cost(&raw), own_cost(&tracepoint), script.cost());
         let first = if ours_first { "ours" } else { "bpftrace" };
         let (raw_ratio, tracepoint_ratio) = (raw_ns / script_ns, tracepoint_ns / script_ns);
-        println!("{round:5}  {first:14}  {raw_ns:13.0}  {tracepoint_ns:10.0}  {script_ns:8.0}  {raw_ratio:9.2}  {tracepoint_ratio:16.2}");
+        println!(
+            "{round:5}  {first:14}  {raw_ns:13.0}  {tracepoint_ns:10.0}  {script_ns:8.0}  {raw_ratio:9.2}  {tracepoint_ratio:16.2}"
+        );
         ratios.0.push(raw_ratio);
         ratios.1.push(tracepoint_ratio);
     }
@@ -226,7 +241,8 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         for row in 0..rows {
             let mut key = row.to_le_bytes().to_vec();
             key.extend_from_slice(b"a_command\0\0\0\0\0\0\0");
-            let value: Vec<u8> = (0..words).flat_map(|word| (row + u64::try_from(word).unwrap() % 7).to_le_bytes()).collect();
+            let value: Vec<u8> =
+                (0..words).flat_map(|word| (row + u64::try_from(word).unwrap() % 7).to_le_bytes()).collect();
             map.update(&key, &value).unwrap();
         }
     }
@@ -241,7 +257,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         println!(
             "{name:34} {rows:6} label sets {lines:7} series  {:12} {:6.1} ms CPU {:6.1} ms wall {:8} bytes",
             format!("{format:?}"),
-            (cpu_time() - cpu).as_secs_f64() * 1e3 / f64::from(TIMES),
+            cpu_time().saturating_sub(cpu).as_secs_f64() * 1e3 / f64::from(TIMES),
             begun.elapsed().as_secs_f64() * 1e3 / f64::from(TIMES),
             bytes,
         );
@@ -267,6 +283,16 @@ fn main() {
     pair();
     println!("one scrape: maps read, labels decoded, families encoded");
     scrape("counters", "{ counter: many_total }", 10_000, 10_000);
-    scrape("histograms, classic and native", "{ histogram: many_seconds, value: nsecs, unit: ns }", 345, 345 * 31);
-    scrape("histograms, one for each label set", "{ histogram: many_seconds, value: nsecs, unit: ns }", 10_000, 310_000);
+    scrape(
+        "histograms, classic and native",
+        "{ histogram: many_seconds, value: nsecs, unit: ns }",
+        345,
+        345 * 31,
+    );
+    scrape(
+        "histograms, one for each label set",
+        "{ histogram: many_seconds, value: nsecs, unit: ns }",
+        10_000,
+        310_000,
+    );
 }

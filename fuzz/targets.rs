@@ -41,8 +41,12 @@ fn compile_all(text: &str, btf: Option<&Btf>) {
         let target = Target { btf, tracepoints: &Everything, kernel, possible_cpus: 2 };
         for probe in &file.probes {
             match compile(probe, &target) {
-                Ok(program) => drop(tapster_ebpf::object::write(&program).expect("what compiles can be written")),
-                Err(diagnostics) => assert!(diagnostics.iter().all(|diagnostic| !diagnostic.to_string().is_empty())),
+                Ok(program) => {
+                    drop(tapster_ebpf::object::write(&program).expect("what compiles can be written"));
+                }
+                Err(diagnostics) => {
+                    assert!(diagnostics.iter().all(|diagnostic| !diagnostic.to_string().is_empty()));
+                }
             }
         }
     }

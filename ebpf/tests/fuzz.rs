@@ -1,6 +1,8 @@
 //! A short run of the fuzz targets on mutations of their seeds: what `cargo fuzz` found stays found, and
 //! what everybody runs still meets a few thousand strange inputs.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
@@ -35,8 +37,10 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     if name == "yaml" {
         folders.push(root.join("config/probes"));
     }
-    let mut paths: Vec<_> =
-        folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path())).collect();
+    let mut paths: Vec<_> = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()))
+        .collect();
     paths.sort();
     assert!(!paths.is_empty(), "no seeds for {name}");
     paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
@@ -44,7 +48,21 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
 
 fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
     const PIECES: [&str; 16] = [
-        "&a ", "*a", "{", "}", "[", "]", ": ", "\n  - ", "\"", "args.", " ?? ", "(struct x *)", "start.", "-", "\u{e9}",
+        "&a ",
+        "*a",
+        "{",
+        "}",
+        "[",
+        "]",
+        ": ",
+        "\n  - ",
+        "\"",
+        "args.",
+        " ?? ",
+        "(struct x *)",
+        "start.",
+        "-",
+        "\u{e9}",
         "<<",
     ];
     let mut data = seeds[random.below(seeds.len())].clone();
@@ -74,7 +92,8 @@ fn mutate(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn run(name: &str, target: fn(&[u8])) {
-    let seconds = std::env::var("TAPSTER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let seconds =
+        std::env::var("TAPSTER_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
     let seeds = seeds(name);
     for seed in &seeds {
         target(seed);

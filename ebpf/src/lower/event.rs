@@ -29,8 +29,14 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
-        let reads_clock = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
-        let stamped = self.probe.metrics.iter().any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let reads_clock = expressions
+            .iter()
+            .any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
+        let stamped = self
+            .probe
+            .metrics
+            .iter()
+            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
         if event.role != Role::Single || reads_clock || stamped {
             self.asm.comment("now");
             self.call(Helper::KtimeNs);
@@ -38,7 +44,8 @@ impl Lowering<'_> {
             self.store_slot(slot, R0);
             self.now = Some(slot);
         }
-        let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) = event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
+        let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) =
+            event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
         for filter in filters {
             self.prepare([filter]);
             self.asm.comment("where");
@@ -64,7 +71,16 @@ impl Lowering<'_> {
     fn expressions(&self) -> Vec<Typed> {
         let event = self.event;
         let mut found: Vec<Typed> = Vec::new();
-        found.extend(event.key.iter().chain(&event.filters).chain(&event.late_filters).chain(&event.saves).chain(&event.labels).cloned());
+        found.extend(
+            event
+                .key
+                .iter()
+                .chain(&event.filters)
+                .chain(&event.late_filters)
+                .chain(&event.saves)
+                .chain(&event.labels)
+                .cloned(),
+        );
         for value in &event.metrics {
             found.push(value.value.clone());
             found.extend(value.filter.clone());
@@ -98,7 +114,8 @@ impl Lowering<'_> {
             .iter()
             .enumerate()
             .filter(|(index, value)| {
-                let used = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
+                let used =
+                    expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
                 used && !value.needs_item(lets) && !value.needs_start(lets)
             })
             .map(|(_, value)| value)
@@ -241,7 +258,8 @@ impl Lowering<'_> {
             }
             self.saved.push(place);
         }
-        self.asm.comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
+        self.asm
+            .comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
         self.asm.push(Insn::Map(R1, STARTS));
         self.stack_address(R2, key);
         self.call(Helper::MapDelete);
