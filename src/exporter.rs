@@ -348,7 +348,14 @@ fn process() -> Vec<MetricFamily> {
         &["version"],
     );
     build.push(&[env!("CARGO_PKG_VERSION")], 1.0);
-    let mut families = vec![build];
+    // A configuration that cannot be used ends the process, so one that runs was good.
+    let config = MetricFamily::single(
+        "tapster_config_last_reload_successful",
+        "Whether the configuration was good when it was last read.",
+        Kind::Gauge,
+        1.0,
+    );
+    let mut families = vec![build, config];
     let Ok(stat) = procfs::process::Process::myself().and_then(|process| {
         let open_fds = process.fd_count()?;
         Ok((process.stat()?, open_fds))
