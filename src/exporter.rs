@@ -15,7 +15,10 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tapster_ebpf::{diagnostic::Diagnostic, probe::Probe};
+use tapster_ebpf::{
+    diagnostic::Diagnostic,
+    probe::{KernelVersion, Probe},
+};
 
 /// A declared probe and what became of it.
 #[derive(Debug)]
@@ -82,6 +85,11 @@ impl Exporter {
         options: Options,
     ) -> (Self, Vec<Failure>, StartTimes) {
         let mut times = StartTimes::default();
+        if kernel.version < KernelVersion(5, 11, 0)
+            && let Err(error) = sys::lift_memlock()
+        {
+            tracing::warn!(%error, "the limit on locked memory stays; maps may not fit");
+        }
         let cpus = PossibleCpus::of_host();
         let target = kernel.target();
         let mut running = Vec::new();
