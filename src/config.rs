@@ -116,10 +116,14 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
             Library::All => config.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
             Library::Named(names) => {
                 for name in names {
-                    let found: Vec<Probe> = library.iter().filter(|probe| probe.name.value == name.value).cloned().collect();
+                    let found: Vec<Probe> =
+                        library.iter().filter(|probe| probe.name.value == name.value).cloned().collect();
                     if found.is_empty() {
-                        let near = nearest(&name.value, library.iter().map(|probe| probe.name.value.as_str()));
-                        let hint = near.map_or("`tapster list --library` shows them".into(), |near| format!("did you mean `{near}`?"));
+                        let near =
+                            nearest(&name.value, library.iter().map(|probe| probe.name.value.as_str()));
+                        let hint = near.map_or("`tapster list --library` shows them".into(), |near| {
+                            format!("did you mean `{near}`?")
+                        });
                         let message = format!("the library has no probe `{}`", name.value);
                         config.diagnostics.push(Diagnostic::error(&source, name.span, message).hint(hint));
                     }
@@ -130,7 +134,10 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
     }
     // Two files may both ask for the library.
     let mut seen = std::collections::HashSet::new();
-    config.probes.retain(|probe| !probe.file.name.starts_with("library/") || seen.insert((probe.name.value.clone(), probe.name.span.start)));
+    config.probes.retain(|probe| {
+        !probe.file.name.starts_with("library/")
+            || seen.insert((probe.name.value.clone(), probe.name.span.start))
+    });
     restrict(&mut config, &request.probes)?;
     if config.probes.is_empty() && config.diagnostics.is_empty() {
         return Err(ConfigError::Nothing);
@@ -171,7 +178,9 @@ mod tests {
     #[test]
     fn the_library_runs_alone_or_beside_files() {
         assert_eq!(names(&load(&Request::default()).unwrap()), ["block_io", "block_request"]);
-        let own = file("library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n");
+        let own = file(
+            "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
+        );
         let request = |probes: &[&str]| Request {
             files: vec![own.path().into(), own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
@@ -187,6 +196,11 @@ mod tests {
         let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
         let config = load(&Request { files: vec![wrong.path().into()], probes: Vec::new() }).unwrap();
         assert_eq!(config.diagnostics.len(), 3);
-        assert!(load(&Request { files: vec!["/nonexistent".into()], probes: Vec::new() }).unwrap_err().to_string().contains("/nonexistent"));
+        assert!(
+            load(&Request { files: vec!["/nonexistent".into()], probes: Vec::new() })
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent")
+        );
     }
 }

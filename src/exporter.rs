@@ -67,12 +67,20 @@ pub struct Options {
 }
 
 fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
-    Down { reason: "compile", message: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") }
+    Down {
+        reason: "compile",
+        message: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 impl Exporter {
     /// Brings probes up, each for itself: what fails is said in the list and shows as down.
-    pub fn start(probes: &[Probe], kernel: &Kernel, host: &Host, options: Options) -> (Self, Vec<Failure>, StartTimes) {
+    pub fn start(
+        probes: &[Probe],
+        kernel: &Kernel,
+        host: &Host,
+        options: Options,
+    ) -> (Self, Vec<Failure>, StartTimes) {
         let mut times = StartTimes::default();
         let cpus = PossibleCpus::of_host();
         let target = kernel.target();
@@ -80,11 +88,14 @@ impl Exporter {
         let mut compiled = Vec::new();
         let begun = Instant::now();
         for probe in probes {
-            compiled.push(tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics)));
+            compiled.push(
+                tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics)),
+            );
         }
         times.compile = begun.elapsed();
         let begun = Instant::now();
-        let btf = kernel.btf.as_ref().ok().and_then(|btf| aya::Btf::parse(btf.raw(), aya::Endianness::Little).ok());
+        let btf =
+            kernel.btf.as_ref().ok().and_then(|btf| aya::Btf::parse(btf.raw(), aya::Endianness::Little).ok());
         let mut loaded: Vec<_> = compiled
             .into_iter()
             .map(|program| loader::load(program?, btf.as_ref()).map_err(|error| error.down()))
@@ -104,10 +115,12 @@ impl Exporter {
         times.attach = begun.elapsed();
         let mut failures = Vec::new();
         for (probe, attached) in probes.iter().zip(loaded) {
-            let internal = |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
+            let internal =
+                |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, *cpus).map_err(|error| Down { reason: "collect", message: error.to_string() })
+                Reader::new(attached, host, *cpus)
+                    .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             if let Err(down) = &state {
                 failures.push(Failure { name: probe.name.value.clone(), down: down.clone() });
@@ -142,7 +155,9 @@ impl Exporter {
 
     /// Most kernel memory of each probe that is up, bytes.
     pub fn memory(&self) -> Vec<(&str, u64)> {
-        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().memory_bytes(self.cpus))).collect()
+        self.readers()
+            .map(|(running, reader)| (running.name.as_str(), reader.program().memory_bytes(self.cpus)))
+            .collect()
     }
 
     fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {
@@ -205,12 +220,36 @@ impl Own {
         let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
         let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
         Self {
-            up: gauge("tapster_probe_up", "Whether the probe is attached and readable; if not, reason says why.", &["probe", "reason"]),
-            runs: counter("tapster_probe_runs_total", "Runs of the probe's programs; 0 while the kernel does not count them.", program),
-            run_seconds: counter("tapster_probe_run_seconds_total", "Time spent in the probe's programs.", program),
-            missed: counter("tapster_probe_missed_total", "Runs the kernel skipped because the program was running on that CPU.", program),
-            dropped: counter("tapster_probe_dropped_total", "Events that were not counted in full, by reason.", &["probe", "reason"]),
-            unmatched: counter("tapster_probe_unmatched_total", "End events that had no start: begun earlier, filtered out, or parts of another.", probe),
+            up: gauge(
+                "tapster_probe_up",
+                "Whether the probe is attached and readable; if not, reason says why.",
+                &["probe", "reason"],
+            ),
+            runs: counter(
+                "tapster_probe_runs_total",
+                "Runs of the probe's programs; 0 while the kernel does not count them.",
+                program,
+            ),
+            run_seconds: counter(
+                "tapster_probe_run_seconds_total",
+                "Time spent in the probe's programs.",
+                program,
+            ),
+            missed: counter(
+                "tapster_probe_missed_total",
+                "Runs the kernel skipped because the program was running on that CPU.",
+                program,
+            ),
+            dropped: counter(
+                "tapster_probe_dropped_total",
+                "Events that were not counted in full, by reason.",
+                &["probe", "reason"],
+            ),
+            unmatched: counter(
+                "tapster_probe_unmatched_total",
+                "End events that had no start: begun earlier, filtered out, or parts of another.",
+                probe,
+            ),
             series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
             max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
             memory: gauge("tapster_probe_memory_bytes", "Kernel memory of the probe's maps.", probe),
@@ -245,10 +284,10 @@ impl Source for Exporter {
             own.memory.push(&[name], number(reader.memory_bytes()));
             let Ok(collected) = collected else { continue };
             own.series.push(&[name], number(collected.series));
-            for (reason, count) in collected.dropped {
+            for (reason, count) in collected.dropped.losses {
                 own.dropped.push(&[name, reason], number(count));
             }
-            if let Some(unmatched) = collected.unmatched {
+            if let Some(unmatched) = collected.dropped.unmatched {
                 own.unmatched.push(&[name], number(unmatched));
             }
             families.extend(collected.families);
@@ -281,7 +320,12 @@ impl Source for Exporter {
                         status.memory_bytes = reader.memory_bytes();
                         if let Ok(collected) = reader.collect() {
                             status.series = collected.series;
-                            status.dropped = collected.dropped.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+                            status.dropped = collected
+                                .dropped
+                                .losses
+                                .iter()
+                                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                                .collect();
                         }
                     }
                 }
@@ -297,7 +341,12 @@ impl Source for Exporter {
 
 /// The exporter as a process, by the names that all Prometheus clients use, and its build.
 fn process() -> Vec<MetricFamily> {
-    let mut build = MetricFamily::new("tapster_build_info", "Version of the exporter; the value is always 1.", Kind::Gauge, &["version"]);
+    let mut build = MetricFamily::new(
+        "tapster_build_info",
+        "Version of the exporter; the value is always 1.",
+        Kind::Gauge,
+        &["version"],
+    );
     build.push(&[env!("CARGO_PKG_VERSION")], 1.0);
     let mut families = vec![build];
     let Ok(stat) = procfs::process::Process::myself().and_then(|process| {
@@ -319,7 +368,15 @@ fn process() -> Vec<MetricFamily> {
     ));
     families.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident));
     families.push(gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", number(stat.vsize)));
-    families.push(gauge("process_open_fds", "Number of open file descriptors.", f64::from(u32::try_from(open_fds).unwrap_or(0))));
-    families.push(gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", started));
+    families.push(gauge(
+        "process_open_fds",
+        "Number of open file descriptors.",
+        f64::from(u32::try_from(open_fds).unwrap_or(0)),
+    ));
+    families.push(gauge(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        started,
+    ));
     families
 }

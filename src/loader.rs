@@ -91,19 +91,26 @@ pub fn load(program: Program, btf: Option<&Btf>) -> Result<Attached, LoadError> 
         .load(&bytes)
         .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
     for code in &program.codes {
-        load_program(find(&mut ebpf, code)?, code, btf)?;
+        let begun = std::time::Instant::now();
+        let loaded = find(&mut ebpf, code)?;
+        load_program(loaded, code, btf)?;
+        let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+        tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
     }
     Ok(Attached { program, ebpf })
 }
 
 fn find<'e>(ebpf: &'e mut Ebpf, code: &Code) -> Result<&'e mut Loaded, LoadError> {
-    ebpf.program_mut(&code.name).ok_or_else(|| LoadError::Missing { what: "program", name: code.name.clone() })
+    ebpf.program_mut(&code.name)
+        .ok_or_else(|| LoadError::Missing { what: "program", name: code.name.clone() })
 }
 
 fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(), LoadError> {
     let (_, name) = code.at.names();
     let result = match (code.mechanism, btf) {
-        (Mechanism::TpBtf, Some(btf)) => <&mut BtfTracePoint>::try_from(loaded).and_then(|program| program.load(name, btf)),
+        (Mechanism::TpBtf, Some(btf)) => {
+            <&mut BtfTracePoint>::try_from(loaded).and_then(|program| program.load(name, btf))
+        }
         (Mechanism::TpBtf, None) => {
             let message = "the kernel's BTF is not at hand".into();
             return Err(LoadError::Program { at: code.at.to_string(), action: "loaded", message });
@@ -125,10 +132,14 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
 fn useful_lines(log: &str) -> String {
     let lines: Vec<&str> = log
         .lines()
-        .filter(|line| !line.trim().is_empty() && !line.starts_with("processed ") && !line.starts_with("verification time"))
+        .filter(|line| {
+            !line.trim().is_empty()
+                && !line.starts_with("processed ")
+                && !line.starts_with("verification time")
+        })
         .collect();
     let from = lines.len().saturating_sub(LOG_LINES);
-    lines[from..].iter().map(|line| format!("    {line}\n")).collect()
+    lines[from..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
 }
 
 /// An error with its causes.
@@ -154,21 +165,35 @@ impl Attached {
             let (category, name) = code.at.names();
             let loaded = find(ebpf, code)?;
             let result = match code.mechanism {
-                Mechanism::TpBtf => <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop),
-                Mechanism::RawTp => <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop),
+                Mechanism::TpBtf => {
+                    <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
+                }
+                Mechanism::RawTp => {
+                    <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
+                }
                 Mechanism::Tracepoint => <&mut TracePoint>::try_from(loaded)
                     .and_then(|program| program.attach(category.unwrap_or_default(), name))
                     .map(drop),
             };
-            result.map_err(|error| LoadError::Program { at: code.at.to_string(), action: "attached", message: chain(&error) })?;
+            result.map_err(|error| LoadError::Program {
+                at: code.at.to_string(),
+                action: "attached",
+                message: chain(&error),
+            })?;
         }
         Ok(())
     }
 
     /// The file descriptor of one of the probe's maps, by its index in the program.
     pub fn map(&self, index: u32) -> Result<BorrowedFd<'_>, LoadError> {
-        let name = usize::try_from(index).ok().and_then(|index| self.program.maps.get(index)).map_or("?", |map| map.name);
-        self.ebpf.map(name).map(|map| data(map).fd().as_fd()).ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
+        let name = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.program.maps.get(index))
+            .map_or("?", |map| map.name);
+        self.ebpf
+            .map(name)
+            .map(|map| data(map).fd().as_fd())
+            .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
     }
 
     /// The file descriptor of one of the programs, in the order of the compiled codes.
@@ -184,7 +209,8 @@ impl Attached {
             .iter()
             .enumerate()
             .map(|(index, code)| {
-                let info = self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
+                let info =
+                    self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
                 ProgramStatus {
                     attach_point: code.at.to_string(),
                     mechanism: code.mechanism.name().into(),
@@ -200,7 +226,11 @@ impl Attached {
 
 fn data(map: &Map) -> &MapData {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::PerCpuHashMap(data) | Map::Unsupported(data) => data,
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
+        | Map::Unsupported(data) => data,
         // The compiler makes no other kinds.
         other => unreachable!("a probe has no map of the kind {other:?}: this is a bug in tapster"),
     }

@@ -23,7 +23,8 @@ fn compare(golden: &mut Golden, name: &str, output: &Output) {
         golden.fail(format!("{name}: the exit status is {}, not 2\n{stderr}", output.status));
     }
     if !output.stdout.is_empty() {
-        golden.fail(format!("{name}: prints to standard output: {}", String::from_utf8_lossy(&output.stdout)));
+        golden
+            .fail(format!("{name}: prints to standard output: {}", String::from_utf8_lossy(&output.stdout)));
     }
     for line in stderr.lines().filter_map(|line| line.strip_prefix("error: ")) {
         let first = line.trim_start_matches(|c: char| !c.is_alphabetic() && c != '`').chars().next();
@@ -36,7 +37,10 @@ fn compare(golden: &mut Golden, name: &str, output: &Output) {
 
 /// A file that is wrong in a way that is not to be kept in a repository.
 fn made() -> Vec<(&'static str, Vec<u8>)> {
-    let probe = |metrics: &str| format!("probes:\n  - name: switches\n    at: tracepoint:sched:sched_switch\n    metrics:\n{metrics}").into_bytes();
+    let probe = |metrics: &str| {
+        format!("probes:\n  - name: switches\n    at: tracepoint:sched:sched_switch\n    metrics:\n{metrics}")
+            .into_bytes()
+    };
     let mut bounds = String::from("      - { histogram: many, value: pid, buckets: [0");
     let mut labels = String::from("      - { counter: a_total }\n    labels:\n");
     let mut probes = String::from("probes:\n");
@@ -51,7 +55,8 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
     }
     let deep = format!("probes: {}1{}\n", "[".repeat(2000), "]".repeat(2000));
     let chain = format!("      - {{ counter: a_total, value: \"{}1\" }}\n", "pid + ".repeat(500));
-    let nested = format!("      - {{ counter: a_total, value: \"{}1{}\" }}\n", "(".repeat(500), ")".repeat(500));
+    let nested =
+        format!("      - {{ counter: a_total, value: \"{}1{}\" }}\n", "(".repeat(500), ")".repeat(500));
     let long = format!("      - {{ counter: a_total, value: \"{}\" }}\n", "p".repeat(5000));
     vec![
         ("many_bounds", probe(&(bounds + "] }\n"))),
@@ -75,7 +80,8 @@ fn every_bad_file_is_explained() {
     let mut names = Vec::new();
     for path in fixture::yaml_files("errors") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let output = kernel.tapster(&fixture::file("errors"), &["check", "--offline", "-c", &format!("{name}.yaml")]);
+        let output =
+            kernel.tapster(&fixture::file("errors"), &["check", "--offline", "-c", &format!("{name}.yaml")]);
         compare(&mut golden, &name, &output);
         names.push(name);
     }
@@ -132,7 +138,11 @@ fn wrong_usage_is_status_2() {
     let directory = tempfile::tempdir().unwrap();
     let good = good_file(directory.path());
     refused(binary().arg("--no-such-flag"), 2, &["--no-such-flag"]);
-    refused(binary().args(["check", "--offline", "-c", &good, "--probes", "swithces"]), 2, &["there is no probe `swithces`", "did you mean `switches`?"]);
+    refused(
+        binary().args(["check", "--offline", "-c", &good, "--probes", "swithces"]),
+        2,
+        &["there is no probe `swithces`", "did you mean `switches`?"],
+    );
     refused(binary().args(["compile", "blok_io"]), 2, &["blok_io", "hint: "]);
     refused(binary().args(["compile", &good, "--emit", "machine"]), 2, &["machine", "possible values"]);
 }
@@ -145,9 +155,17 @@ fn a_host_without_tracefs_and_btf_is_named() {
     fs::create_dir(&empty).unwrap();
     let empty = empty.display().to_string();
     let says = ["has no BTF", "CONFIG_DEBUG_INFO_BTF=y", "tracefs is not mounted", "mount -t tracefs"];
-    refused(binary().args(["run", "-c", &good, "--path.sysfs", &empty, "--web.listen-address", "127.0.0.1:0"]), 1, &says);
+    refused(
+        binary().args(["run", "-c", &good, "--path.sysfs", &empty, "--web.listen-address", "127.0.0.1:0"]),
+        1,
+        &says,
+    );
     refused(binary().args(["list", "--path.sysfs", &empty]), 1, &says[2..]);
-    refused(binary().args(["check", "--offline", "-c", &good, "--path.sysfs", &empty]), 2, &["this kernel has no tracepoint `sched:sched_switch`", "tracefs is not mounted"]);
+    refused(
+        binary().args(["check", "--offline", "-c", &good, "--path.sysfs", &empty]),
+        2,
+        &["this kernel has no tracepoint `sched:sched_switch`", "tracefs is not mounted"],
+    );
 }
 
 #[test]
@@ -156,7 +174,11 @@ fn an_empty_configuration_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     for text in ["", "# nothing\n", "probes: []\n", "library: false\n"] {
         fs::write(directory.path().join("empty.yaml"), text).unwrap();
-        refused(&mut kernel.command(directory.path(), &["check", "--offline", "-c", "empty.yaml"]), 2, &["no probe"]);
+        refused(
+            &mut kernel.command(directory.path(), &["check", "--offline", "-c", "empty.yaml"]),
+            2,
+            &["no probe"],
+        );
     }
 }
 
@@ -172,7 +194,8 @@ fn without_privilege_it_says_what_is_missing() {
     // Nobody may not enter the directories of root, so the program goes where all may.
     let copy = directory.path().join("tapster");
     fs::copy(env!("CARGO_BIN_EXE_tapster"), &copy).unwrap();
-    let open = |path: &Path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let open =
+        |path: &Path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     open(directory.path());
     open(&copy);
     let nobody = |arguments: &[&str]| {
@@ -197,6 +220,14 @@ fn a_port_in_use_is_named() {
     let good = good_file(directory.path());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    refused(binary().args(["run", "-c", &good, "--web.listen-address", &address]), 1, &["the port is in use", "--web.listen-address"]);
-    refused(binary().args(["run", "-c", &good, "--web.listen-address", "nonsense"]), 1, &["`nonsense` is not a listen address"]);
+    refused(
+        binary().args(["run", "-c", &good, "--web.listen-address", &address]),
+        1,
+        &["the port is in use", "--web.listen-address"],
+    );
+    refused(
+        binary().args(["run", "-c", &good, "--web.listen-address", "nonsense"]),
+        1,
+        &["`nonsense` is not a listen address"],
+    );
 }

@@ -12,6 +12,7 @@ enum Item {
     Label(Label),
     Jump(Label),
     JumpIf(Cond, Reg, Src, Label),
+    MayGoto(Label),
     Comment(String),
 }
 
@@ -69,6 +70,11 @@ impl Assembler {
         self.items.push(Item::JumpIf(cond, dst, src.into(), to));
     }
 
+    /// Bounds a loop by the kernel's own count, see [`Insn::MayGoto`].
+    pub fn may_goto(&mut self, to: Label) {
+        self.items.push(Item::MayGoto(to));
+    }
+
     /// Explains what follows.
     pub fn comment(&mut self, text: impl Into<String>) {
         self.items.push(Item::Comment(text.into()));
@@ -81,7 +87,7 @@ impl Assembler {
         for item in &self.items {
             match item {
                 Item::Insn(insn) => slot += i64::try_from(insn.slots()).unwrap_or(1),
-                Item::Jump(_) | Item::JumpIf(..) => slot += 1,
+                Item::Jump(_) | Item::JumpIf(..) | Item::MayGoto(_) => slot += 1,
                 Item::Label(Label(index)) => places[*index] = Some(slot),
                 Item::Comment(_) => {}
             }
@@ -95,11 +101,9 @@ impl Assembler {
             };
             let insn = match item {
                 Item::Insn(insn) => insn,
-                Item::Jump(label) => match offset(label, slot)? {
-                    // A jump to the next instruction says nothing, and the kernel refuses unreachable code only.
-                    offset => Insn::Jump(offset),
-                },
+                Item::Jump(label) => Insn::Jump(offset(label, slot)?),
                 Item::JumpIf(cond, dst, src, label) => Insn::JumpIf(cond, dst, src, offset(label, slot)?),
+                Item::MayGoto(label) => Insn::MayGoto(offset(label, slot)?),
                 Item::Label(_) => continue,
                 Item::Comment(text) => {
                     result.comments.push((result.insns.len(), text));

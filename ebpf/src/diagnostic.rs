@@ -108,7 +108,9 @@ impl fmt::Display for Diagnostic {
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         // Both may repeat what stands in the file, and that must not drive a terminal.
-        let plain = |text: &str| text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect::<String>();
+        let plain = |text: &str| {
+            text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect::<String>()
+        };
         writeln!(f, "{severity}: {}", plain(&self.message))?;
         writeln!(f, "{margin}--> {}:{line}:{column}", self.file.name)?;
         let text = self.file.text.split('\n').nth(line - 1).unwrap_or("").trim_end_matches('\r');

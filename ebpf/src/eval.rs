@@ -50,5 +50,9 @@ pub fn unary(operator: Unary, a: u64) -> u64 {
 /// A value cut to `bits` and extended by its sign.
 pub fn extend(value: u64, bits: u8, signed: bool) -> u64 {
     let unused = 64 - u32::from(bits.clamp(1, 64));
-    if signed { ((value << unused).cast_signed() >> unused).cast_unsigned() } else { value << unused >> unused }
+    if signed {
+        ((value << unused).cast_signed() >> unused).cast_unsigned()
+    } else {
+        value << unused >> unused
+    }
 }

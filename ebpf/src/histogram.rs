@@ -139,7 +139,8 @@ impl Exponential {
             // The product has its point 126 bits from the right.
             let top = 256 - if high > 0 { high.leading_zeros() } else { 128 + low.leading_zeros() };
             let drop = top - 63;
-            let mantissa = if drop >= 128 { high >> (drop - 128) } else { high << (128 - drop) | low >> drop };
+            let mantissa =
+                if drop >= 128 { high >> (drop - 128) } else { high << (128 - drop) | low >> drop };
             let octave = i32::try_from(top).ok()? - 1 - 126;
             // This bound is in raw octave `octave`; moved to octave 0 its index is lower by that many powers.
             let index = i32::try_from(step).ok()? - octave * i32::try_from(steps).ok()?;
@@ -173,7 +174,7 @@ impl Exponential {
         if raw > self.highest {
             return self.count + 1;
         }
-        let octave = 63 - raw.leading_zeros();
+        let octave = raw.ilog2();
         let mantissa = raw << (62 - octave);
         let above = self.thresholds.iter().filter(|threshold| mantissa > **threshold).count();
         let index = self.first
@@ -188,7 +189,12 @@ fn raw_bound(scale: u64, power: i32) -> Option<u64> {
     if power >= 0 {
         u64::try_from(u128::from(scale).checked_shl(power.unsigned_abs()).filter(|_| power < 64)?).ok()
     } else {
-        Some(u128::from(scale).checked_shr(power.unsigned_abs()).and_then(|bound| u64::try_from(bound).ok()).unwrap_or(0))
+        Some(
+            u128::from(scale)
+                .checked_shr(power.unsigned_abs())
+                .and_then(|bound| u64::try_from(bound).ok())
+                .unwrap_or(0),
+        )
     }
 }
 
@@ -209,13 +215,19 @@ mod tests {
     fn at_most(raw: u64, scale: u64, index: i32, steps: u32, shift: u32) -> bool {
         let mut left = (BigUint::from(raw) << shift).pow(steps);
         let mut right = BigUint::from(scale).pow(steps);
-        if index >= 0 { right <<= index.unsigned_abs() } else { left <<= index.unsigned_abs() }
+        if index >= 0 {
+            right <<= index.unsigned_abs();
+        } else {
+            left <<= index.unsigned_abs();
+        }
         left <= right
     }
 
     #[test]
     fn positions_are_exact_at_every_bound() {
-        for per_base in [(1_000_000_000, 1), (1_000_000, 1), (1_000, 1), (1, 1), (1, 512), (1, 1024), (1_000_000_007, 1)] {
+        for per_base in
+            [(1_000_000_000, 1), (1_000_000, 1), (1_000, 1), (1, 1), (1, 512), (1, 1024), (1_000_000_007, 1)]
+        {
             for schema in 0..=4_u8 {
                 let (min, max) = if per_base.0 == 1 { (10, 40) } else { (-8, 7) };
                 let scheme = Exponential::new(schema, min, max, per_base).unwrap();
@@ -227,7 +239,11 @@ mod tests {
                     let (mut low, mut high) = (0_u64, 1 << 62);
                     while low + 1 < high {
                         let middle = low.midpoint(high);
-                        if at_most(middle, per_base.0, index, steps, shift) { low = middle } else { high = middle }
+                        if at_most(middle, per_base.0, index, steps, shift) {
+                            low = middle;
+                        } else {
+                            high = middle;
+                        }
                     }
                     // Together, for all bounds: `v` is at or below position `p` exactly if `v` <= bound `p`.
                     assert!(scheme.position(low) <= position, "{per_base:?} schema {schema} at {low}");

@@ -1,7 +1,7 @@
 //! eBPF instructions and their eight-byte encoding.
 //!
 //! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Only
-//! instructions that Linux 5.10 knows are made here.
+//! instructions that Linux 5.10 knows are made here, but for `MayGoto`, which says when it came.
 
 mod asm;
 #[cfg(test)]
@@ -272,6 +272,9 @@ pub enum Insn {
     JumpIf(Cond, Reg, Src, i16),
     /// Conditional jump on the low 32 bits.
     JumpIf32(Cond, Reg, Src, i16),
+    /// Goes on, or jumps after millions of rounds: a bound that the kernel keeps itself, so that the
+    /// verifier need not walk a loop round by round. 6.9.
+    MayGoto(i16),
     /// Helper call.
     Call(Helper),
     /// Return `r0`.
@@ -326,6 +329,7 @@ impl Insn {
             Self::Jump(offset) => slot(0x05, ZERO, ZERO, offset, 0),
             Self::JumpIf(cond, dst, src, offset) => jump(0x05, cond, dst, src, offset),
             Self::JumpIf32(cond, dst, src, offset) => jump(0x06, cond, dst, src, offset),
+            Self::MayGoto(offset) => slot(0xe5, ZERO, ZERO, offset, 0),
             Self::Call(helper) => slot(0x85, ZERO, ZERO, 0, helper as i32),
             Self::Exit => slot(0x95, ZERO, ZERO, 0, 0),
         };

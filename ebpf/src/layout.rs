@@ -35,7 +35,8 @@ pub enum Drop {
 
 impl Drop {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Series, Self::Inflight, Self::Busy, Self::EachLimit, Self::Fault, Self::Unmatched];
+    pub const ALL: [Self; 6] =
+        [Self::Series, Self::Inflight, Self::Busy, Self::EachLimit, Self::Fault, Self::Unmatched];
 
     /// Place in the map of drops.
     pub fn index(self) -> u32 {
@@ -127,7 +128,10 @@ impl Layout {
         let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
         let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(possible_cpus);
         // Only a CPU of its own can replace a time and a value together.
-        let must = probe.metrics.iter().any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let must = probe
+            .metrics
+            .iter()
+            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
         let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= PER_CPU_BUDGET);
         let start = probe.is_pair().then(|| {
             let (key, key_size_total) = place(probe.key.iter().map(key_size), 0);

@@ -13,32 +13,39 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod asm;
 pub mod attach;
 pub mod btf;
+pub mod check;
 pub mod declaration;
 pub mod diagnostic;
+pub mod eval;
 pub mod expr;
 pub mod histogram;
 pub mod insn;
+pub mod layout;
+pub mod lower;
+pub mod object;
 pub mod probe;
+pub mod program;
 pub mod tracefs;
 pub mod typed;
 pub mod vm;
 pub mod yaml;
-pub mod check;
-pub mod eval;
-pub mod asm;
-pub mod layout;
-pub mod lower;
-pub mod object;
-pub mod program;
 
 use diagnostic::Diagnostic;
 
 /// Compiles one declared probe for a kernel: check, then lower.
-pub fn compile(probe: &probe::Probe, target: &attach::Target<'_>) -> Result<program::Program, Vec<Diagnostic>> {
+pub fn compile(
+    probe: &probe::Probe,
+    target: &attach::Target<'_>,
+) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
-    lower::lower(typed, target.possible_cpus).map_err(|error| {
-        vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
-    })
+    lower::lower(typed, lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel }).map_err(
+        |error| {
+            vec![
+                Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint()),
+            ]
+        },
+    )
 }

@@ -3,7 +3,8 @@
 use crate::program::{Code, Program};
 use crate::typed::Mechanism;
 use object::{
-    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope, elf,
+    Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
+    SymbolScope, elf,
     write::{Object, Relocation, Symbol, SymbolSection},
 };
 

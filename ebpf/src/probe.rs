@@ -155,7 +155,8 @@ impl AttachPoint {
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let parts: Vec<&str> = text.split(':').collect();
         let name = |part: &&str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
         };
         let forms = || {
             let forms: Vec<&str> = ATTACH_FORMS.iter().map(|(_, form)| *form).collect();
@@ -198,7 +199,9 @@ impl fmt::Display for AttachPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tracepoint { category, name } => write!(f, "tracepoint:{category}:{name}"),
-            Self::RawTracepoint { category: Some(category), name } => write!(f, "rawtracepoint:{category}:{name}"),
+            Self::RawTracepoint { category: Some(category), name } => {
+                write!(f, "rawtracepoint:{category}:{name}")
+            }
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
         }
     }
@@ -341,7 +344,11 @@ impl Unit {
     }
 
     /// A raw value in the base unit.
-    #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "samples are f64, as Prometheus keeps them")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::as_conversions,
+        reason = "samples are f64, as Prometheus keeps them"
+    )]
     pub fn to_base(self, raw: f64) -> f64 {
         let (numerator, denominator) = self.per_base();
         raw * denominator as f64 / numerator as f64
@@ -419,7 +426,11 @@ mod tests {
             (">=6.18", "6.18.44-fc-v669", true),
             (">=6.9", "6.10", true),
         ] {
-            assert_eq!(KernelRange::parse(range).unwrap().contains(version(kernel)), inside, "{range} {kernel}");
+            assert_eq!(
+                KernelRange::parse(range).unwrap().contains(version(kernel)),
+                inside,
+                "{range} {kernel}"
+            );
         }
         for text in ["", "5.18", ">5", "=6.1", ">=x"] {
             assert!(KernelRange::parse(text).is_none(), "{text}");
@@ -428,13 +439,19 @@ mod tests {
 
     #[test]
     fn attach_points() {
-        for text in ["tracepoint:sched:sched_switch", "rawtracepoint:block:block_rq_issue", "rawtracepoint:sys_enter"] {
+        for text in
+            ["tracepoint:sched:sched_switch", "rawtracepoint:block:block_rq_issue", "rawtracepoint:sys_enter"]
+        {
             assert_eq!(AttachPoint::parse(text).unwrap().to_string(), text);
         }
         for (text, message, hint) in [
             ("tracepont:a:b", "`tracepont` is not an attach kind", "did you mean `tracepoint`?"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
-            ("tracepoint:a:../x", "`tracepoint:a:../x` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
+            (
+                "tracepoint:a:../x",
+                "`tracepoint:a:../x` is not a tracepoint",
+                "write tracepoint:CATEGORY:NAME",
+            ),
         ] {
             assert_eq!(AttachPoint::parse(text).unwrap_err(), (message.to_owned(), hint.to_owned()));
         }

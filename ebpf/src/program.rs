@@ -120,7 +120,13 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         value_size: 8,
         max_entries: u32::try_from(Drop::ALL.len()).unwrap_or(0),
     };
-    let zero = MapDef { name: "zero", kind: MapKind::Array, key_size: 4, value_size: layout.row_size, max_entries: 1 };
+    let zero = MapDef {
+        name: "zero",
+        kind: MapKind::Array,
+        key_size: 4,
+        value_size: layout.row_size,
+        max_entries: 1,
+    };
     let mut maps = vec![rows, drops, zero];
     if let Some(start) = &layout.start {
         maps.push(MapDef {

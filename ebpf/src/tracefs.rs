@@ -67,7 +67,14 @@ fn field(line: &str) -> Option<Field> {
     };
     let split = declaration.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')? + 1;
     let (ctype, name) = declaration.split_at(split);
-    Some(Field { name: name.to_owned(), ctype: ctype.trim().to_owned(), offset: offset?, size, signed, elements })
+    Some(Field {
+        name: name.to_owned(),
+        ctype: ctype.trim().to_owned(),
+        offset: offset?,
+        size,
+        signed,
+        elements,
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +91,10 @@ mod tests {
             \tfield:char comm2[TASK_COMM_LEN];\toffset:88;\tsize:16;\tsigned:0;\n\
             \tfield:pid_t pid;\toffset:104;\tsize:4;\tsigned:1;\n\nprint fmt: \"\"\n";
         let found = fields(format);
-        let shown: Vec<_> = found.iter().map(|f| (f.name.as_str(), f.ctype.as_str(), f.offset, f.size, f.signed, f.elements)).collect();
+        let shown: Vec<_> = found
+            .iter()
+            .map(|f| (f.name.as_str(), f.ctype.as_str(), f.offset, f.size, f.signed, f.elements))
+            .collect();
         assert_eq!(
             shown,
             [

@@ -42,7 +42,9 @@ impl Node {
     /// The kind of node in words.
     pub fn kind(&self) -> &'static str {
         match &self.data {
-            Data::Scalar { text, quoted: false } if text.is_empty() || text == "~" || text == "null" => "nothing",
+            Data::Scalar { text, quoted: false } if text.is_empty() || text == "~" || text == "null" => {
+                "nothing"
+            }
             Data::Scalar { .. } => "a scalar",
             Data::Sequence(_) => "a list",
             Data::Mapping(_) => "a mapping",
@@ -107,7 +109,11 @@ impl Offsets {
     fn new(text: &str) -> Self {
         // The parser does not count a byte order mark.
         Self((!text.is_ascii()).then(|| {
-            text.char_indices().map(|(at, _)| at).chain([text.len()]).skip(usize::from(text.starts_with('\u{feff}'))).collect()
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .skip(usize::from(text.starts_with('\u{feff}')))
+                .collect()
         }))
     }
 
@@ -139,7 +145,10 @@ impl Loader<'_> {
                 Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing => {}
                 Event::StreamEnd => break,
                 event if root.is_none() => root = Some(self.node(event, span, &mut events, 0)?),
-                _ => return Err(Diagnostic::error(self.file, span, "a second document in one file").hint("use one file for each")),
+                _ => {
+                    return Err(Diagnostic::error(self.file, span, "a second document in one file")
+                        .hint("use one file for each"));
+                }
             }
         }
         Ok(root)
@@ -151,7 +160,8 @@ impl Loader<'_> {
             Some(Ok((event, span))) => Ok(Some((event, self.offsets.span(span)))),
             Some(Err(error)) => {
                 let at = self.offsets.byte(error.marker().index());
-                let mut diagnostic = Diagnostic::error(self.file, at..at, format!("not valid YAML: {}", error.info()));
+                let mut diagnostic =
+                    Diagnostic::error(self.file, at..at, format!("not valid YAML: {}", error.info()));
                 diagnostic.hint = self.advice(at, error.info()).map(Into::into);
                 Err(diagnostic)
             }
@@ -176,19 +186,27 @@ impl Loader<'_> {
     }
 
     fn inside<'t>(&self, events: &mut Events<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
-        self.next(events)?.ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
+        self.next(events)?
+            .ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
     }
 
     fn count(&mut self, nodes: usize, span: &Span) -> Result<(), Diagnostic> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
             let message = format!("more than {MAX_NODES} values after aliases are expanded");
-            return Err(Diagnostic::error(self.file, span.clone(), message).hint("write fewer aliases, or several files"));
+            return Err(Diagnostic::error(self.file, span.clone(), message)
+                .hint("write fewer aliases, or several files"));
         }
         Ok(())
     }
 
-    fn node<'t>(&mut self, event: Event<'t>, mut span: Span, events: &mut Events<'t>, depth: usize) -> Result<Node, Diagnostic> {
+    fn node<'t>(
+        &mut self,
+        event: Event<'t>,
+        mut span: Span,
+        events: &mut Events<'t>,
+        depth: usize,
+    ) -> Result<Node, Diagnostic> {
         if depth > MAX_DEPTH {
             return Err(Diagnostic::error(self.file, span, format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -198,7 +216,11 @@ impl Loader<'_> {
             Event::Alias(id) => {
                 // An alias inside its own anchor is not yet known, so a cycle ends here too.
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(Diagnostic::error(self.file, span, "this alias has no finished anchor before it"));
+                    return Err(Diagnostic::error(
+                        self.file,
+                        span,
+                        "this alias has no finished anchor before it",
+                    ));
                 };
                 self.count(size, &span)?;
                 return Ok(node);
@@ -234,8 +256,12 @@ impl Loader<'_> {
                         && let Some(first) = seen.insert(text.clone(), key.span.clone())
                     {
                         let (line, _) = self.file.position(first.start);
-                        return Err(Diagnostic::error(self.file, key.span, "the same key twice in one mapping")
-                            .hint(format!("first on line {line}")));
+                        return Err(Diagnostic::error(
+                            self.file,
+                            key.span,
+                            "the same key twice in one mapping",
+                        )
+                        .hint(format!("first on line {line}")));
                     }
                     entries.push((key, value));
                 }
@@ -261,7 +287,11 @@ mod tests {
 
     fn scalar_at<'a>(node: &'a Node, key: &str) -> &'a Node {
         let Data::Mapping(entries) = &node.data else { panic!("not a mapping") };
-        entries.iter().find(|(k, _)| matches!(&k.data, Data::Scalar { text, .. } if text == key)).map(|(_, v)| v).unwrap()
+        entries
+            .iter()
+            .find(|(k, _)| matches!(&k.data, Data::Scalar { text, .. } if text == key))
+            .map(|(_, v)| v)
+            .unwrap()
     }
 
     #[test]
@@ -297,7 +327,8 @@ mod tests {
     fn bombs_are_refused_quickly() {
         let mut text = String::from("a: &a [x,x,x,x,x,x,x,x,x,x]\n");
         for (this, last) in ('b'..='k').zip('a'..) {
-            text += &format!("{this}: &{this} [{}]\n", vec![format!("*{last}"); 10].join(","));
+            let aliases = vec![format!("*{last}"); 10].join(",");
+            text.extend([format!("{this}: &{this} [{aliases}]\n")]);
         }
         assert!(load(&text).unwrap_err().message.contains("after aliases"));
         assert!(load(&"[".repeat(10_000)).is_err());

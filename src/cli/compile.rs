@@ -44,7 +44,13 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
             Emit::Asm | Emit::Obj => match tapster_ebpf::compile(probe, &target) {
                 Ok(program) if args.emit == Emit::Asm => {
                     for code in &program.codes {
-                        writeln!(text, "{} ({}):\n{}", code.at, code.mechanism.name(), code.assembled.listing())?;
+                        writeln!(
+                            text,
+                            "{} ({}):\n{}",
+                            code.at,
+                            code.mechanism.name(),
+                            code.assembled.listing()
+                        )?;
                     }
                 }
                 Ok(program) => objects.push(object::write(&program)?),
@@ -57,7 +63,10 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     }
     if args.emit == Emit::Obj {
         let [object] = objects.as_slice() else {
-            eprintln!("error: an object holds one probe, and there are {}\n  hint: pick one with --probes NAME", objects.len());
+            eprintln!(
+                "error: an object holds one probe, and there are {}\n  hint: pick one with --probes NAME",
+                objects.len()
+            );
             return Ok(USAGE);
         };
         if let Some(path) = &args.output {
@@ -97,7 +106,11 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
                 writeln!(text, "    save {} = {}", name.value, value.ast)?;
             }
             if let Some(each) = &event.each {
-                writeln!(text, "    each {} from {} next {} limit {}", each.name.value, each.from.ast, each.next.ast, each.limit)?;
+                writeln!(
+                    text,
+                    "    each {} from {} next {} limit {}",
+                    each.name.value, each.from.ast, each.next.ast, each.limit
+                )?;
             }
         }
     }

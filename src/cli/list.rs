@@ -48,7 +48,8 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     if shown == 0 {
         let pattern = args.pattern.as_deref().unwrap_or("");
         let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
-        let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+        let hint =
+            if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
         eprintln!("error: no attach point matches `{pattern}`{hint}");
         return Ok(FAILURE);
     }

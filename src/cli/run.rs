@@ -58,11 +58,20 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let options = Options { run_stats: !args.no_run_stats, attach: true };
     let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for failure in &failures {
-        tracing::error!(probe = failure.name, reason = failure.down.reason, "probe is down: {}", failure.down.message);
+        tracing::error!(
+            probe = failure.name,
+            reason = failure.down.reason,
+            "probe is down: {}",
+            failure.down.message
+        );
     }
     // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
     if args.strict && !failures.is_empty() {
-        return Ok(if failures.iter().all(|failure| failure.down.reason == "compile") { USAGE } else { FAILURE });
+        return Ok(if failures.iter().all(|failure| failure.down.reason == "compile") {
+            USAGE
+        } else {
+            FAILURE
+        });
     }
     tracing::info!(
         probes = exporter.up(),
@@ -81,7 +90,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let address = listener.local_addr();
     tracing::info!(%address, "serving /metrics");
     let exporter = Arc::new(exporter);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(async {
         let sweeper = tokio::spawn(sweep(exporter.clone()));
         let result = server::serve(listener, exporter.clone(), shutdown()).await;
@@ -110,7 +123,9 @@ async fn sweep(exporter: Arc<Exporter>) {
 }
 
 async fn shutdown() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         // Without handlers the signals end the process, and the kernel detaches what it held.
         return std::future::pending().await;
     };

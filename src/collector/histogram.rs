@@ -38,7 +38,10 @@ impl<'a> Shape<'a> {
             Buckets::Linear { start, width, count } => (0..u64::from(*count))
                 .map(|index| {
                     let bound = start.saturating_add_unsigned(width.saturating_mul(index));
-                    (unit.to_base(to_f64(bound.cast_unsigned(), true)), usize::try_from(index).unwrap_or(0) + 1)
+                    (
+                        unit.to_base(to_f64(bound.cast_unsigned(), true)),
+                        usize::try_from(index).unwrap_or(0) + 1,
+                    )
                 })
                 .unzip(),
         };
@@ -66,15 +69,16 @@ impl<'a> Shape<'a> {
 
 fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
     let schema = i32::from(scheme.schema);
-    let filled = buckets.iter().zip(0_u32..).skip(1).filter(|(count, _)| **count > 0).map(|(count, position)| {
-        // Above the highest bound nothing is known but that: the bucket whose upper bound is +Inf.
-        let index = if position > scheme.count {
-            (1024 << schema) + 1
-        } else {
-            scheme.min_index + i32::try_from(position).unwrap_or(0)
-        };
-        (index, *count)
-    });
+    let filled =
+        buckets.iter().zip(0_u32..).skip(1).filter(|(count, _)| **count > 0).map(|(count, position)| {
+            // Above the highest bound nothing is known but that: the bucket whose upper bound is +Inf.
+            let index = if position > scheme.count {
+                (1024 << schema) + 1
+            } else {
+                scheme.min_index + i32::try_from(position).unwrap_or(0)
+            };
+            (index, *count)
+        });
     let steps = f64::from(1_i32 << schema);
     Native {
         schema,
@@ -91,7 +95,9 @@ mod tests {
 
     fn of(buckets: Buckets, unit: Unit, words: &[u64]) -> Histogram {
         let exponential = match buckets {
-            Buckets::Exponential { schema, min, max, .. } => Exponential::new(schema, min, max, unit.per_base()),
+            Buckets::Exponential { schema, min, max, .. } => {
+                Exponential::new(schema, min, max, unit.per_base())
+            }
             _ => None,
         };
         let scheme = Scheme { buckets, exponential };
@@ -109,7 +115,10 @@ mod tests {
         assert_eq!(histogram.counts, [1, 2 + 3 + 4 + 5, 6 + 7, 8]);
         assert!((histogram.sum - 2.5).abs() < 1e-12);
         let native = histogram.native.unwrap();
-        assert_eq!((native.schema, native.zero_threshold.to_bits(), native.zero_count), (1, 0.5_f64.to_bits(), 1));
+        assert_eq!(
+            (native.schema, native.zero_threshold.to_bits(), native.zero_count),
+            (1, 0.5_f64.to_bits(), 1)
+        );
         assert_eq!(native.buckets, [(-1, 2), (0, 3), (1, 4), (2, 5), (3, 6), (4, 7), (2049, 8)]);
     }
 

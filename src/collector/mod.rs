@@ -70,9 +70,16 @@ pub struct Collected {
     pub families: Vec<MetricFamily>,
     /// Label sets in the map.
     pub series: u64,
-    /// Drops by reason; ends without a start apart, because they need not be losses.
-    pub dropped: Vec<(&'static str, u64)>,
-    /// Ends that found no start.
+    /// What was not counted.
+    pub dropped: Dropped,
+}
+
+/// Events of a probe that were not counted.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    /// Losses by reason.
+    pub losses: Vec<(&'static str, u64)>,
+    /// Ends that found no start, which need not be losses; `None` for a probe of single events.
     pub unmatched: Option<u64>,
 }
 
@@ -94,8 +101,13 @@ impl Reader {
     /// Opens the maps of an attached probe.
     pub fn new(attached: Attached, host: &Host, cpus: PossibleCpus) -> Result<Self, CollectError> {
         let program = &attached.program;
-        let decoders = program.labels.iter().map(|label| label::decoder(&spec(&label.decoder), host)).collect::<Result<_, _>>()?;
-        let open = |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
+        let decoders = program
+            .labels
+            .iter()
+            .map(|label| label::decoder(&spec(&label.decoder), host))
+            .collect::<Result<_, _>>()?;
+        let open =
+            |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
         let starts = program.layout.start.is_some().then(|| open(STARTS)).transpose()?;
         Ok(Self {
             rows: open(ROWS)?,
@@ -153,9 +165,9 @@ impl Reader {
             }
         }
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let families = metrics.iter().enumerate().map(|(index, metric)| self.family(index, metric, &rows)).collect();
-        let (dropped, unmatched) = self.dropped()?;
-        Ok(Collected { families, series, dropped, unmatched })
+        let families =
+            metrics.iter().enumerate().map(|(index, metric)| self.family(index, metric, &rows)).collect();
+        Ok(Collected { families, series, dropped: self.dropped()? })
     }
 
     fn family(&self, index: usize, metric: &TypedMetric, rows: &[(Arc<[String]>, Row)]) -> MetricFamily {
@@ -188,23 +200,23 @@ impl Reader {
     }
 
     /// Drops since the probe was attached.
-    fn dropped(&self) -> io::Result<(Vec<(&'static str, u64)>, Option<u64>)> {
-        let mut dropped = Vec::new();
-        let mut unmatched = None;
+    fn dropped(&self) -> io::Result<Dropped> {
+        let mut dropped = Dropped::default();
         for reason in Drop::ALL {
             let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
-            let count = value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum();
+            let count =
+                value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum();
             let is_pair = self.starts.is_some();
             match reason {
-                Drop::Unmatched => unmatched = is_pair.then_some(count),
+                Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
                 Drop::Inflight if !is_pair => {}
-                _ => dropped.push((reason.name(), count)),
+                _ => dropped.losses.push((reason.name(), count)),
             }
         }
         if self.starts.is_some() {
-            dropped.push(("expired", self.expired.load(Ordering::Relaxed)));
+            dropped.losses.push(("expired", self.expired.load(Ordering::Relaxed)));
         }
-        Ok((dropped, unmatched))
+        Ok(dropped)
     }
 
     /// Gives up starts whose end did not come in time, so that lost ends do not fill the map for ever.
@@ -214,7 +226,8 @@ impl Reader {
         let timeout_ns = self.program().inflight_timeout_ns;
         let mut old = Vec::new();
         starts.scan(|key, value| {
-            let since = value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(now_ns, u64::from_le_bytes);
+            let since =
+                value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(now_ns, u64::from_le_bytes);
             if now_ns.saturating_sub(since) > timeout_ns {
                 old.push(key.to_vec());
             }

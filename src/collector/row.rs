@@ -21,13 +21,20 @@ fn is_larger(a: u64, b: u64, signed: bool) -> bool {
 
 impl Row {
     /// Reads a map value of one copy, or one for each CPU.
-    pub(super) fn read(value: &[u8], layout: &Layout, metrics: &[TypedMetric], cpus: usize, now_ns: u64) -> Self {
+    pub(super) fn read(
+        value: &[u8],
+        layout: &Layout,
+        metrics: &[TypedMetric],
+        cpus: usize,
+        now_ns: u64,
+    ) -> Self {
         let size = usize::try_from(layout.row_size).unwrap_or(0);
         let copies = if layout.per_cpu { cpus } else { 1 };
         let mut joined: Option<Self> = None;
         for copy in value.chunks_exact(size.max(1)).take(copies) {
-            let mut row =
-                Self(copy.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes)).collect());
+            let mut row = Self(
+                copy.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes)).collect(),
+            );
             for (metric, slot) in metrics.iter().zip(&layout.metrics) {
                 if let TypedMetricKind::Max { window_ns } = metric.kind {
                     row.settle_max(words(*slot), window_ns, now_ns, metric.signed);
@@ -70,7 +77,9 @@ impl Row {
                     false
                 }
                 TypedMetricKind::Gauge => theirs[0] > mine[0],
-                TypedMetricKind::Max { .. } => theirs[0] != 0 && (mine[0] == 0 || is_larger(theirs[1], mine[1], metric.signed)),
+                TypedMetricKind::Max { .. } => {
+                    theirs[0] != 0 && (mine[0] == 0 || is_larger(theirs[1], mine[1], metric.signed))
+                }
             };
             if replace {
                 mine.copy_from_slice(theirs);
@@ -120,7 +129,15 @@ mod tests {
                 slot
             })
             .collect();
-        Layout { labels: Vec::new(), key_size: 4, metrics, row_size: offset, per_cpu, max_rows: 1, start: None }
+        Layout {
+            labels: Vec::new(),
+            key_size: 4,
+            metrics,
+            row_size: offset,
+            per_cpu,
+            max_rows: 1,
+            start: None,
+        }
     }
 
     fn bytes(words: &[u64]) -> Vec<u8> {
@@ -137,7 +154,7 @@ mod tests {
         ];
         let layout = layout(&[8, 16, 64], true);
         let first = [5, 1000, 7, 8, 50, 9, 20, 10, 3, 3, 900];
-        let second = [6, 2000, -3_i64.cast_unsigned(), 0, 0, 9, 30, 0, 0, 7, 99];
+        let second = [6, 2000, (-3_i64).cast_unsigned(), 0, 0, 9, 30, 0, 0, 7, 99];
         // Now is epoch 10 of 100 ns each: epochs 8, 9 and 10 are inside, 3 and 7 are not.
         let row = Row::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 1050);
         let number = |index: usize| row.number(layout.metrics[index], &metrics[index]);

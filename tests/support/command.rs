@@ -9,7 +9,10 @@ use std::{
 /// Where a program is; some hosts leave `/usr/sbin` out of the path.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').chain(["/usr/sbin", "/sbin"]).map(|directory| PathBuf::from(directory).join(program)).find(|path| path.is_file())
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|directory| PathBuf::from(directory).join(program))
+        .find(|path| path.is_file())
 }
 
 /// A command of an installed program, or why there is none.
@@ -31,6 +34,11 @@ pub(crate) fn output(command: &mut Command) -> Output {
 /// What a command prints; it must succeed.
 pub(crate) fn text(command: &mut Command) -> String {
     let output = output(command);
-    assert!(output.status.success(), "{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -61,7 +61,8 @@ impl Tapster {
     pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Result<Self, Ended> {
         let mut command = binary();
         command.args(["run", "--log.format", "json", "--web.listen-address", listen]).args(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let shared = log.clone();
@@ -98,7 +99,8 @@ impl Tapster {
             if state.1 {
                 return None;
             }
-            let left = deadline.checked_duration_since(Instant::now()).expect("tapster neither serves nor ends");
+            let left =
+                deadline.checked_duration_since(Instant::now()).expect("tapster neither serves nor ends");
             state = changed.wait_timeout(state, left).unwrap().0;
         }
     }

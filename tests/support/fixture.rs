@@ -22,7 +22,8 @@ pub(crate) fn file(path: impl AsRef<Path>) -> PathBuf {
 /// Files of `tests/DIRECTORY` that end in `.yaml`, in order.
 pub(crate) fn yaml_files(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(file(directory)).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect();
     files.sort();
     assert!(!files.is_empty(), "tests/{directory} holds no YAML");
     files
@@ -71,14 +72,26 @@ fn types() -> Vec<u8> {
     let character = types.int("char", 1, true);
     let void = types.pointer(0);
     let name = types.array(character, int, 32);
-    let disk = types.structure("gendisk", 40, &[("major", int, 0, 0), ("first_minor", int, 32, 0), ("disk_name", name, 64, 0)]);
+    let disk = types.structure(
+        "gendisk",
+        40,
+        &[("major", int, 0, 0), ("first_minor", int, 32, 0), ("disk_name", name, 64, 0)],
+    );
     let disk = types.pointer(disk);
     let queue = types.structure("request_queue", 8, &[("disk", disk, 0, 0)]);
     let queue = types.pointer(queue);
-    let iterator = types.structure("bvec_iter", 16, &[("bi_sector", long, 0, 0), ("bi_size", unsigned, 64, 0), ("bi_idx", unsigned, 96, 0)]);
+    let iterator = types.structure(
+        "bvec_iter",
+        16,
+        &[("bi_sector", long, 0, 0), ("bi_size", unsigned, 64, 0), ("bi_idx", unsigned, 96, 0)],
+    );
     // A bio points to the next: the pointer comes right behind it, and both numbers are known before.
     let next = iterator + 2;
-    let bio = types.structure("bio", 32, &[("bi_next", next, 0, 0), ("bi_opf", unsigned, 64, 0), ("bi_iter", iterator, 128, 0)]);
+    let bio = types.structure(
+        "bio",
+        32,
+        &[("bi_next", next, 0, 0), ("bi_opf", unsigned, 64, 0), ("bi_iter", iterator, 128, 0)],
+    );
     let bio = types.pointer(bio);
     assert_eq!(bio, next);
     let request = types.structure(

@@ -35,7 +35,8 @@ impl Golden {
             if let (line, other) = pair
                 && line != other
             {
-                difference += &format!("{}\n- {}\n+ {}\n", number + 1, line.unwrap_or(""), other.unwrap_or(""));
+                difference +=
+                    &format!("{}\n- {}\n+ {}\n", number + 1, line.unwrap_or(""), other.unwrap_or(""));
                 break;
             }
         }
@@ -49,7 +50,11 @@ impl Golden {
 
     pub(crate) fn finish(self) {
         let Self { test, wrong } = self;
-        assert!(wrong.is_empty(), "{}\nif that is what is wanted: {ACCEPT}=1 cargo test --test {test}, and look at the diff", wrong.join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{}\nif that is what is wanted: {ACCEPT}=1 cargo test --test {test}, and look at the diff",
+            wrong.join("\n")
+        );
     }
 }
 

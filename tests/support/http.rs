@@ -20,7 +20,11 @@ impl Response {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let line = |line: &'_ str| line.split_once(':').map(|(key, _)| key.eq_ignore_ascii_case(name));
-        self.head.lines().find(|text| line(text) == Some(true))?.split_once(':').map(|(_, value)| value.trim())
+        self.head
+            .lines()
+            .find(|text| line(text) == Some(true))?
+            .split_once(':')
+            .map(|(_, value)| value.trim())
     }
 }
 
@@ -32,16 +36,18 @@ pub(crate) fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{accept}\r\n").as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("not an answer: {} bytes", bytes.len()));
+    let wrong =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("not an answer: {} bytes", bytes.len()));
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(wrong)?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(wrong)?;
     let body = bytes[end + 4..].to_vec();
     let response = Response { status, head, body };
     match response.header("content-length").and_then(|length| length.parse::<usize>().ok()) {
-        Some(length) if response.body.len() != length => {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} bytes of {length}", response.body.len())))
-        }
+        Some(length) if response.body.len() != length => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{} bytes of {length}", response.body.len()),
+        )),
         _ => Ok(response),
     }
 }
@@ -49,6 +55,14 @@ pub(crate) fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::
 /// A text as a part of a query.
 pub(crate) fn escape(text: &str) -> String {
     text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
         .collect()
 }

@@ -52,7 +52,11 @@ impl Metrics {
         Self(lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: `{line}`"))).collect())
     }
 
-    fn matching<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Sample> {
+    fn matching<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&'a str, &'a str)],
+    ) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| sample.name == name && sample.has(labels))
     }
 
@@ -93,7 +97,11 @@ impl Metrics {
             })
             .collect();
         let histogram = Histogram { buckets, sum: self.sum(&format!("{name}_sum"), labels) };
-        assert_eq!(histogram.count(), whole(self.sum(&format!("{name}_count"), labels)), "`{name}`: _count is not its +Inf bucket");
+        assert_eq!(
+            histogram.count(),
+            whole(self.sum(&format!("{name}_count"), labels)),
+            "`{name}`: _count is not its +Inf bucket"
+        );
         histogram
     }
 
@@ -101,7 +109,11 @@ impl Metrics {
     pub(crate) fn histogram_since(&self, before: &Self, name: &str, labels: &[(&str, &str)]) -> Histogram {
         let (mut now, then) = (self.histogram(name, labels), before.histogram(name, labels));
         for (bound, count) in &mut now.buckets {
-            let old = then.buckets.iter().find(|(known, _)| known.total_cmp(bound).is_eq()).map_or(0, |(_, count)| *count);
+            let old = then
+                .buckets
+                .iter()
+                .find(|(known, _)| known.total_cmp(bound).is_eq())
+                .map_or(0, |(_, count)| *count);
             *count = count.checked_sub(old).expect("buckets only grow");
         }
         now.sum -= then.sum;

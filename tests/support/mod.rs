@@ -7,7 +7,7 @@
 pub(crate) mod cases;
 pub(crate) mod command;
 pub(crate) mod exporter;
-pub(crate) mod http;
-pub(crate) mod metrics;
 pub(crate) mod fixture;
 pub(crate) mod golden;
+pub(crate) mod http;
+pub(crate) mod metrics;

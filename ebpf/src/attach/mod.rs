@@ -84,7 +84,9 @@ pub struct Missing {
 pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
     match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
-        AttachPoint::RawTracepoint { category, name } => rawtracepoint::resolve(category.as_deref(), name, target),
+        AttachPoint::RawTracepoint { category, name } => {
+            rawtracepoint::resolve(category.as_deref(), name, target)
+        }
     }
 }
 
@@ -92,7 +94,9 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
 /// that it does not let through.
 pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> {
     match at {
-        AttachPoint::RawTracepoint { category, name } => rawtracepoint::resolve_untracked(category.as_deref(), name, target),
+        AttachPoint::RawTracepoint { category, name } => {
+            rawtracepoint::resolve_untracked(category.as_deref(), name, target)
+        }
         AttachPoint::Tracepoint { .. } => None,
     }
 }
@@ -100,7 +104,9 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
 /// The message for a tracepoint that this kernel does not have.
 fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target<'_>) -> Missing {
     let all = target.tracepoints.all();
-    if let Some((other, _)) = all.iter().find(|(found, known)| known == name && category.is_some_and(|category| category != found)) {
+    if let Some((other, _)) =
+        all.iter().find(|(found, known)| known == name && category.is_some_and(|category| category != found))
+    {
         return Missing {
             message: format!("this kernel has no tracepoint `{}:{name}`", category.unwrap_or("")),
             hint: Some(format!("did you mean `{kind}:{other}:{name}`?")),

@@ -79,7 +79,9 @@ fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Type
     match btf.kind(id) {
         Kind::Int | Kind::Enum | Kind::Enum64 => {
             let bits = btf.size(id).and_then(|size| u8::try_from(size * 8).ok()).filter(|bits| *bits <= 64);
-            let Some(bits) = bits else { return Err(format!("a `{}` is wider than 64 bits", btf.display(declared))) };
+            let Some(bits) = bits else {
+                return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
+            };
             let ty = Type::Int { bits, signed: btf.is_signed(id) };
             // The kernel fills the word with zeros, whatever the sign.
             Ok(if bits == 64 { word(ty) } else { Typed::new(Node::Cast(Box::new(word(Type::U64))), ty) })
@@ -91,7 +93,12 @@ fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Type
                 // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
                 Kind::Void | Kind::Int | Kind::Struct | Kind::Union => AccessMode::Auto,
                 _ if !tracked => AccessMode::Auto,
-                _ => return Err(format!("the verifier does not pass a `{}` to a BTF-typed program", btf.display(declared))),
+                _ => {
+                    return Err(format!(
+                        "the verifier does not pass a `{}` to a BTF-typed program",
+                        btf.display(declared)
+                    ));
+                }
             };
             Ok(word(Type::Pointer { to, access }))
         }

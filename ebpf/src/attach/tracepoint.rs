@@ -42,10 +42,13 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     }
     let is_char = field.ctype.ends_with("char");
     if let Some(count) = field.elements {
-        let element_size = if count > 0 { size / count } else { 0 };
+        let element_size = size.checked_div(count).unwrap_or(0);
         if is_char && element_size == 1 {
             let capacity = size.min(256).next_multiple_of(8);
-            return Ok(ArgumentValue::Value(Typed::new(Node::TextField { offset, size }, Type::Text { capacity })));
+            return Ok(ArgumentValue::Value(Typed::new(
+                Node::TextField { offset, size },
+                Type::Text { capacity },
+            )));
         }
         let element = integer(element_size, field.signed)
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
@@ -54,17 +57,22 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     let ty = if field.ctype.ends_with('*') && size == 8 {
         Type::Pointer { to: pointee(&field.ctype, btf), access: AccessMode::Auto }
     } else {
-        integer(size, field.signed).ok_or_else(|| format!("`{}` is a `{}` of {size} bytes", field.name, field.ctype))?
+        integer(size, field.signed)
+            .ok_or_else(|| format!("`{}` is a `{}` of {size} bytes", field.name, field.ctype))?
     };
     if offset % size != 0 {
-        return Err(format!("`{}` stands at offset {offset}, which is not a multiple of its size", field.name));
+        return Err(format!(
+            "`{}` stands at offset {offset}, which is not a multiple of its size",
+            field.name
+        ));
     }
     let field_value = Typed::new(Node::Field { offset, size }, ty);
     // Records of system calls keep every argument in a word, whose upper half may hold anything.
     match declared(&field.ctype, btf) {
-        Some((bits, signed)) if u32::from(bits) < size * 8 => {
-            Ok(ArgumentValue::Value(Typed::new(Node::Cast(Box::new(field_value)), Type::Int { bits, signed })))
-        }
+        Some((bits, signed)) if u32::from(bits) < size * 8 => Ok(ArgumentValue::Value(Typed::new(
+            Node::Cast(Box::new(field_value)),
+            Type::Int { bits, signed },
+        ))),
         _ => Ok(ArgumentValue::Value(field_value)),
     }
 }
@@ -85,7 +93,10 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u8, bool)> {
     if !matches!(btf.kind(id), Kind::Int | Kind::Enum) {
         return None;
     }
-    let bits = btf.size(id).and_then(|size| u8::try_from(size * 8).ok()).filter(|bits| matches!(bits, 8 | 16 | 32))?;
+    let bits = btf
+        .size(id)
+        .and_then(|size| u8::try_from(size * 8).ok())
+        .filter(|bits| matches!(bits, 8 | 16 | 32))?;
     Some((bits, btf.is_signed(id)))
 }
 

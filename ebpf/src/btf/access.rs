@@ -75,7 +75,11 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
             Kind::Struct | Kind::Union => Some(Step::Into(type_id, start)),
             Kind::Ptr => {
                 let target = btf.target(type_id);
-                if offset != start || size != 8 || btf.has_tag(target, "user") || btf.has_tag(target, "percpu") {
+                if offset != start
+                    || size != 8
+                    || btf.has_tag(target, "user")
+                    || btf.has_tag(target, "percpu")
+                {
                     return None;
                 }
                 let target = btf.strip(target);

@@ -3,7 +3,9 @@
 use super::{Kind, TypeId};
 use std::{
     cell::{OnceCell, RefCell},
-    collections::HashMap, fmt};
+    collections::HashMap,
+    fmt,
+};
 
 /// Why bytes are not BTF.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +64,10 @@ impl Btf {
         let header = field(4)?;
         let section = |start: usize, length: usize, name| {
             let start = header.checked_add(start).ok_or(BtfError::Truncated(name))?;
-            let end = start.checked_add(length).filter(|end| *end <= bytes.len()).ok_or(BtfError::Truncated(name))?;
+            let end = start
+                .checked_add(length)
+                .filter(|end| *end <= bytes.len())
+                .ok_or(BtfError::Truncated(name))?;
             Ok(start..end)
         };
         let types = section(field(8)?, field(12)?, "the type section")?;
@@ -189,7 +194,9 @@ impl Btf {
     fn size_within(&self, id: TypeId, depth: u32) -> Option<u32> {
         let id = self.strip(id);
         match self.kind(id) {
-            Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => Some(self.word(id, 2)),
+            Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
+                Some(self.word(id, 2))
+            }
             Kind::Ptr => Some(8),
             Kind::Array => {
                 let (element, count) = self.array(id);
@@ -240,14 +247,19 @@ impl Btf {
 
     /// Names of all types of a kind, for suggestions and lists.
     pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + '_ {
-        self.ids().filter(move |id| self.kind(*id) == kind).map(|id| self.name(id)).filter(|name| !name.is_empty())
+        self.ids()
+            .filter(move |id| self.kind(*id) == kind)
+            .map(|id| self.name(id))
+            .filter(|name| !name.is_empty())
     }
 
     /// Parameters of a function prototype: name and type.
     pub fn parameters(&self, prototype: TypeId) -> Vec<(&str, TypeId)> {
         let count = if self.kind(prototype) == Kind::FuncProto { self.vlen(prototype) } else { 0 };
         (0..count)
-            .map(|index| (self.text(self.word(prototype, 3 + index * 2)), self.word(prototype, 4 + index * 2)))
+            .map(|index| {
+                (self.text(self.word(prototype, 3 + index * 2)), self.word(prototype, 4 + index * 2))
+            })
             .collect()
     }
 
@@ -280,10 +292,13 @@ impl Btf {
         if places.is_empty() {
             return None;
         }
-        let enums = self.enums.get_or_init(|| self.ids().filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64)).collect());
+        let enums = self.enums.get_or_init(|| {
+            self.ids().filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64)).collect()
+        });
         enums.iter().find_map(|id| {
             let words = if self.kind(*id) == Kind::Enum { 2 } else { 3 };
-            let index = (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
+            let index =
+                (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
             self.enumerators(*id).get(index).map(|(_, value)| *value)
         })
     }
@@ -308,11 +323,10 @@ impl Btf {
         let name = || if self.name(id).is_empty() { "(anonymous)" } else { self.name(id) };
         match self.kind(id) {
             Kind::Void => "void".into(),
-            Kind::Struct => format!("struct {}", name()),
             Kind::Union => format!("union {}", name()),
             Kind::Enum | Kind::Enum64 => format!("enum {}", name()),
             Kind::Fwd if self.kind_flag(id) => format!("union {}", name()),
-            Kind::Fwd => format!("struct {}", name()),
+            Kind::Struct | Kind::Fwd => format!("struct {}", name()),
             Kind::Ptr => {
                 let inner = self.display_within(self.target(id), depth);
                 if inner.ends_with('*') { inner + "*" } else { inner + " *" }

@@ -73,7 +73,9 @@ fn join(left: Result<Typed, Problems>, right: Result<Typed, Problems>) -> Result
 /// A pointer as a number: what the verifier tracks cannot be computed with.
 fn number(typed: Typed) -> Typed {
     match typed.ty {
-        Type::Pointer { access: AccessMode::Direct, .. } => Typed::new(Node::Number(Box::new(typed)), Type::U64),
+        Type::Pointer { access: AccessMode::Direct, .. } => {
+            Typed::new(Node::Number(Box::new(typed)), Type::U64)
+        }
         Type::Pointer { .. } => Typed { ty: Type::U64, ..typed },
         _ => typed,
     }
@@ -91,10 +93,21 @@ impl Scope<'_> {
         self.no_text(expression, &expression.ast, typed, what)
     }
 
-    fn no_text(&self, expression: &Expression, expr: &Expr, typed: Typed, what: &str) -> Result<Typed, Problems> {
+    fn no_text(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        typed: Typed,
+        what: &str,
+    ) -> Result<Typed, Problems> {
         if let Type::Text { .. } = typed.ty {
             let message = format!("{what} must be a number, found a text");
-            return Err(self.problem(expression, expr.span.clone(), message, Some("compare it with == or !=".into())));
+            return Err(self.problem(
+                expression,
+                expr.span.clone(),
+                message,
+                Some("compare it with == or !=".into()),
+            ));
         }
         Ok(typed)
     }
@@ -105,7 +118,12 @@ impl Scope<'_> {
             Operand::Place(place) => self.load(expression, expr, &place),
             Operand::Array { count, .. } => {
                 let message = "an array is not a value";
-                Err(self.problem(expression, expr.span.clone(), message, Some(format!("index it, 0 to {}", count.saturating_sub(1)))))
+                Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    message,
+                    Some(format!("index it, 0 to {}", count.saturating_sub(1))),
+                ))
             }
         }
     }
@@ -117,7 +135,12 @@ impl Scope<'_> {
                 let bytes = text.as_bytes().to_vec();
                 let needed = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(1);
                 if needed > MAX_TEXT {
-                    return Err(self.problem(expression, expr.span.clone(), format!("a text has at most {} bytes", MAX_TEXT - 1), None));
+                    return Err(self.problem(
+                        expression,
+                        expr.span.clone(),
+                        format!("a text has at most {} bytes", MAX_TEXT - 1),
+                        None,
+                    ));
                 }
                 Typed::new(Node::Text(bytes), Type::Text { capacity: needed.next_multiple_of(8) })
             }
@@ -130,12 +153,14 @@ impl Scope<'_> {
             }
             ExprKind::Unary(operator, inner) => self.unary(expression, *operator, inner)?,
             ExprKind::Binary(operator, left, right) => self.binary(expression, *operator, left, right)?,
-            ExprKind::Conditional(condition, then, otherwise) => self.conditional(expression, expr, condition, then, otherwise)?,
+            ExprKind::Conditional(condition, then, otherwise) => {
+                self.conditional(expression, expr, condition, then, otherwise)?
+            }
             ExprKind::Coalesce(left, right) => {
                 return match self.operand(expression, left) {
-                    Err(problems) if problems.iter().all(|problem| problem.missing) => {
-                        self.operand(expression, right).map_err(|more| problems.into_iter().chain(more).collect())
-                    }
+                    Err(problems) if problems.iter().all(|problem| problem.missing) => self
+                        .operand(expression, right)
+                        .map_err(|more| problems.into_iter().chain(more).collect()),
                     found => found,
                 };
             }
@@ -164,19 +189,30 @@ impl Scope<'_> {
         let place = match operand {
             Operand::Place(place) => place,
             Operand::Value(value) => self.pointed(expression, base, value, 0)?,
-            Operand::Array { .. } => return Err(self.problem(expression, base.span.clone(), "an array has no fields", Some("index it".into()))),
+            Operand::Array { .. } => {
+                return Err(self.problem(
+                    expression,
+                    base.span.clone(),
+                    "an array has no fields",
+                    Some("index it".into()),
+                ));
+            }
         };
         let id = btf.strip(place.type_id);
         if !btf.kind(id).is_composite() {
             let shown = btf.display(place.type_id);
             let (message, hint) = match btf.kind(id) {
                 Kind::Fwd => (format!("this kernel's BTF does not define `{shown}`"), None),
-                _ => (format!("a `{shown}` has no fields"), Some("cast it to a struct, or read what it points to with `*`".into())),
+                _ => (
+                    format!("a `{shown}` has no fields"),
+                    Some("cast it to a struct, or read what it points to with `*`".into()),
+                ),
             };
             return Err(self.missing(expression, base.span.clone(), message, hint));
         }
         let Some(found) = btf.member(id, &field.name) else {
-            let hint = nearest(&field.name, btf.member_names(id)).map(|near| format!("did you mean `{near}`?"));
+            let hint =
+                nearest(&field.name, btf.member_names(id)).map(|near| format!("did you mean `{near}`?"));
             let message = format!("`{}` has no field `{}`", btf.display(id), field.name);
             return Err(self.missing(expression, field.span.clone(), message, hint));
         };
@@ -187,33 +223,59 @@ impl Scope<'_> {
     }
 
     /// The memory that a pointer points to, `index` elements further.
-    fn pointed(&self, expression: &Expression, expr: &Expr, base: Typed, index: i64) -> Result<Place, Problems> {
+    fn pointed(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        base: Typed,
+        index: i64,
+    ) -> Result<Place, Problems> {
         let Type::Pointer { to, .. } = base.ty else {
             let what = match base.ty {
                 Type::Text { .. } => "a text",
                 _ => "a number",
             };
             let message = format!("{what} has no fields and points nowhere");
-            return Err(self.problem(expression, expr.span.clone(), message, Some("cast it: ((struct NAME *)value).field".into())));
+            return Err(self.problem(
+                expression,
+                expr.span.clone(),
+                message,
+                Some("cast it: ((struct NAME *)value).field".into()),
+            ));
         };
         let btf = self.btf(expression, expr.span.clone())?;
         let size = btf.size(to);
         if to == 0 || size.is_none() && !(btf.kind(to) == Kind::Fwd) {
             let message = format!("a `{} *` points to nothing that can be read", btf.display(to));
-            return Err(self.problem(expression, expr.span.clone(), message, Some("cast it: (struct NAME *)value, or str(value) for a text".into())));
+            return Err(self.problem(
+                expression,
+                expr.span.clone(),
+                message,
+                Some("cast it: (struct NAME *)value, or str(value) for a text".into()),
+            ));
         }
         Ok(Place { base, offset: index * i64::from(size.unwrap_or(0)), type_id: to, bits: None })
     }
 
-    fn index(&self, expression: &Expression, expr: &Expr, base: &Expr, index: &Expr) -> Result<Operand, Problems> {
-        let index_value = self.value(expression, index).and_then(|typed| self.no_text(expression, index, typed, "an index"))?;
+    fn index(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        base: &Expr,
+        index: &Expr,
+    ) -> Result<Operand, Problems> {
+        let index_value = self
+            .value(expression, index)
+            .and_then(|typed| self.no_text(expression, index, typed, "an index"))?;
         let constant = match index_value.kind {
             Node::Constant(value) => i64::try_from(value).ok(),
             _ => None,
         };
         let operand = self.operand(expression, base)?;
         if let Operand::Array { offset, element_size, element, count } = operand {
-            let Some(constant) = constant.and_then(|value| u32::try_from(value).ok()).filter(|value| *value < count) else {
+            let Some(constant) =
+                constant.and_then(|value| u32::try_from(value).ok()).filter(|value| *value < count)
+            else {
                 let message = format!("the index must be a constant from 0 to {}", count.saturating_sub(1));
                 return Err(self.problem(expression, index.span.clone(), message, None));
             };
@@ -238,22 +300,39 @@ impl Scope<'_> {
                 self.pointed(expression, base, pointer, 0)?
             }
             Operand::Value(value) => self.pointed(expression, base, value, 0)?,
-            Operand::Array { .. } => return Err(self.problem(expression, expr.span.clone(), "not an array", None)),
+            Operand::Array { .. } => {
+                return Err(self.problem(expression, expr.span.clone(), "not an array", None));
+            }
         };
         let size = i64::from(btf.size(place.type_id).unwrap_or(0));
         let Some(constant) = constant else {
             // The verifier allows no variable offset from a typed pointer, so the address becomes a number.
             let to = btf.strip(place.type_id);
-            let access = if matches!(place.base.ty, Type::Pointer { access: AccessMode::Auto, .. }) { AccessMode::Auto } else { AccessMode::Kernel };
+            let access = if matches!(place.base.ty, Type::Pointer { access: AccessMode::Auto, .. }) {
+                AccessMode::Auto
+            } else {
+                AccessMode::Kernel
+            };
             let start = Typed::new(
-                Node::Binary(Binary::Add, Box::new(number(place.base)), Box::new(Typed::new(Node::Constant(place.offset.cast_unsigned()), Type::S64))),
+                Node::Binary(
+                    Binary::Add,
+                    Box::new(number(place.base)),
+                    Box::new(Typed::new(Node::Constant(place.offset.cast_unsigned()), Type::S64)),
+                ),
                 Type::U64,
             );
             let distance = Typed::new(
-                Node::Binary(Binary::Mul, Box::new(number(index_value)), Box::new(Typed::new(Node::Constant(size.cast_unsigned()), Type::S64))),
+                Node::Binary(
+                    Binary::Mul,
+                    Box::new(number(index_value)),
+                    Box::new(Typed::new(Node::Constant(size.cast_unsigned()), Type::S64)),
+                ),
                 Type::S64,
             );
-            let sum = Typed::new(Node::Binary(Binary::Add, Box::new(start), Box::new(distance)), Type::Pointer { to, access });
+            let sum = Typed::new(
+                Node::Binary(Binary::Add, Box::new(start), Box::new(distance)),
+                Type::Pointer { to, access },
+            );
             return Ok(Operand::Place(Place { base: sum, offset: 0, type_id: place.type_id, bits: None }));
         };
         let offset = constant.checked_mul(size).and_then(|distance| distance.checked_add(place.offset));
@@ -267,7 +346,9 @@ impl Scope<'_> {
     fn load(&self, expression: &Expression, expr: &Expr, place: &Place) -> Result<Typed, Problems> {
         let btf = self.btf(expression, expr.span.clone())?;
         let id = btf.strip(place.type_id);
-        let refuse = |message: String, hint: &str| Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())));
+        let refuse = |message: String, hint: &str| {
+            Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
+        };
         let shown = || btf.display(place.type_id);
         match btf.kind(id) {
             Kind::Int | Kind::Enum | Kind::Enum64 => {}
@@ -280,13 +361,23 @@ impl Scope<'_> {
                 }
                 return refuse(format!("`{}` is an array, not a value", shown()), "index it");
             }
-            Kind::Struct | Kind::Union => return refuse(format!("`{}` is not a value", shown()), "name one of its fields"),
-            _ => return refuse(format!("a `{}` cannot be read", shown()), "only integers, pointers and texts can"),
+            Kind::Struct | Kind::Union => {
+                return refuse(format!("`{}` is not a value", shown()), "name one of its fields");
+            }
+            _ => {
+                return refuse(
+                    format!("a `{}` cannot be read", shown()),
+                    "only integers, pointers and texts can",
+                );
+            }
         }
         let size = btf.size(id).unwrap_or(0);
         let signed = btf.is_signed(id);
         let Some(bits_of_type) = u8::try_from(size * 8).ok().filter(|_| matches!(size, 1 | 2 | 4 | 8)) else {
-            return refuse(format!("a `{}` has {size} bytes", shown()), "only integers of up to 64 bits can be read");
+            return refuse(
+                format!("a `{}` has {size} bytes", shown()),
+                "only integers of up to 64 bits can be read",
+            );
         };
         let (offset, size, bits, value_bits) = match place.bits {
             None => (place.offset, size, None, bits_of_type),
@@ -302,7 +393,9 @@ impl Scope<'_> {
     }
 
     fn unary(&self, expression: &Expression, operator: Unary, inner: &Expr) -> Result<Typed, Problems> {
-        let operand = self.value(expression, inner).and_then(|typed| self.no_text(expression, inner, typed, &format!("the operand of `{}`", operator.symbol())))?;
+        let operand = self.value(expression, inner).and_then(|typed| {
+            self.no_text(expression, inner, typed, &format!("the operand of `{}`", operator.symbol()))
+        })?;
         if operator == Unary::Not {
             return Ok(Typed::new(Node::Unary(operator, Box::new(operand)), Type::S64));
         }
@@ -318,7 +411,13 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(Node::Unary(operator, Box::new(operand)), ty) })
     }
 
-    fn binary(&self, expression: &Expression, operator: Binary, left_expr: &Expr, right_expr: &Expr) -> Result<Typed, Problems> {
+    fn binary(
+        &self,
+        expression: &Expression,
+        operator: Binary,
+        left_expr: &Expr,
+        right_expr: &Expr,
+    ) -> Result<Typed, Problems> {
         let (left, right) = join(self.value(expression, left_expr), self.value(expression, right_expr))?;
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, Binary::Eq | Binary::Ne) {
@@ -326,8 +425,17 @@ impl Scope<'_> {
         }
         let what = format!("an operand of `{}`", operator.symbol());
         if texts.0 != texts.1 && operator.compares() {
-            let (expr, hint) = if texts.0 { (right_expr, "compare a text with a text") } else { (left_expr, "read a text behind a pointer with str(pointer)") };
-            return Err(self.problem(expression, expr.span.clone(), "a text is compared with a number", Some(hint.into())));
+            let (expr, hint) = if texts.0 {
+                (right_expr, "compare a text with a text")
+            } else {
+                (left_expr, "read a text behind a pointer with str(pointer)")
+            };
+            return Err(self.problem(
+                expression,
+                expr.span.clone(),
+                "a text is compared with a number",
+                Some(hint.into()),
+            ));
         }
         let left = self.no_text(expression, left_expr, left, &what)?;
         let right = self.no_text(expression, right_expr, right, &what)?;
@@ -335,7 +443,8 @@ impl Scope<'_> {
             return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
         // A typed pointer may be compared with 0 as it is.
-        let against_zero = matches!(operator, Binary::Eq | Binary::Ne) && matches!(right.kind, Node::Constant(0));
+        let against_zero =
+            matches!(operator, Binary::Eq | Binary::Ne) && matches!(right.kind, Node::Constant(0));
         let (left, right) = if against_zero { (left, right) } else { (number(left), number(right)) };
         self.never_true(expression, operator, &left, &right, right_expr)?;
         let shifts = matches!(operator, Binary::Shl | Binary::Shr);
@@ -355,7 +464,14 @@ impl Scope<'_> {
     }
 
     /// `unsigned < 0` and `u8 == 300` can be written, but never meant.
-    fn never_true(&self, expression: &Expression, operator: Binary, left: &Typed, right: &Typed, at: &Expr) -> Result<(), Problems> {
+    fn never_true(
+        &self,
+        expression: &Expression,
+        operator: Binary,
+        left: &Typed,
+        right: &Typed,
+        at: &Expr,
+    ) -> Result<(), Problems> {
         let Node::Constant(value) = right.kind else { return Ok(()) };
         if !operator.compares() || matches!(left.kind, Node::Constant(_)) {
             return Ok(());
@@ -374,12 +490,26 @@ impl Scope<'_> {
         }
         let kind = if signed { "signed" } else { "unsigned" };
         let message = format!("comparing {kind} {bits} bits with {value} gives always the same");
-        Err(self.problem(expression, at.span.clone(), message, Some(format!("the value lies between {least} and {most}"))))
+        Err(self.problem(
+            expression,
+            at.span.clone(),
+            message,
+            Some(format!("the value lies between {least} and {most}")),
+        ))
     }
 
-    fn conditional(&self, expression: &Expression, expr: &Expr, condition: &Expr, then: &Expr, otherwise: &Expr) -> Result<Typed, Problems> {
+    fn conditional(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        condition: &Expr,
+        then: &Expr,
+        otherwise: &Expr,
+    ) -> Result<Typed, Problems> {
         let branches = join(self.value(expression, then), self.value(expression, otherwise));
-        let condition_value = self.value(expression, condition).and_then(|typed| self.no_text(expression, condition, typed, "a condition"));
+        let condition_value = self
+            .value(expression, condition)
+            .and_then(|typed| self.no_text(expression, condition, typed, "a condition"));
         let (condition, (a, b)) = match (condition_value, branches) {
             (Ok(condition), Ok(branches)) => (condition, branches),
             (Err(mut problems), Err(more)) => {
@@ -395,7 +525,12 @@ impl Scope<'_> {
                 (a, b, Type::Text { capacity })
             }
             (Type::Text { .. }, _) | (_, Type::Text { .. }) => {
-                return Err(self.problem(expression, expr.span.clone(), "one side of `? :` is a text, the other a number", None));
+                return Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    "one side of `? :` is a text, the other a number",
+                    None,
+                ));
             }
             (Type::Pointer { .. }, Type::Pointer { .. }) if a.ty == b.ty => {
                 let ty = a.ty.clone();
@@ -411,14 +546,24 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(node, ty) })
     }
 
-    fn cast(&self, expression: &Expression, expr: &Expr, name: &TypeName, inner: &Expr) -> Result<Typed, Problems> {
-        let operand = self.value(expression, inner).and_then(|typed| self.no_text(expression, inner, typed, "what is cast"))?;
+    fn cast(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        name: &TypeName,
+        inner: &Expr,
+    ) -> Result<Typed, Problems> {
+        let operand = self
+            .value(expression, inner)
+            .and_then(|typed| self.no_text(expression, inner, typed, "what is cast"))?;
         let ty = self.type_named(expression, expr.span.clone(), name)?;
         match ty {
             Type::Pointer { to, .. } => {
                 let access = match &operand.ty {
                     Type::Pointer { to: same, access } if *same == to => *access,
-                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
+                        AccessMode::Kernel
+                    }
                     _ => AccessMode::Auto,
                 };
                 // The verifier knows the old type: only helpers may read what the new one says.
@@ -432,8 +577,15 @@ impl Scope<'_> {
         }
     }
 
-    fn type_named(&self, expression: &Expression, span: Range<usize>, name: &TypeName) -> Result<Type, Problems> {
-        let builtin = (name.kind == TypeKind::Plain).then(|| INTEGERS.iter().find(|(known, _, _)| *known == name.name)).flatten();
+    fn type_named(
+        &self,
+        expression: &Expression,
+        span: Range<usize>,
+        name: &TypeName,
+    ) -> Result<Type, Problems> {
+        let builtin = (name.kind == TypeKind::Plain)
+            .then(|| INTEGERS.iter().find(|(known, _, _)| *known == name.name))
+            .flatten();
         if let Some((_, bits, signed)) = builtin
             && name.pointers == 0
         {
@@ -446,12 +598,19 @@ impl Scope<'_> {
         let found = match (name.kind, builtin) {
             (TypeKind::Struct, _) => btf.find(&name.name, Kind::Struct),
             (TypeKind::Union, _) => btf.find(&name.name, Kind::Union),
-            (TypeKind::Enum, _) => btf.find(&name.name, Kind::Enum).or_else(|| btf.find(&name.name, Kind::Enum64)),
+            (TypeKind::Enum, _) => {
+                btf.find(&name.name, Kind::Enum).or_else(|| btf.find(&name.name, Kind::Enum64))
+            }
             // Any integer type of that width and sign will do as what a pointer points to.
             (TypeKind::Plain, Some((_, bits, signed))) => btf.ids().find(|id| {
-                btf.kind(*id) == Kind::Int && btf.size(*id) == Some(u32::from(*bits) / 8) && btf.is_signed(*id) == *signed && btf.int_bits(*id) == u32::from(*bits)
+                btf.kind(*id) == Kind::Int
+                    && btf.size(*id) == Some(u32::from(*bits) / 8)
+                    && btf.is_signed(*id) == *signed
+                    && btf.int_bits(*id) == u32::from(*bits)
             }),
-            (TypeKind::Plain, None) => btf.find(&name.name, Kind::Typedef).or_else(|| btf.find(&name.name, Kind::Int)),
+            (TypeKind::Plain, None) => {
+                btf.find(&name.name, Kind::Typedef).or_else(|| btf.find(&name.name, Kind::Int))
+            }
         };
         let Some(id) = found.map(|id| btf.strip(id)) else {
             let kind = match name.kind {
@@ -461,52 +620,97 @@ impl Scope<'_> {
                 TypeKind::Plain => Kind::Typedef,
             };
             let hint = nearest(&name.name, btf.names(kind)).map(|near| format!("did you mean `{near}`?"));
-            return Err(self.missing(expression, span, format!("this kernel has no type `{}`", TypeName { pointers: 0, ..name.clone() }), hint));
+            return Err(self.missing(
+                expression,
+                span,
+                format!("this kernel has no type `{}`", TypeName { pointers: 0, ..name.clone() }),
+                hint,
+            ));
         };
         match name.pointers {
             0 => match (btf.kind(id), btf.size(id)) {
                 (Kind::Int | Kind::Enum | Kind::Enum64, Some(size @ (1 | 2 | 4 | 8))) => {
                     Ok(Type::Int { bits: u8::try_from(size * 8).unwrap_or(64), signed: btf.is_signed(id) })
                 }
-                (Kind::Ptr, _) => Ok(Type::Pointer { to: btf.strip(btf.target(id)), access: AccessMode::Auto }),
-                _ => Err(self.problem(expression, span, format!("`{name}` is neither an integer nor a pointer"), Some(format!("did you mean `({name} *)`?")))),
+                (Kind::Ptr, _) => {
+                    Ok(Type::Pointer { to: btf.strip(btf.target(id)), access: AccessMode::Auto })
+                }
+                _ => Err(self.problem(
+                    expression,
+                    span,
+                    format!("`{name}` is neither an integer nor a pointer"),
+                    Some(format!("did you mean `({name} *)`?")),
+                )),
             },
             1 => Ok(Type::Pointer { to: id, access: AccessMode::Auto }),
             // A pointer to a pointer: BTF may not have it as a type, and 8 bytes are all that is needed.
-            _ => match btf.ids().find(|pointer| btf.kind(*pointer) == Kind::Ptr && btf.strip(btf.target(*pointer)) == id) {
-                Some(pointer) if name.pointers == 2 => Ok(Type::Pointer { to: pointer, access: AccessMode::Auto }),
+            _ => match btf
+                .ids()
+                .find(|pointer| btf.kind(*pointer) == Kind::Ptr && btf.strip(btf.target(*pointer)) == id)
+            {
+                Some(pointer) if name.pointers == 2 => {
+                    Ok(Type::Pointer { to: pointer, access: AccessMode::Auto })
+                }
                 _ => Err(self.missing(expression, span, format!("this kernel has no type `{name}`"), None)),
             },
         }
     }
 
-    fn call(&self, expression: &Expression, expr: &Expr, name: &str, arguments: &[Expr]) -> Result<Typed, Problems> {
+    fn call(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        name: &str,
+        arguments: &[Expr],
+    ) -> Result<Typed, Problems> {
         const FUNCTIONS: [&str; 5] = ["str", "major", "minor", "min", "max"];
-        let wrong = |message: String, hint: &str| Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())));
+        let wrong = |message: String, hint: &str| {
+            Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
+        };
         match (name, arguments) {
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
                 let capacity = match rest {
                     [] => TEXT_CAPACITY,
                     [size, ..] => match self.value(expression, size)?.kind {
-                        Node::Constant(value) if (2..=u64::from(MAX_TEXT)).contains(&value) => u32::try_from(value).unwrap_or(MAX_TEXT),
-                        _ => return Err(self.problem(expression, size.span.clone(), format!("the size of a text must be a constant from 2 to {MAX_TEXT}"), None)),
+                        Node::Constant(value) if (2..=u64::from(MAX_TEXT)).contains(&value) => {
+                            u32::try_from(value).unwrap_or(MAX_TEXT)
+                        }
+                        _ => {
+                            return Err(self.problem(
+                                expression,
+                                size.span.clone(),
+                                format!("the size of a text must be a constant from 2 to {MAX_TEXT}"),
+                                None,
+                            ));
+                        }
                     },
                 };
                 let base = self.value(expression, pointer)?;
                 let access = match base.ty {
                     Type::Text { .. } => return Ok(base),
-                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
+                        AccessMode::Kernel
+                    }
                     _ => AccessMode::Auto,
                 };
                 let node = Node::TextAt { base: Box::new(base), offset: 0, access, limit: capacity };
                 Ok(Typed::new(node, Type::Text { capacity: capacity.next_multiple_of(8) }))
             }
-            ("str", _) => wrong("`str` takes a pointer and optionally a size".into(), "write str(pointer) or str(pointer, 32)"),
+            ("str", _) => wrong(
+                "`str` takes a pointer and optionally a size".into(),
+                "write str(pointer) or str(pointer, 32)",
+            ),
             ("major" | "minor", [device]) => {
-                let device = self.value(expression, device).and_then(|typed| self.no_text(expression, device, typed, "a device number"))?;
+                let device = self
+                    .value(expression, device)
+                    .and_then(|typed| self.no_text(expression, device, typed, "a device number"))?;
                 // dev_t inside the kernel: 12 bits of major, 20 of minor.
-                let (operator, operand) = if name == "major" { (Binary::Shr, 20) } else { (Binary::BitAnd, 0xf_ffff) };
-                Ok(Typed::new(Node::Binary(operator, Box::new(number(device)), Box::new(Typed::constant(operand))), Type::U64))
+                let (operator, operand) =
+                    if name == "major" { (Binary::Shr, 20) } else { (Binary::BitAnd, 0xf_ffff) };
+                Ok(Typed::new(
+                    Node::Binary(operator, Box::new(number(device)), Box::new(Typed::constant(operand))),
+                    Type::U64,
+                ))
             }
             ("min" | "max", [a, b]) => {
                 let operator = if name == "min" { Binary::Le } else { Binary::Ge };
@@ -515,11 +719,20 @@ impl Scope<'_> {
                 let (a, b) = (number(a), number(b));
                 let ty = if a.ty.is_unsigned() || b.ty.is_unsigned() { Type::U64 } else { Type::S64 };
                 let is_time = a.is_time || b.is_time;
-                Ok(Typed { is_time, ..Typed::new(Node::Conditional(Box::new(condition), Box::new(a), Box::new(b)), ty) })
+                Ok(Typed {
+                    is_time,
+                    ..Typed::new(Node::Conditional(Box::new(condition), Box::new(a), Box::new(b)), ty)
+                })
             }
-            ("major" | "minor" | "min" | "max", _) => wrong(format!("`{name}` does not take {} arguments", arguments.len()), "major(dev), minor(dev), min(a, b), max(a, b)"),
+            ("major" | "minor" | "min" | "max", _) => wrong(
+                format!("`{name}` does not take {} arguments", arguments.len()),
+                "major(dev), minor(dev), min(a, b), max(a, b)",
+            ),
             _ => {
-                let hint = nearest(name, FUNCTIONS).map_or_else(|| format!("functions are {}", FUNCTIONS.join(", ")), |near| format!("did you mean `{near}`?"));
+                let hint = nearest(name, FUNCTIONS).map_or_else(
+                    || format!("functions are {}", FUNCTIONS.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
                 wrong(format!("there is no function `{name}`"), &hint)
             }
         }
@@ -536,7 +749,10 @@ pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) 
 fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
     match base.ty {
         Type::Pointer { to, access: AccessMode::Direct } => {
-            let direct = u32::try_from(offset).ok().filter(|offset| i16::try_from(*offset).is_ok()).and_then(|offset| direct_access(btf, to, offset, size));
+            let direct = u32::try_from(offset)
+                .ok()
+                .filter(|offset| i16::try_from(*offset).is_ok())
+                .and_then(|offset| direct_access(btf, to, offset, size));
             if direct.is_some() { AccessMode::Direct } else { AccessMode::Kernel }
         }
         Type::Pointer { access, .. } => access,
@@ -549,13 +765,18 @@ fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
     let to = btf.strip(declared);
     let access = load_access(btf, &place.base, place.offset, 8);
     let seen = match (access, place.base.ty.clone(), u32::try_from(place.offset)) {
-        (AccessMode::Direct, Type::Pointer { to: root, .. }, Ok(offset)) => direct_access(btf, root, offset, 8),
+        (AccessMode::Direct, Type::Pointer { to: root, .. }, Ok(offset)) => {
+            direct_access(btf, root, offset, 8)
+        }
         _ => None,
     };
     // What the verifier sees there must be what was named, else its loads would be of another type.
     let behind = if seen == Some(Access::Pointer(to)) {
         AccessMode::Direct
-    } else if btf.kind(to).is_composite() && !btf.has_tag(declared, "user") && place.base.ty != (Type::Pointer { to: 0, access: AccessMode::Auto }) {
+    } else if btf.kind(to).is_composite()
+        && !btf.has_tag(declared, "user")
+        && place.base.ty != (Type::Pointer { to: 0, access: AccessMode::Auto })
+    {
         if access == AccessMode::Auto { AccessMode::Auto } else { AccessMode::Kernel }
     } else {
         AccessMode::Auto
@@ -566,7 +787,9 @@ fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
     // as that: the helper gives a plain number instead.
     let confused = matches!(seen, Some(Access::Pointer(other)) if other != to);
     let node = match node {
-        Node::Load { base, offset, size, bits, .. } if confused => Node::Load { base, offset, size, access: AccessMode::Kernel, bits },
+        Node::Load { base, offset, size, bits, .. } if confused => {
+            Node::Load { base, offset, size, access: AccessMode::Kernel, bits }
+        }
         node => node,
     };
     Typed::new(node, Type::Pointer { to, access: behind })

@@ -14,8 +14,8 @@ use crate::{
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Each, Event, Expression, Metric, MetricKind, Probe, Unit},
     typed::{
-        AccessMode, Role, Scheme, Type, Typed, TypedEach, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind, TypedProbe,
-        TypedValue,
+        AccessMode, Role, Scheme, Type, Typed, TypedEach, TypedEvent, TypedLabel, TypedMetric,
+        TypedMetricKind, TypedProbe, TypedValue,
     },
 };
 use scope::{Problem, Problems, Scope, is_reserved};
@@ -26,7 +26,14 @@ pub const MAX_KEY: u32 = 256;
 
 /// Gives a probe its meaning on a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
-    let mut checker = Checker { probe, target, diagnostics: Vec::new(), saved: Vec::new(), let_worked: HashSet::new(), let_problems: Vec::new() };
+    let mut checker = Checker {
+        probe,
+        target,
+        diagnostics: Vec::new(),
+        saved: Vec::new(),
+        let_worked: HashSet::new(),
+        let_problems: Vec::new(),
+    };
     let typed = checker.probe();
     let mut diagnostics = checker.diagnostics;
     let mut seen = HashSet::new();
@@ -62,8 +69,12 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
     for probe in others {
         let name = &probe.name;
         if chosen.iter().all(|other| other.name.value != name.value) && seen.insert(name.value.clone()) {
-            let message = format!("the probe `{}` is not for kernel {} and does not run", name.value, target.kernel);
-            diagnostics.push(Diagnostic::warning(&probe.file, name.span.clone(), message).hint("add a variant of the same name without `kernel`"));
+            let message =
+                format!("the probe `{}` is not for kernel {} and does not run", name.value, target.kernel);
+            diagnostics.push(
+                Diagnostic::warning(&probe.file, name.span.clone(), message)
+                    .hint("add a variant of the same name without `kernel`"),
+            );
         }
     }
     let mut metrics: Vec<(&str, &Probe)> = Vec::new();
@@ -73,8 +84,10 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
             if let Some((_, first)) = metrics.iter().find(|(known, _)| *known == name) {
                 let message = format!("the metric `{name}` is fed by two places");
                 diagnostics.push(
-                    Diagnostic::error(&probe.file, metric.name.span.clone(), message)
-                        .hint(format!("also in probe `{}`; one family belongs to one probe", first.name.value)),
+                    Diagnostic::error(&probe.file, metric.name.span.clone(), message).hint(format!(
+                        "also in probe `{}`; one family belongs to one probe",
+                        first.name.value
+                    )),
                 );
             }
             metrics.push((name, probe));
@@ -128,7 +141,11 @@ impl Checker<'_> {
     }
 
     fn keep<T>(&mut self, result: Result<T, Problems>) -> Option<T> {
-        result.map_err(|problems| self.diagnostics.extend(problems.into_iter().map(|Problem { diagnostic, .. }| diagnostic))).ok()
+        result
+            .map_err(|problems| {
+                self.diagnostics.extend(problems.into_iter().map(|Problem { diagnostic, .. }| diagnostic));
+            })
+            .ok()
     }
 
     fn error(&mut self, span: std::ops::Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
@@ -140,7 +157,11 @@ impl Checker<'_> {
         let probe = self.probe;
         for (name, _) in &probe.lets {
             if is_reserved(&name.value) {
-                self.error(name.span.clone(), format!("`{}` is a name of the language", name.value), "choose another name");
+                self.error(
+                    name.span.clone(),
+                    format!("`{}` is a name of the language", name.value),
+                    "choose another name",
+                );
             }
         }
         let mut events = Vec::new();
@@ -159,8 +180,15 @@ impl Checker<'_> {
         }
         for (role, name) in [(Role::Start, "start"), (role, if probe.is_pair() { "end" } else { "at" })] {
             let wanted = role != Role::Start || probe.is_pair();
-            if wanted && !self.diagnostics.iter().any(Diagnostic::is_error) && !events.iter().any(|event| event.role == role) {
-                self.error(probe.name.span.clone(), format!("no event of `{name}` is for kernel {}", self.target.kernel), "add one without `kernel`");
+            if wanted
+                && !self.diagnostics.iter().any(Diagnostic::is_error)
+                && !events.iter().any(|event| event.role == role)
+            {
+                self.error(
+                    probe.name.span.clone(),
+                    format!("no event of `{name}` is for kernel {}", self.target.kernel),
+                    "add one without `kernel`",
+                );
             }
         }
         if self.diagnostics.iter().any(Diagnostic::is_error) {
@@ -171,7 +199,11 @@ impl Checker<'_> {
         let metrics = self.metrics(&ends);
         let size: u32 = labels.iter().map(|label| key_size(&label.ty)).sum();
         if size > MAX_KEY {
-            self.error(probe.name.span.clone(), format!("the labels take {size} bytes, more than {MAX_KEY}"), "shorten texts with str(pointer, SIZE), or drop a label");
+            self.error(
+                probe.name.span.clone(),
+                format!("the labels take {size} bytes, more than {MAX_KEY}"),
+                "shorten texts with str(pointer, SIZE), or drop a label",
+            );
         }
         Some(TypedProbe {
             name: probe.name.value.clone(),
@@ -214,7 +246,7 @@ impl Checker<'_> {
         let (key_before, saved_before) = (key.clone(), self.saved.clone());
         let typed = self.event_at(event, role, key, &at, &resolved);
         if self.diagnostics.len() == before {
-            return typed;
+            return Some(typed);
         }
         // An argument that the verifier does not let through may be read by a program without types.
         let tracked: Vec<Diagnostic> = self.diagnostics.split_off(before);
@@ -224,7 +256,7 @@ impl Checker<'_> {
             let typed = self.event_at(event, role, &mut retried_key, &at, &untracked);
             if self.diagnostics.len() == before {
                 *key = retried_key;
-                return typed;
+                return Some(typed);
             }
             self.diagnostics.truncate(before);
         }
@@ -232,7 +264,14 @@ impl Checker<'_> {
         None
     }
 
-    fn event_at(&mut self, event: &Event, role: Role, key: &mut Option<Vec<Type>>, at: &AttachPoint, resolved: &Resolved) -> Option<TypedEvent> {
+    fn event_at(
+        &mut self,
+        event: &Event,
+        role: Role,
+        key: &mut Option<Vec<Type>>,
+        at: &AttachPoint,
+        resolved: &Resolved,
+    ) -> TypedEvent {
         let probe = self.probe;
         let saved = self.saved.clone();
         let mut scope = Scope {
@@ -267,12 +306,17 @@ impl Checker<'_> {
                 let part = Expression { ast: part.clone(), node: filter.node.clone() };
                 let Some(condition) = self.keep(scope.check_number(&part, "a condition")) else { continue };
                 let lets: Vec<Typed> = placeholder_lets(&scope);
-                if condition.needs_start(&lets) { late_filters.push(condition) } else { filters.push(condition) }
+                if condition.needs_start(&lets) {
+                    late_filters.push(condition);
+                } else {
+                    filters.push(condition);
+                }
             }
         }
         let saves = self.saves(event, role, &scope);
-        let (labels, metrics) = if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(&scope) };
-        Some(TypedEvent {
+        let (labels, metrics) =
+            if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(&scope) };
+        TypedEvent {
             role,
             at: at.clone(),
             mechanism: resolved.mechanism,
@@ -284,7 +328,7 @@ impl Checker<'_> {
             each,
             labels,
             metrics,
-        })
+        }
     }
 
     fn each_from(&mut self, each: &Each, scope: &mut Scope<'_>) -> Option<Typed> {
@@ -295,7 +339,11 @@ impl Checker<'_> {
             return None;
         };
         if is_reserved(&each.name.value) {
-            self.error(each.name.span.clone(), format!("`{}` is a name of the language", each.name.value), "choose another name");
+            self.error(
+                each.name.span.clone(),
+                format!("`{}` is a name of the language", each.name.value),
+                "choose another name",
+            );
         }
         scope.item = Some((each.name.value.clone(), Type::Pointer { to, access }));
         Some(from)
@@ -306,14 +354,22 @@ impl Checker<'_> {
         let matches = matches!((&next.ty, &from.ty), (Type::Pointer { to: a, .. }, Type::Pointer { to: b, .. }) if a == b);
         if !matches {
             let span = each.next.place(self.file(), each.next.ast.span.clone());
-            self.error(span, "`next` must be a pointer of the same type as `from`", format!("for example {}.next", each.name.value));
+            self.error(
+                span,
+                "`next` must be a pointer of the same type as `from`",
+                format!("for example {}.next", each.name.value),
+            );
             return None;
         }
         // In later rounds the element comes from `next`; if only that is untyped, all rounds are.
         let untyped = |typed: &Typed| !matches!(typed.ty, Type::Pointer { access: AccessMode::Direct, .. });
         if untyped(&next) && !untyped(&from) {
             let span = each.next.place(self.file(), each.next.ast.span.clone());
-            self.error(span, "the verifier does not track `next` as it does `from`", "read the list from a cast pointer: from: (struct NAME *)…");
+            self.error(
+                span,
+                "the verifier does not track `next` as it does `from`",
+                "read the list from a cast pointer: from: (struct NAME *)…",
+            );
             return None;
         }
         let budget = match (&each.size, &each.within) {
@@ -334,23 +390,35 @@ impl Checker<'_> {
         let types: Vec<Type> = keys.iter().map(|key| key.ty.clone()).collect();
         let size: u32 = types.iter().map(key_size).sum();
         if size > MAX_KEY {
-            self.error(event.span.clone(), format!("the key takes {size} bytes, more than {MAX_KEY}"), "use fewer or shorter parts");
+            self.error(
+                event.span.clone(),
+                format!("the key takes {size} bytes, more than {MAX_KEY}"),
+                "use fewer or shorter parts",
+            );
             return;
         }
         let Some(first) = joined else {
             *joined = Some(types);
             return;
         };
-        let unified: Option<Vec<Type>> =
-            (first.len() == types.len()).then(|| first.iter().zip(&types).map(|(a, b)| common(a, b)).collect()).flatten();
+        let unified: Option<Vec<Type>> = (first.len() == types.len())
+            .then(|| first.iter().zip(&types).map(|(a, b)| common(a, b)).collect())
+            .flatten();
         // A text's room is part of the key's bytes, so it must be the same everywhere.
         let same_size = unified.as_ref().is_some_and(|unified| {
-            unified.iter().zip(first.iter().zip(&types)).all(|(unified, (a, b))| key_size(unified) == key_size(a) && key_size(a) == key_size(b))
+            unified
+                .iter()
+                .zip(first.iter().zip(&types))
+                .all(|(unified, (a, b))| key_size(unified) == key_size(a) && key_size(a) == key_size(b))
         });
         if same_size {
             *joined = unified;
         } else {
-            self.error(event.span.clone(), "this `key` has another shape than the first event's", "both need the same number of parts, numbers or texts of one size");
+            self.error(
+                event.span.clone(),
+                "this `key` has another shape than the first event's",
+                "both need the same number of parts, numbers or texts of one size",
+            );
         }
     }
 
@@ -364,7 +432,9 @@ impl Checker<'_> {
             let Some(value) = self.keep(scope.check(expression)) else { continue };
             // What is kept is memory, so a pointer comes back as a number that only helpers can follow.
             let ty = match value.ty.clone() {
-                Type::Pointer { to, access: AccessMode::Direct } => Type::Pointer { to, access: AccessMode::Kernel },
+                Type::Pointer { to, access: AccessMode::Direct } => {
+                    Type::Pointer { to, access: AccessMode::Kernel }
+                }
                 ty => ty,
             };
             if first || !self.saved.iter().any(|(known, _, _)| *known == name.value) {
@@ -374,14 +444,22 @@ impl Checker<'_> {
         }
         let size: u32 = self.saved.iter().map(|(_, ty, _)| key_size(ty)).sum();
         if size > MAX_KEY {
-            self.error(event.span.clone(), format!("the saved values take {size} bytes, more than {MAX_KEY}"), "save fewer or shorter ones");
+            self.error(
+                event.span.clone(),
+                format!("the saved values take {size} bytes, more than {MAX_KEY}"),
+                "save fewer or shorter ones",
+            );
         }
         let mut ordered = Vec::new();
         for (name, ty, _) in &self.saved.clone() {
             match values.iter().find(|(known, _)| known == name) {
                 Some((_, value)) if key_size(&value.ty) == key_size(ty) => ordered.push(value.clone()),
                 _ => {
-                    self.error(event.span.clone(), format!("every start must save `{name}`, with one type"), "save the same names at each start");
+                    self.error(
+                        event.span.clone(),
+                        format!("every start must save `{name}`, with one type"),
+                        "save the same names at each start",
+                    );
                     return Vec::new();
                 }
             }
@@ -398,8 +476,10 @@ impl Checker<'_> {
                 Some(expression) => self.keep(scope.check_number(expression, "a metric's value")),
                 None => Some(Typed::constant(1)),
             };
-            let filter = metric.filter.as_ref().map(|filter| self.keep(scope.check_number(filter, "a condition")));
-            if let (Some(value), Some(filter)) = (value, filter.map_or(Some(None), |filter| filter.map(Some))) {
+            let filter =
+                metric.filter.as_ref().map(|filter| self.keep(scope.check_number(filter, "a condition")));
+            if let (Some(value), Some(filter)) = (value, filter.map_or(Some(None), |filter| filter.map(Some)))
+            {
                 metrics.push(TypedValue { filter, value });
             }
         }
@@ -412,14 +492,25 @@ impl Checker<'_> {
             let mut types = ends.iter().map(|event| &event.labels[index].ty);
             let Some(first) = types.next().cloned() else { continue };
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
-                self.error(label.name.span.clone(), format!("the label `{}` is a text at one event and a number at another", label.name.value), "make it the same");
+                self.error(
+                    label.name.span.clone(),
+                    format!(
+                        "the label `{}` is a text at one event and a number at another",
+                        label.name.value
+                    ),
+                    "make it the same",
+                );
                 continue;
             };
             let is_text = matches!(ty, Type::Text { .. });
             let decoder = match &label.decoder {
                 Some(decoder) => {
                     if is_text != (decoder.value == Decoder::Text) {
-                        let (found, hint) = if is_text { ("a text", "leave `as` out, or use `string`") } else { ("a number", "read a text with str(pointer)") };
+                        let (found, hint) = if is_text {
+                            ("a text", "leave `as` out, or use `string`")
+                        } else {
+                            ("a number", "read a text with str(pointer)")
+                        };
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.known_rows(&decoder.value)
@@ -453,11 +544,22 @@ impl Checker<'_> {
         for (index, metric) in self.probe.metrics.iter().enumerate() {
             let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
             let is_time = values.iter().any(|value| value.is_time);
-            let signed = values.iter().any(|value| value.ty.is_signed() && !matches!(value.kind, crate::typed::Node::Constant(1)));
-            let unit = metric.unit.as_ref().map_or(if is_time { Unit::Nanoseconds } else { Unit::One }, |unit| unit.value);
+            let signed = values
+                .iter()
+                .any(|value| value.ty.is_signed() && !matches!(value.kind, crate::typed::Node::Constant(1)));
+            let unit = metric
+                .unit
+                .as_ref()
+                .map_or(if is_time { Unit::Nanoseconds } else { Unit::One }, |unit| unit.value);
             self.check_unit(metric, unit);
             let Some(kind) = self.metric_kind(metric, unit) else { continue };
-            metrics.push(TypedMetric { name: format!("tapster_{}", metric.name.value), help: metric.help.clone(), kind, unit, signed });
+            metrics.push(TypedMetric {
+                name: format!("tapster_{}", metric.name.value),
+                help: metric.help.clone(),
+                kind,
+                unit,
+                signed,
+            });
         }
         metrics
     }
@@ -473,9 +575,15 @@ impl Checker<'_> {
         } else if name.ends_with("_seconds") && metric.value.is_none() {
             wrong("seconds, but counts events", "add `value: duration`, or call it by what it counts");
         } else if name.ends_with("_seconds") && !unit.is_time() {
-            wrong("seconds, but its value has no unit", "say what one of the value is: unit: ns, us, ms or s");
+            wrong(
+                "seconds, but its value has no unit",
+                "say what one of the value is: unit: ns, us, ms or s",
+            );
         } else if name.ends_with("_bytes") && unit.is_time() {
-            wrong("bytes, but its value is a time", "times are exposed in seconds: end the name in `_seconds`");
+            wrong(
+                "bytes, but its value is a time",
+                "times are exposed in seconds: end the name in `_seconds`",
+            );
         }
     }
 
@@ -499,7 +607,9 @@ impl Checker<'_> {
                     }
                 };
                 let exponential = match buckets {
-                    Buckets::Exponential { schema, min, max, .. } => Some(Exponential::new(schema, min, max, unit.per_base())?),
+                    Buckets::Exponential { schema, min, max, .. } => {
+                        Some(Exponential::new(schema, min, max, unit.per_base())?)
+                    }
                     _ => None,
                 };
                 TypedMetricKind::Histogram(Scheme { buckets, exponential })
@@ -510,7 +620,11 @@ impl Checker<'_> {
 
 /// The scope's `let` values by number; one that has no meaning here is never used, so any value will do.
 fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
-    scope.lets.iter().map(|(_, typed)| typed.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone)).collect()
+    scope
+        .lets
+        .iter()
+        .map(|(_, typed)| typed.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
+        .collect()
 }
 
 /// Attach points of a kernel with their arguments, for `tapster list`.

@@ -23,7 +23,8 @@ pub(super) type Problems = Vec<Problem>;
 
 /// Names without a scope of their own.
 const NAMES: [&str; 13] = [
-    "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start", "true",
+    "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
+    "true",
 ];
 
 /// Memory that an expression may name.
@@ -66,17 +67,34 @@ impl<'a> Scope<'a> {
     /// BTF or the message that there is none.
     pub(super) fn btf(&self, expression: &Expression, span: Range<usize>) -> Result<&'a Btf, Problems> {
         self.target.btf.ok_or_else(|| {
-            self.problem(expression, span, "types cannot be looked up: this kernel has no BTF", Some("its configuration lacks CONFIG_DEBUG_INFO_BTF".into()))
+            self.problem(
+                expression,
+                span,
+                "types cannot be looked up: this kernel has no BTF",
+                Some("its configuration lacks CONFIG_DEBUG_INFO_BTF".into()),
+            )
         })
     }
 
-    pub(super) fn problem(&self, expression: &Expression, span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Problems {
+    pub(super) fn problem(
+        &self,
+        expression: &Expression,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Problems {
         let mut diagnostic = Diagnostic::error(self.file, expression.place(self.file, span), message);
         diagnostic.hint = hint;
         vec![Problem { diagnostic, missing: false }]
     }
 
-    pub(super) fn missing(&self, expression: &Expression, span: Range<usize>, message: impl Into<String>, hint: Option<String>) -> Problems {
+    pub(super) fn missing(
+        &self,
+        expression: &Expression,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Problems {
         let mut problems = self.problem(expression, span, message, hint);
         problems[0].missing = true;
         problems
@@ -108,14 +126,26 @@ impl<'a> Scope<'a> {
             }
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
-            "duration" if self.saved.is_some() => Typed { is_time: true, ..Typed::new(Node::Duration, Type::U64) },
+            "duration" if self.saved.is_some() => {
+                Typed { is_time: true, ..Typed::new(Node::Duration, Type::U64) }
+            }
             "duration" => {
                 let hint = Some("give the probe `start` and `end`".into());
-                return Err(self.problem(expression, expr.span.clone(), "`duration` is known only at the end of a pair", hint));
+                return Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    "`duration` is known only at the end of a pair",
+                    hint,
+                ));
             }
             "args" | "start" => {
                 let message = format!("`{name}` needs a field behind it");
-                return Err(self.problem(expression, expr.span.clone(), message, Some(format!("write `{name}.NAME`"))));
+                return Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    message,
+                    Some(format!("write `{name}.NAME`")),
+                ));
             }
             _ => return self.other_name(expression, expr, name),
         };
@@ -149,29 +179,54 @@ impl<'a> Scope<'a> {
     }
 
     /// `args.NAME`
-    pub(super) fn argument(&self, expression: &Expression, span: Range<usize>, name: &str) -> Result<Operand, Problems> {
+    pub(super) fn argument(
+        &self,
+        expression: &Expression,
+        span: Range<usize>,
+        name: &str,
+    ) -> Result<Operand, Problems> {
         let arguments = &self.resolved.arguments;
         let Some(argument) = arguments.iter().find(|argument| argument.name == name) else {
             let hint = if self.resolved.untyped {
                 "this kernel's BTF has no prototype for it: use arg0, arg1, …".into()
             } else {
                 let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
-                nearest(name, names.iter().copied())
-                    .map_or_else(|| format!("it has {}", names.join(", ")), |near| format!("did you mean `{near}`?"))
+                nearest(name, names.iter().copied()).map_or_else(
+                    || format!("it has {}", names.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                )
             };
-            return Err(self.missing(expression, span, format!("`{}` has no argument `{name}`", self.at), Some(hint)));
+            return Err(self.missing(
+                expression,
+                span,
+                format!("`{}` has no argument `{name}`", self.at),
+                Some(hint),
+            ));
         };
         match &argument.value {
             Ok(ArgumentValue::Value(typed)) => Ok(Operand::Value(typed.clone())),
-            Ok(ArgumentValue::Array { offset, element_size, element, count }) => {
-                Ok(Operand::Array { offset: *offset, element_size: *element_size, element: element.clone(), count: *count })
-            }
-            Err(why) => Err(self.problem(expression, span, format!("the argument `{name}` cannot be read"), Some(why.clone()))),
+            Ok(ArgumentValue::Array { offset, element_size, element, count }) => Ok(Operand::Array {
+                offset: *offset,
+                element_size: *element_size,
+                element: element.clone(),
+                count: *count,
+            }),
+            Err(why) => Err(self.problem(
+                expression,
+                span,
+                format!("the argument `{name}` cannot be read"),
+                Some(why.clone()),
+            )),
         }
     }
 
     /// `start.NAME`
-    pub(super) fn saved(&self, expression: &Expression, span: Range<usize>, name: &str) -> Result<Operand, Problems> {
+    pub(super) fn saved(
+        &self,
+        expression: &Expression,
+        span: Range<usize>,
+        name: &str,
+    ) -> Result<Operand, Problems> {
         let Some(saved) = self.saved else {
             let hint = Some("give the probe `start` and `end`".into());
             return Err(self.problem(expression, span, "`start` is known only at the end of a pair", hint));
@@ -182,9 +237,16 @@ impl<'a> Scope<'a> {
                 Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
             }
             None => {
-                let hint = nearest(name, saved.iter().map(|(name, _, _)| name.as_str()))
-                    .map_or_else(|| format!("add it to the start's `save`: {{ {name}: … }}"), |near| format!("did you mean `{near}`?"));
-                Err(self.problem(expression, span, format!("the start saves nothing called `{name}`"), Some(hint)))
+                let hint = nearest(name, saved.iter().map(|(name, _, _)| name.as_str())).map_or_else(
+                    || format!("add it to the start's `save`: {{ {name}: … }}"),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                Err(self.problem(
+                    expression,
+                    span,
+                    format!("the start saves nothing called `{name}`"),
+                    Some(hint),
+                ))
             }
         }
     }
@@ -192,5 +254,9 @@ impl<'a> Scope<'a> {
 
 /// Whether a name is taken by the language.
 pub(super) fn is_reserved(name: &str) -> bool {
-    NAMES.contains(&name) || name == "false" || name.strip_prefix("arg").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    NAMES.contains(&name)
+        || name == "false"
+        || name
+            .strip_prefix("arg")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
 }

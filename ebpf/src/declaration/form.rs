@@ -56,35 +56,79 @@ const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
 
 pub(super) const FILE: &[Key] = &[
-    key("library", Form::Either(&[Form::Boolean, Form::List(&Form::Text)]), "Shipped probes to run besides those of this file: `true` for all that are on by default, or a list of names."),
+    key(
+        "library",
+        Form::Either(&[Form::Boolean, Form::List(&Form::Text)]),
+        "Shipped probes to run besides those of this file: `true` for all that are on by default, or a list of names.",
+    ),
     key("probes", Form::List(&Form::Mapping(PROBE)), "The probes."),
 ];
 
 pub(super) const PROBE: &[Key] = &[
-    required("name", Form::Name, "Name of the probe. Probes of one name are variants; the first whose `kernel` fits is used."),
+    required(
+        "name",
+        Form::Name,
+        "Name of the probe. Probes of one name are variants; the first whose `kernel` fits is used.",
+    ),
     key("help", Form::Text, "What the probe measures."),
     key("enabled", Form::Boolean, "Whether it runs when the library is asked for as a whole; default true."),
-    key("kernel", Form::Text, "Kernels that this variant is for: `>=5.18`, `<6.1`, or both joined by a comma."),
-    key("at", ATTACH, "Attach point of a single event, or a list of alternatives of which the first that exists is used."),
+    key(
+        "kernel",
+        Form::Text,
+        "Kernels that this variant is for: `>=5.18`, `<6.1`, or both joined by a comma.",
+    ),
+    key(
+        "at",
+        ATTACH,
+        "Attach point of a single event, or a list of alternatives of which the first that exists is used.",
+    ),
     key("start", EVENTS, "Where a measured time begins: an event, or a list of events."),
     key("end", EVENTS, "Where it ends: an event, or a list of events."),
     key("let", Form::Named(&Form::Expression), "Named expressions."),
     key("where", Form::Expression, "Which events count."),
-    key("each", Form::Mapping(EACH), "Runs the action once for each element of a list; with `at` only, else it belongs to the end event."),
-    key("labels", Form::Named(&Form::Either(&[Form::Expression, Form::Mapping(LABEL)])), "Labels: name → expression, or value and decoder."),
+    key(
+        "each",
+        Form::Mapping(EACH),
+        "Runs the action once for each element of a list; with `at` only, else it belongs to the end event.",
+    ),
+    key(
+        "labels",
+        Form::Named(&Form::Either(&[Form::Expression, Form::Mapping(LABEL)])),
+        "Labels: name → expression, or value and decoder.",
+    ),
     required("metrics", Form::List(&Form::Mapping(METRIC)), "What is kept for each label set."),
-    key("max_series", Form::Integer(1, 1_000_000), "Most label sets; beyond it events are counted as dropped. Default 1024."),
+    key(
+        "max_series",
+        Form::Integer(1, 1_000_000),
+        "Most label sets; beyond it events are counted as dropped. Default 1024.",
+    ),
     key("max_inflight", Form::Integer(1, 10_000_000), "Most starts that wait for their end. Default 16384."),
-    key("inflight_timeout", Form::Duration, "After this a start without an end is given up and counted. Default 10m."),
-    key("rows", Form::Word(&["auto", "per_cpu", "shared"]), "Whether each CPU has its own copy of the numbers; `auto` decides by their size on this host."),
+    key(
+        "inflight_timeout",
+        Form::Duration,
+        "After this a start without an end is given up and counted. Default 10m.",
+    ),
+    key(
+        "rows",
+        Form::Word(&["auto", "per_cpu", "shared"]),
+        "Whether each CPU has its own copy of the numbers; `auto` decides by their size on this host.",
+    ),
 ];
 
 pub(super) const EVENT: &[Key] = &[
     required("at", ATTACH, "Attach point, or a list of alternatives of which the first that exists is used."),
     key("kernel", Form::Text, "Kernels that this event is for."),
     key("key", ONE_OR_MORE_EXPRESSIONS, "What joins a start to its end: an expression or a list of them."),
-    key("where", Form::Expression, "Which events count; an end that does not match leaves its start waiting."),
-    key("save", Form::Named(&Form::Expression), "Values kept from the start, read at the end as `start.NAME`."),
+    key(
+        "where",
+        Form::Expression,
+        "Which events count; an end that does not match leaves its start waiting.",
+    ),
+    key(
+        "save",
+        Form::Named(&Form::Expression),
+        "Values kept from the start, read at the end as `start.NAME`.",
+    ),
     key("each", Form::Mapping(EACH), "Runs the action once for each element of a list."),
 ];
 
@@ -93,13 +137,21 @@ pub(super) const EACH: &[Key] = &[
     required("from", Form::Expression, "The first element, a pointer."),
     required("next", Form::Expression, "The element after this one."),
     required("limit", Form::Integer(1, 4096), "Most elements visited; further ones are counted as dropped."),
-    key("within", Form::Expression, "A budget: elements are visited while their `size` fits into what is left of it."),
+    key(
+        "within",
+        Form::Expression,
+        "A budget: elements are visited while their `size` fits into what is left of it.",
+    ),
     key("size", Form::Expression, "What an element takes of `within`."),
 ];
 
 pub(super) const LABEL: &[Key] = &[
     required("value", Form::Expression, "The label's value."),
-    key("as", Form::Either(&[Form::Text, Form::Table]), "How the value becomes text: the name of a decoder, or a table of numbers and texts."),
+    key(
+        "as",
+        Form::Either(&[Form::Text, Form::Table]),
+        "How the value becomes text: the name of a decoder, or a table of numbers and texts.",
+    ),
 ];
 
 pub(super) const METRIC: &[Key] = &[
@@ -110,20 +162,36 @@ pub(super) const METRIC: &[Key] = &[
     key("help", Form::Text, "What the metric counts."),
     key("value", Form::Expression, "What is added or kept; a counter without it counts events."),
     key("where", Form::Expression, "Which of the probe's events this metric takes."),
-    key("unit", Form::Word(&["none", "ns", "us", "ms", "s", "bytes", "sectors", "kib"]), "What one of the value is; exposed in seconds or bytes. Durations are `ns` by themselves."),
-    key("buckets", Form::Either(&[Form::List(&Form::Number), Form::Mapping(BUCKETS)]), "Bounds of a histogram in base units: a list, or a scheme."),
+    key(
+        "unit",
+        Form::Word(&["none", "ns", "us", "ms", "s", "bytes", "sectors", "kib"]),
+        "What one of the value is; exposed in seconds or bytes. Durations are `ns` by themselves.",
+    ),
+    key(
+        "buckets",
+        Form::Either(&[Form::List(&Form::Number), Form::Mapping(BUCKETS)]),
+        "Bounds of a histogram in base units: a list, or a scheme.",
+    ),
     key("window", Form::Duration, "How long `max` looks back; default 60s."),
 ];
 
 pub(super) const BUCKETS: &[Key] = &[
-    key("exponential", Form::Mapping(EXPONENTIAL), "Powers of two and their roots; also exposed as a native histogram."),
+    key(
+        "exponential",
+        Form::Mapping(EXPONENTIAL),
+        "Powers of two and their roots; also exposed as a native histogram.",
+    ),
     key("linear", Form::Mapping(LINEAR), "Buckets of one width."),
 ];
 
 pub(super) const EXPONENTIAL: &[Key] = &[
     key("schema", Form::Integer(0, 4), "2^schema buckets for each power of two; default 3."),
     key("min", Form::Integer(-40, 60), "The lowest bound is 2^min base units."),
-    key("max", Form::Integer(-40, 62), "The highest bound is 2^max base units; values above it are in `+Inf`."),
+    key(
+        "max",
+        Form::Integer(-40, 62),
+        "The highest bound is 2^max base units; values above it are in `+Inf`.",
+    ),
     key("classic_step", Form::Integer(1, 16), "Powers of two between two classic bounds; default 1."),
 ];
 
@@ -168,7 +236,9 @@ fn of(form: &Form) -> Value {
         Form::List(inner) => json!({"type": "array", "items": of(inner)}),
         Form::Named(inner) => json!({"type": "object", "additionalProperties": of(inner)}),
         Form::Either(forms) => json!({"anyOf": forms.iter().map(of).collect::<Vec<_>>()}),
-        Form::Table => json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+        Form::Table => {
+            json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+        }
         Form::Number => json!({"type": "number"}),
     }
 }

@@ -42,7 +42,11 @@ impl Reader {
         let fields = self.fields(node, form::METRIC, "the metric")?;
         let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         let [kind] = kinds.as_slice() else {
-            self.error_hint(fields.span.clone(), "a metric is one of counter, histogram, gauge and max", "write for example `counter: things_total`");
+            self.error_hint(
+                fields.span.clone(),
+                "a metric is one of counter, histogram, gauge and max",
+                "write for example `counter: things_total`",
+            );
             return None;
         };
         let kind = *kind;
@@ -51,7 +55,11 @@ impl Reader {
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
         if value.is_none() && kind != "counter" && fields.get("value").is_none() {
-            self.error_hint(name.span.clone(), format!("a {kind} needs `value`"), "give an expression such as `duration`");
+            self.error_hint(
+                name.span.clone(),
+                format!("a {kind} needs `value`"),
+                "give an expression such as `duration`",
+            );
         }
         for (key, of) in [("buckets", "histogram"), ("window", "max")] {
             if let Some(node) = fields.get(key)
@@ -64,7 +72,10 @@ impl Reader {
             "counter" => MetricKind::Counter,
             "gauge" => MetricKind::Gauge,
             "max" => MetricKind::Max {
-                window_ns: fields.get("window").and_then(|node| self.duration(node, "window")).unwrap_or(DEFAULT_WINDOW_NS),
+                window_ns: fields
+                    .get("window")
+                    .and_then(|node| self.duration(node, "window"))
+                    .unwrap_or(DEFAULT_WINDOW_NS),
             },
             _ => MetricKind::Histogram { buckets: fields.get("buckets").cloned() },
         };
@@ -81,20 +92,36 @@ impl Reader {
     fn check_metric_name(&mut self, kind: &str, name: &Spanned<String>) {
         let text = name.value.as_str();
         if kind == "counter" && !text.ends_with("_total") {
-            self.error_hint(name.span.clone(), format!("the counter `{text}` does not end in `_total`"), format!("call it `{text}_total`"));
+            self.error_hint(
+                name.span.clone(),
+                format!("the counter `{text}` does not end in `_total`"),
+                format!("call it `{text}_total`"),
+            );
         }
         let reserved = ["_total", "_bucket", "_sum", "_count", "_created", "_info"];
         if let Some(suffix) = reserved.iter().find(|suffix| text.ends_with(**suffix))
             && !(kind == "counter" && *suffix == "_total")
         {
-            self.error_hint(name.span.clone(), format!("the name of a {kind} cannot end in `{suffix}`"), "Prometheus gives that ending a meaning of its own");
+            self.error_hint(
+                name.span.clone(),
+                format!("the name of a {kind} cannot end in `{suffix}`"),
+                "Prometheus gives that ending a meaning of its own",
+            );
         }
         if let Some(short) = text.strip_prefix("tapster_") {
-            self.error_hint(name.span.clone(), "`tapster_` is put before every metric", format!("call it `{short}`"));
+            self.error_hint(
+                name.span.clone(),
+                "`tapster_` is put before every metric",
+                format!("call it `{short}`"),
+            );
         }
         let own = ["probe_", "scrape_", "config_", "build_", "program_"];
         if let Some(prefix) = own.iter().find(|prefix| text.starts_with(**prefix)) {
-            self.error_hint(name.span.clone(), format!("names that begin with `{prefix}` are the exporter's own"), "choose another name");
+            self.error_hint(
+                name.span.clone(),
+                format!("names that begin with `{prefix}` are the exporter's own"),
+                "choose another name",
+            );
         }
     }
 
@@ -102,10 +129,16 @@ impl Reader {
         let text = self.text(node, "unit")?;
         let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == text) else {
             let names: Vec<&str> = UNITS.iter().map(|(name, _)| *name).collect();
-            self.error_hint(node.span.clone(), format!("there is no unit `{text}`"), format!("units are {}", names.join(", ")));
+            self.error_hint(
+                node.span.clone(),
+                format!("there is no unit `{text}`"),
+                format!("units are {}", names.join(", ")),
+            );
             return None;
         };
-        let promised = ["seconds", "bytes"].into_iter().find(|base| metric.trim_end_matches("_total").ends_with(&format!("_{base}")));
+        let promised = ["seconds", "bytes"]
+            .into_iter()
+            .find(|base| metric.trim_end_matches("_total").ends_with(&format!("_{base}")));
         let given = match text.as_str() {
             "ns" | "us" | "ms" | "s" => Some("seconds"),
             "bytes" | "sectors" | "kib" => Some("bytes"),
@@ -119,7 +152,11 @@ impl Reader {
                 None if promised == "seconds" => "say ns, us, ms or s".into(),
                 None => "say bytes, sectors or kib".into(),
             };
-            self.error_hint(node.span.clone(), format!("`{metric}` promises {promised}, but its unit is `{text}`"), hint);
+            self.error_hint(
+                node.span.clone(),
+                format!("`{metric}` promises {promised}, but its unit is `{text}`"),
+                hint,
+            );
             return None;
         }
         Some(Spanned::new(*unit, node.span.clone()))
@@ -127,7 +164,10 @@ impl Reader {
 
     fn bounds(&mut self, node: &Node, items: &[Node], unit: Unit) -> Option<Buckets> {
         if items.is_empty() || items.len() > MAX_BOUNDS {
-            self.error(node.span.clone(), format!("a histogram has 1 to {MAX_BOUNDS} bounds, found {}", items.len()));
+            self.error(
+                node.span.clone(),
+                format!("a histogram has 1 to {MAX_BOUNDS} bounds, found {}", items.len()),
+            );
             return None;
         }
         let mut raw = Vec::new();
@@ -135,12 +175,20 @@ impl Reader {
         for item in items {
             let (bound, scaled) = self.scaled(item, unit, "buckets")?;
             if bounds.last().is_some_and(|last| *last >= bound) {
-                self.error_hint(item.span.clone(), "bounds must ascend", "sort them and leave out what stands twice");
+                self.error_hint(
+                    item.span.clone(),
+                    "bounds must ascend",
+                    "sort them and leave out what stands twice",
+                );
                 return None;
             }
             if raw.last() == Some(&scaled) {
                 let hint = "values are whole numbers, and bounds are in the base unit: seconds, bytes, or the value itself without `unit`";
-                self.error_hint(item.span.clone(), "no value lies between this bound and the one before", hint);
+                self.error_hint(
+                    item.span.clone(),
+                    "no value lies between this bound and the one before",
+                    hint,
+                );
                 return None;
             }
             bounds.push(bound);
@@ -156,10 +204,26 @@ impl Reader {
                 let fields = self.fields(node, form::EXPONENTIAL, "`exponential`")?;
                 let (least, most) = default_range(unit);
                 let mut number = |name: &'static str, default: i16| {
-                    fields.get(name).and_then(|node| self.integer(node, form::EXPONENTIAL, name)).map_or(default, |value| i16::try_from(value).unwrap_or(default))
+                    fields
+                        .get(name)
+                        .and_then(|node| self.integer(node, form::EXPONENTIAL, name))
+                        .map_or(default, |value| i16::try_from(value).unwrap_or(default))
                 };
-                let (schema, min, max, step) = (number("schema", 3), number("min", least), number("max", most), number("classic_step", 1));
-                if min >= max || crate::histogram::Exponential::new(u8::try_from(schema).ok()?, min, max, unit.per_base()).is_none() {
+                let (schema, min, max, step) = (
+                    number("schema", 3),
+                    number("min", least),
+                    number("max", most),
+                    number("classic_step", 1),
+                );
+                if min >= max
+                    || crate::histogram::Exponential::new(
+                        u8::try_from(schema).ok()?,
+                        min,
+                        max,
+                        unit.per_base(),
+                    )
+                    .is_none()
+                {
                     self.error_hint(
                         node.span.clone(),
                         format!("buckets from 2^{min} to 2^{max} cannot be told apart in whole numbers of the unit"),
@@ -167,21 +231,34 @@ impl Reader {
                     );
                     return None;
                 }
-                Some(Buckets::Exponential { schema: u8::try_from(schema).ok()?, min, max, classic_step: u8::try_from(step).ok()? })
+                Some(Buckets::Exponential {
+                    schema: u8::try_from(schema).ok()?,
+                    min,
+                    max,
+                    classic_step: u8::try_from(step).ok()?,
+                })
             }
             (None, Some(node)) => {
                 let fields = self.fields(node, form::LINEAR, "`linear`")?;
                 let (_, start) = self.scaled(fields.get("start")?, unit, "start")?;
                 let (_, width) = self.scaled(fields.get("width")?, unit, "width")?;
                 let count = self.integer(fields.get("count")?, form::LINEAR, "count")?;
-                let Some(width) = u64::try_from(width).ok().filter(|width| *width > 0 && *width < 1 << 50) else {
-                    self.error(fields.get("width")?.span.clone(), "`width` must be at least one of the value's unit");
+                let Some(width) = u64::try_from(width).ok().filter(|width| *width > 0 && *width < 1 << 50)
+                else {
+                    self.error(
+                        fields.get("width")?.span.clone(),
+                        "`width` must be at least one of the value's unit",
+                    );
                     return None;
                 };
                 Some(Buckets::Linear { start, width, count: u16::try_from(count).ok()? })
             }
             _ => {
-                self.error_hint(node.span.clone(), "`buckets` is a list of bounds, or one of exponential and linear", "write for example [0.001, 0.01, 0.1]");
+                self.error_hint(
+                    node.span.clone(),
+                    "`buckets` is a list of bounds, or one of exponential and linear",
+                    "write for example [0.001, 0.01, 0.1]",
+                );
                 None
             }
         }
@@ -194,7 +271,11 @@ impl Reader {
         let raw = number.and_then(|_| decimal_floor(&text, unit.per_base()));
         let (Some(number), Some(raw)) = (number, raw) else {
             let shown: String = text.chars().take(40).collect();
-            self.error_hint(node.span.clone(), format!("`{shown}` is not a bound of 62 bits"), "give numbers in the base unit, seconds or bytes");
+            self.error_hint(
+                node.span.clone(),
+                format!("`{shown}` is not a bound of 62 bits"),
+                "give numbers in the base unit, seconds or bytes",
+            );
             return None;
         };
         Some((number, raw))

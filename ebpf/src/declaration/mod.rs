@@ -12,8 +12,8 @@ use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
     expr,
     probe::{
-        AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe, ProbeFile,
-        parse_error,
+        AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe,
+        ProbeFile, parse_error,
     },
     yaml::{self, Data, Node},
 };
@@ -90,10 +90,17 @@ impl Reader {
         let Data::Mapping(entries) = &node.data else {
             let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
             let hint = format!("keys are {}", names.join(", "));
-            self.error_hint(node.span.clone(), format!("{what} must be a mapping, found {}", node.kind()), hint);
+            self.error_hint(
+                node.span.clone(),
+                format!("{what} must be a mapping, found {}", node.kind()),
+                hint,
+            );
             return None;
         };
-        let mut fields = Fields { entries: Vec::new(), span: entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone()) };
+        let mut fields = Fields {
+            entries: Vec::new(),
+            span: entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone()),
+        };
         for (key, value) in entries {
             let Data::Scalar { text, .. } = &key.data else {
                 self.error(key.span.clone(), "a key must be a name");
@@ -107,7 +114,9 @@ impl Reader {
             }
             let hint = match nearest(text, keys.iter().map(|key| key.name)) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("keys are {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")),
+                None => {
+                    format!("keys are {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))
+                }
             };
             self.error_hint(key.span.clone(), format!("{what} has no key `{text}`"), hint);
         }
@@ -117,7 +126,11 @@ impl Reader {
                 matches!(&key.data, Data::Scalar { text, .. } if nearest(text, [missing.name]).is_some() && !keys.iter().any(|k| k.name == text))
             });
             if !misspelt {
-                self.error_hint(fields.span.clone(), format!("{what} needs `{}`", missing.name), phrase(missing.doc));
+                self.error_hint(
+                    fields.span.clone(),
+                    format!("{what} needs `{}`", missing.name),
+                    phrase(missing.doc),
+                );
             }
         }
         Some(fields)
@@ -135,7 +148,10 @@ impl Reader {
     /// Entries of a mapping whose keys the user chose.
     fn named<'n>(&mut self, node: &'n Node, what: &str) -> Vec<(Spanned<String>, &'n Node)> {
         let Data::Mapping(entries) = &node.data else {
-            self.error(node.span.clone(), format!("`{what}` must be a mapping of names, found {}", node.kind()));
+            self.error(
+                node.span.clone(),
+                format!("`{what}` must be a mapping of names, found {}", node.kind()),
+            );
             return Vec::new();
         };
         if entries.len() > MAX_PARTS {
@@ -185,14 +201,19 @@ impl Reader {
         let (least, most) = keys
             .iter()
             .find(|key| key.name == what)
-            .and_then(|key| if let form::Form::Integer(least, most) = key.form { Some((least, most)) } else { None })
+            .and_then(|key| {
+                if let form::Form::Integer(least, most) = key.form { Some((least, most)) } else { None }
+            })
             .unwrap_or((i64::MIN, i64::MAX));
         let text = self.text(node, what)?;
         match text.replace('_', "").parse::<i64>() {
             Ok(value) if (least..=most).contains(&value) => Some(value),
             _ => {
                 let shown: String = text.chars().take(40).collect();
-                self.error(node.span.clone(), format!("`{what}` must be a whole number from {least} to {most}, found `{shown}`"));
+                self.error(
+                    node.span.clone(),
+                    format!("`{what}` must be a whole number from {least} to {most}, found `{shown}`"),
+                );
                 None
             }
         }
@@ -207,7 +228,11 @@ impl Reader {
             _ => None,
         }
         .or_else(|| {
-            self.error_hint(node.span.clone(), format!("`{what}` must be a duration"), "write for example 30s, 500ms or 10m");
+            self.error_hint(
+                node.span.clone(),
+                format!("`{what}` must be a duration"),
+                "write for example 30s, 500ms or 10m",
+            );
             None
         })
     }
@@ -216,7 +241,11 @@ impl Reader {
         let text = self.text(node, "kernel")?;
         let range = KernelRange::parse(&text);
         if range.is_none() {
-            self.error_hint(node.span.clone(), format!("`{text}` is not a range of kernels"), "write `>=5.18`, `<6.1` or `>=5.10, <6.2`");
+            self.error_hint(
+                node.span.clone(),
+                format!("`{text}` is not a range of kernels"),
+                "write `>=5.18`, `<6.1` or `>=5.10, <6.2`",
+            );
         }
         range
     }
@@ -290,14 +319,26 @@ impl Reader {
     fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
         let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
         let at = self.attach_points(fields.get("at")?);
-        if what == "end" && let Some(save) = fields.get("save") {
-            self.error_hint(save.span.clone(), "`save` belongs to `start`", "values of the end are read directly");
+        if what == "end"
+            && let Some(save) = fields.get("save")
+        {
+            self.error_hint(
+                save.span.clone(),
+                "`save` belongs to `start`",
+                "values of the end are read directly",
+            );
         }
-        if what == "start" && let Some(each) = fields.get("each") {
+        if what == "start"
+            && let Some(each) = fields.get("each")
+        {
             self.error(each.span.clone(), "`each` belongs to `end`");
         }
         if fields.get("key").is_none() {
-            self.error_hint(fields.span.clone(), format!("`{what}` needs `key`"), "an expression that is the same at start and end, such as `tid`");
+            self.error_hint(
+                fields.span.clone(),
+                format!("`{what}` needs `key`"),
+                "an expression that is the same at start and end, such as `tid`",
+            );
         }
         Some(Event {
             at,
@@ -318,7 +359,8 @@ impl Reader {
     fn each(&mut self, node: &Node) -> Option<Each> {
         let fields = self.fields(node, form::EACH, "`each`")?;
         let mut expression = |name: &str| fields.get(name).and_then(|node| self.expression(node, name));
-        let (from, next, size, within) = (expression("from"), expression("next"), expression("size"), expression("within"));
+        let (from, next, size, within) =
+            (expression("from"), expression("next"), expression("size"), expression("within"));
         if size.is_some() != within.is_some() {
             self.error_hint(fields.span.clone(), "`size` and `within` go together", "give both or none");
         }
@@ -326,7 +368,9 @@ impl Reader {
             name: self.name(fields.get("name")?, "name")?,
             from: from?,
             next: next?,
-            limit: self.integer(fields.get("limit")?, form::EACH, "limit").and_then(|limit| u32::try_from(limit).ok())?,
+            limit: self
+                .integer(fields.get("limit")?, form::EACH, "limit")
+                .and_then(|limit| u32::try_from(limit).ok())?,
             size,
             within,
         })
@@ -357,30 +401,51 @@ impl Reader {
             }
             (None, Some(_), Some(_)) => {
                 if let Some(filter) = filter {
-                    self.error_hint(filter.node.span, "`where` of a pair belongs to `start` or `end`", "move it there");
+                    self.error_hint(
+                        filter.node.span,
+                        "`where` of a pair belongs to `start` or `end`",
+                        "move it there",
+                    );
                 }
                 if let Some(each) = fields.get("each") {
                     self.error_hint(each.span.clone(), "`each` of a pair belongs to `end`", "move it there");
                 }
             }
-            (None, None, None) => self.error_hint(fields.span.clone(), "the probe attaches to nothing", "give `at`, or `start` and `end`"),
-            _ => self.error_hint(fields.span.clone(), "a probe has either `at`, or `start` and `end`", "give one of the two"),
+            (None, None, None) => self.error_hint(
+                fields.span.clone(),
+                "the probe attaches to nothing",
+                "give `at`, or `start` and `end`",
+            ),
+            _ => self.error_hint(
+                fields.span.clone(),
+                "a probe has either `at`, or `start` and `end`",
+                "give one of the two",
+            ),
         }
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
         let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
         let mut number = |name: &'static str, default: u32| {
-            fields.get(name).and_then(|node| self.integer(node, form::PROBE, name)).map_or(default, |value| u32::try_from(value).unwrap_or(default))
+            fields
+                .get(name)
+                .and_then(|node| self.integer(node, form::PROBE, name))
+                .map_or(default, |value| u32::try_from(value).unwrap_or(default))
         };
         let max_series = number("max_series", 1024);
         let max_inflight = number("max_inflight", 16_384);
-        let inflight_timeout_ns =
-            fields.get("inflight_timeout").and_then(|node| self.duration(node, "inflight_timeout")).unwrap_or(600_000_000_000);
+        let inflight_timeout_ns = fields
+            .get("inflight_timeout")
+            .and_then(|node| self.duration(node, "inflight_timeout"))
+            .unwrap_or(600_000_000_000);
         let per_cpu = fields.get("rows").and_then(|node| match self.text(node, "rows")?.as_str() {
             "per_cpu" => Some(true),
             "shared" => Some(false),
             "auto" => None,
             other => {
-                self.error_hint(node.span.clone(), format!("`rows` cannot be `{other}`"), "use auto, per_cpu or shared");
+                self.error_hint(
+                    node.span.clone(),
+                    format!("`rows` cannot be `{other}`"),
+                    "use auto, per_cpu or shared",
+                );
                 None
             }
         });
@@ -408,7 +473,11 @@ impl Reader {
         let mut labels = Vec::new();
         for (name, node) in self.named(node, "labels") {
             if name.value.starts_with("__") || matches!(name.value.as_str(), "le" | "quantile") {
-                self.error_hint(name.span.clone(), format!("the label name `{}` is reserved by Prometheus", name.value), "choose another name");
+                self.error_hint(
+                    name.span.clone(),
+                    format!("the label name `{}` is reserved by Prometheus", name.value),
+                    "choose another name",
+                );
                 continue;
             }
             let label = if let Data::Mapping(_) = node.data {
@@ -451,7 +520,8 @@ impl Reader {
                 Some(hex) => i64::from_str_radix(hex, 16).ok(),
                 None => number.parse().ok(),
             };
-            let is_enumerator = number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && number.starts_with(|c: char| c.is_ascii_uppercase());
+            let is_enumerator = number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && number.starts_with(|c: char| c.is_ascii_uppercase());
             match parsed {
                 Some(parsed) => drop(rows.insert(parsed, text)),
                 None if is_enumerator => named.push((number, text)),

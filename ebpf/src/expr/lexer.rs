@@ -14,8 +14,8 @@ pub(super) enum Token {
 
 /// Longest first, so that `<<` is not read as two `<`.
 const SYMBOLS: [&str; 31] = [
-    "->", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "??", "+", "-", "*", "/", "%", "&", "|", "^", "~", "!", "<",
-    ">", "?", ":", "(", ")", "[", "]", ".", ",", "=",
+    "->", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "??", "+", "-", "*", "/", "%", "&", "|", "^", "~",
+    "!", "<", ">", "?", ":", "(", ")", "[", "]", ".", ",", "=",
 ];
 
 /// Suffixes of a duration and their nanoseconds.
@@ -60,7 +60,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Range<usize>)>, ParseErro
                 let rest = &text[at..];
                 let Some(symbol) = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) else {
                     let wrong = rest.chars().next().unwrap_or(' ');
-                    return Err(error(at..at + wrong.len_utf8(), format!("`{}` is not part of an expression", wrong.escape_debug())));
+                    return Err(error(
+                        at..at + wrong.len_utf8(),
+                        format!("`{}` is not part of an expression", wrong.escape_debug()),
+                    ));
                 };
                 at += symbol.len();
                 Token::Symbol(symbol)
@@ -118,7 +121,12 @@ fn quoted(text: &str, start: usize, quote: char) -> Result<(String, usize), Pars
             Some((_, 'n')) => '\n',
             Some((_, 't')) => '\t',
             Some((_, same @ ('\\' | '"' | '\''))) => same,
-            _ => return Err(error(start + 1 + at..start + 2 + at, "unknown escape in a string; known are \\n \\t \\\\ \\\" \\'")),
+            _ => {
+                return Err(error(
+                    start + 1 + at..start + 2 + at,
+                    "unknown escape in a string; known are \\n \\t \\\\ \\\" \\'",
+                ));
+            }
         });
     }
     Err(error(start..text.len(), format!("this string has no closing {quote}")))

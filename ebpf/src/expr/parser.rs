@@ -15,8 +15,9 @@ const MAX_LENGTH: usize = 4096;
 const INTEGER_WORDS: [&str; 6] = ["unsigned", "signed", "char", "short", "int", "long"];
 /// Other names that are types even where no operand follows.
 const TYPE_NAMES: [&str; 24] = [
-    "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "__u8", "__u16", "__u32", "__u64", "__s8", "__s16", "__s32",
-    "__s64", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int8_t", "int16_t", "int32_t", "int64_t",
+    "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "__u8", "__u16", "__u32", "__u64", "__s8", "__s16",
+    "__s32", "__s64", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int8_t", "int16_t", "int32_t",
+    "int64_t",
 ];
 
 /// Parses a whole text as one expression.
@@ -124,7 +125,9 @@ impl Parser {
 
     fn operator(&self) -> Option<Binary> {
         match self.peek() {
-            Some(Token::Symbol(symbol)) => Binary::ALL.into_iter().find(|operator| operator.symbol() == *symbol),
+            Some(Token::Symbol(symbol)) => {
+                Binary::ALL.into_iter().find(|operator| operator.symbol() == *symbol)
+            }
             _ => None,
         }
     }
@@ -178,8 +181,9 @@ impl Parser {
         let found = self.type_name().filter(|(_, certain)| {
             let closed = self.take(")");
             // `(x) - 1` is arithmetic, `(sector_t) x` cannot be.
-            let operand_follows = matches!(self.peek(), Some(Token::Integer(_) | Token::Name(_) | Token::Text(_)))
-                || self.is("(");
+            let operand_follows =
+                matches!(self.peek(), Some(Token::Integer(_) | Token::Name(_) | Token::Text(_)))
+                    || self.is("(");
             closed && (*certain || operand_follows)
         });
         if found.is_none() {
@@ -246,7 +250,8 @@ impl Parser {
             } else if self.take("[") {
                 let index = self.conditional()?;
                 self.expect("]", start)?;
-                base = Expr { kind: ExprKind::Index(base.into(), index.into()), span: start..self.last_end() };
+                base =
+                    Expr { kind: ExprKind::Index(base.into(), index.into()), span: start..self.last_end() };
             } else {
                 return Ok(base);
             }
@@ -302,7 +307,9 @@ mod tests {
     fn shape(text: &str) -> String {
         fn show(expr: &Expr) -> String {
             match &expr.kind {
-                ExprKind::Binary(operator, a, b) => format!("({} {} {})", show(a), operator.symbol(), show(b)),
+                ExprKind::Binary(operator, a, b) => {
+                    format!("({} {} {})", show(a), operator.symbol(), show(b))
+                }
                 ExprKind::Conditional(c, a, b) => format!("({} ? {} : {})", show(c), show(a), show(b)),
                 ExprKind::Coalesce(a, b) => format!("({} ?? {})", show(a), show(b)),
                 ExprKind::Unary(operator, a) => format!("({}{})", operator.symbol(), show(a)),
@@ -356,7 +363,15 @@ mod tests {
 
     #[test]
     fn errors_say_where() {
-        for (text, at) in [("a +", 3..3), ("a b", 2..3), ("a = 1", 2..3), ("a.", 2..2), ("f(a", 0..3), (")", 0..1), ("", 0..0)] {
+        for (text, at) in [
+            ("a +", 3..3),
+            ("a b", 2..3),
+            ("a = 1", 2..3),
+            ("a.", 2..2),
+            ("f(a", 0..3),
+            (")", 0..1),
+            ("", 0..0),
+        ] {
             let error = parse(text).unwrap_err();
             assert_eq!(error.span, at, "{text}: {error}");
         }
@@ -364,7 +379,12 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        for text in ["(".repeat(2000), "-".repeat(2000) + "a", "a+".repeat(2000) + "a", "a".to_owned() + &".a".repeat(2000)] {
+        for text in [
+            "(".repeat(2000),
+            "-".repeat(2000) + "a",
+            "a+".repeat(2000) + "a",
+            "a".to_owned() + &".a".repeat(2000),
+        ] {
             assert!(parse(&text).is_err());
         }
         assert!(parse(&"x".repeat(5000)).is_err());

@@ -48,7 +48,8 @@ impl fmt::Display for Expr {
         match &self.kind {
             ExprKind::Integer(value) => write!(f, "{value}"),
             ExprKind::Text(text) => {
-                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
+                let escaped =
+                    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
                 write!(f, "\"{escaped}\"")
             }
             ExprKind::Name(name) => f.write_str(name),
@@ -62,7 +63,9 @@ impl fmt::Display for Expr {
             ExprKind::Conditional(condition, then, otherwise) => {
                 write!(f, "{} ? {then} : {otherwise}", At(condition, COALESCE))
             }
-            ExprKind::Coalesce(left, right) => write!(f, "{} ?? {}", At(left, COALESCE + 1), At(right, COALESCE)),
+            ExprKind::Coalesce(left, right) => {
+                write!(f, "{} ?? {}", At(left, COALESCE + 1), At(right, COALESCE))
+            }
             ExprKind::Cast(name, operand) => write!(f, "({name}){}", At(operand, UNARY)),
             ExprKind::Call(name, arguments) => {
                 write!(f, "{name}(")?;

@@ -134,6 +134,7 @@ impl fmt::Display for Insn {
             }
             Self::Jump(offset) => write!(f, "goto {offset:+}"),
             Self::JumpIf(cond, dst, src, offset) => jump(f, 'r', cond, dst, src, offset),
+            Self::MayGoto(offset) => write!(f, "may_goto {offset:+}"),
             Self::JumpIf32(cond, dst, src, offset) => jump(f, 'w', cond, dst, src, offset),
             Self::Call(helper) => write!(f, "call {}#{}", helper.name(), helper as i32),
             Self::Exit => f.write_str("exit"),

@@ -5,12 +5,15 @@ use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, R8, R9, Size},
     layout::{Drop, StartLayout},
+    probe::KernelVersion,
     program::{ROWS, STARTS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
 };
 
 /// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
 const NOEXIST: i32 = 1;
+/// Since then a loop can have a bound that the kernel keeps, and is verified in a few rounds.
+const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
 
@@ -26,8 +29,14 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
-        let reads_clock = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
-        let stamped = self.probe.metrics.iter().any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let reads_clock = expressions
+            .iter()
+            .any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
+        let stamped = self
+            .probe
+            .metrics
+            .iter()
+            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
         if event.role != Role::Single || reads_clock || stamped {
             self.asm.comment("now");
             self.call(Helper::KtimeNs);
@@ -35,7 +44,8 @@ impl Lowering<'_> {
             self.store_slot(slot, R0);
             self.now = Some(slot);
         }
-        let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) = event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
+        let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) =
+            event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
         for filter in filters {
             self.prepare([filter]);
             self.asm.comment("where");
@@ -61,7 +71,16 @@ impl Lowering<'_> {
     fn expressions(&self) -> Vec<Typed> {
         let event = self.event;
         let mut found: Vec<Typed> = Vec::new();
-        found.extend(event.key.iter().chain(&event.filters).chain(&event.late_filters).chain(&event.saves).chain(&event.labels).cloned());
+        found.extend(
+            event
+                .key
+                .iter()
+                .chain(&event.filters)
+                .chain(&event.late_filters)
+                .chain(&event.saves)
+                .chain(&event.labels)
+                .cloned(),
+        );
         for value in &event.metrics {
             found.push(value.value.clone());
             found.extend(value.filter.clone());
@@ -95,7 +114,8 @@ impl Lowering<'_> {
             .iter()
             .enumerate()
             .filter(|(index, value)| {
-                let used = expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
+                let used =
+                    expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
                 used && !value.needs_item(lets) && !value.needs_start(lets)
             })
             .map(|(_, value)| value)
@@ -116,9 +136,21 @@ impl Lowering<'_> {
         self.asm.comment("each: first element");
         self.eval(&each.from, 0);
         self.mov(R8, R1);
-        self.mov(R9, 0);
+        if self.host.kernel >= MAY_GOTO {
+            // The verifier must not know the number of the round, or it walks them all: so it is read
+            // from a map, which holds nothing but zeros.
+            let key = self.index_key(0);
+            self.lookup(ZERO, key);
+            self.asm.jump_if(Cond::Eq, R0, 0, exit);
+            self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
+        } else {
+            self.mov(R9, 0);
+        }
         self.asm.place(again);
         self.asm.jump_if(Cond::Eq, R8, 0, exit);
+        if self.host.kernel >= MAY_GOTO {
+            self.asm.may_goto(over);
+        }
         self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
         let before = self.lets.clone();
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
@@ -226,7 +258,8 @@ impl Lowering<'_> {
             }
             self.saved.push(place);
         }
-        self.asm.comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
+        self.asm
+            .comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
         self.asm.push(Insn::Map(R1, STARTS));
         self.stack_address(R2, key);
         self.call(Helper::MapDelete);

@@ -14,7 +14,12 @@ const VALUES: [Reg; 4] = [R1, R2, R3, R4];
 /// Whether computing it calls a helper, which clobbers `r0` to `r5`.
 fn calls(typed: &Typed) -> bool {
     typed.any(&|typed| match &typed.kind {
-        Node::Builtin(_) | Node::Comm | Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } | Node::Number(_) => true,
+        Node::Builtin(_)
+        | Node::Comm
+        | Node::TextAt { .. }
+        | Node::TextField { .. }
+        | Node::TextLocated { .. }
+        | Node::Number(_) => true,
         Node::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
         Node::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
@@ -63,7 +68,9 @@ impl Lowering<'_> {
                 self.eval(operand, depth);
                 self.alu(Alu::Xor, dst, -1);
             }
-            Node::Binary(operator, left, right) if !operator.compares() && !matches!(operator, Binary::And | Binary::Or) => {
+            Node::Binary(operator, left, right)
+                if !operator.compares() && !matches!(operator, Binary::And | Binary::Or) =>
+            {
                 self.arithmetic(*operator, left, right, depth);
             }
             Node::Unary(..) | Node::Binary(..) => self.truth(typed, depth),
@@ -84,7 +91,11 @@ impl Lowering<'_> {
             }
             Node::Number(operand) => self.number(operand),
             // Texts are never asked for as a number: the checker refuses them.
-            Node::Text(_) | Node::Comm | Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => self.mov(dst, 0),
+            Node::Text(_)
+            | Node::Comm
+            | Node::TextAt { .. }
+            | Node::TextField { .. }
+            | Node::TextLocated { .. } => self.mov(dst, 0),
         }
     }
 
@@ -119,7 +130,9 @@ impl Lowering<'_> {
         self.mov(dst, R0);
         match builtin {
             Builtin::Pid | Builtin::Gid => self.alu(Alu::Rsh, dst, 32),
-            Builtin::Tid | Builtin::Uid | Builtin::Cpu => self.asm.push(Insn::Alu32(Alu::Mov, dst, Src::Reg(dst))),
+            Builtin::Tid | Builtin::Uid | Builtin::Cpu => {
+                self.asm.push(Insn::Alu32(Alu::Mov, dst, Src::Reg(dst)));
+            }
             Builtin::Nsecs | Builtin::Cgroup | Builtin::Task => {}
         }
     }
@@ -157,7 +170,13 @@ impl Lowering<'_> {
 
     /// Reads memory. Through a null pointer the result is 0, by a test before the load: the verifier
     /// wants it for arguments and members that may be null.
-    fn load(&mut self, typed: &Typed, base: &Typed, (offset, size, access, bits): (i32, u32, AccessMode, Option<(u32, u32)>), depth: usize) {
+    fn load(
+        &mut self,
+        typed: &Typed,
+        base: &Typed,
+        (offset, size, access, bits): (i32, u32, AccessMode, Option<(u32, u32)>),
+        depth: usize,
+    ) {
         let dst = VALUES[depth];
         self.eval(base, depth);
         let (there, end) = (self.asm.label(), self.asm.label());
@@ -181,7 +200,14 @@ impl Lowering<'_> {
     }
 
     /// Copies from the address in `r1` plus `offset` to the stack by a helper; failures are counted.
-    pub(super) fn read(&mut self, slot: i16, size: u32, offset: i32, access: AccessMode, (kernel, user): (Helper, Helper)) {
+    pub(super) fn read(
+        &mut self,
+        slot: i16,
+        size: u32,
+        offset: i32,
+        access: AccessMode,
+        (kernel, user): (Helper, Helper),
+    ) {
         self.mov(R3, R1);
         if offset != 0 {
             self.alu(Alu::Add, R3, offset);
@@ -260,7 +286,14 @@ impl Lowering<'_> {
     }
 
     /// Uses the constant as an operand where the instruction can hold it.
-    fn by_constant(&mut self, operator: Binary, unsigned: bool, left: &Typed, value: u64, depth: usize) -> bool {
+    fn by_constant(
+        &mut self,
+        operator: Binary,
+        unsigned: bool,
+        left: &Typed,
+        value: u64,
+        depth: usize,
+    ) -> bool {
         let dst = VALUES[depth];
         let shift = matches!(operator, Binary::Shl | Binary::Shr);
         let value = if shift { value & 63 } else { value };
@@ -309,7 +342,15 @@ fn operation(operator: Binary, unsigned: bool) -> Alu {
         Binary::BitOr => Alu::Or,
         Binary::BitXor => Alu::Xor,
         // Comparisons and logic are made of jumps and never come here.
-        Binary::Add | Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::And | Binary::Or => Alu::Add,
+        Binary::Add
+        | Binary::Eq
+        | Binary::Ne
+        | Binary::Lt
+        | Binary::Le
+        | Binary::Gt
+        | Binary::Ge
+        | Binary::And
+        | Binary::Or => Alu::Add,
     }
 }
 
@@ -317,7 +358,9 @@ fn operation(operator: Binary, unsigned: bool) -> Alu {
 pub(super) fn constant_truth(typed: &Typed) -> Option<bool> {
     match &typed.kind {
         Node::Constant(value) => Some(*value != 0),
-        Node::Unary(Unary::Not, operand) => constant_truth(operand).map(|truth| eval::unary(Unary::Not, u64::from(truth)) != 0),
+        Node::Unary(Unary::Not, operand) => {
+            constant_truth(operand).map(|truth| eval::unary(Unary::Not, u64::from(truth)) != 0)
+        }
         _ => None,
     }
 }

@@ -22,7 +22,9 @@ impl Lowering<'_> {
         match (&scheme.buckets, &scheme.exponential) {
             (_, Some(exponential)) => self.exponential(exponential, signed, lowest, above),
             (Buckets::Explicit { raw, .. }, None) => self.explicit(raw, signed, lowest, above),
-            (Buckets::Linear { start, width, count }, None) => self.linear(*start, *width, *count, signed, lowest, above),
+            (Buckets::Linear { start, width, count }, None) => {
+                self.linear(*start, *width, *count, signed, lowest, above);
+            }
             (Buckets::Exponential { .. }, None) => {}
         }
         self.asm.comment("bucket number in r3; the test is for the verifier");
@@ -66,8 +68,8 @@ impl Lowering<'_> {
         self.jump_if_constant(Cond::Le, scheme.lowest, lowest);
         self.jump_if_constant(Cond::Gt, scheme.highest, above);
         // What is left lies between these powers of two.
-        let top = 63 - scheme.highest.leading_zeros();
-        let bottom = 63 - (scheme.lowest + 1).leading_zeros();
+        let top = scheme.highest.ilog2();
+        let bottom = (scheme.lowest + 1).ilog2();
         self.asm.comment("r2 = value scaled to [2^62, 2^63), r3 = its power of two");
         self.mov(R2, R1);
         self.alu(Alu::Lsh, R2, i32::try_from(62 - top).unwrap_or(0));

@@ -16,6 +16,7 @@ use crate::{
     asm::{AsmError, Assembler, Label},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
+    probe::KernelVersion,
     program::{Code, DROPS, Program},
     typed::{Typed, TypedEvent, TypedProbe},
 };
@@ -53,15 +54,24 @@ impl LowerError {
     }
 }
 
-/// Compiles a typed probe for a host of so many CPUs.
-pub fn lower(probe: TypedProbe, possible_cpus: u32) -> Result<Program, LowerError> {
-    let layout = Layout::new(&probe, possible_cpus);
+/// What the instructions depend on besides the probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// CPUs that it may bring up.
+    pub possible_cpus: u32,
+    /// Its kernel.
+    pub kernel: KernelVersion,
+}
+
+/// Compiles a typed probe for a host.
+pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
+    let layout = Layout::new(&probe, host.possible_cpus);
     if layout.row_size > MAX_ROW {
         return Err(LowerError::Row(layout.row_size));
     }
     let mut codes = Vec::new();
     for (index, event) in probe.events.iter().enumerate() {
-        let mut lowering = Lowering::new(&probe, event, &layout);
+        let mut lowering = Lowering::new(&probe, event, &layout, host);
         lowering.program();
         if lowering.stack.peak > STACK {
             return Err(LowerError::Stack { at: event.at.to_string(), bytes: lowering.stack.peak });
@@ -98,6 +108,7 @@ struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
+    host: Host,
     asm: Assembler,
     stack: Stack,
     /// Where each `let` is kept, once computed.
@@ -113,13 +124,14 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout) -> Self {
+    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout, host: Host) -> Self {
         let mut stack = Stack::default();
         let index = stack.take(8);
         Self {
             probe,
             event,
             layout,
+            host,
             asm: Assembler::default(),
             stack,
             lets: vec![None; event.lets.len()],

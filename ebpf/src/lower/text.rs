@@ -36,13 +36,25 @@ impl Lowering<'_> {
                 self.eval(base, 0);
                 let end = self.asm.label();
                 self.asm.jump_if(Cond::Eq, R1, 0, end);
-                self.read(slot, (*limit).min(room), *offset, *access, (Helper::ReadKernelStr, Helper::ReadUserStr));
+                self.read(
+                    slot,
+                    (*limit).min(room),
+                    *offset,
+                    *access,
+                    (Helper::ReadKernelStr, Helper::ReadUserStr),
+                );
                 self.asm.place(end);
             }
             Node::TextField { offset, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);
-                self.read(slot, (*size).min(room), i32::try_from(*offset).unwrap_or(0), AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
+                self.read(
+                    slot,
+                    (*size).min(room),
+                    i32::try_from(*offset).unwrap_or(0),
+                    AccessMode::Kernel,
+                    (Helper::ReadKernelStr, Helper::ReadUserStr),
+                );
             }
             Node::TextLocated { offset, relative } => {
                 self.zero(slot, 0, room);
@@ -52,7 +64,13 @@ impl Lowering<'_> {
                 self.mov(R1, CONTEXT);
                 self.alu(Alu::Add, R1, R3);
                 let behind = if *relative { i32::try_from(*offset + 4).unwrap_or(0) } else { 0 };
-                self.read(slot, room, behind, AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
+                self.read(
+                    slot,
+                    room,
+                    behind,
+                    AccessMode::Kernel,
+                    (Helper::ReadKernelStr, Helper::ReadUserStr),
+                );
             }
             Node::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());

@@ -149,6 +149,8 @@ impl<'a> Frame<'a> {
                 self.atomic_add(self.address(dst, offset)?, size, self.get(src)?)?;
             }
             Insn::Jump(offset) => return Ok(Next::Jump(offset)),
+            // Its bound lies beyond the step limit.
+            Insn::MayGoto(_) => {}
             Insn::JumpIf(cond, dst, src, offset) => {
                 if holds64(cond, self.get(dst)?, self.source(src)?) {
                     return Ok(Next::Jump(offset));

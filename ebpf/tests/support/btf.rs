@@ -104,7 +104,8 @@ impl Builder {
     }
 
     pub fn finish(self) -> Vec<u8> {
-        let (types, strings) = (u32::try_from(self.types.len()).unwrap(), u32::try_from(self.strings.len()).unwrap());
+        let (types, strings) =
+            (u32::try_from(self.types.len()).unwrap(), u32::try_from(self.strings.len()).unwrap());
         let header = [0x0001_eb9f, 24, 0, types, types, strings];
         header.iter().flat_map(|word| word.to_le_bytes()).chain(self.types).chain(self.strings).collect()
     }

@@ -42,7 +42,7 @@ fn conditions_on_64_bits() {
     for (dst, src, row) in TABLE {
         for (cond, expected) in CONDS.into_iter().zip(row) {
             let got = taken(Insn::JumpIf(cond, R2, R3.into(), 1), dst, src);
-            assert_eq!(got, expected.into(), "{dst:#x} {cond:?} {src:#x}");
+            assert_eq!(got, u64::from(expected), "{dst:#x} {cond:?} {src:#x}");
         }
     }
 }
@@ -55,7 +55,7 @@ fn conditions_on_the_low_half() {
         let (dst, src) = (0xaaaa << 32 | squeeze(dst), 0x5555 << 32 | squeeze(src));
         for (cond, expected) in CONDS.into_iter().zip(row) {
             let got = taken(Insn::JumpIf32(cond, R2, R3.into(), 1), dst, src);
-            assert_eq!(got, expected.into(), "{dst:#x} {cond:?} {src:#x}");
+            assert_eq!(got, u64::from(expected), "{dst:#x} {cond:?} {src:#x}");
         }
     }
 }

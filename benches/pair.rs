@@ -1,0 +1,298 @@
+//! What a pair of block events costs: ours beside bpftrace's equal script, attached to the same events at
+//! the same time, and what a scrape of 10 000 series takes.
+//!
+//! Needs root, `bpftrace`, `bpftool` and `losetup`; where one is missing it says so and ends. The numbers are
+//! the kernel's own (`bpf_stats`), whose measuring is in both. Both orders of attaching are run, because who
+//! comes second finds the caches warm.
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark stops where something is wrong"
+)]
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tapster::{
+    collector::Reader,
+    exporter::{Exporter, Options},
+    exposition::{self, Format},
+    kernel::{Kernel, Paths},
+    label::Host,
+    loader,
+    server::Source,
+    sys::{self, PossibleCpus},
+};
+use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe, program::ROWS};
+
+const READS: u64 = 200_000;
+const ROUNDS: usize = 4;
+
+/// The probe as the library has it, by request, and the same on the tracepoints that the script uses.
+const RAW: &str = r#"
+probes:
+  - name: pair_raw
+    start: { at: "rawtracepoint:block:block_rq_issue", key: args.rq }
+    end: { at: "rawtracepoint:block:block_rq_complete", key: args.rq }
+    let: { disk: args.rq.q.disk ?? args.rq.rq_disk }
+    labels:
+      device: { value: disk.major << 20 | disk.first_minor, as: block_device }
+      operation: args.rq.cmd_flags & 0xff
+    metrics:
+      - { histogram: pair_raw_duration_seconds, value: duration }
+"#;
+const TRACEPOINT: &str = r#"
+probes:
+  - name: pair_tp
+    start: { at: "tracepoint:block:block_rq_issue", key: [args.dev, args.sector] }
+    end: { at: "tracepoint:block:block_rq_complete", key: [args.dev, args.sector] }
+    labels:
+      device: { value: args.dev, as: block_device }
+      operation: args.rwbs
+    metrics:
+      - { histogram: pair_tp_duration_seconds, value: duration }
+"#;
+
+/// The same in bpftrace: histogram and sum by device and operation. Its histogram has one bucket for each
+/// power of two where ours has eight.
+const SCRIPT: &str = "
+tracepoint:block:block_rq_issue { @start[args->dev, args->sector] = nsecs; }
+tracepoint:block:block_rq_complete /@start[args->dev, args->sector]/ {
+  $d = nsecs - @start[args->dev, args->sector];
+  @hist[args->dev, args->rwbs] = hist($d);
+  @sum[args->dev, args->rwbs] = sum($d);
+  delete(@start[args->dev, args->sector]);
+}";
+
+fn probes(yaml: &str) -> Vec<Probe> {
+    let (file, diagnostics) = declaration::parse(&SourceFile::new("bench", yaml));
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    file.probes
+}
+
+fn output(command: &mut Command) -> String {
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// A loop device over memory, detached when dropped.
+struct LoopDevice(
+    String,
+    #[expect(dead_code, reason = "the file lives as long as the device")] tempfile::NamedTempFile,
+);
+
+impl LoopDevice {
+    fn new() -> Self {
+        let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+        file.as_file().set_len(64 << 20).unwrap();
+        let name = output(Command::new("losetup").args(["--find", "--show"]).arg(file.path()));
+        Self(name.trim().to_owned(), file)
+    }
+
+    /// Reads 4 KiB at a time past the page cache.
+    fn read(&self, count: u64) -> Duration {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&self.0).unwrap();
+        let mut buffer = vec![0_u8; 8192];
+        let aligned = buffer.as_ptr().align_offset(4096);
+        let begun = Instant::now();
+        for index in 0..count {
+            file.read_exact_at(&mut buffer[aligned..aligned + 4096], index * 4096 % (64 << 20)).unwrap();
+        }
+        begun.elapsed()
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+/// A running bpftrace and the ids of its two programs.
+struct Bpftrace(Child, Vec<u64>);
+
+impl Bpftrace {
+    fn start() -> Self {
+        let before: Vec<u64> = programs().into_iter().map(|program| program.id).collect();
+        let mut command = Command::new("bpftrace");
+        let child = command.args(["-e", SCRIPT]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut running = Self(child, Vec::new());
+        let begun = Instant::now();
+        while running.1.len() < 2 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "bpftrace did not attach");
+            thread::sleep(Duration::from_millis(50));
+            let new = |program: &Loaded| {
+                !before.contains(&program.id)
+                    && program.kind == "tracepoint"
+                    && program.name.starts_with("block_rq")
+            };
+            running.1 = programs().into_iter().filter(new).map(|program| program.id).collect();
+        }
+        thread::sleep(Duration::from_millis(300));
+        running
+    }
+
+    fn cost(&self) -> f64 {
+        programs().iter().filter(|program| self.1.contains(&program.id)).map(Loaded::ns_per_run).sum()
+    }
+}
+
+impl Drop for Bpftrace {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Loaded {
+    id: u64,
+    kind: String,
+    name: String,
+    runs: u64,
+    run_ns: u64,
+}
+
+impl Loaded {
+    fn ns_per_run(&self) -> f64 {
+        assert!(self.runs >= READS, "a program ran {} times, fewer than there were events", self.runs);
+        self.run_ns as f64 / self.runs as f64
+    }
+}
+
+/// Every program in the kernel.
+fn programs() -> Vec<Loaded> {
+    let text = output(Command::new("bpftool").args(["prog", "show", "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
+    json.as_array()
+        .unwrap()
+        .iter()
+        .map(|program| Loaded {
+            id: program["id"].as_u64().unwrap(),
+            kind: text(&program["type"]),
+            name: text(&program["name"]),
+            runs: program["run_cnt"].as_u64().unwrap_or(0),
+            run_ns: program["run_time_ns"].as_u64().unwrap_or(0),
+        })
+        .collect()
+}
+
+/// Nanoseconds of start and end together, by the exporter's own account.
+fn own_cost(exporter: &Exporter) -> f64 {
+    let status = exporter.status().remove(0);
+    assert!(status.down.is_none(), "{:?}", status.down);
+    status.programs.iter().map(|program| program.run_ns as f64 / program.runs as f64).sum()
+}
+
+fn pair() {
+    let device = LoopDevice::new();
+    let kernel = Kernel::detect(&Paths::default());
+    let options = Options { run_stats: true, attach: true };
+    let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), options).0;
+    println!(
+        "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"
+    );
+    println!("round  attached first  rawtracepoint  tracepoint  bpftrace  ratio raw  ratio tracepoint");
+    let mut ratios = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let ours_first = round % 2 == 0;
+        let early = (!ours_first).then(Bpftrace::start);
+        let (raw, tracepoint) = (start(RAW), start(TRACEPOINT));
+        let script = early.unwrap_or_else(Bpftrace::start);
+        device.read(READS);
+        let (raw_ns, tracepoint_ns, script_ns) = (own_cost(&raw), own_cost(&tracepoint), script.cost());
+        let first = if ours_first { "ours" } else { "bpftrace" };
+        let (raw_ratio, tracepoint_ratio) = (raw_ns / script_ns, tracepoint_ns / script_ns);
+        println!(
+            "{round:5}  {first:14}  {raw_ns:13.0}  {tracepoint_ns:10.0}  {script_ns:8.0}  {raw_ratio:9.2}  {tracepoint_ratio:16.2}"
+        );
+        ratios.0.push(raw_ratio);
+        ratios.1.push(tracepoint_ratio);
+    }
+    println!("median ratio {:.2} and {:.2}\n", median(&mut ratios.0), median(&mut ratios.1));
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
+}
+
+fn cpu_time() -> Duration {
+    let stat = procfs::process::Process::myself().unwrap().stat().unwrap();
+    Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// Fills a probe's map with made-up label sets and scrapes it.
+fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
+    let yaml = format!(
+        "probes:\n  - name: many\n    at: tracepoint:sched:sched_process_fork\n    max_series: 20000\n    labels: {{ id: nsecs, comm: comm }}\n    metrics: [{metric}]\n"
+    );
+    let kernel = Kernel::detect(&Paths::default());
+    let program = tapster_ebpf::compile(&probes(&yaml)[0], &kernel.target()).unwrap();
+    let attached = loader::load(program, None).unwrap();
+    let cpus = PossibleCpus::of_host().unwrap();
+    {
+        let map = sys::Map::open(attached.map(ROWS).unwrap(), cpus).unwrap();
+        let words = map.value_size() / 8;
+        for row in 0..rows {
+            let mut key = row.to_le_bytes().to_vec();
+            key.extend_from_slice(b"a_command\0\0\0\0\0\0\0");
+            let value: Vec<u8> =
+                (0..words).flat_map(|word| (row + u64::try_from(word).unwrap() % 7).to_le_bytes()).collect();
+            map.update(&key, &value).unwrap();
+        }
+    }
+    let reader = Reader::new(attached, &Host::default(), cpus).unwrap();
+    for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
+        const TIMES: u32 = 20;
+        let mut bytes = 0;
+        let (begun, cpu) = (Instant::now(), cpu_time());
+        for _ in 0..TIMES {
+            bytes = exposition::encode(reader.collect().unwrap().families, format).body.len();
+        }
+        println!(
+            "{name:34} {rows:6} label sets {lines:7} series  {:12} {:6.1} ms CPU {:6.1} ms wall {:8} bytes",
+            format!("{format:?}"),
+            cpu_time().saturating_sub(cpu).as_secs_f64() * 1e3 / f64::from(TIMES),
+            begun.elapsed().as_secs_f64() * 1e3 / f64::from(TIMES),
+            bytes,
+        );
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+fn main() {
+    // `cargo test --benches` asks for a list of tests.
+    if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
+        return;
+    }
+    for tool in ["bpftrace", "bpftool", "losetup"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            println!("skipped: `{tool}` is not installed");
+            return;
+        }
+    }
+    if Kernel::detect(&Paths::default()).requirements().is_err() {
+        println!("skipped: needs the capabilities to load programs");
+        return;
+    }
+    pair();
+    println!("one scrape: maps read, labels decoded, families encoded");
+    scrape("counters", "{ counter: many_total }", 10_000, 10_000);
+    scrape(
+        "histograms, classic and native",
+        "{ histogram: many_seconds, value: nsecs, unit: ns }",
+        345,
+        345 * 31,
+    );
+    scrape(
+        "histograms, one for each label set",
+        "{ histogram: many_seconds, value: nsecs, unit: ns }",
+        10_000,
+        310_000,
+    );
+}
