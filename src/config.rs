@@ -10,7 +10,7 @@ use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
     probe::{Library, Probe, ProbeFile},
-    yaml::MAX_BYTES,
+    yaml::{self, MAX_BYTES},
 };
 
 /// The shipped library: file name and text, as in `config/probes`.
@@ -44,6 +44,9 @@ pub enum ConfigError {
         /// The nearest that there is.
         hint: Option<String>,
     },
+    /// Nothing is wrong, but there is nothing to do either.
+    #[error("there is no probe to run\n  hint: give `probes`, or `library: true` for the shipped ones")]
+    Nothing,
     /// The library itself is wrong; our own mistake.
     #[error("the shipped library is wrong, which is a bug in tapster:\n{0}")]
     Library(String),
@@ -71,16 +74,22 @@ pub fn library() -> Result<Vec<Probe>, ConfigError> {
     Ok(probes)
 }
 
-/// Reads a file of probes; more than what a parser takes is not even read.
-pub fn read(path: &PathBuf) -> Result<Arc<SourceFile>, ConfigError> {
+/// Reads a file of probes, or what is wrong with it as a text; more than what a parser takes is not even read.
+pub fn read(path: &PathBuf) -> Result<Result<Arc<SourceFile>, Diagnostic>, ConfigError> {
     let error = |source| ConfigError::Read { path: path.clone(), source };
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
     fs::File::open(path).map_err(error)?.take(limit).read_to_end(&mut bytes).map_err(error)?;
-    let text = String::from_utf8(bytes).map_err(|wrong| {
-        error(io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8: {}", wrong.utf8_error())))
-    })?;
-    Ok(SourceFile::new(path.display().to_string(), text))
+    let name = path.display().to_string();
+    if bytes.len() > MAX_BYTES {
+        return Ok(Err(yaml::too_large(&SourceFile::new(name, ""))));
+    }
+    Ok(String::from_utf8(bytes).map(|text| SourceFile::new(&name, text)).map_err(|wrong| {
+        let at = wrong.utf8_error().valid_up_to();
+        let message = format!("the byte 0x{:02x} is not UTF-8", wrong.as_bytes()[at]);
+        let file = SourceFile::new(&name, String::from_utf8_lossy(wrong.as_bytes()));
+        Diagnostic::error(&file, at..at, message).hint("save the file as UTF-8")
+    }))
 }
 
 /// Reads all that was asked for.
@@ -92,7 +101,13 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
     for path in &request.files {
-        let source = read(path)?;
+        let source = match read(path)? {
+            Ok(source) => source,
+            Err(diagnostic) => {
+                config.diagnostics.push(diagnostic);
+                continue;
+            }
+        };
         let (ProbeFile { library: from_library, probes }, diagnostics) = declaration::parse(&source);
         config.diagnostics.extend(diagnostics);
         config.probes.extend(probes);
@@ -124,6 +139,9 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
             || seen.insert((probe.name.value.clone(), probe.name.span.start))
     });
     restrict(&mut config, &request.probes)?;
+    if config.probes.is_empty() && config.diagnostics.is_empty() {
+        return Err(ConfigError::Nothing);
+    }
     Ok(config)
 }
 

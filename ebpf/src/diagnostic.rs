@@ -107,7 +107,11 @@ impl fmt::Display for Diagnostic {
         let (line, column) = self.file.position(self.span.start);
         let number = line.to_string();
         let margin = " ".repeat(number.len());
-        writeln!(f, "{severity}: {}", self.message)?;
+        // Both may repeat what stands in the file, and that must not drive a terminal.
+        let plain = |text: &str| {
+            text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect::<String>()
+        };
+        writeln!(f, "{severity}: {}", plain(&self.message))?;
         writeln!(f, "{margin}--> {}:{line}:{column}", self.file.name)?;
         let text = self.file.text.split('\n').nth(line - 1).unwrap_or("").trim_end_matches('\r');
         // A line that nobody would read (a 10 MB one, say) is cut around its marker.
@@ -124,7 +128,7 @@ impl fmt::Display for Diagnostic {
         let room = shown.chars().count().saturating_sub(column - 1 - skip);
         write!(f, "{margin} | {}{}", " ".repeat(column - 1 - skip), "^".repeat(width.min(room).max(1)))?;
         match &self.hint {
-            Some(hint) => writeln!(f, " {hint}"),
+            Some(hint) => writeln!(f, " {}", plain(hint)),
             None => writeln!(f),
         }
     }

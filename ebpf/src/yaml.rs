@@ -91,10 +91,15 @@ impl Node {
 pub fn parse(file: &Arc<SourceFile>) -> Result<Option<Node>, Diagnostic> {
     let text = &file.text;
     if text.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes, more than the {MAX_BYTES} that are read", text.len());
-        return Err(Diagnostic::error(file, 0..0, message).hint("split it into several files"));
+        return Err(too_large(file));
     }
     Loader { file, offsets: Offsets::new(text), anchors: HashMap::new(), nodes: 0 }.document(text)
+}
+
+/// The message about a file that is larger than what is read of it.
+pub fn too_large(file: &Arc<SourceFile>) -> Diagnostic {
+    let message = format!("the file has more than {MAX_BYTES} bytes, the most that is read");
+    Diagnostic::error(file, 0..0, message).hint("split it into several files")
 }
 
 /// Maps the parser's character indices to byte offsets.
@@ -155,8 +160,28 @@ impl Loader<'_> {
             Some(Ok((event, span))) => Ok(Some((event, self.offsets.span(span)))),
             Some(Err(error)) => {
                 let at = self.offsets.byte(error.marker().index());
-                Err(Diagnostic::error(self.file, at..at, format!("not valid YAML: {}", error.info())))
+                let mut diagnostic =
+                    Diagnostic::error(self.file, at..at, format!("not valid YAML: {}", error.info()));
+                diagnostic.hint = self.advice(at, error.info()).map(Into::into);
+                Err(diagnostic)
             }
+        }
+    }
+
+    /// What to do about the mistakes that a person makes most.
+    fn advice(&self, at: usize, info: &str) -> Option<&'static str> {
+        let text = &self.file.text;
+        let start = text[..at.min(text.len())].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[start..].lines().next().unwrap_or("");
+        let indent = &line[..line.len() - line.trim_start().len()];
+        if indent.contains('\t') {
+            Some("indent with spaces, YAML takes no tabs")
+        } else if info.contains("mapping values are not allowed") && line.contains(" ? ") {
+            Some("put the whole expression in quotes: `: ` ends an unquoted one")
+        } else if info.contains("mapping values are not allowed") {
+            Some("put a text with `: ` in it in quotes, or look at the indentation")
+        } else {
+            None
         }
     }
 
@@ -308,7 +333,7 @@ mod tests {
         assert!(load(&text).unwrap_err().message.contains("after aliases"));
         assert!(load(&"[".repeat(10_000)).is_err());
         assert!(load(&("[".repeat(40) + &"]".repeat(40))).unwrap_err().message.contains("nested deeper"));
-        assert!(load(&"x".repeat(10 << 20)).unwrap_err().message.contains("more than the"));
+        assert!(load(&"x".repeat(10 << 20)).unwrap_err().message.contains("the most that is read"));
         assert!(load("a: &a [*a]").is_err());
     }
 

@@ -66,7 +66,38 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
             field.name
         ));
     }
-    Ok(ArgumentValue::Value(Typed::new(Node::Field { offset, size }, ty)))
+    let field_value = Typed::new(Node::Field { offset, size }, ty);
+    // Records of system calls keep every argument in a word, whose upper half may hold anything.
+    match declared(&field.ctype, btf) {
+        Some((bits, signed)) if u32::from(bits) < size * 8 => Ok(ArgumentValue::Value(Typed::new(
+            Node::Cast(Box::new(field_value)),
+            Type::Int { bits, signed },
+        ))),
+        _ => Ok(ArgumentValue::Value(field_value)),
+    }
+}
+
+/// Bits and sign of an integer type by its name.
+fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u8, bool)> {
+    let name = ctype.trim_start_matches("const ").trim();
+    match name {
+        "int" => return Some((32, true)),
+        "unsigned" | "unsigned int" => return Some((32, false)),
+        _ => {}
+    }
+    let btf = btf?;
+    let id = match name.strip_prefix("enum ") {
+        Some(name) => btf.find(name, Kind::Enum)?,
+        None => btf.strip(btf.find(name, Kind::Typedef).or_else(|| btf.find(name, Kind::Int))?),
+    };
+    if !matches!(btf.kind(id), Kind::Int | Kind::Enum) {
+        return None;
+    }
+    let bits = btf
+        .size(id)
+        .and_then(|size| u8::try_from(size * 8).ok())
+        .filter(|bits| matches!(bits, 8 | 16 | 32))?;
+    Some((bits, btf.is_signed(id)))
 }
 
 fn integer(size: u32, signed: bool) -> Option<Type> {

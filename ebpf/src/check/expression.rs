@@ -477,6 +477,10 @@ impl Scope<'_> {
             return Ok(());
         }
         let Type::Int { bits, signed } = left.ty else { return Ok(()) };
+        // `u64 == -1` asks for all ones, as in C.
+        if bits == 64 && matches!(operator, Binary::Eq | Binary::Ne) {
+            return Ok(());
+        }
         let value = if right.ty.is_signed() { i128::from(value.cast_signed()) } else { i128::from(value) };
         let most = if signed { (1_i128 << (bits - 1)) - 1 } else { (1_i128 << bits) - 1 };
         let least = if signed { -(1_i128 << (bits - 1)) } else { 0 };

@@ -46,8 +46,10 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
 pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagnostic>) {
     let mut chosen: Vec<Probe> = Vec::new();
     let mut diagnostics = Vec::new();
+    let mut others: Vec<Probe> = Vec::new();
     for probe in probes {
         if !probe.kernel.as_ref().is_none_or(|range| range.contains(target.kernel)) {
+            others.push(probe);
             continue;
         }
         if let Some(first) = chosen.iter().find(|other| other.name.value == probe.name.value) {
@@ -62,6 +64,18 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
             continue;
         }
         chosen.push(probe);
+    }
+    let mut seen = HashSet::new();
+    for probe in others {
+        let name = &probe.name;
+        if chosen.iter().all(|other| other.name.value != name.value) && seen.insert(name.value.clone()) {
+            let message =
+                format!("the probe `{}` is not for kernel {} and does not run", name.value, target.kernel);
+            diagnostics.push(
+                Diagnostic::warning(&probe.file, name.span.clone(), message)
+                    .hint("add a variant of the same name without `kernel`"),
+            );
+        }
     }
     let mut metrics: Vec<(&str, &Probe)> = Vec::new();
     for probe in &chosen {
@@ -550,15 +564,25 @@ impl Checker<'_> {
         metrics
     }
 
-    /// A name that promises seconds must get a time.
+    /// A name that promises seconds must get a time, and one that promises bytes must not.
     fn check_unit(&mut self, metric: &Metric, unit: Unit) {
         let name = metric.name.value.trim_end_matches("_total");
-        if name.ends_with("_seconds") && !unit.is_time() && metric.unit.is_none() && metric.value.is_some() {
-            let message = format!("`{}` promises seconds, but its value has no unit", metric.name.value);
-            self.error(
-                metric.name.span.clone(),
-                message,
+        let mut wrong = |message: &str, hint: &str| {
+            self.error(metric.name.span.clone(), format!("`{}` promises {message}", metric.name.value), hint);
+        };
+        // What `unit` says was compared with the name when it was read.
+        if metric.unit.is_some() {
+        } else if name.ends_with("_seconds") && metric.value.is_none() {
+            wrong("seconds, but counts events", "add `value: duration`, or call it by what it counts");
+        } else if name.ends_with("_seconds") && !unit.is_time() {
+            wrong(
+                "seconds, but its value has no unit",
                 "say what one of the value is: unit: ns, us, ms or s",
+            );
+        } else if name.ends_with("_bytes") && unit.is_time() {
+            wrong(
+                "bytes, but its value is a time",
+                "times are exposed in seconds: end the name in `_seconds`",
             );
         }
     }

@@ -52,7 +52,7 @@ impl Reader {
         let kind = *kind;
         let name = self.name(fields.get(kind)?, kind)?;
         self.check_metric_name(kind, &name);
-        let unit = fields.get("unit").and_then(|node| self.unit(node));
+        let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
         if value.is_none() && kind != "counter" && fields.get("value").is_none() {
             self.error_hint(
@@ -125,7 +125,7 @@ impl Reader {
         }
     }
 
-    fn unit(&mut self, node: &Node) -> Option<Spanned<Unit>> {
+    fn unit(&mut self, node: &Node, metric: &str) -> Option<Spanned<Unit>> {
         let text = self.text(node, "unit")?;
         let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == text) else {
             let names: Vec<&str> = UNITS.iter().map(|(name, _)| *name).collect();
@@ -136,6 +136,29 @@ impl Reader {
             );
             return None;
         };
+        let promised = ["seconds", "bytes"]
+            .into_iter()
+            .find(|base| metric.trim_end_matches("_total").ends_with(&format!("_{base}")));
+        let given = match text.as_str() {
+            "ns" | "us" | "ms" | "s" => Some("seconds"),
+            "bytes" | "sectors" | "kib" => Some("bytes"),
+            _ => None,
+        };
+        if let Some(promised) = promised
+            && given != Some(promised)
+        {
+            let hint = match given {
+                Some(given) => format!("it is exposed in {given}: end the name in `_{given}`"),
+                None if promised == "seconds" => "say ns, us, ms or s".into(),
+                None => "say bytes, sectors or kib".into(),
+            };
+            self.error_hint(
+                node.span.clone(),
+                format!("`{metric}` promises {promised}, but its unit is `{text}`"),
+                hint,
+            );
+            return None;
+        }
         Some(Spanned::new(*unit, node.span.clone()))
     }
 
@@ -156,6 +179,15 @@ impl Reader {
                     item.span.clone(),
                     "bounds must ascend",
                     "sort them and leave out what stands twice",
+                );
+                return None;
+            }
+            if raw.last() == Some(&scaled) {
+                let hint = "values are whole numbers, and bounds are in the base unit: seconds, bytes, or the value itself without `unit`";
+                self.error_hint(
+                    item.span.clone(),
+                    "no value lies between this bound and the one before",
+                    hint,
                 );
                 return None;
             }

@@ -60,6 +60,13 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// The first sentence of a key's description, as a hint.
+fn phrase(doc: &str) -> String {
+    let sentence = doc.split(". ").next().unwrap_or(doc).trim_end_matches('.');
+    let mut characters = sentence.chars();
+    characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
+}
+
 struct Reader {
     file: Arc<SourceFile>,
     diagnostics: Vec<Diagnostic>,
@@ -119,7 +126,11 @@ impl Reader {
                 matches!(&key.data, Data::Scalar { text, .. } if nearest(text, [missing.name]).is_some() && !keys.iter().any(|k| k.name == text))
             });
             if !misspelt {
-                self.error(fields.span.clone(), format!("{what} needs `{}`", missing.name));
+                self.error_hint(
+                    fields.span.clone(),
+                    format!("{what} needs `{}`", missing.name),
+                    phrase(missing.doc),
+                );
             }
         }
         Some(fields)
@@ -396,12 +407,8 @@ impl Reader {
                         "move it there",
                     );
                 }
-                if each.is_some() {
-                    self.error_hint(
-                        fields.span.clone(),
-                        "`each` of a pair belongs to `end`",
-                        "move it there",
-                    );
+                if let Some(each) = fields.get("each") {
+                    self.error_hint(each.span.clone(), "`each` of a pair belongs to `end`", "move it there");
                 }
             }
             (None, None, None) => self.error_hint(
