@@ -42,6 +42,18 @@ impl Type {
     /// `u32`
     pub const U32: Self = Self::Int { bits: 32, signed: false };
 
+    /// The integer of so many bytes; `None` unless they are 1, 2, 4 or 8.
+    pub fn integer(bytes: u32, signed: bool) -> Option<Self> {
+        let bits = match bytes {
+            1 => 8,
+            2 => 16,
+            4 => 32,
+            8 => 64,
+            _ => return None,
+        };
+        Some(Self::Int { bits, signed })
+    }
+
     /// Whether arithmetic with it is unsigned.
     pub fn is_unsigned(&self) -> bool {
         matches!(self, Self::Int { bits: 64, signed: false } | Self::Pointer { .. })

@@ -5,7 +5,11 @@ mod compile;
 mod list;
 mod run;
 
-use crate::{config::Request, kernel::Paths, telemetry::LogFormat};
+use crate::{
+    config::Request,
+    kernel::{Kernel, Paths},
+    telemetry::LogFormat,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tapster_ebpf::diagnostic::Diagnostic;
@@ -194,6 +198,16 @@ fn report(diagnostics: &[Diagnostic]) -> bool {
         eprintln!("{errors} errors");
     }
     errors > 0
+}
+
+/// Says what this host lacks to run any probe; whether it lacks something.
+fn lacks(kernel: &Kernel) -> bool {
+    let Err(missing) = kernel.requirements() else { return false };
+    for missing in missing {
+        let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+        eprintln!("error: {}{hint}", missing.message);
+    }
+    true
 }
 
 /// Prints to standard output; a closed pipe (`tapster list | head`) is not an error.

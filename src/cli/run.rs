@@ -1,6 +1,6 @@
 //! `tapster run`: attach and serve.
 
-use super::{FAILURE, RunArgs, USAGE, report};
+use super::{FAILURE, RunArgs, USAGE, lacks, report};
 use crate::{
     config,
     exporter::{Exporter, Options},
@@ -32,11 +32,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     }
     let kernel = Kernel::detect(&args.host.paths());
-    if let Err(missing) = kernel.requirements() {
-        for missing in missing {
-            let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-            eprintln!("error: {}{hint}", missing.message);
-        }
+    if lacks(&kernel) {
         return Ok(FAILURE);
     }
     for limitation in kernel.limitations() {

@@ -78,13 +78,15 @@ fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Type
     let word = |ty| Typed::new(Node::Argument(offset), ty);
     match btf.kind(id) {
         Kind::Int | Kind::Enum | Kind::Enum64 => {
-            let bits = btf.size(id).and_then(|size| u8::try_from(size * 8).ok()).filter(|bits| *bits <= 64);
-            let Some(bits) = bits else {
+            let Some(ty) = btf.size(id).and_then(|size| Type::integer(size, btf.is_signed(id))) else {
                 return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
             };
-            let ty = Type::Int { bits, signed: btf.is_signed(id) };
             // The kernel fills the word with zeros, whatever the sign.
-            Ok(if bits == 64 { word(ty) } else { Typed::new(Node::Cast(Box::new(word(Type::U64))), ty) })
+            Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
+                word(ty)
+            } else {
+                Typed::new(Node::Cast(Box::new(word(Type::U64))), ty)
+            })
         }
         Kind::Ptr => {
             let to = btf.strip(btf.target(id));

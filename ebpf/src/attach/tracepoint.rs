@@ -50,14 +50,14 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
                 Type::Text { capacity },
             )));
         }
-        let element = integer(element_size, field.signed)
+        let element = Type::integer(element_size, field.signed)
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
         return Ok(ArgumentValue::Array { offset, element_size, element, count });
     }
     let ty = if field.ctype.ends_with('*') && size == 8 {
         Type::Pointer { to: pointee(&field.ctype, btf), access: AccessMode::Auto }
     } else {
-        integer(size, field.signed)
+        Type::integer(size, field.signed)
             .ok_or_else(|| format!("`{}` is a `{}` of {size} bytes", field.name, field.ctype))?
     };
     if offset % size != 0 {
@@ -69,20 +69,20 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     let field_value = Typed::new(Node::Field { offset, size }, ty);
     // Records of system calls keep every argument in a word, whose upper half may hold anything.
     match declared(&field.ctype, btf) {
-        Some((bits, signed)) if u32::from(bits) < size * 8 => Ok(ArgumentValue::Value(Typed::new(
-            Node::Cast(Box::new(field_value)),
-            Type::Int { bits, signed },
-        ))),
+        Some((bytes, signed)) if bytes < size => {
+            let ty = Type::integer(bytes, signed).unwrap_or(Type::U64);
+            Ok(ArgumentValue::Value(Typed::new(Node::Cast(Box::new(field_value)), ty)))
+        }
         _ => Ok(ArgumentValue::Value(field_value)),
     }
 }
 
-/// Bits and sign of an integer type by its name.
-fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u8, bool)> {
+/// Bytes and sign of an integer type narrower than a word, by its name.
+fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     let name = ctype.trim_start_matches("const ").trim();
     match name {
-        "int" => return Some((32, true)),
-        "unsigned" | "unsigned int" => return Some((32, false)),
+        "int" => return Some((4, true)),
+        "unsigned" | "unsigned int" => return Some((4, false)),
         _ => {}
     }
     let btf = btf?;
@@ -93,16 +93,8 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u8, bool)> {
     if !matches!(btf.kind(id), Kind::Int | Kind::Enum) {
         return None;
     }
-    let bits = btf
-        .size(id)
-        .and_then(|size| u8::try_from(size * 8).ok())
-        .filter(|bits| matches!(bits, 8 | 16 | 32))?;
-    Some((bits, btf.is_signed(id)))
-}
-
-fn integer(size: u32, signed: bool) -> Option<Type> {
-    let bits = u8::try_from(size * 8).ok()?;
-    matches!(size, 1 | 2 | 4 | 8).then_some(Type::Int { bits, signed })
+    let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
+    Some((bytes, btf.is_signed(id)))
 }
 
 /// The type behind `const struct foo *`; 0 where it is not known.

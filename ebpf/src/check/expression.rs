@@ -373,23 +373,23 @@ impl Scope<'_> {
         }
         let size = btf.size(id).unwrap_or(0);
         let signed = btf.is_signed(id);
-        let Some(bits_of_type) = u8::try_from(size * 8).ok().filter(|_| matches!(size, 1 | 2 | 4 | 8)) else {
+        let Some(ty) = Type::integer(size, signed) else {
             return refuse(
                 format!("a `{}` has {size} bytes", shown()),
                 "only integers of up to 64 bits can be read",
             );
         };
-        let (offset, size, bits, value_bits) = match place.bits {
-            None => (place.offset, size, None, bits_of_type),
+        let (offset, size, bits) = match place.bits {
+            None => (place.offset, size, None),
             Some((bit_offset, width)) => {
                 let (offset, size, shift) = storage(bit_offset, width, size);
-                (offset, size, Some((shift, width)), bits_of_type)
+                (offset, size, Some((shift, width)))
             }
         };
         let access = load_access(btf, &place.base, offset, size);
         let Ok(offset) = i32::try_from(offset) else { return refuse("the offset is too large".into(), "") };
         let node = Node::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
-        Ok(Typed::new(node, Type::Int { bits: value_bits, signed }))
+        Ok(Typed::new(node, ty))
     }
 
     fn unary(&self, expression: &Expression, operator: Unary, inner: &Expr) -> Result<Typed, Problems> {
@@ -635,7 +635,7 @@ impl Scope<'_> {
         match name.pointers {
             0 => match (btf.kind(id), btf.size(id)) {
                 (Kind::Int | Kind::Enum | Kind::Enum64, Some(size @ (1 | 2 | 4 | 8))) => {
-                    Ok(Type::Int { bits: u8::try_from(size * 8).unwrap_or(64), signed: btf.is_signed(id) })
+                    Ok(Type::integer(size, btf.is_signed(id)).unwrap_or(Type::U64))
                 }
                 (Kind::Ptr, _) => {
                     Ok(Type::Pointer { to: btf.strip(btf.target(id)), access: AccessMode::Auto })
@@ -815,7 +815,7 @@ fn text_array(place: &Place, count: u32) -> Typed {
 fn storage(bit_offset: u32, width: u32, type_size: u32) -> (i64, u32, u32) {
     for size in [type_size, 1, 2, 4, 8] {
         let unit = size * 8;
-        if unit > 0 && bit_offset / unit == (bit_offset + width - 1) / unit {
+        if bit_offset / unit == (bit_offset + width - 1) / unit {
             return (i64::from(bit_offset / unit * size), size, bit_offset % unit);
         }
     }
