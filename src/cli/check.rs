@@ -17,6 +17,20 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         }
     };
     let kernel = Kernel::detect(&args.host.paths());
+    if !args.offline
+        && let Err(missing) = kernel.requirements()
+    {
+        // What the kernel does not show to this process would be taken for the files' mistakes.
+        if report(&config.diagnostics) {
+            return Ok(USAGE);
+        }
+        for missing in missing {
+            let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+            eprintln!("error: {}{hint}", missing.message);
+        }
+        eprintln!("  hint: `tapster check --offline` only compiles");
+        return Ok(FAILURE);
+    }
     let target = kernel.target();
     let mut diagnostics = config.diagnostics;
     let (probes, more) = tapster_ebpf::check::select(config.probes, &target);
@@ -38,14 +52,6 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     }
     let mut failed = Vec::new();
     if !args.offline {
-        if let Err(missing) = kernel.requirements() {
-            for missing in missing {
-                let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-                eprintln!("error: {}{hint}", missing.message);
-            }
-            eprintln!("  hint: `tapster check --offline` only compiles");
-            return Ok(FAILURE);
-        }
         let options = Options { run_stats: false, attach: false };
         let (_, failures, _) = Exporter::start(&compiled, &kernel, &args.host.host(), options);
         failed = failures;
