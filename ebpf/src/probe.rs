@@ -173,7 +173,7 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
-            [""] => Err(("the attach point is empty".into(), forms())),
+            [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
                 let form = ATTACH_FORMS.iter().find(|(known, _)| known == kind).map_or("", |(_, form)| form);
                 Err((format!("`{text}` is not a {kind}"), format!("write {form}")))
@@ -184,7 +184,6 @@ impl AttachPoint {
                 let hint = near.map_or_else(forms, |near| format!("did you mean `{near}`?"));
                 Err((format!("`{kind}` is not an attach kind"), hint))
             }
-            [] => Err(("the attach point is empty".into(), forms())),
         }
     }
 

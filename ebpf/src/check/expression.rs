@@ -491,14 +491,13 @@ impl Scope<'_> {
         }
         let kind = if signed { "signed" } else { "unsigned" };
         let message = format!("comparing {kind} {bits} bits with {value} gives always the same");
-        let mut hint = format!("the value lies between {least} and {most}");
-        if !signed
-            && value < 0
-            && value >= i128::from(i32::MIN)
-            && matches!(operator, Binary::Eq | Binary::Ne)
-        {
-            hint += &format!("; {value} in {bits} bits is {:#x}", value & most);
-        }
+        let asks_for_bits = !signed && value < 0 && matches!(operator, Binary::Eq | Binary::Ne);
+        let in_bits = if asks_for_bits {
+            format!("; {value} in {bits} bits is {:#x}", value & most)
+        } else {
+            String::new()
+        };
+        let hint = format!("the value lies between {least} and {most}{in_bits}");
         Err(self.problem(expression, at.span.clone(), message, Some(hint)))
     }
 
