@@ -15,7 +15,10 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tapster_ebpf::{diagnostic::Diagnostic, probe::Probe};
+use tapster_ebpf::{
+    diagnostic::Diagnostic,
+    probe::{KernelVersion, Probe},
+};
 
 /// A declared probe and what became of it.
 #[derive(Debug)]
@@ -82,6 +85,11 @@ impl Exporter {
         options: Options,
     ) -> (Self, Vec<Failure>, StartTimes) {
         let mut times = StartTimes::default();
+        if kernel.version < KernelVersion(5, 11, 0)
+            && let Err(error) = sys::lift_memlock()
+        {
+            tracing::warn!(%error, "the limit on locked memory stays; maps may not fit");
+        }
         let cpus = PossibleCpus::of_host();
         let target = kernel.target();
         let mut running = Vec::new();
@@ -348,7 +356,14 @@ fn process() -> Vec<MetricFamily> {
         &["version"],
     );
     build.push(&[env!("CARGO_PKG_VERSION")], 1.0);
-    let mut families = vec![build];
+    // A configuration that cannot be used ends the process, so one that runs was good.
+    let config = MetricFamily::single(
+        "tapster_config_last_reload_successful",
+        "Whether the configuration was good when it was last read.",
+        Kind::Gauge,
+        1.0,
+    );
+    let mut families = vec![build, config];
     let Ok(stat) = procfs::process::Process::myself().and_then(|process| {
         let open_fds = process.fd_count()?;
         Ok((process.stat()?, open_fds))

@@ -80,11 +80,45 @@ impl Assembler {
         self.items.push(Item::Comment(text.into()));
     }
 
-    /// Resolves the labels.
+    /// Leaves out what no path reaches, such as the branches of a constant condition: the kernel refuses
+    /// a program that holds any (`unreachable insn`, `check_cfg` in `kernel/bpf/verifier.c`).
+    fn without_unreachable(self) -> Self {
+        let mut places = vec![self.items.len(); self.labels];
+        for (at, item) in self.items.iter().enumerate() {
+            if let Item::Label(Label(label)) = item {
+                places[*label] = at;
+            }
+        }
+        let mut reached = vec![false; self.items.len()];
+        let mut starts = vec![0];
+        while let Some(mut at) = starts.pop() {
+            while let Some(seen) = reached.get_mut(at).filter(|seen| !**seen) {
+                *seen = true;
+                at = match &self.items[at] {
+                    Item::Insn(Insn::Exit) => break,
+                    Item::Jump(Label(label)) => places[*label],
+                    Item::JumpIf(_, _, _, Label(label)) | Item::MayGoto(Label(label)) => {
+                        starts.push(places[*label]);
+                        at + 1
+                    }
+                    Item::Insn(_) | Item::Label(_) | Item::Comment(_) => at + 1,
+                };
+            }
+        }
+        let kept = self
+            .items
+            .into_iter()
+            .zip(reached)
+            .filter(|(item, reached)| *reached || matches!(item, Item::Label(_)));
+        Self { items: kept.map(|(item, _)| item).collect(), labels: self.labels }
+    }
+
+    /// Drops what is never reached and resolves the labels.
     pub fn finish(self) -> Result<Assembled, AsmError> {
-        let mut places: Vec<Option<i64>> = vec![None; self.labels];
+        let this = self.without_unreachable();
+        let mut places: Vec<Option<i64>> = vec![None; this.labels];
         let mut slot: i64 = 0;
-        for item in &self.items {
+        for item in &this.items {
             match item {
                 Item::Insn(insn) => slot += i64::try_from(insn.slots()).unwrap_or(1),
                 Item::Jump(_) | Item::JumpIf(..) | Item::MayGoto(_) => slot += 1,
@@ -94,7 +128,7 @@ impl Assembler {
         }
         let mut result = Assembled::default();
         let mut slot: i64 = 0;
-        for item in self.items {
+        for item in this.items {
             let offset = |label: Label, slot: i64| {
                 let distance = places[label.0].ok_or(AsmError::Unplaced)? - slot - 1;
                 i16::try_from(distance).map_err(|_| AsmError::TooFar(distance))
@@ -156,10 +190,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_reached_is_left_out() {
+        let mut asm = Assembler::default();
+        let (then, end) = (asm.label(), asm.label());
+        asm.push(Insn::Alu64(Alu::Mov, R0, Src::Imm(0)));
+        asm.jump(end);
+        asm.place(then);
+        asm.push(Insn::Imm64(R0, 1));
+        asm.jump_if(Cond::Eq, R0, 0, then);
+        asm.place(end);
+        asm.push(Insn::Exit);
+        asm.push(Insn::Exit);
+        let insns = asm.finish().unwrap().insns;
+        assert_eq!(insns, [Insn::Alu64(Alu::Mov, R0, Src::Imm(0)), Insn::Jump(0), Insn::Exit]);
+    }
+
+    #[test]
     fn too_far_is_an_error() {
         let mut asm = Assembler::default();
         let out = asm.label();
-        asm.jump(out);
+        asm.jump_if(Cond::Eq, R1, 0, out);
         for _ in 0..40_000 {
             asm.push(Insn::Alu64(Alu::Add, R0, Src::Imm(1)));
         }

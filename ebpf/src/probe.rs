@@ -250,11 +250,12 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 8] = [
+pub const DECODERS: [(&str, Decoder); 9] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
     ("string", Decoder::Text),
+    ("comm", Decoder::Text),
     ("block_device", Decoder::BlockDevice),
     ("errno", Decoder::Errno),
     ("ksym", Decoder::Ksym),

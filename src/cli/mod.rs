@@ -15,9 +15,11 @@ pub const FAILURE: u8 = 1;
 /// Exit status of wrong usage or configuration.
 pub const USAGE: u8 = 2;
 
-/// An exporter whose probes are declared in YAML and compiled in process to eBPF.
+/// A Prometheus exporter for the Linux kernel: probes in YAML, compiled in process to eBPF.
 ///
-/// Without a command it runs: it attaches the probes and serves /metrics.
+/// Without a command it runs: it attaches the shipped probes, or those of the files given, and serves
+/// `/metrics` on port 9955. It needs root, or `CAP_BPF`, `CAP_PERFMON` and
+/// `CAP_DAC_READ_SEARCH`.
 #[derive(Debug, Parser)]
 #[command(name = "tapster", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -34,23 +36,23 @@ pub struct Cli {
 pub enum Command {
     /// Attach the probes and serve /metrics
     Run(RunArgs),
-    /// Compile the probes and let this kernel verify them, without attaching any
+    /// Say whether the probes would run here: compile them and let this kernel verify them
     Check(CheckArgs),
-    /// Show the attach points of this kernel with their arguments, or the shipped probes
+    /// Show what there is to attach to, with its arguments, or the shipped probes
     List(ListArgs),
     /// Show what a probe is compiled to
     Compile(CompileArgs),
-    /// Print the JSON Schema of the YAML, for editors
+    /// Print the JSON Schema of probe files, for editors
     Schema,
 }
 
 /// Which probes.
 #[derive(Args, Debug, Clone)]
 pub struct ProbeArgs {
-    /// File of probes; may be given several times [default: the shipped library]
+    /// File of probes in YAML; may be given several times [default: the shipped probes]
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Only these probes, separated by commas
+    /// Only these probes, separated by commas; `tapster list --library` shows the shipped ones
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub probes: Vec<String>,
 }
@@ -91,13 +93,13 @@ pub struct RunArgs {
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
-    /// Address to serve /metrics on
+    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces
     #[arg(long = "web.listen-address", value_name = "ADDR", default_value = ":9955")]
     pub listen: String,
-    /// Exit if any probe does not come up
+    /// Exit if any probe does not come up, instead of running the others
     #[arg(long)]
     pub strict: bool,
-    /// Do not have the kernel count runs of programs and their time
+    /// Do not have the kernel count runs and run time of programs, which costs some nanoseconds a run
     #[arg(long = "no-run-stats")]
     pub no_run_stats: bool,
     /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
@@ -117,7 +119,7 @@ pub struct CheckArgs {
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
-    /// Only compile, without asking the kernel's verifier: needs no privilege
+    /// Only compile, without asking the kernel's verifier; needs nothing but to read tracefs
     #[arg(long)]
     pub offline: bool,
 }
@@ -125,7 +127,7 @@ pub struct CheckArgs {
 /// Flags of `list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Text to find in names, `*` for anything
+    /// Text to find in names, `*` for anything; with it the arguments are shown too
     pub pattern: Option<String>,
     /// Show the shipped probes instead
     #[arg(long)]

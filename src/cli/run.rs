@@ -123,14 +123,24 @@ async fn sweep(exporter: Arc<Exporter>) {
 }
 
 async fn shutdown() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let handlers =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = handlers else {
         // Without handlers the signals end the process, and the kernel detaches what it held.
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("got SIGTERM, stopping"),
-        _ = interrupt.recv() => tracing::info!("got SIGINT, stopping"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("got SIGTERM, stopping");
+                return;
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("got SIGINT, stopping");
+                return;
+            }
+            // It asks daemons to read their files again; ending them instead would lose every counter.
+            _ = hangup.recv() => tracing::warn!("got SIGHUP, but the configuration is read only at the start: restart to change it"),
+        }
     }
 }

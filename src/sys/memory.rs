@@ -1,7 +1,7 @@
 //! Memory of this process and of the kernel's objects.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::{AsRawFd, BorrowedFd},
 };
 
@@ -12,6 +12,15 @@ pub fn release_memory() {
     unsafe {
         libc::malloc_trim(0)
     };
+}
+
+/// Lifts the limit on locked memory, which kernels before 5.11 charge maps and programs to; later ones
+/// charge the memory cgroup. Needs `CAP_SYS_RESOURCE`.
+pub fn lift_memlock() -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit outlives the call, which only reads it.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Kernel memory in bytes that a map or program takes, as the kernel accounts it; exact since 6.4 for maps.

@@ -19,5 +19,5 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, possible_cpus};
 pub use map::{Dump, Map};
-pub use memory::{map_memory, release_memory};
+pub use memory::{lift_memlock, map_memory, release_memory};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

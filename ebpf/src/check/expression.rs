@@ -569,8 +569,13 @@ impl Scope<'_> {
                     }
                     _ => AccessMode::Auto,
                 };
+                let ty = Type::Pointer { to, access };
+                // A node's type says how its value is cut: that of a number stays below the cast.
+                if matches!(operand.ty, Type::Int { .. }) {
+                    return Ok(Typed::new(Node::Cast(Box::new(operand)), ty));
+                }
                 // The verifier knows the old type: only helpers may read what the new one says.
-                Ok(Typed { ty: Type::Pointer { to, access }, ..operand })
+                Ok(Typed { ty, ..operand })
             }
             ty => {
                 let operand = number(operand);

@@ -1,4 +1,11 @@
 //! The meaning of operators, computed here and now: for constants, and as the second opinion in tests.
+//!
+//! [`evaluate`] gives a whole typed expression its value at an event, from what the language says and
+//! without regard to how it is lowered, so that tests can hold compiled programs against it.
+
+mod tree;
+
+pub use tree::{Event, Value, evaluate};
 
 use crate::expr::{Binary, Unary};
 

@@ -1,0 +1,233 @@
+//! A typed expression at an event → its value.
+//!
+//! What an operator does to two words is [`super::binary`]; here is what the operands are: arguments,
+//! memory, texts. Memory that cannot be read, or lies behind a null pointer, is 0, and as a text empty.
+
+use crate::{
+    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
+    vm::{Environment, Memory},
+};
+
+/// What an expression comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A number or an address.
+    Number(u64),
+    /// A text, without its NUL.
+    Text(Vec<u8>),
+}
+
+impl Value {
+    /// The number; 0 for a text.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Number(value) => *value,
+            Self::Text(_) => 0,
+        }
+    }
+
+    /// The text; empty for a number.
+    pub fn text(&self) -> &[u8] {
+        match self {
+            Self::Number(_) => &[],
+            Self::Text(bytes) => bytes,
+        }
+    }
+}
+
+/// What an expression can name at one event.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The program's context: the words of a raw tracepoint, the record of a tracepoint.
+    pub context: &'a [u8],
+    /// The task, the clock and memory.
+    pub machine: &'a Environment,
+    /// Named expressions, by number.
+    pub lets: &'a [Typed],
+    /// Values kept from the start, by number.
+    pub saved: &'a [Value],
+    /// Nanoseconds since the start.
+    pub duration: u64,
+    /// The element of `each`.
+    pub item: u64,
+}
+
+/// The value of an expression at an event.
+pub fn evaluate(typed: &Typed, event: &Event<'_>) -> Value {
+    if let Type::Text { capacity } = typed.ty {
+        let mut bytes = event.text(typed);
+        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+            bytes.truncate(end);
+        }
+        // The NUL takes one.
+        bytes.truncate(length(capacity.saturating_sub(1)));
+        return Value::Text(bytes);
+    }
+    Value::Number(event.number(typed))
+}
+
+fn length(size: u32) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// Only a `u64` or an address makes an operation unsigned; a shift has the sign of what is shifted.
+fn is_unsigned(operator: Binary, left: &Typed, right: &Typed) -> bool {
+    let full =
+        |typed: &Typed| matches!(typed.ty, Type::Int { bits: 64, signed: false } | Type::Pointer { .. });
+    match operator {
+        Binary::Shl | Binary::Shr => full(left),
+        _ => full(left) || full(right),
+    }
+}
+
+impl Event<'_> {
+    fn truth(&self, typed: &Typed) -> bool {
+        evaluate(typed, self).number() != 0
+    }
+
+    fn number(&self, typed: &Typed) -> u64 {
+        let of = |operand: &Typed| evaluate(operand, self).number();
+        match &typed.kind {
+            Node::Constant(value) => *value,
+            Node::Builtin(builtin) => self.builtin(*builtin),
+            Node::Duration => self.duration,
+            Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
+            Node::Let(index) => self.lets.get(*index).map_or(0, of),
+            Node::Item => self.item,
+            Node::Argument(offset) => little_endian(self.record(*offset, 8)),
+            Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
+            Node::Load { base, offset, size, access, bits } => {
+                let address = of(base);
+                let word = if address == 0 { None } else { self.read(*access, address, *offset, *size) };
+                let word = word.map_or(0, |bytes| little_endian(&bytes));
+                match bits {
+                    Some((distance, width)) => {
+                        let width = u8::try_from(*width).unwrap_or(64);
+                        super::extend(word.checked_shr(*distance).unwrap_or(0), width, typed.ty.is_signed())
+                    }
+                    None => in_type(word, &typed.ty),
+                }
+            }
+            Node::Unary(operator @ (Unary::Neg | Unary::BitNot | Unary::Not | Unary::Deref), operand) => {
+                super::unary(*operator, of(operand))
+            }
+            Node::Binary(Binary::And, left, right) => u64::from(self.truth(left) && self.truth(right)),
+            Node::Binary(Binary::Or, left, right) => u64::from(self.truth(left) || self.truth(right)),
+            Node::Binary(operator, left, right) => match (evaluate(left, self), evaluate(right, self)) {
+                (Value::Text(left), Value::Text(right)) => {
+                    u64::from((left == right) == (*operator == Binary::Eq))
+                }
+                (a, b) => {
+                    super::binary(*operator, is_unsigned(*operator, left, right), a.number(), b.number())
+                }
+            },
+            Node::Conditional(condition, then, otherwise) => {
+                of(if self.truth(condition) { then } else { otherwise })
+            }
+            Node::Cast(operand) => in_type(of(operand), &typed.ty),
+            Node::Number(operand) => of(operand),
+            Node::Text(_)
+            | Node::Comm
+            | Node::TextAt { .. }
+            | Node::TextField { .. }
+            | Node::TextLocated { .. } => 0,
+        }
+    }
+
+    /// Bytes of which those up to a NUL are the text.
+    fn text(&self, typed: &Typed) -> Vec<u8> {
+        let of = |operand: &Typed| evaluate(operand, self).text().to_vec();
+        match &typed.kind {
+            Node::Text(bytes) => bytes.clone(),
+            Node::Comm => self.machine.comm.iter().copied().take(15).collect(),
+            Node::TextAt { base, offset, access, limit } => match evaluate(base, self).number() {
+                0 => Vec::new(),
+                address => self.read_text(*access, address, *offset, *limit),
+            },
+            Node::TextField { offset, size } => {
+                let field = self.record(*offset, *size);
+                field[..field.len().saturating_sub(1)].to_vec()
+            }
+            Node::TextLocated { offset, relative } => {
+                let place = little_endian(self.record(*offset, 2));
+                let behind = if *relative { u64::from(*offset) + 4 } else { 0 };
+                let start = usize::try_from(place + behind).unwrap_or(usize::MAX);
+                self.context.get(start..).unwrap_or_default().to_vec()
+            }
+            Node::Saved(index) => {
+                self.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
+            }
+            Node::Let(index) => self.lets.get(*index).map(of).unwrap_or_default(),
+            Node::Conditional(condition, then, otherwise) => {
+                of(if self.truth(condition) { then } else { otherwise })
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn builtin(&self, builtin: Builtin) -> u64 {
+        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, .. } = self.machine;
+        match builtin {
+            Builtin::Pid => pid_tgid >> 32,
+            Builtin::Tid => pid_tgid & 0xffff_ffff,
+            Builtin::Uid => uid_gid & 0xffff_ffff,
+            Builtin::Gid => uid_gid >> 32,
+            Builtin::Cpu => u64::from(*cpu),
+            Builtin::Nsecs => *ktime_ns,
+            Builtin::Cgroup => *cgroup_id,
+            Builtin::Task => *task,
+        }
+    }
+
+    fn record(&self, offset: u32, size: u32) -> &[u8] {
+        let start = length(offset);
+        self.context.get(start..start.saturating_add(length(size))).unwrap_or_default()
+    }
+
+    fn memory(&self, access: AccessMode, address: u64) -> &Memory {
+        match access {
+            // The upper half of the addresses is the kernel's.
+            AccessMode::Auto if address.cast_signed() >= 0 => &self.machine.user,
+            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel => &self.machine.kernel,
+        }
+    }
+
+    fn read(&self, access: AccessMode, address: u64, offset: i32, size: u32) -> Option<Vec<u8>> {
+        let address = address.wrapping_add_signed(offset.into());
+        let memory = self.memory(access, address);
+        (0..u64::from(size)).map(|index| byte(memory, address.checked_add(index)?)).collect()
+    }
+
+    /// At most `limit` bytes with the NUL; nothing if one of them faults.
+    fn read_text(&self, access: AccessMode, address: u64, offset: i32, limit: u32) -> Vec<u8> {
+        let address = address.wrapping_add_signed(offset.into());
+        let memory = self.memory(access, address);
+        let mut text = Vec::new();
+        for index in 0..u64::from(limit) {
+            match byte(memory, address.wrapping_add(index)) {
+                Some(0) => return text,
+                Some(byte) => text.push(byte),
+                None => return Vec::new(),
+            }
+        }
+        text.pop();
+        text
+    }
+}
+
+/// A word as a value of a type: cut to its width and extended by its sign.
+fn in_type(word: u64, ty: &Type) -> u64 {
+    match ty {
+        Type::Int { bits, signed } => super::extend(word, *bits, *signed),
+        Type::Pointer { .. } | Type::Text { .. } => word,
+    }
+}
+
+fn byte(memory: &Memory, address: u64) -> Option<u8> {
+    let (start, block) = memory.range(..=address).next_back()?;
+    block.get(usize::try_from(address - start).ok()?).copied()
+}

@@ -1,0 +1,230 @@
+//! Many expressions in one probe, each the value of a gauge: a gauge holds any 64-bit number.
+
+use tapster_ebpf::{
+    attach::Target,
+    check, declaration,
+    diagnostic::{Diagnostic, SourceFile},
+    eval::{Event, Value, evaluate},
+    lower,
+    probe::Probe,
+    program::{MapKind, Program, ROWS},
+    typed::{Role, TypedEvent, TypedProbe},
+    vm::{self, Environment, Vm, VmMap},
+};
+
+/// Most expressions in a probe.
+pub const BATCH: usize = 60;
+
+/// What stands around the expressions.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// Lines of YAML of the probe, such as `at:` and `let:`.
+    pub head: String,
+}
+
+impl Frame {
+    pub fn at(point: &str) -> Self {
+        Self { head: format!("    at: \"rawtracepoint:{point}\"\n") }
+    }
+
+    /// The probe as a person would write it.
+    pub fn yaml(&self, expressions: &[String]) -> String {
+        let metrics: String = expressions
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                format!("      - gauge: g{index}\n        value: '{}'\n", text.replace('\'', "''"))
+            })
+            .collect();
+        format!("probes:\n  - name: case\n{}    metrics:\n{metrics}", self.head)
+    }
+}
+
+/// The first probe of a YAML text.
+pub fn parse(yaml: &str) -> Result<Probe, Vec<Diagnostic>> {
+    let (mut file, diagnostics) = declaration::parse(&SourceFile::new("case.yaml", yaml));
+    if diagnostics.is_empty() { Ok(file.probes.remove(0)) } else { Err(diagnostics) }
+}
+
+/// A probe in its two forms.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub yaml: String,
+    pub expressions: Vec<String>,
+    pub typed: TypedProbe,
+    pub program: Program,
+}
+
+/// Compiles one probe of all these.
+pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Result<Case, String> {
+    let yaml = frame.yaml(expressions);
+    let show =
+        |diagnostics: Vec<Diagnostic>| diagnostics.iter().map(|one| format!("{one:?}\n")).collect::<String>();
+    let probe = parse(&yaml).map_err(show)?;
+    let typed = check::check(&probe, target).map_err(show)?;
+    let program = lower::lower(
+        typed.clone(),
+        lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel },
+    )
+    .map_err(|error| error.to_string())?;
+    Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
+}
+
+/// Compiles them in as few probes as it takes, without those that are refused; gives their number.
+pub fn compile_all(frame: &Frame, expressions: &[String], target: &Target<'_>) -> (Vec<Case>, usize) {
+    let (mut cases, mut refused) = (Vec::new(), 0);
+    let mut waiting: Vec<&[String]> = expressions.chunks(BATCH).rev().collect();
+    while let Some(batch) = waiting.pop() {
+        match compile(frame, batch, target) {
+            Ok(case) => cases.push(case),
+            Err(_) if batch.len() == 1 => refused += 1,
+            Err(_) => {
+                let (first, second) = batch.split_at(batch.len() / 2);
+                waiting.extend([second, first]);
+            }
+        }
+    }
+    (cases, refused)
+}
+
+/// Arguments as a raw tracepoint's context.
+pub fn context(arguments: &[u64]) -> Vec<u8> {
+    arguments.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The value of each gauge in a row of one CPU.
+pub fn gauges(program: &Program, row: &[u8]) -> Vec<u64> {
+    let word = |offset: u32| {
+        let start = usize::try_from(offset).unwrap() + 8;
+        u64::from_le_bytes(row[start..start + 8].try_into().unwrap())
+    };
+    program.layout.metrics.iter().map(|slot| word(slot.offset)).collect()
+}
+
+/// Rows by key, as the program that ran last left them on the machine's CPU.
+pub type Rows = Vec<(Vec<u8>, Vec<u64>)>;
+
+impl Case {
+    fn maps(&self) -> Vec<VmMap> {
+        self.program
+            .maps
+            .iter()
+            .map(|map| VmMap {
+                kind: match map.kind {
+                    MapKind::Hash => vm::MapKind::Hash,
+                    MapKind::Array => vm::MapKind::Array,
+                    MapKind::PerCpuHash => vm::MapKind::PercpuHash,
+                    MapKind::PerCpuArray => vm::MapKind::PercpuArray,
+                },
+                key_size: map.key_size,
+                value_size: map.value_size,
+                max_entries: map.max_entries,
+            })
+            .collect()
+    }
+
+    /// A machine with this probe's maps.
+    pub fn machine(&self, environment: Environment) -> Vm {
+        Vm::new(&self.program.codes[0].assembled.insns, &self.maps(), environment)
+    }
+
+    /// Runs every program once, in order; `step_ns` passes between two.
+    pub fn run(&self, vm: &mut Vm, context: &[u8], step_ns: u64) {
+        for (index, code) in self.program.codes.iter().enumerate() {
+            vm.load(&code.assembled.insns);
+            if index > 0 {
+                vm.env.ktime_ns += step_ns;
+            }
+            if let Err(error) = vm.run(context) {
+                panic!("{error}\n{}\n{}", self.yaml, code.assembled.listing());
+            }
+        }
+    }
+
+    /// What the machine's rows hold.
+    pub fn rows(&self, vm: &Vm) -> Rows {
+        let map = vm.map(usize::try_from(ROWS).unwrap());
+        let row = |key: Vec<u8>| {
+            let values = gauges(&self.program, map.get_cpu(&key, vm.env.cpu).unwrap());
+            (key, values)
+        };
+        let mut rows: Rows = map.iter().map(|(key, _)| row(key)).collect();
+        rows.sort();
+        rows
+    }
+
+    /// What they should hold after every program ran once on this context.
+    pub fn expected(&self, machine: &Environment, context: &[u8], step_ns: u64) -> Rows {
+        let mut saved: Vec<Value> = Vec::new();
+        let mut machine = machine.clone();
+        let mut rows = Rows::new();
+        let mut started = false;
+        for event in &self.typed.events {
+            let mut now =
+                Event { context, machine: &machine, lets: &event.lets, saved: &[], duration: 0, item: 0 };
+            let holds = |now: &Event<'_>, filters: &[tapster_ebpf::typed::Typed]| {
+                filters.iter().all(|filter| evaluate(filter, now).number() != 0)
+            };
+            match event.role {
+                Role::Start => {
+                    if holds(&now, &event.filters) {
+                        saved = event.saves.iter().map(|save| evaluate(save, &now)).collect();
+                        started = true;
+                    }
+                    machine.ktime_ns += step_ns;
+                    continue;
+                }
+                Role::End if !started => continue,
+                Role::End | Role::Single => {}
+            }
+            now.saved = &saved;
+            now.duration = if event.role == Role::End { step_ns } else { 0 };
+            let items = event.each.as_ref().map_or_else(|| vec![0], |each| walk(each, now));
+            for item in items {
+                now.item = item;
+                if holds(&now, &event.filters) && holds(&now, &event.late_filters) {
+                    let row = (
+                        self.key(event, &now),
+                        event.metrics.iter().map(|metric| evaluate(&metric.value, &now).number()).collect(),
+                    );
+                    rows.retain(|(key, _)| *key != row.0);
+                    rows.push(row);
+                }
+            }
+        }
+        rows.sort();
+        rows
+    }
+
+    fn key(&self, event: &TypedEvent, now: &Event<'_>) -> Vec<u8> {
+        if event.labels.is_empty() {
+            return vec![0; 4];
+        }
+        let mut key = Vec::new();
+        for (label, slot) in event.labels.iter().zip(&self.program.layout.labels) {
+            match evaluate(label, now) {
+                Value::Number(number) => key.extend(number.to_le_bytes()),
+                Value::Text(text) => key.extend(text),
+            }
+            key.resize(usize::try_from(slot.offset + slot.size).unwrap(), 0);
+        }
+        key
+    }
+}
+
+/// The elements that `each` visits.
+fn walk(each: &tapster_ebpf::typed::TypedEach, mut now: Event<'_>) -> Vec<u64> {
+    let mut items = Vec::new();
+    let mut budget = each.budget.as_ref().map(|(_, within)| evaluate(within, &now).number());
+    let mut item = evaluate(&each.from, &now).number();
+    while item != 0 && items.len() < usize::try_from(each.limit).unwrap() {
+        now.item = item;
+        if let (Some(left), Some((size, _))) = (&mut budget, &each.budget) {
+            let Some(rest) = left.checked_sub(evaluate(size, &now).number()) else { break };
+            *left = rest;
+        }
+        items.push(item);
+        item = evaluate(&each.next, &now).number();
+    }
+    items
+}

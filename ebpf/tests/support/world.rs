@@ -1,0 +1,176 @@
+//! A little kernel for tests: two structs, two tracepoints, and memory with some of those structs in it.
+
+use super::{btf::Builder, random::Random};
+use std::collections::BTreeMap;
+use tapster_ebpf::{attach::Target, btf::Btf, probe::KernelVersion, tracefs::Tracepoints};
+
+/// Bytes of `struct node`.
+pub const NODE: usize = 168;
+/// Offsets of the pointers in it.
+const NEXT: usize = 0;
+const INNER: usize = 88;
+const TEXT: usize = 96;
+const NUMBERS: usize = 112;
+
+/// Tracepoints `test:untyped`, of which BTF knows nothing, and `test:typed`.
+#[derive(Debug)]
+pub struct World {
+    pub btf: Btf,
+}
+
+impl Tracepoints for World {
+    fn format(&self, category: &str, name: &str) -> Option<String> {
+        self.all().contains(&(category.into(), name.into())).then(String::new)
+    }
+
+    fn all(&self) -> Vec<(String, String)> {
+        ["untyped", "typed", "stop"].map(|name| ("test".into(), name.into())).to_vec()
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self { btf: Btf::parse(types()).unwrap() }
+    }
+
+    pub fn target(&self, possible_cpus: u32) -> Target<'_> {
+        Target { btf: Some(&self.btf), tracepoints: self, kernel: KernelVersion(6, 1, 0), possible_cpus }
+    }
+}
+
+fn types() -> Vec<u8> {
+    let mut b = Builder::new();
+    let u8_ = b.int("unsigned char", 1, false);
+    let s8 = b.int("signed char", 1, true);
+    let char_ = b.int("char", 1, true);
+    let u16_ = b.int("unsigned short", 2, false);
+    let s16 = b.int("short", 2, true);
+    let u32_ = b.int("unsigned int", 4, false);
+    let s32 = b.int("int", 4, true);
+    let u64_ = b.int("unsigned long", 8, false);
+    let s64 = b.int("long", 8, true);
+    let text = b.pointer(char_);
+    let numbers = b.pointer(u32_);
+    let name = b.array(char_, u32_, 12);
+    let short_name = b.array(char_, u32_, 5);
+    let words = b.array(u16_, u32_, 5);
+    let color = b.enumeration("color", &[("RED", -1), ("GREEN", 7)]);
+    let inner = b.structure(
+        "inner",
+        16,
+        &[
+            ("a", u8_, 0, 0),
+            ("b", s8, 8, 0),
+            ("c", u16_, 16, 0),
+            ("d", s16, 32, 0),
+            ("e", u32_, 64, 0),
+            ("f", s32, 96, 0),
+        ],
+    );
+    let table = b.array(inner, u32_, 2);
+    let inner_pointer = b.pointer(inner);
+    let halves = b.structure("", 4, &[("lo", s16, 0, 0), ("hi", s16, 16, 0)]);
+    let either = b.union("", 4, &[("word", u32_, 0, 0), ("low", s8, 0, 0), ("", halves, 0, 0)]);
+    // A type may be referred to before it comes: the struct is the next.
+    let node_pointer = b.pointer(either + 2);
+    let node = b.structure(
+        "node",
+        u32::try_from(NODE).unwrap(),
+        &[
+            ("next", node_pointer, 0, 0),
+            ("big", u64_, 64, 0),
+            ("sbig", s64, 128, 0),
+            ("ua", u32_, 192, 3),
+            ("ub", u32_, 195, 13),
+            ("uc", u32_, 208, 16),
+            ("sa", s32, 224, 5),
+            ("sb", s32, 229, 27),
+            ("la", u64_, 256, 40),
+            ("lb", s64, 296, 24),
+            ("name", name, 320, 0),
+            ("words", words, 416, 0),
+            ("one", u8_, 496, 1),
+            ("two", s8, 497, 7),
+            ("flag", u8_, 504, 0),
+            ("", either, 512, 0),
+            ("tag", short_name, 544, 0),
+            ("inside", inner, 592, 0),
+            ("inner", inner_pointer, 704, 0),
+            ("text", text, 768, 0),
+            ("col", color, 832, 0),
+            ("numbers", numbers, 896, 0),
+            ("table", table, 960, 0),
+            ("crosses", u32_, 1240, 20),
+            ("far", u64_, 1280, 0),
+        ],
+    );
+    assert_eq!(node, node_pointer + 1);
+    b.tracepoint(
+        "typed",
+        &[
+            ("node", node_pointer),
+            ("inner", inner_pointer),
+            ("small", s8),
+            ("half", u16_),
+            ("number", s32),
+            ("size", u32_),
+            ("text", text),
+            ("big", u64_),
+            ("sbig", s64),
+            ("color", color),
+        ],
+    );
+    b.finish()
+}
+
+/// Blocks of memory by address: three nodes, what they point to, and texts.
+pub type Blocks = BTreeMap<u64, Vec<u8>>;
+
+/// Where things are in [`memory`].
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub nodes: Vec<u64>,
+    pub inners: Vec<u64>,
+    pub texts: Vec<u64>,
+}
+
+/// Bytes that [`memory`] takes.
+pub const MEMORY: usize = 0x1000;
+
+/// Fills [`MEMORY`] bytes at `start`; `bad` is an address that faults.
+pub fn memory(random: &mut Random, start: u64, bad: u64) -> (Vec<u8>, Places) {
+    let mut bytes: Vec<u8> = (0..MEMORY).map(|_| random.word().to_le_bytes()[0]).collect();
+    let at = |offset: usize| start + u64::try_from(offset).unwrap();
+    let nodes: Vec<usize> = (0..3).map(|index| 0x100 + index * 0x100).collect();
+    let inners: Vec<usize> = (0..2).map(|index| 0x500 + index * 0x40).collect();
+    let texts: Vec<usize> = (0..4).map(|index| 0x600 + index * 0x100).collect();
+    for (offset, text) in texts.iter().zip(["", "ab", "abcdefg", "abcdefgh"]) {
+        bytes[*offset..*offset + text.len()].copy_from_slice(text.as_bytes());
+        bytes[offset + text.len()] = 0;
+    }
+    // One that no NUL ends within any capacity.
+    bytes[texts[3] + 8] = b'!';
+    for byte in &mut bytes[texts[3] + 9..texts[3] + 0x100] {
+        *byte = (*byte).max(1);
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        let mut put = |offset: usize, value: u64| {
+            bytes[node + offset..node + offset + 8].copy_from_slice(&value.to_le_bytes())
+        };
+        // The last ends the list, one way or another.
+        let next = nodes.get(index + 1).map_or(if random.one_in(2) { 0 } else { bad }, |next| at(*next));
+        put(NEXT, next);
+        put(INNER, if random.one_in(4) { bad } else { at(inners[random.below(2)]) });
+        put(TEXT, if random.one_in(4) { 0 } else { at(texts[random.below(4)]) });
+        put(NUMBERS, at(nodes[0]));
+        if random.one_in(2) {
+            put(40, u64::from_le_bytes(*b"abcdefgh"));
+        }
+        if random.one_in(2) {
+            put(48, random.word() & 0xffff_ff00_0000_ffff);
+        }
+    }
+    let places = |offsets: &[usize]| offsets.iter().map(|offset| at(*offset)).collect();
+    let places = Places { nodes: places(&nodes), inners: places(&inners), texts: places(&texts) };
+    (bytes, places)
+}
