@@ -73,7 +73,7 @@ fn read(path: &Path) -> Value {
 /// Every file that must be right: the shipped ones, those of the tests, and those for a fuzzer to begin with.
 fn good_files() -> Vec<PathBuf> {
     let mut files = fixture::yaml_files("probes");
-    for directory in ["../config/probes", "../fuzz/seeds/yaml", "golden"] {
+    for directory in ["../config", "../config/probes", "../fuzz/seeds/yaml", "golden"] {
         if fixture::file(directory).is_dir() {
             files.extend(fixture::yaml_files(directory));
         }

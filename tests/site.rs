@@ -5,8 +5,8 @@
 mod support;
 
 use std::{
-    ffi::CString,
-    fs,
+    fs::{self, File},
+    io::{Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -23,7 +23,7 @@ const SLEEP: Duration = Duration::from_millis(8);
 const CHILDREN: u64 = 12;
 
 fn readable(path: &str) -> Result<(), Skip> {
-    fs::File::open(path).map(drop).map_err(|error| Skip(format!("{path}: {error}")))
+    File::open(path).map(drop).map_err(|error| Skip(format!("{path}: {error}")))
 }
 
 fn privileged() -> Result<(), Skip> {
@@ -80,10 +80,6 @@ struct Truth {
     longest: Duration,
 }
 
-fn c(path: &Path) -> CString {
-    CString::new(path.to_str().unwrap()).unwrap()
-}
-
 /// What a program does that is called `name`; a thread's name is what probes see as `comm`.
 fn program(name: &str, directory: &Path) -> Truth {
     let directory = directory.to_owned();
@@ -102,32 +98,24 @@ fn program(name: &str, directory: &Path) -> Truth {
         for _ in 0..CHILDREN {
             assert!(Command::new(directory.join("site_child")).status().unwrap().success());
         }
-        let (there, missing) = (c(&directory.join("there")), c(&directory.join("missing")));
-        let open = |path: &CString, flags: i32| {
-            // SAFETY: the path ends in NUL and outlives the call.
-            unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, 0o600) }
-        };
+        let (there, missing) = (directory.join("there"), directory.join("missing"));
         for _ in 0..3 {
-            assert_eq!(open(&missing, libc::O_RDONLY), -1);
+            assert!(File::open(&missing).is_err());
         }
-        let file = i32::try_from(open(&there, libc::O_WRONLY | libc::O_CREAT)).unwrap();
+        let mut file = File::options().write(true).create(true).truncate(false).open(&there).unwrap();
         for size in [10, 5000, 300, 299] {
-            let bytes = vec![b'x'; size];
-            // SAFETY: the bytes outlive the call.
-            assert_eq!(
-                unsafe { libc::write(file, bytes.as_ptr().cast(), bytes.len()) },
-                isize::try_from(size).unwrap()
-            );
+            assert_eq!(file.write(&vec![b'x'; size]).unwrap(), size);
         }
-        // SAFETY: these read no memory of ours; the descriptor is closed once, by its owner.
-        unsafe {
-            assert!(libc::lseek(file, -5, libc::SEEK_END) > 0);
-            assert!(libc::lseek(file, -5, libc::SEEK_END) > 0);
-            assert_eq!(libc::lseek(-1, 7, libc::SEEK_SET), -1);
-            libc::close(file);
-            for _ in 0..5 {
-                libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGURG);
-            }
+        for _ in 0..2 {
+            assert_eq!(file.seek(SeekFrom::End(-5)).unwrap(), 5604);
+        }
+        // SAFETY: it reads no memory of ours, and fails.
+        assert_eq!(unsafe { libc::lseek(-1, 7, libc::SEEK_SET) }, -1);
+        for _ in 0..5 {
+            // SAFETY: it only returns a number.
+            let (process, thread) = (std::process::id(), unsafe { libc::gettid() });
+            // SAFETY: it reads no memory of ours; the signal is ignored.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) }, 0);
         }
         truth
     };
