@@ -141,7 +141,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// Up to `most` candidates near to `name`, the nearest first.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
-    let limit = name.chars().count().max(3) / 3 + 1;
+    let limit = (name.chars().count().max(2) + 1) / 3;
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)

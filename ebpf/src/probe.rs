@@ -173,16 +173,17 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
+            [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
                 let form = ATTACH_FORMS.iter().find(|(known, _)| known == kind).map_or("", |(_, form)| form);
                 Err((format!("`{text}` is not a {kind}"), format!("write {form}")))
             }
+            [_] => Err((format!("`{text}` is not an attach point"), forms())),
             [kind, ..] => {
                 let near = crate::diagnostic::nearest(kind, ATTACH_FORMS.iter().map(|(known, _)| *known));
                 let hint = near.map_or_else(forms, |near| format!("did you mean `{near}`?"));
                 Err((format!("`{kind}` is not an attach kind"), hint))
             }
-            [] => Err(("the attach point is empty".into(), forms())),
         }
     }
 

@@ -107,14 +107,7 @@ struct Offsets(Option<Vec<usize>>);
 
 impl Offsets {
     fn new(text: &str) -> Self {
-        // The parser does not count a byte order mark.
-        Self((!text.is_ascii()).then(|| {
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .skip(usize::from(text.starts_with('\u{feff}')))
-                .collect()
-        }))
+        Self((!text.is_ascii()).then(|| text.char_indices().map(|(at, _)| at).chain([text.len()]).collect()))
     }
 
     fn byte(&self, index: usize) -> usize {
@@ -180,6 +173,8 @@ impl Loader<'_> {
             Some("put the whole expression in quotes: `: ` ends an unquoted one")
         } else if info.contains("mapping values are not allowed") {
             Some("put a text with `: ` in it in quotes, or look at the indentation")
+        } else if info.contains("flow") {
+            Some("a `[` or `{` is not closed before this place")
         } else {
             None
         }

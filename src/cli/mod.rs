@@ -188,9 +188,20 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints diagnostics, a blank line between two; whether there was an error.
+/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error.
 fn report(diagnostics: &[Diagnostic]) -> bool {
+    let mut files: Vec<&str> = Vec::new();
+    let mut ordered: Vec<(usize, &Diagnostic)> = Vec::new();
     for diagnostic in diagnostics {
+        let name = diagnostic.file.name.as_str();
+        let file = files.iter().position(|known| *known == name).unwrap_or_else(|| {
+            files.push(name);
+            files.len() - 1
+        });
+        ordered.push((file, diagnostic));
+    }
+    ordered.sort_by_key(|(file, diagnostic)| (*file, diagnostic.span.start));
+    for (_, diagnostic) in ordered {
         eprintln!("{diagnostic}");
     }
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();

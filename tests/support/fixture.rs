@@ -2,7 +2,7 @@
 
 use super::exporter::binary;
 #[path = "../../ebpf/tests/support/btf.rs"]
-#[expect(unreachable_pub, missing_docs, reason = "shared with the tests of the compiler")]
+#[allow(unreachable_pub, clippy::precedence, reason = "shared with the tests of the compiler")]
 mod btf;
 
 use btf::Builder;

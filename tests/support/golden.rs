@@ -30,16 +30,14 @@ impl Golden {
         if expected == found {
             return;
         }
-        let mut difference = format!("--- tests/{path}\n");
-        for (number, pair) in pairs(&expected, found).enumerate() {
-            if let (line, other) = pair
-                && line != other
-            {
-                difference +=
-                    &format!("{}\n- {}\n+ {}\n", number + 1, line.unwrap_or(""), other.unwrap_or(""));
-                break;
-            }
-        }
+        let first = pairs(&expected, found).enumerate().find(|(_, (expected, found))| expected != found);
+        let (number, (expected, found)) = first.unwrap_or_default();
+        let difference = format!(
+            "tests/{path}:{}:\n- {}\n+ {}\n",
+            number + 1,
+            expected.unwrap_or_default(),
+            found.unwrap_or_default()
+        );
         self.wrong.push(difference);
     }
 

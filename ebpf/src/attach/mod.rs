@@ -118,7 +118,8 @@ fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target
         .map(|(category, name)| format!("`{kind}:{category}:{name}`"))
         .collect();
     let hint = if all.is_empty() {
-        "tracefs is not mounted or cannot be read: mount -t tracefs tracefs /sys/kernel/tracing".into()
+        "tracefs cannot be read: run as root, or mount it: mount -t tracefs tracefs /sys/kernel/tracing"
+            .into()
     } else if nearest.is_empty() {
         "`tapster list PATTERN` shows what there is".into()
     } else {

@@ -110,3 +110,36 @@ fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
     }
     btf.find(inner, Kind::Int).or_else(|| btf.find(inner, Kind::Typedef)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_system_calls_are_as_wide_as_declared() {
+        let field = |ctype: &str, size| Field {
+            name: "x".into(),
+            ctype: ctype.into(),
+            offset: 16,
+            size,
+            signed: false,
+            elements: None,
+        };
+        for (ctype, size, bits, signed) in [
+            ("int", 8, 32, true),
+            ("const int", 8, 32, true),
+            ("unsigned int", 8, 32, false),
+            ("unsigned", 8, 32, false),
+            ("size_t", 8, 64, false),
+            ("int", 4, 32, false),
+        ] {
+            let Ok(ArgumentValue::Value(typed)) = value(&field(ctype, size), None) else { panic!("{ctype}") };
+            assert_eq!(typed.ty, Type::Int { bits, signed }, "{ctype} of {size} bytes");
+            assert_eq!(
+                matches!(typed.kind, Node::Cast(_)),
+                bits < 64 && size == 8,
+                "{ctype} of {size} bytes"
+            );
+        }
+    }
+}

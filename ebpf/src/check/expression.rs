@@ -291,7 +291,8 @@ impl Scope<'_> {
                     && !(0..i64::from(count)).contains(&value)
                 {
                     let message = format!("index {value} is outside of `{}`", btf.display(place.type_id));
-                    return Err(self.problem(expression, index.span.clone(), message, None));
+                    let hint = Some(format!("indices are 0 to {}", count - 1));
+                    return Err(self.problem(expression, index.span.clone(), message, hint));
                 }
                 Place { type_id: element, bits: None, ..place }
             }
@@ -490,12 +491,14 @@ impl Scope<'_> {
         }
         let kind = if signed { "signed" } else { "unsigned" };
         let message = format!("comparing {kind} {bits} bits with {value} gives always the same");
-        Err(self.problem(
-            expression,
-            at.span.clone(),
-            message,
-            Some(format!("the value lies between {least} and {most}")),
-        ))
+        let asks_for_bits = !signed && value < 0 && matches!(operator, Binary::Eq | Binary::Ne);
+        let in_bits = if asks_for_bits {
+            format!("; {value} in {bits} bits is {:#x}", value & most)
+        } else {
+            String::new()
+        };
+        let hint = format!("the value lies between {least} and {most}{in_bits}");
+        Err(self.problem(expression, at.span.clone(), message, Some(hint)))
     }
 
     fn conditional(
@@ -624,7 +627,9 @@ impl Scope<'_> {
                 TypeKind::Enum => Kind::Enum,
                 TypeKind::Plain => Kind::Typedef,
             };
-            let hint = nearest(&name.name, btf.names(kind)).map(|near| format!("did you mean `{near}`?"));
+            let hint = nearest(&name.name, btf.names(kind)).map(|near| {
+                format!("did you mean `{}`?", TypeName { name: near.to_owned(), pointers: 0, ..name.clone() })
+            });
             return Err(self.missing(
                 expression,
                 span,

@@ -9,7 +9,7 @@ use crate::{
     attach::{self, Resolved, Target},
     btf::Kind,
     declaration,
-    diagnostic::{Diagnostic, SourceFile, Spanned},
+    diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Binary, Expr, ExprKind},
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Each, Event, Expression, Metric, MetricKind, Probe, Unit},
@@ -124,6 +124,20 @@ pub(crate) fn key_size(ty: &Type) -> u32 {
     }
 }
 
+/// The first part of an event's key.
+fn key_place(event: &Event) -> Span {
+    event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
+}
+
+/// The kinds of a key's parts in words.
+fn shape(types: &[Type]) -> String {
+    let kind = |ty: &Type| match ty {
+        Type::Text { capacity } => format!("a text of {capacity} bytes"),
+        Type::Int { .. } | Type::Pointer { .. } => "a number".to_owned(),
+    };
+    types.iter().map(kind).collect::<Vec<_>>().join(" and ")
+}
+
 /// Two types that fill one place in a key: numbers, or texts of the larger size.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
@@ -166,8 +180,19 @@ impl Checker<'_> {
         }
         let mut events = Vec::new();
         let mut key: Option<Vec<Type>> = None;
+        let mut starts = Vec::new();
         for event in &probe.starts {
-            events.extend(self.event(event, Role::Start, &mut key));
+            if let Some(typed) = self.event(event, Role::Start, &mut key) {
+                starts.push((event, typed.saves.len()));
+                events.push(typed);
+            }
+        }
+        // A later start may have added a value, which is not there after an earlier one.
+        for (event, saves) in starts {
+            if let Some((name, _, _)) = self.saved.get(saves) {
+                let message = format!("every start must save `{name}`, with one type");
+                self.error(event.span.clone(), message, "save the same names at each start");
+            }
         }
         let role = if probe.is_pair() { Role::End } else { Role::Single };
         for event in &probe.ends {
@@ -200,7 +225,7 @@ impl Checker<'_> {
         let size: u32 = labels.iter().map(|label| key_size(&label.ty)).sum();
         if size > MAX_KEY {
             self.error(
-                probe.name.span.clone(),
+                probe.labels[0].name.span.clone(),
                 format!("the labels take {size} bytes, more than {MAX_KEY}"),
                 "shorten texts with str(pointer, SIZE), or drop a label",
             );
@@ -391,9 +416,9 @@ impl Checker<'_> {
         let size: u32 = types.iter().map(key_size).sum();
         if size > MAX_KEY {
             self.error(
-                event.span.clone(),
+                key_place(event),
                 format!("the key takes {size} bytes, more than {MAX_KEY}"),
-                "use fewer or shorter parts",
+                "use fewer parts, or shorter texts: str(pointer, SIZE)",
             );
             return;
         }
@@ -414,11 +439,9 @@ impl Checker<'_> {
         if same_size {
             *joined = unified;
         } else {
-            self.error(
-                event.span.clone(),
-                "this `key` has another shape than the first event's",
-                "both need the same number of parts, numbers or texts of one size",
-            );
+            let message =
+                format!("this `key` is {}, that of the first event {}", shape(&types), shape(first));
+            self.error(key_place(event), message, "a start and its end find each other only by equal keys");
         }
     }
 

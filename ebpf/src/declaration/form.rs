@@ -189,7 +189,7 @@ pub(super) const EXPONENTIAL: &[Key] = &[
     key("min", Form::Integer(-40, 60), "The lowest bound is 2^min base units."),
     key(
         "max",
-        Form::Integer(-40, 62),
+        Form::Integer(-40, 61),
         "The highest bound is 2^max base units; values above it are in `+Inf`.",
     ),
     key("classic_step", Form::Integer(1, 16), "Powers of two between two classic bounds; default 1."),

@@ -1,8 +1,9 @@
 //! Metrics and their buckets.
 
-use super::{MAX_PARTS, Reader, form};
+use super::{Fields, MAX_PARTS, Reader, form};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Spanned},
+    expr,
     histogram::Buckets,
     probe::{Metric, MetricKind, UNITS, Unit},
     yaml::{Data, Node},
@@ -27,8 +28,12 @@ pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result
 impl Reader {
     pub(super) fn metrics(&mut self, node: &Node) -> Vec<Metric> {
         let items = self.list(node, "metrics");
-        if items.is_empty() {
-            self.error(node.span.clone(), "the probe has no metric");
+        if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
+            self.error_hint(
+                node.span.clone(),
+                "the probe has no metric",
+                "write for example [{ counter: things_total }]",
+            );
         }
         if items.len() > MAX_PARTS {
             self.error(node.span.clone(), format!("more than {MAX_PARTS} metrics in one probe"));
@@ -42,6 +47,9 @@ impl Reader {
         let fields = self.fields(node, form::METRIC, "the metric")?;
         let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         let [kind] = kinds.as_slice() else {
+            if kinds.is_empty() && KINDS.iter().any(|kind| !fields.lacks(kind)) {
+                return None;
+            }
             self.error_hint(
                 fields.span.clone(),
                 "a metric is one of counter, histogram, gauge and max",
@@ -54,7 +62,7 @@ impl Reader {
         self.check_metric_name(kind, &name);
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
-        if value.is_none() && kind != "counter" && fields.get("value").is_none() {
+        if kind != "counter" && fields.lacks("value") {
             self.error_hint(
                 name.span.clone(),
                 format!("a {kind} needs `value`"),
@@ -198,7 +206,11 @@ impl Reader {
     }
 
     fn scheme(&mut self, node: &Node, unit: Unit) -> Option<Buckets> {
-        let fields = self.fields(node, form::BUCKETS, "`buckets`")?;
+        let before = self.errors();
+        let fields = match &node.data {
+            Data::Mapping(_) => self.fields(node, form::BUCKETS, "`buckets`")?,
+            Data::Scalar { .. } | Data::Sequence(_) => Fields::nothing(node),
+        };
         match (fields.get("exponential"), fields.get("linear")) {
             (Some(node), None) => {
                 let fields = self.fields(node, form::EXPONENTIAL, "`exponential`")?;
@@ -215,28 +227,25 @@ impl Reader {
                     number("max", most),
                     number("classic_step", 1),
                 );
-                if min >= max
-                    || crate::histogram::Exponential::new(
-                        u8::try_from(schema).ok()?,
-                        min,
-                        max,
-                        unit.per_base(),
-                    )
-                    .is_none()
-                {
-                    self.error_hint(
-                        node.span.clone(),
-                        format!("buckets from 2^{min} to 2^{max} cannot be told apart in whole numbers of the unit"),
-                        format!("the default is min: {least}, max: {most}"),
-                    );
+                let schema = u8::try_from(schema).ok()?;
+                let made = |min: i16, max: i16| {
+                    crate::histogram::Exponential::new(schema, min, max, unit.per_base()).is_some()
+                };
+                if !made(min, max) {
+                    let message = if min >= max {
+                        format!("`min` must be less than `max`, found {min} and {max}")
+                    } else if made(min, min + 1) {
+                        format!("2^{max} base units are more than 62 bits of the value's unit")
+                    } else {
+                        format!("2^{min} base units are less than one of the value's unit")
+                    };
+                    let place = fields
+                        .get(if made(min, min + 1) { "max" } else { "min" })
+                        .map_or(node.span.clone(), |node| node.span.clone());
+                    self.error_hint(place, message, format!("the default is min: {least}, max: {most}"));
                     return None;
                 }
-                Some(Buckets::Exponential {
-                    schema: u8::try_from(schema).ok()?,
-                    min,
-                    max,
-                    classic_step: u8::try_from(step).ok()?,
-                })
+                Some(Buckets::Exponential { schema, min, max, classic_step: u8::try_from(step).ok()? })
             }
             (None, Some(node)) => {
                 let fields = self.fields(node, form::LINEAR, "`linear`")?;
@@ -253,6 +262,8 @@ impl Reader {
                 };
                 Some(Buckets::Linear { start, width, count: u16::try_from(count).ok()? })
             }
+            // An unknown key was told already.
+            _ if self.errors() > before => None,
             _ => {
                 self.error_hint(
                     node.span.clone(),
@@ -266,20 +277,50 @@ impl Reader {
 
     /// A decimal number in base units, and the largest raw integer at or below it.
     fn scaled(&mut self, node: &Node, unit: Unit, what: &str) -> Option<(f64, i64)> {
-        let text = self.text(node, what)?;
-        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-        let raw = number.and_then(|_| decimal_floor(&text, unit.per_base()));
-        let (Some(number), Some(raw)) = (number, raw) else {
-            let shown: String = text.chars().take(40).collect();
+        let Data::Scalar { text, .. } = &node.data else {
+            self.error(node.span.clone(), format!("`{what}` takes numbers, found {}", node.kind()));
+            return None;
+        };
+        let shown: String = text.chars().take(40).collect();
+        let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) else {
+            let message = format!("`{shown}` is not a finite number");
+            let hint = match text.to_lowercase().trim_start_matches(['+', '.']) {
+                "inf" | "infinity" => "leave it out: `+Inf` is always there".into(),
+                _ => match expr::parse(text).map(|expr| expr.kind) {
+                    Ok(expr::ExprKind::Integer(ns)) if unit.is_time() => {
+                        format!("bounds are in seconds: {}", Unit::Nanoseconds.to_base(float(ns)))
+                    }
+                    _ => format!("bounds are plain numbers of {}", base(unit)),
+                },
+            };
+            self.error_hint(node.span.clone(), message, hint);
+            return None;
+        };
+        let Some(raw) = decimal_floor(text, unit.per_base()) else {
+            let message = format!("`{shown}` is more than 62 bits of the value's unit");
             self.error_hint(
                 node.span.clone(),
-                format!("`{shown}` is not a bound of 62 bits"),
-                "give numbers in the base unit, seconds or bytes",
+                message,
+                format!("bounds are plain numbers of {}", base(unit)),
             );
             return None;
         };
         Some((number, raw))
     }
+}
+
+/// What a bound counts, in words.
+fn base(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Nanoseconds | Unit::Microseconds | Unit::Milliseconds => "seconds",
+        Unit::Sectors | Unit::Kibibytes => "bytes",
+        Unit::One => "what the value counts",
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "only shown")]
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
 /// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40.

@@ -24,6 +24,10 @@ use std::{collections::BTreeMap, sync::Arc};
 const MAX_PROBES: usize = 1000;
 /// Most metrics, labels, lets and saves of one probe; each.
 const MAX_PARTS: usize = 64;
+/// Most alternatives of an attach point.
+const MAX_ALTERNATIVES: usize = 16;
+/// Longest name, bytes.
+const MAX_NAME: usize = 200;
 
 /// Reads a file of probes. Those that can be read are returned beside what is wrong with the others.
 pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
@@ -51,12 +55,24 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
 /// The fields of one mapping, each checked to be known.
 struct Fields<'n> {
     entries: Vec<(&'static str, &'n Node)>,
+    /// Keys that an unknown one is likely meant to be: that is told, and one mistake is not two.
+    misspelt: Vec<&'static str>,
     span: Span,
 }
 
 impl<'n> Fields<'n> {
     fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
+    }
+
+    /// What a mapping without keys gives.
+    fn nothing(node: &Node) -> Self {
+        Self { entries: Vec::new(), misspelt: Vec::new(), span: node.span.clone() }
+    }
+
+    /// Whether a key is neither there nor likely meant by another.
+    fn lacks(&self, name: &str) -> bool {
+        self.get(name).is_none() && !self.misspelt.contains(&name)
     }
 }
 
@@ -97,10 +113,10 @@ impl Reader {
             );
             return None;
         };
-        let mut fields = Fields {
-            entries: Vec::new(),
-            span: entries.first().map_or(node.span.clone(), |(key, _)| key.span.clone()),
-        };
+        let mut fields = Fields::nothing(node);
+        if let Some((first, _)) = entries.first() {
+            fields.span = first.span.clone();
+        }
         for (key, value) in entries {
             let Data::Scalar { text, .. } = &key.data else {
                 self.error(key.span.clone(), "a key must be a name");
@@ -112,7 +128,9 @@ impl Reader {
                 }
                 continue;
             }
-            let hint = match nearest(text, keys.iter().map(|key| key.name)) {
+            let near = nearest(text, keys.iter().map(|key| key.name));
+            fields.misspelt.extend(near);
+            let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => {
                     format!("keys are {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))
@@ -120,18 +138,9 @@ impl Reader {
             };
             self.error_hint(key.span.clone(), format!("{what} has no key `{text}`"), hint);
         }
-        for missing in keys.iter().filter(|key| key.required && fields.get(key.name).is_none()) {
-            // A misspelt key is one mistake, not two.
-            let misspelt = entries.iter().any(|(key, _)| {
-                matches!(&key.data, Data::Scalar { text, .. } if nearest(text, [missing.name]).is_some() && !keys.iter().any(|k| k.name == text))
-            });
-            if !misspelt {
-                self.error_hint(
-                    fields.span.clone(),
-                    format!("{what} needs `{}`", missing.name),
-                    phrase(missing.doc),
-                );
-            }
+        for missing in keys.iter().filter(|key| key.required && fields.lacks(key.name)) {
+            let message = format!("{what} needs `{}`", missing.name);
+            self.error_hint(fields.span.clone(), message, phrase(missing.doc));
         }
         Some(fields)
     }
@@ -174,7 +183,12 @@ impl Reader {
         let valid = text.bytes().enumerate().all(|(index, byte)| {
             byte == b'_' || byte.is_ascii_alphabetic() || index > 0 && byte.is_ascii_digit()
         });
-        if text.is_empty() || !valid || text.len() > 200 {
+        if valid && text.len() > MAX_NAME {
+            let message = format!("the name has {} characters, more than {MAX_NAME}", text.len());
+            self.error(node.span.clone(), message);
+            return None;
+        }
+        if text.is_empty() || !valid {
             let shown: String = text.chars().take(60).collect();
             self.error_hint(
                 node.span.clone(),
@@ -251,12 +265,20 @@ impl Reader {
     }
 
     fn expression(&mut self, node: &Node, what: &str) -> Option<Expression> {
-        let text = self.text(node, what)?;
+        let Data::Scalar { text, .. } = &node.data else {
+            let message = format!("`{what}` takes an expression, found {}", node.kind());
+            self.error_hint(node.span.clone(), message, "write for example `pid`, or `args.NAME`");
+            return None;
+        };
         if text.trim().is_empty() {
-            self.error(node.span.clone(), format!("`{what}` is empty"));
+            self.error_hint(
+                node.span.clone(),
+                "the expression is empty",
+                "write for example `pid`, or `args.NAME`",
+            );
             return None;
         }
-        match expr::parse(&text) {
+        match expr::parse(text) {
             Ok(ast) => Some(Expression { ast, node: node.clone() }),
             Err(error) => {
                 self.diagnostics.push(parse_error(&self.file, node, error));
@@ -281,21 +303,40 @@ impl Reader {
             let names = items.iter().filter_map(|item| self.name(item, "library"));
             return Library::Named(names.collect());
         }
-        match self.boolean(node, "library") {
-            Some(true) => Library::All,
-            _ => Library::None,
+        match &node.data {
+            Data::Scalar { text, .. } if text == "true" => return Library::All,
+            Data::Scalar { text, .. } if text == "false" => {}
+            _ => self.error_hint(
+                node.span.clone(),
+                "`library` is true, false or a list of names",
+                "`tapster list --library` shows the names",
+            ),
         }
+        Library::None
     }
 
     fn attach_points(&mut self, node: &Node) -> Vec<Spanned<AttachPoint>> {
         let nodes: Vec<&Node> = match &node.data {
-            Data::Sequence(items) => items.iter().take(16).collect(),
+            Data::Sequence(items) if items.is_empty() || items.len() > MAX_ALTERNATIVES => {
+                let message = format!("`at` has 1 to {MAX_ALTERNATIVES} alternatives, found {}", items.len());
+                self.error(node.span.clone(), message);
+                return Vec::new();
+            }
+            Data::Sequence(items) => items.iter().collect(),
             _ => vec![node],
         };
         let mut points = Vec::new();
         for node in nodes {
-            let Some(text) = self.text(node, "at") else { continue };
-            match AttachPoint::parse(&text) {
+            let Data::Scalar { text, .. } = &node.data else {
+                let message = format!("`at` takes attach points, found {}", node.kind());
+                self.error_hint(
+                    node.span.clone(),
+                    message,
+                    "write for example tracepoint:sched:sched_switch",
+                );
+                continue;
+            };
+            match AttachPoint::parse(text) {
                 Ok(point) => points.push(Spanned::new(point, node.span.clone())),
                 Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
             }
@@ -318,7 +359,7 @@ impl Reader {
 
     fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
         let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
-        let at = self.attach_points(fields.get("at")?);
+        let at = fields.get("at").map(|node| self.attach_points(node));
         if what == "end"
             && let Some(save) = fields.get("save")
         {
@@ -331,24 +372,30 @@ impl Reader {
         if what == "start"
             && let Some(each) = fields.get("each")
         {
-            self.error(each.span.clone(), "`each` belongs to `end`");
+            self.error_hint(
+                each.span.clone(),
+                "`each` belongs to `end`",
+                "a start is one event: walk the list where the time ends",
+            );
         }
-        if fields.get("key").is_none() {
+        if fields.lacks("key") {
             self.error_hint(
                 fields.span.clone(),
                 format!("`{what}` needs `key`"),
                 "an expression that is the same at start and end, such as `tid`",
             );
         }
-        Some(Event {
-            at,
+        // All is read before something missing ends it, so that every mistake is told.
+        let event = Event {
+            at: at.clone().unwrap_or_default(),
             kernel: fields.get("kernel").and_then(|node| self.kernel(node)),
             key: fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
             each: fields.get("each").and_then(|node| self.each(node)),
             span: fields.span.clone(),
-        })
+        };
+        at.map(|_| event)
     }
 
     fn named_expressions(&mut self, node: &Node, what: &str) -> Vec<(Spanned<String>, Expression)> {
@@ -411,16 +458,32 @@ impl Reader {
                     self.error_hint(each.span.clone(), "`each` of a pair belongs to `end`", "move it there");
                 }
             }
+            (None, None, None) if ["at", "start", "end"].iter().any(|key| !fields.lacks(key)) => {}
             (None, None, None) => self.error_hint(
                 fields.span.clone(),
                 "the probe attaches to nothing",
                 "give `at`, or `start` and `end`",
             ),
-            _ => self.error_hint(
-                fields.span.clone(),
-                "a probe has either `at`, or `start` and `end`",
-                "give one of the two",
-            ),
+            (Some(at), _, _) => {
+                let message = "`at` cannot stand beside `start` or `end`";
+                self.error_hint(
+                    at.span.clone(),
+                    message,
+                    "give `at` for single events, the others for a time between two",
+                );
+            }
+            (None, Some(start), None) if fields.lacks("end") => {
+                self.error_hint(
+                    start.span.clone(),
+                    "a probe with `start` needs `end`",
+                    "where the measured time ends",
+                );
+            }
+            (None, None, Some(end)) if fields.lacks("start") => {
+                let hint = "where the measured time begins; a single event stands behind `at`";
+                self.error_hint(end.span.clone(), "a probe with `end` needs `start`", hint);
+            }
+            (None, _, _) => {}
         }
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
         let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
@@ -495,12 +558,16 @@ impl Reader {
 
     fn decoder(&mut self, node: &Node) -> Option<Spanned<Decoder>> {
         let Data::Mapping(entries) = &node.data else {
-            let name = self.text(node, "as")?;
-            if let Some((_, decoder)) = DECODERS.iter().find(|(known, _)| *known == name) {
+            let Data::Scalar { text: name, .. } = &node.data else {
+                let message = format!("`as` takes a decoder or a table, found {}", node.kind());
+                self.error_hint(node.span.clone(), message, "a table is {0: read, 1: write}");
+                return None;
+            };
+            if let Some((_, decoder)) = DECODERS.iter().find(|(known, _)| known == name) {
                 return Some(Spanned::new(decoder.clone(), node.span.clone()));
             }
             let names: Vec<&str> = DECODERS.iter().map(|(known, _)| *known).collect();
-            let hint = match nearest(&name, names.iter().copied()) {
+            let hint = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("decoders are {}, or a table {{0: read, 1: write}}", names.join(", ")),
             };

@@ -38,7 +38,27 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
             span: span.clone(),
             hint: Some("did you mean `==`?".into()),
         }),
-        Some((_, span)) => Err(error(span.clone(), "expected an operator or the end of the expression")),
+        Some((found, span)) => {
+            let before = parser.at.checked_sub(1).map(|at| &parser.tokens[at].0);
+            let mut wrong = error(span.clone(), "expected an operator or the end of the expression");
+            wrong.hint = advice(before, found);
+            Err(wrong)
+        }
+    }
+}
+
+/// What was likely meant by two values side by side.
+fn advice(before: Option<&Token>, found: &Token) -> Option<String> {
+    const UNITS: [&str; 6] = ["ns", "us", "ms", "s", "m", "h"];
+    match (before, found) {
+        (_, Token::Name(name)) if name == "and" => Some("write `&&`".into()),
+        (_, Token::Name(name)) if name == "or" => Some("write `||`".into()),
+        (Some(Token::Name(name)), _) if name == "not" => Some("write `!`".into()),
+        (Some(Token::Integer(_)), Token::Name(unit)) if UNITS.contains(&unit.as_str()) => {
+            Some("write the duration without a space".into())
+        }
+        (_, Token::Symbol(")" | "]")) => Some("nothing is open that it could close".into()),
+        _ => None,
     }
 }
 
@@ -84,7 +104,10 @@ impl Parser {
         if self.take(symbol) {
             return Ok(());
         }
-        Err(error(opened..self.span().end.max(opened + 1).min(self.end), format!("missing `{symbol}`")))
+        match self.peek() {
+            Some(_) => Err(error(self.span(), format!("expected `{symbol}` here"))),
+            None => Err(error(opened..self.end, format!("missing `{symbol}`"))),
+        }
     }
 
     fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T, ParseError>) -> Result<T, ParseError> {
@@ -242,6 +265,15 @@ impl Parser {
             if self.take(".") || self.take("->") {
                 let span = self.span();
                 let Some(Token::Name(name)) = self.peek().cloned() else {
+                    if let (ExprKind::Integer(_), Some(Token::Integer(_))) = (&base.kind, self.peek()) {
+                        return Err(ParseError {
+                            message: "numbers are whole".into(),
+                            span: start..span.end,
+                            hint: Some(
+                                "write a fraction as a multiplication and a division: a * 3 / 2".into(),
+                            ),
+                        });
+                    }
                     return Err(error(span, "expected a field's name after `.`"));
                 };
                 self.at += 1;
