@@ -52,7 +52,9 @@ impl Lowering<'_> {
                 self.mov(R1, CONTEXT);
                 self.alu(Alu::Add, R1, R3);
                 let behind = if *relative { i32::try_from(*offset + 4).unwrap_or(0) } else { 0 };
-                self.read(slot, room, behind, AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
+                // The room may be that of a longer text that this one shares a place with.
+                let Type::Text { capacity } = typed.ty else { return };
+                self.read(slot, capacity.min(room), behind, AccessMode::Kernel, (Helper::ReadKernelStr, Helper::ReadUserStr));
             }
             Node::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());
