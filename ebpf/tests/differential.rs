@@ -174,6 +174,38 @@ fn every_operator_with_a_constant() {
     println!("{} expressions, {refused} refused, {compared} results compared", expressions.len());
 }
 
+/// More operands wait than there are registers, with and without a helper call on the way.
+#[test]
+fn deep_nesting() {
+    let world = World::new();
+    let mut random = Random(5);
+    let mut expressions = Vec::new();
+    for depth in 2..=12 {
+        for call in 0..=depth {
+            let mut text = "(s16)arg4".to_owned();
+            for level in 0..depth {
+                let operator = random.pick(&["-", "-", "/", "%", "^", "<<", "<", "==", "&&"]);
+                let leaf = match level + 1 == call {
+                    true => random.pick(&["tid", "(comm == \"test\")", "((struct node *)arg5).sb"]).to_owned(),
+                    false => format!("({})arg{}", random.pick(&INTEGERS), random.below(5)),
+                };
+                text = if random.one_in(5) { format!("({text} {operator} {leaf})") } else { format!("({leaf} {operator} {text})") };
+            }
+            expressions.push(text);
+        }
+    }
+    let (cases, refused) = compile_all(&Frame::at("test:untyped"), &expressions, &world.target(2));
+    assert_eq!(refused, 0);
+    let mut compared = 0;
+    for case in &cases {
+        for _ in 0..50 {
+            let (environment, arguments) = machine(&mut random);
+            compared += agree(case, &environment, &arguments, 0);
+        }
+    }
+    println!("{} expressions, {compared} results compared", expressions.len());
+}
+
 /// What the evaluator cannot tell, because the checker decides it: the value that is meant.
 #[test]
 fn known_answers() {
