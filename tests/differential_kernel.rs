@@ -1,5 +1,6 @@
 //! The third voice: the programs of `ebpf/tests/differential.rs` loaded into this kernel and run there by
 //! `BPF_PROG_TEST_RUN`. Nothing is attached; the structs that they read stand in this process's own memory.
+#![allow(clippy::unwrap_used, clippy::format_push_string, clippy::format_collect, reason = "a panic is the report")]
 
 #[path = "../ebpf/tests/support/mod.rs"]
 mod support;

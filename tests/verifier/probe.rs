@@ -7,7 +7,7 @@ use tapster::kernel::Kernel;
 use tapster_ebpf::{attach, btf::Btf, probe::AttachPoint, tracefs::Tracepoints};
 
 /// Most rounds of a walk: the verifier goes through each of them, on every path.
-const EACH_LIMIT: usize = 3;
+const EACH_LIMIT: usize = 32;
 
 /// Attach points by category.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub struct Grammar {
 }
 
 impl Grammar {
-    /// `test:untyped`: the first words are numbers, then come pointers.
+    /// Arguments of `test:untyped`: first numbers, then pointers.
     pub fn untyped(random: Random) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Self {
