@@ -1,6 +1,12 @@
 //! Compiled expressions against the evaluator and, for arithmetic, against paper.
 //!
 //! The way in is the real one: YAML, checker, lowering; the virtual machine runs what comes out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a panic is the report"
+)]
 
 mod support;
 
@@ -189,6 +195,43 @@ fn every_operator_with_a_constant() {
     }
     assert!(refused > 0, "comparisons that are always the same are refused");
     println!("{} expressions, {refused} refused, {compared} results compared", expressions.len());
+}
+
+/// More operands wait than there are registers, with and without a helper call on the way.
+#[test]
+fn deep_nesting() {
+    let world = World::new();
+    let mut random = Random(5);
+    let mut expressions = Vec::new();
+    for depth in 2..=12 {
+        for call in 0..=depth {
+            let mut text = "(s16)arg4".to_owned();
+            for level in 0..depth {
+                let operator = random.pick(&["-", "-", "/", "%", "^", "<<", "<", "==", "&&"]);
+                let leaf = if level + 1 == call {
+                    random.pick(&["tid", "(comm == \"test\")", "((struct node *)arg5).sb"]).to_owned()
+                } else {
+                    format!("({})arg{}", random.pick(&INTEGERS), random.below(5))
+                };
+                text = if random.one_in(5) {
+                    format!("({text} {operator} {leaf})")
+                } else {
+                    format!("({leaf} {operator} {text})")
+                };
+            }
+            expressions.push(text);
+        }
+    }
+    let (cases, refused) = compile_all(&Frame::at("test:untyped"), &expressions, &world.target(2));
+    assert_eq!(refused, 0);
+    let mut compared = 0;
+    for case in &cases {
+        for _ in 0..50 {
+            let (environment, arguments) = machine(&mut random);
+            compared += agree(case, &environment, &arguments, 0);
+        }
+    }
+    println!("{} expressions, {compared} results compared", expressions.len());
 }
 
 /// What the evaluator cannot tell, because the checker decides it: the value that is meant.
@@ -398,5 +441,69 @@ fn random_expressions_over_lists() {
             Frame { head }
         };
         random_cases(seed, grammar, frame, typed);
+    }
+}
+
+#[test]
+fn fields_of_a_record() {
+    let world = World::new();
+    let (environment, arguments) = machine(&mut Random(3));
+    let mut record = vec![0xff; 80];
+    record[9] = 0x80;
+    record[13] = 0x7f;
+    record[40..56].copy_from_slice(b"sixteen letters\0");
+    record[64..72].copy_from_slice(&[1, 0, 0, 0x80, 3, 0, 0xff, 0xff]);
+    record[72..80].copy_from_slice(&arguments[8].to_le_bytes());
+    let long = "x".repeat(90) + "\0";
+    let place = |at: usize, length: usize| {
+        (u32::try_from(length).unwrap() << 16 | u32::try_from(at).unwrap()).to_le_bytes()
+    };
+    record[56..60].copy_from_slice(&place(80, long.len()));
+    record[60..64].copy_from_slice(&place(80 + long.len() - 64, 5));
+    record.extend(long.bytes().chain(*b"near\0"));
+    record.resize(256, 0);
+    let (sixty_three, sixty_four) = ("x".repeat(63), "x".repeat(64));
+    let known = [
+        ("args.a", 0xff),
+        ("args.b", (-128_i64).cast_unsigned()),
+        ("args.c", 0xffff),
+        ("args.d", 0x7fff),
+        ("args.e", 0xffff_ffff),
+        ("args.f", u64::MAX),
+        ("args.g", u64::MAX),
+        ("args.h", u64::MAX),
+        ("args.h < 0", 1),
+        ("(u64)(void *)args.b", (-128_i64).cast_unsigned()),
+        ("args.many[1]", (-32768_i64).cast_unsigned()),
+        ("args.many[3]", u64::MAX),
+        ("args.name == \"sixteen letters\"", 1),
+        ("args.far == \"near\"", 1),
+        (&*format!("args.near == \"{sixty_three}\""), 1),
+        (&*format!("args.near == \"{sixty_four}\""), 0),
+        // The capacity is the text's own, whatever it shares a place with.
+        (&*format!("(args.a ? args.near : \"{sixty_four}\") == \"{sixty_three}\""), 1),
+    ];
+    for (text, expected) in known {
+        let frame = Frame { head: "    at: \"tracepoint:test:record\"\n".into() };
+        let case = compile(&frame, &[text.to_owned()], &world.target(2))
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        let mut vm = case.machine(environment.clone());
+        case.run(&mut vm, &record, 0);
+        let (got, evaluated) = (case.rows(&vm), case.expected(&environment, &record, 0));
+        assert_eq!((got[0].1[0], evaluated[0].1[0]), (expected, expected), "{text}");
+    }
+}
+
+#[test]
+fn nothing_needs_the_start_before_it_is_found() {
+    let world = World::new();
+    for (key, each) in
+        [("start.n", "tid"), ("n", "tid"), ("tid", "duration"), ("tid", "start.n"), ("tid", "n + 1")]
+    {
+        let head = format!(
+            "    start: {{ at: \"rawtracepoint:test:untyped\", key: tid, save: {{ n: arg0 }} }}\n    let: {{ n: start.n }}\n    end:\n      at: \"rawtracepoint:test:typed\"\n      key: {key}\n      each: {{ name: item, from: args.node, next: item.next, limit: 2, size: {each}, within: 5 }}\n"
+        );
+        let error = compile(&Frame { head }, &["1".into()], &world.target(2)).unwrap_err();
+        assert!(error.contains("are not known yet"), "{key} {each}: {error}");
     }
 }

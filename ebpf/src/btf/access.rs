@@ -11,7 +11,8 @@ use super::{Btf, Kind, TypeId};
 pub enum Access {
     /// A number.
     Scalar,
-    /// A pointer to that struct or union, which may be loaded from directly in turn.
+    /// A pointer to that type. If it is a struct or union it may be loaded from directly in turn; one to a
+    /// number is tracked as well since 6.17 (`rdonly_untrusted_mem`), and before that was a number.
     Pointer(TypeId),
 }
 
@@ -82,12 +83,7 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
                 {
                     return None;
                 }
-                let target = btf.strip(target);
-                Some(Step::Done(if btf.kind(target).is_composite() {
-                    Access::Pointer(target)
-                } else {
-                    Access::Scalar
-                }))
+                Some(Step::Done(Access::Pointer(btf.strip(target))))
             }
             _ if end > start + length => None,
             _ => Some(Step::Done(Access::Scalar)),

@@ -93,6 +93,26 @@ impl Scope<'_> {
         self.no_text(expression, &expression.ast, typed, what)
     }
 
+    /// The same as a plain number, which can be computed with: no pointer that the verifier tracks.
+    pub(super) fn check_amount(&self, expression: &Expression, what: &str) -> Result<Typed, Problems> {
+        self.check_number(expression, what).map(number)
+    }
+
+    /// A value that is needed before the start of the pair is looked up.
+    pub(super) fn before_start(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
+        if typed.needs_start(&super::placeholder_lets(self)) {
+            let span = expression.ast.span.clone();
+            let hint = Some("use `where`, labels or metrics for what depends on the start".into());
+            return Err(self.problem(
+                expression,
+                span,
+                "`duration` and `start` are not known yet where this is needed",
+                hint,
+            ));
+        }
+        Ok(typed)
+    }
+
     fn no_text(
         &self,
         expression: &Expression,
@@ -755,62 +775,56 @@ pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) 
     left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }
 
-/// The access that loads `size` bytes at `offset` of what `base` points to.
-fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
-    match base.ty {
-        Type::Pointer { to, access: AccessMode::Direct } => {
-            let direct = u32::try_from(offset)
-                .ok()
-                .filter(|offset| i16::try_from(*offset).is_ok())
-                .and_then(|offset| direct_access(btf, to, offset, size));
-            if direct.is_some() { AccessMode::Direct } else { AccessMode::Kernel }
+/// What the verifier takes a load through a pointer that it tracks for; `None` where it does not track
+/// it or refuses the load.
+fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Access> {
+    let Type::Pointer { to, access: AccessMode::Direct } = *base else { return None };
+    let offset = u32::try_from(offset).ok().filter(|offset| i16::try_from(*offset).is_ok())?;
+    direct_access(btf, to, offset, size)
+}
+
+/// How memory behind a pointer is read where no load instruction may.
+fn helper_access(base: &Type) -> AccessMode {
+    match base {
+        Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+        Type::Pointer { access: AccessMode::Auto, .. } | Type::Int { .. } | Type::Text { .. } => {
+            AccessMode::Auto
         }
-        Type::Pointer { access, .. } => access,
-        _ => AccessMode::Auto,
+    }
+}
+
+/// The access that loads a number of `size` bytes at `offset` of what `base` points to. A number that
+/// shares its place with a pointer (a union) would come as that, and could not be computed with.
+fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
+    match tracked_access(btf, &base.ty, offset, size) {
+        Some(Access::Scalar) => AccessMode::Direct,
+        Some(Access::Pointer(_)) | None => helper_access(&base.ty),
     }
 }
 
 fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
     let declared = btf.target(id);
     let to = btf.strip(declared);
-    let access = load_access(btf, &place.base, place.offset, 8);
-    let seen = match (access, place.base.ty.clone(), u32::try_from(place.offset)) {
-        (AccessMode::Direct, Type::Pointer { to: root, .. }, Ok(offset)) => {
-            direct_access(btf, root, offset, 8)
-        }
-        _ => None,
-    };
-    // What the verifier sees there must be what was named, else its loads would be of another type.
-    let behind = if seen == Some(Access::Pointer(to)) {
+    // What the verifier sees there must be what was named, else its loads would be of another type; and
+    // it tracks pointers to numbers too (6.17), of which a helper makes plain ones.
+    let tracked = btf.kind(to).is_composite()
+        && tracked_access(btf, &place.base.ty, place.offset, 8) == Some(Access::Pointer(to));
+    let access = if tracked { AccessMode::Direct } else { helper_access(&place.base.ty) };
+    let behind = if tracked {
         AccessMode::Direct
-    } else if btf.kind(to).is_composite()
-        && !btf.has_tag(declared, "user")
-        && place.base.ty != (Type::Pointer { to: 0, access: AccessMode::Auto })
-    {
-        if access == AccessMode::Auto { AccessMode::Auto } else { AccessMode::Kernel }
+    } else if btf.kind(to).is_composite() && !btf.has_tag(declared, "user") {
+        access
     } else {
         AccessMode::Auto
     };
     let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
-    // A load whose result the verifier tracks as another struct than the one named must not be used
-    // as that: the helper gives a plain number instead.
-    let confused = matches!(seen, Some(Access::Pointer(other)) if other != to);
-    let node = match node {
-        Node::Load { base, offset, size, bits, .. } if confused => {
-            Node::Load { base, offset, size, access: AccessMode::Kernel, bits }
-        }
-        node => node,
-    };
     Typed::new(node, Type::Pointer { to, access: behind })
 }
 
 fn text_array(place: &Place, count: u32) -> Typed {
     let limit = if count == 0 { TEXT_CAPACITY } else { count.min(MAX_TEXT) };
-    let access = match place.base.ty {
-        Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
-        _ => AccessMode::Auto,
-    };
+    let access = helper_access(&place.base.ty);
     let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
     Typed::new(node, Type::Text { capacity: limit.max(2).next_multiple_of(8) })

@@ -318,7 +318,11 @@ impl Checker<'_> {
             scope.lets.push((name.value.clone(), typed));
         }
         let each = event.each.as_ref().zip(each_from).and_then(|(each, from)| self.each(each, from, &scope));
-        let keys: Vec<Typed> = event.key.iter().filter_map(|part| self.keep(scope.check(part))).collect();
+        let keys: Vec<Typed> = event
+            .key
+            .iter()
+            .filter_map(|part| self.keep(scope.check(part).and_then(|key| scope.before_start(part, key))))
+            .collect();
         if keys.len() == event.key.len() {
             self.join_keys(event, role, &keys, key);
         }
@@ -357,7 +361,8 @@ impl Checker<'_> {
     }
 
     fn each_from(&mut self, each: &Each, scope: &mut Scope<'_>) -> Option<Typed> {
-        let from = self.keep(scope.check(&each.from))?;
+        let from =
+            self.keep(scope.check(&each.from).and_then(|from| scope.before_start(&each.from, from)))?;
         let Type::Pointer { to, access } = from.ty else {
             let span = each.from.place(self.file(), each.from.ast.span.clone());
             self.error(span, "`from` must be a pointer to the first element", "for example args.rq.bio");
@@ -375,7 +380,8 @@ impl Checker<'_> {
     }
 
     fn each(&mut self, each: &Each, from: Typed, scope: &Scope<'_>) -> Option<TypedEach> {
-        let next = self.keep(scope.check(&each.next))?;
+        let next =
+            self.keep(scope.check(&each.next).and_then(|next| scope.before_start(&each.next, next)))?;
         let matches = matches!((&next.ty, &from.ty), (Type::Pointer { to: a, .. }, Type::Pointer { to: b, .. }) if a == b);
         if !matches {
             let span = each.next.place(self.file(), each.next.ast.span.clone());
@@ -399,8 +405,14 @@ impl Checker<'_> {
         }
         let budget = match (&each.size, &each.within) {
             (Some(size), Some(within)) => {
-                let size = self.keep(scope.check_number(size, "`size`"));
-                let within = self.keep(scope.check_number(within, "`within`"));
+                let mut amount = |expression: &Expression, what: &str| {
+                    self.keep(
+                        scope
+                            .check_amount(expression, what)
+                            .and_then(|amount| scope.before_start(expression, amount)),
+                    )
+                };
+                let (size, within) = (amount(size, "`size`"), amount(within, "`within`"));
                 Some((size?, within?))
             }
             _ => None,
@@ -496,7 +508,7 @@ impl Checker<'_> {
         let mut metrics = Vec::new();
         for metric in &probe.metrics {
             let value = match &metric.value {
-                Some(expression) => self.keep(scope.check_number(expression, "a metric's value")),
+                Some(expression) => self.keep(scope.check_amount(expression, "a metric's value")),
                 None => Some(Typed::constant(1)),
             };
             let filter =

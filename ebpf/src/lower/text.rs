@@ -64,9 +64,11 @@ impl Lowering<'_> {
                 self.mov(R1, CONTEXT);
                 self.alu(Alu::Add, R1, R3);
                 let behind = if *relative { i32::try_from(*offset + 4).unwrap_or(0) } else { 0 };
+                // The room may be that of a longer text that this one shares a place with.
+                let Type::Text { capacity } = typed.ty else { return };
                 self.read(
                     slot,
-                    room,
+                    capacity.min(room),
                     behind,
                     AccessMode::Kernel,
                     (Helper::ReadKernelStr, Helper::ReadUserStr),

@@ -57,7 +57,7 @@ pub struct Grammar {
 }
 
 impl Grammar {
-    /// `test:untyped`: the first words are numbers, then come pointers.
+    /// Arguments of `test:untyped`: first numbers, then pointers.
     pub fn untyped(random: Random) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Self {
@@ -95,6 +95,11 @@ impl Grammar {
         }
     }
 
+    /// Over these names only.
+    pub fn over(random: Random, numbers: Vec<String>, texts: Vec<String>, strings: Vec<String>) -> Self {
+        Self { random, numbers, texts, nodes: Vec::new(), inners: Vec::new(), strings }
+    }
+
     fn choose(&mut self, from: impl Fn(&Self) -> &Vec<String>) -> String {
         let index = self.random.word();
         let names = from(self);
@@ -124,7 +129,7 @@ impl Grammar {
                     let name = self.choose(|grammar| &grammar.numbers);
                     self.cast(&name)
                 }
-                4 => {
+                4 if !self.nodes.is_empty() => {
                     let base = self.node(1);
                     format!("{base}.{}", self.random.pick(&NODE_NUMBERS))
                 }
@@ -133,6 +138,7 @@ impl Grammar {
         }
         let below = depth - 1;
         match self.random.below(24) {
+            19..=22 if self.nodes.is_empty() => self.number(below),
             0..=7 => {
                 let (a, operator, b) = (self.number(below), self.random.pick(&OPERATORS), self.number(below));
                 format!("({a} {operator} {b})")
@@ -262,17 +268,17 @@ impl Grammar {
                 format!("\"{text}\"")
             }
             2 => self.choose(|grammar| &grammar.texts),
-            3 => {
+            3 if !self.strings.is_empty() => {
                 let pointer = self.choose(|grammar| &grammar.strings);
                 let size = self.random.pick(&["", ", 2", ", 5", ", 8", ", 9", ", 16", ", 100"]);
                 format!("str({pointer}{size})")
             }
-            4 => {
+            4 if !self.nodes.is_empty() => {
                 let base = self.node(2);
                 let size = self.random.pick(&["", ", 8", ", 3"]);
                 format!("str({base}.text{size})")
             }
-            5 | 6 => {
+            5 | 6 if !self.nodes.is_empty() => {
                 let base = self.node(2);
                 format!("{base}.{}", self.random.pick(&["name", "tag"]))
             }

@@ -12,19 +12,37 @@ const INNER: usize = 88;
 const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
-/// Tracepoints `test:untyped`, of which BTF knows nothing, and `test:typed`.
+/// Tracepoints `test:untyped`, of which BTF knows nothing, `test:typed`, and `test:record` with a format.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
 }
 
+/// Fields of every width and sign, texts of every form.
+const RECORD: &str = "format:
+	field:u8 a;	offset:8;	size:1;	signed:0;
+	field:s8 b;	offset:9;	size:1;	signed:1;
+	field:u16 c;	offset:10;	size:2;	signed:0;
+	field:s16 d;	offset:12;	size:2;	signed:1;
+	field:u32 e;	offset:16;	size:4;	signed:0;
+	field:int f;	offset:20;	size:4;	signed:1;
+	field:unsigned long g;	offset:24;	size:8;	signed:0;
+	field:long h;	offset:32;	size:8;	signed:1;
+	field:char name[16];	offset:40;	size:16;	signed:0;
+	field:__data_loc char[] near;	offset:56;	size:4;	signed:0;
+	field:__rel_loc char[] far;	offset:60;	size:4;	signed:0;
+	field:short many[4];	offset:64;	size:8;	signed:1;
+	field:const char * text;	offset:72;	size:8;	signed:0;
+";
+
 impl Tracepoints for World {
     fn format(&self, category: &str, name: &str) -> Option<String> {
-        self.all().contains(&(category.into(), name.into())).then(String::new)
+        let known = self.all().contains(&(category.into(), name.into()));
+        known.then(|| if name == "record" { RECORD.into() } else { String::new() })
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        ["untyped", "typed", "stop"].map(|name| ("test".into(), name.into())).to_vec()
+        ["untyped", "typed", "stop", "record"].map(|name| ("test".into(), name.into())).to_vec()
     }
 }
 
@@ -155,7 +173,7 @@ pub fn memory(random: &mut Random, start: u64, bad: u64) -> (Vec<u8>, Places) {
     }
     for (index, node) in nodes.iter().enumerate() {
         let mut put = |offset: usize, value: u64| {
-            bytes[node + offset..node + offset + 8].copy_from_slice(&value.to_le_bytes())
+            bytes[node + offset..node + offset + 8].copy_from_slice(&value.to_le_bytes());
         };
         // The last ends the list, one way or another.
         let next = nodes.get(index + 1).map_or(if random.one_in(2) { 0 } else { bad }, |next| at(*next));

@@ -1,0 +1,126 @@
+//! Whatever the checker accepts, the verifier accepts: random probes over this kernel's own attach points
+//! and types are loaded, never attached.
+//!
+//! `TAPSTER_VERIFIER_PROBES` says how many; `TAPSTER_VERIFIER_SEED` where to begin, so that one probe can
+//! be loaded again: both are printed where one is refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a panic is the report"
+)]
+
+#[path = "verifier/probe.rs"]
+mod probe;
+#[path = "../ebpf/tests/support/mod.rs"]
+mod support;
+#[path = "verifier/walk.rs"]
+mod walk;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use support::case;
+use tapster::{
+    kernel::{Kernel, Paths},
+    loader::{self, LoadError},
+    sys::{Capabilities, Capability},
+};
+
+/// As many as a minute is enough for.
+const PROBES: u64 = 600;
+/// Refused ones that are shown.
+const SHOWN: usize = 12;
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// The kernel at hand, if this process may load programs into it; says so if not.
+fn kernel() -> Option<(Kernel, aya::Btf)> {
+    let capabilities = Capabilities::of_process().unwrap();
+    if !capabilities.has(Capability::SysAdmin)
+        && !(capabilities.has(Capability::Bpf) && capabilities.has(Capability::Perfmon))
+    {
+        println!("skipped: needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN");
+        return None;
+    }
+    let kernel = Kernel::detect(&Paths::default());
+    match (&kernel.btf, &kernel.tracefs, aya::Btf::from_sys_fs()) {
+        (Ok(_), Ok(_), Ok(btf)) => Some((kernel, btf)),
+        _ => {
+            println!("skipped: needs the kernel's BTF and tracefs");
+            None
+        }
+    }
+}
+
+#[test]
+fn what_is_checked_is_verified() {
+    let Some((kernel, btf)) = kernel() else { return };
+    let types = kernel.btf.as_ref().unwrap();
+    let points = probe::Points::of(&kernel);
+    let (wanted, first) = (variable("TAPSTER_VERIFIER_PROBES", PROBES), variable("TAPSTER_VERIFIER_SEED", 1));
+    let (mut loaded, mut tried, mut refused) = (0, 0, Vec::new());
+    let (mut programs, mut instructions) = (0, 0);
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut unchecked: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut compiling, mut loading) = (Duration::ZERO, Duration::ZERO);
+    while loaded < wanted && refused.len() < SHOWN {
+        let seed = first + tried;
+        tried += 1;
+        assert!(tried < wanted * 20 + 100, "hardly any probe is accepted by the checker: {unchecked:?}");
+        let start = Instant::now();
+        let Some(yaml) = probe::probe(seed, &kernel, types, &points) else { continue };
+        let parsed = case::parse(&yaml).unwrap_or_else(|error| panic!("seed {seed}\n{yaml}\n{error:?}"));
+        let compiled = tapster_ebpf::compile(&parsed, &kernel.target());
+        compiling += start.elapsed();
+        let program = match compiled {
+            Ok(program) => program,
+            Err(diagnostics) => {
+                for one in diagnostics {
+                    let mut words = String::new();
+                    // Names are between backticks, and of no interest here.
+                    for part in one.message.split('`').step_by(2) {
+                        words += part;
+                    }
+                    *unchecked.entry(words.replace(|c: char| c.is_ascii_digit(), "")).or_default() += 1;
+                }
+                continue;
+            }
+        };
+        for code in &program.codes {
+            programs += 1;
+            instructions += code.assembled.insns.len();
+            *kinds.entry(code.mechanism.name()).or_default() += 1;
+        }
+        loaded += 1;
+        let start = Instant::now();
+        let result = loader::load(program.clone(), Some(&btf));
+        loading += start.elapsed();
+        if let Err(error) = result {
+            let listing = match &error {
+                LoadError::Verifier { at, .. } => program
+                    .codes
+                    .iter()
+                    .find(|code| code.at.to_string() == *at)
+                    .map(|code| code.assembled.listing())
+                    .filter(|_| std::env::var_os("TAPSTER_VERIFIER_LISTING").is_some())
+                    .unwrap_or_default(),
+                _ => String::new(),
+            };
+            println!("TAPSTER_VERIFIER_SEED={seed} TAPSTER_VERIFIER_PROBES=1\n{yaml}{listing}{error}\n");
+            refused.push(seed);
+        }
+    }
+    println!(
+        "{loaded} probes loaded of {tried} made, {programs} programs {kinds:?}, {instructions} instructions; compiled in {:.1} s, loaded in {:.1} s",
+        compiling.as_secs_f64(),
+        loading.as_secs_f64()
+    );
+    if std::env::var_os("TAPSTER_VERIFIER_LISTING").is_some() {
+        println!("not accepted by the checker: {unchecked:#?}");
+    }
+    assert!(refused.is_empty(), "the verifier refused what the checker accepted: seeds {refused:?}");
+}

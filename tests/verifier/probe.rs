@@ -1,0 +1,279 @@
+//! Random probes of this kernel's own attach points, as YAML.
+
+use super::walk::{End, Walker, Way};
+use crate::support::{expression::Grammar, random::Random};
+use std::fmt::Write;
+use tapster::kernel::Kernel;
+use tapster_ebpf::{attach, btf::Btf, probe::AttachPoint, tracefs::Tracepoints};
+
+/// Most rounds of a walk: the verifier goes through each of them, on every path.
+const EACH_LIMIT: usize = 32;
+
+/// Attach points by category.
+#[derive(Debug)]
+pub(crate) struct Points(Vec<Vec<(String, String)>>);
+
+impl Points {
+    pub(crate) fn of(kernel: &Kernel) -> Self {
+        let mut all = kernel.all();
+        all.sort();
+        let mut categories: Vec<Vec<(String, String)>> = Vec::new();
+        for (category, name) in all {
+            match categories.last_mut().filter(|known| known[0].0 == category) {
+                Some(known) => known.push((category, name)),
+                None => categories.push(vec![(category, name)]),
+            }
+        }
+        Self(categories)
+    }
+
+    /// Any category alike: most tracepoints are system calls.
+    fn pick(&self, random: &mut Random) -> AttachPoint {
+        let category = &self.0[random.below(self.0.len())];
+        let (category, name) = category[random.below(category.len())].clone();
+        if random.one_in(3) {
+            AttachPoint::Tracepoint { category, name }
+        } else {
+            AttachPoint::RawTracepoint { category: (!random.one_in(4)).then_some(category), name }
+        }
+    }
+}
+
+/// One probe; the same for the same seed on the same kernel.
+pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> Option<String> {
+    let mut random = Random(seed);
+    let (at, walker) = event(&mut random, kernel, btf, points)?;
+    let pair = if random.one_in(3) { Some(event(&mut random, kernel, btf, points)?) } else { None };
+    let mut yaml = format!("probes:\n  - name: p{seed}\n    max_series: 64\n    max_inflight: 64\n");
+    let rows = random.pick(&["auto", "auto", "per_cpu", "shared"]);
+    let _ = writeln!(yaml, "    rows: {rows}");
+    let mut writer = Writer { random, walker, names: Vec::new() };
+    match pair {
+        None => {
+            let _ = writeln!(yaml, "    at: \"{at}\"");
+            writer.lets(&mut yaml);
+            writer.filter(&mut yaml, "    ");
+            writer.each(&mut yaml, "    ");
+        }
+        Some((end, end_walker)) => {
+            let common = writer.random.pick(&["tid", "pid", "[tid, comm]", "curtask"]).to_owned();
+            let own = (writer.random.one_in(2), writer.way(End::Number), end_walker.way(&mut writer.random));
+            let (start_key, end_key) = match own {
+                (true, start, end) if end.end != End::Text => (start.text, end.text),
+                _ => (common.clone(), common),
+            };
+            let quote = |key: &str| if key.starts_with('[') { key.to_owned() } else { format!("'{key}'") };
+            let _ = writeln!(yaml, "    start:\n      at: \"{at}\"\n      key: {}", quote(&start_key));
+            let count = writer.random.below(4);
+            let mut saved = Vec::new();
+            if count > 0 {
+                yaml += "      save:\n";
+            }
+            for index in 0..count {
+                let (text, end) = writer.any();
+                let _ = writeln!(yaml, "        s{index}: '{text}'");
+                saved.push(Way { text: format!("start.s{index}"), end });
+            }
+            writer.filter(&mut yaml, "      ");
+            writer.walker = end_walker;
+            let _ = writeln!(yaml, "    end:\n      at: \"{end}\"\n      key: {}", quote(&end_key));
+            writer.walker.roots.extend(saved);
+            writer.walker.roots.push(Way { text: "duration".into(), end: End::Number });
+            writer.filter(&mut yaml, "      ");
+            writer.each(&mut yaml, "      ");
+        }
+    }
+    writer.labels(&mut yaml);
+    writer.metrics(&mut yaml);
+    Some(yaml)
+}
+
+fn event<'a>(
+    random: &mut Random,
+    kernel: &Kernel,
+    btf: &'a Btf,
+    points: &Points,
+) -> Option<(AttachPoint, Walker<'a>)> {
+    let at = points.pick(random);
+    let resolved = attach::resolve(&at, &kernel.target()).ok()?;
+    Some((at, Walker::new(btf, &resolved)))
+}
+
+struct Writer<'a> {
+    random: Random,
+    walker: Walker<'a>,
+    /// `let` names so far.
+    names: Vec<Way>,
+}
+
+impl Writer<'_> {
+    fn any_way(&mut self) -> Way {
+        if !self.names.is_empty() && self.random.one_in(4) {
+            return self.names[self.random.below(self.names.len())].clone();
+        }
+        let way = self.walker.way(&mut self.random);
+        if self.random.one_in(12) && way.end == End::Number {
+            return Way { text: format!("({}.no_such_member ?? {})", way.text, way.text), ..way };
+        }
+        way
+    }
+
+    fn way(&mut self, end: End) -> Way {
+        for _ in 0..30 {
+            let way = self.any_way();
+            if way.end == end
+                || matches!((end, way.end), (End::Number, End::Struct(_)) if self.random.one_in(3))
+            {
+                return way;
+            }
+        }
+        let text = if end == End::Text { "comm" } else { "tid" };
+        Way { text: text.into(), end }
+    }
+
+    fn grammar(&mut self) -> Grammar {
+        let numbers = (0..4).map(|_| self.way(End::Number).text).collect();
+        let mut texts: Vec<String> = (0..2).map(|_| self.way(End::Text).text).collect();
+        texts.push("comm".into());
+        let strings: Vec<String> = (0..20)
+            .map(|_| self.any_way())
+            .filter(|way| way.end == End::String)
+            .map(|way| way.text)
+            .take(2)
+            .collect();
+        Grammar::over(Random(self.random.word()), numbers, texts, strings)
+    }
+
+    fn number(&mut self) -> String {
+        let depth = self.random.below(4);
+        if depth == 0 { self.way(End::Number).text } else { self.grammar().number(depth) }
+    }
+
+    fn text(&mut self) -> String {
+        let depth = self.random.below(2);
+        self.grammar().text(depth)
+    }
+
+    /// A number, text or pointer.
+    fn any(&mut self) -> (String, End) {
+        match self.random.below(4) {
+            0 => (self.text(), End::Text),
+            1 => {
+                let way = self.any_way();
+                (way.text, way.end)
+            }
+            _ => (self.number(), End::Number),
+        }
+    }
+
+    fn lets(&mut self, yaml: &mut String) {
+        let count = self.random.below(4);
+        if count > 0 {
+            *yaml += "    let:\n";
+        }
+        for index in 0..count {
+            let (text, end) = self.any();
+            let _ = writeln!(yaml, "      l{index}: '{text}'");
+            self.names.push(Way { text: format!("l{index}"), end });
+        }
+    }
+
+    fn filter(&mut self, yaml: &mut String, indent: &str) {
+        if self.random.one_in(2) {
+            let first = self.number();
+            let more = if self.random.one_in(2) { format!(" && ({})", self.number()) } else { String::new() };
+            let _ = writeln!(yaml, "{indent}where: '({first}){more}'");
+        }
+    }
+
+    fn each(&mut self, yaml: &mut String, indent: &str) {
+        if !self.random.one_in(4) {
+            return;
+        }
+        let Some((from, next)) = self.walker.list(&mut self.random) else { return };
+        let limit = 1 + self.random.below(EACH_LIMIT);
+        let _ = write!(
+            yaml,
+            "{indent}each: {{ name: item, from: '{}', next: item.{next}, limit: {limit}",
+            from.text
+        );
+        self.walker.roots.push(Way { text: "item".into(), ..from });
+        if self.random.one_in(3) {
+            let (size, within) = (self.way(End::Number).text, self.random.pick(&["100", "tid"]).to_owned());
+            let _ = write!(yaml, ", size: '{size}', within: '{within}'");
+        }
+        *yaml += " }\n";
+    }
+
+    fn labels(&mut self, yaml: &mut String) {
+        let count = self.random.below(5);
+        if count > 0 {
+            *yaml += "    labels:\n";
+        }
+        for index in 0..count {
+            let (text, _) = self.any();
+            let _ = writeln!(yaml, "      n{index}: '{text}'");
+        }
+    }
+
+    fn metrics(&mut self, yaml: &mut String) {
+        *yaml += "    metrics:\n";
+        for index in 0..=self.random.below(5) {
+            let value = self.number();
+            let head = match self.random.below(8) {
+                0 => format!("counter: m{index}_total"),
+                1 => format!("counter: m{index}_total\n        value: '{value}'"),
+                2 => format!("gauge: m{index}\n        value: '{value}'"),
+                3 => format!(
+                    "max: m{index}\n        window: {}s\n        value: '{value}'",
+                    1 + self.random.below(100)
+                ),
+                _ => {
+                    let unit = self.random.pick(&["none", "ns", "us", "ms", "sectors", "kib", "bytes"]);
+                    format!(
+                        "histogram: m{index}\n        unit: {unit}\n        value: '{value}'\n{}",
+                        self.buckets(unit)
+                    )
+                }
+            };
+            let _ = writeln!(yaml, "      - {}", head.trim_end());
+            if self.random.one_in(4) {
+                let filter = self.number();
+                let _ = writeln!(yaml, "        where: '{filter}'");
+            }
+        }
+    }
+
+    fn buckets(&mut self, unit: &str) -> String {
+        let random = &mut self.random;
+        match random.below(5) {
+            0 => String::new(),
+            1 => {
+                let most = if random.one_in(4) { 200 } else { 20 };
+                let count = 1 + random.below(most);
+                let step = 1 + random.below(1000);
+                let first = if random.one_in(3) { -5 } else { 1 };
+                let bounds: Vec<String> = (0..i64::try_from(count).unwrap())
+                    .map(|index| (first + index * i64::try_from(step).unwrap()).to_string())
+                    .collect();
+                format!("        buckets: [{}]\n", bounds.join(", "))
+            }
+            2 => format!(
+                "        buckets: {{ linear: {{ start: {}, width: {}, count: {} }} }}\n",
+                random.below(100),
+                1 + random.below(1000),
+                1 + random.below(100)
+            ),
+            _ => {
+                let schema = random.below(5);
+                let (least, most) = if matches!(unit, "ns" | "us" | "ms") { (-8, 6) } else { (10, 40) };
+                let min = least + i32::try_from(random.below(6)).unwrap();
+                let max =
+                    if random.one_in(3) { most } else { min + 1 + i32::try_from(random.below(8)).unwrap() };
+                format!(
+                    "        buckets: {{ exponential: {{ schema: {schema}, min: {min}, max: {max} }} }}\n"
+                )
+            }
+        }
+    }
+}
