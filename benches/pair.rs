@@ -24,7 +24,7 @@ use tapster::{
     exposition::{self, Format},
     kernel::{Kernel, Paths},
     label::Host,
-    loader,
+    loader::Loader,
     server::Source,
     sys::{self, PossibleCpus},
 };
@@ -233,7 +233,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
     );
     let kernel = Kernel::detect(&Paths::default());
     let program = tapster_ebpf::compile(&probes(&yaml)[0], &kernel.target()).unwrap();
-    let attached = loader::load(program, None).unwrap();
+    let attached = Loader::new(None).load(program).unwrap();
     let cpus = PossibleCpus::of_host().unwrap();
     {
         let map = sys::Map::open(attached.map(ROWS).unwrap(), cpus).unwrap();

@@ -5,7 +5,7 @@ use crate::{
     family::{Kind, MetricFamily},
     kernel::Kernel,
     label::Host,
-    loader,
+    loader::Loader,
     server::Source,
     status::{Down, ProbeStatus},
     sys::{self, PossibleCpus},
@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tapster_ebpf::{
+    btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
 };
@@ -102,13 +103,10 @@ impl Exporter {
         }
         times.compile = begun.elapsed();
         let begun = Instant::now();
-        let btf =
-            kernel.btf.as_ref().ok().and_then(|btf| aya::Btf::parse(btf.raw(), aya::Endianness::Little).ok());
-        let mut loaded: Vec<_> = compiled
-            .into_iter()
-            .map(|program| loader::load(program?, btf.as_ref()).map_err(|error| error.down()))
-            .collect();
-        drop(btf);
+        let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
+        let mut loaded: Vec<_> =
+            compiled.into_iter().map(|program| loader.load(program?).map_err(|error| error.down())).collect();
+        drop(loader);
         times.load = begun.elapsed();
         let begun = Instant::now();
         if options.attach {

@@ -82,22 +82,53 @@ pub struct Attached {
     ebpf: Ebpf,
 }
 
-/// Makes the maps and has the verifier look at the programs, without attaching any.
-pub fn load(program: Program, btf: Option<&Btf>) -> Result<Attached, LoadError> {
-    let bytes = object::write(&program)?;
-    // The object brings no BTF of its own, so the loader has nothing to relocate against the kernel's.
-    let mut ebpf = EbpfLoader::new()
-        .btf(None)
-        .load(&bytes)
-        .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
-    for code in &program.codes {
-        let begun = std::time::Instant::now();
-        let loaded = find(&mut ebpf, code)?;
-        load_program(loaded, code, btf)?;
-        let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
-        tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
+/// What loading needs once for all probes. aya decodes the kernel's whole BTF for each loader that it
+/// makes, whether that is wanted or not, so all probes share one.
+pub struct Loader {
+    ebpf: EbpfLoader<'static>,
+    btf: Option<Btf>,
+}
+
+impl std::fmt::Debug for Loader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loader").field("btf", &self.btf.is_some()).finish_non_exhaustive()
     }
-    Ok(Attached { program, ebpf })
+}
+
+impl Loader {
+    /// Gets ready; `btf` is the kernel's, needed for BTF-typed programs.
+    pub fn new(btf: Option<&[u8]>) -> Self {
+        // Both take about 20 ms, most of the start of the exporter.
+        std::thread::scope(|scope| {
+            let ebpf = scope.spawn(|| {
+                let mut ebpf = EbpfLoader::new();
+                // The object brings no BTF of its own, so there is nothing to relocate against the kernel's.
+                ebpf.btf(None);
+                ebpf
+            });
+            let btf = btf.and_then(|bytes| Btf::parse(bytes, aya::Endianness::Little).ok());
+            let ebpf = ebpf.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Self { ebpf, btf }
+        })
+    }
+
+    /// Makes the maps of a probe and has the verifier look at its programs, without attaching any.
+    pub fn load(&mut self, program: Program) -> Result<Attached, LoadError> {
+        let bytes = object::write(&program)?;
+        let mut ebpf = self
+            .ebpf
+            .load(&bytes)
+            .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
+        for code in &program.codes {
+            let begun = std::time::Instant::now();
+            let loaded = find(&mut ebpf, code)?;
+            load_program(loaded, code, self.btf.as_ref())?;
+            let info =
+                loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+            tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
+        }
+        Ok(Attached { program, ebpf })
+    }
 }
 
 fn find<'e>(ebpf: &'e mut Ebpf, code: &Code) -> Result<&'e mut Loaded, LoadError> {

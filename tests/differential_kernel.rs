@@ -17,7 +17,7 @@ use support::{
     world::{MEMORY, Places, World, memory},
 };
 use tapster::{
-    loader::{self, Attached},
+    loader::{Attached, Loader},
     sys::{Capabilities, Capability, Map, PossibleCpus, prog_test_run_raw_tp},
 };
 use tapster_ebpf::{program::ROWS, vm::Environment};
@@ -62,9 +62,9 @@ struct Voice {
 }
 
 impl Voice {
-    fn new(case: &Case) -> Self {
+    fn new(loader: &mut Loader, case: &Case) -> Self {
         let attached =
-            loader::load(case.program.clone(), None).unwrap_or_else(|error| panic!("{error}\n{}", case.yaml));
+            loader.load(case.program.clone()).unwrap_or_else(|error| panic!("{error}\n{}", case.yaml));
         let rows = Map::open(attached.map(ROWS).unwrap(), PossibleCpus::of_host().unwrap()).unwrap();
         Self { attached, rows }
     }
@@ -132,13 +132,14 @@ fn random_cases(name: &str, seed: u64, frame: impl Fn(&mut Grammar) -> Frame) {
     let world = World::new();
     let cpus = PossibleCpus::of_host().unwrap().get();
     let (mut expressions, mut programs, mut compared) = (0, 0, 0);
+    let mut loader = Loader::new(None);
     for round in 0..20 {
         let mut grammar = Grammar::untyped(Random(seed + round));
         let frame = frame(&mut grammar);
         let texts: Vec<String> = (0..60).map(|index| grammar.number(1 + index % 5)).collect();
         let (cases, _) = compile_all(&frame, &texts, &world.target(cpus));
         for case in &cases {
-            let voice = Voice::new(case);
+            let voice = Voice::new(&mut loader, case);
             programs += case.program.codes.len();
             expressions += case.expressions.len();
             for _ in 0..4 {
@@ -235,8 +236,9 @@ fn every_operator() {
     assert_eq!(refused, 0);
     let mut random = Random(7);
     let mut compared = 0;
+    let mut loader = Loader::new(None);
     for case in &cases {
-        let voice = Voice::new(case);
+        let voice = Voice::new(&mut loader, case);
         for _ in 0..60 {
             let a = random.value();
             let b = match random.below(4) {

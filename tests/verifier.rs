@@ -24,7 +24,7 @@ use std::{
 use support::case;
 use tapster::{
     kernel::{Kernel, Paths},
-    loader::{self, LoadError},
+    loader::{LoadError, Loader},
     sys::{Capabilities, Capability},
 };
 
@@ -38,17 +38,16 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 /// The kernel at hand, if this process may load programs into it; says so if not.
-fn kernel() -> Option<(Kernel, aya::Btf)> {
+fn kernel() -> Option<Kernel> {
     let capabilities = Capabilities::of_process().unwrap();
-    if !capabilities.has(Capability::SysAdmin)
-        && !(capabilities.has(Capability::Bpf) && capabilities.has(Capability::Perfmon))
-    {
+    let may_load = capabilities.has(Capability::Bpf) && capabilities.has(Capability::Perfmon);
+    if !may_load && !capabilities.has(Capability::SysAdmin) {
         println!("skipped: needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN");
         return None;
     }
     let kernel = Kernel::detect(&Paths::default());
-    match (&kernel.btf, &kernel.tracefs, aya::Btf::from_sys_fs()) {
-        (Ok(_), Ok(_), Ok(btf)) => Some((kernel, btf)),
+    match (&kernel.btf, &kernel.tracefs) {
+        (Ok(_), Ok(_)) => Some(kernel),
         _ => {
             println!("skipped: needs the kernel's BTF and tracefs");
             None
@@ -58,8 +57,9 @@ fn kernel() -> Option<(Kernel, aya::Btf)> {
 
 #[test]
 fn what_is_checked_is_verified() {
-    let Some((kernel, btf)) = kernel() else { return };
+    let Some(kernel) = kernel() else { return };
     let types = kernel.btf.as_ref().unwrap();
+    let mut loader = Loader::new(Some(types.raw()));
     let points = probe::Points::of(&kernel);
     let (wanted, first) = (variable("TAPSTER_VERIFIER_PROBES", PROBES), variable("TAPSTER_VERIFIER_SEED", 1));
     let (mut loaded, mut tried, mut refused) = (0, 0, Vec::new());
@@ -97,7 +97,7 @@ fn what_is_checked_is_verified() {
         }
         loaded += 1;
         let start = Instant::now();
-        let result = loader::load(program.clone(), Some(&btf));
+        let result = loader.load(program.clone());
         loading += start.elapsed();
         if let Err(error) = result {
             let listing = match &error {

@@ -185,6 +185,23 @@ impl Loader<'_> {
             .ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
     }
 
+    /// An expression that begins with `!` is a tag to YAML, and its text would be lost without a word.
+    fn no_tag(&self, event: &Event<'_>, span: &Span) -> Result<(), Diagnostic> {
+        let (Event::Scalar(_, _, _, tag) | Event::SequenceStart(_, tag) | Event::MappingStart(_, tag)) =
+            event
+        else {
+            return Ok(());
+        };
+        match tag {
+            Some(tag) if !tag.is_yaml_core_schema() => {
+                let message = format!("YAML takes `{}{}` for a tag", tag.handle, tag.suffix);
+                Err(Diagnostic::error(self.file, span.clone(), message)
+                    .hint("quote an expression that begins with `!`"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn count(&mut self, nodes: usize, span: &Span) -> Result<(), Diagnostic> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
@@ -207,6 +224,7 @@ impl Loader<'_> {
         }
         self.count(1, &span)?;
         let before = self.nodes;
+        self.no_tag(&event, &span)?;
         let (anchor, data) = match event {
             Event::Alias(id) => {
                 // An alias inside its own anchor is not yet known, so a cycle ends here too.
@@ -330,6 +348,15 @@ mod tests {
         assert!(load(&("[".repeat(40) + &"]".repeat(40))).unwrap_err().message.contains("nested deeper"));
         assert!(load(&"x".repeat(10 << 20)).unwrap_err().message.contains("the most that is read"));
         assert!(load("a: &a [*a]").is_err());
+    }
+
+    #[test]
+    fn a_tag_is_not_lost_without_a_word() {
+        for text in ["where: !x\n", "where: !x && y\n", "where: !foo [1]\n"] {
+            assert!(load(text).unwrap_err().message.contains("for a tag"), "{text}");
+        }
+        assert!(load("where: '!x'\n").is_ok());
+        assert!(load("where: !!str x\n").is_ok());
     }
 
     #[test]
