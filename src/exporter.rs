@@ -12,7 +12,9 @@ use crate::{
 };
 use std::{
     os::fd::OwnedFd,
+    panic,
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 use tapster_ebpf::{
@@ -46,6 +48,8 @@ pub struct Exporter {
 pub struct StartTimes {
     /// YAML checked against BTF, instructions made.
     pub compile: Duration,
+    /// The same until the loader is ready as well.
+    pub prepare: Duration,
     /// Maps made, programs verified.
     pub load: Duration,
     /// Programs attached.
@@ -94,16 +98,20 @@ impl Exporter {
         let cpus = PossibleCpus::of_host();
         let target = kernel.target();
         let mut running = Vec::new();
-        let mut compiled = Vec::new();
         let begun = Instant::now();
-        for probe in probes {
-            compiled.push(
-                tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics)),
-            );
-        }
-        times.compile = begun.elapsed();
+        let btf = kernel.btf.as_ref().ok().map(Btf::raw);
+        // Neither needs the other, and both take a good part of the start.
+        let (mut loader, compiled) = thread::scope(|scope| {
+            let loader = scope.spawn(move || Loader::new(btf));
+            let compile = |probe| {
+                tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics))
+            };
+            let compiled: Vec<_> = probes.iter().map(compile).collect();
+            times.compile = begun.elapsed();
+            (loader.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), compiled)
+        });
+        times.prepare = begun.elapsed();
         let begun = Instant::now();
-        let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
         let mut loaded: Vec<_> =
             compiled.into_iter().map(|program| loader.load(program?).map_err(|error| error.down())).collect();
         drop(loader);
