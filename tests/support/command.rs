@@ -1,0 +1,44 @@
+//! Other programs: whether they are there, and what they print.
+
+use super::cases::Skip;
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Where a program is; some hosts leave `/usr/sbin` out of the path.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|directory| PathBuf::from(directory).join(program))
+        .find(|path| path.is_file())
+}
+
+/// A command of an installed program, or why there is none.
+pub(crate) fn tool(program: &str) -> Result<Command, Skip> {
+    find(program).map(Command::new).ok_or_else(|| Skip(format!("`{program}` is not installed")))
+}
+
+/// Whether the test may do what only root may.
+pub(crate) fn root() -> Result<(), Skip> {
+    // SAFETY: it only returns a number.
+    if unsafe { libc::geteuid() } == 0 { Ok(()) } else { Err(Skip("needs root".into())) }
+}
+
+/// Runs a command to its end.
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// What a command prints; it must succeed.
+pub(crate) fn text(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

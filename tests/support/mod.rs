@@ -1,0 +1,14 @@
+//! What the integration tests share: the exporter as a process, devices, load, and observers that are not ours.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+
+pub(crate) mod cases;
+pub(crate) mod command;
+pub(crate) mod device;
+pub(crate) mod exporter;
+pub(crate) mod fio;
+pub(crate) mod http;
+pub(crate) mod metrics;
+pub(crate) mod observer;
