@@ -137,7 +137,7 @@ mod tests {
         ];
         let layout = layout(&[8, 16, 64], true);
         let first = [5, 1000, 7, 8, 50, 9, 20, 10, 3, 3, 900];
-        let second = [6, 2000, -3_i64.cast_unsigned(), 0, 0, 9, 30, 0, 0, 7, 99];
+        let second = [6, 2000, (-3_i64).cast_unsigned(), 0, 0, 9, 30, 0, 0, 7, 99];
         // Now is epoch 10 of 100 ns each: epochs 8, 9 and 10 are inside, 3 and 7 are not.
         let row = Row::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 1050);
         let number = |index: usize| row.number(layout.metrics[index], &metrics[index]);
