@@ -1,6 +1,7 @@
 //! The exporter as a process: how it starts, serves, fails and ends, and that it leaves nothing in the kernel.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 mod support;
 
@@ -97,10 +98,7 @@ fn port_in_use() -> Outcome {
     let before = Before::now()?;
     let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = first.local_addr().unwrap().to_string();
-    let ended = match Tapster::start_at(&address, &[]) {
-        Ok(_) => panic!("it serves on a port in use"),
-        Err(ended) => ended,
-    };
+    let Err(ended) = Tapster::start_at(&address, &[]) else { panic!("it serves on a port in use") };
     assert_eq!(ended.status.code(), Some(1));
     let said = format!(
         "error: cannot listen on `{address}`: the port is in use; stop the process that has it, or choose another \
@@ -236,9 +234,8 @@ probes:
     assert!(said.len() == 1 && said[0].contains("no_such_category:no_such_event"), "{said:?}");
     assert!(tapster.get("/").text().contains("no_such_event"), "the landing page says why");
     drop(tapster);
-    let ended = match Tapster::start_at("127.0.0.1:0", &["-c", &file, "--strict"]) {
-        Ok(_) => panic!("--strict serves although a probe is down"),
-        Err(ended) => ended,
+    let Err(ended) = Tapster::start_at("127.0.0.1:0", &["-c", &file, "--strict"]) else {
+        panic!("--strict serves although a probe is down")
     };
     assert_eq!(ended.status.code(), Some(2), "{:?}", ended.log);
     before.assert_gone(&BTreeSet::new(), Duration::from_secs(1))?;

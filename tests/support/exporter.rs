@@ -19,7 +19,7 @@ use std::{
 };
 
 /// How long the exporter may take to start or to end before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lines of the log so far, and whether it has ended.
 type Log = Arc<(Mutex<(Vec<String>, bool)>, Condvar)>;
