@@ -628,7 +628,7 @@ fn block_io_is_counted_as_it_happened() {
     let mut cases = Cases::new("block");
     if let Err(Skip(reason)) = root() {
         say(format_args!("block: skipped: {reason}"));
-        return;
+        return cases.finish();
     }
     let tapster = Tapster::start(&[]);
     let memory = memory_directory();

@@ -363,7 +363,7 @@ fn it_comes_and_goes_without_a_trace() {
     let mut cases = Cases::new("lifecycle");
     if let Err(Skip(reason)) = root() {
         say(format_args!("lifecycle: skipped: {reason}"));
-        return;
+        return cases.finish();
     }
     cases.run("memory and time to start", memory_and_start);
     cases.run("SIGTERM during scrapes", || ends_by(libc::SIGTERM));
