@@ -6,8 +6,11 @@
 
 pub(crate) mod cases;
 pub(crate) mod command;
+pub(crate) mod device;
 pub(crate) mod exporter;
+pub(crate) mod fio;
 pub(crate) mod fixture;
 pub(crate) mod golden;
 pub(crate) mod http;
 pub(crate) mod metrics;
+pub(crate) mod observer;

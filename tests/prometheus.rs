@@ -1,0 +1,305 @@
+//! A real Prometheus scrapes the exporter while `fio` runs, in each of the three formats, and answers queries
+//! from what it understood.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+
+mod support;
+
+use serde_json::Value;
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Stdio},
+    thread,
+    time::Duration,
+};
+use support::{
+    cases::{Cases, Outcome, Skip, say},
+    command::{root, tool},
+    device::{LoopDevice, filled_file, memory_directory, wait_quiet},
+    exporter::{Tapster, within},
+    fio::{Job, Report},
+    http,
+};
+
+const MIB: u64 = 1 << 20;
+const DURATION: &str = "tapster_block_io_duration_seconds";
+
+/// A Prometheus of the test's own.
+struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Prometheus {
+    fn start(directory: &Path, targets: &[(&str, SocketAddr)], features: &[&str]) -> Result<Self, Skip> {
+        fs::create_dir_all(directory).unwrap();
+        let mut config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
+        for (job, target) in targets {
+            writeln!(config, "  - {{job_name: {job}, static_configs: [{{targets: ['{target}']}}]}}").unwrap();
+        }
+        let file = directory.join("prometheus.yml");
+        fs::write(&file, config).unwrap();
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let mut command = tool("prometheus")?;
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(features)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let prometheus =
+            Self { child: command.spawn().map_err(|error| Skip(format!("prometheus: {error}")))?, address };
+        let ready = || http::get(address, "/-/ready", None).is_ok_and(|response| response.status == 200);
+        let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
+        assert!(within(Duration::from_secs(30), ready).is_some(), "prometheus does not start:\n{}", log());
+        Ok(prometheus)
+    }
+
+    /// Labels and value of each result.
+    fn query(&self, query: &str) -> Vec<(Value, f64)> {
+        let response =
+            http::get(self.address, &format!("/api/v1/query?query={}", http::escape(query)), None).unwrap();
+        let json: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(json["status"], "success", "{query}: {json}");
+        let results = json["data"]["result"].as_array().unwrap();
+        results
+            .iter()
+            .map(|result| (result["metric"].clone(), result["value"][1].as_str().unwrap().parse().unwrap()))
+            .collect()
+    }
+
+    /// The value of a query with one result; `None` while it has none.
+    fn value(&self, query: &str) -> Option<f64> {
+        let results = self.query(query);
+        assert!(results.len() <= 1, "{query}: {results:?}");
+        results.first().map(|(_, value)| *value)
+    }
+
+    /// Waits until a query has this value.
+    fn wait_value(&self, query: &str, expected: f64) {
+        let reached = || self.value(query).is_some_and(|value| (value - expected).abs() < 1e-9);
+        assert!(
+            within(Duration::from_secs(20), reached).is_some(),
+            "{query}: {:?}, not {expected}",
+            self.query(query)
+        );
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A Prometheus of before 2.49 cannot be told which format to ask for: what goes through here asks for the text
+/// format. It ends with the test process.
+fn text_only(exporter: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                line.clear();
+            }
+            let Ok(response) = http::get(exporter, "/metrics", Some("text/plain;version=0.0.4")) else {
+                continue;
+            };
+            assert!(response.head.contains("text/plain; version=0.0.4"), "{}", response.head);
+            let _ = stream.write_all(format!("{}\r\nconnection: close\r\n\r\n", response.head).as_bytes());
+            let _ = stream.write_all(&response.body);
+        }
+    });
+    address
+}
+
+/// What the three scrapes are compared with.
+struct Truth {
+    device: String,
+    read: Report,
+    write: Report,
+}
+
+fn formats(tapster: &Tapster) -> Outcome {
+    let mut sizes = Vec::new();
+    for (accept, expected) in [
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4"),
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text; version=1.0.0",
+        ),
+        (
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8",
+            "application/vnd.google.protobuf",
+        ),
+    ] {
+        let response = http::get(tapster.address, "/metrics", Some(accept)).unwrap();
+        let found = response.header("content-type").unwrap_or_default();
+        assert!(found.starts_with(expected), "{accept}: {found}");
+        sizes.push(format!("{} {} bytes", found.split(';').next().unwrap_or_default(), response.body.len()));
+    }
+    Ok(sizes.join(", "))
+}
+
+fn promtool(tapster: &Tapster) -> Outcome {
+    let mut command = tool("promtool")?;
+    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let response = tapster.get("/metrics");
+    child.stdin.take().unwrap().write_all(&response.body).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&said)
+    );
+    let families = response.text().lines().filter(|line| line.starts_with("# TYPE")).count();
+    Ok(format!("{families} families, {} bytes, nothing to say", response.body.len()))
+}
+
+/// Counts as `fio` has them, in each job of this Prometheus.
+fn counts(prometheus: &Prometheus, jobs: &[&str], truth: &Truth, is_native: bool) -> Outcome {
+    for job in jobs {
+        prometheus.wait_value(&format!("up{{job=\"{job}\"}}"), 1.0);
+        for (operation, report) in [("read", &truth.read), ("write", &truth.write)] {
+            let labels = format!("{{job=\"{job}\",device=\"{}\",operation=\"{operation}\"}}", truth.device);
+            let count = if is_native {
+                format!("histogram_count({DURATION}{labels})")
+            } else {
+                format!("{DURATION}_count{labels}")
+            };
+            prometheus.wait_value(&count, report.ios as f64);
+            prometheus.wait_value(&format!("tapster_block_io_bytes_total{labels}"), report.bytes as f64);
+        }
+        prometheus.wait_value(&format!("tapster_probe_up{{job=\"{job}\",probe=\"block_io\"}}"), 1.0);
+        prometheus.wait_value(&format!("sum(tapster_probe_dropped_total{{job=\"{job}\"}})"), 0.0);
+        prometheus.wait_value(&format!("min_over_time(up{{job=\"{job}\"}}[1m])"), 1.0);
+    }
+    let samples = prometheus.query("scrape_samples_scraped");
+    Ok(format!(
+        "{} reads and {} writes in {jobs:?}; samples {:?}",
+        truth.read.ios,
+        truth.write.ios,
+        samples.iter().map(|(_, value)| *value).collect::<Vec<_>>()
+    ))
+}
+
+/// The classic buckets around a value, as powers of two.
+fn bucket(value: f64) -> (f64, f64) {
+    let upper = value.log2().ceil().exp2();
+    (upper / 2.0, upper)
+}
+
+fn quantiles(classic: &Prometheus, native: &Prometheus, truth: &Truth) -> Outcome {
+    let mut said = Vec::new();
+    for operation in ["read", "write"] {
+        for quantile in ["0.1", "0.5", "0.9", "0.99"] {
+            let labels = format!("device=\"{}\",operation=\"{operation}\"", truth.device);
+            let of_classic = |job| {
+                classic
+                    .value(&format!(
+                        "histogram_quantile({quantile}, {DURATION}_bucket{{job=\"{job}\",{labels}}})"
+                    ))
+                    .unwrap()
+            };
+            let (text, open) = (of_classic("text"), of_classic("openmetrics"));
+            let exact =
+                native.value(&format!("histogram_quantile({quantile}, {DURATION}{{{labels}}})")).unwrap();
+            assert!((text - open).abs() < 1e-12, "{operation} {quantile}: text {text}, OpenMetrics {open}");
+            let (lower, upper) = bucket(text);
+            assert!(
+                (lower * 0.9999..=upper * 1.0001).contains(&exact),
+                "{operation} {quantile}: native {exact} outside ({lower}, {upper}]"
+            );
+            said.push(format!("{operation} {quantile}: {:.1}/{:.1} us", text * 1e6, exact * 1e6));
+        }
+    }
+    Ok(format!("classic/native {}", said.join(", ")))
+}
+
+/// What native histograms are for: rates over them, and averages.
+fn native_rates(native: &Prometheus, truth: &Truth) -> Outcome {
+    let labels = format!("{{device=\"{}\",operation=\"read\"}}", truth.device);
+    let mean = native
+        .value(&format!("histogram_sum({DURATION}{labels}) / histogram_count({DURATION}{labels})"))
+        .unwrap();
+    assert!(mean > 0.0 && mean <= truth.read.mean * 1.0001, "mean {mean}, fio {}", truth.read.mean);
+    let rate = native
+        .value(&format!("histogram_quantile(0.5, sum(rate({DURATION}{{device=\"{}\"}}[1m])))", truth.device))
+        .unwrap();
+    assert!(rate.is_finite() && rate > 0.0, "{rate}");
+    let classic = native.query(&format!("{DURATION}_count{labels}"));
+    assert!(classic.is_empty(), "this Prometheus took the classic buckets: {classic:?}");
+    Ok(format!(
+        "mean {:.1} us, fio {:.1} us; p50 of the rate {:.1} us",
+        mean * 1e6,
+        truth.read.mean * 1e6,
+        rate * 1e6
+    ))
+}
+
+fn run(cases: &mut Cases) -> Result<(), Skip> {
+    root()?;
+    tool("prometheus")?;
+    let memory = memory_directory()?;
+    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 32 * MIB), &[])?;
+    wait_quiet(&device.name());
+    let tapster = Tapster::start(&[]);
+    let proxy = text_only(tapster.address);
+    let classic = Prometheus::start(
+        &memory.path().join("classic"),
+        &[("text", proxy), ("openmetrics", tapster.address)],
+        &[],
+    )?;
+    let native = Prometheus::start(
+        &memory.path().join("native"),
+        &[("protobuf", tapster.address)],
+        &["--enable-feature=native-histograms"],
+    )?;
+    // A rate needs samples from before, during and after.
+    let paced = ["--rate_iops=2000"];
+    let job = |pattern| Job {
+        target: &device.path,
+        pattern,
+        block_bytes: 4096,
+        depth: 4,
+        bytes: 24 * MIB,
+        extra: &paced,
+    };
+    let truth = Truth { device: device.name(), read: job("randread").run()?, write: job("randwrite").run()? };
+    cases.run("formats by Accept", || formats(&tapster));
+    cases.run("promtool check metrics", || promtool(&tapster));
+    cases.run("counts in text and OpenMetrics", || counts(&classic, &["text", "openmetrics"], &truth, false));
+    cases.run("counts in protobuf", || counts(&native, &["protobuf"], &truth, true));
+    cases.run("quantiles", || quantiles(&classic, &native, &truth));
+    cases.run("native histograms", || native_rates(&native, &truth));
+    Ok(())
+}
+
+#[test]
+fn prometheus_understands_every_format() {
+    let mut cases = Cases::new("prometheus");
+    if let Err(Skip(reason)) = run(&mut cases) {
+        say(format_args!("prometheus: skipped: {reason}"));
+    }
+    cases.finish();
+}
