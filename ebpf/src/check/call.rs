@@ -1,0 +1,96 @@
+//! Functions of the language.
+
+use super::{
+    expression::{MAX_TEXT, TEXT_CAPACITY, join, number},
+    scope::{Problems, Scope},
+};
+use crate::{
+    diagnostic::nearest,
+    expr::{Binary, Expr},
+    probe::Expression,
+    typed::{AccessMode, Node, Type, Typed},
+};
+
+impl Scope<'_> {
+    pub(super) fn call(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        name: &str,
+        arguments: &[Expr],
+    ) -> Result<Typed, Problems> {
+        const FUNCTIONS: [&str; 5] = ["str", "major", "minor", "min", "max"];
+        let wrong = |message: String, hint: &str| {
+            Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
+        };
+        match (name, arguments) {
+            ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
+                let capacity = match rest {
+                    [] => TEXT_CAPACITY,
+                    [size, ..] => match self.value(expression, size)?.kind {
+                        Node::Constant(value) if (2..=u64::from(MAX_TEXT)).contains(&value) => {
+                            u32::try_from(value).unwrap_or(MAX_TEXT)
+                        }
+                        _ => {
+                            return Err(self.problem(
+                                expression,
+                                size.span.clone(),
+                                format!("the size of a text must be a constant from 2 to {MAX_TEXT}"),
+                                None,
+                            ));
+                        }
+                    },
+                };
+                let base = self.value(expression, pointer)?;
+                let access = match base.ty {
+                    Type::Text { .. } => return Ok(base),
+                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
+                        AccessMode::Kernel
+                    }
+                    _ => AccessMode::Auto,
+                };
+                let node = Node::TextAt { base: Box::new(base), offset: 0, access, limit: capacity };
+                Ok(Typed::new(node, Type::Text { capacity: capacity.next_multiple_of(8) }))
+            }
+            ("str", _) => wrong(
+                "`str` takes a pointer and optionally a size".into(),
+                "write str(pointer) or str(pointer, 32)",
+            ),
+            ("major" | "minor", [device]) => {
+                let device = self
+                    .value(expression, device)
+                    .and_then(|typed| self.no_text(expression, device, typed, "a device number"))?;
+                // dev_t inside the kernel: 12 bits of major, 20 of minor.
+                let (operator, operand) =
+                    if name == "major" { (Binary::Shr, 20) } else { (Binary::BitAnd, 0xf_ffff) };
+                Ok(Typed::new(
+                    Node::Binary(operator, Box::new(number(device)), Box::new(Typed::constant(operand))),
+                    Type::U64,
+                ))
+            }
+            ("min" | "max", [a, b]) => {
+                let operator = if name == "min" { Binary::Le } else { Binary::Ge };
+                let condition = self.binary(expression, operator, a, b)?;
+                let (a, b) = join(self.value(expression, a), self.value(expression, b))?;
+                let (a, b) = (number(a), number(b));
+                let ty = if a.ty.is_unsigned() || b.ty.is_unsigned() { Type::U64 } else { Type::S64 };
+                let is_time = a.is_time || b.is_time;
+                Ok(Typed {
+                    is_time,
+                    ..Typed::new(Node::Conditional(Box::new(condition), Box::new(a), Box::new(b)), ty)
+                })
+            }
+            ("major" | "minor" | "min" | "max", _) => wrong(
+                format!("`{name}` does not take {} arguments", arguments.len()),
+                "major(dev), minor(dev), min(a, b), max(a, b)",
+            ),
+            _ => {
+                let hint = nearest(name, FUNCTIONS).map_or_else(
+                    || format!("functions are {}", FUNCTIONS.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                wrong(format!("there is no function `{name}`"), &hint)
+            }
+        }
+    }
+}

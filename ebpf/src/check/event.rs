@@ -1,0 +1,324 @@
+//! One event: where it attaches, its key, filters and values.
+
+use super::{
+    Checker, MAX_KEY, common, key_size,
+    scope::{Problems, Scope, is_reserved},
+};
+use crate::{
+    attach::{self, Resolved},
+    diagnostic::{Diagnostic, Span, Spanned},
+    expr::{Binary, Expr, ExprKind},
+    probe::{AttachPoint, Each, Event, Expression},
+    typed::{AccessMode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+};
+
+/// Splits `a && b && c` into its parts.
+fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
+    if let ExprKind::Binary(Binary::And, left, right) = &expr.kind {
+        conjuncts(left, parts);
+        conjuncts(right, parts);
+    } else {
+        parts.push(expr);
+    }
+}
+
+/// The first part of an event's key.
+fn key_place(event: &Event) -> Span {
+    event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
+}
+
+/// The kinds of a key's parts in words.
+fn shape(types: &[Type]) -> String {
+    let kind = |ty: &Type| match ty {
+        Type::Text { capacity } => format!("a text of {capacity} bytes"),
+        Type::Int { .. } | Type::Pointer { .. } => "a number".to_owned(),
+    };
+    types.iter().map(kind).collect::<Vec<_>>().join(" and ")
+}
+
+impl Checker<'_> {
+    /// The first alternative that this kernel has.
+    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Resolved)> {
+        let mut missing = Vec::new();
+        for Spanned { value: at, span } in &event.at {
+            match attach::resolve(at, self.target) {
+                Ok(resolved) => return Some((at.clone(), resolved)),
+                Err(why) => {
+                    let mut diagnostic = Diagnostic::error(self.file(), span.clone(), why.message);
+                    diagnostic.hint = why.hint;
+                    missing.push(diagnostic);
+                }
+            }
+        }
+        self.diagnostics.extend(missing);
+        None
+    }
+
+    pub(super) fn event(&mut self, event: &Event, role: Role, key: &mut Option<Vec<Type>>) -> Option<TypedEvent> {
+        if !event.kernel.as_ref().is_none_or(|range| range.contains(self.target.kernel)) {
+            return None;
+        }
+        let (at, resolved) = self.resolve(event)?;
+        let before = self.diagnostics.len();
+        let (key_before, saved_before) = (key.clone(), self.saved.clone());
+        let typed = self.event_at(event, role, key, &at, &resolved);
+        if self.diagnostics.len() == before {
+            return Some(typed);
+        }
+        // An argument that the verifier does not let through may be read by a program without types.
+        let tracked: Vec<Diagnostic> = self.diagnostics.split_off(before);
+        if let Some(untracked) = attach::resolve_untracked(&at, self.target) {
+            let mut retried_key = key_before;
+            self.saved = saved_before;
+            let typed = self.event_at(event, role, &mut retried_key, &at, &untracked);
+            if self.diagnostics.len() == before {
+                *key = retried_key;
+                return Some(typed);
+            }
+            self.diagnostics.truncate(before);
+        }
+        self.diagnostics.extend(tracked);
+        None
+    }
+
+    pub(super) fn event_at(
+        &mut self,
+        event: &Event,
+        role: Role,
+        key: &mut Option<Vec<Type>>,
+        at: &AttachPoint,
+        resolved: &Resolved,
+    ) -> TypedEvent {
+        let probe = self.probe;
+        let saved = self.saved.clone();
+        let mut scope = Scope {
+            target: self.target,
+            file: &probe.file,
+            resolved,
+            at: at.to_string(),
+            lets: Vec::new(),
+            item: None,
+            saved: (role == Role::End).then_some(saved.as_slice()),
+        };
+        let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
+        for (name, expression) in &probe.lets {
+            let typed = scope.check(expression);
+            match &typed {
+                Ok(_) => drop(self.let_worked.insert(name.value.clone())),
+                Err(problems) => self.let_problems.push((name.value.clone(), problems.clone())),
+            }
+            scope.lets.push((name.value.clone(), typed));
+        }
+        let each = event.each.as_ref().zip(each_from).and_then(|(each, from)| self.each(each, from, &scope));
+        let keys: Vec<Typed> = event
+            .key
+            .iter()
+            .filter_map(|part| self.keep(scope.check(part).and_then(|key| scope.before_start(part, key))))
+            .collect();
+        if keys.len() == event.key.len() {
+            self.join_keys(event, role, &keys, key);
+        }
+        let mut filters = Vec::new();
+        let mut late_filters = Vec::new();
+        if let Some(filter) = &event.filter {
+            let mut parts = Vec::new();
+            conjuncts(&filter.ast, &mut parts);
+            for part in parts {
+                let part = Expression { ast: part.clone(), node: filter.node.clone() };
+                let Some(condition) = self.keep(scope.check_number(&part, "a condition")) else { continue };
+                let lets: Vec<Typed> = placeholder_lets(&scope);
+                if condition.needs_start(&lets) {
+                    late_filters.push(condition);
+                } else {
+                    filters.push(condition);
+                }
+            }
+        }
+        let saves = self.saves(event, role, &scope);
+        let (labels, metrics) =
+            if role == Role::Start { (Vec::new(), Vec::new()) } else { self.action(&scope) };
+        TypedEvent {
+            role,
+            at: at.clone(),
+            mechanism: resolved.mechanism,
+            lets: placeholder_lets(&scope),
+            key: keys,
+            filters,
+            late_filters,
+            saves,
+            each,
+            labels,
+            metrics,
+        }
+    }
+
+    pub(super) fn each_from(&mut self, each: &Each, scope: &mut Scope<'_>) -> Option<Typed> {
+        let from =
+            self.keep(scope.check(&each.from).and_then(|from| scope.before_start(&each.from, from)))?;
+        let Type::Pointer { to, access } = from.ty else {
+            let span = each.from.place(self.file(), each.from.ast.span.clone());
+            self.error(span, "`from` must be a pointer to the first element", "for example args.rq.bio");
+            return None;
+        };
+        if is_reserved(&each.name.value) {
+            self.error(
+                each.name.span.clone(),
+                format!("`{}` is a name of the language", each.name.value),
+                "choose another name",
+            );
+        }
+        scope.item = Some((each.name.value.clone(), Type::Pointer { to, access }));
+        Some(from)
+    }
+
+    pub(super) fn each(&mut self, each: &Each, from: Typed, scope: &Scope<'_>) -> Option<TypedEach> {
+        let next =
+            self.keep(scope.check(&each.next).and_then(|next| scope.before_start(&each.next, next)))?;
+        let matches = matches!((&next.ty, &from.ty), (Type::Pointer { to: a, .. }, Type::Pointer { to: b, .. }) if a == b);
+        if !matches {
+            let span = each.next.place(self.file(), each.next.ast.span.clone());
+            self.error(
+                span,
+                "`next` must be a pointer of the same type as `from`",
+                format!("for example {}.next", each.name.value),
+            );
+            return None;
+        }
+        // In later rounds the element comes from `next`; if only that is untyped, all rounds are.
+        let untyped = |typed: &Typed| !matches!(typed.ty, Type::Pointer { access: AccessMode::Direct, .. });
+        if untyped(&next) && !untyped(&from) {
+            let span = each.next.place(self.file(), each.next.ast.span.clone());
+            self.error(
+                span,
+                "the verifier does not track `next` as it does `from`",
+                "read the list from a cast pointer: from: (struct NAME *)…",
+            );
+            return None;
+        }
+        let budget = match (&each.size, &each.within) {
+            (Some(size), Some(within)) => {
+                let mut amount = |expression: &Expression, what: &str| {
+                    self.keep(
+                        scope
+                            .check_amount(expression, what)
+                            .and_then(|amount| scope.before_start(expression, amount)),
+                    )
+                };
+                let (size, within) = (amount(size, "`size`"), amount(within, "`within`"));
+                Some((size?, within?))
+            }
+            _ => None,
+        };
+        Some(TypedEach { from, next, limit: each.limit, budget })
+    }
+
+    pub(super) fn join_keys(&mut self, event: &Event, role: Role, keys: &[Typed], joined: &mut Option<Vec<Type>>) {
+        if role == Role::Single {
+            return;
+        }
+        let types: Vec<Type> = keys.iter().map(|key| key.ty.clone()).collect();
+        let size: u32 = types.iter().map(key_size).sum();
+        if size > MAX_KEY {
+            self.error(
+                key_place(event),
+                format!("the key takes {size} bytes, more than {MAX_KEY}"),
+                "use fewer parts, or shorter texts: str(pointer, SIZE)",
+            );
+            return;
+        }
+        let Some(first) = joined else {
+            *joined = Some(types);
+            return;
+        };
+        let unified: Option<Vec<Type>> = (first.len() == types.len())
+            .then(|| first.iter().zip(&types).map(|(a, b)| common(a, b)).collect())
+            .flatten();
+        // A text's room is part of the key's bytes, so it must be the same everywhere.
+        let same_size = unified.as_ref().is_some_and(|unified| {
+            unified
+                .iter()
+                .zip(first.iter().zip(&types))
+                .all(|(unified, (a, b))| key_size(unified) == key_size(a) && key_size(a) == key_size(b))
+        });
+        if same_size {
+            *joined = unified;
+        } else {
+            let message =
+                format!("this `key` is {}, that of the first event {}", shape(&types), shape(first));
+            self.error(key_place(event), message, "a start and its end find each other only by equal keys");
+        }
+    }
+
+    pub(super) fn saves(&mut self, event: &Event, role: Role, scope: &Scope<'_>) -> Vec<Typed> {
+        if role != Role::Start {
+            return Vec::new();
+        }
+        let first = self.saved.is_empty();
+        let mut values = Vec::new();
+        for (name, expression) in &event.saves {
+            let Some(value) = self.keep(scope.check(expression)) else { continue };
+            // What is kept is memory, so a pointer comes back as a number that only helpers can follow.
+            let ty = match value.ty.clone() {
+                Type::Pointer { to, access: AccessMode::Direct } => {
+                    Type::Pointer { to, access: AccessMode::Kernel }
+                }
+                ty => ty,
+            };
+            if first || !self.saved.iter().any(|(known, _, _)| *known == name.value) {
+                self.saved.push((name.value.clone(), ty, value.is_time));
+            }
+            values.push((name.value.clone(), value));
+        }
+        let size: u32 = self.saved.iter().map(|(_, ty, _)| key_size(ty)).sum();
+        if size > MAX_KEY {
+            self.error(
+                event.span.clone(),
+                format!("the saved values take {size} bytes, more than {MAX_KEY}"),
+                "save fewer or shorter ones",
+            );
+        }
+        let mut ordered = Vec::new();
+        for (name, ty, _) in &self.saved.clone() {
+            match values.iter().find(|(known, _)| known == name) {
+                Some((_, value)) if key_size(&value.ty) == key_size(ty) => ordered.push(value.clone()),
+                _ => {
+                    self.error(
+                        event.span.clone(),
+                        format!("every start must save `{name}`, with one type"),
+                        "save the same names at each start",
+                    );
+                    return Vec::new();
+                }
+            }
+        }
+        ordered
+    }
+
+    pub(super) fn action(&mut self, scope: &Scope<'_>) -> (Vec<Typed>, Vec<TypedValue>) {
+        let probe = self.probe;
+        let labels = probe.labels.iter().filter_map(|label| self.keep(scope.check(&label.value))).collect();
+        let mut metrics = Vec::new();
+        for metric in &probe.metrics {
+            let value = match &metric.value {
+                Some(expression) => self.keep(scope.check_amount(expression, "a metric's value")),
+                None => Some(Typed::constant(1)),
+            };
+            let filter =
+                metric.filter.as_ref().map(|filter| self.keep(scope.check_number(filter, "a condition")));
+            if let (Some(value), Some(filter)) = (value, filter.map_or(Some(None), |filter| filter.map(Some)))
+            {
+                metrics.push(TypedValue { filter, value });
+            }
+        }
+        (labels, metrics)
+    }
+}
+
+/// The scope's `let` values by number; one that has no meaning here is never used, so any value will do.
+pub(super) fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
+    scope
+        .lets
+        .iter()
+        .map(|(_, typed)| typed.as_ref().map_or_else(|_| Typed::constant(0), Clone::clone))
+        .collect()
+}

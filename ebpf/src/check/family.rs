@@ -1,0 +1,142 @@
+//! What the events have in common: labels and metrics.
+
+use super::{Checker, common};
+use crate::{
+    declaration,
+    histogram::{Buckets, Exponential},
+    probe::{Decoder, Metric, MetricKind, Unit},
+    typed::{Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
+};
+
+impl Checker<'_> {
+    pub(super) fn labels(&mut self, ends: &[&TypedEvent]) -> Vec<TypedLabel> {
+        let mut labels = Vec::new();
+        for (index, label) in self.probe.labels.iter().enumerate() {
+            let mut types = ends.iter().map(|event| &event.labels[index].ty);
+            let Some(first) = types.next().cloned() else { continue };
+            let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
+                self.error(
+                    label.name.span.clone(),
+                    format!(
+                        "the label `{}` is a text at one event and a number at another",
+                        label.name.value
+                    ),
+                    "make it the same",
+                );
+                continue;
+            };
+            let is_text = matches!(ty, Type::Text { .. });
+            let decoder = match &label.decoder {
+                Some(decoder) => {
+                    if is_text != (decoder.value == Decoder::Text) {
+                        let (found, hint) = if is_text {
+                            ("a text", "leave `as` out, or use `string`")
+                        } else {
+                            ("a number", "read a text with str(pointer)")
+                        };
+                        self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
+                    }
+                    self.known_rows(&decoder.value)
+                }
+                None => match ty {
+                    Type::Text { .. } => Decoder::Text,
+                    Type::Pointer { .. } => Decoder::Hex,
+                    Type::Int { signed: true, .. } => Decoder::Signed,
+                    Type::Int { signed: false, .. } => Decoder::Unsigned,
+                },
+            };
+            labels.push(TypedLabel { name: label.name.value.clone(), decoder, ty });
+        }
+        labels
+    }
+
+    /// A table with the numbers of its enumerators on this kernel.
+    pub(super) fn known_rows(&self, decoder: &Decoder) -> Decoder {
+        let Decoder::Table { rows, named, default } = decoder else { return decoder.clone() };
+        let mut rows = rows.clone();
+        for (name, text) in named {
+            if let Some(number) = self.target.btf.and_then(|btf| btf.enumerator(name)) {
+                rows.insert(number, text.clone());
+            }
+        }
+        Decoder::Table { rows, named: Vec::new(), default: default.clone() }
+    }
+
+    pub(super) fn metrics(&mut self, ends: &[&TypedEvent]) -> Vec<TypedMetric> {
+        let mut metrics = Vec::new();
+        for (index, metric) in self.probe.metrics.iter().enumerate() {
+            let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
+            let is_time = values.iter().any(|value| value.is_time);
+            let signed = values
+                .iter()
+                .any(|value| value.ty.is_signed() && !matches!(value.kind, crate::typed::Node::Constant(1)));
+            let unit = metric
+                .unit
+                .as_ref()
+                .map_or(if is_time { Unit::Nanoseconds } else { Unit::One }, |unit| unit.value);
+            self.check_unit(metric, unit);
+            let Some(kind) = self.metric_kind(metric, unit) else { continue };
+            metrics.push(TypedMetric {
+                name: format!("tapster_{}", metric.name.value),
+                help: metric.help.clone(),
+                kind,
+                unit,
+                signed,
+            });
+        }
+        metrics
+    }
+
+    /// A name that promises seconds must get a time, and one that promises bytes must not.
+    pub(super) fn check_unit(&mut self, metric: &Metric, unit: Unit) {
+        let name = metric.name.value.trim_end_matches("_total");
+        let mut wrong = |message: &str, hint: &str| {
+            self.error(metric.name.span.clone(), format!("`{}` promises {message}", metric.name.value), hint);
+        };
+        // What `unit` says was compared with the name when it was read.
+        if metric.unit.is_some() {
+        } else if name.ends_with("_seconds") && metric.value.is_none() {
+            wrong("seconds, but counts events", "add `value: duration`, or call it by what it counts");
+        } else if name.ends_with("_seconds") && !unit.is_time() {
+            wrong(
+                "seconds, but its value has no unit",
+                "say what one of the value is: unit: ns, us, ms or s",
+            );
+        } else if name.ends_with("_bytes") && unit.is_time() {
+            wrong(
+                "bytes, but its value is a time",
+                "times are exposed in seconds: end the name in `_seconds`",
+            );
+        }
+    }
+
+    pub(super) fn metric_kind(&mut self, metric: &Metric, unit: Unit) -> Option<TypedMetricKind> {
+        Some(match &metric.kind {
+            MetricKind::Counter => TypedMetricKind::Counter,
+            MetricKind::Gauge => TypedMetricKind::Gauge,
+            MetricKind::Max { window_ns } => TypedMetricKind::Max { window_ns: *window_ns },
+            MetricKind::Histogram { buckets } => {
+                let buckets = match buckets {
+                    Some(node) => match declaration::buckets(self.file(), node, unit) {
+                        Ok(buckets) => buckets,
+                        Err(diagnostics) => {
+                            self.diagnostics.extend(diagnostics);
+                            return None;
+                        }
+                    },
+                    None => {
+                        let (min, max) = declaration::default_range(unit);
+                        Buckets::Exponential { schema: 3, min, max, classic_step: 1 }
+                    }
+                };
+                let exponential = match buckets {
+                    Buckets::Exponential { schema, min, max, .. } => {
+                        Some(Exponential::new(schema, min, max, unit.per_base())?)
+                    }
+                    _ => None,
+                };
+                TypedMetricKind::Histogram(Scheme { buckets, exponential })
+            }
+        })
+    }
+}
