@@ -24,9 +24,9 @@ tracepoint:sched:sched_switch (tracepoint):
     18: r1 += -48
     19: r2 = 16
     20: call probe_read_kernel_str#115
-    21: if r0 s>= 0 goto +3
-    22: r1 = *(u64 *)(r10 -16)
-    23: r1 += 1
+    21: r1 = *(u64 *)(r10 -16)
+    22: r0 >>= 63
+    23: r1 += r0
     24: *(u64 *)(r10 -16) = r1
     25: r1 = *(u64 *)(r6 +32)
     26: r1 s>>= 8

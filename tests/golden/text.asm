@@ -19,9 +19,9 @@ tracepoint:sched:sched_process_fork (tracepoint):
     16: r1 += -80
     17: r2 = 64
     18: call probe_read_kernel_str#115
-    19: if r0 s>= 0 goto +3
-    20: r1 = *(u64 *)(r10 -16)
-    21: r1 += 1
+    19: r1 = *(u64 *)(r10 -16)
+    20: r0 >>= 63
+    21: r1 += r0
     22: *(u64 *)(r10 -16) = r1
     23: r1 = *(u64 *)(r10 -80)
     24: r2 = 1752392034

@@ -2,7 +2,7 @@
 
 use super::{
     Checker, MAX_KEY, common, key_size,
-    scope::{Problems, Scope, is_reserved},
+    scope::{Scope, is_reserved},
 };
 use crate::{
     attach::{self, Resolved},
@@ -54,7 +54,12 @@ impl Checker<'_> {
         None
     }
 
-    pub(super) fn event(&mut self, event: &Event, role: Role, key: &mut Option<Vec<Type>>) -> Option<TypedEvent> {
+    pub(super) fn event(
+        &mut self,
+        event: &Event,
+        role: Role,
+        key: &mut Option<Vec<Type>>,
+    ) -> Option<TypedEvent> {
         if !event.kernel.as_ref().is_none_or(|range| range.contains(self.target.kernel)) {
             return None;
         }
@@ -212,7 +217,13 @@ impl Checker<'_> {
         Some(TypedEach { from, next, limit: each.limit, budget })
     }
 
-    pub(super) fn join_keys(&mut self, event: &Event, role: Role, keys: &[Typed], joined: &mut Option<Vec<Type>>) {
+    pub(super) fn join_keys(
+        &mut self,
+        event: &Event,
+        role: Role,
+        keys: &[Typed],
+        joined: &mut Option<Vec<Type>>,
+    ) {
         if role == Role::Single {
             return;
         }

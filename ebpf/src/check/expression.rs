@@ -1,21 +1,21 @@
 //! Syntax tree × scope → typed tree.
 
-use super::scope::{Operand, Place, Problems, Scope};
+use super::scope::{Operand, Problems, Scope};
 use crate::{
-    btf::{Access, Btf, Kind, TypeId, direct_access},
-    diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, Field, TypeKind, TypeName, Unary},
+    expr::{Binary, Expr, ExprKind, Unary},
     probe::Expression,
     typed::{AccessMode, Node, Type, Typed},
 };
-use std::ops::Range;
 
 /// Bytes of a text where nothing else is said, and at the most.
 pub(super) const TEXT_CAPACITY: u32 = 64;
 pub(super) const MAX_TEXT: u32 = 256;
 
-/// The type of a place on the way through memory.
-pub(super) fn join(left: Result<Typed, Problems>, right: Result<Typed, Problems>) -> Result<(Typed, Typed), Problems> {
+/// Both sides, or what is wrong with either.
+pub(super) fn join(
+    left: Result<Typed, Problems>,
+    right: Result<Typed, Problems>,
+) -> Result<(Typed, Typed), Problems> {
     match (left, right) {
         (Ok(left), Ok(right)) => Ok((left, right)),
         (Err(mut left), Err(right)) => {
@@ -56,7 +56,7 @@ impl Scope<'_> {
 
     /// A value that is needed before the start of the pair is looked up.
     pub(super) fn before_start(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
-        if typed.needs_start(&super::placeholder_lets(self)) {
+        if typed.needs_start(&super::event::placeholder_lets(self)) {
             let span = expression.ast.span.clone();
             let hint = Some("use `where`, labels or metrics for what depends on the start".into());
             return Err(self.problem(
@@ -146,7 +146,12 @@ impl Scope<'_> {
         Ok(Operand::Value(value))
     }
 
-    pub(super) fn unary(&self, expression: &Expression, operator: Unary, inner: &Expr) -> Result<Typed, Problems> {
+    pub(super) fn unary(
+        &self,
+        expression: &Expression,
+        operator: Unary,
+        inner: &Expr,
+    ) -> Result<Typed, Problems> {
         let operand = self.value(expression, inner).and_then(|typed| {
             self.no_text(expression, inner, typed, &format!("the operand of `{}`", operator.symbol()))
         })?;

@@ -11,19 +11,13 @@ mod scope;
 pub(crate) use expression::unsigned_operation;
 
 use crate::{
-    attach::{self, Resolved, Target},
+    attach::{self, Target},
     btf::Kind,
-    declaration,
-    diagnostic::{Diagnostic, SourceFile, Span, Spanned},
-    expr::{Binary, Expr, ExprKind},
-    histogram::{Buckets, Exponential},
-    probe::{AttachPoint, Decoder, Each, Event, Expression, Metric, MetricKind, Probe, Unit},
-    typed::{
-        AccessMode, Role, Scheme, Type, Typed, TypedEach, TypedEvent, TypedLabel, TypedMetric,
-        TypedMetricKind, TypedProbe, TypedValue,
-    },
+    diagnostic::{Diagnostic, SourceFile},
+    probe::{AttachPoint, Probe},
+    typed::{Role, Type, TypedEvent, TypedProbe},
 };
-use scope::{Problem, Problems, Scope, is_reserved};
+use scope::{Problem, Problems, is_reserved};
 use std::collections::HashSet;
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.

@@ -13,7 +13,12 @@ use crate::{
 };
 
 impl Scope<'_> {
-    pub(super) fn member(&self, expression: &Expression, base: &Expr, field: &Field) -> Result<Operand, Problems> {
+    pub(super) fn member(
+        &self,
+        expression: &Expression,
+        base: &Expr,
+        field: &Field,
+    ) -> Result<Operand, Problems> {
         if let ExprKind::Name(name) = &base.kind {
             match name.as_str() {
                 "args" => return self.argument(expression, field.span.clone(), &field.name),
@@ -187,7 +192,12 @@ impl Scope<'_> {
     }
 
     /// Reads a place.
-    pub(super) fn load(&self, expression: &Expression, expr: &Expr, place: &Place) -> Result<Typed, Problems> {
+    pub(super) fn load(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        place: &Place,
+    ) -> Result<Typed, Problems> {
         let btf = self.btf(expression, expr.span.clone())?;
         let id = btf.strip(place.type_id);
         let refuse = |message: String, hint: &str| {
