@@ -3,7 +3,7 @@
 use super::{CONTEXT, Lowering};
 use crate::{
     asm::Label,
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, R8, R9, Size},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
     layout::{Drop, StartLayout},
     probe::KernelVersion,
     program::{ROWS, STARTS, ZERO},
@@ -14,6 +14,9 @@ use crate::{
 const NOEXIST: i32 = 1;
 /// Since then a loop can have a bound that the kernel keeps, and is verified in a few rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
+/// Up to so many rounds are cheaper walked: there the verifier leaves out of its comparisons what nobody
+/// reads again, in a loop with the kernel's bound it does not, and a body of many branches explodes.
+const WALKED: u32 = 32;
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
 
@@ -108,6 +111,7 @@ impl Lowering<'_> {
 
     fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
+        let test = self.asm.label();
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
         let outside: Vec<&Typed> = lets
@@ -136,7 +140,8 @@ impl Lowering<'_> {
         self.asm.comment("each: first element");
         self.eval(&each.from, 0);
         self.mov(R8, R1);
-        if self.host.kernel >= MAY_GOTO {
+        let bounded_by_kernel = self.host.kernel >= MAY_GOTO && each.limit > WALKED;
+        if bounded_by_kernel {
             // The verifier must not know the number of the round, or it walks them all: so it is read
             // from a map, which holds nothing but zeros.
             let key = self.index_key(0);
@@ -146,13 +151,11 @@ impl Lowering<'_> {
         } else {
             self.mov(R9, 0);
         }
-        self.asm.place(again);
-        self.asm.jump_if(Cond::Eq, R8, 0, exit);
-        if self.host.kernel >= MAY_GOTO {
-            self.asm.may_goto(over);
-        }
-        self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
+        self.asm.jump(test);
         let before = self.lets.clone();
+        let outside = self.stack.used;
+        let peak = std::mem::replace(&mut self.stack.peak, outside);
+        self.asm.place(again);
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
             self.asm.comment("each: an element that does not fit is not complete");
             self.prepare([size]);
@@ -173,10 +176,31 @@ impl Lowering<'_> {
         self.eval(&each.next, 0);
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
-        self.asm.jump(again);
+        self.asm.place(test);
+        self.forget(outside);
+        self.stack.peak = self.stack.peak.max(peak);
         self.lets = before;
+        self.asm.jump_if(Cond::Eq, R8, 0, exit);
+        if bounded_by_kernel {
+            self.asm.may_goto(over);
+        }
+        self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
+        self.asm.jump(again);
         self.asm.place(over);
         self.drop_event(Drop::EachLimit);
+    }
+
+    /// Makes every round of a loop look the same to the verifier, whatever way it went: it compares all
+    /// registers and stack slots, also those that nobody reads again, and would walk on where they differ.
+    fn forget(&mut self, outside: u32) {
+        self.asm.comment("each: every round begins alike");
+        for register in [R0, R1, R2, R3, R4, R5, R7] {
+            self.mov(register, 0);
+        }
+        let inside = (outside / 8 + 1..=self.stack.peak / 8).filter_map(|word| i16::try_from(word * 8).ok());
+        for offset in inside.chain([-self.index]) {
+            self.asm.push(Insn::StoreImm(Size::DW, FP, -offset, 0));
+        }
     }
 
     /// What is done for an event or element; jumps to `skip` when it does not count.
