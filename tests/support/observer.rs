@@ -10,6 +10,7 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read},
     process::{Child, ChildStdout, Stdio},
+    sync::mpsc,
     time::Duration,
 };
 
@@ -70,10 +71,22 @@ impl Observer {
     /// Ends it and reads its numbers, by the kernel's device number.
     pub(crate) fn stop(mut self) -> HashMap<u64, Seen> {
         let pid = i32::try_from(self.child.id()).unwrap();
-        // SAFETY: it reads no memory of ours, and the process is a child that has not been waited for.
-        unsafe { libc::kill(pid, libc::SIGINT) };
         let mut text = String::new();
-        self.output.read_to_string(&mut text).unwrap();
+        let (done, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // One that comes while it is still attaching is lost now and then, so it is asked again.
+                for signal in [libc::SIGINT; 6].into_iter().chain([libc::SIGKILL]) {
+                    // SAFETY: it reads no memory of ours, and the process is a child that has not been waited for.
+                    unsafe { libc::kill(pid, signal) };
+                    if ended.recv_timeout(Duration::from_secs(5)) != Err(mpsc::RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            });
+            self.output.read_to_string(&mut text).unwrap();
+            drop(done);
+        });
         let mut maps: HashMap<String, HashMap<u64, i64>> = HashMap::new();
         for line in text.lines() {
             let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
