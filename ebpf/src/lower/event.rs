@@ -24,7 +24,7 @@ impl Lowering<'_> {
     /// The whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
-        let exit = self.exit_label();
+        let exit = self.asm.label();
         self.asm.push(Insn::Alu64(Alu::Mov, CONTEXT, R1.into()));
         let expressions = self.expressions();
         if expressions.iter().any(|typed| typed.any(&reads_by_helper)) {

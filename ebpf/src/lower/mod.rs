@@ -13,7 +13,7 @@ mod metric;
 mod text;
 
 use crate::{
-    asm::{AsmError, Assembler, Label},
+    asm::{AsmError, Assembler},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
@@ -253,10 +253,6 @@ impl<'a> Lowering<'a> {
                 self.store_slot(place, R1);
             }
         }
-    }
-
-    fn exit_label(&mut self) -> Label {
-        self.asm.label()
     }
 }
 
