@@ -166,6 +166,11 @@ impl Exporter {
         (exporter, failures, times)
     }
 
+    /// The arrays as the last scrape saw them.
+    pub fn arrays(&self) -> Arc<Topology> {
+        self.arrays.current()
+    }
+
     /// Programs attached.
     pub fn programs(&self) -> usize {
         self.readers().map(|(_, reader)| reader.program().codes.len()).sum()
