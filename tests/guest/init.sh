@@ -1,0 +1,22 @@
+#!/bin/sh
+# The first process of a guest: mounts what a system has, runs the scenario, hands its results over, and ends.
+export PATH=/bin HOME=/ TERM=dumb NO_COLOR=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir -p /dev/shm
+for directory in /dev/shm /tmp /run; do mount -t tmpfs tmpfs $directory; done
+mount -t tracefs tracefs /sys/kernel/tracing
+ifconfig lo 127.0.0.1 up
+modprobe virtio_pci
+modprobe virtio_blk
+modprobe virtio_net 2>/dev/null && ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up 2>/dev/null
+. /lib.sh
+eval "set -- $(cat /arguments)"
+cd /
+. /scenario.sh
+sync
+# A raw disk of our own; what is on it is an archive.
+tar -C /results -cf /dev/vda .
+echo "@@ done"
+poweroff -f
