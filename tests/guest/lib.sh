@@ -65,3 +65,48 @@ observed() {
     echo 0 >/sys/kernel/tracing/events/enable
     echo 1 >/sys/kernel/tracing/tracing_on
 }
+
+# trial NAME DEVICE FIO-ARGUMENTS…: a load on an array, seen by the exporter and by the observer, in a run of its own so
+# that both see the same; then the load once more for `tapster raid`.
+trial() {
+    trial=$1
+    target=$2
+    shift 2
+    blockdev --getsz "$target" >/dev/null
+    sleep 0.5
+    scrape "$trial-before"
+    observe
+    run fio --name=t --filename="$target" --direct=1 --ioengine=psync --output-format=json --output="/results/$trial.json" "$@"
+    sleep 0.5
+    observed "$trial"
+    scrape "$trial-after"
+    tapster raid --for 4s "$(basename "$(readlink -f "$target")")" >"/results/$trial-raid.txt" 2>&1 &
+    raid=$!
+    sleep 2
+    run fio --name=t --filename="$target" --direct=1 --ioengine=psync --output=/dev/null "$@"
+    wait $raid || echo "@@ failed: tapster raid"
+}
+
+# slowed NAME DEVICE MS: a device-mapper device that answers that much later.
+slowed() {
+    run dmsetup create "$1" --table "0 $(blockdev --getsz "$2") delay $2 0 $3"
+    nodes
+}
+
+# nullb MEBIBYTES NANOSECONDS: a request-based device in memory that takes that long for each request; numbered as they
+# are made, /dev/nullb0 and so on.
+nullb() {
+    [ -d /sys/kernel/config/nullb ] || mount -t configfs configfs /sys/kernel/config
+    nulls=$((${nulls:--1} + 1))
+    directory=/sys/kernel/config/nullb/n$nulls
+    mkdir $directory
+    for setting in size=$1 queue_mode=2 irqmode=2 completion_nsec=$2 memory_backed=1 power=1; do
+        run sh -c "echo ${setting#*=} >$directory/${setting%=*}"
+    done
+    nodes
+}
+
+array() {
+    run mdadm --quiet --create "$@"
+    nodes
+}
