@@ -116,6 +116,10 @@ impl Image {
         for directory in ["dev", "proc", "sys", "tmp", "run", "etc", "results"] {
             self.directory(directory);
         }
+        // Where the kernel and LVM look for modprobe.
+        for name in ["sbin", "usr/bin", "usr/sbin"] {
+            self.link(name, "/bin");
+        }
         let busybox = tool("busybox")?;
         self.program(Path::new(busybox.get_program()))?;
         for name in text(tool("busybox")?.arg("--list")).lines() {

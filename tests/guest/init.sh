@@ -8,13 +8,14 @@ mkdir -p /dev/shm
 for directory in /dev/shm /tmp /run; do mount -t tmpfs tmpfs $directory; done
 mount -t tracefs tracefs /sys/kernel/tracing
 ifconfig lo 127.0.0.1 up
-modprobe virtio_pci
+# Built into some kernels.
+modprobe virtio_pci 2>/dev/null
 modprobe virtio_blk
 modprobe virtio_net 2>/dev/null && ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up 2>/dev/null
-. /lib.sh
-eval "set -- $(cat /arguments)"
 cd /
-. /scenario.sh
+# In a shell of its own: the end of the first process is the end of the kernel.
+eval "set -- $(cat /arguments)"
+sh -c '. /lib.sh; . /scenario.sh' scenario "$@" || echo "@@ failed: the scenario itself ($?)"
 sync
 # A raw disk of our own; what is on it is an archive.
 tar -C /results -cf /dev/vda .

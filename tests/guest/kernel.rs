@@ -33,7 +33,6 @@ pub(crate) const SERIES: [Series; 4] = [
 /// A kernel that can be booted.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    pub(crate) series: &'static str,
     /// As `uname -r` has it.
     pub(crate) release: String,
     pub(crate) image: PathBuf,
@@ -59,7 +58,7 @@ pub(crate) fn get(series: Series, cache: &Path) -> Result<Kernel, Skip> {
         root.join(format!("usr/lib/modules/{release}/vmlinuz")),
     ];
     let image = image.into_iter().find(|path| path.is_file()).expect("the package has a kernel");
-    Ok(Kernel { series: series.name, release, image, root })
+    Ok(Kernel { release, image, root })
 }
 
 fn fetch(series: Series, cache: &Path, root: &Path) -> Result<String, Skip> {

@@ -80,6 +80,7 @@ trial() {
     sleep 0.5
     observed "$trial"
     scrape "$trial-after"
+    grep . /dev/null /sys/block/*/dev /sys/block/*/*/dev >"/results/$trial-devices" 2>/dev/null
     tapster raid --for 4s "$(basename "$(readlink -f "$target")")" >"/results/$trial-raid.txt" 2>&1 &
     raid=$!
     sleep 2
@@ -98,7 +99,7 @@ slowed() {
 nullb() {
     [ -d /sys/kernel/config/nullb ] || mount -t configfs configfs /sys/kernel/config
     nulls=$((${nulls:--1} + 1))
-    directory=/sys/kernel/config/nullb/n$nulls
+    directory=/sys/kernel/config/nullb/nullb$nulls
     mkdir $directory
     for setting in size=$1 queue_mode=2 irqmode=2 completion_nsec=$2 memory_backed=1 power=1; do
         run sh -c "echo ${setting#*=} >$directory/${setting%=*}"

@@ -51,15 +51,34 @@ pub(crate) fn members(trace: &str) -> HashMap<(Device, Device), Seen> {
     seen
 }
 
-/// Events of one name and how often each pair of devices is in them: `block_bio_remap` by (array, member).
-pub(crate) fn remaps(trace: &str) -> HashMap<(Device, Device), u64> {
+/// How often each array handed a bio to each member, by (array, member) and the letter of the operation: `R`, `W`, ….
+pub(crate) fn remaps(trace: &str) -> HashMap<(Device, Device, char), u64> {
     let mut counts = HashMap::new();
     for event in trace.lines().filter_map(Event::parse).filter(|event| event.name == "block_bio_remap") {
         if let Some((member, array)) = remap(event.rest) {
-            *counts.entry((array, member)).or_default() += 1;
+            *counts.entry((array, member, operation(event.rest))).or_default() += 1;
         }
     }
     counts
+}
+
+/// How often a bio was submitted to each device, by the letter of the operation.
+pub(crate) fn queued(trace: &str) -> HashMap<(Device, char), u64> {
+    let mut counts = HashMap::new();
+    for event in trace.lines().filter_map(Event::parse).filter(|event| event.name == "block_bio_queue") {
+        let device = event.rest.split(' ').next().unwrap_or_default().to_owned();
+        *counts.entry((device, operation(event.rest))).or_default() += 1;
+    }
+    counts
+}
+
+/// `1,0 FWS 2048 + 8 …`: flags before and behind the operation are left out.
+fn operation(rest: &str) -> char {
+    let letters = rest.split(' ').nth(1).unwrap_or_default();
+    // `F` before another letter is a flush ahead of the operation, alone or before `F` it is the operation.
+    let letters =
+        letters.strip_prefix('F').filter(|rest| rest.starts_with(['R', 'W', 'D'])).unwrap_or(letters);
+    letters.chars().next().unwrap_or('?')
 }
 
 struct Event<'a> {
@@ -107,5 +126,9 @@ fn a_trace_is_read() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[&key].count, 1);
     assert!((seen[&key].sum - 0.05001).abs() < 1e-9);
-    assert_eq!(remaps(trace)[&key], 1);
+    assert_eq!(remaps(trace)[&(key.0, key.1, 'R')], 1);
+    for (letters, expected) in [("R", 'R'), ("WS", 'W'), ("FWFS", 'W'), ("FF", 'F'), ("RA", 'R'), ("D", 'D')]
+    {
+        assert_eq!(operation(&format!("1,0 {letters} 0 + 8")), expected, "{letters}");
+    }
 }
