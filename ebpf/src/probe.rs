@@ -260,10 +260,16 @@ pub enum Decoder {
     Ksym,
     /// Cgroup id → path.
     Cgroup,
+    /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
+    RaidArray,
+    /// `major << 20 | minor` of an array → its level; rows of what is no array are left out.
+    RaidLevel,
+    /// `array << 32 | member` → the member's slot; rows of what is no member are left out.
+    RaidSlot,
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 9] = [
+pub const DECODERS: [(&str, Decoder); 12] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -273,6 +279,9 @@ pub const DECODERS: [(&str, Decoder); 9] = [
     ("errno", Decoder::Errno),
     ("ksym", Decoder::Ksym),
     ("cgroup", Decoder::Cgroup),
+    ("raid_array", Decoder::RaidArray),
+    ("raid_level", Decoder::RaidLevel),
+    ("raid_slot", Decoder::RaidSlot),
 ];
 
 /// A metric.

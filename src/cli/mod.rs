@@ -76,6 +76,9 @@ pub struct HostArgs {
     /// Where sysfs is mounted
     #[arg(long = "path.sysfs", value_name = "DIR", default_value = "/sys")]
     pub sysfs: PathBuf,
+    /// Where devtmpfs is mounted; device-mapper arrays are asked about through its `mapper/control`
+    #[arg(long = "path.devfs", value_name = "DIR", default_value = "/dev")]
+    pub devfs: PathBuf,
 }
 
 impl HostArgs {
@@ -84,7 +87,12 @@ impl HostArgs {
     }
 
     fn host(&self) -> crate::label::Host {
-        crate::label::Host { proc: self.procfs.clone(), sys: self.sysfs.clone(), cgroup: None }
+        crate::label::Host {
+            proc: self.procfs.clone(),
+            sys: self.sysfs.clone(),
+            dev: self.devfs.clone(),
+            cgroup: None,
+        }
     }
 }
 
