@@ -202,9 +202,7 @@ impl Attached {
                 Mechanism::TpBtf => {
                     <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
                 }
-                Mechanism::Fentry => {
-                    <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop)
-                }
+                Mechanism::Fentry => <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop),
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
                 }

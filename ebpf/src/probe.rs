@@ -454,8 +454,7 @@ mod tests {
 
     #[test]
     fn attach_points() {
-        for text in
-            [
+        for text in [
             "tracepoint:sched:sched_switch",
             "rawtracepoint:block:block_rq_issue",
             "rawtracepoint:sys_enter",
