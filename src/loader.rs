@@ -4,7 +4,7 @@ use crate::status::{Down, ProgramStatus};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{BtfTracePoint, Program as Loaded, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, FEntry, Program as Loaded, ProgramError, RawTracePoint, TracePoint},
 };
 use std::os::fd::{AsFd, BorrowedFd};
 use tapster_ebpf::{
@@ -142,7 +142,10 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::TpBtf, Some(btf)) => {
             <&mut BtfTracePoint>::try_from(loaded).and_then(|program| program.load(name, btf))
         }
-        (Mechanism::TpBtf, None) => {
+        (Mechanism::Fentry, Some(btf)) => {
+            <&mut FEntry>::try_from(loaded).and_then(|program| program.load(name, btf))
+        }
+        (Mechanism::TpBtf | Mechanism::Fentry, None) => {
             let message = "the kernel's BTF is not at hand".into();
             return Err(LoadError::Program { at: code.at.to_string(), action: "loaded", message });
         }
@@ -199,6 +202,7 @@ impl Attached {
                 Mechanism::TpBtf => {
                     <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
                 }
+                Mechanism::Fentry => <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop),
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
                 }

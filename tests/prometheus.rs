@@ -7,129 +7,20 @@
 
 mod support;
 
-use serde_json::Value;
-use std::{
-    fmt::Write as _,
-    fs,
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{io::Write, process::Stdio};
 use support::{
     cases::{Cases, Outcome, Skip, say},
     command::{root, tool},
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
-    exporter::{Tapster, within},
+    exporter::Tapster,
     fio::{Job, Report},
     http,
     metrics::Metrics,
+    prometheus::{Prometheus, text_only},
 };
 
 const MIB: u64 = 1 << 20;
 const DURATION: &str = "tapster_block_io_duration_seconds";
-
-/// A Prometheus of the test's own.
-struct Prometheus {
-    child: Child,
-    address: SocketAddr,
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-impl Prometheus {
-    fn start(directory: &Path, targets: &[(&str, SocketAddr)], features: &[&str]) -> Result<Self, Skip> {
-        fs::create_dir_all(directory).unwrap();
-        let mut config = "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
-        for (job, target) in targets {
-            writeln!(config, "  - {{job_name: {job}, static_configs: [{{targets: ['{target}']}}]}}").unwrap();
-        }
-        let file = directory.join("prometheus.yml");
-        fs::write(&file, config).unwrap();
-        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-        let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = tool("prometheus")?;
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .args(features)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        let prometheus =
-            Self { child: command.spawn().map_err(|error| Skip(format!("prometheus: {error}")))?, address };
-        let ready = || http::get(address, "/-/ready", None).is_ok_and(|response| response.status == 200);
-        let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
-        assert!(within(Duration::from_secs(30), ready).is_some(), "prometheus does not start:\n{}", log());
-        Ok(prometheus)
-    }
-
-    /// Labels and value of each result.
-    fn query(&self, query: &str) -> Vec<(Value, f64)> {
-        let response =
-            http::get(self.address, &format!("/api/v1/query?query={}", http::escape(query)), None).unwrap();
-        let json: Value = serde_json::from_slice(&response.body).unwrap();
-        assert_eq!(json["status"], "success", "{query}: {json}");
-        let results = json["data"]["result"].as_array().unwrap();
-        results
-            .iter()
-            .map(|result| (result["metric"].clone(), result["value"][1].as_str().unwrap().parse().unwrap()))
-            .collect()
-    }
-
-    /// The value of a query with one result; `None` while it has none.
-    fn value(&self, query: &str) -> Option<f64> {
-        let results = self.query(query);
-        assert!(results.len() <= 1, "{query}: {results:?}");
-        results.first().map(|(_, value)| *value)
-    }
-
-    /// Waits until a query has this value.
-    fn wait_value(&self, query: &str, expected: f64) {
-        let reached = || self.value(query).is_some_and(|value| (value - expected).abs() < 1e-9);
-        assert!(
-            within(Duration::from_secs(20), reached).is_some(),
-            "{query}: {:?}, not {expected}",
-            self.query(query)
-        );
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A Prometheus of before 2.49 cannot be told which format to ask for: what goes through here asks for the text
-/// format. It ends with the test process.
-fn text_only(exporter: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut line = String::new();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
-                line.clear();
-            }
-            let Ok(response) = http::get(exporter, "/metrics", Some("text/plain;version=0.0.4")) else {
-                continue;
-            };
-            assert!(response.head.contains("text/plain; version=0.0.4"), "{}", response.head);
-            let _ = stream.write_all(format!("{}\r\nconnection: close\r\n\r\n", response.head).as_bytes());
-            let _ = stream.write_all(&response.body);
-        }
-    });
-    address
-}
 
 /// What the three scrapes are compared with.
 struct Truth {
@@ -288,11 +179,13 @@ fn run(cases: &mut Cases) -> Result<(), Skip> {
         &memory.path().join("classic"),
         &[("text", proxy), ("openmetrics", tapster.address)],
         &[],
+        &[],
     )?;
     let native = Prometheus::start(
         &memory.path().join("native"),
         &[("protobuf", tapster.address)],
         &["--enable-feature=native-histograms"],
+        &[],
     )?;
     // A rate needs samples from before, during and after.
     let paced = ["--rate_iops=2000"];

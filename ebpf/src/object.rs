@@ -22,6 +22,7 @@ pub fn section_name(code: &Code) -> String {
     match code.mechanism {
         Mechanism::TpBtf => format!("tp_btf/{name}"),
         Mechanism::RawTp => format!("raw_tp/{name}"),
+        Mechanism::Fentry => format!("fentry/{name}"),
         Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
     }
 }

@@ -144,11 +144,19 @@ pub enum AttachPoint {
         /// Directory under the category.
         name: String,
     },
+    /// `fentry:FUNCTION`: the entry of a function of the kernel.
+    Fentry {
+        /// Its name.
+        function: String,
+    },
 }
 
 /// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 2] =
-    [("tracepoint", "tracepoint:CATEGORY:NAME"), ("rawtracepoint", "rawtracepoint:CATEGORY:NAME")];
+pub const ATTACH_FORMS: [(&str, &str); 3] = [
+    ("tracepoint", "tracepoint:CATEGORY:NAME"),
+    ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
+    ("fentry", "fentry:FUNCTION"),
+];
 
 impl AttachPoint {
     /// Reads `kind:…`; an error is a message and a hint.
@@ -173,6 +181,9 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
+            ["fentry" | "f" | "kfunc", function] if well_formed => {
+                Ok(Self::Fentry { function: (*function).into() })
+            }
             [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
                 let form = ATTACH_FORMS.iter().find(|(known, _)| known == kind).map_or("", |(_, form)| form);
@@ -187,9 +198,10 @@ impl AttachPoint {
         }
     }
 
-    /// Category, if given, and name.
+    /// Category, if there is one, and name of the tracepoint or function.
     pub fn names(&self) -> (Option<&str>, &str) {
         match self {
+            Self::Fentry { function } => (None, function),
             Self::Tracepoint { category, name } => (Some(category), name),
             Self::RawTracepoint { category, name } => (category.as_deref(), name),
         }
@@ -204,6 +216,7 @@ impl fmt::Display for AttachPoint {
                 write!(f, "rawtracepoint:{category}:{name}")
             }
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
+            Self::Fentry { function } => write!(f, "fentry:{function}"),
         }
     }
 }
@@ -450,9 +463,12 @@ mod tests {
 
     #[test]
     fn attach_points() {
-        for text in
-            ["tracepoint:sched:sched_switch", "rawtracepoint:block:block_rq_issue", "rawtracepoint:sys_enter"]
-        {
+        for text in [
+            "tracepoint:sched:sched_switch",
+            "rawtracepoint:block:block_rq_issue",
+            "rawtracepoint:sys_enter",
+            "fentry:bio_endio",
+        ] {
             assert_eq!(AttachPoint::parse(text).unwrap().to_string(), text);
         }
         for (text, message, hint) in [

@@ -290,6 +290,8 @@ pub enum Mechanism {
     RawTp,
     /// Tracepoint through perf, 4.7.
     Tracepoint,
+    /// Entry of a function, BTF-typed, 5.5 on x86-64.
+    Fentry,
 }
 
 impl Mechanism {
@@ -299,6 +301,7 @@ impl Mechanism {
             Self::TpBtf => "tp_btf",
             Self::RawTp => "raw_tp",
             Self::Tracepoint => "tracepoint",
+            Self::Fentry => "fentry",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Attach kinds: which arguments an attach point has, and how each is read. One file per kind.
 
+mod function;
+mod prototype;
 mod rawtracepoint;
 mod tracepoint;
 
@@ -87,6 +89,7 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve(category.as_deref(), name, target)
         }
+        AttachPoint::Fentry { function } => function::resolve(function, target),
     }
 }
 
@@ -97,7 +100,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve_untracked(category.as_deref(), name, target)
         }
-        AttachPoint::Tracepoint { .. } => None,
+        AttachPoint::Tracepoint { .. } | AttachPoint::Fentry { .. } => None,
     }
 }
 

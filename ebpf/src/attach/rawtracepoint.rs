@@ -4,14 +4,14 @@
 //! program is a BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; else a plain one
 //! (`raw_tp`, 4.17), which reads with helpers.
 
-use super::{Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint};
+use super::{
+    Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint,
+    prototype::{MAX_ARGUMENTS, arguments},
+};
 use crate::{
     btf::{Btf, Kind, TypeId},
-    typed::{AccessMode, Mechanism, Node, Type, Typed},
+    typed::{Mechanism, Node, Type, Typed},
 };
-
-/// Most arguments that the kernel passes to a raw tracepoint (`bpf_trace_run12`).
-const MAX_ARGUMENTS: u32 = 12;
 
 fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
     match category {
@@ -59,51 +59,4 @@ fn numbered() -> Vec<Argument> {
             value: Ok(ArgumentValue::Value(Typed::new(Node::Argument(index * 8), Type::U64))),
         })
         .collect()
-}
-
-fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], tracked: bool) -> Vec<Argument> {
-    parameters
-        .iter()
-        .zip(0..MAX_ARGUMENTS)
-        .map(|((name, declared), index)| Argument {
-            name: if name.is_empty() { format!("arg{index}") } else { (*name).to_owned() },
-            ctype: btf.display(*declared),
-            value: value(btf, *declared, index * 8, tracked).map(ArgumentValue::Value),
-        })
-        .collect()
-}
-
-fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Typed, String> {
-    let id = btf.strip(declared);
-    let word = |ty| Typed::new(Node::Argument(offset), ty);
-    match btf.kind(id) {
-        Kind::Int | Kind::Enum | Kind::Enum64 => {
-            let Some(ty) = btf.size(id).and_then(|size| Type::integer(size, btf.is_signed(id))) else {
-                return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
-            };
-            // The kernel fills the word with zeros, whatever the sign.
-            Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
-                word(ty)
-            } else {
-                Typed::new(Node::Cast(Box::new(word(Type::U64))), ty)
-            })
-        }
-        Kind::Ptr => {
-            let to = btf.strip(btf.target(id));
-            let access = match btf.kind(to) {
-                Kind::Struct | Kind::Union if tracked => AccessMode::Direct,
-                // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
-                Kind::Void | Kind::Int | Kind::Struct | Kind::Union => AccessMode::Auto,
-                _ if !tracked => AccessMode::Auto,
-                _ => {
-                    return Err(format!(
-                        "the verifier does not pass a `{}` to a BTF-typed program",
-                        btf.display(declared)
-                    ));
-                }
-            };
-            Ok(word(Type::Pointer { to, access }))
-        }
-        _ => Err(format!("a `{}` passed by value cannot be read", btf.display(declared))),
-    }
 }

@@ -176,6 +176,9 @@ impl Lowering<'_> {
         self.eval(&each.next, 0);
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
+        // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next instruction;
+        // the kernel removes it again.
+        self.asm.jump(test);
         self.asm.place(test);
         self.forget(outside);
         self.stack.peak = self.stack.peak.max(peak);

@@ -1,0 +1,389 @@
+//! The rules of `config/rules`: what `promtool` says of them, their unit tests in `tests/rules`, and that these tests
+//! notice when a rule changes. At the end a real Prometheus evaluates them over an exporter of the story's array, once
+//! with classic and once with native histograms.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+use support::{
+    cases::{Cases, Outcome, Skip},
+    command::{output, root, tool},
+    exporter::{Tapster, within},
+    families, fixture,
+    prometheus::{Prometheus, text_only},
+    promql,
+    queries::{self, Role, Rule},
+    source, yaml,
+};
+
+/// By how many minutes an alert's `for` is changed: a step of the unit tests, or two where the versions of
+/// Prometheus differ by one.
+fn step_minutes(alert: &str) -> u64 {
+    match alert {
+        "TapsterRaidArraySlowerThanBefore" => 15,
+        "TapsterRaidSyncLong" => 30,
+        _ => 2,
+    }
+}
+
+/// The unit tests that look closely at a rule of this name: at its threshold, or at when it fires.
+fn close_tests(name: &str) -> &'static str {
+    match name {
+        "TapsterRaidMemberSlow" => "raid_slow",
+        "TapsterRaidMemberSlowOverHour" => "raid_slow_hours",
+        "TapsterRaidSyncLong" => "raid_sync_long",
+        "TapsterRaidArraySlowerThanBefore" => "raid_history_thresholds",
+        name if name.starts_with("tapster:raid_slow_history_") => "raid_history_thresholds",
+        name if name.starts_with("tapster:") => "raid_thresholds",
+        name if name.starts_with("TapsterRaid") => "raid_state",
+        name if name.starts_with("TapsterBlock") => "block",
+        _ => "exporter",
+    }
+}
+
+fn alerts(rules: &[Rule]) -> impl Iterator<Item = (&str, &Rule)> {
+    rules.iter().filter_map(|rule| match &rule.role {
+        Role::Alert(name) => Some((name.as_str(), rule)),
+        _ => None,
+    })
+}
+
+fn check() -> Outcome {
+    let files = queries::rule_files();
+    let output =
+        output(tool("promtool")?.args(["check", "rules", "--lint=all", "--lint-fatal"]).args(&files));
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    Ok(format!("{} rules in {} files", queries::rules().len(), files.len()))
+}
+
+/// What `promtool test rules` says about a file of unit tests; none if they pass.
+fn unit_test(file: &Path) -> Result<Option<String>, Skip> {
+    let output = output(tool("promtool")?.args(["test", "rules"]).arg(file));
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((!output.status.success()).then_some(said))
+}
+
+fn unit_tests() -> Outcome {
+    let mut tests = 0;
+    for file in fixture::yaml_files("rules") {
+        if let Some(said) = unit_test(&file)? {
+            panic!("{}:\n{said}", file.display());
+        }
+        tests += yaml::items(&yaml::read(&file), "tests").len();
+    }
+    Ok(format!("{tests} tests pass"))
+}
+
+/// Each alert has a unit test that knows its text, and one that sees it wait.
+fn every_alert_is_tested() -> Outcome {
+    let (mut firing, mut text) = (BTreeSet::new(), String::new());
+    for file in fixture::yaml_files("rules") {
+        for test in yaml::items(&yaml::read(&file), "tests") {
+            for case in yaml::items(test, "alert_rule_test") {
+                if !yaml::items(case, "exp_alerts").is_empty() {
+                    firing
+                        .insert(yaml::get(case, "alertname").map(yaml::text).unwrap_or_default().to_owned());
+                }
+            }
+        }
+        text += &fs::read_to_string(&file).unwrap();
+    }
+    let rules = queries::rules();
+    let names: BTreeSet<&str> = alerts(&rules).map(|(name, _)| name).collect();
+    for name in &names {
+        assert!(firing.contains(*name), "no unit test has `{name}` with its annotations");
+        assert!(
+            text.contains(&format!("alertname=\"{name}\"")) || text.contains("(ALERTS)"),
+            "no unit test looks at `{name}` while it is pending"
+        );
+    }
+    Ok(format!("{} alerts", names.len()))
+}
+
+/// Says what is wrong, what to do, how bad it is, and where there is more.
+fn every_alert_says_what_to_do() -> Outcome {
+    let page = fs::read_to_string(fixture::file("../docs/alerts.md")).unwrap();
+    let titles: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|title| !title.contains(' ') && title.starts_with("Tapster"))
+        .collect();
+    let rules = queries::rules();
+    let mut names = BTreeSet::new();
+    for (name, rule) in alerts(&rules) {
+        let get = |pairs: &[(String, String)], key: &str| {
+            let found = pairs.iter().find(|(found, _)| found == key);
+            found.unwrap_or_else(|| panic!("`{name}` has no `{key}`")).1.clone()
+        };
+        assert!(name.starts_with("Tapster"), "`{name}` is not ours by its name");
+        let severity = get(&rule.labels, "severity");
+        assert!(["info", "warning", "critical"].contains(&severity.as_str()), "`{name}`: `{severity}`");
+        assert!(rule.lasts.is_some(), "`{name}` fires at once");
+        assert!(get(&rule.annotations, "summary").contains("$labels.instance"), "`{name}`: on which host?");
+        assert!(get(&rule.annotations, "description").len() > 80, "`{name}`: and now?");
+        let url = get(&rule.annotations, "runbook_url");
+        let anchor = url.rsplit_once("docs/alerts.md#").expect("the runbook is docs/alerts.md").1;
+        assert_eq!(anchor, name.to_lowercase(), "`{name}` leads elsewhere");
+        assert!(titles.contains(name), "docs/alerts.md has no section `{name}`");
+        names.insert(name);
+    }
+    for title in titles {
+        assert!(names.contains(title), "docs/alerts.md has `{title}`, which is no alert");
+    }
+    Ok(format!("{} alerts have severity, texts and a page", names.len()))
+}
+
+/// Thresholds are recorded, one rule each, and no other rule of that group has a number of its own.
+fn thresholds_have_one_place() -> Outcome {
+    let rules = queries::rules();
+    let mut thresholds = BTreeMap::new();
+    for rule in rules.iter().filter(|rule| rule.group == "tapster-raid-slow") {
+        match &rule.role {
+            Role::Record(name) if name.ends_with(":threshold") => {
+                let value: f64 = rule.expr.parse().unwrap_or_else(|_| panic!("`{name}` is `{}`", rule.expr));
+                assert!(thresholds.insert(name.clone(), value).is_none(), "`{name}` twice");
+            }
+            Role::Record(name) | Role::Alert(name) => {
+                for number in promql::names(&rule.expr).numbers {
+                    // The one that a member is less than all, and the states 0 and 1.
+                    assert!(["0", "1"].contains(&number.as_str()), "`{name}` has the number {number}");
+                }
+            }
+            role => panic!("{role:?}"),
+        }
+    }
+    let used: String = rules.iter().map(|rule| rule.expr.as_str()).collect();
+    for name in thresholds.keys() {
+        assert!(used.contains(&format!("scalar({name})")), "nobody asks for `{name}`");
+    }
+    Ok(format!("{thresholds:?}"))
+}
+
+/// Every metric and label is one that the exporter has, or that a rule records.
+fn names_are_known() -> Outcome {
+    let known = families::series();
+    let rules = queries::rules();
+    let recorded: BTreeSet<&str> = rules
+        .iter()
+        .filter_map(|rule| match &rule.role {
+            Role::Record(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut names = 0;
+    for rule in &rules {
+        let found = promql::names(&rule.expr);
+        let mut labels: BTreeSet<&str> = families::TARGET.into();
+        for selector in &found.selectors {
+            names += 1;
+            let metric = selector.metric.as_str();
+            let own: Vec<&str> = match known.get(metric) {
+                Some(labels) => labels.iter().map(String::as_str).collect(),
+                None if recorded.contains(metric) => {
+                    vec!["array", "level", "member", "slot", "operation"]
+                }
+                None => panic!("{:?}: there is no `{metric}`", rule.role),
+            };
+            for label in &selector.labels {
+                assert!(own.contains(&label.as_str()), "{:?}: `{metric}` has no label `{label}`", rule.role);
+            }
+            labels.extend(own);
+        }
+        for label in &found.grouped {
+            assert!(labels.contains(label.as_str()), "{:?}: nothing there has `{label}`", rule.role);
+        }
+    }
+    Ok(format!("{names} selectors in {} rules", rules.len()))
+}
+
+/// Whether the unit tests of this name pass once a file of rules is changed.
+fn passes(tests: &str, file: &Path, changed: &str) -> Result<bool, Skip> {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = directory.path().join("rules.yaml");
+    fs::write(&rules, changed).unwrap();
+    let original = fs::read_to_string(fixture::file(format!("rules/{tests}.yaml"))).unwrap();
+    let path = format!("../../config/rules/{}", file.file_name().unwrap().to_str().unwrap());
+    assert!(original.contains(&path), "{tests} does not test {path}");
+    let copy = directory.path().join("tests.yaml");
+    fs::write(&copy, original.replace(&path, "rules.yaml")).unwrap();
+    Ok(unit_test(&copy)?.is_none())
+}
+
+/// A file of rules with one line changed: the first of these below the line `- KIND: NAME`, counted from `nth`.
+fn with(file: &Path, rule: &str, nth: usize, line: &str, to: &str) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let at = text.match_indices(rule).nth(nth).unwrap_or_else(|| panic!("no {rule}")).0;
+    let (before, after) = text.split_at(at);
+    assert!(after.contains(line), "no `{line}` below {rule}");
+    before.to_owned() + &after.replacen(line, to, 1)
+}
+
+fn minutes(duration: &str) -> u64 {
+    let (number, unit) = duration.split_at(duration.len() - 1);
+    let factor = match unit {
+        "m" => 1,
+        "h" => 60,
+        "d" => 24 * 60,
+        _ => panic!("`{duration}`"),
+    };
+    number.parse::<u64>().unwrap() * factor
+}
+
+/// Changes of one number each, and the unit tests that must fail by it.
+fn changes() -> Vec<(String, &'static str, PathBuf, String)> {
+    let mut changes = Vec::new();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for rule in queries::rules() {
+        match &rule.role {
+            Role::Record(name) if name.ends_with(":threshold") => {
+                for factor in [0.93, 1.07] {
+                    let to = rule.expr.parse::<f64>().unwrap() * factor;
+                    let changed = with(
+                        &rule.file,
+                        &format!("- record: {name}\n"),
+                        0,
+                        &format!("expr: {}\n", rule.expr),
+                        &format!("expr: {to}\n"),
+                    );
+                    changes.push((format!("{name} = {to}"), close_tests(name), rule.file.clone(), changed));
+                }
+            }
+            Role::Alert(name) => {
+                let nth = seen.entry(name.clone()).or_default();
+                let lasts = rule.lasts.clone().unwrap();
+                let step = step_minutes(name);
+                for to in [minutes(&lasts).saturating_sub(step), minutes(&lasts) + step] {
+                    let changed = with(
+                        &rule.file,
+                        &format!("- alert: {name}\n"),
+                        *nth,
+                        &format!("for: {lasts}\n"),
+                        &format!("for: {to}m\n"),
+                    );
+                    changes.push((
+                        format!("{name} for {to}m"),
+                        close_tests(name),
+                        rule.file.clone(),
+                        changed,
+                    ));
+                }
+                *nth += 1;
+            }
+            _ => {}
+        }
+    }
+    changes
+}
+
+/// A threshold that is 7 % off, or a `for` that is a step or two off, makes the unit tests fail.
+fn changed_rules_are_noticed() -> Outcome {
+    tool("promtool")?;
+    let changes = Mutex::new(changes());
+    let total = changes.lock().unwrap().len();
+    let unnoticed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some((what, tests, file, changed)) = changes.lock().unwrap().pop() else { break };
+                    if passes(tests, &file, &changed).is_ok_and(|passes| passes) {
+                        unnoticed.lock().unwrap().push(format!("{what}: {tests} passes"));
+                    }
+                }
+            });
+        }
+    });
+    let unnoticed = unnoticed.into_inner().unwrap();
+    assert!(unnoticed.is_empty(), "{unnoticed:#?}");
+    Ok(format!("{total} changes, each noticed"))
+}
+
+/// The table of the exporter's own families is what the exporter serves.
+fn families_are_served() -> Outcome {
+    root()?;
+    let tapster = Tapster::start(&[]);
+    let response = tapster.get("/metrics");
+    let served: BTreeSet<&str> =
+        response.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let known = families::series();
+    for name in &served {
+        assert!(known.contains_key(*name), "tests/support/families.rs does not know `{name}`");
+    }
+    let metrics = tapster.scrape();
+    for (name, labels) in families::OWN {
+        assert!(served.contains(name), "`{name}` is not served");
+        for sample in metrics.0.iter().filter(|sample| sample.name == name) {
+            let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
+            assert_eq!(found, BTreeSet::from_iter(labels.iter().copied()), "{name}");
+        }
+    }
+    Ok(format!("{} families", served.len()))
+}
+
+/// A real Prometheus evaluates all rules without an error, and both forms of histograms give the same.
+fn evaluated(directory: &Path) -> Outcome {
+    let exporter = source::serve();
+    let rules = queries::rule_files();
+    let classic =
+        Prometheus::start(&directory.join("classic"), &[("tapster", text_only(exporter))], &[], &rules)?;
+    let native = Prometheus::start(
+        &directory.join("native"),
+        &[("tapster", exporter)],
+        &["--enable-feature=native-histograms"],
+        &rules,
+    )?;
+    let level = "array_member_operation:tapster_raid_member_duration_seconds";
+    let ratio = format!("round({level}:slow_ratio5m{{operation=\"read\"}})");
+    let waits = "count(ALERTS{alertname=\"TapsterRaidMemberSlow\",alertstate=\"pending\"})";
+    for prometheus in [&classic, &native] {
+        prometheus.wait_value(&ratio, source::SLOW / source::FAST);
+        // Reading and writing, as a warning and as urgent.
+        prometheus.wait_value(waits, 4.0);
+        let means = prometheus.query(&format!("round(1e6 * {level}:mean5m{{operation=\"write\"}})"));
+        assert_eq!(means.len(), source::MEMBERS.len(), "{means:?}");
+        for (labels, mean) in means {
+            let expected = if labels["member"] == "dm-0" { source::SLOW } else { source::FAST };
+            assert!((mean - expected * 1e6).abs() < 1.5, "{labels}: {mean} us");
+        }
+        let healthy = || {
+            let groups = prometheus.api("rules");
+            let groups = groups["groups"].as_array().unwrap();
+            let rules: Vec<_> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+            rules.len() == queries::rules().len() && rules.iter().all(|rule| rule["health"] == "ok")
+        };
+        assert!(within(Duration::from_secs(20), healthy).is_some(), "{}", prometheus.api("rules"));
+    }
+    let none = native.query("tapster_raid_member_duration_seconds_count");
+    assert!(none.is_empty(), "this Prometheus took the classic histograms: {none:?}");
+    let windows = classic.query(&format!("{level}_count:increase5m")).len();
+    Ok(format!("{windows} series of I/Os, ratio {}", source::SLOW / source::FAST))
+}
+
+#[test]
+fn rules() {
+    let mut cases = Cases::new("rules");
+    cases.run("promtool check rules", check);
+    cases.run("promtool test rules", unit_tests);
+    cases.run("every alert is tested", every_alert_is_tested);
+    cases.run("every alert says what to do", every_alert_says_what_to_do);
+    cases.run("thresholds have one place", thresholds_have_one_place);
+    cases.run("names are known", names_are_known);
+    cases.run("changed rules are noticed", changed_rules_are_noticed);
+    cases.run("families as served", families_are_served);
+    let directory = tempfile::tempdir().unwrap();
+    cases.run("a real Prometheus", || evaluated(directory.path()));
+    cases.finish();
+}

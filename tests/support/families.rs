@@ -1,0 +1,98 @@
+//! The families that the exporter has, with their labels: what a dashboard or a rule may name.
+
+use std::collections::BTreeMap;
+use tapster::{config, family::Kind};
+use tapster_ebpf::probe::MetricKind;
+
+/// Families about arrays, from the topology.
+pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
+    ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
+    ("tapster_raid_array_info", &["array", "level", "kind", "name"]),
+    ("tapster_raid_array_disks", &["array"]),
+    ("tapster_raid_array_degraded", &["array"]),
+    ("tapster_raid_array_state", &["array", "state"]),
+    ("tapster_raid_array_sync_action", &["array", "action"]),
+    ("tapster_raid_array_sync_completed_ratio", &["array"]),
+];
+
+/// The histogram of the members, for as long as the library has no probe for it.
+const MEMBERS: (&str, &[&str]) =
+    ("tapster_raid_member_duration_seconds", &["array", "level", "member", "slot", "operation"]);
+
+/// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
+pub(crate) const OWN: [(&str, &[&str]); 18] = [
+    ("tapster_probe_up", &["probe", "reason"]),
+    ("tapster_probe_dropped_total", &["probe", "reason"]),
+    ("tapster_probe_unmatched_total", &["probe"]),
+    ("tapster_probe_series", &["probe"]),
+    ("tapster_probe_max_series", &["probe"]),
+    ("tapster_probe_memory_bytes", &["probe"]),
+    ("tapster_probe_runs_total", &["probe", "attach_point", "mechanism"]),
+    ("tapster_probe_run_seconds_total", &["probe", "attach_point", "mechanism"]),
+    ("tapster_probe_missed_total", &["probe", "attach_point", "mechanism"]),
+    ("tapster_build_info", &["version"]),
+    ("tapster_config_last_reload_successful", &[]),
+    ("tapster_scrape_duration_seconds", &[]),
+    ("tapster_scrape_families_left_out", &[]),
+    ("process_cpu_seconds_total", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_virtual_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_start_time_seconds", &[]),
+];
+
+/// What Prometheus itself adds.
+const PROMETHEUS: [(&str, &[&str]); 3] =
+    [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
+
+/// Labels that Prometheus gives to every series.
+pub(crate) const TARGET: [&str; 2] = ["instance", "job"];
+
+fn kind(kind: &MetricKind) -> Kind {
+    match kind {
+        MetricKind::Counter => Kind::Counter,
+        MetricKind::Gauge | MetricKind::Max { .. } => Kind::Gauge,
+        MetricKind::Histogram { .. } => Kind::Histogram,
+    }
+}
+
+/// Families of the shipped probes: name, kind, labels.
+pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
+    let mut families: Vec<(String, Kind, Vec<String>)> = Vec::new();
+    for probe in config::library().unwrap() {
+        for metric in &probe.metrics {
+            let name = format!("tapster_{}", metric.name.value);
+            let labels = probe.labels.iter().map(|label| label.name.value.clone()).collect();
+            // A probe may be there several times, for different kernels.
+            match families.iter().find(|(known, ..)| *known == name) {
+                Some((_, _, known)) => {
+                    assert_eq!(*known, labels, "`{name}` has other labels on other kernels")
+                }
+                None => families.push((name, kind(&metric.kind), labels)),
+            }
+        }
+    }
+    if !families.iter().any(|(name, ..)| name == MEMBERS.0) {
+        let labels = MEMBERS.1.iter().map(ToString::to_string).collect();
+        families.push((MEMBERS.0.to_owned(), Kind::Histogram, labels));
+    }
+    families
+}
+
+/// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
+pub(crate) fn series() -> BTreeMap<String, Vec<String>> {
+    let mut series = BTreeMap::new();
+    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PROMETHEUS) {
+        series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
+    }
+    for (name, kind, labels) in library() {
+        if kind == Kind::Histogram {
+            let bucket = labels.iter().cloned().chain(["le".to_owned()]).collect();
+            series.insert(format!("{name}_bucket"), bucket);
+            series.insert(format!("{name}_sum"), labels.clone());
+            series.insert(format!("{name}_count"), labels.clone());
+        }
+        series.insert(name, labels);
+    }
+    series
+}

@@ -1,0 +1,227 @@
+//! Every query that the project ships: in `config/rules` and in `dashboards`, ready to be asked.
+
+use super::yaml;
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What Grafana puts in place of its variables, where nothing else is asked for: everything, and a window that
+/// a test of a minute fills.
+pub(crate) const VARIABLES: [(&str, &str); 9] = [
+    ("datasource", "prometheus"),
+    ("instance", ".*"),
+    ("array", ".*"),
+    ("device", ".*"),
+    ("operation", ".*"),
+    ("probe", ".*"),
+    ("__rate_interval", "1m"),
+    ("__interval", "15s"),
+    ("__range", "5m"),
+];
+
+/// What a query is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A panel draws it.
+    Panel,
+    /// The values of a variable: `label_values(SELECTOR, LABEL)`, of which `expr` is the selector.
+    Variable,
+    /// Marks on the graphs.
+    Annotation,
+    /// A recording rule of this name.
+    Record(String),
+    /// An alert of this name.
+    Alert(String),
+}
+
+/// A query and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    /// `dashboards/raid.json: I/O per second`, `config/rules/raid.yaml: TapsterRaidMemberSlow`.
+    pub(crate) place: String,
+    pub(crate) role: Role,
+    /// PromQL, variables replaced.
+    pub(crate) expr: String,
+}
+
+impl Query {
+    /// Why a Prometheus that scrapes a working exporter may have no answer; `None` if it must have one.
+    pub(crate) fn may_be_empty(&self) -> Option<&'static str> {
+        let names = |text: &str| self.expr.contains(text);
+        match &self.role {
+            Role::Alert(_) => Some("an alert is empty while all is well"),
+            Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
+            Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
+            Role::Annotation => Some("only while an alert fires"),
+            _ if names("ALERTS") => Some("only while an alert is active"),
+            _ if names("tapster_raid_array_sync_completed_ratio") => {
+                Some("only while an array is synchronised")
+            }
+            _ if names("tapster_probe_up") && names("== 0") => Some("only while a probe is down"),
+            _ => None,
+        }
+    }
+}
+
+/// A file or directory of the repository.
+fn place(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Files of `directory` with this ending, in order.
+fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place(directory)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{directory} holds no .{ending}");
+    files
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string()
+}
+
+/// The files of rules.
+pub(crate) fn rule_files() -> Vec<PathBuf> {
+    files("config/rules", "yaml")
+}
+
+/// The dashboards.
+pub(crate) fn dashboard_files() -> Vec<PathBuf> {
+    files("dashboards", "json")
+}
+
+/// A rule as its file has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) file: PathBuf,
+    pub(crate) group: String,
+    pub(crate) role: Role,
+    pub(crate) expr: String,
+    /// How long an alert's condition must last, as written.
+    pub(crate) lasts: Option<String>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) annotations: Vec<(String, String)>,
+}
+
+/// All rules, in the order in which they stand.
+pub(crate) fn rules() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for file in rule_files() {
+        let root = yaml::read(&file);
+        for group in yaml::items(&root, "groups") {
+            for rule in yaml::items(group, "rules") {
+                let text = |key: &str| yaml::get(rule, key).map(|node| yaml::text(node).to_owned());
+                let role = match (text("record"), text("alert")) {
+                    (Some(name), None) => Role::Record(name),
+                    (None, Some(name)) => Role::Alert(name),
+                    _ => panic!("{}: a rule is a `record` or an `alert`", file.display()),
+                };
+                let owned = |key: &str| {
+                    let pairs = yaml::pairs(rule, key).into_iter();
+                    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+                };
+                rules.push(Rule {
+                    file: file.clone(),
+                    group: yaml::get(group, "name")
+                        .map(|name| yaml::text(name).to_owned())
+                        .unwrap_or_default(),
+                    role,
+                    expr: text("expr").expect("a rule has an `expr`"),
+                    lasts: text("for"),
+                    labels: owned("labels"),
+                    annotations: owned("annotations"),
+                });
+            }
+        }
+    }
+    assert!(!rules.is_empty());
+    rules
+}
+
+/// All panels of a dashboard, those in rows too.
+pub(crate) fn panels(dashboard: &Value) -> Vec<&Value> {
+    fn collect<'a>(list: &'a Value, panels: &mut Vec<&'a Value>) {
+        for panel in list.as_array().into_iter().flatten() {
+            panels.push(panel);
+            collect(&panel["panels"], panels);
+        }
+    }
+    let mut panels = Vec::new();
+    collect(&dashboard["panels"], &mut panels);
+    panels
+}
+
+/// Reads a dashboard.
+pub(crate) fn dashboard(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Replaces `$name` and `${name}` by what `variables` says, and by [`VARIABLES`]; an unknown one is a panic.
+pub(crate) fn substitute(text: &str, variables: &[(&str, &str)]) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        // `=~"x$"` ends a regular expression.
+        let (name, after) = match rest.strip_prefix('{') {
+            Some(inner) => inner.split_once('}').unwrap_or_else(|| panic!("`{text}`: `${{` is not closed")),
+            None => rest
+                .split_at(rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())),
+        };
+        assert!(!name.is_empty(), "`{text}`: a `$` without a name");
+        let known = variables.iter().chain(&VARIABLES).find(|(known, _)| *known == name);
+        result.push_str(known.unwrap_or_else(|| panic!("`{text}`: there is no variable `{name}`")).1);
+        rest = after;
+    }
+    result + rest
+}
+
+/// The selector of `label_values(SELECTOR, LABEL)`, and the label.
+pub(crate) fn label_values(query: &str) -> Option<(&str, &str)> {
+    let inner = query.strip_prefix("label_values(")?.strip_suffix(')')?;
+    inner.rsplit_once(',').map(|(selector, label)| (selector.trim(), label.trim()))
+}
+
+/// Every query of every dashboard and rule. `variables` go before [`VARIABLES`].
+pub(crate) fn all(variables: &[(&str, &str)]) -> Vec<Query> {
+    let mut queries = Vec::new();
+    for rule in rules() {
+        let (Role::Record(title) | Role::Alert(title)) = &rule.role else { continue };
+        let place = format!("{}: {title}", name(&rule.file));
+        queries.push(Query { place, role: rule.role, expr: rule.expr });
+    }
+    for file in dashboard_files() {
+        let dashboard = dashboard(&file);
+        let name = name(&file);
+        let mut push = |title: &str, role, expr: &str| {
+            let expr = substitute(expr, variables);
+            queries.push(Query { place: format!("{name}: {title}"), role, expr });
+        };
+        for panel in panels(&dashboard) {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expr = target["expr"].as_str().expect("a target has an `expr`");
+                push(panel["title"].as_str().unwrap_or_default(), Role::Panel, expr);
+            }
+        }
+        for annotation in dashboard["annotations"]["list"].as_array().into_iter().flatten() {
+            if let Some(expr) = annotation["expr"].as_str() {
+                push(annotation["name"].as_str().unwrap_or_default(), Role::Annotation, expr);
+            }
+        }
+        for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
+            if variable["type"] == "query" {
+                let query = variable["query"]["query"].as_str().expect("a variable has a query");
+                let (selector, _) =
+                    label_values(query).expect("a variable is `label_values(SELECTOR, LABEL)`");
+                push(variable["name"].as_str().unwrap_or_default(), Role::Variable, selector);
+            }
+        }
+    }
+    queries
+}
