@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn the_library_runs_alone_or_beside_files() {
-        assert_eq!(names(&load(&Request::default()).unwrap()), ["block_io", "block_request", "raid_member", "raid_member"]);
+        assert_eq!(
+            names(&load(&Request::default()).unwrap()),
+            ["block_io", "block_request", "raid_member", "raid_member"]
+        );
         let own = file(
             "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
         );
