@@ -23,13 +23,20 @@ pub(crate) struct Trial<'a> {
     pub(crate) remaps: bool,
 }
 
-/// `path:MAJOR:MINOR` of `/sys/block/…/dev` → numbers by name, as the trace writes them.
-fn devices(listing: &str) -> HashMap<&str, String> {
+/// A device as the trace writes it, and for a partition its disk.
+struct Device<'a> {
+    numbers: String,
+    disk: Option<&'a str>,
+}
+
+/// `/sys/block/NAME/dev:MAJOR:MINOR`, `/sys/block/DISK/NAME/dev:MAJOR:MINOR` → devices by name.
+fn devices(listing: &str) -> HashMap<&str, Device<'_>> {
     listing
         .lines()
         .filter_map(|line| {
-            let (path, numbers) = line.split_once("/dev:")?;
-            Some((path.rsplit('/').next()?, numbers.replace(':', ",")))
+            let (path, numbers) = line.strip_prefix("/sys/block/")?.split_once("/dev:")?;
+            let (disk, name) = path.split_once('/').map_or((None, path), |(disk, name)| (Some(disk), name));
+            Some((name, Device { numbers: numbers.replace(':', ","), disk }))
         })
         .collect()
 }
@@ -55,11 +62,14 @@ impl Trial<'_> {
             for (operation, letter) in [("read", 'R'), ("write", 'W')] {
                 let labels = [&place[..], &[("operation", operation)]].concat();
                 let ours = after.histogram_since(&before, FAMILY, &labels);
-                let device = &devices[member];
-                let theirs = if self.remaps {
-                    remaps.get(&(devices[array].clone(), device.clone(), letter))
-                } else {
-                    queued.get(&(device.clone(), letter))
+                let Device { numbers, disk } = &devices[member];
+                let theirs = match (self.remaps, disk) {
+                    (false, _) => queued.get(&(numbers.clone(), letter)),
+                    (true, None) => remaps.get(&(devices[array].numbers.clone(), numbers.clone(), letter)),
+                    // The array's event names the disk; the partition is in the one that follows.
+                    (true, Some(disk)) => {
+                        remaps.get(&(numbers.clone(), devices[*disk].numbers.clone(), letter))
+                    }
                 };
                 assert_eq!(
                     ours.count(),
