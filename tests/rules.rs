@@ -231,6 +231,20 @@ fn with(file: &Path, rule: &str, nth: usize, line: &str, to: &str) -> String {
     before.to_owned() + &after.replacen(line, to, 1)
 }
 
+/// A file of rules without the `unless` of a rule, which ends its expression.
+fn without_unless(file: &Path, rule: &str) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.trim() == rule).unwrap_or_else(|| panic!("no {rule}"));
+    let is_first = |line: &&str| line.trim_start().starts_with("unless ");
+    let first = start + lines[start..].iter().position(is_first).unwrap();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let (depth, rest) = (indent(lines[first]), &lines[first..]);
+    let count = rest.iter().position(|line| indent(line) < depth).unwrap_or(rest.len());
+    lines.drain(first..first + count);
+    lines.join("\n") + "\n"
+}
+
 fn minutes(duration: &str) -> u64 {
     let (number, unit) = duration.split_at(duration.len() - 1);
     let factor = match unit {
@@ -242,11 +256,26 @@ fn minutes(duration: &str) -> u64 {
     number.parse::<u64>().unwrap() * factor
 }
 
-/// Changes of one number each, and the unit tests that must fail by it.
+/// Changes of one number or condition each, and the unit tests that must fail by it.
 fn changes() -> Vec<(String, &'static str, PathBuf, String)> {
     let mut changes = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for rule in queries::rules() {
+        let (kind, name) = match &rule.role {
+            Role::Record(name) => ("record", name),
+            Role::Alert(name) => ("alert", name),
+            role => panic!("{role:?}"),
+        };
+        if rule.expr.contains("\nunless ") {
+            let changed = without_unless(&rule.file, &format!("- {kind}: {name}"));
+            let tests = match name.as_str() {
+                name if name.ends_with("1h") => "raid_slow_hours",
+                "TapsterRaidArraySlowerThanBefore" => "raid_history",
+                name if name.ends_with("5m") => "raid_slow",
+                name => close_tests(name),
+            };
+            changes.push((format!("{name} without `unless`"), tests, rule.file.clone(), changed));
+        }
         match &rule.role {
             Role::Record(name) if name.ends_with(":threshold") => {
                 for factor in [0.93, 1.07] {
@@ -288,7 +317,8 @@ fn changes() -> Vec<(String, &'static str, PathBuf, String)> {
     changes
 }
 
-/// A threshold that is 7 % off, or a `for` that is a step or two off, makes the unit tests fail.
+/// A threshold that is 7 % off, a `for` that is a step or two off, an `unless` that is missing: each makes the
+/// unit tests fail.
 fn changed_rules_are_noticed() -> Outcome {
     tool("promtool")?;
     let changes = Mutex::new(changes());
