@@ -15,6 +15,7 @@ use std::{
     io::Write,
     os::unix::fs::{FileExt, OpenOptionsExt},
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -250,7 +251,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         let mut bytes = 0;
         let (begun, cpu) = (Instant::now(), cpu_time());
         for _ in 0..TIMES {
-            bytes = exposition::encode(reader.collect().unwrap().families, format).body.len();
+            bytes = exposition::encode(reader.collect(&Arc::default()).unwrap().families, format).body.len();
         }
         println!(
             "{name:34} {rows:6} label sets {lines:7} series  {:12} {:6.1} ms CPU {:6.1} ms wall {:8} bytes",

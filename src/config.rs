@@ -14,7 +14,10 @@ use tapster_ebpf::{
 };
 
 /// The shipped library: file name and text, as in `config/probes`.
-pub const LIBRARY: [(&str, &str); 1] = [("block.yaml", include_str!("../config/probes/block.yaml"))];
+pub const LIBRARY: [(&str, &str); 2] = [
+    ("block.yaml", include_str!("../config/probes/block.yaml")),
+    ("raid.yaml", include_str!("../config/probes/raid.yaml")),
+];
 
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
@@ -177,7 +180,10 @@ mod tests {
 
     #[test]
     fn the_library_runs_alone_or_beside_files() {
-        assert_eq!(names(&load(&Request::default()).unwrap()), ["block_io", "block_request"]);
+        assert_eq!(
+            names(&load(&Request::default()).unwrap()),
+            ["block_io", "block_request", "raid_member", "raid_member"]
+        );
         let own = file(
             "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
         );

@@ -9,11 +9,15 @@ use crate::{
     server::Source,
     status::{Down, ProbeStatus},
     sys::{self, PossibleCpus},
+    topology::{self, Topology, Watch},
 };
 use std::{
     os::fd::OwnedFd,
     panic,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -38,6 +42,9 @@ pub struct Exporter {
     probes: Vec<Running>,
     /// Why the last scrape of a probe failed, by its place; for the landing page.
     failures: Mutex<Vec<Option<String>>>,
+    arrays: Watch,
+    /// Whether it has been said that some arrays' members have no latency.
+    told_silent: AtomicBool,
     cpus: u32,
     /// While it is open the kernel counts runs and their time.
     _stats: Option<OwnedFd>,
@@ -150,11 +157,18 @@ impl Exporter {
         let stats = options.run_stats.then(|| sys::enable_run_stats().ok()).flatten();
         let exporter = Self {
             failures: Mutex::new(vec![None; running.len()]),
+            arrays: Watch::new(host),
+            told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
             _stats: stats,
         };
         (exporter, failures, times)
+    }
+
+    /// The arrays as the last scrape saw them.
+    pub fn arrays(&self) -> Arc<Topology> {
+        self.arrays.current()
     }
 
     /// Programs attached.
@@ -188,9 +202,15 @@ impl Exporter {
     }
 
     /// What a probe gives to this scrape; a failure is kept for the landing page and logged once.
-    fn collect_probe(&self, index: usize, running: &Running) -> Result<Collected, Down> {
+    fn collect_probe(
+        &self,
+        index: usize,
+        running: &Running,
+        topology: &Arc<Topology>,
+    ) -> Result<Collected, Down> {
         let reader = running.state.as_ref().map_err(Clone::clone)?;
-        let result = reader.collect().map_err(|error| Down { reason: "collect", message: error.to_string() });
+        let result =
+            reader.collect(topology).map_err(|error| Down { reason: "collect", message: error.to_string() });
         let failure = result.as_ref().err().map(|down| down.message.clone());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures[index] != failure {
@@ -278,11 +298,13 @@ impl Own {
 
 impl Source for Exporter {
     fn collect(&self) -> Vec<MetricFamily> {
+        // Once, and first: all that is said of arrays in this scrape is about the same ones.
+        let topology = self.arrays.refresh();
         let mut own = Own::new();
         let mut families = Vec::new();
         for (index, running) in self.probes.iter().enumerate() {
             let name = running.name.as_str();
-            let collected = self.collect_probe(index, running);
+            let collected = self.collect_probe(index, running, &topology);
             match &collected {
                 Ok(_) => own.up.push(&[name, ""], 1.0),
                 Err(down) => own.up.push(&[name, down.reason], 0.0),
@@ -306,12 +328,19 @@ impl Source for Exporter {
             }
             families.extend(collected.families);
         }
+        if let Err(reason) = topology::adopt(&topology, &mut families)
+            && !self.told_silent.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("members of device-mapper raid and mirror arrays have no latency: {reason}");
+        }
+        families.extend(topology::families(&topology));
         families.extend(own.into_families());
         families.extend(process());
         families
     }
 
     fn status(&self) -> Vec<ProbeStatus> {
+        let topology = self.arrays.current();
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.probes
             .iter()
@@ -332,7 +361,7 @@ impl Source for Exporter {
                         status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
                         status.max_series = program.layout.max_rows.into();
                         status.memory_bytes = reader.memory_bytes();
-                        if let Ok(collected) = reader.collect() {
+                        if let Ok(collected) = reader.collect(&topology) {
                             status.series = collected.series;
                             status.dropped = collected
                                 .dropped

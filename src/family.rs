@@ -78,6 +78,44 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// Mean of the observations; `None` without any.
+    pub fn mean(&self) -> Option<f64> {
+        let count = self.count();
+        (count > 0).then(|| self.sum / precise(count))
+    }
+
+    /// The value that a part `q` of the observations does not exceed, as far as native buckets tell, by the rules of
+    /// Prometheus: values are spread evenly on the logarithmic scale of a bucket. What lies above all bounds is
+    /// taken for the highest. `None` without observations or native buckets.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let native = self.native.as_ref()?;
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let rank = q.clamp(0.0, 1.0) * precise(count);
+        let mut below = precise(native.zero_count);
+        if native.zero_count > 0 && rank <= below {
+            return Some(native.zero_threshold * rank / below);
+        }
+        let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
+        let steps = f64::from(1_i32 << native.schema.clamp(0, 8));
+        for (index, count) in &native.buckets {
+            let inside = precise(*count);
+            if rank <= below + inside {
+                let part = (rank - below) / inside;
+                return Some(f64::exp2((f64::from(*index) - 1.0 + part) / steps).min(highest));
+            }
+            below += inside;
+        }
+        Some(highest)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what is told of so many is a mean or a part of them")]
+fn precise(count: u64) -> f64 {
+    count as f64
 }
 
 impl MetricFamily {
@@ -106,5 +144,42 @@ impl MetricFamily {
             labels: labels.iter().map(ToString::to_string).collect(),
             value: Value::Number(value),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> Histogram {
+        let counts = vec![zero_count + buckets.iter().map(|(_, count)| count).sum::<u64>(), 0];
+        let native = Native { schema: 3, zero_threshold: 0.5, zero_count, buckets: buckets.to_vec() };
+        Histogram { sum, bounds: [128.0].into(), counts, native: Some(native) }
+    }
+
+    fn near(found: Option<f64>, expected: f64) {
+        let found = found.expect("there are observations");
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn quantiles() {
+        // All in (1, 2^(1/8)].
+        let one = histogram(0, &[(1, 10)], 10.5);
+        near(one.quantile(0.0), 1.0);
+        near(one.quantile(0.5), f64::exp2(1.0 / 16.0));
+        near(one.quantile(1.0), f64::exp2(1.0 / 8.0));
+        near(one.mean(), 1.05);
+        // 2 at or below 0.5, 6 in (0.917, 1], 2 in (1.834, 2].
+        let more = histogram(2, &[(0, 6), (8, 2)], 11.0);
+        near(more.quantile(0.1), 0.25);
+        near(more.quantile(0.2), 0.5);
+        near(more.quantile(0.8), 1.0);
+        near(more.quantile(1.0), 2.0);
+        near(more.quantile(7.0), 2.0);
+        // Above all bounds nothing is known but that.
+        near(histogram(0, &[(8193, 4)], 999.0).quantile(0.5), 128.0);
+        assert_eq!((histogram(0, &[], 0.0).quantile(0.5), histogram(0, &[], 0.0).mean()), (None, None));
+        assert_eq!(Histogram { native: None, ..one }.quantile(0.5), None);
     }
 }

@@ -1,20 +1,23 @@
 //! Tapster: an exporter whose probes are declared in YAML and compiled in process to eBPF.
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
-//! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] giving the
-//! texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
+//! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
+//! [`topology`] giving the texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
 //! probes together; [`cli`] is what a person types.
 
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod elf;
 pub mod exporter;
 pub mod exposition;
 pub mod family;
 pub mod kernel;
 pub mod label;
 pub mod loader;
+pub mod name;
 pub mod server;
 pub mod status;
 pub mod sys;
 pub mod telemetry;
+pub mod topology;

@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod list;
+mod raid;
 mod run;
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use tapster_ebpf::diagnostic::Diagnostic;
 
 /// Exit status of a failure at run time.
@@ -46,6 +47,8 @@ pub enum Command {
     List(ListArgs),
     /// Show what a probe is compiled to
     Compile(CompileArgs),
+    /// Show the arrays of this host, watch their members for a while, and name the slow one
+    Raid(RaidArgs),
     /// Print the JSON Schema of probe files, for editors
     Schema,
 }
@@ -76,6 +79,9 @@ pub struct HostArgs {
     /// Where sysfs is mounted
     #[arg(long = "path.sysfs", value_name = "DIR", default_value = "/sys")]
     pub sysfs: PathBuf,
+    /// Where devtmpfs is mounted; device-mapper arrays are asked about through its `mapper/control`
+    #[arg(long = "path.devfs", value_name = "DIR", default_value = "/dev")]
+    pub devfs: PathBuf,
 }
 
 impl HostArgs {
@@ -84,7 +90,12 @@ impl HostArgs {
     }
 
     fn host(&self) -> crate::label::Host {
-        crate::label::Host { proc: self.procfs.clone(), sys: self.sysfs.clone(), cgroup: None }
+        crate::label::Host {
+            proc: self.procfs.clone(),
+            sys: self.sysfs.clone(),
+            dev: self.devfs.clone(),
+            cgroup: None,
+        }
     }
 }
 
@@ -161,6 +172,34 @@ pub struct CompileArgs {
     pub host: HostArgs,
 }
 
+/// Flags of `raid`.
+///
+/// The rules for Prometheus in `config/rules/raid.yaml` have the same thresholds.
+#[derive(Args, Debug)]
+pub struct RaidArgs {
+    /// Only these arrays: `md0`, `vg-lv`, or a path of theirs
+    #[arg(value_name = "ARRAY")]
+    pub arrays: Vec<String>,
+    /// How long to watch; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = raid::time)]
+    pub interval: Duration,
+    /// A member is slow if its average is more than this many times that of the others …
+    #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
+    pub ratio: f64,
+    /// … and at least this much above it
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = raid::time)]
+    pub floor: Duration,
+    /// Members with fewer I/Os of an operation are not compared
+    #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
+    pub min_count: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
 /// Stages of the compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
@@ -181,6 +220,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(args) => check::check(&args),
         Command::List(args) => list::list(&args),
         Command::Compile(args) => compile::compile(&args),
+        Command::Raid(args) => raid::raid(&args),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));
             Ok(0)

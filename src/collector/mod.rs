@@ -13,6 +13,7 @@ use crate::{
     loader::{Attached, LoadError},
     status::ProgramStatus,
     sys::{self, PossibleCpus},
+    topology::Topology,
 };
 use row::Row;
 use std::{
@@ -68,7 +69,7 @@ impl std::fmt::Debug for Reader {
 pub struct Collected {
     /// Its families.
     pub families: Vec<MetricFamily>,
-    /// Label sets in the map.
+    /// Label sets in the map, those left out of the families included.
     pub series: u64,
     /// What was not counted.
     pub dropped: Dropped,
@@ -94,6 +95,9 @@ fn spec(decoder: &Decoder) -> Spec {
         Decoder::Errno => Spec::Errno,
         Decoder::Ksym => Spec::Ksym,
         Decoder::Cgroup => Spec::Cgroup,
+        Decoder::RaidArray => Spec::RaidArray,
+        Decoder::RaidLevel => Spec::RaidLevel,
+        Decoder::RaidSlot => Spec::RaidSlot,
     }
 }
 
@@ -139,8 +143,8 @@ impl Reader {
             .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
     }
 
-    /// Reads the probe's maps as they are now.
-    pub fn collect(&self) -> io::Result<Collected> {
+    /// Reads the probe's maps as they are now; members of arrays are those of `topology`.
+    pub fn collect(&self, topology: &Arc<Topology>) -> io::Result<Collected> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = sys::monotonic_ns();
         let dump = self.rows.dump()?;
@@ -149,12 +153,12 @@ impl Reader {
         {
             let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
             for decoder in decoders.iter_mut() {
-                decoder.refresh();
+                decoder.refresh(topology);
             }
             let mut seen: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter() {
+                let Some(labels) = labels(key, layout, &mut decoders) else { continue };
                 let row = Row::read(value, layout, metrics, self.cpus, now_ns);
-                let labels = labels(key, layout, &mut decoders);
                 match seen.get(&labels) {
                     Some(index) => rows[*index].1.join(&row, metrics, layout),
                     None => {
@@ -241,7 +245,8 @@ impl Reader {
     }
 }
 
-fn labels(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Arc<[String]> {
+/// The texts of a row's labels; `None` if one of them leaves it out.
+fn labels(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Option<Arc<[String]>> {
     layout
         .labels
         .iter()

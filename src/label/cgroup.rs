@@ -4,13 +4,15 @@
 //! when it was written, so what a whole walk does not find is gone for good and not looked for again.
 //! A cgroup that goes keeps its path as long as it is asked for.
 
-use super::{Decode, Host, LabelError, number::unsigned, text::escape};
+use super::{Decode, Host, LabelError, number::unsigned};
+use crate::{name::escape, topology::Topology};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Cgroups remembered.
@@ -134,15 +136,15 @@ fn is_directory(entry: &DirEntry) -> bool {
 }
 
 impl Decode for Cgroup {
-    fn decode(&mut self, raw: &[u8]) -> String {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let id = unsigned(raw);
         if let Some(path) = self.look_up(id) {
-            return path;
+            return Some(path);
         }
         if !self.gone.contains(&id) && self.may_walk() {
             let complete = self.walk();
             if let Some(path) = self.look_up(id) {
-                return path;
+                return Some(path);
             }
             if complete {
                 if self.gone.len() >= self.limit {
@@ -151,10 +153,10 @@ impl Decode for Cgroup {
                 self.gone.insert(id);
             }
         }
-        GONE.to_owned()
+        Some(GONE.to_owned())
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, _: &Arc<Topology>) {
         self.scrape += 1;
     }
 }

@@ -10,12 +10,9 @@ use super::{Decode, number::signed};
 pub(super) struct Errno;
 
 impl Decode for Errno {
-    fn decode(&mut self, raw: &[u8]) -> String {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = signed(raw);
-        match name(number.unsigned_abs()) {
-            Some(name) => name.to_owned(),
-            None => number.to_string(),
-        }
+        Some(name(number.unsigned_abs()).map_or_else(|| number.to_string(), str::to_owned))
     }
 }
 

@@ -5,10 +5,12 @@
 //! hides addresses (`kptr_restrict`) they stay hexadecimal.
 
 use super::{Decode, Host, LabelError, number::unsigned, require};
+use crate::topology::Topology;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Symbols read at the most; kernels have about 200 000.
 const SYMBOL_LIMIT: usize = 1 << 20;
@@ -66,28 +68,28 @@ impl Ksym {
 }
 
 impl Decode for Ksym {
-    fn decode(&mut self, raw: &[u8]) -> String {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let address = unsigned(raw);
         if self.table.is_none() {
             self.read();
         }
         if let Some(name) = self.look_up(address) {
-            return name;
+            return Some(name);
         }
         if !self.is_hidden() && !self.unknown.contains(&address) {
             self.read();
             if let Some(name) = self.look_up(address) {
-                return name;
+                return Some(name);
             }
             if self.unknown.len() >= UNKNOWN_LIMIT {
                 self.unknown.clear();
             }
             self.unknown.insert(address);
         }
-        format!("{address:#x}")
+        Some(format!("{address:#x}"))
     }
 
-    fn refresh(&mut self) {
+    fn refresh(&mut self, _: &Arc<Topology>) {
         self.fresh = false;
         let changed = self.table.as_ref().is_some_and(|table| table.modules != read_modules(&self.modules));
         if changed {

@@ -10,23 +10,27 @@ mod cgroup;
 mod errno;
 mod ksym;
 mod number;
+mod raid;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use crate::topology::Topology;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How a label's raw value becomes text.
 pub trait Decode: Send {
     /// The text of a raw value: for numbers up to 8 bytes, little endian. Any length is accepted.
-    fn decode(&mut self, raw: &[u8]) -> String;
+    /// `None` leaves the row out of this scrape.
+    fn decode(&mut self, raw: &[u8]) -> Option<String>;
 
-    /// Called once at the beginning of each scrape.
-    fn refresh(&mut self) {}
+    /// Called once at the beginning of each scrape, with the arrays as this scrape sees them.
+    fn refresh(&mut self, _: &Arc<Topology>) {}
 }
 
 /// Which decoder a label uses.
@@ -55,6 +59,12 @@ pub enum Spec {
     Ksym,
     /// Path of a cgroup (version 2) by its id.
     Cgroup,
+    /// Name of an array by its kernel `dev_t`; what is no array is left out.
+    RaidArray,
+    /// Level of an array by its kernel `dev_t`; what is no array is left out.
+    RaidLevel,
+    /// Slot of a member by both numbers, `array << 32 | member`; what is no member is left out.
+    RaidSlot,
 }
 
 /// Where decoders find the files of the machine.
@@ -64,13 +74,15 @@ pub struct Host {
     pub proc: PathBuf,
     /// Where sysfs is mounted.
     pub sys: PathBuf,
+    /// Where devtmpfs is mounted.
+    pub dev: PathBuf,
     /// Where cgroup2 is mounted; `None` to look it up in the mount table.
     pub cgroup: Option<PathBuf>,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { proc: "/proc".into(), sys: "/sys".into(), cgroup: None }
+        Self { proc: "/proc".into(), sys: "/sys".into(), dev: "/dev".into(), cgroup: None }
     }
 }
 
@@ -107,6 +119,9 @@ pub fn decoder(spec: &Spec, host: &Host) -> Result<Box<dyn Decode>, LabelError> 
         Spec::Errno => Box::new(errno::Errno),
         Spec::Ksym => Box::new(ksym::Ksym::new(host)?),
         Spec::Cgroup => Box::new(cgroup::Cgroup::new(host, Box::new(Instant::now))?),
+        Spec::RaidArray => Box::new(raid::RaidArray::default()),
+        Spec::RaidLevel => Box::new(raid::RaidLevel::default()),
+        Spec::RaidSlot => Box::new(raid::RaidSlot::default()),
     })
 }
 

@@ -21,8 +21,8 @@ pub(super) fn signed(raw: &[u8]) -> i64 {
 pub(super) struct Unsigned;
 
 impl Decode for Unsigned {
-    fn decode(&mut self, raw: &[u8]) -> String {
-        unsigned(raw).to_string()
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        Some(unsigned(raw).to_string())
     }
 }
 
@@ -31,8 +31,8 @@ impl Decode for Unsigned {
 pub(super) struct Signed;
 
 impl Decode for Signed {
-    fn decode(&mut self, raw: &[u8]) -> String {
-        signed(raw).to_string()
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        Some(signed(raw).to_string())
     }
 }
 
@@ -41,7 +41,7 @@ impl Decode for Signed {
 pub(super) struct Hex;
 
 impl Decode for Hex {
-    fn decode(&mut self, raw: &[u8]) -> String {
-        format!("{:#x}", unsigned(raw))
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        Some(format!("{:#x}", unsigned(raw)))
     }
 }

@@ -17,11 +17,9 @@ impl Table {
 }
 
 impl Decode for Table {
-    fn decode(&mut self, raw: &[u8]) -> String {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let number = signed(raw);
-        match self.rows.get(&number).or(self.default.as_ref()) {
-            Some(name) => name.clone(),
-            None => number.to_string(),
-        }
+        let name = self.rows.get(&number).or(self.default.as_ref());
+        Some(name.cloned().unwrap_or_else(|| number.to_string()))
     }
 }

@@ -4,6 +4,7 @@ mod block_device;
 mod cgroup;
 mod ksym;
 mod plain;
+mod raid;
 
 use super::*;
 use std::fs;
@@ -33,12 +34,12 @@ impl Fixture {
     }
 
     fn host(&self) -> Host {
-        Host { proc: self.path("proc"), sys: self.path("sys"), cgroup: None }
+        Host { proc: self.path("proc"), sys: self.path("sys"), dev: self.path("dev"), cgroup: None }
     }
 }
 
 fn text(decoder: &mut impl Decode, number: u64) -> String {
-    decoder.decode(&number.to_le_bytes())
+    decoder.decode(&number.to_le_bytes()).expect("shown")
 }
 
 /// Whether this process may see the machine; prints why not.

@@ -3,7 +3,7 @@
 use super::*;
 
 fn decode(spec: &Spec, raw: &[u8]) -> String {
-    decoder(spec, &Host::default()).expect("needs no files").decode(raw)
+    decoder(spec, &Host::default()).expect("needs no files").decode(raw).expect("shown")
 }
 
 fn table(rows: &[(i64, &str)], default: Option<&str>) -> Spec {
@@ -114,7 +114,7 @@ fn every_errno_has_one_name() {
 #[test]
 fn a_machine_without_the_files_is_an_error() {
     let fixture = Fixture::new();
-    let empty = Host { proc: fixture.path("none"), sys: fixture.path("none"), cgroup: None };
+    let empty = Host { proc: fixture.path("none"), sys: fixture.path("none"), ..fixture.host() };
     for spec in [Spec::BlockDevice, Spec::Ksym, Spec::Cgroup] {
         let error = decoder(&spec, &empty).err().expect("nothing is there");
         assert!(matches!(error, LabelError::Unreadable { .. }), "{error}");

@@ -1,0 +1,209 @@
+//! `tapster raid`: the arrays, and which member is slow.
+
+mod listing;
+mod mdstat;
+mod report;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub(super) use verdict::Rule;
+
+use super::{FAILURE, HostArgs, RaidArgs, USAGE, lacks, print, report as report_diagnostics};
+use crate::{
+    config::{self, Request},
+    exporter::{Exporter, Options},
+    kernel::Kernel,
+    server::Source,
+    telemetry::{self, LogFormat},
+    topology::{Array, Topology, Watch},
+};
+use report::Measurement;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+use tapster_ebpf::diagnostic::nearest;
+
+/// The probe that times members, and the one that times those of arrays that do not announce their I/O.
+const PROBES: [&str; 2] = ["raid_member", "block_io"];
+/// How often starts without an end are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Longest interval; the parser of times needs some end.
+const LONGEST: f64 = 1e6;
+
+pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
+    telemetry::init("warn", LogFormat::Text)?;
+    let host = args.host.host();
+    let before = Watch::new(&host).refresh();
+    let names = match select(&before, &args.arrays, &host.dev) {
+        Ok(names) => names,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return Ok(USAGE);
+        }
+    };
+    let arrays = chosen(&before, &names, args);
+    if arrays.is_empty() {
+        print(if args.json { "{\"arrays\":[]}\n" } else { "this host has no arrays\n" });
+        return Ok(0);
+    }
+    if !args.json {
+        print(&listing::listing(&arrays, &mdstat(&args.host)));
+    }
+    let Some(exporter) = attach(&arrays, args)? else { return Ok(FAILURE) };
+    eprintln!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
+    let begun = Instant::now();
+    watch(args.interval, &exporter)?;
+    let watched = begun.elapsed();
+    let families = exporter.collect();
+    let after = exporter.arrays();
+    let rule = Rule { ratio: args.ratio, floor_seconds: args.floor.as_secs_f64(), min_count: args.min_count };
+    let measurements: Vec<Measurement<'_>> = chosen(&after, &names, args)
+        .into_iter()
+        .map(|array| {
+            let earlier = arrays.iter().find(|earlier| earlier.name == array.name).copied();
+            Measurement::new(array, earlier, &families, &rule)
+        })
+        .collect();
+    let gone = arrays.iter().filter(|array| after.arrays().iter().all(|now| now.name != array.name));
+    let mut notes: Vec<String> =
+        gone.map(|array| format!("{}: went away while it was watched", array.name)).collect();
+    notes.extend(report::losses(&families));
+    if args.json {
+        let mdstat = mdstat(&args.host);
+        let arrays: Vec<_> =
+            measurements.iter().map(|measurement| measurement.json(&rule, &mdstat)).collect();
+        let all = serde_json::json!({ "seconds": watched.as_secs_f64(), "arrays": arrays, "notes": notes });
+        print(&format!("{all:#}\n"));
+    } else {
+        print(&text(&measurements, &rule, watched, &notes));
+    }
+    Ok(0)
+}
+
+/// Tables, then sentences.
+fn text(measurements: &[Measurement<'_>], rule: &Rule, watched: Duration, notes: &[String]) -> String {
+    let mut text = format!("In {}:\n\n", seconds(watched));
+    for measurement in measurements {
+        text += &measurement.table();
+        text.push('\n');
+    }
+    for line in
+        measurements.iter().flat_map(|measurement| measurement.summary(rule)).chain(notes.iter().cloned())
+    {
+        text += &line;
+        text.push('\n');
+    }
+    text
+}
+
+/// Kernel names of the arrays asked for: they may be given as such, by device-mapper name, or by a path.
+fn select(topology: &Topology, wanted: &[String], dev: &Path) -> Result<BTreeSet<String>, String> {
+    let mut names = BTreeSet::new();
+    for wanted in wanted {
+        let found = find(topology, wanted, dev).ok_or_else(|| {
+            let known =
+                topology.arrays().iter().flat_map(|array| [array.name.as_str(), array.title.as_str()]);
+            let hint = nearest(wanted, known).map(|near| format!("; did you mean `{near}`?"));
+            format!("there is no array `{wanted}`{}", hint.unwrap_or_default())
+        })?;
+        names.insert(found.name.clone());
+    }
+    Ok(names)
+}
+
+fn find<'a>(topology: &'a Topology, wanted: &str, dev: &Path) -> Option<&'a Array> {
+    let named = |name: &str| topology.arrays().iter().find(|array| array.name == name || array.title == name);
+    let path = Path::new(wanted);
+    named(wanted)
+        .or_else(|| named(path.strip_prefix(dev).ok()?.to_str()?))
+        // `/dev/vg/lv` and `/dev/md/home` are links to the kernel's names.
+        .or_else(|| named(fs::canonicalize(path).ok()?.strip_prefix(dev).ok()?.to_str()?))
+}
+
+/// Those arrays, or all where none was named.
+fn chosen<'a>(topology: &'a Topology, names: &BTreeSet<String>, args: &RaidArgs) -> Vec<&'a Array> {
+    let arrays = topology.arrays().iter();
+    arrays.filter(|array| args.arrays.is_empty() || names.contains(&array.name)).collect()
+}
+
+/// Attaches what these arrays need; `None` if that cannot be, which has been said.
+fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Option<Exporter>> {
+    let needs_devices = arrays.iter().any(|array| !array.announces);
+    let probes = PROBES[..if needs_devices { 2 } else { 1 }].iter().map(ToString::to_string).collect();
+    let config = config::load(&Request { files: Vec::new(), probes })?;
+    let kernel = Kernel::detect(&args.host.paths());
+    if lacks(&kernel) {
+        return Ok(None);
+    }
+    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
+    if report_diagnostics(&diagnostics) {
+        return Ok(None);
+    }
+    let options = Options { run_stats: false, attach: true };
+    let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
+    for failure in &failures {
+        eprintln!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);
+    }
+    Ok(failures.is_empty().then_some(exporter))
+}
+
+/// Waits for the interval to pass, or for Ctrl-C.
+fn watch(interval: Duration, exporter: &Exporter) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+        let end = tokio::time::sleep(interval);
+        let interrupt = tokio::signal::ctrl_c();
+        tokio::pin!(end, interrupt);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                // Without a handler it ends the process, as it always did.
+                interrupted = &mut interrupt => return Ok(interrupted?),
+                _ = sweeps.tick() => exporter.sweep(),
+            }
+        }
+    })
+}
+
+fn mdstat(host: &HostArgs) -> String {
+    fs::read(host.procfs.join("mdstat")).map(|bytes| crate::name::escape(&bytes)).unwrap_or_default()
+}
+
+fn seconds(duration: Duration) -> String {
+    let text = format!("{:.1}", duration.as_secs_f64());
+    format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// Reads a time: a number with its unit, `10s`, `0.5ms`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.');
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let scale = match unit.trim() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a number and a unit: `10s`, `1ms`, `2m`".into()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * scale;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| duration.as_secs_f64() <= LONGEST)
+        .ok_or_else(|| "that is too long".into())
+}
+
+/// Reads a ratio: a number of 1 or more.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if number.is_finite() && number >= 1.0 {
+        Ok(number)
+    } else {
+        Err("expected a number of 1 or more".into())
+    }
+}

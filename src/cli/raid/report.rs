@@ -1,0 +1,297 @@
+//! What was measured of the members, with what follows from it: as tables and sentences, or as JSON.
+
+use super::{
+    Rule,
+    listing::{done, table},
+    mdstat,
+    verdict::{Compared, Measured},
+};
+use crate::{
+    family::{Histogram, MetricFamily, Value},
+    name,
+    topology::{Array, Member},
+};
+use serde_json::json;
+use std::{collections::BTreeMap, fmt::Write};
+
+/// One array over the interval.
+#[derive(Debug)]
+pub(super) struct Measurement<'a> {
+    array: &'a Array,
+    /// By operation and place of the member.
+    lines: BTreeMap<(Operation, usize), Line>,
+    /// Why members are not compared.
+    muted: Option<String>,
+}
+
+/// An operation; reads and writes come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Operation(u8, String);
+
+/// One operation on one member.
+#[derive(Debug)]
+struct Line {
+    measured: Measured,
+    p50_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+    compared: Option<Compared>,
+}
+
+impl Operation {
+    fn new(name: &str) -> Self {
+        let order = ["read", "write"].iter().position(|first| *first == name);
+        Self(order.and_then(|order| u8::try_from(order).ok()).unwrap_or(u8::MAX), name.to_owned())
+    }
+
+    /// `reads`, for sentences.
+    fn plural(&self) -> String {
+        match self.1.as_str() {
+            "flush" => "flushes".into(),
+            "other" => "other I/Os".into(),
+            name => format!("{name}s"),
+        }
+    }
+}
+
+/// What an array does to itself while its members do different work; `frozen` is at rest.
+fn busy(array: &Array) -> Option<&str> {
+    array.action.as_deref().filter(|action| !matches!(*action, "idle" | "frozen"))
+}
+
+/// Whether a member does the same work as the others.
+fn is_peer(member: &Member) -> bool {
+    !member.is("write_mostly") && !member.is("journal")
+}
+
+impl<'a> Measurement<'a> {
+    /// Looks up what a scrape says of an array's members and compares them; `before` is the array when the
+    /// watching began.
+    pub(super) fn new(
+        array: &'a Array,
+        before: Option<&Array>,
+        families: &[MetricFamily],
+        rule: &Rule,
+    ) -> Self {
+        let samples = families
+            .iter()
+            .filter(|family| *family.name == *"tapster_raid_member_duration_seconds")
+            .flat_map(|family| &family.samples);
+        let mut lines = BTreeMap::new();
+        for sample in samples {
+            let ([name, _, member, _, operation], Value::Histogram(histogram)) =
+                (sample.labels.as_ref(), &sample.value)
+            else {
+                continue;
+            };
+            let place = array.members.iter().position(|known| known.name == *member);
+            if let (true, Some(place), Some(line)) = (*name == array.name, place, Line::new(histogram)) {
+                lines.insert((Operation::new(operation), place), line);
+            }
+        }
+        let muted = match (busy(array), before.and_then(busy)) {
+            (Some(action), _) => Some(format!("while the array does `{action}`{}", done(array))),
+            (None, Some(action)) => Some(format!("as the array did `{action}` when the watching began")),
+            _ if array.level == "linear" => Some("as a concatenation does not spread its load".into()),
+            _ => None,
+        };
+        let mut measurement = Self { array, lines, muted };
+        if measurement.muted.is_none() {
+            measurement.compare(rule);
+        }
+        measurement
+    }
+
+    fn compare(&mut self, rule: &Rule) {
+        let mut operations: Vec<Operation> =
+            self.lines.keys().map(|(operation, _)| operation.clone()).collect();
+        operations.dedup();
+        for operation in operations {
+            let members: Vec<Option<Measured>> = (0..)
+                .zip(&self.array.members)
+                .map(|(place, member)| {
+                    let line = self.lines.get(&(operation.clone(), place))?;
+                    is_peer(member).then_some(line.measured)
+                })
+                .collect();
+            for (place, compared) in rule.compare(&members).into_iter().enumerate() {
+                if let Some(line) = self.lines.get_mut(&(operation.clone(), place)) {
+                    line.compared = compared;
+                }
+            }
+        }
+    }
+
+    fn member(&self, place: usize) -> Option<&'a Member> {
+        self.array.members.get(place)
+    }
+
+    /// The table of an array.
+    pub(super) fn table(&self) -> String {
+        if self.lines.is_empty() {
+            return format!("{}: no I/O\n", self.array.name);
+        }
+        let titles = ["Device", "Slot", "Operation", "Count", "Average", "p50", "p99", ""].map(String::from);
+        let mut rows = vec![titles];
+        for ((operation, place), line) in &self.lines {
+            let Some(member) = self.member(*place) else { continue };
+            let note = match line.compared {
+                Some(compared) if compared.is_slow => format!("slow: {} its peers'", times(compared.ratio)),
+                _ => String::new(),
+            };
+            let shown = |seconds: Option<f64>| seconds.map_or_else(|| "-".into(), time);
+            rows.push([
+                member.name.clone(),
+                member.slot.clone(),
+                operation.1.clone(),
+                line.measured.count.to_string(),
+                time(line.measured.mean_seconds),
+                shown(line.p50_seconds),
+                shown(line.p99_seconds),
+                note,
+            ]);
+        }
+        format!("{}:\n{}", self.array.name, table(&rows, [false, true, false, true, true, true, true, false]))
+    }
+
+    /// What follows for an array: sentences, at least one.
+    pub(super) fn summary(&self, rule: &Rule) -> Vec<String> {
+        let array = &self.array.name;
+        if let Some(why) = &self.muted {
+            return vec![format!("{array}: members are not compared {why}")];
+        }
+        let mut slow: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for ((operation, place), line) in &self.lines {
+            if let Some(compared) = line.compared.filter(|compared| compared.is_slow) {
+                slow.entry(*place).or_default().push(format!(
+                    "{} take {} on average, {} its peers' {}",
+                    operation.plural(),
+                    time(line.measured.mean_seconds),
+                    times(compared.ratio),
+                    time(compared.peers_seconds),
+                ));
+            }
+        }
+        let sentences: Vec<String> = slow
+            .into_iter()
+            .filter_map(|(place, parts)| {
+                let member = self.member(place)?;
+                Some(format!(
+                    "{array}: `{}` (slot {}) is slow: {}",
+                    member.name,
+                    member.slot,
+                    parts.join("; ")
+                ))
+            })
+            .collect();
+        if !sentences.is_empty() {
+            return sentences;
+        }
+        let has_latency = self.array.announces || self.array.members.iter().any(|member| member.exclusive);
+        vec![if !has_latency {
+            format!("{array}: its members' latency cannot be told: they are partitions, or not its own alone")
+        } else if self.lines.values().any(|line| line.compared.is_some()) {
+            format!("{array}: no member is slow")
+        } else {
+            format!(
+                "{array}: too little I/O to compare: it takes {} of one operation on each of two members",
+                rule.min_count
+            )
+        }]
+    }
+
+    /// All of it for programs.
+    pub(super) fn json(&self, rule: &Rule, mdstat: &str) -> serde_json::Value {
+        let Array { name, level, kind, title, disks, degraded, state, action, completed, members, .. } =
+            self.array;
+        let numbers = mdstat::numbers(mdstat);
+        let members: Vec<_> = members
+            .iter()
+            .enumerate()
+            .map(|(place, member)| {
+                let parts = member.device.map(name::parts);
+                let operations: Vec<_> =
+                    self.lines.iter().filter(|((_, of), _)| *of == place).map(Line::json).collect();
+                json!({
+                    "member": member.name,
+                    "number": numbers.get(&(name.as_str(), member.name.as_str())),
+                    "major": parts.map(|(major, _)| major),
+                    "minor": parts.map(|(_, minor)| minor),
+                    "slot": member.slot,
+                    "state": member.state,
+                    "operations": operations,
+                })
+            })
+            .collect();
+        json!({
+            "array": name,
+            "kind": kind.name(),
+            "name": title,
+            "level": level,
+            "disks": disks,
+            "degraded": degraded,
+            "state": state,
+            "sync_action": action,
+            "sync_completed_ratio": completed,
+            "compared": self.muted.is_none(),
+            "members": members,
+            "summary": self.summary(rule),
+        })
+    }
+}
+
+impl Line {
+    fn new(histogram: &Histogram) -> Option<Self> {
+        Some(Self {
+            measured: Measured { count: histogram.count(), mean_seconds: histogram.mean()? },
+            p50_seconds: histogram.quantile(0.5),
+            p99_seconds: histogram.quantile(0.99),
+            compared: None,
+        })
+    }
+
+    fn json(((operation, _), line): (&(Operation, usize), &Self)) -> serde_json::Value {
+        json!({
+            "operation": operation.1,
+            "count": line.measured.count,
+            "average_seconds": line.measured.mean_seconds,
+            "p50_seconds": line.p50_seconds,
+            "p99_seconds": line.p99_seconds,
+            "peers_average_seconds": line.compared.map(|compared| compared.peers_seconds),
+            "ratio": line.compared.map(|compared| compared.ratio),
+            "slow": line.compared.map(|compared| compared.is_slow),
+        })
+    }
+}
+
+/// What the probes did not count, if anything.
+pub(super) fn losses(families: &[MetricFamily]) -> Vec<String> {
+    let dropped = families.iter().filter(|family| *family.name == *"tapster_probe_dropped_total");
+    dropped
+        .flat_map(|family| &family.samples)
+        .filter_map(|sample| match (sample.labels.as_ref(), &sample.value) {
+            ([probe, reason], Value::Number(count)) if *count > 0.0 => {
+                Some(format!("{count} events were not counted as they happened: `{reason}` of `{probe}`"))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// A time in milliseconds, to three digits or so.
+fn time(seconds: f64) -> String {
+    let ms = seconds * 1e3;
+    let digits = match ms {
+        ms if ms >= 99.95 => 0,
+        ms if ms >= 9.995 => 1,
+        ms if ms >= 0.9995 => 2,
+        _ => 3,
+    };
+    format!("{ms:.digits$} ms")
+}
+
+/// `512 times`, `2.4 times`.
+fn times(ratio: f64) -> String {
+    let mut text = String::new();
+    let _ = if ratio >= 9.95 { write!(text, "{ratio:.0} times") } else { write!(text, "{ratio:.1} times") };
+    text
+}

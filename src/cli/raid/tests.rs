@@ -1,0 +1,280 @@
+//! What is printed, and how arrays are named.
+
+use super::*;
+use crate::{
+    family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
+    topology::{Kind, Member},
+};
+
+fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array {
+    Array {
+        name: name.into(),
+        device: 9 << 20,
+        kind: Kind::Md,
+        title: name.into(),
+        level: level.into(),
+        disks: Some(members.len().try_into().unwrap()),
+        degraded: None,
+        state: Some("clean".into()),
+        action: None,
+        completed: None,
+        announces: true,
+        members: members
+            .iter()
+            .map(|(name, device, slot, state)| Member {
+                name: (*name).into(),
+                device: Some(*device),
+                slot: (*slot).into(),
+                state: (*state).into(),
+                exclusive: false,
+            })
+            .collect(),
+    }
+}
+
+/// The array of the story.
+fn story() -> Array {
+    let ram: Vec<String> = (0..7).map(|index| format!("ram{index}")).collect();
+    let slots: Vec<String> = (0..8).map(|slot| slot.to_string()).collect();
+    let mut members: Vec<(&str, u64, &str, &str)> = (0..7)
+        .map(|index| (ram[index].as_str(), 1 << 20 | index as u64, slots[index].as_str(), "in_sync"))
+        .collect();
+    members.push(("dm-0", 252 << 20, "7", "in_sync"));
+    array("md0", "raid0", &members)
+}
+
+/// A family of members with `count` I/Os each, all in the native bucket around a time.
+fn family(rows: &[(&str, &str, &str, &str, u64, f64)]) -> MetricFamily {
+    let labels = ["array", "level", "member", "slot", "operation"];
+    let mut family =
+        MetricFamily::new("tapster_raid_member_duration_seconds", "", FamilyKind::Histogram, &labels);
+    for (array, member, slot, operation, count, seconds) in rows {
+        #[expect(clippy::cast_possible_truncation, reason = "a few hundred at most")]
+        let index = (seconds.log2() * 8.0).ceil() as i32;
+        let native =
+            Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(index, *count)] };
+        #[expect(clippy::cast_precision_loss, reason = "few")]
+        let sum = seconds * *count as f64;
+        let histogram =
+            Histogram { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
+        family.samples.push(Sample {
+            labels: [array, "raid0", member, slot, operation].into_iter().map(ToString::to_string).collect(),
+            value: Value::Histogram(histogram),
+        });
+    }
+    family
+}
+
+fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, u64, f64)> {
+    const RAM: [(&str, &str); 7] = [
+        ("ram0", "0"),
+        ("ram1", "1"),
+        ("ram2", "2"),
+        ("ram3", "3"),
+        ("ram4", "4"),
+        ("ram5", "5"),
+        ("ram6", "6"),
+    ];
+    let mut rows: Vec<_> =
+        RAM.into_iter().map(|(name, slot)| ("md0", name, slot, "read", 160, 0.000_098)).collect();
+    rows.push(("md0", "dm-0", "7", "read", 160, 0.0503));
+    rows
+}
+
+fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
+    let rule = Rule::default();
+    let measurements = [Measurement::new(array, before, families, &rule)];
+    text(&measurements, &rule, Duration::from_millis(10_040), &report::losses(families))
+}
+
+#[test]
+fn the_story() {
+    let array = story();
+    assert_eq!(
+        listing::listing(
+            &[&array],
+            "md0 : active raid0 dm-0[7] ram6[6] ram5[5] ram4[4] ram3[3] ram2[2] ram1[1] ram0[0]\n"
+        ),
+        "\
+md0: raid0 of 8 devices, clean
+  Number  Major  Minor  RaidDevice  State        Device
+       0      1      0           0  active sync  /dev/ram0
+       1      1      1           1  active sync  /dev/ram1
+       2      1      2           2  active sync  /dev/ram2
+       3      1      3           3  active sync  /dev/ram3
+       4      1      4           4  active sync  /dev/ram4
+       5      1      5           5  active sync  /dev/ram5
+       6      1      6           6  active sync  /dev/ram6
+       7    252      0           7  active sync  /dev/dm-0
+
+"
+    );
+    assert_eq!(
+        printed(&array, Some(&array), &[family(&story_rows())]),
+        "\
+In 10 s:
+
+md0:
+  Device  Slot  Operation  Count   Average       p50       p99
+  ram0       0  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram1       1  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram2       2  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram3       3  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram4       4  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram5       5  read         160  0.098 ms  0.098 ms  0.103 ms
+  ram6       6  read         160  0.098 ms  0.098 ms  0.103 ms
+  dm-0       7  read         160   50.3 ms   50.3 ms   52.5 ms  slow: 513 times its peers'
+
+md0: `dm-0` (slot 7) is slow: reads take 50.3 ms on average, 513 times its peers' 0.098 ms
+"
+    );
+}
+
+#[test]
+fn a_broken_array_in_the_words_of_mdadm() {
+    let mut array = array(
+        "md1",
+        "raid5",
+        &[
+            ("sda1", 8 << 20 | 1, "0", "in_sync,write_mostly"),
+            ("sdb1", 8 << 20 | 0x11, "2", "spare"),
+            ("sdc1", 8 << 20 | 0x21, "none", "faulty"),
+            ("sdd1", 8 << 20 | 0x31, "none", "spare"),
+            ("cciss/c0d0", 104 << 20, "journal", "journal"),
+        ],
+    );
+    array.members[2].device = None;
+    (array.disks, array.degraded) = (Some(3), Some(2));
+    (array.action, array.completed) = (Some("recover".into()), Some(0.126));
+    let mut volume = story();
+    (volume.name, volume.title, volume.kind) = ("dm-7".into(), "vg-lv".into(), Kind::Dm);
+    (volume.level, volume.disks, volume.state) = ("striped".into(), Some(1), None);
+    volume.members.truncate(1);
+    assert_eq!(
+        listing::listing(&[&array, &volume], "md1 : active raid5 sda1[0](W) sdb1[4]\n"),
+        "\
+md1: raid5 of 3 devices, clean, degraded: 2 missing, recover (12.6 % done)
+  Number  Major  Minor  RaidDevice  State                    Device
+       0      8      1           0  active sync writemostly  /dev/sda1
+       -      0      0           1  removed
+       4      8     17           2  spare rebuilding         /dev/sdb1
+       -      -      -           -  faulty                   /dev/sdc1
+       -      8     49           -  spare                    /dev/sdd1
+       -    104      0           -  journal                  /dev/cciss/c0d0
+
+dm-7 (vg-lv): striped of 1 device
+  Number  Major  Minor  RaidDevice  State        Device
+       -      1      0           0  active sync  /dev/ram0
+
+"
+    );
+}
+
+/// The last line of what is printed.
+fn verdict(array: &Array, before: Option<&Array>, rows: &[(&str, &str, &str, &str, u64, f64)]) -> String {
+    let text = printed(array, before, &[family(rows)]);
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn sentences() {
+    let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
+    let rows = |seconds: f64| {
+        [
+            ("md0", "sda", "0", "read", 20, 0.004),
+            ("md0", "sdb", "1", "read", 20, seconds),
+            ("md0", "sdb", "1", "flush", 20, seconds),
+            ("md0", "sda", "0", "flush", 20, 0.001),
+            ("md1", "sda", "0", "read", 20, 9.0),
+            ("md0", "sdz", "0", "read", 20, 9.0),
+        ]
+    };
+    for (seconds, expected) in [
+        (0.004, "md0: `sdb` (slot 1) is slow: flushes take 4.00 ms on average, 4.0 times its peers' 1.00 ms"),
+        (
+            0.1,
+            "md0: `sdb` (slot 1) is slow: reads take 100 ms on average, 25 times its peers' 4.00 ms; flushes take \
+             100 ms on average, 100 times its peers' 1.00 ms",
+        ),
+        (0.001, "md0: `sda` (slot 0) is slow: reads take 4.00 ms on average, 4.0 times its peers' 1.00 ms"),
+    ] {
+        assert_eq!(verdict(&pair, None, &rows(seconds)), expected);
+    }
+    assert_eq!(verdict(&pair, None, &rows(0.0015)[2..4]), "md0: no member is slow");
+    let little = "md0: too little I/O to compare: it takes 20 of one operation on each of two members";
+    assert_eq!(verdict(&pair, None, &rows(0.1)[1..2]), little);
+    assert_eq!(verdict(&pair, None, &[]), little);
+    // Muted while the array is synchronised, at either end of the interval; at rest it may be frozen.
+    let doing = |action: &str| Array { action: Some(action.into()), completed: Some(0.5), ..pair.clone() };
+    for (now, before, expected) in [
+        (doing("resync"), None, "while the array does `resync` (50.0 % done)"),
+        (doing("idle"), Some(doing("check")), "as the array did `check` when the watching began"),
+        (
+            Array { level: "linear".into(), ..pair.clone() },
+            None,
+            "as a concatenation does not spread its load",
+        ),
+    ] {
+        let found = verdict(&now, before.as_ref(), &rows(0.1));
+        assert_eq!(found, format!("md0: members are not compared {expected}"));
+        assert!(!printed(&now, before.as_ref(), &[family(&rows(0.1))]).contains("slow:"));
+    }
+    assert!(verdict(&doing("frozen"), None, &rows(0.1)).contains("is slow"));
+    // What is another device on purpose is neither judged nor a peer.
+    for state in ["in_sync,write_mostly", "journal"] {
+        let mut pair = pair.clone();
+        pair.members[1].state = state.into();
+        assert_eq!(verdict(&pair, None, &rows(0.1)), little);
+    }
+    let silent = Array { announces: false, ..pair.clone() };
+    assert!(verdict(&silent, None, &[]).ends_with("they are partitions, or not its own alone"));
+}
+
+#[test]
+fn losses_are_said() {
+    let mut dropped =
+        MetricFamily::new("tapster_probe_dropped_total", "", FamilyKind::Counter, &["probe", "reason"]);
+    dropped.push(&["raid_member", "fault"], 0.0);
+    dropped.push(&["raid_member", "max_inflight"], 3.0);
+    assert_eq!(
+        report::losses(&[dropped]),
+        ["3 events were not counted as they happened: `max_inflight` of `raid_member`"]
+    );
+}
+
+#[test]
+fn json() {
+    let array = story();
+    let families = [family(&story_rows())];
+    let rule = Rule::default();
+    let found = Measurement::new(&array, None, &families, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
+    let slow = &found["members"][7];
+    assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
+    let read = &slow["operations"][0];
+    assert_eq!((&read["count"], &read["slow"]), (&160.into(), &true.into()));
+    assert!(read["ratio"].as_f64().is_some_and(|ratio| (513.0..514.0).contains(&ratio)));
+    assert_eq!(found["members"][0]["operations"][0]["slow"], false);
+    assert_eq!(found["members"][0]["number"], serde_json::Value::Null);
+    assert_eq!((&found["level"], &found["degraded"]), (&"raid0".into(), &serde_json::Value::Null));
+    assert!(found["summary"][0].as_str().is_some_and(|text| text.contains("`dm-0` (slot 7) is slow")));
+}
+
+#[test]
+fn times_and_ratios_of_flags() {
+    for (text, expected) in
+        [("10s", 10.0), ("1ms", 0.001), ("0.5 ms", 0.0005), ("2m", 120.0), ("1h", 3600.0), ("7us", 0.000_007)]
+    {
+        assert_eq!(time(text), Ok(Duration::from_secs_f64(expected)), "{text}");
+    }
+    for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
+        assert!(time(text).is_err(), "{text}");
+    }
+    assert_eq!(ratio("2.5"), Ok(2.5));
+    for text in ["0.9", "-2", "inf", "nan", "x", ""] {
+        assert!(ratio(text).is_err(), "{text}");
+    }
+    assert_eq!(
+        Rule::default().floor_seconds.to_bits(),
+        time("1ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
+    );
+}

@@ -1,0 +1,119 @@
+//! An md array from its directory in sysfs.
+
+use super::{Array, Kind, Member, sysfs};
+use crate::name;
+use std::{fs, os::unix::ffi::OsStrExt, path::Path};
+
+/// Reads the array; `None` if the device is none, or is gone before it was read.
+pub(super) fn read(sys: &Path, block: &sysfs::Block) -> Option<Array> {
+    let device = sys.join("block").join(&block.file);
+    let md = device.join("md");
+    let attribute = |name: &str| sysfs::attribute(&md.join(name));
+    let level = level(&attribute("level")?);
+    let device = name::parse_numbers(&sysfs::attribute(&device.join("dev"))?)?;
+    let mut members: Vec<Member> = sysfs::entries(&md)
+        .filter(|file| file.as_bytes().starts_with(b"dev-"))
+        .filter_map(|file| member(&md.join(file)))
+        .collect();
+    members.sort_by(|a, b| order(a).cmp(&order(b)));
+    let state = attribute("array_state").filter(|state| !state.is_empty());
+    // What a stopped array leaves behind until its node goes.
+    if members.is_empty() && state.as_deref().is_none_or(|state| state == "clear") {
+        return None;
+    }
+    Some(Array {
+        name: block.name.clone(),
+        device,
+        kind: Kind::Md,
+        title: block.name.clone(),
+        level,
+        // `8 (7)` while it is reshaped: the new number, then the old.
+        disks: attribute("raid_disks").and_then(|text| text.split_whitespace().next()?.parse().ok()),
+        degraded: attribute("degraded").and_then(|text| text.parse().ok()),
+        state,
+        action: attribute("sync_action").filter(|action| !action.is_empty()),
+        completed: attribute("sync_completed").and_then(|text| completed(&text)),
+        announces: true,
+        members,
+    })
+}
+
+/// A member from its directory, `dev-sda1`.
+fn member(directory: &Path) -> Option<Member> {
+    let slot = sysfs::attribute(&directory.join("slot")).filter(|slot| !slot.is_empty())?;
+    let state = Some(sysfs::attribute(&directory.join("state"))?).filter(|state| !state.is_empty());
+    let link = directory.join("block");
+    // The link leads to the device, a partition included. Without it the directory's own name is left.
+    let target = fs::read_link(&link).ok();
+    let file = match &target {
+        Some(target) => target.file_name()?.to_owned(),
+        None => {
+            std::ffi::OsStr::from_bytes(directory.file_name()?.as_bytes().strip_prefix(b"dev-")?).to_owned()
+        }
+    };
+    let device = sysfs::attribute(&link.join("dev")).and_then(|text| name::parse_numbers(&text));
+    Some(Member {
+        name: name::of_block_file(&file),
+        device,
+        slot,
+        state: state.unwrap_or_else(|| "unknown".into()),
+        exclusive: false,
+    })
+}
+
+/// Numbered slots first, by number.
+fn order(member: &Member) -> (u64, (&str, u64, &str)) {
+    (member.slot.parse().unwrap_or(u64::MAX), sysfs::natural(&member.name))
+}
+
+/// The level's name; before an array has started it may be only a number, or nothing.
+fn level(text: &str) -> String {
+    match text {
+        "" => "unknown".into(),
+        "-1" => "linear".into(),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) => format!("raid{number}"),
+        name => name.into(),
+    }
+}
+
+/// `a / b` sectors as a part of the whole; `none` and `delayed` are not running.
+fn completed(text: &str) -> Option<f64> {
+    let (done, all) = text.split_once('/')?;
+    ratio(done.trim().parse().ok()?, all.trim().parse().ok()?)
+}
+
+/// A part of the whole, at most 1.
+#[expect(clippy::cast_precision_loss, reason = "a ratio is told to a few digits")]
+pub(super) fn ratio(done: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| (done as f64 / all as f64).min(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_ratios() {
+        for (text, expected) in [
+            ("raid0", "raid0"),
+            ("", "unknown"),
+            ("-1", "linear"),
+            ("10", "raid10"),
+            ("container", "container"),
+        ] {
+            assert_eq!(level(text), expected);
+        }
+        for (text, expected) in [
+            ("25 / 100", Some(0.25)),
+            ("101 / 100", Some(1.0)),
+            ("0 / 0", None),
+            ("none", None),
+            ("delayed", None),
+            ("-1 / 4", None),
+            ("1 / x", None),
+            ("", None),
+        ] {
+            assert_eq!(completed(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! QEMU: boots a kernel with a scenario, under software emulation, and brings back what the scenario left in `/results`.
+
+use super::{image::Image, kernel::Kernel};
+use crate::support::{
+    cases::Skip,
+    command::{text, tool},
+    metrics::Metrics,
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A machine that hangs is ended after this.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Room for results.
+const RESULTS: u64 = 64 << 20;
+
+/// What a scenario runs on and with.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Kernel,
+    /// Programs, from [`base`].
+    pub(crate) base: &'a Path,
+    /// Modules, from [`modules`].
+    pub(crate) modules: &'a Path,
+    /// Empty disks of the kind virtio, bytes each; `vdb` and so on.
+    pub(crate) disks: &'a [u64],
+    pub(crate) memory_mib: u32,
+    /// A port of this host's loopback that leads to the exporter's in the guest.
+    pub(crate) port: Option<u16>,
+    /// Words that the scenario finds in `$1`, `$2`, ….
+    pub(crate) arguments: &'a [String],
+}
+
+/// The part of the image that all kernels share: the system, its programs, and this project's.
+pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
+    let mut image = Image::default();
+    image.system()?;
+    image.tools(&["fio", "mdadm", "dmsetup", "lvm"])?;
+    image.program(exporter)?;
+    image.file("init", include_bytes!("init.sh"), 0o755);
+    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
+    let path = directory.join("base.cpio");
+    fs::write(&path, image.finish()).unwrap();
+    Ok(path)
+}
+
+/// The part of the image that is one kernel's own.
+pub(crate) fn modules(kernel: &Kernel, directory: &Path) -> Result<PathBuf, Skip> {
+    let mut image = Image::default();
+    image.modules(kernel)?;
+    let path = directory.join(format!("modules-{}.cpio", kernel.release));
+    fs::write(&path, image.finish()).unwrap();
+    Ok(path)
+}
+
+/// A machine that runs; ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    work: tempfile::TempDir,
+    begun: Instant,
+}
+
+impl Machine<'_> {
+    /// Boots it and gives it the scenario: a shell script.
+    pub(crate) fn boot(&self, scenario: &str) -> Result<Running, Skip> {
+        let work = tempfile::tempdir().unwrap();
+        let mut own = Image::default();
+        own.file("scenario.sh", scenario.as_bytes(), 0o644);
+        let words: Vec<String> = self.arguments.iter().map(|word| format!("'{word}'")).collect();
+        own.file("arguments", words.join(" ").as_bytes(), 0o644);
+        let initrd = work.path().join("initrd");
+        let parts = [fs::read(self.base).unwrap(), fs::read(self.modules).unwrap(), own.finish()];
+        fs::write(&initrd, parts.concat()).unwrap();
+        let disk = |name: &str, bytes: u64| {
+            let path = work.path().join(name);
+            File::create(&path).unwrap().set_len(bytes).unwrap();
+            format!("file={},format=raw,if=virtio,cache=unsafe", path.display())
+        };
+        let mut qemu = tool("qemu-system-x86_64")?;
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-nographic", "-no-reboot"])
+            .args(["-m", &self.memory_mib.to_string()])
+            .arg("-kernel")
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(&initrd)
+            .args(["-append", "console=ttyS0 panic=-1 quiet"])
+            .args(["-drive", &disk("results.tar", RESULTS)]);
+        for (index, bytes) in self.disks.iter().enumerate() {
+            qemu.args(["-drive", &disk(&format!("disk{index}"), *bytes)]);
+        }
+        match self.port {
+            Some(port) => qemu.args([
+                "-nic",
+                &format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:9955"),
+            ]),
+            None => qemu.args(["-nic", "none"]),
+        };
+        let console = File::create(work.path().join("console")).unwrap();
+        let child = qemu
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console)
+            .spawn()
+            .map_err(|error| Skip(format!("qemu-system-x86_64: {error}")))?;
+        Ok(Running { child, work, begun: Instant::now() })
+    }
+
+    /// Boots it, runs the scenario to its end, and reads what it left.
+    pub(crate) fn run(&self, scenario: &str) -> Result<Results, Skip> {
+        self.boot(scenario)?.finish(LIMIT)
+    }
+}
+
+impl Running {
+    /// Waits for the end of the scenario and reads what it left.
+    pub(crate) fn finish(mut self, limit: Duration) -> Result<Results, Skip> {
+        while self.child.try_wait().unwrap().is_none() {
+            if self.begun.elapsed() > limit {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                panic!("the guest did not end within {limit:?}; its console:\n{}", self.console());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let console = self.console();
+        assert!(console.contains("@@ done"), "the scenario did not reach its end:\n{console}");
+        let listing =
+            text(tool("tar")?.arg("-xf").arg(self.work.path().join("results.tar")).arg("-C").arg({
+                let directory = self.work.path().join("results");
+                fs::create_dir(&directory).unwrap();
+                directory
+            }));
+        drop(listing);
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(self.work.path().join("results")).unwrap().flatten() {
+            if entry.path().is_file() {
+                let content = fs::read(entry.path()).unwrap();
+                files.insert(
+                    entry.file_name().to_string_lossy().into_owned(),
+                    String::from_utf8_lossy(&content).into_owned(),
+                );
+            }
+        }
+        Ok(Results { files, console, took: self.begun.elapsed() })
+    }
+
+    pub(crate) fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.work.path().join("console")).unwrap()).into_owned()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_up(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_up() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What a scenario left.
+#[derive(Debug)]
+pub(crate) struct Results {
+    files: BTreeMap<String, String>,
+    pub(crate) console: String,
+    pub(crate) took: Duration,
+}
+
+impl Results {
+    /// A file that the scenario left in `/results`.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.files.get(name).unwrap_or_else(|| panic!("the scenario left no `{name}`:\n{}", self.console))
+    }
+
+    /// A scrape that it kept.
+    pub(crate) fn metrics(&self, name: &str) -> Metrics {
+        Metrics::parse(self.text(name))
+    }
+
+    /// Commands of the scenario that failed, each said by `run`.
+    pub(crate) fn assert_no_failures(&self) {
+        let failures: Vec<&str> = self.console.lines().filter(|line| line.contains("@@ failed")).collect();
+        assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), self.console);
+    }
+}

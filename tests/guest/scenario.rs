@@ -1,0 +1,180 @@
+//! The scenarios: a script for the guest, and what its results must show.
+
+mod block;
+mod hot;
+mod story;
+mod trial;
+
+use super::{kernel::Kernel, machine::Results};
+use trial::Trial;
+
+/// A script and its check.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) script: &'static str,
+    /// Empty virtio disks, bytes each.
+    pub(crate) disks: &'static [u64],
+    pub(crate) memory_mib: u32,
+    /// Figures in one line; a failure is a panic.
+    pub(crate) check: fn(&Kernel, &Results) -> String,
+}
+
+/// All of them.
+pub(crate) const ALL: [Scenario; 7] = [
+    Scenario {
+        name: "block",
+        script: include_str!("scenarios/block.sh"),
+        disks: &[128 << 20],
+        memory_mib: 1536,
+        check: block::check,
+    },
+    Scenario {
+        name: "story",
+        script: include_str!("scenarios/story.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: story::check,
+    },
+    Scenario {
+        name: "null_blk",
+        script: include_str!("scenarios/null_blk.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: null_blk,
+    },
+    Scenario {
+        name: "levels",
+        script: include_str!("scenarios/levels.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: levels,
+    },
+    Scenario {
+        name: "lvm",
+        script: include_str!("scenarios/lvm.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: lvm,
+    },
+    Scenario {
+        name: "nested",
+        script: include_str!("scenarios/nested.sh"),
+        disks: &[128 << 20],
+        memory_mib: 1536,
+        check: nested,
+    },
+    Scenario {
+        name: "hot",
+        script: include_str!("scenarios/hot.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: hot::check,
+    },
+];
+
+fn all(trials: &[Trial<'_>], results: &Results) -> String {
+    trials.iter().map(|trial| trial.check(results)).collect::<Vec<_>>().join("; ")
+}
+
+fn null_blk(_: &Kernel, results: &Results) -> String {
+    let read = Trial {
+        name: "read",
+        array: "md0",
+        level: "raid0",
+        members: &["nullb0", "nullb1", "nullb2", "nullb3"],
+        slow: Some(("nullb2", 0.01)),
+        operation: "read",
+        remaps: true,
+    };
+    all(&[read, Trial { name: "write", operation: "write", ..read }], results)
+}
+
+fn levels(_: &Kernel, results: &Results) -> String {
+    let slow = Some(("dm-0", 0.02));
+    let raid1 = Trial {
+        name: "raid1",
+        array: "md1",
+        level: "raid1",
+        members: &["ram0", "dm-0"],
+        slow,
+        operation: "write",
+        remaps: true,
+    };
+    let members: &[&str] = &["ram0", "ram1", "ram2", "dm-0"];
+    let raid10 = Trial { name: "raid10", array: "md10", level: "raid10", members, ..raid1 };
+    let raid5 = Trial { name: "raid5", array: "md5", level: "raid5", members, operation: "read", ..raid1 };
+    let stopped = results.metrics("stopped.prom");
+    assert_eq!(stopped.find("tapster_raid_member_info", &[]), None, "no array is left");
+    all(&[raid1, raid10, raid5, Trial { name: "raid5w", operation: "write", ..raid5 }], results)
+}
+
+fn lvm(_: &Kernel, results: &Results) -> String {
+    // dm-0 is the slow disk. The mirrors have devices of their own below them, in the order they were made.
+    let stripe = Trial {
+        name: "stripe",
+        array: "dm-1",
+        level: "striped",
+        members: &["ram0", "ram1", "ram2", "dm-0"],
+        slow: Some(("dm-0", 0.02)),
+        operation: "read",
+        remaps: true,
+    };
+    let name_of = |volume: &str| {
+        let line = results.text("names").lines().find(|line| line.contains(&format!(" {volume}")));
+        let minor = line.and_then(|line| line.split(',').nth(1)?.split_whitespace().next());
+        minor.map_or_else(
+            || panic!("no {volume} in:\n{}", results.text("names")),
+            |minor| format!("dm-{minor}"),
+        )
+    };
+    let (mirror, old) = (name_of("vg-mirror"), name_of("vg-old"));
+    let (first, second) = (name_of("vg-mirror_rimage_0"), name_of("vg-mirror_rimage_1"));
+    let (leg, slow_leg) = (name_of("vg-old_mimage_0"), name_of("vg-old_mimage_1"));
+    let trials = [
+        stripe,
+        Trial {
+            name: "mirror",
+            array: &mirror,
+            level: "raid1",
+            members: &[&first, &second],
+            slow: Some((&second, 0.02)),
+            operation: "write",
+            remaps: false,
+        },
+        Trial {
+            name: "old",
+            array: &old,
+            level: "mirror",
+            members: &[&leg, &slow_leg],
+            slow: Some((&slow_leg, 0.02)),
+            operation: "write",
+            remaps: false,
+        },
+    ];
+    all(&trials, results)
+}
+
+fn nested(_: &Kernel, results: &Results) -> String {
+    let outer = Trial {
+        name: "nested",
+        array: "md9",
+        level: "raid0",
+        members: &["dm-0", "ram3"],
+        slow: None,
+        operation: "read",
+        remaps: true,
+    };
+    let scsi = results.text("scsi").trim();
+    let kinds: &[&str] = &["vdb1", "vdb2", scsi, "loop0", "zram0"];
+    all(
+        &[
+            outer,
+            Trial { array: "dm-0", level: "striped", members: &["md0", "ram2"], ..outer },
+            Trial { array: "md0", members: &["ram0", "ram1"], ..outer },
+            Trial { name: "kinds", array: "md8", members: kinds, ..outer },
+            Trial { name: "kinds", array: "md8", members: kinds, operation: "write", ..outer },
+        ],
+        results,
+    )
+}
