@@ -10,6 +10,7 @@ mod support;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -24,6 +25,10 @@ use support::{
     promql,
     queries::{self, Role, Rule},
     source, yaml,
+};
+use tapster::{
+    label::Host,
+    topology::{self, Watch},
 };
 
 /// By how many minutes an alert's `for` is changed: a step of the unit tests, or two where the versions of
@@ -363,6 +368,41 @@ fn families_are_served() -> Outcome {
     Ok(format!("{} families", served.len()))
 }
 
+/// The table of the families of arrays is what the topology makes of one that has all of them.
+fn arrays_are_described() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let md = directory.path().join("block/md0/md");
+    let member = directory.path().join("block/sda");
+    fs::create_dir_all(md.join("dev-sda")).unwrap();
+    fs::create_dir_all(&member).unwrap();
+    symlink(&member, md.join("dev-sda/block")).unwrap();
+    for (file, text) in [
+        ("dev", "9:0"),
+        ("md/level", "raid1"),
+        ("md/raid_disks", "2"),
+        ("md/degraded", "1"),
+        ("md/array_state", "active"),
+        ("md/sync_action", "recover"),
+        ("md/sync_completed", "64 / 128"),
+        ("md/dev-sda/slot", "0"),
+        ("md/dev-sda/state", "in_sync"),
+        ("../sda/dev", "8:0"),
+    ] {
+        fs::write(md.with_file_name(file), format!("{text}\n")).unwrap();
+    }
+    let host = Host { sys: directory.path().into(), ..Host::default() };
+    let made: BTreeMap<String, Vec<String>> = topology::families(&Watch::new(&host).refresh())
+        .into_iter()
+        .map(|family| (family.name.to_string(), family.label_names.to_vec()))
+        .collect();
+    let table: BTreeMap<String, Vec<String>> = families::ARRAYS
+        .into_iter()
+        .map(|(name, labels)| (name.to_owned(), labels.iter().map(ToString::to_string).collect()))
+        .collect();
+    assert_eq!(made, table);
+    Ok(format!("{} families", table.len()))
+}
+
 /// A real Prometheus evaluates all rules without an error, and both forms of histograms give the same.
 fn evaluated(directory: &Path) -> Outcome {
     let exporter = source::serve();
@@ -413,6 +453,7 @@ fn rules() {
     cases.run("names are known", names_are_known);
     cases.run("changed rules are noticed", changed_rules_are_noticed);
     cases.run("families as served", families_are_served);
+    cases.run("families of arrays", arrays_are_described);
     let directory = tempfile::tempdir().unwrap();
     cases.run("a real Prometheus", || evaluated(directory.path()));
     cases.finish();
