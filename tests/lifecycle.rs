@@ -338,7 +338,7 @@ fn memory_and_start() -> Outcome {
     let line = tapster.wait_for("probes attached").unwrap();
     assert_eq!(
         (line["probes"].as_u64(), line["down"].as_u64(), line["programs"].as_u64()),
-        (Some(2), Some(0), Some(5))
+        (Some(3), Some(0), Some(8))
     );
     let times = ["total_ms", "detect_ms", "compile_ms", "load_ms", "attach_ms"]
         .map(|key| line[key].as_f64().unwrap());
