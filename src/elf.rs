@@ -161,7 +161,8 @@ fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
     for byte in rest {
         write!(name, "{byte:02x}").ok()?;
     }
-    Some(Path::new(DEBUG_FILES).join(format!("{first:02x}")).join(name + ".debug")).filter(|path| path.is_file())
+    Some(Path::new(DEBUG_FILES).join(format!("{first:02x}")).join(name + ".debug"))
+        .filter(|path| path.is_file())
 }
 
 #[cfg(test)]
