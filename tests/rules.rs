@@ -327,7 +327,7 @@ fn families_are_served() -> Outcome {
         assert!(served.contains(name), "`{name}` is not served");
         for sample in metrics.0.iter().filter(|sample| sample.name == name) {
             let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
-            assert_eq!(found, BTreeSet::from_iter(labels.iter().copied()), "{name}");
+            assert_eq!(found, labels.iter().copied().collect::<BTreeSet<_>>(), "{name}");
         }
     }
     Ok(format!("{} families", served.len()))

@@ -66,7 +66,7 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
             // A probe may be there several times, for different kernels.
             match families.iter().find(|(known, ..)| *known == name) {
                 Some((_, _, known)) => {
-                    assert_eq!(*known, labels, "`{name}` has other labels on other kernels")
+                    assert_eq!(*known, labels, "`{name}` has other labels on other kernels");
                 }
                 None => families.push((name, kind(&metric.kind), labels)),
             }

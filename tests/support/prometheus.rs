@@ -77,11 +77,12 @@ impl Prometheus {
     /// Labels and value of each result.
     pub(crate) fn query(&self, query: &str) -> Vec<(Value, f64)> {
         let data = self.api(&format!("query?query={}", http::escape(query)));
+        let number = |value: &Value| value[1].as_str().unwrap().parse().unwrap();
+        if data["resultType"] == "scalar" {
+            return vec![(Value::Null, number(&data["result"]))];
+        }
         let results = data["result"].as_array().unwrap();
-        results
-            .iter()
-            .map(|result| (result["metric"].clone(), result["value"][1].as_str().unwrap().parse().unwrap()))
-            .collect()
+        results.iter().map(|result| (result["metric"].clone(), number(&result["value"]))).collect()
     }
 
     /// The value of a query with one result; `None` while it has none.

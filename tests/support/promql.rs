@@ -1,4 +1,4 @@
-//! As much of PromQL as shows which metrics and labels an expression names. Whether it is valid at all is for
+//! As much of `PromQL` as shows which metrics and labels an expression names. Whether it is valid at all is for
 //! `promtool` to say.
 
 use std::collections::BTreeSet;

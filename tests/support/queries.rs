@@ -9,10 +9,11 @@ use std::{
 
 /// What Grafana puts in place of its variables, where nothing else is asked for: everything, and a window that
 /// a test of a minute fills.
-pub(crate) const VARIABLES: [(&str, &str); 9] = [
+pub(crate) const VARIABLES: [(&str, &str); 10] = [
     ("datasource", "prometheus"),
     ("instance", ".*"),
     ("array", ".*"),
+    ("member", ".*"),
     ("device", ".*"),
     ("operation", ".*"),
     ("probe", ".*"),
@@ -42,25 +43,23 @@ pub(crate) struct Query {
     /// `dashboards/raid.json: I/O per second`, `config/rules/raid.yaml: TapsterRaidMemberSlow`.
     pub(crate) place: String,
     pub(crate) role: Role,
-    /// PromQL, variables replaced.
+    /// `PromQL`, variables replaced.
     pub(crate) expr: String,
 }
 
 impl Query {
     /// Why a Prometheus that scrapes a working exporter may have no answer; `None` if it must have one.
     pub(crate) fn may_be_empty(&self) -> Option<&'static str> {
-        let names = |text: &str| self.expr.contains(text);
+        let asks = |text: &str| self.expr.contains(text);
         match &self.role {
             Role::Alert(_) => Some("an alert is empty while all is well"),
+            Role::Annotation => Some("only while an alert fires"),
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
             Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
-            Role::Annotation => Some("only while an alert fires"),
-            _ if names("ALERTS") => Some("only while an alert is active"),
-            _ if names("tapster_raid_array_sync_completed_ratio") => {
-                Some("only while an array is synchronised")
-            }
-            _ if names("tapster_probe_up") && names("== 0") => Some("only while a probe is down"),
-            _ => None,
+            Role::Panel if asks(":slow_ratio") => Some("only while a member is slow"),
+            Role::Panel if asks("ALERTS{") => Some("only while an alert is active"),
+            Role::Panel if asks("_sync_completed_ratio") => Some("only while an array is synchronised"),
+            Role::Panel | Role::Variable | Role::Record(_) => None,
         }
     }
 }

@@ -43,10 +43,9 @@ fn histogram(count: u64, value: f64) -> Value {
 fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
     let values = |label: &str| -> &[&str] {
         match label {
-            "array" => &["md0"],
+            "array" | "name" => &["md0"],
             "level" => &["raid0"],
             "kind" => &["md"],
-            "name" => &["md0"],
             "device" => &["md0", "sda"],
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
@@ -150,7 +149,7 @@ pub(crate) fn serve() -> SocketAddr {
     let listener = server::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
     // The first scrape should see something.
-    let begun = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    let begun = Instant::now().checked_sub(Duration::from_mins(1)).unwrap_or_else(Instant::now);
     thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
