@@ -11,9 +11,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
+mod durations;
 mod image;
 mod kernel;
 mod machine;
+mod queries;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
@@ -33,6 +35,7 @@ fn arrays_in_guests() {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let work = tempfile::tempdir().unwrap();
     let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path());
+    let newest = kernel::SERIES.last().expect("there are kernels");
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|base| {
             let kernel = kernel::get(series, &cache)?;
@@ -63,6 +66,11 @@ fn arrays_in_guests() {
                 results.assert_no_failures();
                 let figures = (scenario.check)(&kernel, &results);
                 Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
+            });
+        }
+        if series.name == newest.name && wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
+            cases.run(&format!("Linux {}: queries", kernel.release), || {
+                queries::answered(&kernel, base, &modules)
             });
         }
     }
