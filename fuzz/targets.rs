@@ -4,7 +4,7 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::Target,
+    attach::{Arch, Functions, Missing, Target},
     btf::{Btf, Kind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
@@ -32,13 +32,34 @@ impl Tracepoints for Everything {
     }
 }
 
+impl Functions for Everything {
+    fn traced(&self) -> Result<(), Missing> {
+        Ok(())
+    }
+
+    fn probed(&self, _: &str) -> Result<(), Missing> {
+        Ok(())
+    }
+
+    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
+        Ok(())
+    }
+}
+
 fn compile_all(text: &str, btf: Option<&Btf>) {
     let (file, diagnostics) = declaration::parse(&SourceFile::new("fuzz.yaml", text));
     for diagnostic in &diagnostics {
         assert!(!diagnostic.to_string().is_empty());
     }
     for kernel in [KernelVersion(5, 10, 0), KernelVersion(6, 18, 0)] {
-        let target = Target { btf, tracepoints: &Everything, kernel, possible_cpus: 2 };
+        let target = Target {
+            btf,
+            tracepoints: &Everything,
+            kernel,
+            possible_cpus: 2,
+            arch: Arch::X86_64,
+            functions: &Everything,
+        };
         for probe in &file.probes {
             match compile(probe, &target) {
                 Ok(program) => {

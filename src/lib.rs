@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod elf;
 pub mod exporter;
 pub mod exposition;
 pub mod family;

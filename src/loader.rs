@@ -1,10 +1,17 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
-use crate::status::{Down, ProgramStatus};
+use crate::{
+    elf,
+    status::{Down, ProgramStatus},
+};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
-    programs::{BtfTracePoint, FEntry, Program as Loaded, ProgramError, RawTracePoint, TracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeScope},
+    },
 };
 use std::os::fd::{AsFd, BorrowedFd};
 use tapster_ebpf::{
@@ -145,7 +152,16 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Fentry, Some(btf)) => {
             <&mut FEntry>::try_from(loaded).and_then(|program| program.load(name, btf))
         }
-        (Mechanism::TpBtf | Mechanism::Fentry, None) => {
+        (Mechanism::Fexit, Some(btf)) => {
+            <&mut FExit>::try_from(loaded).and_then(|program| program.load(name, btf))
+        }
+        (Mechanism::Kprobe | Mechanism::Kretprobe, _) => {
+            <&mut KProbe>::try_from(loaded).and_then(KProbe::load)
+        }
+        (Mechanism::Uprobe | Mechanism::Uretprobe, _) => {
+            <&mut UProbe>::try_from(loaded).and_then(UProbe::load)
+        }
+        (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
             let message = "the kernel's BTF is not at hand".into();
             return Err(LoadError::Program { at: code.at.to_string(), action: "loaded", message });
         }
@@ -203,6 +219,25 @@ impl Attached {
                     <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
                 }
                 Mechanism::Fentry => <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop),
+                Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
+                Mechanism::Kprobe | Mechanism::Kretprobe => {
+                    <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
+                }
+                Mechanism::Uprobe | Mechanism::Uretprobe => {
+                    let located = elf::locate(category.unwrap_or_default(), name).map_err(|missing| {
+                        LoadError::Program {
+                            at: code.at.to_string(),
+                            action: "attached",
+                            message: missing.message,
+                        }
+                    })?;
+                    let location = UProbeAttachLocation::AbsoluteOffset(located.offset);
+                    <&mut UProbe>::try_from(loaded)
+                        .and_then(|program| {
+                            program.attach(location, &located.path, UProbeScope::AllProcesses)
+                        })
+                        .map(drop)
+                }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
                 }

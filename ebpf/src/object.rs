@@ -23,6 +23,12 @@ pub fn section_name(code: &Code) -> String {
         Mechanism::TpBtf => format!("tp_btf/{name}"),
         Mechanism::RawTp => format!("raw_tp/{name}"),
         Mechanism::Fentry => format!("fentry/{name}"),
+        Mechanism::Fexit => format!("fexit/{name}"),
+        Mechanism::Kprobe => format!("kprobe/{name}"),
+        Mechanism::Kretprobe => format!("kretprobe/{name}"),
+        // Loaders read more out of longer names; where to attach is said when it is attached.
+        Mechanism::Uprobe => "uprobe".into(),
+        Mechanism::Uretprobe => "uretprobe".into(),
         Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
     }
 }

@@ -144,18 +144,71 @@ pub enum AttachPoint {
         /// Directory under the category.
         name: String,
     },
-    /// `fentry:FUNCTION`: the entry of a function of the kernel.
-    Fentry {
+    /// `fentry:FUNCTION`, `fexit:FUNCTION`, `kprobe:FUNCTION`, `kretprobe:FUNCTION`: a function of the kernel.
+    Function {
+        /// How, and whether at its entry or its return.
+        mechanism: FunctionMechanism,
         /// Its name.
         function: String,
     },
+    /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: a function of a program or library.
+    User {
+        /// Path, or name of a library or program.
+        binary: String,
+        /// Its name, or `0x…`, an offset in the file.
+        function: String,
+        /// Whether at its return.
+        at_return: bool,
+    },
+}
+
+/// The ways to stop at a function of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FunctionMechanism {
+    /// At its entry, with types.
+    Fentry,
+    /// At its return, with types and arguments.
+    Fexit,
+    /// At its entry, from registers.
+    Kprobe,
+    /// At its return, from registers.
+    Kretprobe,
+}
+
+impl FunctionMechanism {
+    /// The attach kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+        }
+    }
 }
 
 /// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 3] = [
+pub const ATTACH_FORMS: [(&str, &str); 8] = [
     ("tracepoint", "tracepoint:CATEGORY:NAME"),
     ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
     ("fentry", "fentry:FUNCTION"),
+    ("fexit", "fexit:FUNCTION"),
+    ("kprobe", "kprobe:FUNCTION"),
+    ("kretprobe", "kretprobe:FUNCTION"),
+    ("uprobe", "uprobe:BINARY:FUNCTION"),
+    ("uretprobe", "uretprobe:BINARY:FUNCTION"),
+];
+
+/// The attach kinds of kernel functions, with bpftrace's short names.
+const FUNCTION_KINDS: [(&str, FunctionMechanism); 8] = [
+    ("fentry", FunctionMechanism::Fentry),
+    ("f", FunctionMechanism::Fentry),
+    ("fexit", FunctionMechanism::Fexit),
+    ("fr", FunctionMechanism::Fexit),
+    ("kprobe", FunctionMechanism::Kprobe),
+    ("k", FunctionMechanism::Kprobe),
+    ("kretprobe", FunctionMechanism::Kretprobe),
+    ("kr", FunctionMechanism::Kretprobe),
 ];
 
 impl AttachPoint {
@@ -181,8 +234,17 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
-            ["fentry" | "f" | "kfunc", function] if well_formed => {
-                Ok(Self::Fentry { function: (*function).into() })
+            [kind, function] if well_formed && FUNCTION_KINDS.iter().any(|(name, _)| name == kind) => {
+                let mechanism =
+                    FUNCTION_KINDS.iter().find(|(name, _)| name == kind).map(|(_, mechanism)| *mechanism);
+                let mechanism = mechanism.unwrap_or(FunctionMechanism::Fentry);
+                Ok(Self::Function { mechanism, function: (*function).into() })
+            }
+            [kind @ ("uprobe" | "u" | "uretprobe" | "ur"), binary, function]
+                if !binary.is_empty() && !function.is_empty() =>
+            {
+                let at_return = matches!(*kind, "uretprobe" | "ur");
+                Ok(Self::User { binary: (*binary).into(), function: (*function).into(), at_return })
             }
             [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
@@ -201,7 +263,8 @@ impl AttachPoint {
     /// Category, if there is one, and name of the tracepoint or function.
     pub fn names(&self) -> (Option<&str>, &str) {
         match self {
-            Self::Fentry { function } => (None, function),
+            Self::Function { function, .. } => (None, function),
+            Self::User { binary, function, .. } => (Some(binary), function),
             Self::Tracepoint { category, name } => (Some(category), name),
             Self::RawTracepoint { category, name } => (category.as_deref(), name),
         }
@@ -216,7 +279,10 @@ impl fmt::Display for AttachPoint {
                 write!(f, "rawtracepoint:{category}:{name}")
             }
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
-            Self::Fentry { function } => write!(f, "fentry:{function}"),
+            Self::Function { mechanism, function } => write!(f, "{}:{function}", mechanism.name()),
+            Self::User { binary, function, at_return } => {
+                write!(f, "{}:{binary}:{function}", if *at_return { "uretprobe" } else { "uprobe" })
+            }
         }
     }
 }
@@ -468,6 +534,9 @@ mod tests {
             "rawtracepoint:block:block_rq_issue",
             "rawtracepoint:sys_enter",
             "fentry:bio_endio",
+            "kretprobe:vfs_read",
+            "uprobe:/usr/bin/psql:main",
+            "uretprobe:libc.so.6:malloc",
         ] {
             assert_eq!(AttachPoint::parse(text).unwrap().to_string(), text);
         }

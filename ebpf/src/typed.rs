@@ -130,6 +130,8 @@ pub enum Node {
     Let(usize),
     /// The element of `each`.
     Item,
+    /// The address of the context, which the verifier does not take for a number.
+    Context,
     /// The 64-bit word at an offset of the context.
     Argument(u32),
     /// A field of the context.
@@ -292,6 +294,16 @@ pub enum Mechanism {
     Tracepoint,
     /// Entry of a function, BTF-typed, 5.5 on x86-64.
     Fentry,
+    /// Return of a function, BTF-typed, 5.5 on x86-64.
+    Fexit,
+    /// Entry of a function, by registers.
+    Kprobe,
+    /// Return of a function, by registers.
+    Kretprobe,
+    /// Entry of a program's function.
+    Uprobe,
+    /// Return of a program's function.
+    Uretprobe,
 }
 
 impl Mechanism {
@@ -302,6 +314,11 @@ impl Mechanism {
             Self::RawTp => "raw_tp",
             Self::Tracepoint => "tracepoint",
             Self::Fentry => "fentry",
+            Self::Fexit => "fexit",
+            Self::Kprobe => "kprobe",
+            Self::Kretprobe => "kretprobe",
+            Self::Uprobe => "uprobe",
+            Self::Uretprobe => "uretprobe",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the kernel of this host offers, asked once at start-up. Nothing on the host is changed.
 
+mod function;
 mod requirement;
 mod tracefs;
 
@@ -12,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tapster_ebpf::{
-    attach::Target,
+    attach::{Arch, Target},
     btf::{Btf, BtfError},
     probe::KernelVersion,
     tracefs::Tracepoints,
@@ -58,6 +59,8 @@ pub struct Kernel {
     pub user_namespace: bool,
     /// What could not be found out though every kernel tells it.
     unknown: Vec<Missing>,
+    /// Where procfs is mounted.
+    proc: PathBuf,
 }
 
 impl Kernel {
@@ -93,6 +96,7 @@ impl Kernel {
             confidential: confidential(&paths.sys.join("kernel/security/lockdown")),
             user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
             unknown,
+            proc: paths.proc.clone(),
         }
     }
 
@@ -103,7 +107,14 @@ impl Kernel {
             tracepoints: self,
             kernel: self.version,
             possible_cpus: self.possible_cpus,
+            arch: function::arch().unwrap_or(Arch::X86_64),
+            functions: self,
         }
+    }
+
+    /// The file of the kernel's symbols.
+    fn kallsyms(&self) -> PathBuf {
+        self.proc.join("kallsyms")
     }
 }
 

@@ -47,6 +47,11 @@ impl Tracefs {
         }))
     }
 
+    /// Whether it has a file, which tells what the kernel was built with.
+    pub(super) fn has(&self, file: &str) -> bool {
+        self.directory.join(file).exists()
+    }
+
     /// Where it is mounted.
     pub fn directory(&self) -> &Path {
         &self.directory

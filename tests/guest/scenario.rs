@@ -1,5 +1,6 @@
 //! The scenarios: a script for the guest, and what its results must show.
 
+mod block;
 mod hot;
 mod story;
 mod trial;
@@ -20,7 +21,14 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 6] = [
+pub(crate) const ALL: [Scenario; 7] = [
+    Scenario {
+        name: "block",
+        script: include_str!("scenarios/block.sh"),
+        disks: &[128 << 20],
+        memory_mib: 1536,
+        check: block::check,
+    },
     Scenario {
         name: "story",
         script: include_str!("scenarios/story.sh"),

@@ -3,12 +3,16 @@
 mod function;
 mod prototype;
 mod rawtracepoint;
+mod registers;
 mod tracepoint;
+mod user;
+
+pub use registers::Arch;
 
 use crate::{
     btf::Btf,
     diagnostic::near,
-    probe::{AttachPoint, KernelVersion},
+    probe::{AttachPoint, FunctionMechanism, KernelVersion},
     tracefs::Tracepoints,
     typed::{Mechanism, Type, Typed},
 };
@@ -25,6 +29,21 @@ pub struct Target<'a> {
     pub kernel: KernelVersion,
     /// CPUs that it may bring up; rows kept per CPU are that many.
     pub possible_cpus: u32,
+    /// Its processor.
+    pub arch: Arch,
+    /// Functions that can be attached to.
+    pub functions: &'a dyn Functions,
+}
+
+/// What a compiler asks about functions of a kernel and of programs on it. The answers are looked up when they are
+/// asked for, because they cost something and most probes need none.
+pub trait Functions {
+    /// Whether `fentry` and `fexit` programs are taken.
+    fn traced(&self) -> Result<(), Missing>;
+    /// Whether a kprobe can be set on a function.
+    fn probed(&self, function: &str) -> Result<(), Missing>;
+    /// Whether a program or library has a function.
+    fn user(&self, binary: &str, function: &str) -> Result<(), Missing>;
 }
 
 impl fmt::Debug for Target<'_> {
@@ -69,8 +88,21 @@ pub struct Resolved {
     pub mechanism: Mechanism,
     /// Its arguments.
     pub arguments: Vec<Argument>,
+    /// `retval`: the function's result; `None` where there is none, `Err` says why it cannot be read.
+    pub result: Option<Result<Typed, String>>,
+    /// Whether it is the return of a function.
+    pub is_return: bool,
+    /// `frame`: what tells a call of a function from others, the same at its entry and its return.
+    pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
+}
+
+impl Resolved {
+    /// An event that is no function's.
+    fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
+        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false }
+    }
 }
 
 /// Why an attach point cannot be used: a sentence and what to do.
@@ -89,7 +121,15 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve(category.as_deref(), name, target)
         }
-        AttachPoint::Fentry { function } => function::resolve(function, target),
+        AttachPoint::Function { mechanism, function } => match mechanism {
+            FunctionMechanism::Fentry => function::traced(function, false, target),
+            FunctionMechanism::Fexit => function::traced(function, true, target),
+            FunctionMechanism::Kprobe => function::probed(function, false, target),
+            FunctionMechanism::Kretprobe => function::probed(function, true, target),
+        },
+        AttachPoint::User { binary, function, at_return } => {
+            user::resolve(binary, function, *at_return, target)
+        }
     }
 }
 
@@ -100,7 +140,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve_untracked(category.as_deref(), name, target)
         }
-        AttachPoint::Tracepoint { .. } | AttachPoint::Fentry { .. } => None,
+        AttachPoint::Tracepoint { .. } | AttachPoint::Function { .. } | AttachPoint::User { .. } => None,
     }
 }
 

@@ -1,7 +1,6 @@
-//! Arguments from a prototype in BTF: how the kernel hands them to raw tracepoints and functions alike,
-//! one 64-bit word each in the context.
+//! Arguments and results from a prototype in BTF: how the kernel hands them to raw tracepoints and to functions.
 
-use super::{Argument, ArgumentValue};
+use super::{Arch, Argument, ArgumentValue};
 use crate::{
     btf::{Btf, Kind, TypeId},
     typed::{AccessMode, Node, Type, Typed},
@@ -11,33 +10,87 @@ use crate::{
 /// (`MAX_BPF_FUNC_ARGS`).
 pub(super) const MAX_ARGUMENTS: u32 = 12;
 
-/// The arguments of a program with these parameters; `tracked` says whether the verifier checks their types
-/// and loads through them.
-pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], tracked: bool) -> Vec<Argument> {
+/// Where the 64-bit words of a call are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Words {
+    /// One behind the other in the context; `tracked` says whether the verifier knows the types of pointers among them
+    /// and loads through them.
+    Context {
+        /// As said.
+        tracked: bool,
+    },
+    /// In the registers that the context holds.
+    Registers(Arch),
+}
+
+impl Words {
+    /// The word of an argument; `None` where it is not to be had.
+    pub(super) fn argument(self, index: u32) -> Option<Node> {
+        match self {
+            Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(Node::Argument(index * 8)),
+            Self::Registers(arch) => arch.argument(index).map(|offset| Node::Field { offset, size: 8 }),
+        }
+    }
+
+    fn is_tracked(self) -> bool {
+        matches!(self, Self::Context { tracked: true })
+    }
+}
+
+/// How many words a parameter takes: a struct by value takes one for each eight bytes.
+fn words(btf: &Btf, declared: TypeId) -> u32 {
+    btf.size(btf.strip(declared)).unwrap_or(8).div_ceil(8).max(1)
+}
+
+/// The arguments of a program with these parameters.
+pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -> Vec<Argument> {
+    let mut word = 0;
     parameters
         .iter()
         .zip(0..MAX_ARGUMENTS)
-        .map(|((name, declared), index)| Argument {
-            name: if name.is_empty() { format!("arg{index}") } else { (*name).to_owned() },
-            ctype: btf.display(*declared),
-            value: value(btf, *declared, index * 8, tracked).map(ArgumentValue::Value),
+        .map(|((name, declared), index)| {
+            let value = match from.argument(word) {
+                Some(node) => value(btf, *declared, node, from.is_tracked()).map(ArgumentValue::Value),
+                None => Err("it is on the stack, where it is not looked for".into()),
+            };
+            word += words(btf, *declared);
+            Argument {
+                name: if name.is_empty() { format!("arg{index}") } else { (*name).to_owned() },
+                ctype: btf.display(*declared),
+                value,
+            }
         })
         .collect()
 }
 
-fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Typed, String> {
+/// The result of a function: in the word behind its arguments, or in a register; `None` for `void`.
+pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result<Typed, String>> {
+    let declared = btf.target(prototype);
+    if btf.kind(btf.strip(declared)) == Kind::Void {
+        return None;
+    }
+    let node = match from {
+        Words::Context { .. } => {
+            Node::Argument(btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8)
+        }
+        Words::Registers(arch) => Node::Field { offset: arch.result(), size: 8 },
+    };
+    Some(value(btf, declared, node, from.is_tracked()))
+}
+
+/// A word with the type that it was declared with.
+fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed, String> {
     let id = btf.strip(declared);
-    let word = |ty| Typed::new(Node::Argument(offset), ty);
     match btf.kind(id) {
         Kind::Int | Kind::Enum | Kind::Enum64 => {
             let Some(ty) = btf.size(id).and_then(|size| Type::integer(size, btf.is_signed(id))) else {
                 return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
             };
-            // The kernel fills the word with zeros, whatever the sign.
+            // What is above the type's own bits is whatever was there.
             Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
-                word(ty)
+                Typed::new(node, ty)
             } else {
-                Typed::new(Node::Cast(Box::new(word(Type::U64))), ty)
+                Typed::new(Node::Cast(Box::new(Typed::new(node, Type::U64))), ty)
             })
         }
         Kind::Ptr => {
@@ -54,7 +107,7 @@ fn value(btf: &Btf, declared: TypeId, offset: u32, tracked: bool) -> Result<Type
                     ));
                 }
             };
-            Ok(word(Type::Pointer { to, access }))
+            Ok(Typed::new(node, Type::Pointer { to, access }))
         }
         _ => Err(format!("a `{}` passed by value cannot be read", btf.display(declared))),
     }

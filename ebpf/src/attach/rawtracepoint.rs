@@ -6,7 +6,7 @@
 
 use super::{
     Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint,
-    prototype::{MAX_ARGUMENTS, arguments},
+    prototype::{MAX_ARGUMENTS, Words, arguments},
 };
 use crate::{
     btf::{Btf, Kind, TypeId},
@@ -34,11 +34,11 @@ pub(super) fn resolve(category: Option<&str>, name: &str, target: &Target<'_>) -
         return Err(no_tracepoint("rawtracepoint", category, name, target));
     }
     let Some((btf, parameters)) = prototype else {
-        return Ok(Resolved { mechanism: Mechanism::RawTp, arguments: numbered(), untyped: true });
+        return Ok(Resolved { untyped: true, ..Resolved::event(Mechanism::RawTp, numbered()) });
     };
     let tracked = btf.find(&format!("btf_trace_{name}"), Kind::Typedef).is_some();
     let mechanism = if tracked { Mechanism::TpBtf } else { Mechanism::RawTp };
-    Ok(Resolved { mechanism, arguments: arguments(btf, &parameters, tracked), untyped: false })
+    Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }
 
 pub(super) fn resolve_untracked(category: Option<&str>, name: &str, target: &Target<'_>) -> Option<Resolved> {
@@ -47,8 +47,8 @@ pub(super) fn resolve_untracked(category: Option<&str>, name: &str, target: &Tar
         return Some(resolved);
     }
     let btf = target.btf?;
-    let arguments = arguments(btf, &prototype(btf, name)?, false);
-    Some(Resolved { mechanism: Mechanism::RawTp, arguments, untyped: false })
+    let arguments = arguments(btf, &prototype(btf, name)?, Words::Context { tracked: false });
+    Some(Resolved::event(Mechanism::RawTp, arguments))
 }
 
 fn numbered() -> Vec<Argument> {

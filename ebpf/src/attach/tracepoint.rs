@@ -21,7 +21,7 @@ pub(super) fn resolve(category: &str, name: &str, target: &Target<'_>) -> Result
         .filter(|field| !field.name.starts_with(COMMON))
         .map(|field| Argument { value: value(&field, target.btf), ctype: ctype(&field), name: field.name })
         .collect();
-    Ok(Resolved { mechanism: Mechanism::Tracepoint, arguments, untyped: false })
+    Ok(Resolved::event(Mechanism::Tracepoint, arguments))
 }
 
 fn ctype(field: &Field) -> String {

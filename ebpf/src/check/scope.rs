@@ -22,9 +22,9 @@ pub(super) struct Problem {
 pub(super) type Problems = Vec<Problem>;
 
 /// Names without a scope of their own.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true",
+    "true", "retval", "frame",
 ];
 
 /// Memory that an expression may name.
@@ -138,6 +138,14 @@ impl<'a> Scope<'a> {
                     hint,
                 ));
             }
+            "retval" => return self.result(expression, expr),
+            "frame" => match &self.resolved.frame {
+                Some(frame) => frame.clone(),
+                None => {
+                    let message = format!("`frame` is that of a function's call, and `{}` is none", self.at);
+                    return Err(self.problem(expression, expr.span.clone(), message, None));
+                }
+            },
             "args" | "start" => {
                 let message = format!("`{name}` needs a field behind it");
                 return Err(self.problem(
@@ -150,6 +158,27 @@ impl<'a> Scope<'a> {
             _ => return self.other_name(expression, expr, name),
         };
         Ok(Operand::Value(value))
+    }
+
+    /// `retval`
+    fn result(&self, expression: &Expression, expr: &Expr) -> Result<Operand, Problems> {
+        match &self.resolved.result {
+            Some(Ok(result)) => Ok(Operand::Value(result.clone())),
+            Some(Err(why)) => {
+                let message = "the function's result cannot be read";
+                Err(self.problem(expression, expr.span.clone(), message, Some(why.clone())))
+            }
+            None if self.resolved.is_return => {
+                let message = format!("`{}` returns nothing", self.at);
+                Err(self.problem(expression, expr.span.clone(), message, None))
+            }
+            None => {
+                let message = "`retval` is known only at the return of a function";
+                let hint =
+                    Some("use it at fexit, kretprobe or uretprobe, or at the end of `function`".into());
+                Err(self.problem(expression, expr.span.clone(), message, hint))
+            }
+        }
     }
 
     fn other_name(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {

@@ -84,8 +84,18 @@ pub(super) const PROBE: &[Key] = &[
     ),
     key("start", EVENTS, "Where a measured time begins: an event, or a list of events."),
     key("end", EVENTS, "Where it ends: an event, or a list of events."),
+    key(
+        "function",
+        Form::Text,
+        "A function of the kernel, or `BINARY:FUNCTION` of a program or library: the probe measures each of its calls.",
+    ),
+    key(
+        "save",
+        Form::Named(&Form::Expression),
+        "With `function`: values kept from its entry, read as `start.NAME`.",
+    ),
     key("let", Form::Named(&Form::Expression), "Named expressions."),
-    key("where", Form::Expression, "Which events count."),
+    key("where", Form::Expression, "Which events count; with `function`, which returns of it."),
     key(
         "each",
         Form::Mapping(EACH),

@@ -430,11 +430,38 @@ impl Reader {
         let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
         let kernel = fields.get("kernel").and_then(|node| self.kernel(node));
         let lets = fields.get("let").map(|node| self.named_expressions(node, "let")).unwrap_or_default();
-        let starts = self.events(fields.get("start"), "start");
+        let mut starts = self.events(fields.get("start"), "start");
         let mut ends = self.events(fields.get("end"), "end");
         let filter = fields.get("where").and_then(|node| self.expression(node, "where"));
         let each = fields.get("each").and_then(|node| self.each(node));
+        let saves = fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default();
+        if let (Some(save), None) = (fields.get("save"), fields.get("function")) {
+            self.error_hint(save.span.clone(), "`save` belongs to `start`", "or beside `function`");
+        }
         match (fields.get("at"), fields.get("start"), fields.get("end")) {
+            (None, None, None) if fields.get("function").is_some() => {
+                if let Some(each) = &each {
+                    self.error_hint(
+                        each.name.span.clone(),
+                        "`each` does not go with `function`",
+                        "use `start` and `end`",
+                    );
+                }
+                if let Some(pair) = fields.get("function").and_then(|node| self.function(node, saves, filter))
+                {
+                    starts = vec![pair.0];
+                    ends = vec![pair.1];
+                }
+            }
+            (at, start, end) if fields.get("function").is_some() => {
+                let other =
+                    at.or(start).or(end).map_or_else(|| fields.span.clone(), |node| node.span.clone());
+                self.error_hint(
+                    other,
+                    "`function` stands for a start and an end",
+                    "leave out `at`, `start` and `end`, or `function`",
+                );
+            }
             (Some(at), None, None) => {
                 ends = vec![Event {
                     at: self.attach_points(at),
@@ -458,11 +485,12 @@ impl Reader {
                     self.error_hint(each.span.clone(), "`each` of a pair belongs to `end`", "move it there");
                 }
             }
-            (None, None, None) if ["at", "start", "end"].iter().any(|key| !fields.lacks(key)) => {}
+            (None, None, None) if ["at", "start", "end", "function"].iter().any(|key| !fields.lacks(key)) => {
+            }
             (None, None, None) => self.error_hint(
                 fields.span.clone(),
                 "the probe attaches to nothing",
-                "give `at`, or `start` and `end`",
+                "give `at`, `function`, or `start` and `end`",
             ),
             (Some(at), _, _) => {
                 let message = "`at` cannot stand beside `start` or `end`";
@@ -530,6 +558,43 @@ impl Reader {
             enabled,
         };
         (self.errors() == before).then_some(probe)
+    }
+
+    /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the
+    /// call, so that a function that calls itself is measured right.
+    fn function(
+        &mut self,
+        node: &Node,
+        saves: Vec<(Spanned<String>, Expression)>,
+        filter: Option<Expression>,
+    ) -> Option<(Event, Event)> {
+        let text = self.text(node, "function")?;
+        // The first that the kernel takes is used; both ends decide alike.
+        let (entries, returns, key): (&[&str], &[&str], &[&str]) = if text.contains(':') {
+            (&["uprobe"], &["uretprobe"], &["pid", "frame"])
+        } else {
+            (&["fentry", "kprobe"], &["fexit", "kretprobe"], &["frame"])
+        };
+        let mut event = |kinds: &[&str], saves, filter| -> Option<Event> {
+            let mut at = Vec::new();
+            for kind in kinds {
+                let Ok(point) = AttachPoint::parse(&format!("{kind}:{text}")) else {
+                    self.error_hint(
+                        node.span.clone(),
+                        format!("`{text}` is not a function"),
+                        "write the name of a function of the kernel, or BINARY:FUNCTION",
+                    );
+                    return None;
+                };
+                at.push(Spanned::new(point, node.span.clone()));
+            }
+            let key = key
+                .iter()
+                .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
+                .collect();
+            Some(Event { at, kernel: None, key, filter, saves, each: None, span: node.span.clone() })
+        };
+        Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
     }
 
     fn labels(&mut self, node: &Node) -> Vec<Label> {

@@ -98,6 +98,8 @@ impl Event<'_> {
             Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
             Node::Let(index) => self.lets.get(*index).map_or(0, of),
             Node::Item => self.item,
+            // Where the context lies is known to a running program only.
+            Node::Context => 0,
             Node::Argument(offset) => little_endian(self.record(*offset, 8)),
             Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
             Node::Load { base, offset, size, access, bits } => {

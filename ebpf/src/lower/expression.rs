@@ -90,6 +90,7 @@ impl Lowering<'_> {
                 }
             }
             Node::Number(operand) => self.number(operand),
+            Node::Context => self.mov(dst, CONTEXT),
             // Texts are never asked for as a number: the checker refuses them.
             Node::Text(_)
             | Node::Comm

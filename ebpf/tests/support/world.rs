@@ -2,7 +2,12 @@
 
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
-use tapster_ebpf::{attach::Target, btf::Btf, probe::KernelVersion, tracefs::Tracepoints};
+use tapster_ebpf::{
+    attach::{Arch, Functions, Missing, Target},
+    btf::Btf,
+    probe::KernelVersion,
+    tracefs::Tracepoints,
+};
 
 /// Bytes of `struct node`.
 pub const NODE: usize = 168;
@@ -46,13 +51,35 @@ impl Tracepoints for World {
     }
 }
 
+/// Every function is there.
+impl Functions for World {
+    fn traced(&self) -> Result<(), Missing> {
+        Ok(())
+    }
+
+    fn probed(&self, _: &str) -> Result<(), Missing> {
+        Ok(())
+    }
+
+    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
+        Ok(())
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self { btf: Btf::parse(types()).unwrap() }
     }
 
     pub fn target(&self, possible_cpus: u32) -> Target<'_> {
-        Target { btf: Some(&self.btf), tracepoints: self, kernel: KernelVersion(6, 1, 0), possible_cpus }
+        Target {
+            btf: Some(&self.btf),
+            tracepoints: self,
+            kernel: KernelVersion(6, 1, 0),
+            possible_cpus,
+            arch: Arch::X86_64,
+            functions: self,
+        }
     }
 }
 

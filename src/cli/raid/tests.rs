@@ -58,10 +58,7 @@ fn family(rows: &[(&str, &str, &str, &str, u64, f64)]) -> MetricFamily {
         let histogram =
             Histogram { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
         family.samples.push(Sample {
-            labels: [array, "raid0", member, slot, operation]
-                .into_iter()
-                .map(|text| text.to_string())
-                .collect(),
+            labels: [array, "raid0", member, slot, operation].into_iter().map(ToString::to_string).collect(),
             value: Value::Histogram(histogram),
         });
     }

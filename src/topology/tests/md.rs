@@ -237,3 +237,31 @@ fn the_arrays_of_this_machine_are_read() {
     println!("{} arrays in {:?}", topology.arrays().len(), begun.elapsed());
     assert!(Arc::ptr_eq(&topology, &watch.current()));
 }
+
+#[test]
+#[ignore = "a measurement"]
+fn what_a_reading_costs() {
+    const TIMES: u32 = 50;
+    for (arrays, members) in [(0, 0), (1, 8), (1, 200), (64, 8)] {
+        let mut tree = Tree::new();
+        for array in 0..arrays {
+            let name = format!("md{array}");
+            let attributes =
+                ["level", "raid_disks", "degraded", "array_state", "sync_action", "sync_completed"];
+            tree.md(&name, &format!("9:{array}"), &attributes.map(|attribute| (attribute, "5")));
+            for member in 0..members {
+                let numbers = format!("{}:{member}", 100 + array);
+                tree.disk(&format!("sd{array}x{member}"), &numbers);
+                tree.member(&name, &numbers, &member.to_string(), "in_sync");
+            }
+        }
+        for index in 0..32 {
+            tree.disk(&format!("loop{index}"), &format!("7:{index}"));
+        }
+        let begun = std::time::Instant::now();
+        for _ in 0..TIMES {
+            assert_eq!(tree.read().arrays().len(), arrays);
+        }
+        println!("{arrays} arrays of {members} members: {:?}", begun.elapsed() / TIMES);
+    }
+}

@@ -1,0 +1,38 @@
+//! Every I/O of every kind of block device counted once, at the first attempt: nothing in the guest but this load.
+
+use crate::{kernel::Kernel, machine::Results};
+use serde_json::Value;
+
+pub(crate) fn check(_: &Kernel, results: &Results) -> String {
+    let mut figures = Vec::new();
+    for (device, has_requests) in [("ram0", false), ("nullb0", true), ("loop0", true), ("vdb", true)] {
+        let mut total = 0;
+        for (load, operation) in
+            [("randread", "read"), ("randwrite", "write"), ("read", "read"), ("write", "write")]
+        {
+            let name = format!("{device}-{load}");
+            let scrape = |when: &str| results.metrics(&format!("{name}-{when}.prom"));
+            let (before, after) = (scrape("before"), scrape("after"));
+            let json: Value = serde_json::from_str(results.text(&format!("{name}.json"))).unwrap();
+            let fio = &json["jobs"][0][operation];
+            let (ios, bytes) = (fio["total_ios"].as_u64().unwrap(), fio["io_bytes"].as_u64().unwrap());
+            assert!(ios >= 64, "{name}: fio did {ios}");
+            let labels = [("device", device), ("operation", operation)];
+            let ours = after.histogram_since(&before, "tapster_block_io_duration_seconds", &labels);
+            assert_eq!(ours.count(), ios, "{name}: I/Os, ours and fio's");
+            assert_eq!(after.since(&before, "tapster_block_io_bytes_total", &labels), bytes, "{name}: bytes");
+            assert_eq!(after.since(&before, "tapster_block_io_errors_total", &labels), 0, "{name}: errors");
+            let inside = after.histogram_since(&before, "tapster_block_device_duration_seconds", &labels);
+            if has_requests {
+                // Neighbours are merged, large ones are split: with 4 KiB at random neither happens often.
+                assert!(inside.count() > 0, "{name}: no request was seen");
+                assert!(inside.sum <= ours.sum, "{name}: inside the device for longer than under way");
+            } else {
+                assert_eq!(inside.count(), 0, "{name}: a device without requests");
+            }
+            total += ios;
+        }
+        figures.push(format!("{device} {total}"));
+    }
+    format!("I/Os counted as fio: {}", figures.join(", "))
+}
