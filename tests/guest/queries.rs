@@ -23,7 +23,7 @@ use std::{
 };
 
 /// After that a query that has no answer has none.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Alerts that no guest can bring about; they are asked without their last comparison, and must not have an answer with it.
