@@ -10,6 +10,7 @@
 //! elsewhere it says so and is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 mod durations;
 mod image;

@@ -109,16 +109,16 @@ pub(crate) fn answered(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome 
     let (mut waiting, mut silent) = (Vec::new(), Vec::new());
     for query in &shipped {
         let (exprs, without) = asked(query);
-        for form in 0..forms.len() {
+        for (form, (name, _)) in forms.iter().enumerate() {
             // Heat maps are drawn from classic buckets; the other Prometheus does not keep them.
             let is_heat_map = query.expr.starts_with("sum by (le)");
             let question = |expr: &String| Question {
                 form,
-                place: format!("{}: {}", query.place, forms[form].0),
+                place: format!("{}: {}", query.place, name),
                 expr: expr.clone(),
                 is_last: query.role == Role::Alert("TapsterDown".into()),
             };
-            if is_heat_map && forms[form].0 == "native" {
+            if is_heat_map && *name == "native" {
                 silent.extend(exprs.iter().map(question));
             } else {
                 waiting.extend(exprs.iter().map(question));
