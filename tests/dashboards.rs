@@ -30,6 +30,7 @@ use support::{
 const WIDTH: usize = 118;
 /// The version of Grafana's schema that they are written in: Grafana 10.4, and all later ones take it.
 const SCHEMA_VERSION: u64 = 39;
+const PLUGIN_VERSION: &str = "10.4.0";
 
 fn dashboards() -> Vec<(String, Value)> {
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -215,6 +216,8 @@ fn panels_explain_themselves() -> Outcome {
             assert!(!text(&defaults["unit"]).is_empty(), "{name}: `{title}` has no unit");
             assert!(!text(&defaults["noValue"]).is_empty(), "{name}: `{title}` is silent about nothing");
             assert!(list(&panel["targets"]).next().is_some(), "{name}: `{title}` asks nothing");
+            // Without it Grafana takes the panel for one of its first versions and migrates what is new.
+            assert_eq!(panel["pluginVersion"], PLUGIN_VERSION, "{name}: `{title}`");
             let mut references = BTreeSet::new();
             for target in list(&panel["targets"]) {
                 assert!(references.insert(text(&target["refId"])), "{name}: `{title}`: refId twice");

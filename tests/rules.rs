@@ -10,6 +10,7 @@ mod support;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -24,6 +25,10 @@ use support::{
     promql,
     queries::{self, Role, Rule},
     source, yaml,
+};
+use tapster::{
+    label::Host,
+    topology::{self, Watch},
 };
 
 /// By how many minutes an alert's `for` is changed: a step of the unit tests, or two where the versions of
@@ -231,6 +236,20 @@ fn with(file: &Path, rule: &str, nth: usize, line: &str, to: &str) -> String {
     before.to_owned() + &after.replacen(line, to, 1)
 }
 
+/// A file of rules without the `unless` of a rule, which ends its expression.
+fn without_unless(file: &Path, rule: &str) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.trim() == rule).unwrap_or_else(|| panic!("no {rule}"));
+    let is_first = |line: &&str| line.trim_start().starts_with("unless ");
+    let first = start + lines[start..].iter().position(is_first).unwrap();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let (depth, rest) = (indent(lines[first]), &lines[first..]);
+    let count = rest.iter().position(|line| indent(line) < depth).unwrap_or(rest.len());
+    lines.drain(first..first + count);
+    lines.join("\n") + "\n"
+}
+
 fn minutes(duration: &str) -> u64 {
     let (number, unit) = duration.split_at(duration.len() - 1);
     let factor = match unit {
@@ -242,11 +261,26 @@ fn minutes(duration: &str) -> u64 {
     number.parse::<u64>().unwrap() * factor
 }
 
-/// Changes of one number each, and the unit tests that must fail by it.
+/// Changes of one number or condition each, and the unit tests that must fail by it.
 fn changes() -> Vec<(String, &'static str, PathBuf, String)> {
     let mut changes = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for rule in queries::rules() {
+        let (kind, name) = match &rule.role {
+            Role::Record(name) => ("record", name),
+            Role::Alert(name) => ("alert", name),
+            role => panic!("{role:?}"),
+        };
+        if rule.expr.contains("\nunless ") {
+            let changed = without_unless(&rule.file, &format!("- {kind}: {name}"));
+            let tests = match name.as_str() {
+                name if name.ends_with("1h") => "raid_slow_hours",
+                "TapsterRaidArraySlowerThanBefore" => "raid_history",
+                name if name.ends_with("5m") => "raid_slow",
+                name => close_tests(name),
+            };
+            changes.push((format!("{name} without `unless`"), tests, rule.file.clone(), changed));
+        }
         match &rule.role {
             Role::Record(name) if name.ends_with(":threshold") => {
                 for factor in [0.93, 1.07] {
@@ -288,7 +322,8 @@ fn changes() -> Vec<(String, &'static str, PathBuf, String)> {
     changes
 }
 
-/// A threshold that is 7 % off, or a `for` that is a step or two off, makes the unit tests fail.
+/// A threshold that is 7 % off, a `for` that is a step or two off, an `unless` that is missing: each makes the
+/// unit tests fail.
 fn changed_rules_are_noticed() -> Outcome {
     tool("promtool")?;
     let changes = Mutex::new(changes());
@@ -331,6 +366,41 @@ fn families_are_served() -> Outcome {
         }
     }
     Ok(format!("{} families", served.len()))
+}
+
+/// The table of the families of arrays is what the topology makes of one that has all of them.
+fn arrays_are_described() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let md = directory.path().join("block/md0/md");
+    let member = directory.path().join("block/sda");
+    fs::create_dir_all(md.join("dev-sda")).unwrap();
+    fs::create_dir_all(&member).unwrap();
+    symlink(&member, md.join("dev-sda/block")).unwrap();
+    for (file, text) in [
+        ("dev", "9:0"),
+        ("md/level", "raid1"),
+        ("md/raid_disks", "2"),
+        ("md/degraded", "1"),
+        ("md/array_state", "active"),
+        ("md/sync_action", "recover"),
+        ("md/sync_completed", "64 / 128"),
+        ("md/dev-sda/slot", "0"),
+        ("md/dev-sda/state", "in_sync"),
+        ("../sda/dev", "8:0"),
+    ] {
+        fs::write(md.with_file_name(file), format!("{text}\n")).unwrap();
+    }
+    let host = Host { sys: directory.path().into(), ..Host::default() };
+    let made: BTreeMap<String, Vec<String>> = topology::families(&Watch::new(&host).refresh())
+        .into_iter()
+        .map(|family| (family.name.to_string(), family.label_names.to_vec()))
+        .collect();
+    let table: BTreeMap<String, Vec<String>> = families::ARRAYS
+        .into_iter()
+        .map(|(name, labels)| (name.to_owned(), labels.iter().map(ToString::to_string).collect()))
+        .collect();
+    assert_eq!(made, table);
+    Ok(format!("{} families", table.len()))
 }
 
 /// A real Prometheus evaluates all rules without an error, and both forms of histograms give the same.
@@ -383,6 +453,7 @@ fn rules() {
     cases.run("names are known", names_are_known);
     cases.run("changed rules are noticed", changed_rules_are_noticed);
     cases.run("families as served", families_are_served);
+    cases.run("families of arrays", arrays_are_described);
     let directory = tempfile::tempdir().unwrap();
     cases.run("a real Prometheus", || evaluated(directory.path()));
     cases.finish();

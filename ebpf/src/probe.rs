@@ -217,11 +217,21 @@ impl AttachPoint {
         let parts: Vec<&str> = text.split(':').collect();
         let name = |part: &&str| {
             !part.is_empty()
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+                // Names become names of files.
+                && !part.starts_with('.')
         };
         let forms = || {
-            let forms: Vec<&str> = ATTACH_FORMS.iter().map(|(_, form)| *form).collect();
-            format!("write {}", forms.join(" or "))
+            let named = |wanted: &str| {
+                ATTACH_FORMS.iter().find(|(kind, _)| *kind == wanted).map_or("", |(_, form)| form)
+            };
+            let kinds: Vec<&str> = ATTACH_FORMS.iter().map(|(kind, _)| *kind).collect();
+            format!(
+                "write for example {} or {}; kinds are {}",
+                named("tracepoint"),
+                named("fentry"),
+                kinds.join(", ")
+            )
         };
         let well_formed = parts.len() > 1 && parts[1..].iter().all(name);
         match parts.as_slice() {

@@ -1,6 +1,7 @@
 //! The scenarios: a script for the guest, and what its results must show.
 
 mod block;
+mod functions;
 mod hot;
 mod story;
 mod trial;
@@ -21,7 +22,14 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 7] = [
+pub(crate) const ALL: [Scenario; 8] = [
+    Scenario {
+        name: "functions",
+        script: include_str!("scenarios/functions.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: functions::check,
+    },
     Scenario {
         name: "block",
         script: include_str!("scenarios/block.sh"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use tapster::{config, family::Kind};
 use tapster_ebpf::probe::MetricKind;
 
-/// Families about arrays, from the topology.
+/// Families about arrays, from the topology, which `tests/rules.rs` compares with what it makes of one.
 pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
     ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
     ("tapster_raid_array_info", &["array", "level", "kind", "name"]),
@@ -14,10 +14,6 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
     ("tapster_raid_array_sync_action", &["array", "action"]),
     ("tapster_raid_array_sync_completed_ratio", &["array"]),
 ];
-
-/// The histogram of the members, for as long as the library has no probe for it.
-const MEMBERS: (&str, &[&str]) =
-    ("tapster_raid_member_duration_seconds", &["array", "level", "member", "slot", "operation"]);
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
 pub(crate) const OWN: [(&str, &[&str]); 18] = [
@@ -71,10 +67,6 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
                 None => families.push((name, kind(&metric.kind), labels)),
             }
         }
-    }
-    if !families.iter().any(|(name, ..)| name == MEMBERS.0) {
-        let labels = MEMBERS.1.iter().map(ToString::to_string).collect();
-        families.push((MEMBERS.0.to_owned(), Kind::Histogram, labels));
     }
     families
 }
