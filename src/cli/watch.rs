@@ -253,4 +253,23 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn times_of_flags() {
+        for (text, expected) in [
+            ("10s", 10.0),
+            ("1ms", 0.001),
+            ("0.5 ms", 0.0005),
+            ("2m", 120.0),
+            ("1h", 3600.0),
+            ("7us", 0.000_007),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_secs_f64(expected)), "{text}");
+        }
+        for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds(Duration::from_millis(9_960)), "10 s");
+        assert_eq!(seconds(Duration::from_millis(2_540)), "2.5 s");
+    }
 }

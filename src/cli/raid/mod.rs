@@ -16,6 +16,7 @@ use super::{
 use crate::{
     config::{self, Request},
     exporter::{Exporter, Options},
+    family::MetricFamily,
     kernel::Kernel,
     server::Source,
     telemetry::{self, LogFormat},
@@ -63,7 +64,7 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
     let gone = arrays.iter().filter(|array| after.arrays().iter().all(|now| now.name != array.name));
     let mut notes: Vec<String> =
         gone.map(|array| format!("{}: went away while it was watched", array.name)).collect();
-    notes.extend(losses(&families).iter().map(Loss::sentence));
+    notes.extend(said(&families));
     if args.json {
         let mdstat = mdstat(&args.host);
         let arrays: Vec<_> =
@@ -74,6 +75,11 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
         print(&text(&measurements, &rule, watched, &notes));
     }
     Ok(0)
+}
+
+/// What was lost, in sentences.
+fn said(families: &[MetricFamily]) -> Vec<String> {
+    losses(families).iter().map(Loss::sentence).collect()
 }
 
 /// Tables, then sentences.

@@ -102,7 +102,10 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     let options = Options { run_stats: false, attach: true };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for failure in &failures {
-        eprintln!("error: the probe `{}` is down: {}", failure.name, failure.down.message);
+        let Down { reason, message } = &failure.down;
+        // Diagnostics and the verifier's log have lines of their own.
+        let gap = if message.contains('\n') { '\n' } else { ' ' };
+        eprintln!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
     }
     if exporter.up() == 0 {
         // As elsewhere: what does not compile is the user's mistake, what the kernel refuses is not.

@@ -3,11 +3,12 @@
 use super::{
     Report,
     measure::{Kind, Measured, Row, Source, Table},
+    unit::Unit,
 };
 use crate::{
     cli::{
         table::{table, width},
-        watch::{End, seconds},
+        watch::End,
     },
     family::Bucket,
 };
@@ -32,7 +33,7 @@ pub(super) struct Layout {
 
 /// The whole report.
 pub(super) fn text(report: &Report, layout: Layout) -> String {
-    let mut text = format!("In {}:\n\n", seconds(report.elapsed));
+    let mut text = format!("In {}:\n\n", Unit::Seconds.text(report.elapsed.as_secs_f64()));
     let mut tables = report.tables.iter().filter(|table| !table.rows.is_empty()).peekable();
     if tables.peek().is_none() {
         text += "nothing was counted\n\n";
@@ -70,6 +71,7 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
     }
     for (name, down) in report.down() {
         let first = down.message.lines().next().unwrap_or_default();
+        let first = first.strip_prefix("error: ").unwrap_or(first);
         notes.push(format!("the probe `{name}` was down ({}): {}", down.reason, printable(first)));
     }
     notes.extend(report.losses.iter().map(|loss| printable(&loss.sentence())));
@@ -84,48 +86,45 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
     notes
 }
 
-/// Columns of a table, without those of distributions.
-struct Cells {
-    titles: Vec<String>,
-    right: Vec<bool>,
-    rows: Vec<Vec<String>>,
+/// A row as cells.
+struct Line {
+    /// One for each label; of a sum only the first.
+    labels: Vec<String>,
+    numbers: Vec<String>,
+    distribution: Vec<Bucket>,
 }
 
-fn cells(table: &Table) -> Cells {
-    let numbers: &[&str] = match table.metric.kind {
+impl Line {
+    fn new(table: &Table, labels: Vec<String>, row: &Row) -> Self {
+        let distribution = match &row.measured {
+            Measured::Histogram(histogram, _) => histogram.buckets(),
+            Measured::Number(_) => Vec::new(),
+        };
+        Self { labels, numbers: figures(table, row), distribution }
+    }
+}
+
+/// The rows of a table, with what was left out and the sum of all behind them.
+fn lines(table: &Table) -> Vec<Line> {
+    let texts = |row: &Row| row.labels.iter().map(|label| printable(label)).collect();
+    let mut lines: Vec<Line> = table.rows.iter().map(|row| Line::new(table, texts(row), row)).collect();
+    if table.left_out > 0 {
+        let labels = vec![format!("{} more", table.left_out)];
+        lines.push(match &table.rest {
+            Some(rest) => Line::new(table, labels, rest),
+            None => Line { labels, numbers: Vec::new(), distribution: Vec::new() },
+        });
+    }
+    lines.extend(table.all.as_ref().map(|all| Line::new(table, vec!["all".into()], all)));
+    lines
+}
+
+fn titles(kind: Kind) -> &'static [&'static str] {
+    match kind {
         Kind::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
         Kind::Counter => &["total", "per second", "percent"],
         Kind::Gauge => &["value"],
         Kind::Max => &["max"],
-    };
-    let labels = table.label_names.len();
-    let titles =
-        table.label_names.iter().map(|name| printable(name)).chain(numbers.iter().map(ToString::to_string));
-    let line = |first: Option<String>, row: Option<&Row>| {
-        let mut line: Vec<String> = match (first, row) {
-            (Some(first), _) => {
-                let mut line = vec![String::new(); labels];
-                line.iter_mut().take(1).for_each(|cell| cell.clone_from(&first));
-                line
-            }
-            (None, Some(row)) => row.labels.iter().map(|label| printable(label)).collect(),
-            (None, None) => Vec::new(),
-        };
-        line.extend(row.map(|row| figures(table, row)).unwrap_or_default());
-        line.resize(labels + numbers.len(), String::new());
-        line
-    };
-    let mut rows: Vec<Vec<String>> = table.rows.iter().map(|row| line(None, Some(row))).collect();
-    if table.left_out > 0 {
-        rows.push(line(Some(format!("{} more", table.left_out)), table.rest.as_ref()));
-    }
-    if let Some(all) = &table.all {
-        rows.push(line(Some("all".into()), Some(all)));
-    }
-    Cells {
-        titles: titles.collect(),
-        right: (0..labels + numbers.len()).map(|column| column >= labels).collect(),
-        rows,
     }
 }
 
@@ -163,81 +162,71 @@ fn figures(table: &Table, row: &Row) -> Vec<String> {
 
 /// One table with its name.
 fn one(of: &Table, layout: Layout, text: &mut String) {
-    let name = format!("{}:", of.metric.name);
-    wrap(name.split(' ').chain(of.help.split_whitespace()), layout.columns, "", "  ", text);
-    let Cells { titles, right, rows } = cells(of);
-    let shown: Vec<&Row> =
-        of.rows.iter().chain(of.rest.as_ref().filter(|_| of.left_out > 0)).chain(of.all.as_ref()).collect();
-    let distributions: Vec<Vec<Bucket>> = shown.iter().map(|row| buckets(row)).collect();
-    let has_bars = layout.bars && of.metric.kind == Kind::Histogram;
-    let mut lines: Vec<Vec<String>> = [titles.clone()].into_iter().chain(rows.clone()).collect();
     let columns = layout.columns.map(|columns| columns.max(NARROWEST));
-    let taken = width(&lines);
-    let room = columns.map_or(MOST_BARS, |columns| columns.saturating_sub(taken + 2));
+    let name = format!("{}:", of.metric.name);
+    wrap([name.as_str()].into_iter().chain(of.help.split_whitespace()), columns, "", "  ", text);
+    let lines = lines(of);
+    let names: Vec<String> = of.label_names.iter().map(|name| printable(name)).collect();
+    let numbers: Vec<String> = titles(of.metric.kind).iter().map(ToString::to_string).collect();
+    let (labels, numbers_count) = (names.len(), numbers.len());
+    let mut rows: Vec<Vec<String>> = vec![[names.as_slice(), numbers.as_slice()].concat()];
+    rows.extend(lines.iter().map(|line| {
+        let mut cells = line.labels.clone();
+        cells.resize(labels, String::new());
+        cells.extend_from_slice(&line.numbers);
+        cells.resize(labels + numbers_count, String::new());
+        cells
+    }));
+    let mut right: Vec<bool> = (0..labels + numbers_count).map(|column| column >= labels).collect();
+    let taken = width(&rows);
     let fits = columns.is_none_or(|columns| taken <= columns);
-    if fits && (!has_bars || room >= LEAST_BARS) {
-        let mut right = right;
-        if let Some(scale) = Scale::new(&distributions, room.min(MOST_BARS)).filter(|_| has_bars) {
-            let cells = [scale.title(of.metric.unit)]
-                .into_iter()
-                .chain(distributions.iter().map(|row| scale.bars(row)));
-            for (line, cell) in lines.iter_mut().zip(cells) {
-                line.push(cell);
-            }
-            right.push(false);
-        }
-        *text += &table(&lines, &right);
-        return;
-    }
-    let room = columns.unwrap_or(MOST_BARS).saturating_sub(4).min(MOST_BARS);
-    let scale = Scale::new(&distributions, room).filter(|_| has_bars);
-    let bars = |line: usize, text: &mut String| {
-        if let (Some(scale), Some(row)) = (&scale, distributions.get(line)) {
-            let _ = writeln!(text, "    {}", scale.bars(row).trim_end());
+    let beside = columns.map_or(MOST_BARS, |columns| columns.saturating_sub(taken + 2)).min(MOST_BARS);
+    let below = columns.map_or(MOST_BARS, |columns| columns - 4).min(MOST_BARS);
+    let is_beside = fits && beside >= LEAST_BARS;
+    let scale =
+        Scale::new(lines.iter().flat_map(|line| &line.distribution), if is_beside { beside } else { below });
+    let scale = scale.filter(|_| layout.bars);
+    let bars = |line: &Line, text: &mut String| {
+        if let Some(scale) = &scale {
+            let _ = writeln!(text, "    {}", scale.bars(&line.distribution).trim_end());
         }
     };
+    if let (Some(scale), true) = (&scale, is_beside) {
+        let cells = lines.iter().map(|line| scale.bars(&line.distribution));
+        for (row, cell) in rows.iter_mut().zip([scale.title(of.metric.unit)].into_iter().chain(cells)) {
+            row.push(cell);
+        }
+        right.push(false);
+        *text += &table(&rows, &right);
+        return;
+    }
     if fits {
-        // A line of bars below each line of numbers.
-        let all = table(&lines, &right);
-        let mut all = all.lines();
-        let _ = writeln!(text, "{}", all.next().unwrap_or_default());
-        for (index, line) in all.enumerate() {
-            let _ = writeln!(text, "{line}");
-            bars(index, text);
+        let table = table(&rows, &right);
+        let mut shown = table.lines();
+        let _ = writeln!(text, "{}", shown.next().unwrap_or_default());
+        for (shown, line) in shown.zip(&lines) {
+            let _ = writeln!(text, "{shown}");
+            bars(line, text);
         }
     } else {
         // Each row by itself: labels, then numbers with their names, as many as fit into a line.
-        for (index, row) in rows.iter().enumerate() {
-            let pairs: Vec<String> = titles
-                .iter()
-                .zip(row)
-                .filter(|(_, cell)| !cell.is_empty())
-                .zip(&right)
-                .map(|((title, cell), _)| format!("{title} {cell}"))
-                .collect();
-            let labels = right.iter().filter(|right| !**right).count();
-            let is_sum = row.iter().take(labels).any(String::is_empty) || index >= of.rows.len();
-            let (labels, numbers) = if is_sum {
-                (vec![row.first().cloned().unwrap_or_default()], pairs.get(1..).unwrap_or_default().to_vec())
+        for line in &lines {
+            let is_sum = line.labels.len() < labels || line.numbers.is_empty();
+            let named = |(name, cell): (&String, &String)| format!("{name} {cell}");
+            let titles: Vec<String> = if is_sum {
+                line.labels.clone()
             } else {
-                let (labels, numbers) = pairs.split_at(labels.min(pairs.len()));
-                (labels.to_vec(), numbers.to_vec())
+                names.iter().zip(&line.labels).map(named).collect()
             };
-            wrap(labels.iter().map(String::as_str), columns, "  ", "  ", text);
-            let numbers: Vec<String> = numbers.iter().map(|pair| format!("{pair} ")).collect();
-            wrap(numbers.iter().map(String::as_str), columns, "    ", "    ", text);
-            bars(index, text);
+            wrap(titles.iter().map(String::as_str), columns, "  ", "  ", text);
+            let figures: Vec<String> =
+                numbers.iter().zip(&line.numbers).map(named).map(|pair| pair + " ").collect();
+            wrap(figures.iter().map(String::as_str), columns, "    ", "    ", text);
+            bars(line, text);
         }
     }
     if let Some(scale) = scale {
         let _ = writeln!(text, "    {}", scale.title(of.metric.unit).trim_end());
-    }
-}
-
-fn buckets(row: &Row) -> Vec<Bucket> {
-    match &row.measured {
-        Measured::Histogram(histogram, _) => histogram.buckets(),
-        Measured::Number(_) => Vec::new(),
     }
 }
 
@@ -252,19 +241,18 @@ struct Scale {
 
 impl Scale {
     /// `None` where there is nothing to show, or no room.
-    fn new(rows: &[Vec<Bucket>], room: usize) -> Option<Self> {
-        let all = || rows.iter().flatten();
-        let lowest = *all().min_by_key(|bucket| bucket.place)?;
-        let highest = *all().max_by_key(|bucket| bucket.place)?;
+    fn new<'a>(buckets: impl Iterator<Item = &'a Bucket> + Clone, room: usize) -> Option<Self> {
+        let lowest = *buckets.clone().min_by_key(|bucket| bucket.place)?;
+        let highest = *buckets.max_by_key(|bucket| bucket.place)?;
         let span = highest.place - lowest.place + 1;
-        let per_column =
-            span.saturating_add(i64::try_from(room).ok()? - 1).checked_div(i64::try_from(room).ok()?)?;
+        let room = i64::try_from(room.max(1)).ok()?;
+        let per_column = span.saturating_add(room - 1) / room;
         let columns = usize::try_from(span.saturating_add(per_column - 1) / per_column).ok()?;
         Some(Self { lowest, highest, per_column, columns })
     }
 
     /// What the ends of the columns are.
-    fn title(&self, unit: super::unit::Unit) -> String {
+    fn title(&self, unit: Unit) -> String {
         let text = |bound: f64| match bound {
             f64::NEG_INFINITY => "0".to_owned(),
             f64::INFINITY => "∞".to_owned(),
