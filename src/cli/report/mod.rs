@@ -30,6 +30,7 @@ use std::{
     process::ExitStatus,
     time::{Duration, Instant},
 };
+use tapster_ebpf::probe::Probe as Declared;
 use terminal_size::{Width, terminal_size_of};
 use text::Layout;
 
@@ -108,10 +109,13 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         eprintln!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
     }
     if exporter.up() == 0 {
-        // As elsewhere: what does not compile is the user's mistake, what the kernel refuses is not.
-        let is_mistake =
-            !failures.is_empty() && failures.iter().all(|failure| failure.down.reason == "compile");
-        return Ok(if is_mistake { USAGE } else { FAILURE });
+        // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
+        let is_mistake = |failure: &Failure| {
+            let shipped = |probe: &Declared| probe.file.name.starts_with("library/");
+            failure.down.reason == "compile"
+                && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
+        };
+        return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
     }
     let metrics = measure::metrics(&exporter, &probes);
     let mut peaks = Peaks::of(&metrics);
