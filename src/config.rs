@@ -160,7 +160,7 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     for word in words {
         let mut request = Request::default();
-        let is_file = word.contains('/') || word.ends_with(".yaml") || word.ends_with(".yml");
+        let is_file = word.contains(['/', '.']);
         let is_shipped = library.iter().any(|probe| probe.name.value == *word);
         if is_shipped && !is_file {
             request.probes.push(word.clone());

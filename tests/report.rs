@@ -167,7 +167,7 @@ fn table() -> Outcome {
         let found = lines
             .map_while(|line| line.strip_prefix("  "))
             .find(|line| line.starts_with(&format!("{name} ")));
-        line = found.unwrap_or_else(|| panic!("{stdout}")).to_owned();
+        found.unwrap_or_else(|| panic!("{stdout}")).clone_into(&mut line);
         let cells: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(cells[1], "read");
         if cells[4] == "500" {
@@ -245,6 +245,7 @@ fn rest(mut child: Child) -> (Option<i32>, String) {
 /// Ctrl-C ends the counting, and what was counted is printed: with a limit, and without.
 fn interrupted() -> Outcome {
     let disk = Disk::new()?;
+    tool("fio")?;
     let mut seen = Vec::new();
     for (limit, line, signal) in [
         (&[][..], "counting with 1 probe; Ctrl-C ends it and prints the report", libc::SIGINT),
@@ -255,10 +256,10 @@ fn interrupted() -> Outcome {
         assert_eq!(stderr.next().unwrap().unwrap(), line);
         // The handler is there once the clock runs.
         std::thread::sleep(Duration::from_millis(300));
-        disk.job("randread").run()?;
+        let job = disk.job("randread").run();
         send(&child, signal);
         let (status, text) = rest(child);
-        assert_eq!(status, Some(0), "{text}");
+        assert_eq!((status, job?.ios), (Some(0), 2048), "{text}");
         let found: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&found["ended_by"], &found["command"]), (&"interrupt".into(), &Value::Null));
         assert!(found["seconds"].as_f64().unwrap() < 20.0);

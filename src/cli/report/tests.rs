@@ -287,6 +287,20 @@ fn distributions_share_a_scale() {
         narrow.contains("\n  device ram0 operation read\n    total 16.0 ms  count 160\n    average 100 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
         "{narrow}"
     );
+    // Sums have no label, also where there is only one.
+    let by_device = |device, index| (device, Value::Histogram(histogram(&[(index, 9)], 1.0)));
+    let one = family(
+        "tapster_block_io_duration_seconds",
+        FamilyKind::Histogram,
+        vec![by_device(&["a"][..], -3), by_device(&["b"], -4), by_device(&["c"], -4)],
+    );
+    let report = measured(&[story_metric()], &[one], Sort::Total, Some(1));
+    let narrow = text(&report, Layout { columns: Some(40), bars: true });
+    assert!(narrow.contains("\n  device a\n    total 1.00 s"), "{narrow}");
+    assert!(narrow.contains("\n  2 more\n") && narrow.contains("\n  all\n"), "{narrow}");
+    // Few buckets need little room: bars stay beside the numbers.
+    let beside = text(&report, Layout { columns: Some(87), bars: true });
+    assert!(beside.contains("percent  31.2 ms 125 ms\n"), "{beside}");
     // One of two million is not nothing.
     let rare = family(
         "tapster_block_io_duration_seconds",

@@ -77,10 +77,9 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
     notes.extend(report.losses.iter().map(|loss| printable(&loss.sentence())));
     if let End::Command(status) = report.end {
         match (status.code(), status.signal()) {
-            (Some(0), _) => {}
+            (Some(0), _) | (None, None) => {}
             (Some(code), _) => notes.push(format!("the command ended with status {code}")),
             (None, Some(signal)) => notes.push(format!("the command was ended by signal {signal}")),
-            (None, None) => {}
         }
     }
     notes
@@ -92,30 +91,33 @@ struct Line {
     labels: Vec<String>,
     numbers: Vec<String>,
     distribution: Vec<Bucket>,
+    /// Whether it is several rows added up.
+    is_sum: bool,
 }
 
 impl Line {
-    fn new(table: &Table, labels: Vec<String>, row: &Row) -> Self {
+    fn new(table: &Table, labels: Vec<String>, row: &Row, is_sum: bool) -> Self {
         let distribution = match &row.measured {
             Measured::Histogram(histogram, _) => histogram.buckets(),
             Measured::Number(_) => Vec::new(),
         };
-        Self { labels, numbers: figures(table, row), distribution }
+        Self { labels, numbers: figures(table, row), distribution, is_sum }
     }
 }
 
 /// The rows of a table, with what was left out and the sum of all behind them.
 fn lines(table: &Table) -> Vec<Line> {
     let texts = |row: &Row| row.labels.iter().map(|label| printable(label)).collect();
-    let mut lines: Vec<Line> = table.rows.iter().map(|row| Line::new(table, texts(row), row)).collect();
+    let mut lines: Vec<Line> =
+        table.rows.iter().map(|row| Line::new(table, texts(row), row, false)).collect();
     if table.left_out > 0 {
         let labels = vec![format!("{} more", table.left_out)];
         lines.push(match &table.rest {
-            Some(rest) => Line::new(table, labels, rest),
-            None => Line { labels, numbers: Vec::new(), distribution: Vec::new() },
+            Some(rest) => Line::new(table, labels, rest, true),
+            None => Line { labels, numbers: Vec::new(), distribution: Vec::new(), is_sum: true },
         });
     }
-    lines.extend(table.all.as_ref().map(|all| Line::new(table, vec!["all".into()], all)));
+    lines.extend(table.all.as_ref().map(|all| Line::new(table, vec!["all".into()], all, true)));
     lines
 }
 
@@ -182,16 +184,12 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     let fits = columns.is_none_or(|columns| taken <= columns);
     let beside = columns.map_or(MOST_BARS, |columns| columns.saturating_sub(taken + 2)).min(MOST_BARS);
     let below = columns.map_or(MOST_BARS, |columns| columns - 4).min(MOST_BARS);
-    let is_beside = fits && beside >= LEAST_BARS;
     let scale =
-        Scale::new(lines.iter().flat_map(|line| &line.distribution), if is_beside { beside } else { below });
-    let scale = scale.filter(|_| layout.bars);
-    let bars = |line: &Line, text: &mut String| {
-        if let Some(scale) = &scale {
-            let _ = writeln!(text, "    {}", scale.bars(&line.distribution).trim_end());
-        }
-    };
-    if let (Some(scale), true) = (&scale, is_beside) {
+        |room| Scale::new(lines.iter().flat_map(|line| &line.distribution), room).filter(|_| layout.bars);
+    let narrow = |scale: &Scale| beside < LEAST_BARS && scale.per_column > 1;
+    let beside =
+        scale(beside).filter(|scale| fits && !narrow(scale) && scale.width(of.metric.unit) <= beside);
+    if let Some(scale) = beside {
         let cells = lines.iter().map(|line| scale.bars(&line.distribution));
         for (row, cell) in rows.iter_mut().zip([scale.title(of.metric.unit)].into_iter().chain(cells)) {
             row.push(cell);
@@ -200,6 +198,12 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
         *text += &table(&rows, &right);
         return;
     }
+    let scale = scale(below);
+    let bars = |line: &Line, text: &mut String| {
+        if let Some(scale) = &scale {
+            let _ = writeln!(text, "    {}", scale.bars(&line.distribution).trim_end());
+        }
+    };
     if fits {
         let table = table(&rows, &right);
         let mut shown = table.lines();
@@ -211,9 +215,8 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     } else {
         // Each row by itself: labels, then numbers with their names, as many as fit into a line.
         for line in &lines {
-            let is_sum = line.labels.len() < labels || line.numbers.is_empty();
             let named = |(name, cell): (&String, &String)| format!("{name} {cell}");
-            let titles: Vec<String> = if is_sum {
+            let titles: Vec<String> = if line.is_sum {
                 line.labels.clone()
             } else {
                 names.iter().zip(&line.labels).map(named).collect()
@@ -249,6 +252,11 @@ impl Scale {
         let per_column = span.saturating_add(room - 1) / room;
         let columns = usize::try_from(span.saturating_add(per_column - 1) / per_column).ok()?;
         Some(Self { lowest, highest, per_column, columns })
+    }
+
+    /// Characters that bars and title need.
+    fn width(&self, unit: Unit) -> usize {
+        self.columns.max(self.title(unit).chars().count())
     }
 
     /// What the ends of the columns are.
