@@ -10,10 +10,14 @@
 //! elsewhere it says so and is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+mod durations;
 mod image;
 mod kernel;
 mod machine;
+mod matrix;
+mod queries;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
@@ -33,6 +37,7 @@ fn arrays_in_guests() {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let work = tempfile::tempdir().unwrap();
     let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path());
+    let newest = kernel::SERIES.last().expect("there are kernels");
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|base| {
             let kernel = kernel::get(series, &cache)?;
@@ -65,6 +70,41 @@ fn arrays_in_guests() {
                 Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
             });
         }
+        if series.name == newest.name && wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
+            cases.run(&format!("Linux {}: queries", kernel.release), || {
+                queries::answered(&kernel, base, &modules)
+            });
+        }
+        if series.name == newest.name && wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
+            cases.run(&format!("Linux {}: detection", kernel.release), || {
+                matrix::part(&kernel, base, &modules)
+            });
+        }
     }
+    cases.finish();
+}
+
+/// The whole detection matrix, which takes a quarter of an hour: the figures of docs/detection.md.
+#[test]
+#[ignore = "takes a quarter of an hour"]
+fn detection_matrix() {
+    let mut cases = Cases::new("detection");
+    let number =
+        |variable: &str, or: u64| std::env::var(variable).map_or(or, |text| text.parse().expect("a number"));
+    let factor = u32::try_from(number("TAPSTER_MATRIX_FACTOR", 10)).expect("a small number");
+    let seconds = number("TAPSTER_MATRIX_SECONDS", 2400 / u64::from(factor));
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    let newest = *kernel::SERIES.last().expect("there are kernels");
+    cases.run("matrix", || {
+        let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path())?;
+        let kernel = kernel::get(newest, &cache)?;
+        let modules = machine::modules(&kernel, work.path())?;
+        let loads: Vec<&str> = ["light", "mixed", "heavy"]
+            .into_iter()
+            .filter(|load| wanted("TAPSTER_MATRIX_LOADS", load))
+            .collect();
+        matrix::whole(&kernel, &base, &modules, &loads, seconds, factor)
+    });
     cases.finish();
 }
