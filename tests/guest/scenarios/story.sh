@@ -16,4 +16,6 @@ raid=$!
 sleep 2
 run fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output-format=json --output=/results/fio2.json
 wait $raid || echo "@@ failed: tapster raid"
+# The story's other table: each device with its total time, count and average, while a command runs.
+run tapster report block_io --bars --output /results/report.txt -- fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output=/dev/null
 stop_exporter
