@@ -14,4 +14,6 @@ scrape after
 watch_raid story md0
 run fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output-format=json --output=/results/fio2.json
 watched
+# The story's other table: each device with its total time, count and average, while a command runs.
+run tapster report block_io --bars --output /results/report.txt -- fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output=/dev/null
 stop_exporter
