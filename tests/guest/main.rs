@@ -31,7 +31,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use support::cases::{Cases, Outcome, Skip};
+use support::cases::{Cases, Outcome, Skip, say};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
@@ -103,8 +103,14 @@ fn arrays_in_guests() {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = catch_unwind(AssertUnwindSafe(|| run(ready, &base, scenario)));
                     let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
+                    let attempt = || catch_unwind(AssertUnwindSafe(|| run(ready, &base, scenario)));
+                    // An emulated processor that its host stops for a while looks like a slow device, and now and
+                    // then a kernel does not survive it. What fails twice is no accident.
+                    let outcome = attempt().or_else(|_| {
+                        say(format_args!("guest: {name}: failed, tried once more"));
+                        attempt()
+                    });
                     let mut cases = told.lock().unwrap();
                     cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
                 }

@@ -24,7 +24,15 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         ];
         let ours = after.histogram_since(&before, FAMILY, &labels);
         let missed = after.since(&before, "tapster_probe_missed_total", &[("probe", "raid_member")]);
-        assert_eq!(ours.count(), 160, "{member}; the kernel left out {missed} runs of the probe's programs");
+        // A run that the kernel leaves out is counted; nothing else may be lost.
+        assert!(
+            (160 - missed.min(160)..=160).contains(&ours.count()),
+            "{member}: {} of 160; the kernel left out {missed} runs of the probe's programs",
+            ours.count()
+        );
+        if ours.count() < 160 {
+            figures.push(format!("{member} {} and {missed} runs left out", ours.count()));
+        }
         // The number of a device-mapper device is given when the driver is loaded.
         let is_member = |found: &str| match device {
             Some(minor) => found == format!("1,{minor}"),
