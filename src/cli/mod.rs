@@ -51,6 +51,7 @@ pub enum Command {
     /// Show what a probe is compiled to
     Compile(CompileArgs),
     /// Run probes for a while or as long as a command runs, then print what they counted
+    #[command(after_help = report::AFTER_HELP)]
     Report(ReportArgs),
     /// Show the arrays of this host, watch their members for a while, and name the slow one
     Raid(RaidArgs),

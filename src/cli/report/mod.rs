@@ -44,6 +44,17 @@ const NOT_EXECUTABLE: u8 = 126;
 /// What a shell adds to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
+/// What follows the flags in `--help`.
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  tapster report                          the shipped probes, until Ctrl-C
+  tapster report block_io --for 10s       one of them, for ten seconds
+  tapster report block_io -- fio job.fio  as long as a command runs
+  tapster report own.yaml --top 5         a file of probes, five rows for each metric
+
+Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
+came up; 2 for wrong usage or configuration.";
+
 /// What was counted, ready to be printed.
 #[derive(Debug)]
 struct Report {
