@@ -40,6 +40,15 @@ impl Arch {
         }
     }
 
+    /// Byte offset of the register that holds the return address when a function begins; `None` where it is on the stack.
+    pub fn link(self) -> Option<u32> {
+        match self {
+            Self::X86_64 => None,
+            // x30
+            Self::Aarch64 => Some(240),
+        }
+    }
+
     /// How much higher the stack pointer is after the return than it was at the entry: the return address, where it
     /// is on the stack.
     pub fn popped(self) -> u32 {
@@ -76,5 +85,6 @@ mod tests {
         );
         assert_eq!(Arch::Aarch64.result(), 0);
         assert_eq!(Arch::Aarch64.stack_pointer(), 31 * 8);
+        assert_eq!(Arch::Aarch64.link(), Some(30 * 8));
     }
 }
