@@ -232,7 +232,7 @@ impl<'f> Graph<'f> {
         print: &mut impl FnMut(&Line<'_>),
     ) {
         let Some(thread) = self.threads.get_mut(&task) else {
-            self.summary.without_entry += u64::from(!self.triggered);
+            self.summary.without_entry += 1;
             return;
         };
         let mut matched = false;
