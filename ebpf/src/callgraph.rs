@@ -200,8 +200,7 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
 }
 
 fn halves(word: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
-    [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
+    [word & u64::from(u32::MAX), word >> 32].map(|half| u32::try_from(half).expect("32 bits are left"))
 }
 
 /// A program being written: `r6` is the context, `r7` the thread, `r9` the record.
@@ -344,8 +343,9 @@ pub fn entry(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
         program.asm.push(Insn::Call(Helper::ReadUser));
     }
     program.asm.comment("arguments");
-    for (index, place) in (0_u32..).zip([40, 48, 56, 64]) {
-        program.register(R1, arch.argument(index).expect("all architectures pass four in registers"));
+    let registers = (0_u32..).map_while(|index| arch.argument(index));
+    for (register, place) in registers.zip([40, 48, 56, 64]) {
+        program.register(R1, register);
         program.put(place, R1);
     }
     program.asm.comment("name of the thread");
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn records_are_read_as_they_are_written() {
         let task = Task { pid: 7, tid: 9 };
-        let head = |kind: Kind, function| [kind.word(function), 1000, 7 << 32 | 9];
+        let head = |kind: Kind, function| [kind.word(function), 1000, 0x7 << 32 | 0x9];
         let mut entry = head(Kind::Entry, 5).to_vec();
         entry.extend([0x7fff_0000, 0x40_1000, 1, 2, 3, 4, u64::from_le_bytes(*b"hasher\0\0"), 0]);
         let read = decode(&bytes(&entry)).unwrap();
@@ -512,8 +512,8 @@ mod tests {
         assert_eq!(event(with(Kind::Return, &[8, 9])), Event::Return { function: 5, stack: 8, value: 9 });
         assert_eq!(event(with(Kind::Leave, &[8, 9])), Event::Leave { function: 5, stack: 8 });
         assert_eq!(
-            event(with(Kind::Fork, &[11 << 32 | 12])),
-            Event::Fork { child: Task { pid: 11, tid: 12 } }
+            event(with(Kind::Fork, &[0xb << 32 | 0xc])),
+            Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
         );
         assert_eq!(event(with(Kind::Exec, &[])), Event::Exec);
         assert_eq!(event(with(Kind::End, &[])), Event::End);

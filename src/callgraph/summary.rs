@@ -132,11 +132,11 @@ impl Summary {
         }
     }
 
-    /// Functions that were called, those with the longest total first.
+    /// Functions that were called, those with the longest total first, and of the same those called most.
     pub fn by_total(&self) -> Vec<(usize, &Sums)> {
         let mut called: Vec<(usize, &Sums)> =
             self.functions.iter().enumerate().filter(|(_, sums)| sums.calls > 0).collect();
-        called.sort_by_key(|(index, sums)| (std::cmp::Reverse(sums.total_ns), *index));
+        called.sort_by_key(|(index, sums)| (std::cmp::Reverse((sums.total_ns, sums.calls)), *index));
         called
     }
 

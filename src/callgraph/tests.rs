@@ -309,8 +309,8 @@ fn text_is_as_the_story_shows_it() {
 407393 hasher(100): ->hash arg0=0x2
 
 calls  total µs   self µs  average µs  maximum µs  function
-    1  407360.5  407360.5    407360.5    407360.5  read
     2  407360.5  407360.5    407360.5    407360.5  hash
+    1  407360.5  407360.5    407360.5    407360.5  read
     1         -         -           -           -  main
 "
     );
@@ -337,5 +337,5 @@ fn json_is_an_object_on_each_line() {
     assert_eq!(values[3]["value"], "0x11");
     assert_eq!(values[3]["duration_ns"], 407_360_500);
     assert_eq!(values[6]["notes"][0], "1 note");
-    assert_eq!(values[6]["functions"][0]["function"], "read");
+    assert_eq!(values[6]["functions"][0]["function"], "hash");
 }

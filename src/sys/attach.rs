@@ -17,8 +17,8 @@ const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: u64 = 8;
 /// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`
-const ENABLE: u32 = 0x2400;
-const SET_BPF: u32 = 0x4004_2408;
+const ENABLE: libc::Ioctl = 0x2400;
+const SET_BPF: libc::Ioctl = 0x4004_2408;
 
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -135,7 +135,7 @@ pub fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64) -> io::R
         [(SET_BPF, program.as_raw_fd(), "PERF_EVENT_IOC_SET_BPF"), (ENABLE, 0, "PERF_EVENT_IOC_ENABLE")]
     {
         // SAFETY: both requests take a number.
-        let result = unsafe { libc::ioctl(event.as_raw_fd(), request as libc::Ioctl, argument) };
+        let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
         if result != 0 {
             return Err(named(name, &io::Error::last_os_error()));
         }

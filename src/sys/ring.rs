@@ -102,9 +102,7 @@ impl Ring {
         let mut read = self.consumer.position().load(Ordering::Relaxed);
         while read < written {
             let place = usize::try_from(read).unwrap_or(0) & (self.bytes - 1);
-            let header = self.producer.address(self.page + place, HEADER).cast::<AtomicU32>();
-            // SAFETY: a record begins at a multiple of 8 within the bytes, with its length; writers change it only atomically.
-            let length = unsafe { &*header }.load(Ordering::Acquire);
+            let length = self.length(place);
             if length & BUSY != 0 {
                 return;
             }
@@ -123,6 +121,15 @@ impl Ring {
             // With each record: writers wait for room.
             self.consumer.position().store(read, Ordering::Release);
         }
+    }
+
+    /// The first word of the record at this place of the bytes: its length and how far it is.
+    #[allow(clippy::cast_ptr_alignment, reason = "places of records are multiples of 8 in pages")]
+    fn length(&self, place: usize) -> u32 {
+        let header = self.producer.address(self.page + place, HEADER).cast::<AtomicU32>();
+        assert!(header.is_aligned(), "records begin at multiples of 8");
+        // SAFETY: aligned and within the mapping; writers change it only atomically.
+        unsafe { &*header }.load(Ordering::Acquire)
     }
 
     /// Bytes that wait to be read.
