@@ -5,7 +5,7 @@
 
 mod functions;
 
-pub use functions::{Code, Function, Functions, functions};
+pub use functions::{Code, Function, Functions, Go, functions};
 
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{

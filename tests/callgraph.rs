@@ -287,7 +287,7 @@ fn older_kernels(programs: &Programs) -> Outcome {
         let mut attached = attach(&plan, btf, 1 << 20, means).unwrap();
         assert_eq!(attached.means, means);
         text(Command::new(path).arg(&log).args(["2", "100", "0"]));
-        let mut graph = Graph::new(&plan.functions, plan.triggered, plan.nested);
+        let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
         let mut lines = 0;
         attached.ring.read(|bytes| graph.record(&decode(bytes).unwrap(), &mut |_| lines += 1));
         let expected: usize = own_log(&log).values().map(Vec::len).sum();
@@ -307,7 +307,7 @@ fn losses(programs: &Programs) -> Outcome {
     // A ring for some dozens of records, which nobody reads while they are made.
     let mut attached = attach(&plan, btf, 4096, Means::Multi).unwrap();
     text(Command::new(path).arg(&log).args(["2", "1000", "0"]));
-    let mut graph = Graph::new(&plan.functions, plan.triggered, plan.nested);
+    let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
     let mut records = 0;
     attached.ring.read(|bytes| {
         records += 1;
@@ -327,7 +327,47 @@ fn losses(programs: &Programs) -> Outcome {
     Ok(format!("{records} records read and {lost} counted as lost are the {made} that were made"))
 }
 
-fn go(programs: &Programs) -> Outcome {
+fn goroutines(programs: &Programs) -> Outcome {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/callgraph/goroutines.go");
+    let built = programs.path("goroutines");
+    text(
+        tool("go")?
+            .args(["build", "-o"])
+            .arg(&built)
+            .arg(source)
+            .env("GOCACHE", programs.path("cache"))
+            .env("GO111MODULE", "off"),
+    );
+    let (path, file) = (built.to_str().unwrap(), programs.path("goroutines.json"));
+    let flags = ["--output", "json", "--args", "1", "--file", file.to_str().unwrap()];
+    let run = callgraph(format!("{path}:main.*"), &flags, &[path]);
+    assert_eq!((run.status.code(), stdout(&run).as_str()), (Some(0), "done\n"), "{}", stderr(&run));
+    let lines = fs::read_to_string(&file).unwrap();
+    let (_, summary) = graph(&lines);
+    for (name, calls, timed) in [
+        ("main.worker", 8, 8),
+        ("main.factorial", 8 * 20 * 5, 8 * 20 * 5),
+        ("main.grow", 8 * 20 * 61, 8 * 20 * 61),
+        ("main.recovers", 8 * 20, 8 * 20),
+        ("main.panics", 8 * 20, 8 * 10),
+    ] {
+        let functions = summary["functions"].as_array().unwrap();
+        let row = functions.iter().find(|row| row["function"] == name).unwrap();
+        assert_eq!((&row["calls"], &row["timed"]), (&calls.into(), &timed.into()), "{row}");
+    }
+    let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let factorials =
+        events.filter(|event| event["function"] == "main.factorial" && event["event"] == "return");
+    // Results of 5! and of what it needs, in Go's own convention.
+    assert_eq!(factorials.filter(|event| event["value"] == "0x78").count(), 8 * 20);
+    // All of the runtime, the garbage collector and the scheduler included.
+    let run = callgraph(path, &["--output", "folded"], &[path]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert!(stdout(&run).contains("done\n"));
+    Ok("calls of 8 goroutines whole, and all of the runtime without harm".into())
+}
+
+fn old_go(programs: &Programs) -> Outcome {
     // What tells a Go program is a section.
     let program = programs.logged()?;
     let path = programs.path("go");
@@ -340,7 +380,7 @@ fn go(programs: &Programs) -> Outcome {
     let run =
         callgraph(format!("{path}:t_*"), &["--args", "1"], &[path, log.to_str().unwrap(), "1", "10", "0"]);
     assert_eq!(run.status.code(), Some(0));
-    assert!(stderr(&run).contains("is built by Go"), "{}", stderr(&run));
+    assert!(stderr(&run).contains("is built by a Go before 1.18"), "{}", stderr(&run));
     let lines = shape(&stdout(&run));
     let entries = own_log(&log).values().flatten().filter(|call| call.is_entry).count();
     assert_eq!(lines.len(), entries);
@@ -359,7 +399,8 @@ fn cases() {
         ("refusals", refusals),
         ("older kernels", older_kernels),
         ("losses", losses),
-        ("go", go),
+        ("goroutines", goroutines),
+        ("old go", old_go),
     ] {
         cases.run(name, || {
             root()?;

@@ -73,6 +73,16 @@ pub struct TaskOffsets {
     pub tgid: u32,
 }
 
+/// Whose stack the stack pointer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stacks {
+    /// The thread's.
+    Thread,
+    /// A goroutine's: it is told with each record, and the stack pointer counts from the end of its stack, because
+    /// stacks are moved when they grow. Go 1.17 and later, where a register has the goroutine.
+    Goroutine,
+}
+
 /// How a program knows the first word of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -133,6 +143,8 @@ pub enum Event {
         arguments: [u64; ARGUMENTS],
         /// The thread's name.
         comm: [u8; 16],
+        /// The goroutine, if there are any.
+        goroutine: u64,
     },
     /// It is about to return, the stack as it was when it began.
     Return {
@@ -142,6 +154,8 @@ pub enum Event {
         stack: u64,
         /// Its result, if it has one.
         value: u64,
+        /// The goroutine, if there are any.
+        goroutine: u64,
     },
     /// It is about to jump to another function.
     Leave {
@@ -149,6 +163,8 @@ pub enum Event {
         function: u32,
         /// The stack pointer.
         stack: u64,
+        /// The goroutine, if there are any.
+        goroutine: u64,
     },
     /// The thread's process was copied.
     Fork {
@@ -161,10 +177,13 @@ pub enum Event {
     End,
 }
 
+/// `g.stack.hi`, the second word of what the goroutine's register points to.
+const GOROUTINE_STACK_END: i32 = 8;
+
 /// Bytes of records: of all kinds, of an entry, a return, a fork.
 const HEAD: i32 = 24;
-const ENTRY: i32 = 88;
-const EXIT: i32 = 40;
+const ENTRY: i32 = 96;
+const EXIT: i32 = 48;
 const FORK: i32 = 32;
 
 /// Reads a record; `None` for what no program here writes.
@@ -181,11 +200,11 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             *argument = word(5 + index)?;
         }
         let comm = bytes.get(72..88)?.try_into().ok()?;
-        Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm }
+        Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm, goroutine: word(11)? }
     } else if is(Kind::Return) {
-        Event::Return { function, stack: word(3)?, value: word(4)? }
+        Event::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
     } else if is(Kind::Leave) {
-        Event::Leave { function, stack: word(3)? }
+        Event::Leave { function, stack: word(3)?, goroutine: word(5)? }
     } else if is(Kind::Fork) {
         let [tid, pid] = halves(word(3)?);
         Event::Fork { child: Task { pid, tid } }
@@ -275,6 +294,28 @@ impl Writer {
         self.asm.push(Insn::Load(Size::DW, into, R6, small(offset)));
     }
 
+    /// The stack pointer to `r8` and into the record, and whose it is.
+    fn stack(&mut self, arch: Arch, stacks: Stacks, goroutine: i16) {
+        self.register(R8, arch.stack_pointer());
+        match stacks {
+            Stacks::Thread => self.constant(goroutine, 0),
+            Stacks::Goroutine => {
+                self.asm.comment("the goroutine, and the end of its stack");
+                self.register(R1, arch.goroutine());
+                self.put(goroutine, R1);
+                self.asm.push(Insn::Alu64(Alu::Mov, R3, R1.into()));
+                self.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(GOROUTINE_STACK_END)));
+                self.asm.push(Insn::Alu64(Alu::Mov, R1, FP.into()));
+                self.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(-16)));
+                self.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(8)));
+                self.asm.push(Insn::Call(Helper::ReadUser));
+                self.asm.push(Insn::Load(Size::DW, R1, FP, -16));
+                self.asm.push(Insn::Alu64(Alu::Sub, R8, R1.into()));
+            }
+        }
+        self.put(24, R8);
+    }
+
     fn submit(&mut self) {
         self.asm.push(Insn::Alu64(Alu::Mov, R1, R9.into()));
         self.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(NO_WAKEUP)));
@@ -323,14 +364,13 @@ fn small(offset: u32) -> i16 {
 }
 
 /// Of a uprobe at the beginning of a function.
-pub fn entry(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
+pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
     let mut program = Writer::new();
     program.only_followed(true);
     program.reserve(ENTRY);
     program.word(word);
     program.put(16, R7);
-    program.register(R8, arch.stack_pointer());
-    program.put(24, R8);
+    program.stack(arch, stacks, 88);
     program.asm.comment("where it returns to");
     if let Some(link) = arch.link() {
         program.register(R1, link);
@@ -339,11 +379,14 @@ pub fn entry(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
         program.asm.push(Insn::Alu64(Alu::Mov, R1, R9.into()));
         program.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(32)));
         program.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(8)));
-        program.asm.push(Insn::Alu64(Alu::Mov, R3, R8.into()));
+        program.register(R3, arch.stack_pointer());
         program.asm.push(Insn::Call(Helper::ReadUser));
     }
     program.asm.comment("arguments");
-    let registers = (0_u32..).map_while(|index| arch.argument(index));
+    let registers = (0_u32..).map_while(|index| match stacks {
+        Stacks::Thread => arch.argument(index),
+        Stacks::Goroutine => arch.go_argument(index),
+    });
     for (register, place) in registers.zip([40, 48, 56, 64]) {
         program.register(R1, register);
         program.put(place, R1);
@@ -361,7 +404,7 @@ pub fn entry(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
 }
 
 /// Of a uprobe at an instruction with which a function ends. The result means nothing to a jump.
-pub fn exit(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
+pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
     let mut program = Writer::new();
     program.asm.comment("the time first: what comes after is not the function's");
     program.now();
@@ -371,8 +414,7 @@ pub fn exit(arch: Arch, word: Word) -> Result<Assembled, AsmError> {
     program.put(8, R8);
     program.word(word);
     program.put(16, R7);
-    program.register(R1, arch.stack_pointer());
-    program.put(24, R1);
+    program.stack(arch, stacks, 40);
     program.register(R1, arch.result());
     program.put(32, R1);
     program.submit();
@@ -494,7 +536,7 @@ mod tests {
         let task = Task { pid: 7, tid: 9 };
         let head = |kind: Kind, function| [kind.word(function), 1000, 0x7 << 32 | 0x9];
         let mut entry = head(Kind::Entry, 5).to_vec();
-        entry.extend([0x7fff_0000, 0x40_1000, 1, 2, 3, 4, u64::from_le_bytes(*b"hasher\0\0"), 0]);
+        entry.extend([0x7fff_0000, 0x40_1000, 1, 2, 3, 4, u64::from_le_bytes(*b"hasher\0\0"), 0, 6]);
         let read = decode(&bytes(&entry)).unwrap();
         assert_eq!((read.time_ns, read.task), (1000, task));
         assert_eq!(
@@ -504,13 +546,20 @@ mod tests {
                 stack: 0x7fff_0000,
                 caller: 0x40_1000,
                 arguments: [1, 2, 3, 4],
-                comm: *b"hasher\0\0\0\0\0\0\0\0\0\0"
+                comm: *b"hasher\0\0\0\0\0\0\0\0\0\0",
+                goroutine: 6,
             }
         );
         let with = |kind, more: &[u64]| decode(&bytes(&[&head(kind, 5)[..], more].concat()));
         let event = |record: Option<Record>| record.unwrap().event;
-        assert_eq!(event(with(Kind::Return, &[8, 9])), Event::Return { function: 5, stack: 8, value: 9 });
-        assert_eq!(event(with(Kind::Leave, &[8, 9])), Event::Leave { function: 5, stack: 8 });
+        assert_eq!(
+            event(with(Kind::Return, &[8, 9, 6])),
+            Event::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
+        );
+        assert_eq!(
+            event(with(Kind::Leave, &[8, 9, 0])),
+            Event::Leave { function: 5, stack: 8, goroutine: 0 }
+        );
         assert_eq!(
             event(with(Kind::Fork, &[0xb << 32 | 0xc])),
             Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
@@ -519,7 +568,7 @@ mod tests {
         assert_eq!(event(with(Kind::End, &[])), Event::End);
         // Cut short, or of no kind.
         assert_eq!(with(Kind::Return, &[8]), None);
-        assert_eq!(decode(&bytes(&entry)[..87]), None);
+        assert_eq!(decode(&bytes(&entry)[..95]), None);
         assert_eq!(decode(&bytes(&[0, 0, 0])), None);
         assert_eq!(decode(&bytes(&[7, 0, 0])), None);
         assert_eq!(decode(&[]), None);
@@ -529,9 +578,10 @@ mod tests {
     fn programs_are_complete() {
         let task = TaskOffsets { pid: 1256, tgid: 1260 };
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            for word in [Word::Cookie, Word::Fixed(u64::MAX)] {
-                entry(arch, word).unwrap();
-                exit(arch, word).unwrap();
+            for (stacks, word) in [(Stacks::Thread, Word::Cookie), (Stacks::Goroutine, Word::Fixed(u64::MAX))]
+            {
+                entry(arch, stacks, word).unwrap();
+                exit(arch, stacks, word).unwrap();
             }
         }
         for program in [fork(task), exec(), end(), free(task), register()] {
@@ -541,16 +591,16 @@ mod tests {
 
     #[test]
     fn an_exit_reads_what_it_should() {
-        let listing = exit(Arch::X86_64, Word::Cookie).unwrap().listing();
+        let listing = exit(Arch::X86_64, Stacks::Thread, Word::Cookie).unwrap().listing();
         for line in [
             "call get_attach_cookie#174",
             "call ringbuf_reserve#131",
-            "r1 = *(u64 *)(r6 +152)",
+            "r8 = *(u64 *)(r6 +152)",
             "r1 = *(u64 *)(r6 +80)",
         ] {
             assert!(listing.contains(line), "{line}\n{listing}");
         }
-        let listing = entry(Arch::Aarch64, Word::Fixed(3)).unwrap().listing();
+        let listing = entry(Arch::Aarch64, Stacks::Thread, Word::Fixed(3)).unwrap().listing();
         assert!(listing.contains("r1 = *(u64 *)(r6 +240)"), "{listing}");
         assert!(!listing.contains("get_attach_cookie"), "{listing}");
     }

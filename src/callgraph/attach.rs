@@ -16,11 +16,11 @@ use std::{
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
     btf::{Btf, Kind},
-    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, TaskOffsets, Word},
+    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, TaskOffsets, Word},
 };
 
 /// Longest record.
-const LONGEST: usize = 88;
+const LONGEST: usize = 96;
 /// Most programs where each place needs one of its own.
 const MOST_PROGRAMS: usize = 512;
 /// Places that may be refused before all are given up.
@@ -194,11 +194,12 @@ fn probes(
     from: Means,
 ) -> Result<(Means, RefusedPlaces), AttachError> {
     let groups = [(false, &plan.exits), (true, &plan.entries)];
+    let stacks = plan.stacks.unwrap_or(Stacks::Thread);
     let program = |is_entry: bool, word: Word| {
         let (name, assembled) = if is_entry {
-            ("call_entry", callgraph::entry(plan.arch, word)?)
+            ("call_entry", callgraph::entry(plan.arch, stacks, word)?)
         } else {
-            ("call_exit", callgraph::exit(plan.arch, word)?)
+            ("call_exit", callgraph::exit(plan.arch, stacks, word)?)
         };
         Ok::<_, AttachError>((name, assembled))
     };

@@ -10,7 +10,7 @@ use super::{
     summary::{Ending, Summary},
 };
 use std::collections::HashMap;
-use tapster_ebpf::callgraph::{ARGUMENTS, Event, Record, Task};
+use tapster_ebpf::callgraph::{ARGUMENTS, Event, Record, Stacks, Task};
 
 /// A line of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ struct Frame {
 
 #[derive(Clone, Debug, Default)]
 struct Thread {
+    /// Where it was last seen to run.
+    task: Task,
     comm: String,
     frames: Vec<Frame>,
     /// How many of the frames are shown.
@@ -73,64 +75,91 @@ struct Thread {
     last_ns: u64,
 }
 
+/// Whose calls they are: a thread's, or a goroutine's, which runs on one thread and then on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Flow {
+    pid: u32,
+    /// The thread; 0 where it does not matter.
+    tid: u32,
+    goroutine: u64,
+}
+
 /// All calls under way, and the sums of those that are done.
 #[derive(Debug)]
 pub struct Graph<'f> {
     functions: &'f [Followed],
     triggered: bool,
-    nested: bool,
-    threads: HashMap<Task, Thread>,
+    stacks: Option<Stacks>,
+    threads: HashMap<Flow, Thread>,
     summary: Summary,
 }
 
 impl<'f> Graph<'f> {
-    /// Begins. `triggered`: only what is beneath a trigger. `nested`: stacks tell what called what.
-    pub fn new(functions: &'f [Followed], triggered: bool, nested: bool) -> Self {
-        Self { functions, triggered, nested, threads: HashMap::new(), summary: Summary::new(functions.len()) }
+    /// Begins. `triggered`: only what is beneath a trigger. `stacks`: whose tell what called what, if any do.
+    pub fn new(functions: &'f [Followed], triggered: bool, stacks: Option<Stacks>) -> Self {
+        Self { functions, triggered, stacks, threads: HashMap::new(), summary: Summary::new(functions.len()) }
     }
 
     /// Takes a record, in the order in which they were written.
     pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&Line<'_>)) {
         let Record { time_ns, task, ref event } = *record;
         match *event {
-            Event::Entry { function, stack, caller, arguments, comm } => {
+            Event::Entry { function, stack, caller, arguments, comm, goroutine } => {
                 let Some(function) = self.index(function) else { return };
                 let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-                let thread = self.threads.entry(task).or_default();
+                let thread = self.threads.entry(self.flow(task, goroutine)).or_default();
+                thread.task = task;
                 if thread.comm.as_bytes() != &comm[..end] {
                     thread.comm = crate::name::escape(&comm[..end]);
                 }
-                self.enter(time_ns, task, (function, stack, caller), arguments, print);
+                self.enter(time_ns, self.flow(task, goroutine), (function, stack, caller), arguments, print);
             }
-            Event::Return { stack, value, .. } => self.leave(time_ns, task, stack, Some(value), print),
-            Event::Leave { stack, .. } => self.leave(time_ns, task, stack, None, print),
+            Event::Return { stack, value, goroutine, .. } => {
+                self.leave(time_ns, (task, goroutine), stack, Some(value), print);
+            }
+            Event::Leave { stack, goroutine, .. } => {
+                self.leave(time_ns, (task, goroutine), stack, None, print);
+            }
+            // Go starts other programs this way, but no copy of itself goes on.
             Event::Fork { child } => {
-                let Some(parent) = self.threads.get(&task) else { return };
+                let Some(parent) = self.threads.get(&self.flow(task, 0)) else { return };
                 let mut copy = parent.clone();
                 for frame in &mut copy.frames {
                     frame.inherited = true;
                 }
-                self.threads.insert(child, copy);
+                let flow = self.flow(child, 0);
+                self.threads.insert(flow, copy);
             }
             // The memory of the calls is gone, and with it the threads.
-            Event::Exec => {
-                let gone: Vec<Task> =
-                    self.threads.keys().copied().filter(|other| other.pid == task.pid).collect();
-                for task in gone {
-                    self.close_all(task, Some(time_ns));
-                }
+            Event::Exec => self.close_process(task.pid, time_ns),
+            Event::End if self.stacks != Some(Stacks::Goroutine) => {
+                self.close_all(self.flow(task, 0), Some(time_ns));
             }
-            Event::End => self.close_all(task, Some(time_ns)),
+            // Goroutines end with their process, whose first thread is the last to go in Go.
+            Event::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
+            Event::End => {}
         }
     }
 
     /// Ends: calls that are still under way remain so. The sums, for which threads were the last to know.
     pub fn finish(mut self) -> Summary {
-        let tasks: Vec<Task> = self.threads.keys().copied().collect();
-        for task in tasks {
-            self.close_all(task, None);
+        let flows: Vec<Flow> = self.threads.keys().copied().collect();
+        for flow in flows {
+            self.close_all(flow, None);
         }
         self.summary
+    }
+
+    fn flow(&self, task: Task, goroutine: u64) -> Flow {
+        let tid = if self.stacks == Some(Stacks::Goroutine) { 0 } else { task.tid };
+        Flow { pid: task.pid, tid, goroutine }
+    }
+
+    fn close_process(&mut self, pid: u32, time_ns: u64) {
+        let gone: Vec<Flow> = self.threads.keys().copied().filter(|flow| flow.pid == pid).collect();
+        for flow in gone {
+            self.close_all(flow, Some(time_ns));
+        }
     }
 
     fn index(&self, function: u32) -> Option<usize> {
@@ -140,12 +169,13 @@ impl<'f> Graph<'f> {
     fn enter(
         &mut self,
         time_ns: u64,
-        task: Task,
+        flow: Flow,
         (function, stack, caller): (usize, u64, u64),
         arguments: [u64; ARGUMENTS],
         print: &mut impl FnMut(&Line<'_>),
     ) {
-        let Some(thread) = self.threads.get_mut(&task) else { return };
+        let Some(thread) = self.threads.get_mut(&flow) else { return };
+        let task = thread.task;
         let followed = &self.functions[function];
         while let Some(top) = thread.frames.last() {
             let below = &self.functions[top.function];
@@ -178,7 +208,7 @@ impl<'f> Graph<'f> {
             (false, _) => 0,
         };
         // Where nothing is known to be beneath anything, since the first call.
-        if shown && thread.shown == 0 && (self.nested || thread.base_ns == 0) {
+        if shown && thread.shown == 0 && (self.stacks.is_some() || thread.base_ns == 0) {
             thread.base_ns = time_ns;
         }
         thread.frames.push(Frame {
@@ -207,7 +237,7 @@ impl<'f> Graph<'f> {
             self.summary.begin(function);
         }
         if followed.at_once {
-            self.leave(time_ns, task, stack, None, print);
+            self.leave(time_ns, (task, flow.goroutine), stack, None, print);
         } else if followed.exits.is_none() {
             // Nobody would know what is beneath it: what it calls is shown beside it.
             thread.close(&mut self.summary, time_ns, Ending::NotTaken);
@@ -226,15 +256,17 @@ impl<'f> Graph<'f> {
     fn leave(
         &mut self,
         time_ns: u64,
-        task: Task,
+        (task, goroutine): (Task, u64),
         stack: u64,
         value: Option<u64>,
         print: &mut impl FnMut(&Line<'_>),
     ) {
-        let Some(thread) = self.threads.get_mut(&task) else {
+        let flow = self.flow(task, goroutine);
+        let Some(thread) = self.threads.get_mut(&flow) else {
             self.summary.without_entry += 1;
             return;
         };
+        thread.task = task;
         let mut matched = false;
         while let Some(top) = thread.frames.last() {
             if top.stack > stack {
@@ -269,8 +301,8 @@ impl<'f> Graph<'f> {
     }
 
     /// A thread is no more, or is not looked at any more.
-    fn close_all(&mut self, task: Task, ended_ns: Option<u64>) {
-        let Some(mut thread) = self.threads.remove(&task) else { return };
+    fn close_all(&mut self, flow: Flow, ended_ns: Option<u64>) {
+        let Some(mut thread) = self.threads.remove(&flow) else { return };
         while !thread.frames.is_empty() {
             let (time_ns, ending) = match ended_ns {
                 Some(time_ns) => (time_ns, Ending::Ended),

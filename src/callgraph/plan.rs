@@ -4,14 +4,14 @@ use super::{
     exits::{Exits, Unclear, exits},
     name::Name,
 };
-use crate::elf::{self, Functions};
+use crate::elf::{self, Functions, Go};
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
 };
 use tapster_ebpf::{
     attach::{Arch, Missing},
-    callgraph::Kind,
+    callgraph::{Kind, Stacks},
     diagnostic::near,
 };
 
@@ -67,8 +67,8 @@ pub struct Plan {
     pub exits: Vec<Place>,
     /// Whether only what is beneath a trigger is asked for.
     pub triggered: bool,
-    /// Whether stacks tell what called what. Not in Go, where functions change threads and stacks move.
-    pub nested: bool,
+    /// Whose stacks tell what called what; not known of programs that an old Go has built.
+    pub stacks: Option<Stacks>,
     /// What does not come out as asked, in sentences.
     pub notes: Vec<String>,
 }
@@ -104,11 +104,16 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
             "narrow it, as in BINARY:PREFIX*, or give a higher --limit".to_owned(),
         ));
     }
+    let stacks = match file.go {
+        None => Some(Stacks::Thread),
+        Some(Go::Recent) => Some(Stacks::Goroutine),
+        Some(Go::Old) => None,
+    };
     let mut functions = Vec::new();
     let mut unclear: Vec<String> = Vec::new();
     for index in chosen {
         let function = &file.list[index];
-        let ends = if file.is_go { Ok(None) } else { exits_of(&file, index).map(Some) };
+        let ends = if stacks.is_none() { Ok(None) } else { exits_of(&file, index).map(Some) };
         let exits = ends.unwrap_or_else(|error| {
             unclear.push(format!("`{}` ({error})", names[index].shown));
             None
@@ -122,9 +127,9 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         });
     }
     let mut notes = Vec::new();
-    if file.is_go {
+    if stacks.is_none() {
         notes.push(format!(
-            "`{shown}` is built by Go, whose functions change threads and move their stacks: entries are shown, each by itself, and no returns"
+            "`{shown}` is built by a Go before 1.18, whose stacks are not known here: entries are shown, each by itself, and no returns"
         ));
     }
     if !unclear.is_empty() {
@@ -134,7 +139,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         notes.push(format!("returns are not taken of {}{more}", unclear.join(", ")));
     }
     let mut plan = Plan {
-        nested: !file.is_go,
+        stacks,
         path: file.path.clone(),
         arch: file.arch,
         entries: Vec::new(),

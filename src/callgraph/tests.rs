@@ -7,7 +7,7 @@ use super::{
     print::{Output, Printer},
     summary::{Summary, Sums, Unreturned},
 };
-use tapster_ebpf::callgraph::{Event, Record, Task};
+use tapster_ebpf::callgraph::{Event, Record, Stacks, Task};
 
 const MAIN: u32 = 0;
 const READ: u32 = 1;
@@ -69,17 +69,17 @@ impl Script {
         let mut comm = [0; 16];
         comm[..6].copy_from_slice(b"hasher");
         let arguments = [u64::from(function), 0xffff, 0, 0];
-        self.add(task, Event::Entry { function, stack, caller, arguments, comm })
+        self.add(task, Event::Entry { function, stack, caller, arguments, comm, goroutine: 0 })
     }
 
     fn leave(&mut self, task: Task, function: u32, stack: u64) -> &mut Self {
-        self.add(task, Event::Return { function, stack, value: u64::from(function) + 0x10 })
+        self.add(task, Event::Return { function, stack, value: u64::from(function) + 0x10, goroutine: 0 })
     }
 
     /// Calls that made lines, as text: the thread's last digit, depth, direction, name.
     fn run_as(&self, triggered: bool) -> (Vec<String>, Summary) {
         let functions = functions();
-        let mut graph = Graph::new(&functions, triggered, true);
+        let mut graph = Graph::new(&functions, triggered, Some(Stacks::Thread));
         let mut lines = Vec::new();
         for record in &self.records {
             graph.record(record, &mut |line: &Line<'_>| {
@@ -173,7 +173,7 @@ fn what_longjmp_leaves_is_taken_away() {
 fn a_jump_to_another_function_returns_for_both() {
     let mut script = Script::default();
     script.enter(A, MAIN, 0x8000).enter(A, JUMP, 0x7000).enter(A, HASH, 0x7000).leave(A, HASH, 0x7000);
-    script.enter(A, JUMP, 0x7000).add(A, Event::Leave { function: JUMP, stack: 0x7000 });
+    script.enter(A, JUMP, 0x7000).add(A, Event::Leave { function: JUMP, stack: 0x7000, goroutine: 0 });
     script.enter(A, EMPTY, 0x7000).leave(A, MAIN, 0x8000);
     let (lines, summary) = script.run();
     assert_eq!(
@@ -272,9 +272,46 @@ fn without_returns_nothing_is_beneath() {
     assert_eq!(summary.unreturned, Unreturned { not_taken: 1, running: 1, ..Unreturned::default() });
 }
 
+#[test]
+fn goroutines_keep_their_calls_on_other_threads() {
+    let functions = functions();
+    let mut graph = Graph::new(&functions, false, Some(Stacks::Goroutine));
+    let stack = 0_u64.wrapping_sub(0x100);
+    let entry = |function, stack, goroutine| Event::Entry {
+        function,
+        stack,
+        caller: stack,
+        arguments: [0; 4],
+        comm: [0; 16],
+        goroutine,
+    };
+    let events = [
+        (A, entry(READ, stack, 1)),
+        (A, entry(READ, stack, 2)),
+        (B, entry(HASH, stack - 64, 1)),
+        // A thread ends; what ran on it goes on elsewhere.
+        (B, Event::End),
+        (A, Event::Return { function: HASH, stack: stack - 64, value: 1, goroutine: 1 }),
+        (A, Event::Return { function: READ, stack, value: 2, goroutine: 1 }),
+        (A, Event::End),
+    ];
+    let mut lines = Vec::new();
+    for (task, event) in events {
+        let record = Record { time_ns: 1, task, event };
+        graph.record(&record, &mut |line| lines.push((line.task.tid, line.depth, line.function)));
+    }
+    let (read, hash) = (1, 2);
+    assert_eq!(lines, [(100, 0, read), (100, 0, read), (101, 1, hash), (100, 1, hash), (100, 0, read)]);
+    let summary = graph.finish();
+    assert_eq!(
+        (summary.without_entry, summary.unreturned),
+        (0, Unreturned { ended: 1, ..Unreturned::default() })
+    );
+}
+
 fn printed(script: &Script, output: Output) -> String {
     let functions = functions();
-    let mut graph = Graph::new(&functions, false, true);
+    let mut graph = Graph::new(&functions, false, Some(Stacks::Thread));
     let mut out = Vec::new();
     let mut printer = Printer::new(&mut out, &functions, output, 1);
     for record in &script.records {

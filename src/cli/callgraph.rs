@@ -124,7 +124,7 @@ fn follow(
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut graph = Graph::new(&plan.functions, plan.triggered, plan.nested);
+        let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
         let mut child = match Command::new(&args.command[0]).args(&args.command[1..]).spawn() {
             Ok(child) => child,
             Err(error) => return Ok(Err(error)),
@@ -183,8 +183,8 @@ fn notes(summary: &Summary, losses: Losses, triggered: bool) -> Vec<String> {
         notes.push(format!("{} processes were not followed: too many at one time", losses.processes));
     }
     if summary.functions.iter().all(|sums| sums.calls == 0) {
-        let what = if triggered { "the trigger, or nothing beneath it," } else { "none of the functions" };
-        notes.push(format!("{what} was called by the command: does it run this file?"));
+        let what = if triggered { "the trigger was not" } else { "none of the functions was" };
+        notes.push(format!("{what} called by the command: does it run this file?"));
     }
     let Unreturned { ended, unwound, jumped, not_taken, running } = summary.unreturned;
     for (count, text) in [

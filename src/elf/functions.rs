@@ -25,11 +25,20 @@ pub struct Functions {
     pub arch: Arch,
     /// By address, one for each.
     pub list: Vec<Function>,
-    /// Whether it was built by Go, whose functions keep their stacks elsewhere.
-    pub is_go: bool,
+    /// Whether it was built by Go, and how old that was.
+    pub go: Option<Go>,
     /// Addresses of data among the code, where symbols say so (arm64).
     pub data: Vec<u64>,
     file: File,
+}
+
+/// What is known of a program that Go has built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// By Go 1.18 or later.
+    Recent,
+    /// By an older one, or it is not told.
+    Old,
 }
 
 /// A function.
@@ -112,8 +121,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
             Some(Range { address: section.address(), offset, length })
         })
         .collect();
-    let is_go = elf.sections().any(|section| section.name() == Ok(".go.buildinfo"))
-        || found.symbols.values().any(|symbol| symbol.name == "runtime.goexit");
+    let go = go(&elf, &found);
     let list = found.list(&segments, &sections);
     if list.is_empty() {
         return Err(missing(
@@ -123,7 +131,22 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
     }
     let file =
         File::open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
-    Ok(Functions { path, arch, list, is_go, data: found.data, file })
+    Ok(Functions { path, arch, list, go, data: found.data, file })
+}
+
+/// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
+/// a pointer, and a flag says so.
+fn go<'b>(elf: &object::File<'b, &'b Bytes>, found: &Found) -> Option<Go> {
+    let info = elf.section_by_name(".go.buildinfo");
+    let flags = info.as_ref().and_then(|section| section.data_range(section.address(), 16).ok().flatten());
+    match (info, flags) {
+        (Some(_), Some([0xff, b' ', b'G', b'o', b' ', .., flags])) if flags & 2 != 0 => Some(Go::Recent),
+        (Some(_), _) => Some(Go::Old),
+        (None, _) => {
+            let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
+            found.symbols.values().any(|symbol| runtime.contains(&symbol.name.as_str())).then_some(Go::Old)
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
