@@ -10,6 +10,7 @@ pub use functions::{Code, Function, Functions, Go, functions};
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{
     env,
+    fmt::Write,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -159,15 +160,19 @@ fn symbol<'b>(file: &object::File<'b, &'b Bytes>, function: &str, shown: &str) -
 
 /// The separate debug file of a build id.
 fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
-    let hex: String = build_id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (first, rest) = hex.split_at_checked(2)?;
-    Some(Path::new(DEBUG_FILES).join(first).join(format!("{rest}.debug"))).filter(|path| path.is_file())
+    let (first, rest) = build_id.split_first()?;
+    let mut name = String::new();
+    for byte in rest {
+        write!(name, "{byte:02x}").ok()?;
+    }
+    Some(Path::new(DEBUG_FILES).join(format!("{first:02x}")).join(name + ".debug"))
+        .filter(|path| path.is_file())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::Write as _;
 
     /// This test's own program has symbols, and a function that is known to be in it.
     #[unsafe(no_mangle)]

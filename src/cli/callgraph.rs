@@ -139,8 +139,11 @@ fn follow(
             }
             tokio::select! {
                 () = tokio::time::sleep(READ_EVERY) => {}
-                // The terminal has sent it to the command as well, which may do with it what it likes.
+                // The terminal sends it to the command as well, which may do with it what it likes.
                 _ = interrupt.recv() => {
+                    if !sys::is_in_foreground() {
+                        pass_on(&child, libc::SIGINT);
+                    }
                     interrupts += 1;
                     if interrupts > 1 {
                         break None;
@@ -156,7 +159,7 @@ fn follow(
 }
 
 fn pass_on(child: &Child, signal: i32) {
-    if let Err(error) = sys::send_signal(child, signal) {
+    if let Err(error) = sys::send_signal(child.id(), signal) {
         eprintln!("note: the command could not be sent signal {signal}: {error}");
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A [`Topology`] is a snapshot, made anew for each scrape, because an array may lose, gain and swap members at
 //! any time. It is made of what could be read: an array or a member that vanishes meanwhile, or whose files are
-//! odd, is left out, and the others are there. Nothing here knows probes; [`families`] says what the arrays are,
-//! [`adopt`] gives arrays whose driver tells the kernel's tracepoints nothing their members' I/O.
+//! odd, is left out, and the others are there. Nothing here knows probes; [`families()`] says what the arrays are,
+//! [`adopt()`] gives arrays whose driver tells the kernel's tracepoints nothing their members' I/O.
 
 mod adopt;
 mod dm;

@@ -56,9 +56,9 @@ tracepoint:sched:sched_switch (tracepoint):
     52: r2 = r10
     53: r2 += -48
     54: call map_lookup_elem#1
-    55: if r0 != 0 goto +26
-    56: r0 = *(u64 *)(r10 -56)
-    57: if r0 == -7 goto +12
+    55: r1 = *(u64 *)(r10 -56)
+    56: if r0 != 0 goto +25
+    57: if r1 == -7 goto +12
     58: r1 = 1
     59: *(u64 *)(r10 -64) = r1
     60: *(u64 *)(r10 -8) = 2

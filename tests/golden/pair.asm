@@ -128,9 +128,9 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
     75: r2 = r10
     76: r2 += -56
     77: call map_lookup_elem#1
-    78: if r0 != 0 goto +26
-    79: r0 = *(u64 *)(r10 -64)
-    80: if r0 == -7 goto +12
+    78: r1 = *(u64 *)(r10 -64)
+    79: if r0 != 0 goto +25
+    80: if r1 == -7 goto +12
     81: r1 = 1
     82: *(u64 *)(r10 -72) = r1
     83: *(u64 *)(r10 -8) = 2

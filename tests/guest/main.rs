@@ -10,21 +10,59 @@
 //! elsewhere it says so and is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+mod durations;
 mod image;
 mod kernel;
 mod machine;
+mod matrix;
+mod queries;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
 mod trace;
 
-use std::path::Path;
-use support::cases::{Cases, Skip};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use support::cases::{Cases, Outcome, Skip, say};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
     std::env::var(variable).map_or(true, |list| list.is_empty() || list.split(',').any(|item| item == name))
+}
+
+/// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
+const AT_ONCE: usize = 2;
+
+/// A kernel that is ready to be booted, and its modules.
+struct Ready {
+    kernel: kernel::Kernel,
+    modules: PathBuf,
+}
+
+/// Boots a kernel with a scenario and checks what comes back.
+fn run(ready: &Ready, base: &Path, scenario: &scenario::Scenario) -> Outcome {
+    let Ready { kernel, modules } = ready;
+    let machine = machine::Machine {
+        kernel,
+        base,
+        modules,
+        disks: scenario.disks,
+        memory_mib: scenario.memory_mib,
+        port: None,
+        arguments: &[],
+    };
+    let results = machine.run(scenario.script)?;
+    results.assert_no_failures();
+    let figures = (scenario.check)(kernel, &results);
+    Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
 }
 
 #[test]
@@ -33,38 +71,87 @@ fn arrays_in_guests() {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let work = tempfile::tempdir().unwrap();
     let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path());
+    let newest = kernel::SERIES.last().expect("there are kernels");
+    let mut kernels: Vec<Ready> = Vec::new();
+    let mut has_newest = false;
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
-        let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|base| {
+        let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|_| {
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
-            Ok((base, kernel, modules))
+            Ok(Ready { kernel, modules })
         });
-        let (base, kernel, modules) = match ready {
-            Ok(ready) => ready,
-            Err(skip) => {
-                cases.run(&format!("Linux {}", series.name), || Err(skip));
-                continue;
+        match ready {
+            Ok(ready) => {
+                has_newest = series.name == newest.name;
+                kernels.push(ready);
             }
-        };
-        for scenario in
-            scenario::ALL.iter().filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
-        {
-            cases.run(&format!("Linux {}: {}", kernel.release, scenario.name), || {
-                let machine = machine::Machine {
-                    kernel: &kernel,
-                    base,
-                    modules: &modules,
-                    disks: scenario.disks,
-                    memory_mib: scenario.memory_mib,
-                    port: None,
-                    arguments: &[],
-                };
-                let results = machine.run(scenario.script)?;
-                results.assert_no_failures();
-                let figures = (scenario.check)(&kernel, &results);
-                Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
-            });
+            Err(skip) => cases.run(&format!("Linux {}", series.name), || Err(skip)),
         }
     }
+    let Ok(base) = base else { return cases.finish() };
+    let jobs: Vec<(&Ready, &scenario::Scenario)> = kernels
+        .iter()
+        .flat_map(|ready| {
+            let scenarios = scenario::ALL.iter();
+            scenarios
+                .filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
+                .map(move |scenario| (ready, scenario))
+        })
+        .collect();
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(&mut cases));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
+                    let attempt = || catch_unwind(AssertUnwindSafe(|| run(ready, &base, scenario)));
+                    // An emulated processor that its host stops for a while looks like a slow device, and now and
+                    // then a kernel does not survive it. What fails twice is no accident.
+                    let outcome = attempt().or_else(|_| {
+                        say(format_args!("guest: {name}: failed, tried once more"));
+                        attempt()
+                    });
+                    let mut cases = told.lock().unwrap();
+                    cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
+                }
+            });
+        }
+    });
+    // These two compare times, so they are alone.
+    if let Some(Ready { kernel, modules }) = kernels.last().filter(|_| has_newest) {
+        if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
+            let name = format!("Linux {}: queries", kernel.release);
+            cases.run(&name, || queries::answered(kernel, &base, modules));
+        }
+        if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
+            let name = format!("Linux {}: detection", kernel.release);
+            cases.run(&name, || matrix::part(kernel, &base, modules));
+        }
+    }
+    cases.finish();
+}
+
+/// The whole detection matrix, which takes a quarter of an hour: the figures of docs/detection.md.
+#[test]
+#[ignore = "takes a quarter of an hour"]
+fn detection_matrix() {
+    let mut cases = Cases::new("detection");
+    let number =
+        |variable: &str, or: u64| std::env::var(variable).map_or(or, |text| text.parse().expect("a number"));
+    let factor = u32::try_from(number("TAPSTER_MATRIX_FACTOR", 10)).expect("a small number");
+    let seconds = number("TAPSTER_MATRIX_SECONDS", 2400 / u64::from(factor));
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    let newest = *kernel::SERIES.last().expect("there are kernels");
+    cases.run("matrix", || {
+        let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path())?;
+        let kernel = kernel::get(newest, &cache)?;
+        let modules = machine::modules(&kernel, work.path())?;
+        let loads: Vec<&str> = ["light", "mixed", "heavy"]
+            .into_iter()
+            .filter(|load| wanted("TAPSTER_MATRIX_LOADS", load))
+            .collect();
+        matrix::whole(&kernel, &base, &modules, &loads, seconds, factor)
+    });
     cases.finish();
 }

@@ -21,7 +21,7 @@ pub(crate) struct Prometheus {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -34,10 +34,22 @@ impl Prometheus {
         features: &[&str],
         rules: &[PathBuf],
     ) -> Result<Self, Skip> {
+        Self::start_every(Duration::from_secs(1), directory, targets, features, rules)
+    }
+
+    /// The same with an interval for scrapes and evaluations.
+    pub(crate) fn start_every(
+        interval: Duration,
+        directory: &Path,
+        targets: &[(&str, SocketAddr)],
+        features: &[&str],
+        rules: &[PathBuf],
+    ) -> Result<Self, Skip> {
         fs::create_dir_all(directory).unwrap();
-        let mut config =
-            "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files:\n"
-                .to_owned();
+        let every = format!("{}ms", interval.as_millis());
+        let mut config = format!(
+            "global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}\nrule_files:\n"
+        );
         for file in rules {
             writeln!(config, "  - {}", file.display()).unwrap();
         }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use tapster::kernel::Kernel;
 use tapster_ebpf::{attach, btf::Btf, probe::AttachPoint, tracefs::Tracepoints};
 
-/// Most rounds of a walk: the verifier goes through each of them, on every path.
+/// Most rounds of a walk: before Linux 6.9 the verifier goes through each of them.
 const EACH_LIMIT: usize = 32;
 
 /// Attach points by category.

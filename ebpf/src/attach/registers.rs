@@ -2,7 +2,7 @@
 //! layout of the registers that the kernel hands to kprobes and uprobes (`struct pt_regs`).
 //!
 //! Source: `arch/x86/include/asm/ptrace.h` and the System V ABI; `arch/arm64/include/uapi/asm/ptrace.h` and the
-//! procedure call standard for AArch64.
+//! procedure call standard for `AArch64`.
 
 /// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

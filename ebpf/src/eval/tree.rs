@@ -98,8 +98,6 @@ impl Event<'_> {
             Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
             Node::Let(index) => self.lets.get(*index).map_or(0, of),
             Node::Item => self.item,
-            // Where the context lies is known to a running program only.
-            Node::Context => 0,
             Node::Argument(offset) => little_endian(self.record(*offset, 8)),
             Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
             Node::Load { base, offset, size, access, bits } => {
@@ -132,7 +130,9 @@ impl Event<'_> {
             }
             Node::Cast(operand) => in_type(of(operand), &typed.ty),
             Node::Number(operand) => of(operand),
-            Node::Text(_)
+            // Where the context lies is known to a running program only; texts are no numbers.
+            Node::Context
+            | Node::Text(_)
             | Node::Comm
             | Node::TextAt { .. }
             | Node::TextField { .. }

@@ -4,7 +4,7 @@ use super::{Lowering, expression::constant_truth};
 use crate::{
     asm::Label,
     check::unsigned_operation,
-    insn::{Cond, FP, Insn, R1, R2, Reg, Size, Src},
+    insn::{Cond, Insn, R1, R2, Reg, Src},
     typed::{Binary, Node, Type, Typed, Unary},
 };
 
@@ -92,6 +92,7 @@ impl Lowering<'_> {
         let used = self.stack.used;
         let a = self.stack.take(left_size);
         self.text(left, a, left_size);
+        self.hide_text(a, left_size, left);
         let differ = self.asm.label();
         let target = if equal { differ } else { to };
         let words = left_size.max(right_size) / 8;
@@ -104,7 +105,7 @@ impl Lowering<'_> {
                 }
                 let expected = u64::from_le_bytes(chunk);
                 if word * 8 < left_size {
-                    self.asm.push(Insn::Load(Size::DW, R1, FP, at(a, word)));
+                    self.load_value(R1, at(a, word), &left.ty);
                 } else {
                     self.asm.push(Insn::Alu64(crate::insn::Alu::Mov, R1, Src::Imm(0)));
                 }
@@ -114,10 +115,11 @@ impl Lowering<'_> {
         } else {
             let b = self.stack.take(right_size);
             self.text(right, b, right_size);
+            self.hide_text(b, right_size, right);
             for word in 0..words {
                 for (register, slot, size) in [(R1, a, left_size), (R2, b, right_size)] {
                     if word * 8 < size {
-                        self.asm.push(Insn::Load(Size::DW, register, FP, at(slot, word)));
+                        self.load_value(register, at(slot, word), &left.ty);
                     } else {
                         self.mov(register, 0);
                     }

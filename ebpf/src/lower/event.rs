@@ -1,6 +1,6 @@
 //! The course of one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering};
+use super::{CONTEXT, Lowering, Walk, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
@@ -12,11 +12,8 @@ use crate::{
 
 /// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
 const NOEXIST: i32 = 1;
-/// Since then a loop can have a bound that the kernel keeps, and is verified in a few rounds.
+/// Since then a loop can have a bound that the kernel keeps, and is verified in one or two rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
-/// Up to so many rounds are cheaper walked: there the verifier leaves out of its comparisons what nobody
-/// reads again, in a loop with the kernel's bound it does not, and a body of many branches explodes.
-const WALKED: u32 = 32;
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
 
@@ -112,6 +109,13 @@ impl Lowering<'_> {
     fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
+        self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
+        let key = self.index_key(0);
+        self.lookup(ZERO, key);
+        self.asm.jump_if(Cond::Eq, R0, 0, exit);
+        self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
+        self.hide_kept();
+        self.walk = Walk::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
         let outside: Vec<&Typed> = lets
@@ -133,6 +137,8 @@ impl Lowering<'_> {
         if let Some((_, within)) = &each.budget {
             self.asm.comment("each: budget");
             self.eval(within, 0);
+            // Also where it goes one way only: what is left of a known number is another one each time.
+            self.alu(Alu::Add, R1, R9);
             let slot = self.stack.take(8);
             self.store_slot(slot, R1);
             budget = Some(slot);
@@ -140,15 +146,9 @@ impl Lowering<'_> {
         self.asm.comment("each: first element");
         self.eval(&each.from, 0);
         self.mov(R8, R1);
-        let bounded_by_kernel = self.host.kernel >= MAY_GOTO && each.limit > WALKED;
-        if bounded_by_kernel {
-            // The verifier must not know the number of the round, or it walks them all: so it is read
-            // from a map, which holds nothing but zeros.
-            let key = self.index_key(0);
-            self.lookup(ZERO, key);
-            self.asm.jump_if(Cond::Eq, R0, 0, exit);
-            self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
-        } else {
+        let by_kernel = self.host.kernel >= MAY_GOTO;
+        if !by_kernel {
+            // Its bound is the number of the round, which the verifier has to know.
             self.mov(R9, 0);
         }
         self.asm.jump(test);
@@ -156,19 +156,22 @@ impl Lowering<'_> {
         let outside = self.stack.used;
         let peak = std::mem::replace(&mut self.stack.peak, outside);
         self.asm.place(again);
+        self.walk = if by_kernel { Walk::ByKernel } else { Walk::Counted };
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
             self.asm.comment("each: an element that does not fit is not complete");
             self.prepare([size]);
-            self.eval(size, 0);
-            self.load_slot(R2, slot);
-            self.asm.jump_if(Cond::Gt, R1, R2, exit);
-            self.alu(Alu::Sub, R2, R1);
-            self.store_slot(slot, R2);
+            self.tidied(|this| {
+                this.eval(size, 0);
+                this.load_slot(R2, slot);
+                this.asm.jump_if(Cond::Gt, R1, R2, exit);
+                this.alu(Alu::Sub, R2, R1);
+                this.store_slot(slot, R2);
+            });
         }
         self.prepare([&each.next]);
         for filter in filters {
             self.prepare([*filter]);
-            self.branch(filter, false, next, 0);
+            self.tidied(|this| this.branch(filter, false, next, 0));
         }
         self.body(next);
         self.asm.place(next);
@@ -176,33 +179,60 @@ impl Lowering<'_> {
         self.eval(&each.next, 0);
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
-        // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next instruction;
-        // the kernel removes it again.
-        self.asm.jump(test);
+        self.walk = Walk::No;
+        if !by_kernel {
+            // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next
+            // instruction; the kernel removes it again.
+            self.asm.jump(test);
+        }
         self.asm.place(test);
-        self.forget(outside);
+        if by_kernel {
+            self.forget(outside);
+        }
         self.stack.peak = self.stack.peak.max(peak);
         self.lets = before;
         self.asm.jump_if(Cond::Eq, R8, 0, exit);
-        if bounded_by_kernel {
+        let mut rounds = R9;
+        if by_kernel {
             self.asm.may_goto(over);
+            // What is compared is another register, for `r9` has to stay any number. It is a sum with 0 because
+            // from a copy the verifier would learn about `r9` as well.
+            rounds = R1;
+            self.mov(rounds, 0);
+            self.alu(Alu::Add, rounds, R9);
         }
-        self.asm.jump_if(Cond::Ge, R9, i32::try_from(each.limit).unwrap_or(1), over);
+        self.asm.jump_if(Cond::Ge, rounds, i32::try_from(each.limit).unwrap_or(1), over);
         self.asm.jump(again);
         self.asm.place(over);
         self.drop_event(Drop::EachLimit);
     }
 
-    /// Makes every round of a loop look the same to the verifier, whatever way it went: it compares all
-    /// registers and stack slots, also those that nobody reads again, and would walk on where they differ.
+    /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
+    /// way to another value would be one more way through each round, and each round counts other faults.
+    fn hide_kept(&mut self) {
+        let mut slots: Vec<i16> = self.faults.into_iter().collect();
+        for (value, slot) in self.event.lets.iter().zip(&self.lets) {
+            if let (Some(slot), false) = (slot, is_tracked(&value.ty)) {
+                slots.extend(words(*slot, crate::check::key_size(&value.ty)));
+            }
+        }
+        for slot in slots {
+            self.load_slot(R1, slot);
+            self.alu(Alu::Add, R1, R9);
+            self.store_slot(slot, R1);
+        }
+    }
+
+    /// Makes every round of a loop with the kernel's bound begin alike for the verifier, whatever way the one
+    /// before went: there it also compares stack slots that nobody reads again, and until 6.15 such registers.
     fn forget(&mut self, outside: u32) {
         self.asm.comment("each: every round begins alike");
         for register in [R0, R1, R2, R3, R4, R5, R7] {
             self.mov(register, 0);
         }
-        let inside = (outside / 8 + 1..=self.stack.peak / 8).filter_map(|word| i16::try_from(word * 8).ok());
-        for offset in inside.chain([-self.index]) {
-            self.asm.push(Insn::StoreImm(Size::DW, FP, -offset, 0));
+        self.forget_slot(self.index);
+        for slot in self.stack.words(outside) {
+            self.forget_slot(slot);
         }
     }
 
@@ -223,7 +253,7 @@ impl Lowering<'_> {
             for filter in &self.event.late_filters {
                 self.prepare([filter]);
                 self.asm.comment("where");
-                self.branch(filter, false, skip, 0);
+                self.tidied(|this| this.branch(filter, false, skip, 0));
             }
             self.count(skip);
         }
@@ -333,9 +363,14 @@ impl Lowering<'_> {
         let error = self.stack.take(8);
         self.store_slot(error, R0);
         self.lookup(ROWS, key);
+        self.load_slot(R1, error);
+        if self.walk == Walk::ByKernel {
+            // As they are where the row is not new.
+            self.forget_slot(error);
+            self.forget_slot(zero);
+        }
         self.asm.jump_if(Cond::Ne, R0, 0, found);
-        self.load_slot(R0, error);
-        self.asm.jump_if(Cond::Eq, R0, FULL, full);
+        self.asm.jump_if(Cond::Eq, R1, FULL, full);
         self.drop_event(Drop::Busy);
         self.asm.jump(skip);
         self.asm.place(full);

@@ -33,20 +33,23 @@ impl Lowering<'_> {
         let dst = VALUES[depth];
         match &typed.kind {
             Node::Constant(value) => self.constant(dst, *value),
-            Node::Builtin(builtin) => self.builtin(*builtin, dst),
+            Node::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
             Node::Duration => {
                 let slot = self.duration.unwrap_or(0);
-                self.load_slot(dst, slot);
+                self.load_value(dst, slot, &typed.ty);
             }
             Node::Saved(index) => {
                 let slot = self.saved[*index];
-                self.load_slot(dst, slot);
+                self.load_value(dst, slot, &typed.ty);
             }
             Node::Let(index) => {
                 let slot = self.lets[*index].unwrap_or(0);
-                self.load_slot(dst, slot);
+                self.load_value(dst, slot, &typed.ty);
             }
-            Node::Item => self.mov(dst, R8),
+            Node::Item => {
+                self.mov(dst, R8);
+                self.unlink(dst, &typed.ty);
+            }
             Node::Argument(offset) => {
                 self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
             }
@@ -111,7 +114,7 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    fn builtin(&mut self, builtin: Builtin, dst: Reg) {
+    fn builtin(&mut self, builtin: Builtin, dst: Reg, ty: &Type) {
         let helper = match builtin {
             Builtin::Pid | Builtin::Tid => Helper::PidTgid,
             Builtin::Uid | Builtin::Gid => Helper::UidGid,
@@ -124,7 +127,7 @@ impl Lowering<'_> {
         if builtin == Builtin::Nsecs
             && let Some(now) = self.now
         {
-            self.load_slot(dst, now);
+            self.load_value(dst, now, ty);
             return;
         }
         self.call(helper);
@@ -179,9 +182,11 @@ impl Lowering<'_> {
         depth: usize,
     ) {
         let dst = VALUES[depth];
-        self.eval(base, depth);
         let (there, end) = (self.asm.label(), self.asm.label());
-        if !matches!(base.kind, Node::Item) {
+        if matches!(base.kind, Node::Item) {
+            self.mov(dst, R8);
+        } else {
+            self.eval(base, depth);
             self.asm.jump_if(Cond::Ne, dst, 0, there);
             self.mov(dst, 0);
             self.asm.jump(end);
@@ -262,10 +267,11 @@ impl Lowering<'_> {
         }
         self.eval(left, depth);
         let slot = self.stack.take(8);
+        self.hide(dst, left);
         self.store_slot(slot, dst);
         self.eval(right, depth);
         self.mov(R5, dst);
-        self.load_slot(dst, slot);
+        self.load_value(dst, slot, &left.ty);
         self.stack.used -= 8;
         (dst, R5)
     }

@@ -4,7 +4,7 @@ use super::Lowering;
 use crate::{
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
     layout::WINDOW_SLOTS,
-    typed::TypedMetricKind,
+    typed::{TypedMetric, TypedMetricKind, TypedValue},
 };
 
 impl Lowering<'_> {
@@ -12,9 +12,13 @@ impl Lowering<'_> {
         let metric = &self.probe.metrics[index];
         let value = &self.event.metrics[index];
         let offset = i16::try_from(self.layout.metrics[index].offset).unwrap_or(0);
-        let done = self.asm.label();
         self.prepare(value.filter.iter().chain([&value.value]));
         self.asm.comment(metric.name.clone());
+        self.tidied(|this| this.update(metric, value, offset));
+    }
+
+    fn update(&mut self, metric: &TypedMetric, value: &TypedValue, offset: i16) {
+        let done = self.asm.label();
         if let Some(filter) = &value.filter {
             self.branch(filter, false, done, 0);
         }

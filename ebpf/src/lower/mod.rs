@@ -14,11 +14,11 @@ mod text;
 
 use crate::{
     asm::{AsmError, Assembler},
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, Reg, Size, Src},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
     program::{Code, DROPS, Program},
-    typed::{Typed, TypedEvent, TypedProbe},
+    typed::{AccessMode, Binary, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
@@ -101,6 +101,23 @@ impl Stack {
         // Beyond the limit the program is refused, so the offset no longer matters.
         i16::try_from(self.used).map_or(i16::MIN, |used| -used)
     }
+
+    /// The slots that were ever in use beyond so many bytes.
+    fn words(&self, used: u32) -> impl Iterator<Item = i16> + use<> {
+        (used / 8 + 1..=self.peak / 8).filter_map(|word| i16::try_from(word * 8).ok()).map(|offset| -offset)
+    }
+}
+
+/// Where in the loop of `each` what is written belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walk {
+    No,
+    /// Right before it: `r9` is 0 and for the verifier any number.
+    Ahead,
+    /// In a loop that ends by its count in `r9`, which the verifier counts along.
+    Counted,
+    /// In a loop that ends by a count of the kernel's as well; for the verifier `r9` is any number.
+    ByKernel,
 }
 
 /// One program being written.
@@ -113,6 +130,7 @@ struct Lowering<'a> {
     stack: Stack,
     /// Where each `let` is kept, once computed.
     lets: Vec<Option<i16>>,
+    walk: Walk,
     /// Time at the beginning of the program.
     now: Option<i16>,
     duration: Option<i16>,
@@ -135,6 +153,7 @@ impl<'a> Lowering<'a> {
             asm: Assembler::default(),
             stack,
             lets: vec![None; event.lets.len()],
+            walk: Walk::No,
             now: None,
             duration: None,
             saved: Vec::new(),
@@ -165,6 +184,67 @@ impl<'a> Lowering<'a> {
 
     fn store_slot(&mut self, offset: i16, src: Reg) {
         self.asm.push(Insn::Store(Size::DW, FP, offset, src));
+    }
+
+    /// A value from its slot.
+    fn load_value(&mut self, dst: Reg, slot: i16, ty: &Type) {
+        self.load_slot(dst, slot);
+        self.unlink(dst, ty);
+    }
+
+    /// For a loop, makes the verifier forget that a number is a copy: what it learns from a condition about the copy
+    /// it would note at the original as well, which lives on and would set apart all that follows. The number stays
+    /// the same, but after arithmetic it is a new one (`dst_reg->id = 0` in `adjust_reg_min_max_vals`).
+    fn unlink(&mut self, dst: Reg, ty: &Type) {
+        if self.walk != Walk::No && !is_tracked(ty) {
+            self.alu(Alu::Or, dst, 0);
+        }
+    }
+
+    /// Hides from the verifier what it knows of a number that is about to be stored and was computed in one of
+    /// several ways. What outlives a round would multiply the states of every round by these ways. And in a loop
+    /// with the kernel's bound all that is stored is compared by what is known of it, whether that matters or not.
+    fn hide(&mut self, dst: Reg, value: &Typed) {
+        if is_tracked(&value.ty) || !value.any(&chooses) {
+            return;
+        }
+        match self.walk {
+            Walk::No | Walk::Counted => {}
+            Walk::Ahead => self.alu(Alu::Add, dst, R9),
+            Walk::ByKernel => {
+                self.alu(Alu::Add, dst, R9);
+                self.alu(Alu::Sub, dst, R9);
+            }
+        }
+    }
+
+    /// The same for a text that was stored.
+    fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
+        if matches!(self.walk, Walk::Ahead | Walk::ByKernel) && value.any(&chooses) {
+            for word in words(slot, size) {
+                self.load_slot(R1, word);
+                self.hide(R1, value);
+                self.store_slot(word, R1);
+            }
+        }
+    }
+
+    /// Makes the verifier forget what is in a slot that nobody reads again.
+    fn forget_slot(&mut self, slot: i16) {
+        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
+    }
+
+    /// Writes a part that may go several ways. In a loop with the kernel's bound its scratch slots are forgotten
+    /// afterwards, so that to the verifier it makes no difference which way it went.
+    fn tidied(&mut self, part: impl FnOnce(&mut Self)) {
+        let peak = std::mem::replace(&mut self.stack.peak, self.stack.used);
+        part(self);
+        if self.walk == Walk::ByKernel {
+            for slot in self.stack.words(self.stack.used) {
+                self.forget_slot(slot);
+            }
+        }
+        self.stack.peak = self.stack.peak.max(peak);
     }
 
     /// `dst = fp + offset`
@@ -225,7 +305,7 @@ impl<'a> Lowering<'a> {
                 let value = &self.event.lets[index];
                 self.prepare([value]);
                 let slot = self.stack.take(crate::check::key_size(&value.ty));
-                self.store_value(value, slot);
+                self.tidied(|this| this.store_value(value, slot));
                 self.lets[index] = Some(slot);
             }
         }
@@ -233,10 +313,12 @@ impl<'a> Lowering<'a> {
 
     /// A value of any type into the stack.
     fn store_value(&mut self, value: &Typed, slot: i16) {
-        if let crate::typed::Type::Text { capacity } = value.ty {
+        if let Type::Text { capacity } = value.ty {
             self.text(value, slot, capacity);
+            self.hide_text(slot, capacity, value);
         } else {
             self.eval(value, 0);
+            self.hide(R1, value);
             self.store_slot(slot, R1);
         }
     }
@@ -245,19 +327,48 @@ impl<'a> Lowering<'a> {
     fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
         for (value, slot) in values.iter().zip(slots) {
             let place = base + i16::try_from(slot.offset).unwrap_or(0);
-            if matches!(value.ty, crate::typed::Type::Text { .. }) {
-                // A shorter text than the part's room leaves zeros behind it.
-                self.text(value, place, slot.size);
-            } else {
-                self.eval(value, 0);
-                self.store_slot(place, R1);
-            }
+            self.tidied(|this| this.store_part(value, place, slot.size));
+        }
+    }
+
+    fn store_part(&mut self, value: &Typed, place: i16, size: u32) {
+        if matches!(value.ty, Type::Text { .. }) {
+            // A shorter text than the part's room leaves zeros behind it.
+            self.text(value, place, size);
+            self.hide_text(place, size, value);
+        } else {
+            self.eval(value, 0);
+            self.hide(R1, value);
+            self.store_slot(place, R1);
         }
     }
 }
 
+/// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
+fn is_tracked(ty: &Type) -> bool {
+    matches!(ty, Type::Pointer { access: AccessMode::Direct, .. })
+}
+
+/// The slots of so many bytes.
+fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
+    (0..size / 8).filter_map(move |word| i16::try_from(word * 8).ok()).map(move |offset| slot + offset)
+}
+
+/// Whether computing it may go one of several ways.
+fn chooses(typed: &Typed) -> bool {
+    match &typed.kind {
+        // Pointers other than the element are tested before.
+        Node::Load { base, .. } => !matches!(base.kind, Node::Item),
+        Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Binary(operator, ..) => {
+            operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
+        }
+        _ => false,
+    }
+}
+
 fn collect_lets(typed: &Typed, found: &mut Vec<usize>) {
-    if let crate::typed::Node::Let(index) = typed.kind
+    if let Node::Let(index) = typed.kind
         && !found.contains(&index)
     {
         found.push(index);

@@ -1,6 +1,7 @@
 //! Arrays that change while they are watched.
 
 use crate::{kernel::Kernel, machine::Results, support::metrics::Metrics};
+use std::collections::BTreeSet;
 
 const FAMILY: &str = "tapster_raid_member_duration_seconds";
 
@@ -10,6 +11,13 @@ fn is_one(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> bool {
 
 fn writes(metrics: &Metrics, member: &str) -> u64 {
     metrics.histogram(FAMILY, &[("array", "md1"), ("member", member), ("operation", "write")]).count()
+}
+
+/// Rows of members, as `mdadm --detail` and `tapster raid` print them, each as its words.
+fn rows(text: &str) -> BTreeSet<Vec<&str>> {
+    let is_row =
+        |words: &Vec<&str>| words.len() > 4 && words[1..3].iter().all(|word| word.parse::<u32>().is_ok());
+    text.lines().map(|line| line.split_whitespace().collect()).filter(is_row).collect()
 }
 
 pub(crate) fn check(_: &Kernel, results: &Results) -> String {
@@ -77,6 +85,13 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     }
     for name in ["failed", "recovering", "stopped", "again"] {
         assert_eq!(scrape(name).find("tapster_probe_up", &[]), Some(3.0), "{name}: probes up");
+    }
+    for (name, count) in [("whole", 2), ("failed", 3), ("removed", 2), ("recovering", 2), ("recovered", 2)] {
+        let (theirs, ours) = (results.text(&format!("{name}.mdadm")), results.text(&format!("{name}.raid")));
+        assert_eq!(rows(ours), rows(theirs), "{name}: `tapster raid`, and mdadm:\n{ours}\n{theirs}");
+        assert_eq!(rows(ours).len(), count, "{name}:\n{ours}");
+        let muted = ours.contains("md1: members are not compared while the array does `recover`");
+        assert_eq!(muted, name == "recovering", "{name}:\n{ours}");
     }
     "fail, remove, degraded, recover, replaced, stopped, assembled: states and counts as they were".to_owned()
 }

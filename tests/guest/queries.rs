@@ -1,0 +1,164 @@
+//! Every query that the project ships has an answer: of two real Prometheus, one with classic and one with native
+//! histograms, that scrape a guest whose arrays are in every state that a rule or a panel asks for.
+//!
+//! What would take days is made short in the rules, and nothing else is changed there: `for` is a sixtieth, and `offset
+//! 1d` and `1w` are seconds. An answer is a number; a query with only NaN has none.
+
+use crate::{
+    durations::{self, Place},
+    kernel::Kernel,
+    machine::Machine,
+    support::{
+        cases::Outcome,
+        prometheus::{Prometheus, free_port, text_only},
+        queries::{self, Query, Role},
+    },
+};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// After that a query that has no answer has none.
+const LIMIT: Duration = Duration::from_mins(2);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Alerts that no guest can bring about; they are asked without their last comparison, and must not have an answer with it.
+const UNREACHED: [(&str, &str); 3] = [
+    ("TapsterFamiliesLeftOut", "only a mistake in the exporter makes a malformed family"),
+    ("TapsterScrapeSlow", "no guest of this size makes a scrape of five seconds"),
+    ("TapsterReloadFailed", "the exporter reads its configuration at the start, and ends if it is wrong"),
+];
+
+fn change(place: Place, duration: Duration) -> Duration {
+    match place {
+        Place::Window => duration,
+        Place::For => duration / 60,
+        Place::Offset if duration == DAY => Duration::from_secs(10),
+        Place::Offset => Duration::from_secs(14),
+    }
+}
+
+/// A question for one of the two.
+struct Question {
+    form: usize,
+    place: String,
+    expr: String,
+    /// It has an answer only when the guest has ended.
+    is_last: bool,
+}
+
+/// What is asked for a query, and what must have no answer.
+fn asked(query: &Query) -> (Vec<String>, Option<String>) {
+    let expr = durations::replace(&query.expr, change);
+    match &query.role {
+        Role::Alert(name) if UNREACHED.iter().any(|(unreached, _)| unreached == name) => {
+            let at = expr.rfind([' ']).and_then(|at| expr[..at].rfind(' ')).expect("it ends in a comparison");
+            assert!([" > ", " == "].iter().any(|sign| expr[at..].starts_with(sign)), "`{expr}`");
+            (vec![expr[..at].to_owned()], Some(expr))
+        }
+        // Prometheus evaluates it as well.
+        Role::Alert(name) => (vec![format!("ALERTS{{alertname=\"{name}\"}}"), expr], None),
+        Role::Record(name) => (vec![name.clone(), expr], None),
+        Role::Panel | Role::Variable | Role::Annotation => (vec![expr], None),
+    }
+}
+
+fn has_number(prometheus: &Prometheus, expr: &str) -> bool {
+    prometheus.query(expr).iter().any(|(_, value)| !value.is_nan())
+}
+
+/// Rules as [`change`] has them.
+fn rules(directory: &Path) -> Vec<PathBuf> {
+    let copy = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        let copy = directory.join(file.file_name().expect("a file has a name"));
+        fs::write(&copy, durations::replace(&text, change)).unwrap();
+        copy
+    };
+    queries::rule_files().into_iter().map(copy).collect()
+}
+
+pub(crate) fn answered(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let exporter: SocketAddr = ([127, 0, 0, 1], port).into();
+    let rules = rules(directory.path());
+    let start = |name: &str, target, features: &[&str]| {
+        Prometheus::start(&directory.path().join(name), &[("tapster", target)], features, &rules)
+    };
+    let forms = [
+        ("classic", start("classic", text_only(exporter), &[])?),
+        ("native", start("native", exporter, &["--enable-feature=native-histograms"])?),
+    ];
+    let machine = Machine {
+        kernel,
+        base,
+        modules,
+        disks: &[],
+        memory_mib: 1536,
+        port: Some(port),
+        arguments: &[(LIMIT + LIMIT).as_secs().to_string()],
+    };
+    let mut guest = machine.boot(include_str!("scenarios/queries.sh"))?;
+
+    let shipped = queries::all(&[]);
+    let (mut waiting, mut silent) = (Vec::new(), Vec::new());
+    for query in &shipped {
+        let (exprs, without) = asked(query);
+        for (form, (name, _)) in forms.iter().enumerate() {
+            // Heat maps are drawn from classic buckets; the other Prometheus does not keep them.
+            let is_heat_map = query.expr.starts_with("sum by (le)");
+            let question = |expr: &String| Question {
+                form,
+                place: format!("{}: {}", query.place, name),
+                expr: expr.clone(),
+                is_last: query.role == Role::Alert("TapsterDown".into()),
+            };
+            if is_heat_map && *name == "native" {
+                silent.extend(exprs.iter().map(question));
+            } else {
+                waiting.extend(exprs.iter().map(question));
+            }
+            silent.extend(without.iter().map(question));
+        }
+    }
+    let total = waiting.len();
+    let begun = Instant::now();
+    while waiting.iter().any(|question| !question.is_last) && begun.elapsed() < LIMIT {
+        assert!(guest.is_up(), "the guest ended:\n{}", guest.console());
+        waiting.retain(|question| question.is_last || !has_number(&forms[question.form].1, &question.expr));
+        thread::sleep(Duration::from_millis(500));
+    }
+    let took = begun.elapsed();
+    for question in &silent {
+        let found = forms[question.form].1.query(&question.expr);
+        assert!(found.is_empty(), "{} has an answer, so it is no exception: {found:?}", question.place);
+    }
+    let console = guest.console();
+    assert!(!console.contains("@@ failed"), "{console}");
+    drop(guest);
+    let ended = Instant::now();
+    while waiting.iter().any(|question| question.is_last) && ended.elapsed() < Duration::from_secs(30) {
+        waiting.retain(|question| !question.is_last || !has_number(&forms[question.form].1, &question.expr));
+        thread::sleep(Duration::from_millis(500));
+    }
+    let empty: Vec<String> =
+        waiting.iter().map(|question| format!("{}\n{}", question.place, question.expr)).collect();
+    assert!(
+        empty.is_empty(),
+        "{} of {total} have no answer:\n\n{}\n\n{console}",
+        empty.len(),
+        empty.join("\n\n")
+    );
+    Ok(format!(
+        "{} queries, {total} questions answered in {:.0} s; {} of {} alerts only without their comparison",
+        shipped.len(),
+        took.as_secs_f64(),
+        UNREACHED.len(),
+        shipped.iter().filter(|query| matches!(query.role, Role::Alert(_))).count(),
+    ))
+}
