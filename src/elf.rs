@@ -3,6 +3,10 @@
 //! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
 //! names. Files come from outside: reading them may fail and never panics.
 
+mod functions;
+
+pub use functions::{Code, Function, Functions, Go, functions};
+
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{
     env,

@@ -3,8 +3,9 @@
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
 //! [`topology`] giving the texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
-//! probes together; [`cli`] is what a person types.
+//! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
+pub mod callgraph;
 pub mod cli;
 pub mod collector;
 pub mod config;

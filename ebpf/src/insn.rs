@@ -245,6 +245,12 @@ pub enum Helper {
     ReadUserStr = 114,
     /// `bpf_probe_read_kernel_str(dst, size, src)`, 5.5
     ReadKernelStr = 115,
+    /// `bpf_ringbuf_reserve(map, size, flags)`, 5.8
+    RingReserve = 131,
+    /// `bpf_ringbuf_submit(record, flags)`, 5.8
+    RingSubmit = 132,
+    /// `bpf_get_attach_cookie(ctx)`, 5.15
+    AttachCookie = 174,
 }
 
 /// One instruction, or the two halves of one for `Imm64` and `Map`.

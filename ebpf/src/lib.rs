@@ -9,6 +9,8 @@
 //! 5. [`mod@lower`]: typed probe → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
 //! 6. [`object`]: program → an ELF object that any eBPF loader takes.
 //!
+//! [`mod@callgraph`] is apart from these: the fixed programs of `tapster callgraph`, with the same assembler.
+//!
 //! [`vm`] and [`eval`] run a program and a typed expression without a kernel, for tests.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -16,6 +18,7 @@
 pub mod asm;
 pub mod attach;
 pub mod btf;
+pub mod callgraph;
 pub mod check;
 pub mod declaration;
 pub mod diagnostic;

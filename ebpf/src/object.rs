@@ -97,5 +97,6 @@ fn map_type(kind: crate::program::MapKind) -> u32 {
         MapKind::Array => 2,
         MapKind::PerCpuHash => 5,
         MapKind::PerCpuArray => 6,
+        MapKind::Ring => 27,
     }
 }

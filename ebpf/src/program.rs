@@ -53,6 +53,8 @@ pub enum MapKind {
     PerCpuHash = 5,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, 4.6
     PerCpuArray = 6,
+    /// `BPF_MAP_TYPE_RINGBUF`, 5.8; without keys and values, its entries are bytes
+    Ring = 27,
 }
 
 /// A map to create.
@@ -95,6 +97,8 @@ impl MapDef {
             // The kernel keeps one spare element for each CPU.
             MapKind::PerCpuHash => (entries + cpus) * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
             MapKind::PerCpuArray => entries * value * cpus,
+            // Two pages of positions before the bytes.
+            MapKind::Ring => entries + 2 * 4096,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a person types, and what each word does.
 
+mod callgraph;
 mod check;
 mod compile;
 mod list;
@@ -10,6 +11,7 @@ mod table;
 mod watch;
 
 use crate::{
+    callgraph::Output,
     config::Request,
     kernel::{Kernel, Paths},
     telemetry::LogFormat,
@@ -55,6 +57,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Show the arrays of this host, watch their members for a while, and name the slow one
     Raid(RaidArgs),
+    /// Run a command and show the calls of its functions: entries and returns, times, arguments, results
+    Callgraph(CallgraphArgs),
     /// Print the JSON Schema of probe files, for editors
     Schema,
 }
@@ -258,6 +262,49 @@ pub struct RaidArgs {
     pub host: HostArgs,
 }
 
+/// Flags of `callgraph`.
+#[derive(Args, Debug)]
+pub struct CallgraphArgs {
+    /// The program or library whose functions are followed, by path or name, and a pattern of their names: `*` is any
+    /// text, `?` one character [default pattern: *]
+    #[arg(value_name = "BINARY[:GLOB]")]
+    pub what: String,
+    /// Show only the calls of this function, and calls made beneath it
+    #[arg(long, value_name = "FUNCTION")]
+    pub trigger: Option<String>,
+    /// Form of the graph
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+    /// Write the graph to this file, away from what the command prints
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How many arguments are shown; without type information nobody knows how many a function has
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = arguments)]
+    pub args: usize,
+    /// Most functions that are followed
+    #[arg(long, value_name = "COUNT", default_value_t = 4096)]
+    pub limit: usize,
+    /// Size of the ring between the kernel and this program, MiB: a power of 2
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = buffer)]
+    pub buffer: u32,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+fn arguments(text: &str) -> Result<usize, String> {
+    let most = tapster_ebpf::callgraph::ARGUMENTS;
+    text.parse().ok().filter(|count| *count <= most).ok_or_else(|| format!("expected 0 to {most}"))
+}
+
+fn buffer(text: &str) -> Result<u32, String> {
+    let power = |size: &u32| size.is_power_of_two() && *size <= 1024;
+    text.parse().ok().filter(power).ok_or_else(|| "expected a power of 2 up to 1024".into())
+}
+
 /// Stages of the compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {
@@ -280,6 +327,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Compile(args) => compile::compile(&args),
         Command::Report(args) => report::report(&args),
         Command::Raid(args) => raid::raid(&args),
+        Command::Callgraph(args) => callgraph::callgraph(&args),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));
             Ok(0)

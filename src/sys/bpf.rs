@@ -12,33 +12,33 @@ use std::{
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(super) enum Command {
-    #[cfg(test)]
     MapCreate = 0,
     LookupElement = 1,
     UpdateElement = 2,
     DeleteElement = 3,
     NextKey = 4,
-    #[cfg(test)]
     ProgramLoad = 5,
     ProgramTestRun = 10,
     ObjectInfo = 15,
+    RawTracepointOpen = 17,
     LookupBatch = 24,
+    LinkCreate = 28,
     EnableStats = 32,
 }
 
 impl Command {
     fn name(self) -> &'static str {
         match self {
-            #[cfg(test)]
             Self::MapCreate => "BPF_MAP_CREATE",
             Self::LookupElement => "BPF_MAP_LOOKUP_ELEM",
             Self::UpdateElement => "BPF_MAP_UPDATE_ELEM",
             Self::DeleteElement => "BPF_MAP_DELETE_ELEM",
             Self::NextKey => "BPF_MAP_GET_NEXT_KEY",
-            #[cfg(test)]
             Self::ProgramLoad => "BPF_PROG_LOAD",
             Self::ProgramTestRun => "BPF_PROG_TEST_RUN",
             Self::ObjectInfo => "BPF_OBJ_GET_INFO_BY_FD",
+            Self::RawTracepointOpen => "BPF_RAW_TRACEPOINT_OPEN",
+            Self::LinkCreate => "BPF_LINK_CREATE",
             Self::LookupBatch => "BPF_MAP_LOOKUP_BATCH",
             Self::EnableStats => "BPF_ENABLE_STATS",
         }

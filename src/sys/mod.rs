@@ -3,25 +3,35 @@
 //! Safe outside: whatever a function lets the kernel write to was sized here from what the kernel said,
 //! never from what the caller believes. Nothing is decided here, only asked and done.
 
+mod attach;
 mod bpf;
 mod btf;
 mod capability;
 mod clock;
 mod cpu;
 mod dm;
+mod limit;
+mod load;
 mod map;
 mod memory;
 mod process;
 mod program;
+mod ring;
 #[cfg(test)]
 mod tests;
 
+pub use attach::{
+    attach_raw_tracepoint, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes, has_uprobe_multi,
+};
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, possible_cpus};
 pub use dm::{DmControl, DmTarget};
+pub use limit::{FileLimit, raise_file_limit};
+pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
 pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
+pub use ring::Ring;

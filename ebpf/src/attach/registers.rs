@@ -40,6 +40,32 @@ impl Arch {
         }
     }
 
+    /// Byte offset of the register that holds the return address when a function begins; `None` where it is on the stack.
+    pub fn link(self) -> Option<u32> {
+        match self {
+            Self::X86_64 => None,
+            // x30
+            Self::Aarch64 => Some(240),
+        }
+    }
+
+    /// Byte offset of the register in which Go keeps the goroutine: r14 (Go 1.17 and later), x28.
+    pub fn goroutine(self) -> u32 {
+        match self {
+            Self::X86_64 => 8,
+            Self::Aarch64 => 224,
+        }
+    }
+
+    /// As [`Self::argument`] in Go's own convention, which has its results in the same registers.
+    pub fn go_argument(self, index: u32) -> Option<u32> {
+        match self {
+            // rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11
+            Self::X86_64 => [80, 40, 88, 112, 104, 72, 64, 56, 48].get(usize::try_from(index).ok()?).copied(),
+            Self::Aarch64 => (index < 16).then_some(index * 8),
+        }
+    }
+
     /// How much higher the stack pointer is after the return than it was at the entry: the return address, where it
     /// is on the stack.
     pub fn popped(self) -> u32 {
@@ -69,6 +95,10 @@ mod tests {
         assert_eq!(Arch::X86_64.argument(6), None);
         assert_eq!(Arch::X86_64.result(), offset("ax"));
         assert_eq!(Arch::X86_64.stack_pointer(), offset("sp"));
+        assert_eq!(Arch::X86_64.goroutine(), offset("r14"));
+        for (index, name) in (0..).zip(["ax", "bx", "cx", "di", "si", "r8", "r9", "r10", "r11"]) {
+            assert_eq!(Arch::X86_64.go_argument(index), Some(offset(name)), "{name}");
+        }
         // x0 to x30, then sp.
         assert_eq!(
             (0..9).map_while(|index| Arch::Aarch64.argument(index)).collect::<Vec<_>>(),
@@ -76,5 +106,6 @@ mod tests {
         );
         assert_eq!(Arch::Aarch64.result(), 0);
         assert_eq!(Arch::Aarch64.stack_pointer(), 31 * 8);
+        assert_eq!(Arch::Aarch64.link(), Some(30 * 8));
     }
 }

@@ -73,6 +73,9 @@ impl Helper {
             Self::ReadKernel => "probe_read_kernel",
             Self::ReadUserStr => "probe_read_user_str",
             Self::ReadKernelStr => "probe_read_kernel_str",
+            Self::RingReserve => "ringbuf_reserve",
+            Self::RingSubmit => "ringbuf_submit",
+            Self::AttachCookie => "get_attach_cookie",
         }
     }
 }

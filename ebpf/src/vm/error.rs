@@ -71,6 +71,9 @@ pub enum Fault {
     /// An atomic of 1 or 2 bytes.
     #[error("atomics take 4 or 8 bytes")]
     AtomicSize,
+    /// A helper that this machine does not have.
+    #[error("this machine has no helper `{0}`")]
+    NoHelper(&'static str),
     /// The size given to a helper that wants at least one byte.
     #[error("the helper wants a size above 0")]
     ZeroSize,

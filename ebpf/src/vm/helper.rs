@@ -49,6 +49,10 @@ impl Frame<'_> {
                 let bytes = frame.memory.kernel(frame.env, address, 1)?;
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
+            // No probe compiled from YAML uses them.
+            Helper::RingReserve | Helper::RingSubmit | Helper::AttachCookie => {
+                Err(Fault::NoHelper(helper.name()))
+            }
         }
     }
 

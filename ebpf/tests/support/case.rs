@@ -134,6 +134,7 @@ impl Case {
                     MapKind::Array => vm::MapKind::Array,
                     MapKind::PerCpuHash => vm::MapKind::PercpuHash,
                     MapKind::PerCpuArray => vm::MapKind::PercpuArray,
+                    MapKind::Ring => unreachable!("no probe has a ring"),
                 },
                 key_size: map.key_size,
                 value_size: map.value_size,

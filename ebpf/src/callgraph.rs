@@ -1,0 +1,607 @@
+//! The programs of a call graph: what a function's entry and its exits write into a ring, for the processes
+//! that are followed. Apart from the probes: no YAML, no labels, no rows.
+//!
+//! The first word of each record says what it is and of which function; uprobes have it as their cookie (5.15),
+//! or in the program itself. Only [`decode`] knows the places of a record's parts besides the programs.
+//!
+//! A process is followed if its number is in the map [`PIDS`]: the fork of one that is adds its child, before that
+//! runs, and the end of its last thread takes it out. Numbers are those of the initial namespace.
+
+use crate::{
+    asm::{AsmError, Assembled, Assembler, Label},
+    attach::Arch,
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size, Src},
+    program::{MapDef, MapKind},
+};
+
+/// The map of records.
+pub const RING: u32 = 0;
+/// The map of followed processes.
+pub const PIDS: u32 = 1;
+/// The map of what could not be kept.
+pub const LOST: u32 = 2;
+
+/// Index in [`LOST`] of records that found no room.
+pub const LOST_RECORDS: u32 = 0;
+/// Index in [`LOST`] of processes that could not be followed because too many are.
+pub const LOST_PROCESSES: u32 = 1;
+
+/// Arguments in a record.
+pub const ARGUMENTS: usize = 4;
+/// Processes that are followed at one time at most.
+const MOST_PROCESSES: u32 = 8192;
+
+/// `PIDS` of a process whose calls are shown.
+const SHOWN: i32 = 1;
+/// `PIDS` of one of which only its children are: the one that starts the command.
+const PARENT: i32 = 2;
+
+/// Does not wake a reader: it looks by itself. Waking costs more than all else that the programs do.
+const NO_WAKEUP: i32 = 1;
+
+/// What the first word of a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A function begins.
+    Entry = 1,
+    /// It is about to return.
+    Return = 2,
+    /// It is about to jump to another function, which will return in its place.
+    Leave = 3,
+    /// A process begins as a copy of another.
+    Fork = 4,
+    /// A process replaces its program.
+    Exec = 5,
+    /// A thread ends.
+    End = 6,
+}
+
+impl Kind {
+    /// The first word of a record of this kind.
+    pub fn word(self, function: u32) -> u64 {
+        u64::from(self as u8) | u64::from(function) << 32
+    }
+}
+
+/// Where the programs find what they need of a task, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// `task_struct.pid`
+    pub pid: u32,
+    /// `task_struct.tgid`
+    pub tgid: u32,
+}
+
+/// Whose stack the stack pointer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stacks {
+    /// The thread's.
+    Thread,
+    /// A goroutine's: it is told with each record, and the stack pointer counts from the end of its stack, because
+    /// stacks are moved when they grow. Go 1.17 and later, where a register has the goroutine.
+    Goroutine,
+}
+
+/// How a program knows the first word of its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It is the cookie that came with attaching it, 5.15.
+    Cookie,
+    /// It is always this.
+    Fixed(u64),
+}
+
+/// The maps, in the order of their indices; `ring_bytes` is a power of 2 and at least a page.
+pub fn maps(ring_bytes: u32) -> [MapDef; 3] {
+    let map = |name, kind, key_size, value_size, max_entries| MapDef {
+        name,
+        kind,
+        key_size,
+        value_size,
+        max_entries,
+    };
+    [
+        map("ring", MapKind::Ring, 0, 0, ring_bytes),
+        map("pids", MapKind::Hash, 4, 4, MOST_PROCESSES),
+        map("lost", MapKind::PerCpuArray, 4, 8, 2),
+    ]
+}
+
+/// A thread as the kernel numbers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Task {
+    /// The process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// The thread that it is about.
+    pub task: Task,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A function begins.
+    Entry {
+        /// Its index.
+        function: u32,
+        /// The stack pointer.
+        stack: u64,
+        /// Where it will return to.
+        caller: u64,
+        /// Its first arguments, if it has as many.
+        arguments: [u64; ARGUMENTS],
+        /// The thread's name.
+        comm: [u8; 16],
+        /// The goroutine, if there are any.
+        goroutine: u64,
+    },
+    /// It is about to return, the stack as it was when it began.
+    Return {
+        /// Its index.
+        function: u32,
+        /// The stack pointer.
+        stack: u64,
+        /// Its result, if it has one.
+        value: u64,
+        /// The goroutine, if there are any.
+        goroutine: u64,
+    },
+    /// It is about to jump to another function.
+    Leave {
+        /// Its index.
+        function: u32,
+        /// The stack pointer.
+        stack: u64,
+        /// The goroutine, if there are any.
+        goroutine: u64,
+    },
+    /// The thread's process was copied.
+    Fork {
+        /// The copy, which has one thread.
+        child: Task,
+    },
+    /// The process now runs another program, and this thread is its only one.
+    Exec,
+    /// The thread has ended.
+    End,
+}
+
+/// `g.stack.hi`, the second word of what the goroutine's register points to.
+const GOROUTINE_STACK_END: i32 = 8;
+
+/// Bytes of records: of all kinds, of an entry, a return, a fork.
+const HEAD: i32 = 24;
+const ENTRY: i32 = 96;
+const EXIT: i32 = 48;
+const FORK: i32 = 32;
+
+/// Reads a record; `None` for what no program here writes.
+pub fn decode(bytes: &[u8]) -> Option<Record> {
+    let word = |index: usize| -> Option<u64> {
+        Some(u64::from_le_bytes(bytes.get(index * 8..index * 8 + 8)?.try_into().ok()?))
+    };
+    let [low, high] = halves(word(0)?);
+    let [tid, pid] = halves(word(2)?);
+    let (function, is) = (high, |kind: Kind| low == u32::from(kind as u8));
+    let event = if is(Kind::Entry) {
+        let mut arguments = [0; ARGUMENTS];
+        for (index, argument) in arguments.iter_mut().enumerate() {
+            *argument = word(5 + index)?;
+        }
+        let comm = bytes.get(72..88)?.try_into().ok()?;
+        Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm, goroutine: word(11)? }
+    } else if is(Kind::Return) {
+        Event::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
+    } else if is(Kind::Leave) {
+        Event::Leave { function, stack: word(3)?, goroutine: word(5)? }
+    } else if is(Kind::Fork) {
+        let [tid, pid] = halves(word(3)?);
+        Event::Fork { child: Task { pid, tid } }
+    } else if is(Kind::Exec) {
+        Event::Exec
+    } else if is(Kind::End) {
+        Event::End
+    } else {
+        return None;
+    };
+    Some(Record { time_ns: word(1)?, task: Task { pid, tid }, event })
+}
+
+fn halves(word: u64) -> [u32; 2] {
+    [word & u64::from(u32::MAX), word >> 32].map(|half| u32::try_from(half).expect("32 bits are left"))
+}
+
+/// A program being written: `r6` is the context, `r7` the thread, `r9` the record.
+struct Writer {
+    asm: Assembler,
+    end: Label,
+    lost: Label,
+}
+
+impl Writer {
+    fn new() -> Self {
+        let mut asm = Assembler::default();
+        let (end, lost) = (asm.label(), asm.label());
+        asm.push(Insn::Alu64(Alu::Mov, R6, R1.into()));
+        asm.push(Insn::Call(Helper::PidTgid));
+        asm.push(Insn::Alu64(Alu::Mov, R7, R0.into()));
+        Self { asm, end, lost }
+    }
+
+    /// `*(u32 *)(fp - 4) = process`
+    fn process(&mut self) {
+        self.asm.push(Insn::Alu64(Alu::Mov, R1, R7.into()));
+        self.asm.push(Insn::Alu64(Alu::Rsh, R1, Src::Imm(32)));
+        self.asm.push(Insn::Store(Size::W, FP, -4, R1));
+    }
+
+    /// Goes to the end unless the process is in the map, as one that is shown if that is asked for.
+    fn only_followed(&mut self, shown: bool) {
+        self.asm.comment("is the process followed?");
+        self.process();
+        self.map_and_key(PIDS, -4);
+        self.asm.push(Insn::Call(Helper::MapLookup));
+        self.asm.jump_if(Cond::Eq, R0, 0, self.end);
+        if shown {
+            self.asm.push(Insn::Load(Size::W, R1, R0, 0));
+            self.asm.jump_if(Cond::Ne, R1, SHOWN, self.end);
+        }
+    }
+
+    fn map_and_key(&mut self, map: u32, key: i32) {
+        self.asm.push(Insn::Map(R1, map));
+        self.asm.push(Insn::Alu64(Alu::Mov, R2, FP.into()));
+        self.asm.push(Insn::Alu64(Alu::Add, R2, Src::Imm(key)));
+    }
+
+    /// A record of so many bytes.
+    fn reserve(&mut self, bytes: i32) {
+        self.asm.comment("a record");
+        self.asm.push(Insn::Map(R1, RING));
+        self.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(bytes)));
+        self.asm.push(Insn::Alu64(Alu::Mov, R3, Src::Imm(0)));
+        self.asm.push(Insn::Call(Helper::RingReserve));
+        self.asm.jump_if(Cond::Eq, R0, 0, self.lost);
+        self.asm.push(Insn::Alu64(Alu::Mov, R9, R0.into()));
+    }
+
+    fn put(&mut self, offset: i16, value: Reg) {
+        self.asm.push(Insn::Store(Size::DW, R9, offset, value));
+    }
+
+    fn constant(&mut self, offset: i16, value: u64) {
+        self.asm.push(Insn::Imm64(R1, value));
+        self.put(offset, R1);
+    }
+
+    fn now(&mut self) {
+        self.asm.push(Insn::Call(Helper::KtimeNs));
+    }
+
+    /// A register of the interrupted program, at the offset that [`Arch`] has for it.
+    fn register(&mut self, into: Reg, offset: u32) {
+        self.asm.push(Insn::Load(Size::DW, into, R6, small(offset)));
+    }
+
+    /// The stack pointer to `r8` and into the record, and whose it is.
+    fn stack(&mut self, arch: Arch, stacks: Stacks, goroutine: i16) {
+        self.register(R8, arch.stack_pointer());
+        match stacks {
+            Stacks::Thread => self.constant(goroutine, 0),
+            Stacks::Goroutine => {
+                self.asm.comment("the goroutine, and the end of its stack");
+                self.register(R1, arch.goroutine());
+                self.put(goroutine, R1);
+                self.asm.push(Insn::Alu64(Alu::Mov, R3, R1.into()));
+                self.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(GOROUTINE_STACK_END)));
+                self.asm.push(Insn::Alu64(Alu::Mov, R1, FP.into()));
+                self.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(-16)));
+                self.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(8)));
+                self.asm.push(Insn::Call(Helper::ReadUser));
+                self.asm.push(Insn::Load(Size::DW, R1, FP, -16));
+                self.asm.push(Insn::Alu64(Alu::Sub, R8, R1.into()));
+            }
+        }
+        self.put(24, R8);
+    }
+
+    fn submit(&mut self) {
+        self.asm.push(Insn::Alu64(Alu::Mov, R1, R9.into()));
+        self.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(NO_WAKEUP)));
+        self.asm.push(Insn::Call(Helper::RingSubmit));
+    }
+
+    /// The end, and before it the way of records without room.
+    fn finish(mut self) -> Result<Assembled, AsmError> {
+        self.asm.jump(self.end);
+        self.asm.place(self.lost);
+        self.count(LOST_RECORDS);
+        self.asm.place(self.end);
+        self.asm.push(Insn::Alu64(Alu::Mov, R0, Src::Imm(0)));
+        self.asm.push(Insn::Exit);
+        self.asm.finish()
+    }
+
+    /// One more in `LOST`. The CPU's own counter, but the thread may be interrupted by another while it adds.
+    fn count(&mut self, index: u32) {
+        let none = self.asm.label();
+        self.asm.comment("lost");
+        self.asm.push(Insn::StoreImm(Size::W, FP, -8, index.cast_signed()));
+        self.map_and_key(LOST, -8);
+        self.asm.push(Insn::Call(Helper::MapLookup));
+        self.asm.jump_if(Cond::Eq, R0, 0, none);
+        self.asm.push(Insn::Alu64(Alu::Mov, R1, Src::Imm(1)));
+        self.asm.push(Insn::AtomicAdd(Size::DW, R0, 0, R1));
+        self.asm.place(none);
+    }
+
+    /// The first word.
+    fn word(&mut self, word: Word) {
+        match word {
+            Word::Cookie => {
+                self.asm.push(Insn::Alu64(Alu::Mov, R1, R6.into()));
+                self.asm.push(Insn::Call(Helper::AttachCookie));
+                self.put(0, R0);
+            }
+            Word::Fixed(word) => self.constant(0, word),
+        }
+    }
+}
+
+fn small(offset: u32) -> i16 {
+    i16::try_from(offset).expect("registers and stack offsets are below 32 KiB")
+}
+
+/// Of a uprobe at the beginning of a function.
+pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
+    let mut program = Writer::new();
+    program.only_followed(true);
+    program.reserve(ENTRY);
+    program.word(word);
+    program.put(16, R7);
+    program.stack(arch, stacks, 88);
+    program.asm.comment("where it returns to");
+    if let Some(link) = arch.link() {
+        program.register(R1, link);
+        program.put(32, R1);
+    } else {
+        program.asm.push(Insn::Alu64(Alu::Mov, R1, R9.into()));
+        program.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(32)));
+        program.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(8)));
+        program.register(R3, arch.stack_pointer());
+        program.asm.push(Insn::Call(Helper::ReadUser));
+    }
+    program.asm.comment("arguments");
+    let registers = (0_u32..).map_while(|index| match stacks {
+        Stacks::Thread => arch.argument(index),
+        Stacks::Goroutine => arch.go_argument(index),
+    });
+    for (register, place) in registers.zip([40, 48, 56, 64]) {
+        program.register(R1, register);
+        program.put(place, R1);
+    }
+    program.asm.comment("name of the thread");
+    program.asm.push(Insn::Alu64(Alu::Mov, R1, R9.into()));
+    program.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(72)));
+    program.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(16)));
+    program.asm.push(Insn::Call(Helper::Comm));
+    program.asm.comment("the time last: what came before is not the function's");
+    program.now();
+    program.put(8, R0);
+    program.submit();
+    program.finish()
+}
+
+/// Of a uprobe at an instruction with which a function ends. The result means nothing to a jump.
+pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
+    let mut program = Writer::new();
+    program.asm.comment("the time first: what comes after is not the function's");
+    program.now();
+    program.asm.push(Insn::Alu64(Alu::Mov, R8, R0.into()));
+    program.only_followed(true);
+    program.reserve(EXIT);
+    program.put(8, R8);
+    program.word(word);
+    program.put(16, R7);
+    program.stack(arch, stacks, 40);
+    program.register(R1, arch.result());
+    program.put(32, R1);
+    program.submit();
+    program.finish()
+}
+
+/// A raw tracepoint program that has what is needed of a task read: `pid` to `fp - 16`, `tgid` to `fp - 12`.
+fn read_task(program: &mut Writer, argument: i16, task: TaskOffsets) {
+    program.asm.comment("the task's numbers");
+    program.asm.push(Insn::Load(Size::DW, R8, R6, argument * 8));
+    for (place, offset) in [(-16, task.pid), (-12, task.tgid)] {
+        program.asm.push(Insn::Alu64(Alu::Mov, R1, FP.into()));
+        program.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(place)));
+        program.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(4)));
+        program.asm.push(Insn::Alu64(Alu::Mov, R3, R8.into()));
+        program.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(offset.cast_signed())));
+        program.asm.push(Insn::Call(Helper::ReadKernel));
+        program.asm.jump_if(Cond::Ne, R0, 0, program.end);
+    }
+}
+
+/// `pids[*(u32 *)(fp + key)] = value`; `r0` is 0 if that was done.
+fn follow(program: &mut Writer, key: i32, value: i32) {
+    program.asm.push(Insn::StoreImm(Size::W, FP, -20, value));
+    program.map_and_key(PIDS, key);
+    program.asm.push(Insn::Alu64(Alu::Mov, R3, FP.into()));
+    program.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(-20)));
+    program.asm.push(Insn::Alu64(Alu::Mov, R4, Src::Imm(0)));
+    program.asm.push(Insn::Call(Helper::MapUpdate));
+}
+
+/// Of the raw tracepoint `sched_process_fork(parent, child)`: the child of a followed process is followed.
+pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
+    let mut program = Writer::new();
+    program.only_followed(false);
+    read_task(&mut program, 1, task);
+    program.asm.comment("a thread of the same process is followed already");
+    program.asm.push(Insn::Load(Size::W, R1, FP, -12));
+    program.asm.push(Insn::Alu64(Alu::Mov, R2, R7.into()));
+    program.asm.push(Insn::Alu64(Alu::Rsh, R2, Src::Imm(32)));
+    program.asm.jump_if(Cond::Eq, R1, R2, program.end);
+    let followed = program.asm.label();
+    follow(&mut program, -12, SHOWN);
+    program.asm.jump_if(Cond::Eq, R0, 0, followed);
+    program.count(LOST_PROCESSES);
+    program.asm.jump(program.end);
+    program.asm.place(followed);
+    program.reserve(FORK);
+    program.constant(0, Kind::Fork.word(0));
+    program.now();
+    program.put(8, R0);
+    program.put(16, R7);
+    program.asm.push(Insn::Load(Size::W, R1, FP, -16));
+    program.asm.push(Insn::Store(Size::W, R9, 24, R1));
+    program.asm.push(Insn::Load(Size::W, R1, FP, -12));
+    program.asm.push(Insn::Store(Size::W, R9, 28, R1));
+    program.submit();
+    program.finish()
+}
+
+fn plain(kind: Kind) -> Result<Assembled, AsmError> {
+    let mut program = Writer::new();
+    program.only_followed(true);
+    program.reserve(HEAD);
+    program.constant(0, kind.word(0));
+    program.now();
+    program.put(8, R0);
+    program.put(16, R7);
+    program.submit();
+    program.finish()
+}
+
+/// Of the raw tracepoint `sched_process_exec`.
+pub fn exec() -> Result<Assembled, AsmError> {
+    plain(Kind::Exec)
+}
+
+/// Of the raw tracepoint `sched_process_exit`, which each thread passes.
+pub fn end() -> Result<Assembled, AsmError> {
+    plain(Kind::End)
+}
+
+/// Of the raw tracepoint `sched_process_free(task)`: with its leader, which is the last to go, a process is gone.
+pub fn free(task: TaskOffsets) -> Result<Assembled, AsmError> {
+    let mut program = Writer::new();
+    read_task(&mut program, 0, task);
+    program.asm.push(Insn::Load(Size::W, R1, FP, -16));
+    program.asm.push(Insn::Load(Size::W, R2, FP, -12));
+    program.asm.jump_if(Cond::Ne, R1, R2, program.end);
+    program.map_and_key(PIDS, -12);
+    program.asm.push(Insn::Call(Helper::MapDelete));
+    program.finish()
+}
+
+/// Run once by the process that will start the command: its children are followed, itself is not. It is a program
+/// because only the kernel knows a process's number in the initial namespace. Returns 0 if that was done.
+pub fn register() -> Result<Assembled, AsmError> {
+    let mut asm = Assembler::default();
+    asm.push(Insn::Call(Helper::PidTgid));
+    asm.push(Insn::Alu64(Alu::Mov, R7, R0.into()));
+    let end = asm.label();
+    let mut program = Writer { lost: asm.label(), asm, end };
+    program.process();
+    follow(&mut program, -4, PARENT);
+    program.asm.push(Insn::Exit);
+    program.asm.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn records_are_read_as_they_are_written() {
+        let task = Task { pid: 7, tid: 9 };
+        let head = |kind: Kind, function| [kind.word(function), 1000, 0x7 << 32 | 0x9];
+        let mut entry = head(Kind::Entry, 5).to_vec();
+        entry.extend([0x7fff_0000, 0x40_1000, 1, 2, 3, 4, u64::from_le_bytes(*b"hasher\0\0"), 0, 6]);
+        let read = decode(&bytes(&entry)).unwrap();
+        assert_eq!((read.time_ns, read.task), (1000, task));
+        assert_eq!(
+            read.event,
+            Event::Entry {
+                function: 5,
+                stack: 0x7fff_0000,
+                caller: 0x40_1000,
+                arguments: [1, 2, 3, 4],
+                comm: *b"hasher\0\0\0\0\0\0\0\0\0\0",
+                goroutine: 6,
+            }
+        );
+        let with = |kind, more: &[u64]| decode(&bytes(&[&head(kind, 5)[..], more].concat()));
+        let event = |record: Option<Record>| record.unwrap().event;
+        assert_eq!(
+            event(with(Kind::Return, &[8, 9, 6])),
+            Event::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
+        );
+        assert_eq!(
+            event(with(Kind::Leave, &[8, 9, 0])),
+            Event::Leave { function: 5, stack: 8, goroutine: 0 }
+        );
+        assert_eq!(
+            event(with(Kind::Fork, &[0xb << 32 | 0xc])),
+            Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
+        );
+        assert_eq!(event(with(Kind::Exec, &[])), Event::Exec);
+        assert_eq!(event(with(Kind::End, &[])), Event::End);
+        // Cut short, or of no kind.
+        assert_eq!(with(Kind::Return, &[8]), None);
+        assert_eq!(decode(&bytes(&entry)[..95]), None);
+        assert_eq!(decode(&bytes(&[0, 0, 0])), None);
+        assert_eq!(decode(&bytes(&[7, 0, 0])), None);
+        assert_eq!(decode(&[]), None);
+    }
+
+    #[test]
+    fn programs_are_complete() {
+        let task = TaskOffsets { pid: 1256, tgid: 1260 };
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            for (stacks, word) in [(Stacks::Thread, Word::Cookie), (Stacks::Goroutine, Word::Fixed(u64::MAX))]
+            {
+                entry(arch, stacks, word).unwrap();
+                exit(arch, stacks, word).unwrap();
+            }
+        }
+        for program in [fork(task), exec(), end(), free(task), register()] {
+            program.unwrap();
+        }
+    }
+
+    #[test]
+    fn an_exit_reads_what_it_should() {
+        let listing = exit(Arch::X86_64, Stacks::Thread, Word::Cookie).unwrap().listing();
+        for line in [
+            "call get_attach_cookie#174",
+            "call ringbuf_reserve#131",
+            "r8 = *(u64 *)(r6 +152)",
+            "r1 = *(u64 *)(r6 +80)",
+        ] {
+            assert!(listing.contains(line), "{line}\n{listing}");
+        }
+        let listing = entry(Arch::Aarch64, Stacks::Thread, Word::Fixed(3)).unwrap().listing();
+        assert!(listing.contains("r1 = *(u64 *)(r6 +240)"), "{listing}");
+        assert!(!listing.contains("get_attach_cookie"), "{listing}");
+    }
+}

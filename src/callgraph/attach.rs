@@ -1,0 +1,307 @@
+//! The programs of a call graph brought into the kernel.
+
+use super::plan::{Place, Plan};
+use crate::sys::{
+    self, LoadRefused, Map, PossibleCpus, ProgramKind, Ring, attach_raw_tracepoint, attach_uprobe,
+    attach_uprobe_with_cookie, attach_uprobes, create_map, has_uprobe_multi, load_program,
+};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+};
+use tapster_ebpf::{
+    asm::{AsmError, Assembled},
+    btf::{Btf, Kind},
+    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, TaskOffsets, Word},
+};
+
+/// Longest record.
+const LONGEST: usize = 96;
+/// Most programs where each place needs one of its own.
+const MOST_PROGRAMS: usize = 512;
+/// Places that may be refused before all are given up.
+const MOST_REFUSED: usize = 64;
+/// Files that stay free for this process besides those of the probes.
+const SPARE_FILES: u64 = 64;
+
+/// How probes are attached to many places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// All with one link, 6.6.
+    Multi,
+    /// Each with an event of its own, which carries a cookie, 5.15.
+    Cookie,
+    /// Each with an event and a program of its own.
+    Program,
+}
+
+/// Why the programs did not get into the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// A program could not be assembled; our own mistake.
+    #[error(transparent)]
+    Assemble(#[from] AsmError),
+    /// The verifier refused one.
+    #[error("the kernel refused the program `{name}`: {refused}")]
+    Program {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        refused: LoadRefused,
+    },
+    /// Something else that the kernel refused.
+    #[error("{what}: {error}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// Its error.
+        error: io::Error,
+    },
+    /// The kernel's types lack what is needed.
+    #[error("the kernel's BTF has no `{0}`")]
+    NoType(&'static str),
+    /// Too many places for the way of this kernel.
+    #[error(
+        "{places} places are too many for this kernel, which takes {most}: give a pattern that fewer functions match"
+    )]
+    TooMany {
+        /// Wanted.
+        places: usize,
+        /// Possible.
+        most: usize,
+    },
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> AttachError {
+    let what = what.into();
+    |error| AttachError::Refused { what, error }
+}
+
+/// A call graph in the kernel. Dropping it detaches everything.
+#[derive(Debug)]
+pub struct Attached {
+    /// The records.
+    pub ring: Ring,
+    /// How the probes were attached.
+    pub means: Means,
+    /// Functions of which some place could not be attached to, and why.
+    pub refused: Vec<(usize, io::Error)>,
+    lost: Map,
+    _held: Vec<OwnedFd>,
+}
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Records that found no room in the ring.
+    pub records: u64,
+    /// Processes that were not followed.
+    pub processes: u64,
+}
+
+/// Where the numbers of a task are in this kernel.
+fn task_offsets(btf: &Btf) -> Result<TaskOffsets, AttachError> {
+    let task = btf.find("task_struct", Kind::Struct).ok_or(AttachError::NoType("struct task_struct"))?;
+    let offset = |name, shown| {
+        btf.member(task, name).map(|found| found.bit_offset / 8).ok_or(AttachError::NoType(shown))
+    };
+    Ok(TaskOffsets { pid: offset("pid", "task_struct.pid")?, tgid: offset("tgid", "task_struct.tgid")? })
+}
+
+struct Maker {
+    maps: Vec<OwnedFd>,
+    held: Vec<OwnedFd>,
+}
+
+impl Maker {
+    fn load(
+        &self,
+        name: &'static str,
+        kind: ProgramKind,
+        assembled: &Assembled,
+    ) -> Result<OwnedFd, AttachError> {
+        let maps: Vec<BorrowedFd<'_>> = self.maps.iter().map(AsFd::as_fd).collect();
+        load_program(name, kind, &assembled.insns, &maps)
+            .map_err(|refused| AttachError::Program { name, refused })
+    }
+
+    fn raw_tracepoint(
+        &mut self,
+        name: &'static str,
+        at: &'static CStr,
+        assembled: &Assembled,
+    ) -> Result<(), AttachError> {
+        let program = self.load(name, ProgramKind::RawTracepoint, assembled)?;
+        let shown = at.to_string_lossy();
+        let link = attach_raw_tracepoint(program.as_fd(), at)
+            .map_err(refused(format!("`rawtracepoint:{shown}` could not be attached to")))?;
+        self.held.extend([program, link]);
+        Ok(())
+    }
+}
+
+/// Attaches to all that is planned, ends before beginnings, by the best means from `from` on. From then on children of this
+/// process, and theirs, are followed.
+pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<Attached, AttachError> {
+    // Needed before 5.11, where it may be refused; then making the maps says so.
+    let _ = sys::lift_memlock();
+    let mut maker = Maker { maps: Vec::new(), held: Vec::new() };
+    for map in callgraph::maps(ring_bytes) {
+        let made = create_map(&map).map_err(refused(format!("the map `{}` could not be made", map.name)))?;
+        maker.maps.push(made);
+    }
+    let task = task_offsets(btf)?;
+    maker.raw_tracepoint("follow_exec", c"sched_process_exec", &callgraph::exec()?)?;
+    maker.raw_tracepoint("follow_end", c"sched_process_exit", &callgraph::end()?)?;
+    maker.raw_tracepoint("follow_free", c"sched_process_free", &callgraph::free(task)?)?;
+    maker.raw_tracepoint("follow_fork", c"sched_process_fork", &callgraph::fork(task)?)?;
+    let path = CString::new(plan.path.as_os_str().as_bytes())
+        .map_err(|error| refused("the path")(io::Error::other(error)))?;
+    let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
+    let register = maker.load("follow_start", ProgramKind::RawTracepoint, &callgraph::register()?)?;
+    let answer = sys::prog_test_run_raw_tp(register.as_fd(), &[0])
+        .map_err(refused("this process could not be registered"))?;
+    if answer != 0 {
+        let error = io::Error::from_raw_os_error(answer.cast_signed().wrapping_neg());
+        return Err(refused("this process could not be registered")(error));
+    }
+    let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
+    let (ring, lost) = (fd(&maker.maps, RING), fd(&maker.maps, LOST));
+    Ok(Attached {
+        ring: Ring::open(ring, ring_bytes, LONGEST).map_err(refused("the ring"))?,
+        lost: Map::open(lost, cpus).map_err(refused("the map of losses"))?,
+        means,
+        refused: refused_places,
+        _held: maker.held.into_iter().chain(maker.maps).collect(),
+    })
+}
+
+fn fd(maps: &[OwnedFd], index: u32) -> BorrowedFd<'_> {
+    let index = usize::try_from(index).expect("an index of a map");
+    maps[index].as_fd()
+}
+
+type RefusedPlaces = Vec<(usize, io::Error)>;
+
+fn probes(
+    maker: &mut Maker,
+    plan: &Plan,
+    path: &CStr,
+    from: Means,
+) -> Result<(Means, RefusedPlaces), AttachError> {
+    let groups = [(false, &plan.exits), (true, &plan.entries)];
+    let stacks = plan.stacks.unwrap_or(Stacks::Thread);
+    let program = |is_entry: bool, word: Word| {
+        let (name, assembled) = if is_entry {
+            ("call_entry", callgraph::entry(plan.arch, stacks, word)?)
+        } else {
+            ("call_exit", callgraph::exit(plan.arch, stacks, word)?)
+        };
+        Ok::<_, AttachError>((name, assembled))
+    };
+    if from == Means::Multi {
+        let (name, assembled) = program(false, Word::Cookie)?;
+        // A kernel that does not know the helper refuses the program, one without such links the link.
+        let usable = maker
+            .load(name, ProgramKind::UprobeMulti, &assembled)
+            .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
+        if usable {
+            let mut refused_places = Vec::new();
+            for (is_entry, places) in groups {
+                let (name, assembled) = program(is_entry, Word::Cookie)?;
+                let program = maker.load(name, ProgramKind::UprobeMulti, &assembled)?;
+                multi(&mut maker.held, &program, path, places, &mut refused_places)?;
+                maker.held.push(program);
+            }
+            return Ok((Means::Multi, refused_places));
+        }
+    }
+    let limit = sys::raise_file_limit().map_err(refused("the limit of open files"))?;
+    let files = usize::try_from(limit.files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
+    let places = plan.entries.len() + plan.exits.len();
+    let with_cookie = from != Means::Program && {
+        let (name, assembled) = program(false, Word::Cookie)?;
+        maker.load(name, ProgramKind::Uprobe, &assembled).is_ok()
+    };
+    let most = if with_cookie { files / 2 } else { (files / 2).min(MOST_PROGRAMS) };
+    if places > most {
+        return Err(AttachError::TooMany { places, most });
+    }
+    let mut refused_places = Vec::new();
+    for (is_entry, places) in groups {
+        let shared = if with_cookie {
+            let (name, assembled) = program(is_entry, Word::Cookie)?;
+            Some(maker.load(name, ProgramKind::Uprobe, &assembled)?)
+        } else {
+            None
+        };
+        for place in places {
+            let attached = if let Some(shared) = &shared {
+                attach_uprobe_with_cookie(shared.as_fd(), path, place.offset, place.word).map(Vec::from)
+            } else {
+                let (name, assembled) = program(is_entry, Word::Fixed(place.word))?;
+                let own = maker.load(name, ProgramKind::Uprobe, &assembled)?;
+                attach_uprobe(own.as_fd(), path, place.offset).map(|event| vec![event, own])
+            };
+            match attached {
+                Ok(held) => maker.held.extend(held),
+                Err(error) => refuse(&mut refused_places, place, error)?,
+            }
+        }
+        maker.held.extend(shared);
+    }
+    Ok((if with_cookie { Means::Cookie } else { Means::Program }, refused_places))
+}
+
+/// One link for all, or where the kernel refuses some place, links for those around it.
+fn multi(
+    held: &mut Vec<OwnedFd>,
+    program: &OwnedFd,
+    path: &CStr,
+    places: &[Place],
+    refused_places: &mut RefusedPlaces,
+) -> Result<(), AttachError> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let offsets: Vec<u64> = places.iter().map(|place| place.offset).collect();
+    let cookies: Vec<u64> = places.iter().map(|place| place.word).collect();
+    match attach_uprobes(program.as_fd(), path, &offsets, &cookies) {
+        Ok(link) => held.push(link),
+        Err(error) if places.len() == 1 => refuse(refused_places, &places[0], error)?,
+        Err(_) => {
+            let (first, second) = places.split_at(places.len() / 2);
+            multi(held, program, path, first, refused_places)?;
+            multi(held, program, path, second, refused_places)?;
+        }
+    }
+    Ok(())
+}
+
+/// An instruction that the kernel cannot run elsewhere takes no probe; its function does without. Too many such
+/// places have another reason.
+fn refuse(refused_places: &mut RefusedPlaces, place: &Place, error: io::Error) -> Result<(), AttachError> {
+    if refused_places.len() >= MOST_REFUSED
+        || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
+    {
+        return Err(refused(format!("the file could not be attached to at {:#x}", place.offset))(error));
+    }
+    refused_places.push((place.function, error));
+    Ok(())
+}
+
+impl Attached {
+    /// What was lost up to now.
+    pub fn losses(&self) -> io::Result<Losses> {
+        let count = |index: u32| -> io::Result<u64> {
+            let values = self.lost.lookup(&index.to_le_bytes())?.unwrap_or_default();
+            let (words, _) = values.as_chunks::<8>();
+            Ok(words.iter().map(|word| u64::from_le_bytes(*word)).sum())
+        };
+        Ok(Losses { records: count(LOST_RECORDS)?, processes: count(LOST_PROCESSES)? })
+    }
+}

@@ -1,0 +1,310 @@
+//! Where a function ends: the instructions with which it returns, and those with which it jumps to another function that
+//! returns in its place.
+//!
+//! A probe at the return instruction leaves the stack as it is. A return probe of the kernel replaces the return address,
+//! which ends programs that look at it: exceptions, Go, `setjmp`, switched stacks; and it sees 64 nested calls at most. The
+//! price is that instructions have to be told from each other with certainty, because a probe replaces a byte of what it
+//! is set on. Where anything in a function makes no sense, it has no exits here: its entries are seen, its returns are not.
+
+use crate::elf::Code;
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use std::collections::HashSet;
+use tapster_ebpf::attach::Arch;
+
+/// The ends of a function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exits {
+    /// Offsets in the file of instructions that return.
+    pub returns: Vec<u64>,
+    /// Jumps out of it that are always taken: offset in the file, and the address where they go.
+    pub jumps: Vec<(u64, u64)>,
+    /// Where jumps out of it go that may be taken or not.
+    pub conditional: Vec<u64>,
+    /// Whether it jumps to an address that it works out, which may be within it or not.
+    pub computed: bool,
+    /// Whether it jumps to its own beginning.
+    pub repeats: bool,
+}
+
+/// Why the ends of a function cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// Its code is not to be had, or very long.
+    #[error("its code cannot be read")]
+    NoCode,
+    /// Not all of it is code.
+    #[error("not all of it reads as code")]
+    NotCode,
+    /// The symbol tells no length, and the code does not show it.
+    #[error("where it ends is not told")]
+    NoEnd,
+}
+
+impl Exits {
+    /// Whether it can hand over to a function at this address with a jump.
+    pub fn may_jump_to(&self, address: u64) -> bool {
+        self.computed
+            || self.conditional.contains(&address)
+            || self.jumps.iter().any(|(_, to)| *to == address)
+    }
+
+    /// Whether there are ways out that no probe sees.
+    pub fn has_unseen(&self) -> bool {
+        self.computed || !self.conditional.is_empty()
+    }
+}
+
+/// Finds them in the code of a function: its own first, then parts of it elsewhere. `sized` is whether the length of its own
+/// is known, rather than how much there can be at most.
+pub fn exits(arch: Arch, code: &[Code], sized: bool) -> Result<Exits, Unclear> {
+    match arch {
+        Arch::X86_64 => x86_64(code, sized),
+        Arch::Aarch64 => aarch64(code, sized),
+    }
+}
+
+struct Within<'c> {
+    code: &'c [Code],
+}
+
+impl Within<'_> {
+    fn has(&self, address: u64) -> bool {
+        self.code.iter().any(|part| within(part, address))
+    }
+}
+
+fn within(part: &Code, address: u64) -> bool {
+    address
+        .checked_sub(part.address)
+        .and_then(|distance| usize::try_from(distance).ok())
+        .is_some_and(|distance| distance < part.bytes.len())
+}
+
+fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
+    let all = Within { code };
+    let start = code.first().ok_or(Unclear::NoCode)?.address;
+    let mut exits = Exits::default();
+    let mut boundaries = HashSet::new();
+    let mut targets = Vec::new();
+    for (index, part) in code.iter().enumerate() {
+        let sized = sized || index > 0;
+        let mut decoder = Decoder::with_ip(64, &part.bytes, part.address, DecoderOptions::NONE);
+        let mut insn = Instruction::default();
+        // Without a length: the code goes on at least to where it has jumped.
+        let mut furthest = part.address;
+        let mut ended = sized;
+        while decoder.can_decode() {
+            decoder.decode_out(&mut insn);
+            if insn.is_invalid() || is_odd(insn.mnemonic()) {
+                return Err(Unclear::NotCode);
+            }
+            let at = insn.ip();
+            boundaries.insert(at);
+            let place = part.offset + (at - part.address);
+            let mut stops = false;
+            match insn.mnemonic() {
+                Mnemonic::Ret => {
+                    exits.returns.push(place);
+                    stops = true;
+                }
+                Mnemonic::Hlt | Mnemonic::Ud2 | Mnemonic::Ud1 | Mnemonic::Int3 => stops = true,
+                Mnemonic::Jmp if insn.op0_kind() != OpKind::NearBranch64 => {
+                    // Compilers mark jumps by a table, which stay within, by this prefix, where they mark anything.
+                    if insn.segment_prefix() != Register::DS {
+                        exits.computed = true;
+                    }
+                    // It may go on behind it, where a table says so.
+                    if !sized && at >= furthest {
+                        return Err(Unclear::NoEnd);
+                    }
+                }
+                Mnemonic::Call => {}
+                mnemonic if insn.op0_kind() == OpKind::NearBranch64 => {
+                    let target = insn.near_branch_target();
+                    let jump = mnemonic == Mnemonic::Jmp;
+                    stops = jump;
+                    // Without a length, what comes after the jump may be another function.
+                    if all.has(target) && (sized || target <= furthest || !jump) {
+                        targets.push(target);
+                        furthest = furthest.max(target);
+                        exits.repeats |= target == start;
+                    } else if jump {
+                        exits.jumps.push((place, target));
+                    } else {
+                        exits.conditional.push(target);
+                    }
+                }
+                _ => {}
+            }
+            if !sized && stops && at >= furthest {
+                ended = true;
+                break;
+            }
+        }
+        if !ended {
+            return Err(Unclear::NoEnd);
+        }
+    }
+    // Code that is read from one end to the other and code that is run meet at the same places, or some of it is none.
+    if targets.iter().any(|target| !boundaries.contains(target)) {
+        return Err(Unclear::NotCode);
+    }
+    Ok(exits)
+}
+
+/// What no compiler makes for a program, but data may look like.
+fn is_odd(mnemonic: Mnemonic) -> bool {
+    matches!(
+        mnemonic,
+        Mnemonic::In
+            | Mnemonic::Out
+            | Mnemonic::Insb
+            | Mnemonic::Insd
+            | Mnemonic::Outsb
+            | Mnemonic::Outsd
+            | Mnemonic::Cli
+            | Mnemonic::Sti
+            | Mnemonic::Retf
+            | Mnemonic::Iret
+            | Mnemonic::Iretd
+            | Mnemonic::Iretq
+            | Mnemonic::Enter
+            | Mnemonic::Int1
+    )
+}
+
+fn aarch64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
+    if !sized {
+        return Err(Unclear::NoEnd);
+    }
+    let all = Within { code };
+    let start = code.first().ok_or(Unclear::NoCode)?.address;
+    let mut exits = Exits::default();
+    for part in code {
+        let (words, rest) = part.bytes.as_chunks::<4>();
+        if !rest.is_empty() || part.address % 4 != 0 {
+            return Err(Unclear::NotCode);
+        }
+        for (step, word) in (0_u64..).step_by(4).zip(words) {
+            let word = u32::from_le_bytes(*word);
+            let (at, place) = (part.address + step, part.offset + step);
+            // A distance in instructions, in so many bits from a bit on.
+            let target = |bits: u32, from: u32| {
+                let distance = (word << (32 - bits - from)).cast_signed() >> (32 - bits);
+                at.wrapping_add_signed(i64::from(distance) * 4)
+            };
+            let jump = match word {
+                // ret, retaa, retab
+                _ if word & 0xffff_fc1f == 0xd65f_0000 || matches!(word, 0xd65f_0bff | 0xd65f_0fff) => {
+                    exits.returns.push(place);
+                    continue;
+                }
+                // br, and with a signed address
+                _ if word & 0xfefe_f800 == 0xd61e_0800 || word & 0xffff_fc1f == 0xd61f_0000 => {
+                    exits.computed = true;
+                    continue;
+                }
+                // b
+                _ if word >> 26 == 0b00_0101 => (target(26, 0), true),
+                // b.cond; cbz and cbnz
+                _ if word >> 24 == 0b0101_0100 || word & 0x7e00_0000 == 0x3400_0000 => (target(19, 5), false),
+                // tbz and tbnz
+                _ if word & 0x7e00_0000 == 0x3600_0000 => (target(14, 5), false),
+                _ => continue,
+            };
+            match jump {
+                (target, _) if all.has(target) => exits.repeats |= target == start,
+                (target, true) => exits.jumps.push((place, target)),
+                (target, false) => exits.conditional.push(target),
+            }
+        }
+    }
+    Ok(exits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(bytes: &[u8]) -> Vec<Code> {
+        vec![Code { address: 0x1000, offset: 0x500, bytes: bytes.to_vec() }]
+    }
+
+    #[test]
+    fn returns_and_jumps_of_x86() {
+        // test edi,edi; je +1; ret; jmp 0x2000
+        let bytes = [0x85, 0xff, 0x74, 0x01, 0xc3, 0xe9, 0xf6, 0x0f, 0x00, 0x00];
+        let found = exits(Arch::X86_64, &code(&bytes), true).unwrap();
+        assert_eq!(found.returns, [0x504]);
+        assert_eq!(found.jumps, [(0x505, 0x2000)]);
+        assert!(!found.has_unseen() && found.may_jump_to(0x2000) && !found.may_jump_to(0x3000));
+        // endbr64; rep ret; ret 8
+        let found =
+            exits(Arch::X86_64, &code(&[0xf3, 0x0f, 0x1e, 0xfa, 0xf3, 0xc3, 0xc2, 8, 0]), true).unwrap();
+        assert_eq!(found.returns, [0x504, 0x506]);
+        // jmp rax, and the same for a table; jne away
+        assert!(exits(Arch::X86_64, &code(&[0xff, 0xe0]), true).unwrap().computed);
+        assert!(!exits(Arch::X86_64, &code(&[0x3e, 0xff, 0xe0]), true).unwrap().computed);
+        assert_eq!(exits(Arch::X86_64, &code(&[0x75, 0x10, 0xc3]), true).unwrap().conditional, [0x1012]);
+        // dec edi; jne to the beginning
+        assert!(exits(Arch::X86_64, &code(&[0xff, 0xcf, 0x75, 0xfc, 0xc3]), true).unwrap().repeats);
+    }
+
+    #[test]
+    fn what_is_not_all_code_has_no_exits() {
+        // A jump into the middle of `mov eax, 0xc3c3c3c3`, whose bytes look like returns; an invalid one; one cut short; `in`.
+        for bytes in [
+            &[0xeb, 0x01, 0xb8, 0xc3, 0xc3, 0xc3, 0xc3][..],
+            &[0x06, 0xc3],
+            &[0xc3, 0xe9, 0x00],
+            &[0xec, 0xc3],
+        ] {
+            assert_eq!(exits(Arch::X86_64, &code(bytes), true), Err(Unclear::NotCode), "{bytes:x?}");
+        }
+        assert_eq!(exits(Arch::X86_64, &[], true), Err(Unclear::NoCode));
+    }
+
+    #[test]
+    fn a_function_without_a_length_ends_where_its_code_does() {
+        // je over the first return; ret; ret; then bytes of something else
+        let bytes = [0x74, 0x01, 0xc3, 0xc3, 0x06, 0x06];
+        assert_eq!(exits(Arch::X86_64, &code(&bytes), false).unwrap().returns, [0x502, 0x503]);
+        assert_eq!(exits(Arch::X86_64, &code(&[0x90, 0x90]), false), Err(Unclear::NoEnd));
+        // je to the return; jmp rax; ret
+        let found = exits(Arch::X86_64, &code(&[0x74, 0x02, 0xff, 0xe0, 0xc3]), false).unwrap();
+        assert!(found.computed && found.returns == [0x504]);
+        assert_eq!(exits(Arch::X86_64, &code(&[0xff, 0xe0, 0xc3]), false), Err(Unclear::NoEnd));
+    }
+
+    #[test]
+    fn parts_elsewhere_belong_to_the_function() {
+        // je to the part; ret.  part: nop; jmp back to the ret
+        let own = Code { address: 0x1000, offset: 0x500, bytes: vec![0x0f, 0x84, 0xfa, 0x0f, 0, 0, 0xc3] };
+        let part = Code { address: 0x2000, offset: 0x900, bytes: vec![0x90, 0xe9, 0x00, 0xf0, 0xff, 0xff] };
+        let found = exits(Arch::X86_64, &[own, part], true).unwrap();
+        assert_eq!(found, Exits { returns: vec![0x506], ..Exits::default() });
+    }
+
+    #[test]
+    fn returns_and_jumps_of_arm64() {
+        let words = |words: &[u32]| {
+            vec![Code {
+                address: 0x1000,
+                offset: 0x500,
+                bytes: words.iter().flat_map(|word| word.to_le_bytes()).collect(),
+            }]
+        };
+        // cbz x0, +8; ret; b +0x1000; br x16; b.ne -12; tbz w0, #0, away
+        let code = words(&[0xb400_0040, 0xd65f_03c0, 0x1400_0400, 0xd61f_0200, 0x54ff_ffa1, 0x3600_4000]);
+        let found = exits(Arch::Aarch64, &code, true).unwrap();
+        assert_eq!(found.returns, [0x504]);
+        assert_eq!(found.jumps, [(0x508, 0x2008)]);
+        assert_eq!(found.conditional, [0x1814]);
+        assert!(found.computed && !found.repeats);
+        // paciasp; retaa; a conditional jump to the beginning
+        let found = exits(Arch::Aarch64, &words(&[0xd503_233f, 0xd65f_0bff, 0x54ff_ffc0]), true).unwrap();
+        assert_eq!(found.returns, [0x504]);
+        assert!(found.repeats);
+        assert_eq!(exits(Arch::Aarch64, &words(&[0xd65f_03c0]), false), Err(Unclear::NoEnd));
+    }
+}

@@ -1,0 +1,23 @@
+//! `tapster callgraph`: which function of a program calls which, when, and for how long.
+//!
+//! In order: [`mod@plan`] finds functions and where each begins and ends, [`mod@attach`] sets probes there, [`pairing`] makes
+//! calls of their records, [`summary`] adds them up, and [`print`] writes. Starting and waiting for the command is what the
+//! caller does.
+
+mod attach;
+mod exits;
+mod name;
+mod pairing;
+mod plan;
+mod print;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use attach::{AttachError, Attached, Losses, Means, attach};
+pub use exits::{Exits, Unclear, exits};
+pub use name::Name;
+pub use pairing::{Graph, Line, Step};
+pub use plan::{Followed, Place, Plan, Request, plan};
+pub use print::{Output, Printer};
+pub use summary::{Ending, Summary, Sums, Unreturned};

@@ -1,0 +1,215 @@
+//! Which functions are followed, and where probes go.
+
+use super::{
+    exits::{Exits, Unclear, exits},
+    name::Name,
+};
+use crate::elf::{self, Functions, Go};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
+use tapster_ebpf::{
+    attach::{Arch, Missing},
+    callgraph::{Kind, Stacks},
+    diagnostic::near,
+};
+
+/// What to follow.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A program or library, and after a colon a pattern of its functions.
+    pub what: String,
+    /// Only calls made beneath functions of this name or pattern.
+    pub trigger: Option<String>,
+    /// Most functions.
+    pub limit: usize,
+}
+
+/// A function that is followed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// As it is shown.
+    pub name: String,
+    /// Its address.
+    pub address: u64,
+    /// How it ends; `None` where its returns are not taken.
+    pub exits: Option<Exits>,
+    /// Its first instruction is its last: it returns, or jumps away.
+    pub at_once: bool,
+    /// Whether calls beneath it are what is asked for.
+    pub is_trigger: bool,
+}
+
+/// A place in the file for a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from its start.
+    pub offset: u64,
+    /// The first word of the records.
+    pub word: u64,
+    /// Index of the function.
+    pub function: usize,
+}
+
+/// What is followed and where.
+#[derive(Debug)]
+pub struct Plan {
+    /// The file.
+    pub path: PathBuf,
+    /// Its processor.
+    pub arch: Arch,
+    /// The functions, by address.
+    pub functions: Vec<Followed>,
+    /// Where they begin.
+    pub entries: Vec<Place>,
+    /// Where they end.
+    pub exits: Vec<Place>,
+    /// Whether only what is beneath a trigger is asked for.
+    pub triggered: bool,
+    /// Whose stacks tell what called what; not known of programs that an old Go has built.
+    pub stacks: Option<Stacks>,
+    /// What does not come out as asked, in sentences.
+    pub notes: Vec<String>,
+}
+
+fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
+    Missing { message, hint: hint.into() }
+}
+
+/// Looks for the functions.
+pub fn plan(request: &Request) -> Result<Plan, Missing> {
+    let (file, pattern) = split(&request.what)?;
+    let names: Vec<Name> = file.list.iter().map(|function| Name::new(&function.name)).collect();
+    let shown = file.path.display();
+    let is_trigger = |name: &Name| request.trigger.as_ref().is_some_and(|trigger| name.matches(trigger));
+    let chosen: Vec<usize> = (0..file.list.len())
+        .filter(|index| names[*index].matches(&pattern) || is_trigger(&names[*index]))
+        .collect();
+    for pattern in std::iter::once(&pattern).chain(&request.trigger) {
+        if !names.iter().any(|name| name.matches(pattern)) {
+            let near = near(pattern, names.iter().map(|name| name.shown.as_str()), 3);
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            let hint = (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")));
+            return Err(missing(format!("no function of `{shown}` is named `{pattern}`"), hint));
+        }
+    }
+    if chosen.len() > request.limit {
+        return Err(missing(
+            format!(
+                "{} functions of `{shown}` match `{pattern}`, and {} are followed at most",
+                chosen.len(),
+                request.limit
+            ),
+            "narrow it, as in BINARY:PREFIX*, or give a higher --limit".to_owned(),
+        ));
+    }
+    let stacks = match file.go {
+        None => Some(Stacks::Thread),
+        Some(Go::Recent) => Some(Stacks::Goroutine),
+        Some(Go::Old) => None,
+    };
+    let mut functions = Vec::new();
+    let mut unclear: Vec<String> = Vec::new();
+    for index in chosen {
+        let function = &file.list[index];
+        let ends = if stacks.is_none() { Ok(None) } else { exits_of(&file, index).map(Some) };
+        let exits = ends.unwrap_or_else(|error| {
+            unclear.push(format!("`{}` ({error})", names[index].shown));
+            None
+        });
+        functions.push(Followed {
+            name: names[index].shown.clone(),
+            address: function.address,
+            at_once: false,
+            exits,
+            is_trigger: is_trigger(&names[index]),
+        });
+    }
+    let mut notes = Vec::new();
+    if stacks.is_none() {
+        notes.push(format!(
+            "`{shown}` is built by a Go before 1.18, whose stacks are not known here: entries are shown, each by itself, and no returns"
+        ));
+    }
+    if !unclear.is_empty() {
+        let count = unclear.len();
+        unclear.truncate(4);
+        let more = if count > 4 { format!(" and {} more", count - 4) } else { String::new() };
+        notes.push(format!("returns are not taken of {}{more}", unclear.join(", ")));
+    }
+    let mut plan = Plan {
+        stacks,
+        path: file.path.clone(),
+        arch: file.arch,
+        entries: Vec::new(),
+        exits: Vec::new(),
+        functions,
+        triggered: request.trigger.is_some(),
+        notes,
+    };
+    let offsets: HashMap<u64, u64> =
+        file.list.iter().map(|function| (function.address, function.offset)).collect();
+    plan.place(&offsets);
+    Ok(plan)
+}
+
+fn exits_of(file: &Functions, index: usize) -> Result<Exits, Unclear> {
+    let function = &file.list[index];
+    let code = file.code(function).ok_or(Unclear::NoCode)?;
+    let has_data = code.iter().any(|part| {
+        let end = part.address + u64::try_from(part.bytes.len()).unwrap_or(u64::MAX);
+        file.data.iter().any(|data| (part.address..end).contains(data))
+    });
+    if has_data {
+        return Err(Unclear::NotCode);
+    }
+    exits(file.arch, &code, function.size > 0)
+}
+
+/// The file and the pattern: names of both may hold colons, so the file is the first part that is one.
+fn split(what: &str) -> Result<(Functions, String), Missing> {
+    let mut first = None;
+    for (at, _) in what.match_indices(':').chain([(what.len(), "")]) {
+        let (file, pattern) = (&what[..at], what[at..].strip_prefix(':').unwrap_or("*"));
+        match elf::functions(file) {
+            Ok(functions) => return Ok((functions, pattern.into())),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| missing("no program is given".into(), None)))
+}
+
+impl Plan {
+    fn place(&mut self, offsets: &HashMap<u64, u64>) {
+        // Functions whose returns are seen: a jump to one is no end, because its return is the end of both.
+        let returning: HashSet<u64> = self
+            .functions
+            .iter()
+            .filter(|function| function.exits.as_ref().is_some_and(|exits| !exits.returns.is_empty()))
+            .map(|function| function.address)
+            .collect();
+        let mut taken = HashSet::new();
+        for (index, function) in self.functions.iter_mut().enumerate() {
+            let Some(begin) = offsets.get(&function.address).copied() else { continue };
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            self.entries.push(Place { offset: begin, word: Kind::Entry.word(number), function: index });
+            let Some(exits) = &function.exits else { continue };
+            let returns = exits.returns.iter().map(|offset| (*offset, Kind::Return));
+            let jumps = exits
+                .jumps
+                .iter()
+                .filter(|(_, to)| !returning.contains(to))
+                .map(|(offset, _)| (*offset, Kind::Leave));
+            for (offset, kind) in returns.chain(jumps) {
+                if offset == begin {
+                    function.at_once = true;
+                } else if taken.insert(offset) {
+                    self.exits.push(Place { offset, word: kind.word(number), function: index });
+                }
+            }
+        }
+    }
+}

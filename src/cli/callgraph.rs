@@ -1,0 +1,208 @@
+//! `tapster callgraph`: a command and the calls that its functions make.
+
+use super::{CallgraphArgs, FAILURE, USAGE, lacks};
+use crate::{
+    callgraph::{self, Attached, Graph, Losses, Means, Plan, Printer, Request, Summary, Unreturned},
+    kernel::Kernel,
+    sys,
+};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, ExitStatus},
+    time::Duration,
+};
+use tapster_ebpf::callgraph::decode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the ring is read. Its writers wake nobody, which would cost the command more than the probes do.
+const READ_EVERY: Duration = Duration::from_millis(10);
+/// Exit statuses of a command that is not there, and of one that cannot be run, as shells have them.
+const NOT_FOUND: u8 = 127;
+const NOT_RUNNABLE: u8 = 126;
+/// Added to the number of a signal that ended the command.
+const BY_SIGNAL: i32 = 128;
+
+pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
+    let request = Request { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
+    let plan = match callgraph::plan(&request) {
+        Ok(plan) => plan,
+        Err(missing) => {
+            eprintln!("error: {}", missing.message);
+            if let Some(hint) = missing.hint {
+                eprintln!("  hint: {hint}");
+            }
+            return Ok(USAGE);
+        }
+    };
+    let out: Box<dyn Write> = match &args.file {
+        Some(path) => match File::create(path) {
+            Ok(file) => Box::new(file),
+            Err(error) => {
+                eprintln!("error: `{}` cannot be written: {error}", path.display());
+                return Ok(USAGE);
+            }
+        },
+        None => Box::new(io::stdout()),
+    };
+    let kernel = Kernel::detect(&args.host.paths());
+    if lacks(&kernel) {
+        return Ok(FAILURE);
+    }
+    let target = kernel.target();
+    if target.arch != plan.arch {
+        eprintln!("error: `{}` is for another processor than this one", plan.path.display());
+        return Ok(USAGE);
+    }
+    let Some(btf) = target.btf else {
+        eprintln!("error: without the kernel's BTF processes cannot be followed");
+        return Ok(FAILURE);
+    };
+    let attached = match callgraph::attach(&plan, btf, args.buffer << 20, Means::Multi) {
+        Ok(attached) => attached,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(FAILURE);
+        }
+    };
+    drop(kernel);
+    for note in plan.notes.iter().cloned().chain(refused(&plan, &attached)) {
+        eprintln!("note: {note}");
+    }
+    let mut printer =
+        Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, args.output, args.args);
+    let (status, summary, losses) = match follow(args, &plan, attached, &mut printer)? {
+        Ok(end) => end,
+        Err(error) => {
+            eprintln!("error: `{}` could not be started: {error}", args.command[0].to_string_lossy());
+            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE });
+        }
+    };
+    let notes = notes(&summary, losses, plan.triggered);
+    printer.summary(&summary, &notes);
+    for note in &notes {
+        eprintln!("note: {note}");
+    }
+    if let Some(error) = printer.failure() {
+        eprintln!("error: the graph could not be written: {error}");
+        return Ok(FAILURE);
+    }
+    let status = status.map_or(BY_SIGNAL + libc::SIGINT, code);
+    Ok(u8::try_from(status).unwrap_or(FAILURE))
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| BY_SIGNAL + signal)).unwrap_or(i32::from(FAILURE))
+}
+
+/// Places that the kernel refused, in a sentence for each function.
+fn refused(plan: &Plan, attached: &Attached) -> Vec<String> {
+    let mut notes: Vec<String> = attached
+        .refused
+        .iter()
+        .map(|(function, error)| {
+            format!("`{}` could not be attached to everywhere: {error}", plan.functions[*function].name)
+        })
+        .collect();
+    notes.dedup();
+    notes
+}
+
+type End = (Option<ExitStatus>, Summary, Losses);
+
+/// Starts the command and follows it to its end; `None` as its status if it was not waited for.
+fn follow(
+    args: &CallgraphArgs,
+    plan: &Plan,
+    mut attached: Attached,
+    printer: &mut Printer<'_, impl Write>,
+) -> anyhow::Result<Result<End, io::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Handlers first: a signal from now on is the command's matter.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut graph = Graph::new(&plan.functions, plan.triggered, plan.stacks);
+        let mut child = match Command::new(&args.command[0]).args(&args.command[1..]).spawn() {
+            Ok(child) => child,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut interrupts = 0;
+        let status = loop {
+            // Before the ring is read: what the command did is in it once the command has ended.
+            let ended = child.try_wait()?;
+            drain(&mut attached, &mut graph, printer);
+            if ended.is_some() {
+                break ended;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(READ_EVERY) => {}
+                // The terminal sends it to the command as well, which may do with it what it likes.
+                _ = interrupt.recv() => {
+                    if !sys::is_in_foreground() {
+                        pass_on(&child, libc::SIGINT);
+                    }
+                    interrupts += 1;
+                    if interrupts > 1 {
+                        break None;
+                    }
+                }
+                _ = terminate.recv() => pass_on(&child, libc::SIGTERM),
+                _ = hangup.recv() => pass_on(&child, libc::SIGHUP),
+            }
+        };
+        let losses = attached.losses()?;
+        Ok(Ok((status, graph.finish(), losses)))
+    })
+}
+
+fn pass_on(child: &Child, signal: i32) {
+    if let Err(error) = sys::send_signal(child.id(), signal) {
+        eprintln!("note: the command could not be sent signal {signal}: {error}");
+    }
+}
+
+fn drain(attached: &mut Attached, graph: &mut Graph<'_>, printer: &mut Printer<'_, impl Write>) {
+    attached.ring.read(|bytes| {
+        if let Some(record) = decode(bytes) {
+            graph.record(&record, &mut |line| printer.line(line));
+        }
+    });
+    printer.flush();
+}
+
+/// What is not as it looks, in sentences.
+fn notes(summary: &Summary, losses: Losses, triggered: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if losses.records > 0 {
+        notes.push(format!(
+            "{} records were lost: the ring was full, so calls are missing and times may be wrong; narrow the pattern or give a larger --buffer",
+            losses.records
+        ));
+    }
+    if losses.processes > 0 {
+        notes.push(format!("{} processes were not followed: too many at one time", losses.processes));
+    }
+    if summary.functions.iter().all(|sums| sums.calls == 0) {
+        let what = if triggered { "the trigger was not" } else { "none of the functions was" };
+        notes.push(format!("{what} called by the command: does it run this file?"));
+    }
+    let Unreturned { ended, unwound, jumped, not_taken, running } = summary.unreturned;
+    for (count, text) in [
+        (ended, "lasted until their thread ended or ran another program"),
+        (unwound, "were left by longjmp or an exception, and have no time"),
+        (jumped, "were left by a jump or an exception, and have no time"),
+        (not_taken, "are of functions whose returns are not taken, and have no time"),
+        (running, "had not returned when the trace ended, and have no time"),
+    ] {
+        if count > 0 {
+            notes.push(format!("calls without a return: {count} {text}"));
+        }
+    }
+    if summary.without_entry > 0 {
+        notes.push(format!("{} returns are of calls that were not seen to begin", summary.without_entry));
+    }
+    notes
+}

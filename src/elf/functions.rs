@@ -1,0 +1,275 @@
+//! All functions of a program or library, where each begins and ends, and its code.
+
+use super::{Bytes, Missing, debug_file, find, missing, open, parse};
+use object::{
+    Architecture, Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionKind, SegmentFlags, SymbolFlags,
+    SymbolKind, elf,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+};
+use tapster_ebpf::attach::Arch;
+
+/// Longest function whose code is looked at.
+const LONGEST: u64 = 4 << 20;
+
+/// A program or library and its functions.
+#[derive(Debug)]
+pub struct Functions {
+    /// The file.
+    pub path: PathBuf,
+    /// Its processor.
+    pub arch: Arch,
+    /// By address, one for each.
+    pub list: Vec<Function>,
+    /// Whether it was built by Go, and how old that was.
+    pub go: Option<Go>,
+    /// Addresses of data among the code, where symbols say so (arm64).
+    pub data: Vec<u64>,
+    file: File,
+}
+
+/// What is known of a program that Go has built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// By Go 1.18 or later.
+    Recent,
+    /// By an older one, or it is not told.
+    Old,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its symbol.
+    pub name: String,
+    /// Its address, as `nm` shows it.
+    pub address: u64,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Its length as the symbol tells it; 0 if that does not.
+    pub size: u64,
+    /// Bytes up to the next function or the end of its section.
+    pub room: u64,
+    /// Code that the compiler moved elsewhere because it is seldom run: address, offset, length.
+    pub parts: Vec<(u64, u64, u64)>,
+}
+
+/// Code at its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Address of the first byte.
+    pub address: u64,
+    /// Where it is in the file.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A symbol that may be a function, as good as others with its address.
+#[derive(Debug)]
+struct Candidate {
+    name: String,
+    size: u64,
+    /// Global before weak before local.
+    rank: u8,
+}
+
+/// Reads the functions of a program or library, given as for [`super::locate`]. Symbols that are data, undefined, of another
+/// file, or chosen among several at run time, are none; of several names of one function, one is taken.
+pub fn functions(binary: &str) -> Result<Functions, Missing> {
+    let path = find(binary)?;
+    let shown = path.display().to_string();
+    let bytes = open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
+    let elf = parse(&bytes, &shown)?;
+    let arch = match elf.architecture() {
+        Architecture::X86_64 if elf.is_64() => Arch::X86_64,
+        Architecture::Aarch64 if elf.is_64() => Arch::Aarch64,
+        other => {
+            return Err(missing(
+                format!("`{shown}` is for the processor {other:?}"),
+                "programs for x86-64 and arm64 can be followed".to_owned(),
+            ));
+        }
+    };
+    let mut found = Found::default();
+    found.take(&elf);
+    let debug = elf.build_id().ok().flatten().and_then(debug_file);
+    if let Some(bytes) = debug.and_then(|path| open(&path).ok())
+        && let Ok(debug) = object::File::parse(&bytes)
+    {
+        found.take(&debug);
+    }
+    let segments: Vec<Range> = elf
+        .segments()
+        .filter(
+            |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0),
+        )
+        .map(|segment| {
+            let (offset, length) = segment.file_range();
+            Range { address: segment.address(), offset, length }
+        })
+        .collect();
+    let sections: Vec<Range> = elf
+        .sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .filter_map(|section| {
+            let (offset, length) = section.file_range()?;
+            Some(Range { address: section.address(), offset, length })
+        })
+        .collect();
+    let go = go(&elf, &found);
+    let list = found.list(&segments, &sections);
+    if list.is_empty() {
+        return Err(missing(
+            format!("`{shown}` is stripped: it has no symbols of functions"),
+            "install its debug symbols, or build it without `strip`".to_owned(),
+        ));
+    }
+    let file =
+        File::open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
+    Ok(Functions { path, arch, list, go, data: found.data, file })
+}
+
+/// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
+/// a pointer, and a flag says so.
+fn go<'b>(elf: &object::File<'b, &'b Bytes>, found: &Found) -> Option<Go> {
+    let info = elf.section_by_name(".go.buildinfo");
+    let flags = info.as_ref().and_then(|section| section.data_range(section.address(), 16).ok().flatten());
+    match (info, flags) {
+        (Some(_), Some([0xff, b' ', b'G', b'o', b' ', .., flags])) if flags & 2 != 0 => Some(Go::Recent),
+        (Some(_), _) => Some(Go::Old),
+        (None, _) => {
+            let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
+            found.symbols.values().any(|symbol| runtime.contains(&symbol.name.as_str())).then_some(Go::Old)
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    address: u64,
+    offset: u64,
+    length: u64,
+}
+
+impl Range {
+    fn of(ranges: &[Self], address: u64) -> Option<Self> {
+        ranges
+            .iter()
+            .copied()
+            .find(|range| address.checked_sub(range.address).is_some_and(|from| from < range.length))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    symbols: BTreeMap<u64, Candidate>,
+    /// Parts by the name of their function; address and length.
+    parts: HashMap<String, Vec<(u64, u64)>>,
+    data: Vec<u64>,
+}
+
+impl Found {
+    fn take<'b>(&mut self, file: &object::File<'b, &'b Bytes>) {
+        for symbol in file.symbols().chain(file.dynamic_symbols()) {
+            let Ok(name) = symbol.name() else { continue };
+            if !symbol.is_definition() {
+                continue;
+            }
+            if name == "$d" || name.starts_with("$d.") {
+                self.data.push(symbol.address());
+            }
+            let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
+            // An `IFUNC` only chooses the function that its name stands for.
+            if symbol.kind() != SymbolKind::Text || st_info.st_type() == elf::STT_GNU_IFUNC || name.is_empty()
+            {
+                continue;
+            }
+            if let Some((function, _)) = name.split_once(".cold") {
+                self.parts.entry(function.into()).or_default().push((symbol.address(), symbol.size()));
+                continue;
+            }
+            let rank = match st_info.st_bind() {
+                elf::STB_GLOBAL => 0,
+                elf::STB_WEAK => 1,
+                _ => 2,
+            };
+            let candidate = Candidate { name: name.into(), size: symbol.size(), rank };
+            self.symbols
+                .entry(symbol.address())
+                .and_modify(|known| {
+                    let size = known.size.max(candidate.size);
+                    let order = |candidate: &Candidate| (candidate.rank, candidate.name.len());
+                    if (order(&candidate), &candidate.name) < (order(known), &known.name) {
+                        *known = Candidate { name: candidate.name.clone(), ..candidate };
+                    }
+                    known.size = size;
+                })
+                .or_insert(candidate);
+        }
+    }
+
+    fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
+        self.data.sort_unstable();
+        self.data.dedup();
+        let addresses: Vec<u64> = self.symbols.keys().copied().collect();
+        let mut list = Vec::new();
+        for (index, (address, symbol)) in std::mem::take(&mut self.symbols).into_iter().enumerate() {
+            let Some(segment) = Range::of(segments, address) else { continue };
+            let within = Range::of(sections, address).unwrap_or(segment);
+            let end = within.address.saturating_add(within.length);
+            let next = addresses.get(index + 1).copied().unwrap_or(u64::MAX).min(end);
+            let place = |address: u64| address - segment.address + segment.offset;
+            let mut parts: Vec<(u64, u64, u64)> = Vec::new();
+            for (part, size) in self.parts.get(&symbol.name).into_iter().flatten() {
+                // Two functions of one name in different files have parts of one name: then none is known.
+                let known = Range::of(segments, *part);
+                if let Some(segment) = known {
+                    parts.push((*part, part - segment.address + segment.offset, *size));
+                }
+            }
+            list.push(Function {
+                offset: place(address),
+                size: symbol.size.min(end - address),
+                room: next - address,
+                parts,
+                name: symbol.name,
+                address,
+            });
+        }
+        // The name of a part tells its function only if there is one of that name.
+        let mut names: HashMap<String, u32> = HashMap::new();
+        for function in &list {
+            *names.entry(function.name.clone()).or_default() += 1;
+        }
+        for function in &mut list {
+            if names.get(&function.name).is_some_and(|count| *count > 1) {
+                function.parts.clear();
+            }
+        }
+        list
+    }
+}
+
+impl Functions {
+    /// The code of a function: its own, then its parts. Without a length of its own, all that there is room for.
+    pub fn code(&self, function: &Function) -> Option<Vec<Code>> {
+        let size = if function.size == 0 { function.room } else { function.size };
+        let own = (function.address, function.offset, size);
+        std::iter::once(own)
+            .chain(function.parts.iter().copied())
+            .map(|(address, offset, size)| {
+                if size > LONGEST {
+                    return None;
+                }
+                let mut bytes = vec![0; usize::try_from(size).ok()?];
+                self.file.read_exact_at(&mut bytes, offset).ok()?;
+                Some(Code { address, offset, bytes })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,175 @@
+//! Attaching programs to functions of user programs and to raw tracepoints. What is attached stays so until its
+//! descriptors close.
+
+use super::bpf::{self, Attributes, Command};
+use std::{
+    ffi::CStr,
+    fs, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// `BPF_TRACE_UPROBE_MULTI`
+pub(super) const UPROBE_MULTI: u32 = 48;
+/// `BPF_PERF_EVENT`
+const PERF_EVENT: u32 = 41;
+/// The number of uprobes as a kind of perf event, 4.17; it differs between kernels.
+const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// `PERF_FLAG_FD_CLOEXEC`
+const CLOSE_ON_EXEC: u64 = 8;
+/// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`
+const ENABLE: libc::Ioctl = 0x2400;
+const SET_BPF: libc::Ioctl = 0x4004_2408;
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct MultiLink {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    reference_counts: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    process: u32,
+    pad: u32,
+}
+// SAFETY: numbers only, and the sizes of the fields before each leave no hole.
+unsafe impl Attributes for MultiLink {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct PerfLink {
+    program: u32,
+    event: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+// SAFETY: as above.
+unsafe impl Attributes for PerfLink {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct RawTracepoint {
+    name: u64,
+    program: u32,
+    pad: u32,
+}
+// SAFETY: as above.
+unsafe impl Attributes for RawTracepoint {}
+
+/// The first published version of `struct perf_event_attr` that has what a uprobe needs.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct PerfEvent {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup: u32,
+    breakpoint: u32,
+    path: u64,
+    offset: u64,
+}
+
+/// Attaches one program to many places of a file, each with its cookie, 6.6. The program was loaded for that.
+pub fn attach_uprobes(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    cookies: &[u64],
+) -> io::Result<OwnedFd> {
+    if offsets.len() != cookies.len() {
+        return Err(io::Error::other("each place has one cookie: this is a bug in tapster"));
+    }
+    let mut attributes = MultiLink {
+        program: bpf::number(program),
+        attach_type: UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        cookies: cookies.as_ptr() as u64,
+        count: u32::try_from(offsets.len()).map_err(io::Error::other)?,
+        ..MultiLink::default()
+    };
+    // SAFETY: the kernel reads a string, and `count` offsets and cookies, of which there are as many; the command makes
+    // a descriptor.
+    Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
+}
+
+/// Whether the kernel can do [`attach_uprobes`], asked with a program loaded for it: the root directory is no file to
+/// attach to, which only a kernel that looks at the path can tell.
+pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
+    attach_uprobes(program, c"/", &[0], &[0]).is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
+}
+
+/// Attaches a program to one place of a file; the two descriptors belong together. 5.15.
+pub fn attach_uprobe_with_cookie(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offset: u64,
+    cookie: u64,
+) -> io::Result<[OwnedFd; 2]> {
+    let event = open_uprobe(path, offset)?;
+    let mut attributes = PerfLink {
+        program: bpf::number(program),
+        event: bpf::number(event.as_fd()),
+        attach_type: PERF_EVENT,
+        cookie,
+        ..PerfLink::default()
+    };
+    // SAFETY: no addresses, and the command makes a descriptor.
+    let link = unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?;
+    Ok([link, event])
+}
+
+/// The same for older kernels, without a cookie.
+pub fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64) -> io::Result<OwnedFd> {
+    let event = open_uprobe(path, offset)?;
+    for (request, argument, name) in
+        [(SET_BPF, program.as_raw_fd(), "PERF_EVENT_IOC_SET_BPF"), (ENABLE, 0, "PERF_EVENT_IOC_ENABLE")]
+    {
+        // SAFETY: both requests take a number.
+        let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
+        if result != 0 {
+            return Err(named(name, &io::Error::last_os_error()));
+        }
+    }
+    Ok(event)
+}
+
+fn open_uprobe(path: &CStr, offset: u64) -> io::Result<OwnedFd> {
+    let text = fs::read_to_string(UPROBE_TYPE).map_err(|error| named(UPROBE_TYPE, &error))?;
+    let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{UPROBE_TYPE}: not a number")))?;
+    let event = PerfEvent {
+        kind,
+        size: u32::try_from(size_of::<PerfEvent>()).expect("the structure is small"),
+        path: path.as_ptr() as u64,
+        offset,
+        ..PerfEvent::default()
+    };
+    // SAFETY: the kernel reads the structure, whose size it is told, and the path. All processes: one CPU stands for all,
+    // because programs run before the kernel looks at which.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const event, -1, 0, -1, CLOSE_ON_EXEC) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made it and nobody else knows it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(named("perf_event_open", &io::Error::last_os_error())),
+    }
+}
+
+fn named(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Attaches to a raw tracepoint by its name, 4.17.
+pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };
+    // SAFETY: the kernel reads a string; the command makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(Command::RawTracepointOpen, &mut attributes) }?)
+}

@@ -1,0 +1,56 @@
+//! Limits of this process.
+
+use std::io;
+
+/// How many files this process may have open, raised for as long as this lives: children inherit the limit, so it
+/// should not live when one is started.
+#[derive(Debug)]
+pub struct FileLimit {
+    before: libc::rlimit,
+    /// The limit now.
+    pub files: u64,
+}
+
+/// Raises the limit of open files as far as the kernel lets this process.
+pub fn raise_file_limit() -> io::Result<FileLimit> {
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is valid for the write.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    set(libc::rlimit { rlim_cur: before.rlim_max, ..before })?;
+    Ok(FileLimit { before, files: before.rlim_max })
+}
+
+fn set(limit: libc::rlimit) -> io::Result<()> {
+    // SAFETY: the limit outlives the call, which only reads it.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl Drop for FileLimit {
+    fn drop(&mut self) {
+        // Files beyond it stay open, and lowering a limit is always allowed.
+        let _ = set(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_raised_only_meanwhile() {
+        let soft = || {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: the limit is valid for the write.
+            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+            limit.rlim_cur
+        };
+        let before = soft();
+        let raised = raise_file_limit().unwrap();
+        assert_eq!(soft(), raised.files);
+        drop(raised);
+        assert_eq!(soft(), before);
+    }
+}

@@ -1,0 +1,150 @@
+//! Maps and programs made without an object file around them.
+
+use super::bpf::{self, Attributes, Command};
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+};
+use tapster_ebpf::{
+    insn::{Insn, Slot},
+    program::MapDef,
+};
+
+/// Bytes for the verifier's log, of which the end is kept.
+const LOG_BYTES: usize = 1 << 20;
+/// Helpers that read memory ask for a licence of this kind.
+const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+// SAFETY: numbers of one size only.
+unsafe impl Attributes for MapCreate {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    count: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    expected_attach_type: u32,
+}
+const _: () = assert!(std::mem::offset_of!(ProgramLoad, expected_attach_type) == 68);
+// SAFETY: numbers only, without holes between them.
+unsafe impl Attributes for ProgramLoad {}
+
+/// What a program will be attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// One uprobe at a time.
+    Uprobe,
+    /// Many with one link, 6.6.
+    UprobeMulti,
+    /// A raw tracepoint, 4.17.
+    RawTracepoint,
+}
+
+impl ProgramKind {
+    /// `BPF_PROG_TYPE_…` and `expected_attach_type`.
+    fn numbers(self) -> (u32, u32) {
+        match self {
+            Self::Uprobe => (2, 0),
+            Self::UprobeMulti => (2, super::attach::UPROBE_MULTI),
+            Self::RawTracepoint => (17, 0),
+        }
+    }
+}
+
+/// Why a program was not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}{}{log}", if log.is_empty() { "" } else { "\n" })]
+pub struct LoadRefused {
+    /// The syscall's error.
+    pub error: io::Error,
+    /// What the verifier says.
+    pub log: String,
+}
+
+impl From<io::Error> for LoadRefused {
+    fn from(error: io::Error) -> Self {
+        Self { error, log: String::new() }
+    }
+}
+
+/// Makes a map.
+pub fn create_map(map: &MapDef) -> io::Result<OwnedFd> {
+    let mut attributes = MapCreate {
+        kind: map.kind as u32,
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        flags: 0,
+    };
+    // SAFETY: no addresses, and the command makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }?)
+}
+
+/// Has the verifier look at a program whose maps are these, by their indices.
+pub fn load_program(
+    name: &str,
+    kind: ProgramKind,
+    insns: &[Insn],
+    maps: &[BorrowedFd<'_>],
+) -> Result<OwnedFd, LoadRefused> {
+    let mut slots: Vec<Slot> = Vec::new();
+    for insn in insns {
+        let at = slots.len();
+        insn.encode(&mut slots);
+        if let Insn::Map(_, index) = insn {
+            let fd = usize::try_from(*index).ok().and_then(|index| maps.get(index)).ok_or_else(|| {
+                io::Error::other(format!("the program refers to map {index}: this is a bug in tapster"))
+            })?;
+            // The constant of the first half is the descriptor.
+            slots[at][4..].copy_from_slice(&bpf::number(*fd).to_le_bytes());
+        }
+    }
+    let (number, expected_attach_type) = kind.numbers();
+    let mut attributes = ProgramLoad {
+        kind: number,
+        count: u32::try_from(slots.len()).map_err(io::Error::other)?,
+        insns: slots.as_ptr() as u64,
+        license: LICENSE.as_ptr() as u64,
+        expected_attach_type,
+        ..ProgramLoad::default()
+    };
+    // Fifteen bytes and a NUL; other characters are refused.
+    let letters = name.bytes().filter(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').take(15);
+    for (place, byte) in attributes.name.iter_mut().zip(letters) {
+        *place = byte;
+    }
+    // SAFETY: the kernel reads `count` instructions and a string; both live until after the call, which makes a descriptor.
+    let first = unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) };
+    let Err(refused) = first else { return Ok(first.map_err(io::Error::from)?) };
+    let mut log = vec![0_u8; LOG_BYTES];
+    attributes.log_level = 1;
+    attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
+    attributes.log = log.as_mut_ptr() as u64;
+    // SAFETY: as above, and the log has room for as much as is said.
+    match unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) } {
+        Ok(fd) => Ok(fd),
+        Err(_) => {
+            let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+            let text = String::from_utf8_lossy(&log[..length]).trim_end().to_owned();
+            Err(LoadRefused { error: refused.into(), log: text })
+        }
+    }
+}
