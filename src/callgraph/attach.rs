@@ -8,10 +8,7 @@ use crate::sys::{
 use std::{
     ffi::{CStr, CString},
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
@@ -159,8 +156,9 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<At
     maker.raw_tracepoint("follow_end", c"sched_process_exit", &callgraph::end()?)?;
     maker.raw_tracepoint("follow_free", c"sched_process_free", &callgraph::free(task)?)?;
     maker.raw_tracepoint("follow_fork", c"sched_process_fork", &callgraph::fork(task)?)?;
-    let path = CString::new(plan.path.as_os_str().as_bytes())
-        .map_err(|error| refused("the path")(io::Error::other(error)))?;
+    // The file that was decoded, should another have its name by now: in that one the places would be wrong.
+    let opened = format!("/proc/self/fd/{}", plan.file.as_raw_fd());
+    let path = CString::new(opened).map_err(|error| refused("the path")(io::Error::other(error)))?;
     let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
     let register = maker.load("follow_start", ProgramKind::RawTracepoint, &callgraph::register()?)?;
     let answer = sys::prog_test_run_raw_tp(register.as_fd(), &[0])

@@ -1,8 +1,8 @@
 //! `tapster callgraph`: which function of a program calls which, when, and for how long.
 //!
-//! In order: [`mod@plan`] finds functions and where each begins and ends, [`mod@attach`] sets probes there, [`pairing`] makes
-//! calls of their records, [`summary`] adds them up, and [`print`] writes. Starting and waiting for the command is what the
-//! caller does.
+//! In order: [`plan()`] finds functions and where each begins and ends, [`attach()`] sets probes there, [`Graph`] makes calls of
+//! their records, [`Summary`] adds them up, and [`Printer`] writes. Starting and waiting for the command is what the caller
+//! does.
 
 mod attach;
 mod exits;

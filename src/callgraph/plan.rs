@@ -7,6 +7,7 @@ use super::{
 use crate::elf::{self, Functions, Go};
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     path::PathBuf,
 };
 use tapster_ebpf::{
@@ -55,8 +56,10 @@ pub struct Place {
 /// What is followed and where.
 #[derive(Debug)]
 pub struct Plan {
-    /// The file.
+    /// The file's name.
     pub path: PathBuf,
+    /// The file as it was read: places are of this one, whatever has its name by now.
+    pub file: File,
     /// Its processor.
     pub arch: Arch,
     /// The functions, by address.
@@ -138,9 +141,12 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         let more = if count > 4 { format!(" and {} more", count - 4) } else { String::new() };
         notes.push(format!("returns are not taken of {}{more}", unclear.join(", ")));
     }
+    let offsets: HashMap<u64, u64> =
+        file.list.iter().map(|function| (function.address, function.offset)).collect();
     let mut plan = Plan {
         stacks,
-        path: file.path.clone(),
+        path: file.path,
+        file: file.file,
         arch: file.arch,
         entries: Vec::new(),
         exits: Vec::new(),
@@ -148,8 +154,6 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         triggered: request.trigger.is_some(),
         notes,
     };
-    let offsets: HashMap<u64, u64> =
-        file.list.iter().map(|function| (function.address, function.offset)).collect();
     plan.place(&offsets);
     Ok(plan)
 }

@@ -29,7 +29,8 @@ pub struct Functions {
     pub go: Option<Go>,
     /// Addresses of data among the code, where symbols say so (arm64).
     pub data: Vec<u64>,
-    file: File,
+    /// The file as it was read, whatever has its name by now.
+    pub file: File,
 }
 
 /// What is known of a program that Go has built.
@@ -129,9 +130,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
             "install its debug symbols, or build it without `strip`".to_owned(),
         ));
     }
-    let file =
-        File::open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
-    Ok(Functions { path, arch, list, go, data: found.data, file })
+    Ok(Functions { path, arch, list, go, data: found.data, file: bytes.into_inner() })
 }
 
 /// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind

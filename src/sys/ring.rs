@@ -131,10 +131,4 @@ impl Ring {
         // SAFETY: aligned and within the mapping; writers change it only atomically.
         unsafe { &*header }.load(Ordering::Acquire)
     }
-
-    /// Bytes that wait to be read.
-    pub fn waiting(&self) -> u64 {
-        let written = self.producer.position().load(Ordering::Acquire);
-        written.saturating_sub(self.consumer.position().load(Ordering::Relaxed))
-    }
 }
