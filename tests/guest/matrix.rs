@@ -330,6 +330,7 @@ pub(crate) fn whole(
     seconds: u64,
     factor: u32,
 ) -> Outcome {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection.csv");
     let mut all = Vec::new();
     for &load in loads {
         let rate = RATES.iter().find(|(name, _)| *name == load).expect("a load has a rate").1;
@@ -337,10 +338,8 @@ pub(crate) fn whole(
         let (answers, figures) = self::run(&run, kernel, base, modules)?;
         say(format_args!("{load}: {figures}"));
         all.extend(answers);
+        fs::write(&file, report::csv(&all)).unwrap();
     }
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection.csv");
-    fs::write(&file, report::csv(&all)).unwrap();
     say(report::table(&all));
-    say(report::csv(&all));
     Ok(format!("all cells are in {}", file.display()))
 }

@@ -57,7 +57,7 @@ done
 exporter --probes raid_member
 echo "@@ serves"
 grep . /sys/block/nullb*/stat >/results/before
-run fio --output-format=json --output=/results/fio.json /load.fio
+run fio --eta=never --output-format=json --output=/results/fio.json /load.fio
 grep . /sys/block/nullb*/stat >/results/after
 scrape after
 cat /proc/loadavg
