@@ -354,6 +354,7 @@ pub(crate) fn whole(
         all.extend(answers);
         fs::write(&file, report::csv(&all)).unwrap();
     }
+    say(report::by_delay(&all));
     say(report::table(&all));
     Ok(format!("all cells are in {}", file.display()))
 }
