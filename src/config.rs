@@ -47,6 +47,14 @@ pub enum ConfigError {
         /// The nearest that there is.
         hint: Option<String>,
     },
+    /// A word is neither the name of a shipped probe nor of a file.
+    #[error("`{name}` is neither a shipped probe nor a file{}", hint.as_deref().unwrap_or_default())]
+    Neither {
+        /// As asked for.
+        name: String,
+        /// The nearest shipped probe.
+        hint: Option<String>,
+    },
     /// Nothing is wrong, but there is nothing to do either.
     #[error("there is no probe to run\n  hint: give `probes`, or `library: true` for the shipped ones")]
     Nothing,
@@ -135,17 +143,51 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
             }
         }
     }
-    // Two files may both ask for the library.
-    let mut seen = std::collections::HashSet::new();
-    config.probes.retain(|probe| {
-        !probe.file.name.starts_with("library/")
-            || seen.insert((probe.name.value.clone(), probe.name.span.start))
-    });
+    config.once();
     restrict(&mut config, &request.probes)?;
     if config.probes.is_empty() && config.diagnostics.is_empty() {
         return Err(ConfigError::Nothing);
     }
     Ok(config)
+}
+
+/// Reads what words on the command line name: shipped probes or files. Without any the library runs.
+pub fn named(words: &[String]) -> Result<Config, ConfigError> {
+    if words.is_empty() {
+        return load(&Request::default());
+    }
+    let library = library()?;
+    let mut config = Config::default();
+    for word in words {
+        let mut request = Request::default();
+        let is_file = word.contains(['/', '.']);
+        let is_shipped = library.iter().any(|probe| probe.name.value == *word);
+        if is_shipped && !is_file {
+            request.probes.push(word.clone());
+        } else if is_file || fs::exists(word).unwrap_or(false) {
+            request.files.push(word.into());
+        } else {
+            let near = nearest(word, library.iter().map(|probe| probe.name.value.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?"));
+            return Err(ConfigError::Neither { name: word.clone(), hint });
+        }
+        let Config { probes, diagnostics } = load(&request)?;
+        config.probes.extend(probes);
+        config.diagnostics.extend(diagnostics);
+    }
+    config.once();
+    Ok(config)
+}
+
+impl Config {
+    /// Keeps one of each shipped probe: two files, say, may both ask for the library.
+    fn once(&mut self) {
+        let mut seen = std::collections::HashSet::new();
+        self.probes.retain(|probe| {
+            !probe.file.name.starts_with("library/")
+                || seen.insert((probe.name.value.clone(), probe.name.span.start))
+        });
+    }
 }
 
 fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
@@ -195,6 +237,28 @@ mod tests {
         assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
         let error = load(&request(&["block_oi"])).unwrap_err().to_string();
         assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
+    }
+
+    #[test]
+    fn words_are_shipped_probes_or_files() {
+        let own = file(
+            "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
+        );
+        let path = own.path().display().to_string();
+        let named = |words: &[&str]| named(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(names(&named(&[]).unwrap()), names(&load(&Request::default()).unwrap()));
+        assert_eq!(
+            names(&named(&["block_request", &path, "block_io"]).unwrap()),
+            ["block_request", "forks", "block_io"]
+        );
+        for (word, expected) in [
+            ("block_oi", "`block_oi` is neither a shipped probe nor a file; did you mean `block_io`?"),
+            ("", "`` is neither a shipped probe nor a file"),
+            ("missing.yaml", "cannot read `missing.yaml`: No such file or directory (os error 2)"),
+            ("./block_io", "cannot read `./block_io`: No such file or directory (os error 2)"),
+        ] {
+            assert_eq!(named(&[word]).unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tapster_ebpf::{
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
+    typed::TypedMetric,
 };
 
 /// A declared probe and what became of it.
@@ -179,6 +180,11 @@ impl Exporter {
     /// Probes that are up.
     pub fn up(&self) -> usize {
         self.readers().count()
+    }
+
+    /// Each probe that is up, by name, with its metrics.
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, &[TypedMetric])> {
+        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().metrics.as_slice()))
     }
 
     /// Most kernel memory of each probe that is up, bytes.

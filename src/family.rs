@@ -1,7 +1,8 @@
 //! A metric family: what a scrape consists of, between the collector that fills it and the
 //! exposition that writes it. Nothing here knows the kernel or a wire format.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+use tapster_ebpf::histogram::native_bound;
 
 /// What kind of metric a family holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,19 @@ pub struct Native {
     pub buckets: Vec<(i32, u64)>,
 }
 
+/// A bucket of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    /// Observations in it are above this; minus infinity for the lowest.
+    pub lower: f64,
+    /// They are at or below this; infinity above all bounds.
+    pub upper: f64,
+    /// How many they are.
+    pub count: u64,
+    /// Its place among all buckets of the scheme: that of the next is higher by one.
+    pub place: i64,
+}
+
 impl Histogram {
     /// Number of observations: the buckets are the only count that is kept, so it always agrees with them.
     pub fn count(&self) -> u64 {
@@ -85,19 +99,25 @@ impl Histogram {
         (count > 0).then(|| self.sum / precise(count))
     }
 
-    /// The value that a part `q` of the observations does not exceed, as far as native buckets tell, by the rules of
-    /// Prometheus: values are spread evenly on the logarithmic scale of a bucket. What lies above all bounds is
-    /// taken for the highest. `None` without observations or native buckets.
+    /// The value that a part `q` of the observations does not exceed, as far as the buckets tell, by the rules of
+    /// Prometheus: values are spread evenly over a bucket, on the logarithmic scale in a native one. What lies above
+    /// all bounds is taken for the highest. `None` without observations.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        let native = self.native.as_ref()?;
         let count = self.count();
         if count == 0 {
             return None;
         }
         let rank = q.clamp(0.0, 1.0) * precise(count);
+        match &self.native {
+            Some(native) => Some(self.native_quantile(native, rank)),
+            None => self.classic_quantile(rank),
+        }
+    }
+
+    fn native_quantile(&self, native: &Native, rank: f64) -> f64 {
         let mut below = precise(native.zero_count);
         if native.zero_count > 0 && rank <= below {
-            return Some(native.zero_threshold * rank / below);
+            return native.zero_threshold * rank / below;
         }
         let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
         let steps = f64::from(1_i32 << native.schema.clamp(0, 8));
@@ -105,11 +125,93 @@ impl Histogram {
             let inside = precise(*count);
             if rank <= below + inside {
                 let part = (rank - below) / inside;
-                return Some(f64::exp2((f64::from(*index) - 1.0 + part) / steps).min(highest));
+                return f64::exp2((f64::from(*index) - 1.0 + part) / steps).min(highest);
             }
             below += inside;
         }
-        Some(highest)
+        highest
+    }
+
+    fn classic_quantile(&self, rank: f64) -> Option<f64> {
+        let mut below = 0.0;
+        let mut lower = self.bounds.first().copied()?.min(0.0);
+        for (bound, count) in self.bounds.iter().zip(&self.counts) {
+            let inside = precise(*count);
+            if *count > 0 && rank <= below + inside {
+                return Some(lower + (bound - lower) * (rank - below) / inside);
+            }
+            below += inside;
+            lower = *bound;
+        }
+        Some(lower)
+    }
+
+    /// The buckets that hold something, as fine as they were kept, ascending.
+    pub fn buckets(&self) -> Vec<Bucket> {
+        let Some(native) = &self.native else {
+            let bounds = self.bounds.iter().copied();
+            let lowers = [f64::NEG_INFINITY].into_iter().chain(bounds.clone());
+            return lowers
+                .zip(bounds.chain([f64::INFINITY]))
+                .zip(&self.counts)
+                .zip(0..)
+                .filter(|((_, count), _)| **count > 0)
+                .map(|(((lower, upper), count), place)| Bucket { lower, upper, count: *count, place })
+                .collect();
+        };
+        let schema = u8::try_from(native.schema.clamp(0, 8)).unwrap_or(0);
+        let steps = f64::from(1_i32 << schema);
+        let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the logarithm of a number is a few thousand at most"
+        )]
+        let place_of = |bound: f64| (bound.log2() * steps).round() as i64;
+        let zero = (native.zero_count > 0).then(|| Bucket {
+            lower: f64::NEG_INFINITY,
+            upper: native.zero_threshold,
+            count: native.zero_count,
+            place: place_of(native.zero_threshold),
+        });
+        let others = native.buckets.iter().map(|(index, count)| {
+            let upper = native_bound(schema, *index);
+            if upper > highest {
+                let place = place_of(highest) + 1;
+                return Bucket { lower: highest, upper: f64::INFINITY, count: *count, place };
+            }
+            Bucket { lower: native_bound(schema, index - 1), upper, count: *count, place: (*index).into() }
+        });
+        zero.into_iter().chain(others).collect()
+    }
+
+    /// Adds the observations of another histogram of the same family.
+    pub fn add(&mut self, other: &Self) {
+        self.sum += other.sum;
+        self.combine(other, u64::saturating_add);
+    }
+
+    /// The observations that are not in `before`, an earlier state of the same histogram.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.sum -= before.sum;
+        rest.combine(before, u64::saturating_sub);
+        rest
+    }
+
+    fn combine(&mut self, other: &Self, with: fn(u64, u64) -> u64) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine = with(*mine, *theirs);
+        }
+        if let (Some(mine), Some(theirs)) = (&mut self.native, &other.native) {
+            mine.zero_count = with(mine.zero_count, theirs.zero_count);
+            let mut buckets: BTreeMap<i32, u64> = mine.buckets.iter().copied().collect();
+            for (index, count) in &theirs.buckets {
+                let mine = buckets.entry(*index).or_default();
+                *mine = with(*mine, *count);
+            }
+            mine.buckets = buckets.into_iter().filter(|(_, count)| *count > 0).collect();
+        }
     }
 }
 
@@ -180,6 +282,50 @@ mod tests {
         // Above all bounds nothing is known but that.
         near(histogram(0, &[(8193, 4)], 999.0).quantile(0.5), 128.0);
         assert_eq!((histogram(0, &[], 0.0).quantile(0.5), histogram(0, &[], 0.0).mean()), (None, None));
-        assert_eq!(Histogram { native: None, ..one }.quantile(0.5), None);
+        let classic = |counts: &[u64]| Histogram {
+            sum: 0.0,
+            bounds: [1.0, 2.0, 4.0].into(),
+            counts: counts.to_vec(),
+            native: None,
+        };
+        near(classic(&[0, 4, 4, 0]).quantile(0.25), 1.5);
+        near(classic(&[0, 4, 4, 0]).quantile(0.5), 2.0);
+        near(classic(&[0, 4, 4, 0]).quantile(0.75), 3.0);
+        near(classic(&[2, 0, 2, 0]).quantile(0.25), 0.5);
+        near(classic(&[0, 0, 1, 9]).quantile(0.99), 4.0);
+        assert_eq!(classic(&[0; 4]).quantile(0.5), None);
+    }
+
+    #[test]
+    fn sums_and_differences() {
+        let mut first = histogram(2, &[(0, 6), (8, 2)], 11.0);
+        let second = histogram(1, &[(-3, 1), (8, 5), (9, 7)], 4.0);
+        first.add(&second);
+        assert_eq!(first, histogram(3, &[(-3, 1), (0, 6), (8, 7), (9, 7)], 15.0));
+        assert_eq!(first.since(&second), histogram(2, &[(0, 6), (8, 2)], 11.0));
+        assert_eq!(first.since(&first).count(), 0);
+        // The median of both together is not a mean of medians.
+        near(first.quantile(10.0 / 24.0), 1.0);
+        let classic = Histogram { native: None, ..histogram(2, &[], 1.0) };
+        assert_eq!(classic.since(&classic).counts, [0, 0]);
+    }
+
+    #[test]
+    fn buckets_that_hold_something() {
+        let bucket = |lower, upper, count, place| Bucket { lower, upper, count, place };
+        assert_eq!(
+            histogram(2, &[(0, 6), (8, 1), (8193, 3)], 0.0).buckets(),
+            [
+                bucket(f64::NEG_INFINITY, 0.5, 2, -8),
+                bucket(native_bound(3, -1), 1.0, 6, 0),
+                bucket(native_bound(3, 7), 2.0, 1, 8),
+                bucket(128.0, f64::INFINITY, 3, 57),
+            ]
+        );
+        let classic = Histogram { sum: 0.0, bounds: [1.0, 2.0].into(), counts: vec![1, 0, 4], native: None };
+        assert_eq!(
+            classic.buckets(),
+            [bucket(f64::NEG_INFINITY, 1.0, 1, 0), bucket(2.0, f64::INFINITY, 4, 2)]
+        );
     }
 }

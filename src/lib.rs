@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod label;
 pub mod loader;
 pub mod name;
+pub mod perf;
 pub mod server;
 pub mod status;
 pub mod sys;

@@ -1,21 +1,22 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
 use crate::{
-    elf,
+    elf, perf,
     status::{Down, ProgramStatus},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
-        UProbe,
+        BtfTracePoint, FEntry, FExit, KProbe, PerfEvent, Program as Loaded, ProgramError, RawTracePoint,
+        TracePoint, UProbe,
         uprobe::{UProbeAttachLocation, UProbeScope},
     },
 };
 use std::os::fd::{AsFd, BorrowedFd};
 use tapster_ebpf::{
     object,
+    probe::{AttachPoint, PerfKind},
     program::{Code, Program},
     typed::Mechanism,
 };
@@ -161,6 +162,7 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Uprobe | Mechanism::Uretprobe, _) => {
             <&mut UProbe>::try_from(loaded).and_then(UProbe::load)
         }
+        (Mechanism::PerfEvent, _) => <&mut PerfEvent>::try_from(loaded).and_then(PerfEvent::load),
         (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
             let message = "the kernel's BTF is not at hand".into();
             return Err(LoadError::Program { at: code.at.to_string(), action: "loaded", message });
@@ -219,6 +221,12 @@ impl Attached {
                     <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
                 }
                 Mechanism::Fentry => <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop),
+                Mechanism::PerfEvent => {
+                    let AttachPoint::Perf(event) = &code.at else {
+                        unreachable!("`{}` is no timer or counter: this is a bug in tapster", code.at)
+                    };
+                    <&mut PerfEvent>::try_from(loaded).and_then(|program| perf::attach(program, event))
+                }
                 Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
                 Mechanism::Kprobe | Mechanism::Kretprobe => {
                     <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
@@ -245,10 +253,12 @@ impl Attached {
                     .and_then(|program| program.attach(category.unwrap_or_default(), name))
                     .map(drop),
             };
-            result.map_err(|error| LoadError::Program {
-                at: code.at.to_string(),
-                action: "attached",
-                message: chain(&error),
+            result.map_err(|error| {
+                let mut message = chain(&error);
+                if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
+                    message.push_str("; not every processor counts this, and few virtual machines do");
+                }
+                LoadError::Program { at: code.at.to_string(), action: "attached", message }
             })?;
         }
         Ok(())

@@ -29,6 +29,7 @@ pub fn section_name(code: &Code) -> String {
         // Loaders read more out of longer names; where to attach is said when it is attached.
         Mechanism::Uprobe => "uprobe".into(),
         Mechanism::Uretprobe => "uretprobe".into(),
+        Mechanism::PerfEvent => "perf_event".into(),
         Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
     }
 }

@@ -160,6 +160,130 @@ pub enum AttachPoint {
         /// Whether at its return.
         at_return: bool,
     },
+    /// `profile:`, `interval:`, `software:`, `hardware:`.
+    Perf(PerfEvent),
+}
+
+/// A timer or counter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PerfEvent {
+    /// What kind.
+    pub kind: PerfKind,
+    /// The unit of a timer (`hz`, `s`, `ms`, `us`), or the name of an event.
+    pub name: &'static str,
+    /// How many of the unit, or after how many events.
+    pub amount: u64,
+}
+
+/// Kinds of timers and counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PerfKind {
+    /// `profile:hz:99`: a timer on each CPU.
+    Profile,
+    /// `interval:s:1`: a timer on one CPU.
+    Interval,
+    /// `software:page-faults:1`: events that the kernel counts.
+    Software,
+    /// `hardware:cache-misses:10000`: events that the CPU counts.
+    Hardware,
+}
+
+impl PerfKind {
+    /// The attach kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Interval => "interval",
+            Self::Software => "software",
+            Self::Hardware => "hardware",
+        }
+    }
+
+    /// Names that may stand behind it, each with bpftrace's short form where that differs.
+    fn names(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Profile => &[("hz", "hz"), ("s", "s"), ("ms", "ms"), ("us", "us")],
+            Self::Interval => &[("s", "s"), ("ms", "ms"), ("us", "us"), ("hz", "hz")],
+            Self::Software => &SOFTWARE_EVENTS,
+            Self::Hardware => &HARDWARE_EVENTS,
+        }
+    }
+}
+
+/// Events that the kernel counts (`enum perf_sw_ids`).
+pub const SOFTWARE_EVENTS: [(&str, &str); 9] = [
+    ("cpu-clock", "cpu"),
+    ("task-clock", "task-clock"),
+    ("page-faults", "faults"),
+    ("context-switches", "cs"),
+    ("cpu-migrations", "cpu-migrations"),
+    ("minor-faults", "minor-faults"),
+    ("major-faults", "major-faults"),
+    ("alignment-faults", "alignment-faults"),
+    ("emulation-faults", "emulation-faults"),
+];
+
+/// Events that CPUs count (`enum perf_hw_id`).
+pub const HARDWARE_EVENTS: [(&str, &str); 10] = [
+    ("cpu-cycles", "cycles"),
+    ("instructions", "instructions"),
+    ("cache-references", "cache-references"),
+    ("cache-misses", "cache-misses"),
+    ("branch-instructions", "branches"),
+    ("branch-misses", "branch-misses"),
+    ("bus-cycles", "bus-cycles"),
+    ("frontend-stalls", "frontend-stalls"),
+    ("backend-stalls", "backend-stalls"),
+    ("ref-cycles", "ref-cycles"),
+];
+
+impl PerfEvent {
+    /// Reads what stands behind the kind; an error is a message and a hint.
+    fn parse(kind: PerfKind, name: &str, amount: &str) -> Result<Self, (String, String)> {
+        let names = kind.names();
+        let Some((full, _)) = names.iter().find(|(full, short)| *full == name || *short == name) else {
+            let near = crate::diagnostic::nearest(name, names.iter().map(|(full, _)| *full));
+            let all: Vec<&str> = names.iter().map(|(full, _)| *full).collect();
+            let hint = near.map_or_else(
+                || format!("it has {}", all.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err((format!("`{}` has no `{name}`", kind.name()), hint));
+        };
+        let amount = amount.parse().ok().filter(|amount| (1..=1_000_000_000_000_u64).contains(amount));
+        let event = amount.map(|amount| Self { kind, name: full, amount });
+        let too_often = |event: &Self| event.period_ns().is_some_and(|period| period < 100_000);
+        match event {
+            Some(event) if too_often(&event) => Err((
+                format!("`{event}` is more often than 10 000 times a second"),
+                "take longer between two".into(),
+            )),
+            Some(event) => Ok(event),
+            None => Err((
+                format!("`{}:{full}` needs a whole number behind it", kind.name()),
+                format!("for example {}:{full}:{}", kind.name(), if *full == "hz" { 99 } else { 1 }),
+            )),
+        }
+    }
+
+    /// Time between two, for a timer.
+    pub fn period_ns(&self) -> Option<u64> {
+        match self.kind {
+            PerfKind::Profile | PerfKind::Interval => Some(match self.name {
+                "hz" => 1_000_000_000 / self.amount.max(1),
+                "s" => self.amount.saturating_mul(1_000_000_000),
+                "ms" => self.amount.saturating_mul(1_000_000),
+                _ => self.amount.saturating_mul(1_000),
+            }),
+            PerfKind::Software | PerfKind::Hardware => None,
+        }
+    }
+}
+
+impl fmt::Display for PerfEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.kind.name(), self.name, self.amount)
+    }
 }
 
 /// The ways to stop at a function of the kernel.
@@ -188,7 +312,7 @@ impl FunctionMechanism {
 }
 
 /// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 8] = [
+pub const ATTACH_FORMS: [(&str, &str); 12] = [
     ("tracepoint", "tracepoint:CATEGORY:NAME"),
     ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
     ("fentry", "fentry:FUNCTION"),
@@ -197,6 +321,22 @@ pub const ATTACH_FORMS: [(&str, &str); 8] = [
     ("kretprobe", "kretprobe:FUNCTION"),
     ("uprobe", "uprobe:BINARY:FUNCTION"),
     ("uretprobe", "uretprobe:BINARY:FUNCTION"),
+    ("profile", "profile:hz:COUNT"),
+    ("interval", "interval:s:COUNT"),
+    ("software", "software:EVENT:COUNT"),
+    ("hardware", "hardware:EVENT:COUNT"),
+];
+
+/// The attach kinds of timers and counters, with bpftrace's short names.
+const PERF_KINDS: [(&str, PerfKind); 8] = [
+    ("profile", PerfKind::Profile),
+    ("p", PerfKind::Profile),
+    ("interval", PerfKind::Interval),
+    ("i", PerfKind::Interval),
+    ("software", PerfKind::Software),
+    ("s", PerfKind::Software),
+    ("hardware", PerfKind::Hardware),
+    ("h", PerfKind::Hardware),
 ];
 
 /// The attach kinds of kernel functions, with bpftrace's short names.
@@ -250,6 +390,13 @@ impl AttachPoint {
                 let mechanism = mechanism.unwrap_or(FunctionMechanism::Fentry);
                 Ok(Self::Function { mechanism, function: (*function).into() })
             }
+            [kind, name, amount] if PERF_KINDS.iter().any(|(known, _)| known == kind) => {
+                let kind = PERF_KINDS
+                    .iter()
+                    .find(|(known, _)| known == kind)
+                    .map_or(PerfKind::Profile, |(_, kind)| *kind);
+                PerfEvent::parse(kind, name, amount).map(Self::Perf)
+            }
             [kind @ ("uprobe" | "u" | "uretprobe" | "ur"), binary, function]
                 if !binary.is_empty() && !function.is_empty() =>
             {
@@ -275,6 +422,7 @@ impl AttachPoint {
         match self {
             Self::Function { function, .. } => (None, function),
             Self::User { binary, function, .. } => (Some(binary), function),
+            Self::Perf(event) => (Some(event.kind.name()), event.name),
             Self::Tracepoint { category, name } => (Some(category), name),
             Self::RawTracepoint { category, name } => (category.as_deref(), name),
         }
@@ -290,6 +438,7 @@ impl fmt::Display for AttachPoint {
             }
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
             Self::Function { mechanism, function } => write!(f, "{}:{function}", mechanism.name()),
+            Self::Perf(event) => event.fmt(f),
             Self::User { binary, function, at_return } => {
                 write!(f, "{}:{binary}:{function}", if *at_return { "uretprobe" } else { "uprobe" })
             }
@@ -547,11 +696,21 @@ mod tests {
             "kretprobe:vfs_read",
             "uprobe:/usr/bin/psql:main",
             "uretprobe:libc.so.6:malloc",
+            "profile:hz:99",
+            "interval:ms:500",
+            "software:page-faults:1",
         ] {
             assert_eq!(AttachPoint::parse(text).unwrap().to_string(), text);
         }
         for (text, message, hint) in [
             ("tracepont:a:b", "`tracepont` is not an attach kind", "did you mean `tracepoint`?"),
+            ("software:page-fault:1", "`software` has no `page-fault`", "did you mean `page-faults`?"),
+            (
+                "profile:hz:20000",
+                "`profile:hz:20000` is more often than 10 000 times a second",
+                "take longer between two",
+            ),
+            ("interval:s:x", "`interval:s` needs a whole number behind it", "for example interval:s:1"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

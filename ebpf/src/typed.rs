@@ -304,6 +304,8 @@ pub enum Mechanism {
     Uprobe,
     /// Return of a program's function.
     Uretprobe,
+    /// A timer or counter, 4.9.
+    PerfEvent,
 }
 
 impl Mechanism {
@@ -319,6 +321,7 @@ impl Mechanism {
             Self::Kretprobe => "kretprobe",
             Self::Uprobe => "uprobe",
             Self::Uretprobe => "uretprobe",
+            Self::PerfEvent => "perf_event",
         }
     }
 }

@@ -11,12 +11,12 @@
 mod support;
 
 use support::{
-    case::{Case, Frame, compile, compile_all, context},
+    case::{Case, Frame, compile, compile_all, context, walk_head},
     expression::{Grammar, INTEGERS, OPERATORS},
     random::Random,
     world::{World, memory},
 };
-use tapster_ebpf::vm::Environment;
+use tapster_ebpf::{probe::KernelVersion, vm::Environment};
 
 const KERNEL: u64 = 0xffff_8880_0010_0000;
 const KERNEL_BAD: u64 = 0xffff_8880_dead_0000;
@@ -361,7 +361,7 @@ fn random_cases(
         let mut grammar = grammar(Random(seed + round));
         let frame = frame(&mut grammar);
         let texts: Vec<String> = (0..BATCH_OF_ROUND).map(|index| grammar.number(1 + index % 5)).collect();
-        let (cases, refused) = compile_all(&frame, &texts, &world.target(2));
+        let (cases, refused) = compile_all(&frame, &texts, &world.target_in_turn(2, round, NEWEST));
         expressions += texts.len();
         refused_in_all += refused;
         for case in &cases {
@@ -378,6 +378,8 @@ fn random_cases(
     println!("{expressions} expressions, {refused_in_all} refused, {compared} results compared");
 }
 
+/// Newer than any.
+const NEWEST: KernelVersion = KernelVersion(u16::MAX, 0, 0);
 /// Expressions of one round.
 const BATCH_OF_ROUND: usize = 60;
 
@@ -432,12 +434,8 @@ fn random_expressions_over_lists() {
         let frame = |grammar: &mut Grammar| {
             let (at, from) =
                 if typed { ("typed", "args.node") } else { ("untyped", "((struct node *)arg5)") };
-            let (limit, filter) = (1 + grammar.random.below(4), grammar.number(1));
-            let head = format!(
-                "    at: \"rawtracepoint:test:{at}\"\n    each: {{ name: item, from: {from}, next: item.next, limit: {limit} }}\n    labels: {{ item: item, name: item.name }}\n    where: 'item.ua || item.big > 9 || ({filter})'\n"
-            );
-            grammar.nodes.push("item".into());
-            grammar.numbers.extend(["item.sa".into(), "item.big".into()]);
+            let filter = grammar.number(1);
+            let head = walk_head(grammar, at, from, &filter);
             Frame { head }
         };
         random_cases(seed, grammar, frame, typed);

@@ -4,7 +4,10 @@ mod check;
 mod compile;
 mod list;
 mod raid;
+mod report;
 mod run;
+mod table;
+mod watch;
 
 use crate::{
     config::Request,
@@ -12,7 +15,7 @@ use crate::{
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 use tapster_ebpf::diagnostic::Diagnostic;
 
 /// Exit status of a failure at run time.
@@ -47,6 +50,8 @@ pub enum Command {
     List(ListArgs),
     /// Show what a probe is compiled to
     Compile(CompileArgs),
+    /// Run probes for a while or as long as a command runs, then print what they counted
+    Report(ReportArgs),
     /// Show the arrays of this host, watch their members for a while, and name the slow one
     Raid(RaidArgs),
     /// Print the JSON Schema of probe files, for editors
@@ -172,6 +177,58 @@ pub struct CompileArgs {
     pub host: HostArgs,
 }
 
+/// Flags of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// Shipped probes, or files of probes in YAML [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE")]
+    pub what: Vec<String>,
+    /// How long to count: `10s`, `2m`; without it and without a command, until Ctrl-C
+    #[arg(long = "for", value_name = "TIME", value_parser = watch::time, conflicts_with = "command")]
+    pub interval: Option<Duration>,
+    /// Most rows of a table; what is left out is added up in one
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
+    /// What rows are sorted by, the highest first; counters and gauges have one value, which is their total
+    #[arg(long, value_name = "COLUMN", default_value = "total")]
+    pub sort: Sort,
+    /// Show distributions also where the output is not a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub bars: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// File for the report, which otherwise goes to standard output, behind what the command writes there
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Count as long as this command runs; its exit status becomes that of `tapster report`. Events of the whole
+    /// host are counted, not only the command's
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Columns of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Sum of all values
+    Total,
+    /// Number of values
+    Count,
+    /// Total divided by count
+    Average,
+    /// Median
+    P50,
+    /// What 99 % do not exceed
+    P99,
+    /// Largest value
+    Max,
+    /// Labels, in alphabetical order
+    Labels,
+}
+
 /// Flags of `raid`.
 ///
 /// The rules for Prometheus in `config/rules/raid.yaml` have the same thresholds.
@@ -181,13 +238,13 @@ pub struct RaidArgs {
     #[arg(value_name = "ARRAY")]
     pub arrays: Vec<String>,
     /// How long to watch; Ctrl-C ends it early
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = raid::time)]
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = watch::time)]
     pub interval: Duration,
     /// A member is slow if its average is more than this many times that of the others …
     #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
     pub ratio: f64,
     /// … and at least this much above it
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = raid::time)]
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = watch::time)]
     pub floor: Duration,
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
@@ -220,6 +277,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Check(args) => check::check(&args),
         Command::List(args) => list::list(&args),
         Command::Compile(args) => compile::compile(&args),
+        Command::Report(args) => report::report(&args),
         Command::Raid(args) => raid::raid(&args),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));

@@ -11,6 +11,7 @@ mod cpu;
 mod dm;
 mod map;
 mod memory;
+mod process;
 mod program;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use cpu::{PossibleCpus, possible_cpus};
 pub use dm::{DmControl, DmTarget};
 pub use map::{Dump, Map};
 pub use memory::{lift_memlock, map_memory, release_memory};
+pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

@@ -66,6 +66,23 @@ observed() {
     echo 1 >/sys/kernel/tracing/tracing_on
 }
 
+# watch_raid NAME ARRAY: `tapster raid` from now until `watched`, where Ctrl-C ends it.
+watch_raid() {
+    tapster raid --for 2m "$2" >"/results/$1-raid.txt" 2>&1 &
+    raid=$!
+    for _ in $(seq 300); do
+        grep -q '^watching' "/results/$1-raid.txt" && return
+        kill -0 $raid 2>/dev/null || break
+        sleep 0.1
+    done
+    echo "@@ failed: tapster raid does not watch"
+}
+
+watched() {
+    kill -INT $raid
+    wait $raid || echo "@@ failed: tapster raid ($?)"
+}
+
 # trial NAME DEVICE FIO-ARGUMENTS…: a load on an array, seen by the exporter and by the observer, in a run of its own so
 # that both see the same; then the load once more for `tapster raid`.
 trial() {
@@ -81,11 +98,9 @@ trial() {
     observed "$trial"
     scrape "$trial-after"
     grep . /dev/null /sys/block/*/dev /sys/block/*/*/dev >"/results/$trial-devices" 2>/dev/null
-    tapster raid --for 4s "$(basename "$(readlink -f "$target")")" >"/results/$trial-raid.txt" 2>&1 &
-    raid=$!
-    sleep 2
+    watch_raid "$trial" "$(basename "$(readlink -f "$target")")"
     run fio --name=t --filename="$target" --direct=1 --ioengine=psync --output=/dev/null "$@"
-    wait $raid || echo "@@ failed: tapster raid"
+    watched
 }
 
 # slowed NAME DEVICE MS: a device-mapper device that answers that much later.

@@ -23,12 +23,46 @@ mod scenario;
 mod support;
 mod trace;
 
-use std::path::Path;
-use support::cases::{Cases, Skip};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use support::cases::{Cases, Outcome, Skip};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
     std::env::var(variable).map_or(true, |list| list.is_empty() || list.split(',').any(|item| item == name))
+}
+
+/// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
+const AT_ONCE: usize = 2;
+
+/// A kernel that is ready to be booted, and its modules.
+struct Ready {
+    kernel: kernel::Kernel,
+    modules: PathBuf,
+}
+
+/// Boots a kernel with a scenario and checks what comes back.
+fn run(ready: &Ready, base: &Path, scenario: &scenario::Scenario) -> Outcome {
+    let Ready { kernel, modules } = ready;
+    let machine = machine::Machine {
+        kernel,
+        base,
+        modules,
+        disks: scenario.disks,
+        memory_mib: scenario.memory_mib,
+        port: None,
+        arguments: &[],
+    };
+    let results = machine.run(scenario.script)?;
+    results.assert_no_failures();
+    let figures = (scenario.check)(kernel, &results);
+    Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
 }
 
 #[test]
@@ -38,47 +72,54 @@ fn arrays_in_guests() {
     let work = tempfile::tempdir().unwrap();
     let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path());
     let newest = kernel::SERIES.last().expect("there are kernels");
+    let mut kernels: Vec<Ready> = Vec::new();
+    let mut has_newest = false;
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
-        let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|base| {
+        let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|_| {
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
-            Ok((base, kernel, modules))
+            Ok(Ready { kernel, modules })
         });
-        let (base, kernel, modules) = match ready {
-            Ok(ready) => ready,
-            Err(skip) => {
-                cases.run(&format!("Linux {}", series.name), || Err(skip));
-                continue;
+        match ready {
+            Ok(ready) => {
+                has_newest = series.name == newest.name;
+                kernels.push(ready);
             }
-        };
-        for scenario in
-            scenario::ALL.iter().filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
-        {
-            cases.run(&format!("Linux {}: {}", kernel.release, scenario.name), || {
-                let machine = machine::Machine {
-                    kernel: &kernel,
-                    base,
-                    modules: &modules,
-                    disks: scenario.disks,
-                    memory_mib: scenario.memory_mib,
-                    port: None,
-                    arguments: &[],
-                };
-                let results = machine.run(scenario.script)?;
-                results.assert_no_failures();
-                let figures = (scenario.check)(&kernel, &results);
-                Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
+            Err(skip) => cases.run(&format!("Linux {}", series.name), || Err(skip)),
+        }
+    }
+    let Ok(base) = base else { return cases.finish() };
+    let jobs: Vec<(&Ready, &scenario::Scenario)> = kernels
+        .iter()
+        .flat_map(|ready| {
+            let scenarios = scenario::ALL.iter();
+            scenarios
+                .filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
+                .map(move |scenario| (ready, scenario))
+        })
+        .collect();
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(&mut cases));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = catch_unwind(AssertUnwindSafe(|| run(ready, &base, scenario)));
+                    let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
+                    let mut cases = told.lock().unwrap();
+                    cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
+                }
             });
         }
-        if series.name == newest.name && wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
-            cases.run(&format!("Linux {}: queries", kernel.release), || {
-                queries::answered(&kernel, base, &modules)
-            });
+    });
+    // These two compare times, so they are alone.
+    if let Some(Ready { kernel, modules }) = kernels.last().filter(|_| has_newest) {
+        if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
+            let name = format!("Linux {}: queries", kernel.release);
+            cases.run(&name, || queries::answered(kernel, &base, modules));
         }
-        if series.name == newest.name && wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
-            cases.run(&format!("Linux {}: detection", kernel.release), || {
-                matrix::part(&kernel, base, &modules)
-            });
+        if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
+            let name = format!("Linux {}: detection", kernel.release);
+            cases.run(&name, || matrix::part(kernel, &base, modules));
         }
     }
     cases.finish();

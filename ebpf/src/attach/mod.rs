@@ -1,6 +1,7 @@
 //! Attach kinds: which arguments an attach point has, and how each is read. One file per kind.
 
 mod function;
+mod perf;
 mod prototype;
 mod rawtracepoint;
 mod registers;
@@ -127,6 +128,7 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
             FunctionMechanism::Kprobe => function::probed(function, false, target),
             FunctionMechanism::Kretprobe => function::probed(function, true, target),
         },
+        AttachPoint::Perf(event) => perf::resolve(event, target),
         AttachPoint::User { binary, function, at_return } => {
             user::resolve(binary, function, *at_return, target)
         }
@@ -140,7 +142,10 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve_untracked(category.as_deref(), name, target)
         }
-        AttachPoint::Tracepoint { .. } | AttachPoint::Function { .. } | AttachPoint::User { .. } => None,
+        AttachPoint::Tracepoint { .. }
+        | AttachPoint::Function { .. }
+        | AttachPoint::User { .. }
+        | AttachPoint::Perf(_) => None,
     }
 }
 

@@ -108,7 +108,14 @@ impl Lowering<'_> {
 
     fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
-        let (first, test) = (self.asm.label(), self.asm.label());
+        let test = self.asm.label();
+        self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
+        let key = self.index_key(0);
+        self.lookup(ZERO, key);
+        self.asm.jump_if(Cond::Eq, R0, 0, exit);
+        self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
+        self.hide_kept();
+        self.walk = Walk::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
         let outside: Vec<&Typed> = lets
@@ -130,6 +137,8 @@ impl Lowering<'_> {
         if let Some((_, within)) = &each.budget {
             self.asm.comment("each: budget");
             self.eval(within, 0);
+            // Also where it goes one way only: what is left of a known number is another one each time.
+            self.alu(Alu::Add, R1, R9);
             let slot = self.stack.take(8);
             self.store_slot(slot, R1);
             budget = Some(slot);
@@ -138,17 +147,11 @@ impl Lowering<'_> {
         self.eval(&each.from, 0);
         self.mov(R8, R1);
         let by_kernel = self.host.kernel >= MAY_GOTO;
-        self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
-        let key = self.index_key(0);
-        self.lookup(ZERO, key);
-        self.asm.jump_if(Cond::Eq, R0, 0, exit);
-        self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
-        self.hide_kept(budget);
         if !by_kernel {
             // Its bound is the number of the round, which the verifier has to know.
             self.mov(R9, 0);
         }
-        self.asm.jump(first);
+        self.asm.jump(test);
         let before = self.lets.clone();
         let outside = self.stack.used;
         let peak = std::mem::replace(&mut self.stack.peak, outside);
@@ -177,20 +180,14 @@ impl Lowering<'_> {
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
         self.walk = Walk::No;
-        if by_kernel {
-            self.asm.jump(test);
-            self.asm.place(first);
-            // So that also in the first round there is something to forget.
-            for slot in self.stack.words(outside) {
-                self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
-            }
-            self.asm.place(test);
-            self.forget(outside);
-        } else {
+        if !by_kernel {
             // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next
             // instruction; the kernel removes it again.
-            self.asm.jump(first);
-            self.asm.place(first);
+            self.asm.jump(test);
+        }
+        self.asm.place(test);
+        if by_kernel {
+            self.forget(outside);
         }
         self.stack.peak = self.stack.peak.max(peak);
         self.lets = before;
@@ -210,12 +207,10 @@ impl Lowering<'_> {
         self.drop_event(Drop::EachLimit);
     }
 
-    /// Hides from the verifier what it knows of the numbers that outlive a round, by adding the 0 in `r9`. Every
-    /// way to another value before the loop would be one more way through each round, and what a round makes of
-    /// the count of faults or of the budget would set the next round apart from it.
-    fn hide_kept(&mut self, budget: Option<i16>) {
-        self.asm.comment("each: the verifier knows nothing of numbers that outlive a round");
-        let mut slots: Vec<i16> = self.faults.into_iter().chain(budget).collect();
+    /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
+    /// way to another value would be one more way through each round, and each round counts other faults.
+    fn hide_kept(&mut self) {
+        let mut slots: Vec<i16> = self.faults.into_iter().collect();
         for (value, slot) in self.event.lets.iter().zip(&self.lets) {
             if let (Some(slot), false) = (slot, is_tracked(&value.ty)) {
                 slots.extend(words(*slot, crate::check::key_size(&value.ty)));

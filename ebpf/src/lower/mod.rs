@@ -108,10 +108,12 @@ impl Stack {
     }
 }
 
-/// Whether what is written is inside of the loop of `each`.
+/// Where in the loop of `each` what is written belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Walk {
     No,
+    /// Right before it: `r9` is 0 and for the verifier any number.
+    Ahead,
     /// In a loop that ends by its count in `r9`, which the verifier counts along.
     Counted,
     /// In a loop that ends by a count of the kernel's as well; for the verifier `r9` is any number.
@@ -190,7 +192,7 @@ impl<'a> Lowering<'a> {
         self.unlink(dst, ty);
     }
 
-    /// In a loop, makes the verifier forget that a number is a copy: what it learns from a condition about the copy
+    /// For a loop, makes the verifier forget that a number is a copy: what it learns from a condition about the copy
     /// it would note at the original as well, which lives on and would set apart all that follows. The number stays
     /// the same, but after arithmetic it is a new one (`dst_reg->id = 0` in `adjust_reg_min_max_vals`).
     fn unlink(&mut self, dst: Reg, ty: &Type) {
@@ -199,19 +201,26 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Hides from the verifier what it knows of a number that is about to be stored. In a loop with the kernel's
-    /// bound it compares all that is stored by what it knows, whether that matters or not, so each value that is a
-    /// constant on one of its ways would double the states.
+    /// Hides from the verifier what it knows of a number that is about to be stored and was computed in one of
+    /// several ways. What outlives a round would multiply the states of every round by these ways. And in a loop
+    /// with the kernel's bound all that is stored is compared by what is known of it, whether that matters or not.
     fn hide(&mut self, dst: Reg, value: &Typed) {
-        if self.walk == Walk::ByKernel && !is_tracked(&value.ty) && value.any(&chooses) {
-            self.alu(Alu::Add, dst, R9);
-            self.alu(Alu::Sub, dst, R9);
+        if is_tracked(&value.ty) || !value.any(&chooses) {
+            return;
+        }
+        match self.walk {
+            Walk::No | Walk::Counted => {}
+            Walk::Ahead => self.alu(Alu::Add, dst, R9),
+            Walk::ByKernel => {
+                self.alu(Alu::Add, dst, R9);
+                self.alu(Alu::Sub, dst, R9);
+            }
         }
     }
 
     /// The same for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
-        if self.walk == Walk::ByKernel && value.any(&chooses) {
+        if matches!(self.walk, Walk::Ahead | Walk::ByKernel) && value.any(&chooses) {
             for word in words(slot, size) {
                 self.load_slot(R1, word);
                 self.hide(R1, value);
@@ -220,10 +229,9 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Makes the verifier forget what is in a slot that nobody reads again, if it knows something of it: after this
-    /// it knows none of the eight bytes. Of 0, or of the first byte, it would note the value.
+    /// Makes the verifier forget what is in a slot that nobody reads again.
     fn forget_slot(&mut self, slot: i16) {
-        self.asm.push(Insn::StoreImm(Size::B, FP, slot + 4, 1));
+        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
     }
 
     /// Writes a part that may go several ways. In a loop with the kernel's bound its scratch slots are forgotten

@@ -1,5 +1,6 @@
 //! Many expressions in one probe, each the value of a gauge: a gauge holds any 64-bit number.
 
+use super::expression::Grammar;
 use tapster_ebpf::{
     attach::Target,
     check, declaration,
@@ -44,6 +45,24 @@ impl Frame {
 pub fn parse(yaml: &str) -> Result<Probe, Vec<Diagnostic>> {
     let (mut file, diagnostics) = declaration::parse(&SourceFile::new("case.yaml", yaml));
     if diagnostics.is_empty() { Ok(file.probes.remove(0)) } else { Err(diagnostics) }
+}
+
+/// A walk from `from` with values from outside and inside of its loop; `item` is known to the grammar afterwards.
+pub fn walk_head(grammar: &mut Grammar, at: &str, from: &str, filter: &str) -> String {
+    let (outside, text, limit) = (grammar.number(2), grammar.text(1), 1 + grammar.random.below(4));
+    grammar.numbers.push("outside".into());
+    grammar.texts.push("text".into());
+    let within = grammar.random.one_in(3).then(|| grammar.number(1));
+    grammar.nodes.push("item".into());
+    grammar.numbers.extend(["item.sa".into(), "item.big".into()]);
+    let budget = within.map_or(String::new(), |within| {
+        format!(", size: '({}) & 0xff', within: '({within}) & 0xfff'", grammar.number(1))
+    });
+    let inside = grammar.number(2);
+    grammar.numbers.push("inside".into());
+    format!(
+        "    at: \"rawtracepoint:test:{at}\"\n    let: {{ outside: '{outside}', text: '{text}', inside: '{inside}' }}\n    each: {{ name: item, from: {from}, next: item.next, limit: {limit}{budget} }}\n    labels: {{ item: item, name: item.name, text: text }}\n    where: 'item.ua || item.big > 9 || ({filter})'\n"
+    )
 }
 
 /// A probe in its two forms.

@@ -66,6 +66,9 @@ impl Functions for World {
     }
 }
 
+/// A loop is bounded in another way from 6.9 on.
+const KERNELS: [KernelVersion; 2] = [KernelVersion(6, 1, 0), KernelVersion(6, 9, 0)];
+
 impl World {
     pub fn new() -> Self {
         Self { btf: Btf::parse(types()).unwrap() }
@@ -75,11 +78,17 @@ impl World {
         Target {
             btf: Some(&self.btf),
             tracepoints: self,
-            kernel: KernelVersion(6, 1, 0),
+            kernel: KERNELS[0],
             possible_cpus,
             arch: Arch::X86_64,
             functions: self,
         }
+    }
+
+    /// One kernel after the other, up to that one.
+    pub fn target_in_turn(&self, possible_cpus: u32, turn: u64, newest: KernelVersion) -> Target<'_> {
+        let kernel = KERNELS[usize::from(turn % 2 == 1)].min(newest);
+        Target { kernel, ..self.target(possible_cpus) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::mdstat;
 use crate::{
+    cli::table::table,
     name,
     topology::{Array, MAX_MEMBERS, Member},
 };
@@ -17,7 +18,7 @@ pub(super) fn listing(arrays: &[&Array], mdstat: &str) -> String {
         let titles = ["Number", "Major", "Minor", "RaidDevice", "State", "Device"].map(String::from);
         text += &table(
             &std::iter::once(titles).chain(rows).collect::<Vec<_>>(),
-            [true, true, true, true, false, false],
+            &[true, true, true, true, false, false],
         );
         text.push('\n');
     }
@@ -102,20 +103,4 @@ fn state(member: &Member) -> String {
         })
         .collect();
     words.join(" ")
-}
-
-/// Rows of cells as columns, indented; `right` says which are set to the right.
-pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> String {
-    let widths: Vec<usize> =
-        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for ((cell, width), right) in row.iter().zip(&widths).zip(right) {
-            let _ = if right { write!(line, "  {cell:>width$}") } else { write!(line, "  {cell:width$}") };
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
 }

@@ -9,30 +9,25 @@ mod verdict;
 
 pub(super) use verdict::Rule;
 
-use super::{FAILURE, HostArgs, RaidArgs, USAGE, lacks, print, report as report_diagnostics};
+use super::{
+    FAILURE, HostArgs, RaidArgs, USAGE, lacks, print, report as report_diagnostics,
+    watch::{Loss, Until, losses, seconds, watch},
+};
 use crate::{
     config::{self, Request},
     exporter::{Exporter, Options},
+    family::MetricFamily,
     kernel::Kernel,
     server::Source,
     telemetry::{self, LogFormat},
     topology::{Array, Topology, Watch},
 };
 use report::Measurement;
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tapster_ebpf::diagnostic::nearest;
 
 /// The probe that times members, and the one that times those of arrays that do not announce their I/O.
 const PROBES: [&str; 2] = ["raid_member", "block_io"];
-/// How often starts without an end are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Longest interval; the parser of times needs some end.
-const LONGEST: f64 = 1e6;
 
 pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
     telemetry::init("warn", LogFormat::Text)?;
@@ -55,9 +50,7 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
     }
     let Some(exporter) = attach(&arrays, args)? else { return Ok(FAILURE) };
     eprintln!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
-    let begun = Instant::now();
-    watch(args.interval, &exporter)?;
-    let watched = begun.elapsed();
+    let (watched, _) = watch(&exporter, &Until::Time(args.interval), None)?;
     let families = exporter.collect();
     let after = exporter.arrays();
     let rule = Rule { ratio: args.ratio, floor_seconds: args.floor.as_secs_f64(), min_count: args.min_count };
@@ -71,7 +64,7 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
     let gone = arrays.iter().filter(|array| after.arrays().iter().all(|now| now.name != array.name));
     let mut notes: Vec<String> =
         gone.map(|array| format!("{}: went away while it was watched", array.name)).collect();
-    notes.extend(report::losses(&families));
+    notes.extend(said(&families));
     if args.json {
         let mdstat = mdstat(&args.host);
         let arrays: Vec<_> =
@@ -82,6 +75,11 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
         print(&text(&measurements, &rule, watched, &notes));
     }
     Ok(0)
+}
+
+/// What was lost, in sentences.
+fn said(families: &[MetricFamily]) -> Vec<String> {
+    losses(families).iter().map(Loss::sentence).collect()
 }
 
 /// Tables, then sentences.
@@ -151,51 +149,8 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Option<Exporter>
     Ok(failures.is_empty().then_some(exporter))
 }
 
-/// Waits for the interval to pass, or for Ctrl-C.
-fn watch(interval: Duration, exporter: &Exporter) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut sweeps = tokio::time::interval(SWEEP_EVERY);
-        let end = tokio::time::sleep(interval);
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(end, interrupt);
-        loop {
-            tokio::select! {
-                () = &mut end => return Ok(()),
-                // Without a handler it ends the process, as it always did.
-                interrupted = &mut interrupt => return Ok(interrupted?),
-                _ = sweeps.tick() => exporter.sweep(),
-            }
-        }
-    })
-}
-
 fn mdstat(host: &HostArgs) -> String {
     fs::read(host.procfs.join("mdstat")).map(|bytes| crate::name::escape(&bytes)).unwrap_or_default()
-}
-
-fn seconds(duration: Duration) -> String {
-    let text = format!("{:.1}", duration.as_secs_f64());
-    format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
-}
-
-/// Reads a time: a number with its unit, `10s`, `0.5ms`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.');
-    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-    let scale = match unit.trim() {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("expected a number and a unit: `10s`, `1ms`, `2m`".into()),
-    };
-    let seconds = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * scale;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| duration.as_secs_f64() <= LONGEST)
-        .ok_or_else(|| "that is too long".into())
 }
 
 /// Reads a ratio: a number of 1 or more.

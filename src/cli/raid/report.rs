@@ -2,11 +2,12 @@
 
 use super::{
     Rule,
-    listing::{done, table},
+    listing::done,
     mdstat,
     verdict::{Compared, Measured},
 };
 use crate::{
+    cli::table::table,
     family::{Histogram, MetricFamily, Value},
     name,
     topology::{Array, Member},
@@ -150,7 +151,11 @@ impl<'a> Measurement<'a> {
                 note,
             ]);
         }
-        format!("{}:\n{}", self.array.name, table(&rows, [false, true, false, true, true, true, true, false]))
+        format!(
+            "{}:\n{}",
+            self.array.name,
+            table(&rows, &[false, true, false, true, true, true, true, false])
+        )
     }
 
     /// What follows for an array: sentences, at least one.
@@ -261,20 +266,6 @@ impl Line {
             "slow": line.compared.map(|compared| compared.is_slow),
         })
     }
-}
-
-/// What the probes did not count, if anything.
-pub(super) fn losses(families: &[MetricFamily]) -> Vec<String> {
-    let dropped = families.iter().filter(|family| *family.name == *"tapster_probe_dropped_total");
-    dropped
-        .flat_map(|family| &family.samples)
-        .filter_map(|sample| match (sample.labels.as_ref(), &sample.value) {
-            ([probe, reason], Value::Number(count)) if *count > 0.0 => {
-                Some(format!("{count} events were not counted as they happened: `{reason}` of `{probe}`"))
-            }
-            _ => None,
-        })
-        .collect()
 }
 
 /// A time in milliseconds, to three digits or so.

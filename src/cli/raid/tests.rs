@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    cli::watch::time,
     family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
     topology::{Kind, Member},
 };
@@ -84,7 +85,7 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
     let measurements = [Measurement::new(array, before, families, &rule)];
-    text(&measurements, &rule, Duration::from_millis(10_040), &report::losses(families))
+    text(&measurements, &rule, Duration::from_millis(10_040), &said(families))
 }
 
 #[test]
@@ -231,18 +232,6 @@ fn sentences() {
 }
 
 #[test]
-fn losses_are_said() {
-    let mut dropped =
-        MetricFamily::new("tapster_probe_dropped_total", "", FamilyKind::Counter, &["probe", "reason"]);
-    dropped.push(&["raid_member", "fault"], 0.0);
-    dropped.push(&["raid_member", "max_inflight"], 3.0);
-    assert_eq!(
-        report::losses(&[dropped]),
-        ["3 events were not counted as they happened: `max_inflight` of `raid_member`"]
-    );
-}
-
-#[test]
 fn json() {
     let array = story();
     let families = [family(&story_rows())];
@@ -260,15 +249,7 @@ fn json() {
 }
 
 #[test]
-fn times_and_ratios_of_flags() {
-    for (text, expected) in
-        [("10s", 10.0), ("1ms", 0.001), ("0.5 ms", 0.0005), ("2m", 120.0), ("1h", 3600.0), ("7us", 0.000_007)]
-    {
-        assert_eq!(time(text), Ok(Duration::from_secs_f64(expected)), "{text}");
-    }
-    for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
-        assert!(time(text).is_err(), "{text}");
-    }
+fn ratios_of_flags() {
     assert_eq!(ratio("2.5"), Ok(2.5));
     for text in ["0.9", "-2", "inf", "nan", "x", ""] {
         assert!(ratio(text).is_err(), "{text}");

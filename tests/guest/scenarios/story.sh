@@ -11,9 +11,9 @@ observe
 run fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output-format=json --output=/results/fio.json
 observed story
 scrape after
-tapster raid --for 5s >/results/raid.txt 2>&1 &
-raid=$!
-sleep 2
+watch_raid story md0
 run fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output-format=json --output=/results/fio2.json
-wait $raid || echo "@@ failed: tapster raid"
+watched
+# The story's other table: each device with its total time, count and average, while a command runs.
+run tapster report block_io --bars --output /results/report.txt -- fio --name=r --filename=/dev/md0 --rw=read --bs=1M --direct=1 --numjobs=2 --size=64M --ioengine=psync --output=/dev/null
 stop_exporter

@@ -1,0 +1,275 @@
+//! Waiting while probes count: for a time, for Ctrl-C, or as long as a command runs.
+
+use crate::{
+    exporter::Exporter,
+    family::{MetricFamily, Value},
+    sys,
+};
+use std::{
+    ffi::OsString,
+    future, io,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+use tokio::{
+    process::Child,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// How often starts without an end are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Longest interval; the parser of times needs some end.
+const LONGEST: f64 = 1e6;
+
+/// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
+#[derive(Debug)]
+pub(super) enum Until<'a> {
+    /// Nothing else.
+    Interrupt,
+    /// So much time.
+    Time(Duration),
+    /// The end of this command, a program and its arguments. Signals are for it.
+    Command(&'a [OsString]),
+}
+
+/// What ended the watching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The time was over.
+    Time,
+    /// Ctrl-C or SIGTERM.
+    Interrupt,
+    /// The command ended like this.
+    Command(ExitStatus),
+}
+
+/// Why there was nothing to watch.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// The command could not be started.
+    #[error("`{program}` cannot be started: {source}")]
+    Command {
+        /// As it was given.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The clock, signals, or the command's end could not be waited for.
+    #[error("cannot wait: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// What is done again and again meanwhile.
+pub(super) struct Ticks<'a> {
+    /// How often.
+    pub(super) every: Duration,
+    /// Called with the time so far.
+    pub(super) tick: &'a mut dyn FnMut(Duration),
+}
+
+/// Watches until the end; how long that was, and what ended it. The command begins when the watching does.
+pub(super) fn watch(
+    exporter: &Exporter,
+    until: &Until<'_>,
+    ticks: Option<Ticks<'_>>,
+) -> Result<(Duration, End), WatchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(wait(exporter, until, ticks))
+}
+
+async fn wait(
+    exporter: &Exporter,
+    until: &Until<'_>,
+    ticks: Option<Ticks<'_>>,
+) -> Result<(Duration, End), WatchError> {
+    // First, so that no signal comes between the command and its handler.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let begun = Instant::now();
+    let (limit, mut child) = match until {
+        Until::Interrupt => (None, None),
+        Until::Time(limit) => (Some(*limit), None),
+        Until::Command(command) => (None, Some(start(command)?)),
+    };
+    let (every, mut tick) = match ticks {
+        Some(Ticks { every, tick }) => (every, Some(tick)),
+        None => (SWEEP_EVERY, None),
+    };
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let over = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        let number = tokio::select! {
+            () = &mut over => return Ok((begun.elapsed(), End::Time)),
+            status = ended(child.as_mut()) => return Ok((begun.elapsed(), End::Command(status?))),
+            number = received(&mut interrupt, &mut terminate) => number,
+            _ = sweeps.tick() => {
+                exporter.sweep();
+                continue;
+            }
+            _ = ticks.tick() => {
+                if let Some(tick) = &mut tick {
+                    tick(begun.elapsed());
+                }
+                continue;
+            }
+        };
+        let Some(child) = &child else { return Ok((begun.elapsed(), End::Interrupt)) };
+        // Ctrl-C at the terminal is sent to the command as well; what is sent to this process alone is handed on.
+        let has_it = number == libc::SIGINT && sys::is_in_foreground();
+        if let (false, Some(pid)) = (has_it, child.id())
+            && let Err(error) = sys::send_signal(pid, number)
+        {
+            tracing::warn!(%error, "the signal could not be handed on to the command");
+        }
+    }
+}
+
+fn start(command: &[OsString]) -> Result<Child, WatchError> {
+    let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
+    tokio::process::Command::new(program).args(arguments).spawn().map_err(|source| WatchError::Command {
+        program: crate::name::escape(program.as_encoded_bytes()),
+        source,
+    })
+}
+
+async fn ended(child: Option<&mut Child>) -> io::Result<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => future::pending().await,
+    }
+}
+
+async fn received(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => libc::SIGINT,
+        _ = terminate.recv() => libc::SIGTERM,
+    }
+}
+
+/// Events that a probe did not count as they happened.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Loss {
+    /// The probe.
+    pub(super) probe: String,
+    /// `max_series`, …; `missed` where the kernel skipped a run.
+    pub(super) reason: String,
+    /// How many.
+    pub(super) count: f64,
+}
+
+impl Loss {
+    pub(super) fn sentence(&self) -> String {
+        let Self { probe, reason, count } = self;
+        if reason == MISSED {
+            return format!(
+                "{count} runs of `{probe}` were skipped by the kernel: a program of it was running already"
+            );
+        }
+        format!("{count} events were not counted as they happened: `{reason}` of `{probe}`")
+    }
+}
+
+const MISSED: &str = "missed";
+
+/// What the probes did not count, if anything.
+pub(super) fn losses(families: &[MetricFamily]) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    for family in families {
+        for sample in &family.samples {
+            let Value::Number(count) = sample.value else { continue };
+            let (probe, reason) = match (&*family.name, sample.labels.as_ref()) {
+                ("tapster_probe_dropped_total", [probe, reason]) => (probe, reason.as_str()),
+                ("tapster_probe_missed_total", [probe, ..]) => (probe, MISSED),
+                _ => continue,
+            };
+            // The programs of a probe are counted each for itself.
+            let known = losses.iter_mut().find(|known| known.probe == *probe && known.reason == reason);
+            match known {
+                _ if count <= 0.0 => {}
+                Some(known) => known.count += count,
+                None => losses.push(Loss { probe: probe.clone(), reason: reason.to_owned(), count }),
+            }
+        }
+    }
+    losses
+}
+
+/// A length of time for sentences: `10 s`, `2.5 s`.
+pub(super) fn seconds(duration: Duration) -> String {
+    let text = format!("{:.1}", duration.as_secs_f64());
+    format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// Reads a time: a number with its unit, `10s`, `0.5ms`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.');
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
+    let scale = match unit.trim() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("expected a number and a unit: `10s`, `1ms`, `2m`".into()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * scale;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| duration.as_secs_f64() <= LONGEST)
+        .ok_or_else(|| "that is too long".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::Kind;
+
+    #[test]
+    fn losses_of_all_kinds() {
+        let mut dropped =
+            MetricFamily::new("tapster_probe_dropped_total", "", Kind::Counter, &["probe", "reason"]);
+        dropped.push(&["forks", "max_series"], 0.0);
+        dropped.push(&["execs", "max_series"], 7.0);
+        let labels = ["probe", "attach_point", "mechanism"];
+        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", Kind::Counter, &labels);
+        missed.push(&["execs", "a", "tp_btf"], 2.0);
+        missed.push(&["execs", "b", "tp_btf"], 3.0);
+        missed.push(&["forks", "b", "tp_btf"], 0.0);
+        let other = MetricFamily::single("tapster_probe_up", "", Kind::Gauge, 1.0);
+        let sentences: Vec<String> = losses(&[dropped, missed, other]).iter().map(Loss::sentence).collect();
+        assert_eq!(
+            sentences,
+            [
+                "7 events were not counted as they happened: `max_series` of `execs`",
+                "5 runs of `execs` were skipped by the kernel: a program of it was running already"
+            ]
+        );
+    }
+
+    #[test]
+    fn times_of_flags() {
+        for (text, expected) in [
+            ("10s", 10.0),
+            ("1ms", 0.001),
+            ("0.5 ms", 0.0005),
+            ("2m", 120.0),
+            ("1h", 3600.0),
+            ("7us", 0.000_007),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_secs_f64(expected)), "{text}");
+        }
+        for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds(Duration::from_millis(9_960)), "10 s");
+        assert_eq!(seconds(Duration::from_millis(2_540)), "2.5 s");
+    }
+}

@@ -1,0 +1,42 @@
+//! Signals to other processes, and who has the terminal.
+
+use std::{fs::File, io, os::fd::AsRawFd};
+
+/// Sends a signal to one process.
+pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
+    // 0 and negative numbers stand for groups of processes.
+    let pid = i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the number of a process"))?;
+    // SAFETY: it takes two numbers and reads no memory of ours.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether this process is in the group that its terminal sends Ctrl-C to; false without a terminal.
+pub fn is_in_foreground() -> bool {
+    let Ok(terminal) = File::open("/dev/tty") else { return false };
+    // SAFETY: the descriptor is open as long as `terminal` lives.
+    let foreground = unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) };
+    // SAFETY: it only returns a number, and cannot fail.
+    foreground == unsafe { libc::getpgrp() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_go_to_one_process() {
+        send_signal(std::process::id(), 0).unwrap();
+        for pid in [0, 1 << 31, u32::MAX] {
+            assert_eq!(send_signal(pid, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        send_signal(child.id(), libc::SIGKILL).unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()),
+            Some(libc::SIGKILL)
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Timers and counters, against a program's own account of its processor time and pages.
+
+#![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+
+mod support;
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+use support::{
+    cases::{Cases, Outcome, Skip, say},
+    command::{root, text, tool},
+    exporter::Tapster,
+    metrics::whole,
+};
+
+const PROBES: &str = "
+probes:
+  - name: samples
+    at: profile:hz:500
+    where: comm == 'tapster-busy'
+    metrics: [{ counter: samples_total, help: x }]
+  - name: ticks
+    at: interval:ms:20
+    metrics: [{ counter: ticks_total, help: x }]
+  - name: faults
+    at: software:page-faults:1
+    where: comm == 'tapster-busy'
+    metrics:
+      - { counter: faults_total, help: x }
+      - { counter: fault_periods_total, help: x, value: args.sample_period }
+";
+/// Pages that the program touches, and processor time that it takes.
+const PAGES: u64 = 5000;
+const BUSY_MS: u64 = 1000;
+
+fn counters() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("tapster-busy");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/busy.c");
+    text(tool("cc")?.arg("-O1").arg("-o").arg(&program).arg(source));
+    let file = directory.path().join("probes.yaml");
+    fs::write(&file, PROBES).unwrap();
+    let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+    let (before, begun) = (tapster.scrape(), Instant::now());
+    let own_ns: u64 =
+        text(Command::new(&program).args([PAGES.to_string(), BUSY_MS.to_string()])).trim().parse().unwrap();
+    let ran = begun.elapsed();
+    let (after, until) = (tapster.scrape(), begun.elapsed());
+    let faults = after.since(&before, "tapster_faults_total", &[]);
+    // Beyond its own pages a program has those of its code, its stack and its libraries.
+    assert!((PAGES..PAGES + 2000).contains(&faults), "{faults} faults, {PAGES} pages touched");
+    assert_eq!(after.since(&before, "tapster_fault_periods_total", &[]), faults, "each fault is a sample");
+    let samples = after.since(&before, "tapster_samples_total", &[]);
+    let expected = own_ns / 2_000_000;
+    // The host under this machine takes time that no timer sees.
+    assert!(
+        samples.abs_diff(expected) <= expected / 5,
+        "{samples} samples, {expected} expected of {own_ns} ns"
+    );
+    let ticks = after.since(&before, "tapster_ticks_total", &[]);
+    let per_tick = Duration::from_millis(20);
+    let bounds = (ran.as_millis() / per_tick.as_millis(), until.as_millis() / per_tick.as_millis() + 2);
+    assert!(u128::from(ticks) <= bounds.1, "{ticks} ticks in {until:?}");
+    assert!(u128::from(ticks) >= bounds.0 * 4 / 5, "{ticks} ticks in {ran:?}");
+    assert_eq!(whole(after.sum("tapster_probe_dropped_total", &[])), 0, "dropped");
+    Ok(format!(
+        "{faults} faults of {PAGES} pages, {samples} samples of {expected}, {ticks} ticks in {until:?}"
+    ))
+}
+
+#[test]
+fn timers_and_counters() {
+    let mut cases = Cases::new("perf");
+    if let Err(Skip(reason)) = root() {
+        say(format_args!("perf: skipped: {reason}"));
+        return cases.finish();
+    }
+    cases.run("profile, interval, software", counters);
+    cases.finish();
+}
