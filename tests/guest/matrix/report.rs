@@ -71,6 +71,38 @@ pub(super) fn table(answers: &[Answer]) -> String {
     text
 }
 
+/// In how many arrays an alert named a member, by what was injected and by nothing else.
+pub(super) fn by_delay(answers: &[Answer]) -> String {
+    let mut loads: Vec<&str> = answers.iter().map(|answer| answer.load.as_str()).collect();
+    loads.dedup();
+    let mut text = "| delay on | ms |".to_owned();
+    for load in &loads {
+        write!(text, " {load} |").unwrap();
+    }
+    writeln!(text, " all |\n|---|---:|{}---:|", "---:|".repeat(loads.len())).unwrap();
+    let kinds: BTreeSet<(Fault, u64)> =
+        answers.iter().map(|answer| (answer.cell.fault, answer.cell.delay_us)).collect();
+    for (fault, delay) in kinds {
+        write!(text, "| {} | {} |", fault.name(), delay as f64 / 1000.0).unwrap();
+        for load in loads.iter().copied().chain(["all"]) {
+            let of: Vec<&Answer> = answers
+                .iter()
+                .filter(|answer| answer.cell.fault == fault && answer.cell.delay_us == delay)
+                .filter(|answer| load == "all" || answer.load == load)
+                .collect();
+            let named = of.iter().filter(|answer| !answer.right.is_empty()).count();
+            let wrong = of.iter().filter(|answer| !answer.wrong.is_empty()).count();
+            write!(text, " {}", if fault == Fault::One { named } else { wrong }).unwrap();
+            if fault == Fault::One && wrong > 0 {
+                write!(text, " (+ {wrong} wrong)").unwrap();
+            }
+            write!(text, " of {} |", of.len()).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// Every cell in a line.
 pub(super) fn csv(answers: &[Answer]) -> String {
     let mut text =

@@ -56,8 +56,20 @@ for cell in "$@"; do
 done
 exporter --probes raid_member
 echo "@@ serves"
-grep . /sys/block/nullb*/stat >/results/before
-run fio --output-format=json --output=/results/fio.json /load.fio
-grep . /sys/block/nullb*/stat >/results/after
+# The kernel's own statistics of each member, every five seconds.
+(
+    while :; do
+        echo "@ sample"
+        grep . /sys/block/nullb*/stat
+        sleep 5
+    done >/results/samples
+) &
+sampler=$!
+run fio --eta=never --output-format=json --output=/results/fio.json /load.fio
+kill $sampler
+{
+    echo "@ sample"
+    grep . /sys/block/nullb*/stat
+} >>/results/samples
 scrape after
 cat /proc/loadavg

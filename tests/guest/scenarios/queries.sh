@@ -99,7 +99,7 @@ filename=/dev/vg/mirror
 rw=randwrite
 rate_iops=20
 X
-run fio --output=/dev/null /load.fio &
+run fio --eta=never --output=/dev/null /load.fio &
 load=$!
 (
     sleep 20
