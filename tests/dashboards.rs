@@ -18,7 +18,7 @@ use std::{
 use support::{
     cases::{Cases, Outcome, Skip},
     command::{output, tool},
-    families, fixture,
+    durations, families, fixture,
     golden::Golden,
     prometheus::{Prometheus, text_only},
     promql,
@@ -444,7 +444,7 @@ fn answered(prometheus: &Prometheus, query: &Query, deadline: Instant) -> bool {
 /// Every query of every dashboard and rule has an answer, with classic and with native histograms.
 fn queries_are_answered(directory: &Path) -> Outcome {
     let exporter = source::serve();
-    let rules = queries::rule_files();
+    let rules = queries::changed_rule_files(&directory.join("rules"), durations::step_of_a_second);
     let classic =
         Prometheus::start(&directory.join("classic"), &[("tapster", text_only(exporter))], &[], &rules)?;
     let native = Prometheus::start(
@@ -455,7 +455,8 @@ fn queries_are_answered(directory: &Path) -> Outcome {
     )?;
     let deadline = Instant::now() + Duration::from_secs(30);
     let (mut answers, mut empty) = (0, BTreeSet::new());
-    for query in queries::all(&[]) {
+    for mut query in queries::all(&[]) {
+        query.expr = durations::step_of_a_second(&query.expr);
         for (form, prometheus) in [("classic", &classic), ("native", &native)] {
             // Heat maps are drawn from classic buckets, which this Prometheus does not keep.
             if form == "native" && query.expr.starts_with("sum by (le)") {

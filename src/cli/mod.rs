@@ -249,7 +249,7 @@ pub struct RaidArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
     pub ratio: f64,
     /// … and at least this much above it
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = watch::time)]
+    #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = watch::time)]
     pub floor: Duration,
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]

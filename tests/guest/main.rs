@@ -12,7 +12,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
-mod durations;
 mod image;
 mod kernel;
 mod machine;

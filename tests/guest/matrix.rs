@@ -8,13 +8,13 @@
 mod report;
 
 use crate::{
-    durations,
     kernel::Kernel,
     machine::{Machine, Results},
     support::{
         cases::{Outcome, Skip, say},
+        durations,
         prometheus::{Prometheus, free_port, text_only},
-        queries,
+        queries::{self, Role},
     },
 };
 use std::{
@@ -31,7 +31,8 @@ pub(crate) const DELAYS_US: [u64; 8] = [200, 500, 1_000, 2_000, 5_000, 10_000, 2
 /// Prometheus' usual interval, before it is divided.
 const INTERVAL: Duration = Duration::from_secs(15);
 
-/// What stands for slow: the thresholds of the rules. The kernel's own statistics of the members decide.
+/// The aim: a member so many times as slow as its peers, and so many milliseconds slower, is found. The kernel's own
+/// statistics of the members decide.
 const RATIO: f64 = 2.0;
 const EXCESS_MS: f64 = 1.0;
 
@@ -91,8 +92,10 @@ pub(crate) struct Run<'a> {
     pub(crate) seconds: u64,
     /// By what all durations are divided.
     pub(crate) factor: u32,
-    /// How far from a threshold a cell must be for an answer to be demanded, as a part of it.
-    pub(crate) margin: f64,
+    /// A delayed member must be named from so many times the aim on.
+    pub(crate) must: f64,
+    /// It must not be named below such a part of the rules' own thresholds.
+    pub(crate) must_not: f64,
 }
 
 /// What is demanded of a cell.
@@ -168,6 +171,14 @@ fn means(samples: &[Sample], first: usize, members: usize) -> Vec<Vec<f64>> {
     [0, 1].into_iter().filter_map(operation).collect()
 }
 
+/// A threshold of the shipped rules.
+fn threshold(name: &str) -> f64 {
+    let name = Role::Record(format!("tapster:raid_slow_{name}:threshold"));
+    let rules = queries::rules();
+    let rule = rules.iter().find(|rule| rule.role == name).expect("the rules have it");
+    rule.expr.parse().expect("a threshold is a number")
+}
+
 fn judge(run: &Run<'_>, cell: &Cell, means: &[Vec<f64>]) -> (f64, f64, Truth) {
     let of = |means: &Vec<f64>| {
         let slow = match cell.fault {
@@ -178,27 +189,18 @@ fn judge(run: &Run<'_>, cell: &Cell, means: &[Vec<f64>]) -> (f64, f64, Truth) {
         (slow, others)
     };
     let pairs: Vec<(f64, f64)> = means.iter().map(of).collect();
-    let beyond = |part: f64| {
-        pairs.iter().any(|(slow, others)| slow / others >= RATIO * part && slow - others >= EXCESS_MS * part)
+    let beyond = |ratio: f64, excess_ms: f64, part: f64| {
+        pairs.iter().any(|(slow, others)| slow / others >= ratio * part && slow - others >= excess_ms * part)
     };
+    let rules_excess_ms = threshold("excess_seconds") * 1e3;
     let truth = match cell.fault {
-        Fault::One if beyond(1.0 + run.margin) => Truth::Must,
-        Fault::One if beyond(1.0 - run.margin) => Truth::Undecided,
+        Fault::One if beyond(RATIO, EXCESS_MS, run.must) => Truth::Must,
+        Fault::One if beyond(threshold("ratio"), rules_excess_ms, run.must_not) => Truth::Undecided,
         Fault::None | Fault::One | Fault::All => Truth::MustNot,
     };
     let (slow, others) =
         pairs.into_iter().max_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1))).expect("the cell had I/O");
     (slow, others, truth)
-}
-
-fn rules(directory: &Path, factor: u32) -> Vec<PathBuf> {
-    let copy = |file: PathBuf| {
-        let text = fs::read_to_string(&file).unwrap();
-        let copy = directory.join(file.file_name().expect("a file has a name"));
-        fs::write(&copy, durations::replace(&text, |_, duration| duration / factor)).unwrap();
-        copy
-    };
-    queries::rule_files().into_iter().map(copy).collect()
 }
 
 /// Alerts about an array that fired at any time: those that name its delayed member, and others.
@@ -227,9 +229,11 @@ fn fired(prometheus: &Prometheus, cells: &[Cell]) -> BTreeMap<usize, Fired> {
     fired
 }
 
-/// Runs it; the answers of all its cells, and figures about the run.
+/// Runs it; the answers of all its cells, and figures about the run. `directory` then holds Prometheus' data and the
+/// kernel's statistics: other rules can be tried on them.
 pub(crate) fn run(
     run: &Run<'_>,
+    directory: &Path,
     kernel: &Kernel,
     base: &Path,
     modules: &Path,
@@ -247,7 +251,6 @@ pub(crate) fn run(
         .into_iter()
         .chain(words)
         .collect();
-    let directory = tempfile::tempdir().unwrap();
     let port = free_port();
     let exporter: SocketAddr = ([127, 0, 0, 1], port).into();
     let machine = Machine {
@@ -262,16 +265,19 @@ pub(crate) fn run(
     let guest = machine.boot(include_str!("scenarios/matrix.sh"))?;
     let prometheus = Prometheus::start_every(
         INTERVAL / run.factor,
-        &directory.path().join("prometheus"),
+        &directory.join("prometheus"),
         &[("tapster", text_only(exporter))],
         &[],
-        &rules(directory.path(), run.factor),
+        &queries::changed_rule_files(directory, |rules| {
+            durations::replace(rules, |_, duration| duration / run.factor)
+        }),
     )?;
     // Building the arrays takes its time too.
     let results = guest.finish(Duration::from_secs(run.seconds) + Duration::from_mins(5))?;
     results.assert_no_failures();
 
     let mut fired = fired(&prometheus, &cells);
+    fs::write(directory.join("samples"), results.text("samples")).unwrap();
     let samples = samples(results.text("samples"));
     let mut answers = Vec::new();
     let mut first = 0;
@@ -299,8 +305,8 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, sampl
     let one = |query: &str| prometheus.value(query).unwrap_or(f64::NAN);
     let level = "array_member_operation:tapster_raid_member_duration_seconds";
     let operations = if run.load == "light" { 1 } else { 2 };
-    let compared = one(&format!("max_over_time(count({level}:mean5m)[1h:1s])"));
-    let least = one(&format!("min(max_over_time({level}_count:increase5m[1h]))"));
+    let compared = one(&format!("max_over_time(count({level}:quartile10m)[1h:1s])"));
+    let least = one(&format!("min(max_over_time({level}_count:increase10m[1h]))"));
     let scrapes = one("sum_over_time(up[1h])");
     let duration = one("max_over_time(scrape_duration_seconds[1h])");
     let metrics = results.metrics("after.prom");
@@ -314,7 +320,7 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, sampl
     let is_whole = run.load == "heavy" && ours > requests || (ours - requests).abs() < requests * 0.01;
     assert!(is_whole, "{ours} I/Os by the exporter, {requests} requests by the kernel");
     format!(
-        "{members} members, {compared} of {} means compared; {ours:.0} I/Os by the exporter in {} s ({:.0} a second), {requests:.0} requests by the kernel (missed {missed}, dropped {dropped}, unmatched {unmatched}); at least {least:.0} in the fullest window; {scrapes:.0} scrapes, the longest {duration:.2} s",
+        "{members} members, {compared} of {} compared; {ours:.0} I/Os by the exporter in {} s ({:.0} a second), {requests:.0} requests by the kernel (missed {missed}, dropped {dropped}, unmatched {unmatched}); at least {least:.0} in the fullest window; {scrapes:.0} scrapes, the longest {duration:.2} s",
         members * operations,
         run.seconds,
         ours / run.seconds as f64,
@@ -324,8 +330,9 @@ fn load_figures(run: &Run<'_>, prometheus: &Prometheus, results: &Results, sampl
 /// A part of the matrix, small enough for every run of the tests: no false alert, and no member missed that is beyond
 /// both thresholds twice over. What is nearer is for the whole matrix to say; here windows are a twentieth.
 pub(crate) fn part(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome {
-    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 75, factor: 20, margin: 1.0 };
-    let (answers, figures) = run(&part, kernel, base, modules)?;
+    let part = Run { sizes: &[2, 4], load: "mixed", rate: 8, seconds: 100, factor: 20, must: 2.0, must_not: 0.0 };
+    let directory = tempfile::tempdir().unwrap();
+    let (answers, figures) = run(&part, directory.path(), kernel, base, modules)?;
     let count = |verdict: &str| answers.iter().filter(|answer| answer.verdict() == verdict).count();
     // On a host with nothing else to do the delays of 5 ms and more are that far beyond; on any, 50 ms are.
     assert!(
@@ -346,12 +353,16 @@ pub(crate) fn whole(
     seconds: u64,
     factor: u32,
 ) -> Outcome {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection.csv");
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("detection");
+    let file = kept.join("detection.csv");
     let mut all = Vec::new();
     for &load in loads {
         let rate = RATES.iter().find(|(name, _)| *name == load).expect("a load has a rate").1;
-        let run = Run { sizes: &[2, 3, 4, 8], load, rate, seconds, factor, margin: 0.1 };
-        let (answers, figures) = self::run(&run, kernel, base, modules)?;
+        let run = Run { sizes: &[2, 3, 4, 8], load, rate, seconds, factor, must: 1.0, must_not: 0.9 };
+        let directory = kept.join(load);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        let (answers, figures) = self::run(&run, &directory, kernel, base, modules)?;
         say(format_args!("{load}: {figures}"));
         all.extend(answers);
         fs::write(&file, report::csv(&all)).unwrap();

@@ -1,23 +1,22 @@
 //! Every query that the project ships has an answer: of two real Prometheus, one with classic and one with native
 //! histograms, that scrape a guest whose arrays are in every state that a rule or a panel asks for.
 //!
-//! What would take days is made short in the rules, and nothing else is changed there: `for` is a sixtieth, and `offset
-//! 1d` and `1w` are seconds. An answer is a number; a query with only NaN has none.
+//! What would take days is made short in the rules, and nothing else is changed there: `for` and the steps of subqueries
+//! are a sixtieth, and `offset 1d` and `1w` are seconds. An answer is a number; a query with only NaN has none.
 
 use crate::{
-    durations::{self, Place},
     kernel::Kernel,
     machine::Machine,
     support::{
         cases::Outcome,
+        durations::{self, Place},
         prometheus::{Prometheus, free_port, text_only},
         queries::{self, Query, Role},
     },
 };
 use std::{
-    fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +35,7 @@ const UNREACHED: [(&str, &str); 3] = [
 fn change(place: Place, duration: Duration) -> Duration {
     match place {
         Place::Window => duration,
-        Place::For => duration / 60,
+        Place::For | Place::Step => duration / 60,
         Place::Offset if duration == DAY => Duration::from_secs(10),
         Place::Offset => Duration::from_secs(14),
     }
@@ -71,22 +70,11 @@ fn has_number(prometheus: &Prometheus, expr: &str) -> bool {
     prometheus.query(expr).iter().any(|(_, value)| !value.is_nan())
 }
 
-/// Rules as [`change`] has them.
-fn rules(directory: &Path) -> Vec<PathBuf> {
-    let copy = |file: PathBuf| {
-        let text = fs::read_to_string(&file).unwrap();
-        let copy = directory.join(file.file_name().expect("a file has a name"));
-        fs::write(&copy, durations::replace(&text, change)).unwrap();
-        copy
-    };
-    queries::rule_files().into_iter().map(copy).collect()
-}
-
 pub(crate) fn answered(kernel: &Kernel, base: &Path, modules: &Path) -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let port = free_port();
     let exporter: SocketAddr = ([127, 0, 0, 1], port).into();
-    let rules = rules(directory.path());
+    let rules = queries::changed_rule_files(directory.path(), |rules| durations::replace(rules, change));
     let start = |name: &str, target, features: &[&str]| {
         Prometheus::start(&directory.path().join(name), &[("tapster", target)], features, &rules)
     };

@@ -7,6 +7,7 @@
 pub(crate) mod cases;
 pub(crate) mod command;
 pub(crate) mod device;
+pub(crate) mod durations;
 pub(crate) mod exporter;
 pub(crate) mod families;
 pub(crate) mod fio;

@@ -88,6 +88,17 @@ pub(crate) fn rule_files() -> Vec<PathBuf> {
     files("config/rules", "yaml")
 }
 
+/// Copies of the files of rules in `directory`, changed.
+pub(crate) fn changed_rule_files(directory: &Path, change: impl Fn(&str) -> String) -> Vec<PathBuf> {
+    fs::create_dir_all(directory).unwrap();
+    let copy = |file: PathBuf| {
+        let copy = directory.join(file.file_name().expect("a file has a name"));
+        fs::write(&copy, change(&fs::read_to_string(&file).unwrap())).unwrap();
+        copy
+    };
+    rule_files().into_iter().map(copy).collect()
+}
+
 /// The dashboards.
 pub(crate) fn dashboard_files() -> Vec<PathBuf> {
     files("dashboards", "json")

@@ -256,6 +256,6 @@ fn ratios_of_flags() {
     }
     assert_eq!(
         Rule::default().floor_seconds.to_bits(),
-        time("1ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
+        time("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
     );
 }

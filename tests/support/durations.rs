@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(crate) enum Place {
     /// `[5m]`
     Window,
+    /// `[10m:1m]`: the second
+    Step,
     /// `offset 1d`
     Offset,
     /// `for: 10m`
@@ -38,7 +40,9 @@ pub(crate) fn written(duration: Duration) -> String {
 pub(crate) fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) -> String {
     let mut result = String::new();
     let mut rest = text;
-    let places = [("[", Place::Window), ("offset ", Place::Offset), ("for: ", Place::For)];
+    // A colon is in the names of recorded series too, but no duration follows it there.
+    let places =
+        [("[", Place::Window), (":", Place::Step), ("offset ", Place::Offset), ("for: ", Place::For)];
     while let Some((at, begin, place)) = places
         .iter()
         .filter_map(|(begin, place)| Some((rest.find(begin)?, *begin, *place)))
@@ -57,6 +61,11 @@ pub(crate) fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) 
     result + rest
 }
 
+/// Asks every second what is asked every minute: else minutes would pass before there is an answer.
+pub(crate) fn step_of_a_second(text: &str) -> String {
+    replace(text, |place, duration| if place == Place::Step { duration / 60 } else { duration })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +79,7 @@ mod tests {
             ("a:mean5m # for ten minutes, 5m", "a:mean5m # for ten minutes, 5m"),
             ("see [alerts.md](alerts.md), offset by", "see [alerts.md](alerts.md), offset by"),
             ("[1w]", "[60480000ms]"),
+            ("a:mean2m[10m:1m]", "a:mean2m[60000ms:6000ms]"),
         ] {
             assert_eq!(tenth(text), expected);
         }
