@@ -112,11 +112,6 @@ impl Map {
         self.max_entries
     }
 
-    /// Kernel memory it takes, bytes.
-    pub fn memory(&self) -> Option<u64> {
-        super::map_memory(self.fd.as_fd())
-    }
-
     /// The value of a key, if it is there.
     pub fn lookup(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         expect_length("key", key, self.key_size)?;
