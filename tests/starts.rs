@@ -48,7 +48,7 @@ fn counted(reader: &Reader, which: impl Fn(&[String]) -> bool) -> u64 {
         .map(|sample| match sample.value {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
             Value::Number(number) => number as u64,
-            _ => panic!("not a counter"),
+            Value::Histogram(_) => panic!("not a counter"),
         })
         .sum()
 }

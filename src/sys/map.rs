@@ -74,6 +74,12 @@ impl Dump {
     }
 }
 
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Map {
     /// Asks the kernel for a map's sizes. Hash maps and arrays only; the descriptor is duplicated.
     pub fn open(fd: BorrowedFd<'_>, cpus: PossibleCpus) -> io::Result<Self> {

@@ -44,6 +44,7 @@ impl Mapping {
     }
 
     /// The word at a place, a multiple of 8.
+    #[expect(clippy::cast_ptr_alignment, reason = "asserted")]
     pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
         let word = self.address(offset, 8).cast::<AtomicU64>();
         assert!(word.is_aligned(), "words lie at multiples of 8");
