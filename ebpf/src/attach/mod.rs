@@ -6,6 +6,7 @@ mod prototype;
 mod rawtracepoint;
 mod registers;
 mod tracepoint;
+mod usdt;
 mod user;
 
 pub use registers::Arch;
@@ -13,9 +14,10 @@ pub use registers::Arch;
 use crate::{
     btf::Btf,
     diagnostic::near,
-    probe::{AttachPoint, FunctionMechanism, KernelVersion},
+    probe::{AttachPoint, FunctionMechanism, KernelVersion, Root},
     tracefs::Tracepoints,
     typed::{Mechanism, Type, Typed},
+    usdt::{Found, Sites},
 };
 use std::fmt;
 
@@ -44,7 +46,11 @@ pub trait Functions {
     /// Whether a kprobe can be set on a function.
     fn probed(&self, function: &str) -> Result<(), Missing>;
     /// Whether a program or library has a function.
-    fn user(&self, binary: &str, function: &str) -> Result<(), Missing>;
+    fn user(&self, root: &Root, binary: &str, function: &str) -> Result<(), Missing>;
+    /// A probe that a program or library brings along.
+    fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing>;
+    /// The mount namespace that processes must be in; `None` for any.
+    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }
 
 impl fmt::Debug for Target<'_> {
@@ -97,12 +103,25 @@ pub struct Resolved {
     pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
+    /// Where it is in its file, if that was found out together with the arguments.
+    pub sites: Option<Sites>,
+    /// The same event at places where it has its arguments elsewhere.
+    pub others: Vec<Resolved>,
 }
 
 impl Resolved {
     /// An event that is no function's.
-    fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
-        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false }
+    pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
+        Self {
+            mechanism,
+            arguments,
+            result: None,
+            is_return: false,
+            frame: None,
+            untyped: false,
+            sites: None,
+            others: Vec::new(),
+        }
     }
 }
 
@@ -129,8 +148,12 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
             FunctionMechanism::Kretprobe => function::probed(function, true, target),
         },
         AttachPoint::Perf(event) => perf::resolve(event, target),
-        AttachPoint::User { binary, function, at_return } => {
-            user::resolve(binary, function, *at_return, target)
+        AttachPoint::User { root, binary, function, at_return } => {
+            target.functions.user(root, binary, function)?;
+            Ok(user::resolve(*at_return, target))
+        }
+        AttachPoint::Usdt { root, binary, provider, name } => {
+            usdt::resolve(&target.functions.usdt(root, binary, provider.as_deref(), name)?, target)
         }
     }
 }
@@ -145,6 +168,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::Tracepoint { .. }
         | AttachPoint::Function { .. }
         | AttachPoint::User { .. }
+        | AttachPoint::Usdt { .. }
         | AttachPoint::Perf(_) => None,
     }
 }

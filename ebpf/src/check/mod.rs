@@ -157,7 +157,7 @@ impl Checker<'_> {
         let mut key: Option<Vec<Type>> = None;
         let mut starts = Vec::new();
         for event in &probe.starts {
-            if let Some(typed) = self.event(event, Role::Start, &mut key) {
+            for typed in self.event(event, Role::Start, &mut key) {
                 starts.push((event, typed.saves.len()));
                 events.push(typed);
             }

@@ -80,6 +80,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
+            sites: event.sites.clone(),
             assembled: lowering.asm.finish()?,
         });
     }
