@@ -38,8 +38,8 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
-    /// Where in its file, if that is known.
-    pub sites: Option<Sites>,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
     /// The instructions.
     pub assembled: Assembled,
 }

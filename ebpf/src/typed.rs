@@ -339,8 +339,8 @@ pub struct TypedEvent {
     pub at: AttachPoint,
     /// How it is attached.
     pub mechanism: Mechanism,
-    /// Where in its file, if that is known.
-    pub sites: Option<Sites>,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
     /// Named expressions that this event uses.
     pub lets: Vec<Typed>,
     /// Values that join start and end.

@@ -103,25 +103,14 @@ pub struct Resolved {
     pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
-    /// Where it is in its file, if that was found out together with the arguments.
-    pub sites: Option<Sites>,
-    /// The same event at places where it has its arguments elsewhere.
-    pub others: Vec<Resolved>,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
 }
 
 impl Resolved {
     /// An event that is no function's.
     pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
-        Self {
-            mechanism,
-            arguments,
-            result: None,
-            is_return: false,
-            frame: None,
-            untyped: false,
-            sites: None,
-            others: Vec::new(),
-        }
+        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false, usdt: None }
     }
 }
 
@@ -134,9 +123,9 @@ pub struct Missing {
     pub hint: Option<String>,
 }
 
-/// Finds an attach point and its arguments on a kernel.
-pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
-    match at {
+/// Finds an attach point and its arguments on a kernel: one program for each result.
+pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let one = match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve(category.as_deref(), name, target)
@@ -153,9 +142,11 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
             Ok(user::resolve(*at_return, target))
         }
         AttachPoint::Usdt { root, binary, provider, name } => {
-            usdt::resolve(&target.functions.usdt(root, binary, provider.as_deref(), name)?, target)
+            let found = target.functions.usdt(root, binary, provider.as_deref(), name)?;
+            return usdt::resolve(&found, target);
         }
-    }
+    };
+    one.map(|resolved| vec![resolved])
 }
 
 /// The same attach point through a mechanism that does not let the verifier check types, for arguments

@@ -11,40 +11,26 @@ use crate::{
 /// Most programs of one probe.
 const MOST_FORMS: usize = 64;
 
-pub(super) fn resolve(found: &Found, target: &Target<'_>) -> Result<Resolved, Missing> {
-    let mut forms: Vec<(&Location, Resolved)> = Vec::new();
+pub(super) fn resolve(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let mut forms: Vec<(&Location, Sites)> = Vec::new();
     for location in &found.locations {
-        let same = forms.iter_mut().find(|(first, _)| alike(first, location));
-        if let Some((_, Resolved { sites: Some(sites), .. })) = same {
+        if let Some((_, sites)) = forms.iter_mut().find(|(first, _)| first.arguments == location.arguments) {
             sites.list.push(location.site);
-        } else if forms.len() == MOST_FORMS {
-            return Err(Missing {
-                message: format!(
-                    "`{}:{}` has its arguments in more than {MOST_FORMS} ways",
-                    found.provider, found.name
-                ),
-                hint: Some("each needs a program of its own".into()),
-            });
         } else {
-            let sites = Sites { file: found.file, list: vec![location.site] };
-            let event = Resolved::event(Mechanism::Usdt, arguments(location, target));
-            forms.push((location, Resolved { sites: Some(sites), ..event }));
+            forms.push((location, Sites { file: found.file, list: vec![location.site] }));
         }
     }
-    let mut forms = forms.into_iter().map(|(_, resolved)| resolved);
-    let Some(mut first) = forms.next() else {
+    if forms.len() > MOST_FORMS {
         return Err(Missing {
-            message: format!("`{}:{}` is passed nowhere", found.provider, found.name),
-            hint: None,
+            message: format!("`{}:{}` has its arguments in {} ways", found.provider, found.name, forms.len()),
+            hint: Some(format!("each needs a program of its own, and {MOST_FORMS} are the most")),
         });
-    };
-    first.others = forms.collect();
-    Ok(first)
-}
-
-/// Whether one program can read the arguments of both.
-fn alike(first: &Location, second: &Location) -> bool {
-    first.arguments == second.arguments
+    }
+    let resolved = forms.into_iter().map(|(location, sites)| Resolved {
+        usdt: Some(sites),
+        ..Resolved::event(Mechanism::Usdt, arguments(location, target))
+    });
+    Ok(resolved.collect())
 }
 
 fn arguments(location: &Location, target: &Target<'_>) -> Vec<Argument> {

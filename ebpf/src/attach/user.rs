@@ -42,7 +42,6 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, target: &Target<'
         is_return: at_return,
         frame: Some(frame),
         untyped: true,
-        sites: None,
-        others: Vec::new(),
+        usdt: None,
     }
 }

@@ -39,7 +39,7 @@ fn shape(types: &[Type]) -> String {
 
 impl Checker<'_> {
     /// The first alternative that this kernel has.
-    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Resolved)> {
+    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
         let mut missing = Vec::new();
         for Spanned { value: at, span } in &event.at {
             match attach::resolve(at, self.target) {
@@ -67,14 +67,15 @@ impl Checker<'_> {
         let Some((at, resolved)) = self.resolve(event) else { return Vec::new() };
         let namespace = self.namespace(event, &at);
         let mut all: Vec<TypedEvent> = Vec::new();
-        for resolved in std::iter::once(&resolved).chain(&resolved.others) {
+        for resolved in &resolved {
             let Some(mut typed) = self.event_in(event, role, key, &at, resolved) else { continue };
             typed.filters.splice(0..0, namespace.clone());
             // Where what is used of the arguments is at the same places, one program does.
             let same = all.iter_mut().find(|known| {
-                TypedEvent { sites: None, ..(**known).clone() } == TypedEvent { sites: None, ..typed.clone() }
+                let without = |event: &TypedEvent| TypedEvent { usdt: None, ..event.clone() };
+                without(known) == without(&typed)
             });
-            match (same.and_then(|known| known.sites.as_mut()), &typed.sites) {
+            match (same.and_then(|known| known.usdt.as_mut()), &typed.usdt) {
                 (Some(known), Some(sites)) => known.list.extend(&sites.list),
                 _ => all.push(typed),
             }
@@ -204,7 +205,7 @@ impl Checker<'_> {
             role,
             at: at.clone(),
             mechanism: resolved.mechanism,
-            sites: resolved.sites.clone(),
+            usdt: resolved.usdt.clone(),
             lets: placeholder_lets(&scope),
             key: keys,
             filters,

@@ -223,7 +223,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let resolved = attach::resolve(at, target).ok()?;
+    let resolved = attach::resolve(at, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }
 

@@ -80,7 +80,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
-            sites: event.sites.clone(),
+            usdt: event.usdt.clone(),
             assembled: lowering.asm.finish()?,
         });
     }
