@@ -275,6 +275,13 @@ impl Exporter {
         }
     }
 
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub fn release(&self) {
+        for (_, reader) in self.readers() {
+            reader.attached().release(&self.proc);
+        }
+    }
+
     /// Compiles and attaches a probe anew.
     fn revive(
         &self,
@@ -311,7 +318,6 @@ impl Exporter {
             if let Err(error) = reader.sweep() {
                 tracing::warn!(probe = running.name, %error, "old starts could not be swept");
             }
-            reader.attached().release(&self.proc);
         }
     }
 

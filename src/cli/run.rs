@@ -23,6 +23,8 @@ use tokio::{
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How often files of programs are looked at that probes are in.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How many such looks there are to one at whether replaced files still run, which reads the maps of every process.
+const LOOKS_PER_RELEASE: u64 = 10;
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -134,11 +136,17 @@ async fn follow(exporter: Arc<Exporter>, paths: Paths, host: Host) {
     }
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for look in 1_u64.. {
         ticks.tick().await;
         let (exporter, paths, host) = (exporter.clone(), paths.clone(), host.clone());
         // As above.
-        let _ = tokio::task::spawn_blocking(move || exporter.follow(&paths, &host)).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            exporter.follow(&paths, &host);
+            if look % LOOKS_PER_RELEASE == 0 {
+                exporter.release();
+            }
+        })
+        .await;
     }
 }
 
