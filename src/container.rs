@@ -27,8 +27,8 @@ impl Container {
     /// The innermost container that a process is in, by the text of its `cgroup` file.
     pub fn of(cgroups: &str) -> Option<Self> {
         // `NUMBER:CONTROLLERS:PATH`; the number is 0 for version 2, whose paths say the same.
-        let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-        paths.filter_map(Self::in_path).next()
+        let mut paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+        paths.find_map(Self::in_path)
     }
 
     fn in_path(path: &str) -> Option<Self> {

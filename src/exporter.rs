@@ -262,7 +262,7 @@ impl Exporter {
             match &down {
                 None => tracing::info!(probe = running.name, "attached to the files that are there now"),
                 Some(Down { reason: "waiting", message }) => {
-                    tracing::warn!(probe = running.name, "{message}")
+                    tracing::warn!(probe = running.name, "{message}");
                 }
                 Some(Down { reason, message }) => {
                     tracing::error!(probe = running.name, reason, "probe is down: {message}");

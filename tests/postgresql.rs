@@ -1,4 +1,4 @@
-//! PostgreSQL under pgbench: as many queries, of as many kinds, as the server's own statistics and the client's have, and
+//! A `PostgreSQL` server under pgbench: as many queries, of as many kinds, as the server's own statistics and the client's have, and
 //! as long as they were between both.
 //!
 //! A cluster of the test's own, on a socket in a directory, that nobody else uses.

@@ -110,11 +110,11 @@ fn total(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
 fn values(how: &[&str]) -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let (program, with_probes) = build(directory.path(), how)?;
-    checked(directory.path(), &program, &with_probes, how.contains(&"-DSEMAPHORES"))
+    Ok(checked(directory.path(), &program, &with_probes, how.contains(&"-DSEMAPHORES")))
 }
 
 /// Runs the program once while it is probed, and compares all that it passes.
-fn checked(directory: &Path, program: &Path, with_probes: &Path, has_semaphores: bool) -> Outcome {
+fn checked(directory: &Path, program: &Path, with_probes: &Path, has_semaphores: bool) -> String {
     let listened = |output: &str| line(output, "listened");
     assert_eq!(listened(&text(Command::new(program).arg("3"))), 0, "nobody listens");
     let file = probes(directory, &PROBES.replace("PROGRAM", &with_probes.display().to_string()));
@@ -153,7 +153,7 @@ fn checked(directory: &Path, program: &Path, with_probes: &Path, has_semaphores:
     }
     assert_eq!(count("passed", &[]), 6, "all places");
     assert_eq!(count("real", &[]), 15, "the number beside one that cannot be read");
-    let took = support_seconds(line(&printed, "orders"));
+    let took = seconds(line(&printed, "orders"));
     let mut sum = 0.0;
     for (item, remainders) in [("milk", &[0][..]), ("bread", &[1, 2])] {
         let ids: Vec<u64> = (0..200).filter(|id| remainders.contains(&(id % 3))).collect();
@@ -171,11 +171,11 @@ fn checked(directory: &Path, program: &Path, with_probes: &Path, has_semaphores:
     assert_eq!(programs.len(), 1, "one series for one attach point: {programs:?}");
     drop(tapster);
     assert_eq!(listened(&text(Command::new(program).arg("3"))), 0, "nobody listens any more");
-    Ok(format!("30 values, 200 orders took {sum:.3} s of the program's {took:.3} s"))
+    format!("30 values, 200 orders took {sum:.3} s of the program's {took:.3} s")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "under a minute")]
-fn support_seconds(ns: u64) -> f64 {
+fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
@@ -213,7 +213,7 @@ fn moved() -> Outcome {
         }
     }
     fs::write(&program, bytes).unwrap();
-    checked(directory.path(), &program, &program, true)
+    Ok(checked(directory.path(), &program, &program, true))
 }
 
 fn refused() -> Outcome {

@@ -147,7 +147,7 @@ impl User {
             match group.versions.last_mut().filter(|version| version.id == binary.id) {
                 Some(version) => version.programs.push(loaded),
                 None => {
-                    group.versions.push(Version { id: binary.id, path: binary.path, programs: vec![loaded] })
+                    group.versions.push(Version { id: binary.id, path: binary.path, programs: vec![loaded] });
                 }
             }
         }
@@ -190,7 +190,7 @@ impl User {
             loaded.attach(&binary, code)?;
             match done
                 .iter_mut()
-                .find(|(known, name, id, ..)| (&*known, &**name, *id) == (root, word, binary.id))
+                .find(|(known, name, id, ..)| known == root && name == word && *id == binary.id)
             {
                 Some((.., programs)) => programs.push(loaded),
                 None => done.push((root.clone(), word.into(), binary.id, binary.path, vec![loaded])),

@@ -1,6 +1,6 @@
 //! Where an argument of a USDT probe is: `SIZE@OPERAND`, the operand as the compiler wrote it for the assembler.
 //!
-//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of SystemTap; operands as the GNU assembler
+//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler
 //! takes them, of x86-64 in the syntax of AT&T.
 
 use crate::attach::Arch;
@@ -298,7 +298,7 @@ fn aarch64(text: &str) -> Option<(Operand, Option<u32>)> {
             let (how, amount) = how.split_once(char::is_whitespace).unwrap_or((how, "0"));
             let register = aarch64_register(index)?;
             let extend = match (how, register.size) {
-                ("lsl", 8) | ("sxtx" | "uxtx", 8) => Extend::Whole,
+                ("lsl" | "sxtx" | "uxtx", 8) => Extend::Whole,
                 ("uxtw", 4) => Extend::Unsigned,
                 ("sxtw", 4) => Extend::Signed,
                 _ => return None,
