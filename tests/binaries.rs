@@ -16,7 +16,7 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    command::{root, sdt_header, text, tool},
     exporter::{Tapster, binary, within},
     metrics::{Metrics, whole},
 };
@@ -40,8 +40,7 @@ probes:
 "#;
 
 fn build(program: &Path, how: &[&str]) -> Result<(), Skip> {
-    let machine = format!("/usr/include/{}-linux-gnu/sys/sdt.h", std::env::consts::ARCH);
-    if !["/usr/include/sys/sdt.h", &machine].iter().any(|header| Path::new(header).is_file()) {
+    if !sdt_header() {
         return Err(Skip("`sys/sdt.h` is not installed (systemtap-sdt-dev)".into()));
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/shop.c");

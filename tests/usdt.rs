@@ -14,7 +14,7 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::{output, root, text, tool},
+    command::{output, root, sdt_header, text, tool},
     exporter::{Tapster, binary},
     metrics::{Metrics, whole},
 };
@@ -85,11 +85,6 @@ fn build(directory: &Path, how: &[&str]) -> Result<(PathBuf, PathBuf), Skip> {
     }
     text(cc()?.args(how).arg("-o").arg(&program).arg(&source));
     Ok((program.clone(), program))
-}
-
-fn sdt_header() -> bool {
-    let machine = format!("/usr/include/{}-linux-gnu/sys/sdt.h", std::env::consts::ARCH);
-    Path::new("/usr/include/sys/sdt.h").is_file() || Path::new(&machine).is_file()
 }
 
 fn probes(directory: &Path, text: &str) -> PathBuf {
