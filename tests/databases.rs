@@ -1,7 +1,7 @@
-//! A `PostgreSQL` server under pgbench: as many queries, of as many kinds, as the server's own statistics and the client's have, and
-//! as long as they were between both.
+//! Databases under load: as many queries, of as many kinds, as the server's own statistics and the client's have, and as
+//! long as they were between both.
 //!
-//! A cluster of the test's own, on a socket in a directory, that nobody else uses.
+//! Servers of the test's own, on a socket in a directory, that nobody else uses.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
@@ -11,12 +11,13 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
     command::{root, text, tool},
-    exporter::Tapster,
+    exporter::{Tapster, within},
     metrics::whole,
 };
 
@@ -76,6 +77,29 @@ probes:
     metrics: [{ counter: synced_total }]
 "#;
 
+const MARIADB: &str = r#"
+probes:
+  - name: command
+    help: Queries by symbol, from the command to its answer; 3 is COM_QUERY.
+    function: "PROGRAM:SYMBOL"
+    save: { command: (u32)arg0, statement: "str(arg2, 7)" }
+    where: start.command == 3
+    labels: { statement: start.statement }
+    metrics: [{ histogram: command_duration_seconds, value: duration }]
+"#;
+
+/// The user that servers run as, since they do not run as root.
+fn nobody() -> u32 {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    passwd.lines().find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(1)?.parse().ok()).unwrap()
+}
+
+/// A directory that a server may write to.
+fn give(directory: &Path, user: u32) {
+    std::os::unix::fs::chown(directory, Some(user), None).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// A server that ends with the test.
 struct Cluster {
     directory: PathBuf,
@@ -85,15 +109,8 @@ struct Cluster {
 
 impl Cluster {
     fn start(directory: &Path, bin: &Path) -> Self {
-        // It does not run as root.
-        let passwd = fs::read_to_string("/etc/passwd").unwrap();
-        let user = passwd
-            .lines()
-            .find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(1)?.parse().ok())
-            .unwrap();
-        let cluster = Self { directory: directory.to_owned(), bin: bin.to_owned(), user };
-        std::os::unix::fs::chown(directory, Some(user), None).unwrap();
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let cluster = Self { directory: directory.to_owned(), bin: bin.to_owned(), user: nobody() };
+        give(directory, cluster.user);
         let data = directory.join("data");
         text(
             cluster
@@ -116,7 +133,7 @@ impl Cluster {
         let log = directory.join("log");
         let mut start = cluster.command("pg_ctl");
         start.args(["start", "--silent", "-w", "-D"]).arg(&data).arg("-l").arg(&log).args(["-o", &options]);
-        let status = start.stdout(std::process::Stdio::null()).status().unwrap();
+        let status = start.stdout(Stdio::null()).status().unwrap();
         assert!(status.success(), "{}", fs::read_to_string(&log).unwrap_or_default());
         cluster
     }
@@ -276,13 +293,115 @@ fn sleeps(cluster: &Cluster, tapster: &Tapster) {
     assert!(mean >= mean_ms / 1e3 && mean <= mean_ms / 1e3 * 1.5, "ours {mean} s, the server's {mean_ms} ms");
 }
 
+/// A `MariaDB` server that ends with the test.
+struct Server {
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Server {
+    fn start(directory: &Path) -> Result<Self, Skip> {
+        let user = nobody();
+        give(directory, user);
+        let data = directory.join("data");
+        let option = |name: &str, path: &Path| format!("--{name}={}", path.display());
+        let mut install = tool("mariadb-install-db")?;
+        install.uid(user).current_dir(directory).args(["--no-defaults", "--skip-test-db"]);
+        text(install.args(["--auth-root-authentication-method=normal", &option("datadir", &data)]));
+        let mut server = tool("mariadbd")?;
+        server.uid(user).current_dir(directory).args(["--no-defaults", "--skip-networking"]);
+        server.args([option("datadir", &data), option("socket", &directory.join("socket"))]);
+        server.arg(option("log-error", &directory.join("log")));
+        let child = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self { child, directory: directory.to_owned() };
+        let answers = || {
+            server
+                .client()
+                .is_ok_and(|mut client| client.args(["-e", "select 1"]).output().unwrap().status.success())
+        };
+        let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
+        assert!(within(Duration::from_mins(1), answers).is_some(), "{}", log());
+        Ok(server)
+    }
+
+    fn client(&self) -> Result<Command, Skip> {
+        let mut client = tool("mariadb")?;
+        client.args(["--no-defaults", "-uroot", "-N", "-S"]).arg(self.directory.join("socket"));
+        Ok(client)
+    }
+
+    /// Statements of a kind that the server has counted.
+    fn count(&self, kind: &str) -> Result<u64, Skip> {
+        let query = format!("show global status like 'Com_{kind}'");
+        let printed = text(self.client()?.args(["-e", &query]));
+        Ok(printed.split_whitespace().last().unwrap().parse().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn commands() -> Outcome {
+    let program = PathBuf::from(tool("mariadbd")?.get_program());
+    let symbols = text(tool("nm")?.args(["-D", "--defined-only"]).arg(&program));
+    let symbol = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .find(|name| name.starts_with("_Z16dispatch_command19enum_server_commandP3THDPcj"))
+        .ok_or_else(|| Skip(format!("`{}` does not tell where commands are", program.display())))?;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path())?;
+    text(server.client()?.args([
+        "-e",
+        "create database b; create table b.t (i int primary key, n int); insert into b.t values (1, 0)",
+    ]));
+    let file = directory.path().join("probes.yaml");
+    fs::write(&file, MARIADB.replace("PROGRAM", &program.display().to_string()).replace("SYMBOL", symbol))
+        .unwrap();
+    let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+    let before = [server.count("select")?, server.count("update")?];
+    let statements = directory.path().join("statements");
+    let lines: String = (0..200)
+        .map(|n| format!("select * from b.t where i = {n};\nupdate b.t set n = n + 1 where i = 1;\n"))
+        .collect();
+    fs::write(&statements, lines).unwrap();
+    let clients: Vec<Child> = (0..3)
+        .map(|_| {
+            let mut client = server.client()?;
+            client.stdin(fs::File::open(&statements).unwrap()).stdout(Stdio::null());
+            Ok(client.spawn().unwrap())
+        })
+        .collect::<Result<_, Skip>>()?;
+    for mut client in clients {
+        assert!(client.wait().unwrap().success());
+    }
+    // The client has its answer before the server is through with the command.
+    let metrics = tapster.settled("tapster_command_duration_seconds_count", &[]);
+    let mut sum = 0.0;
+    for (kind, before) in ["select", "update"].into_iter().zip(before) {
+        let ours = metrics.histogram("tapster_command_duration_seconds", &[("statement", kind)]);
+        assert_eq!(ours.count(), 600, "{kind}");
+        assert_eq!(server.count(kind)? - before, 600, "{kind}: the server's own count");
+        sum += ours.sum;
+    }
+    let changed = text(server.client()?.args(["-e", "select n from b.t"]));
+    assert_eq!(changed.trim(), "600", "what was updated as often");
+    assert_eq!(whole(metrics.sum("tapster_probe_dropped_total", &[])), 0, "dropped");
+    Ok(format!("1200 queries of 3 clients as counted by the server, {sum:.3} s"))
+}
+
 #[test]
 fn queries_are_those_of_the_server() {
-    let mut cases = Cases::new("postgresql");
+    let mut cases = Cases::new("databases");
     if let Err(Skip(reason)) = root() {
-        say(format_args!("postgresql: skipped: {reason}"));
+        say(format_args!("databases: skipped: {reason}"));
         return cases.finish();
     }
-    cases.run("pgbench", queries);
+    cases.run("PostgreSQL under pgbench", queries);
+    cases.run("MariaDB", commands);
     cases.finish();
 }
