@@ -365,9 +365,7 @@ fn commands() -> Outcome {
     let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
     let before = [server.count("select")?, server.count("update")?];
     let statements = directory.path().join("statements");
-    let lines: String = (0..200)
-        .map(|n| format!("select * from b.t where i = {n};\nupdate b.t set n = n + 1 where i = 1;\n"))
-        .collect();
+    let lines = "select * from b.t where i = 1;\nupdate b.t set n = n + 1 where i = 1;\n".repeat(200);
     fs::write(&statements, lines).unwrap();
     let clients: Vec<Child> = (0..3)
         .map(|_| {

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
 mod support;
 
 use support::{
