@@ -5,6 +5,7 @@ mod functions;
 mod hot;
 mod story;
 mod trial;
+mod usdt;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -22,13 +23,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 9] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "usdt",
+        script: include_str!("scenarios/usdt.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: usdt::check,
     },
     Scenario {
         name: "block",
