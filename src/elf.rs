@@ -4,8 +4,10 @@
 //! names. Files come from outside: reading them may fail and never panics.
 
 mod functions;
+mod symbols;
 
 pub use functions::{Code, Function, Functions, Go, functions};
+pub use symbols::{Symbols, build_id};
 
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{

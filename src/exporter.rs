@@ -8,6 +8,7 @@ use crate::{
     loader::Loader,
     server::Source,
     status::{Down, ProbeStatus},
+    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
@@ -135,13 +136,14 @@ impl Exporter {
             }
         }
         times.attach = begun.elapsed();
+        let symbols = Arc::new(Symbols::new(host));
         let mut failures = Vec::new();
         for (probe, attached) in probes.iter().zip(loaded) {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, *cpus)
+                Reader::new(attached, host, &symbols, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             if let Err(down) = &state {

@@ -102,7 +102,8 @@ impl<'a> Frame<'a> {
         self.memory.write(address, &bytes[..len])
     }
 
-    fn atomic_add(&mut self, address: u64, size: Size, value: u64) -> Result<(), Fault> {
+    /// Changes memory at once; the result is what was there.
+    fn atomic(&mut self, address: u64, size: Size, change: impl FnOnce(u64) -> u64) -> Result<u64, Fault> {
         let bytes = u64::from(size.bytes());
         if bytes < 4 {
             return Err(Fault::AtomicSize);
@@ -113,7 +114,8 @@ impl<'a> Frame<'a> {
         }
         self.memory.argument(address, bytes)?;
         let old = self.load(address, size)?;
-        self.store(address, size, old.wrapping_add(value))
+        self.store(address, size, change(old))?;
+        Ok(old)
     }
 
     /// Executes one instruction.
@@ -146,7 +148,13 @@ impl<'a> Frame<'a> {
                 self.store(self.address(dst, offset)?, size, extend(imm))?;
             }
             Insn::AtomicAdd(size, dst, offset, src) => {
-                self.atomic_add(self.address(dst, offset)?, size, self.get(src)?)?;
+                let value = self.get(src)?;
+                self.atomic(self.address(dst, offset)?, size, |old| old.wrapping_add(value))?;
+            }
+            Insn::AtomicXchg(size, dst, offset, src) => {
+                let value = self.get(src)?;
+                let old = self.atomic(self.address(dst, offset)?, size, |_| value)?;
+                self.set(src, old)?;
             }
             Insn::Jump(offset) => return Ok(Next::Jump(offset)),
             // Its bound lies beyond the step limit.

@@ -9,6 +9,7 @@ use crate::insn::{Helper, R1, R2, R3, R4};
 /// `EFAULT`, for every address that cannot be read. The kernel's own answer to a kernel read of a user
 /// address is `-ERANGE` on some architectures; programs can only rely on the sign.
 const EFAULT: Errno = -14;
+const EINVAL: Errno = -22;
 
 /// `TASK_COMM_LEN` less the NUL.
 const COMM_MAX: usize = 15;
@@ -49,6 +50,7 @@ impl Frame<'_> {
                 let bytes = frame.memory.kernel(frame.env, address, 1)?;
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
+            Helper::GetStack | Helper::GetTaskStack => self.stack(),
             // No probe compiled from YAML uses them.
             Helper::RingReserve | Helper::RingSubmit | Helper::AttachCookie => {
                 Err(Fault::NoHelper(helper.name()))
@@ -87,6 +89,36 @@ impl Frame<'_> {
         let value = self.bytes_for(R3, self.memory.maps[map].value_size())?;
         let Environment { cpu, .. } = *self.env;
         Ok(code(self.memory.maps[map].update(&key, &value, flags, cpu)))
+    }
+
+    /// `get_stack(context or task, buf, size, flags)`: bytes written, the rest of the buffer zeros. Of every task the
+    /// machine has the same stacks.
+    fn stack(&mut self) -> Result<u64, Fault> {
+        const USER_BY_BUILD_ID: u64 = 1 << 8 | 1 << 11;
+        let (buffer, size, flags) = (self.get(R2)?, self.get(R3)?, self.get(R4)?);
+        self.memory.fill(buffer, size)?;
+        let frames: Vec<Vec<u8>> = match flags {
+            0 => self.env.kernel_stack.iter().map(|address| address.to_le_bytes().to_vec()).collect(),
+            USER_BY_BUILD_ID => self
+                .env
+                .user_stack
+                .iter()
+                .map(|words| words.iter().flat_map(|word| word.to_le_bytes()).collect())
+                .collect(),
+            _ => return Ok(EINVAL.cast_unsigned()),
+        };
+        let mut bytes = zeros(size);
+        let mut used = 0;
+        for frame in frames {
+            let Some(place) = bytes.get_mut(used..used + frame.len()) else { break };
+            place.copy_from_slice(&frame);
+            used += frame.len();
+        }
+        self.memory.write(buffer, &bytes)?;
+        if used == 0 {
+            return Ok(EFAULT.cast_unsigned());
+        }
+        Ok(u64::try_from(used).expect("a usize has at most 64 bits"))
     }
 
     /// `strscpy_pad` of the task's name.
