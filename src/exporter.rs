@@ -26,7 +26,7 @@ use tapster_ebpf::{
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
-    typed::TypedMetric,
+    typed::{TypedLabel, TypedMetric},
 };
 
 /// A declared probe and what became of it.
@@ -187,6 +187,11 @@ impl Exporter {
     /// Each probe that is up, by name, with its metrics.
     pub fn metrics(&self) -> impl Iterator<Item = (&str, &[TypedMetric])> {
         self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().metrics.as_slice()))
+    }
+
+    /// Each probe that is up, by name, with its labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &[TypedLabel])> {
+        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().labels.as_slice()))
     }
 
     /// Most kernel memory of each probe that is up, bytes.

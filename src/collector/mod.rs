@@ -52,6 +52,8 @@ pub struct Reader {
     rows: sys::Map,
     drops: sys::Map,
     starts: Option<sys::Map>,
+    /// Of which only the size is asked for here.
+    stacks: Vec<sys::Map>,
     cpus: usize,
     /// Held while labels are decoded, not while maps are read or the answer is written.
     decoders: Mutex<Vec<Box<dyn Decode>>>,
@@ -140,10 +142,18 @@ impl Reader {
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
         let starts = program.layout.start.is_some().then(|| open(STARTS)).transpose()?;
+        let stacks = &program.layout.stacks;
+        let stacks = stacks
+            .iter()
+            .flat_map(|stack| [stack.map(), stack.scratch()])
+            .filter_map(|name| program.map_named(name))
+            .map(open)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             rows: open(ROWS)?,
             drops: open(DROPS)?,
             starts,
+            stacks,
             cpus: usize::try_from(cpus.get()).unwrap_or(1),
             decoders: Mutex::new(decoders),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
@@ -165,7 +175,7 @@ impl Reader {
     /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.
     pub fn memory_bytes(&self) -> u64 {
         let maps = [Some(&self.rows), Some(&self.drops), self.starts.as_ref()];
-        let told: Option<u64> = maps.into_iter().flatten().map(sys::Map::memory).sum();
+        let told: Option<u64> = maps.into_iter().flatten().chain(&self.stacks).map(sys::Map::memory).sum();
         told.filter(|bytes| *bytes > 0)
             .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
     }

@@ -64,13 +64,12 @@ impl Symbols {
         self.names.get(from..from + usize::try_from(entry.length).ok()?)
     }
 
-    /// The address of a place in the file, as `nm` and `addr2line` mean it; the place itself where it is in no code.
-    pub fn address(&self, offset: u64) -> u64 {
-        let inside = |range: &&Range| offset.checked_sub(range.offset).is_some_and(|from| from < range.length);
-        self.segments
-            .iter()
-            .find(inside)
-            .map_or(offset, |range| offset - range.offset + range.address)
+    /// The address of a place in the file's code, as `nm` and `addr2line` mean it; `None` where there is no code.
+    pub fn address(&self, offset: u64) -> Option<u64> {
+        self.segments.iter().find_map(|range| {
+            let from = offset.checked_sub(range.offset).filter(|from| *from < range.length)?;
+            range.address.checked_add(from)
+        })
     }
 
     /// Bytes of memory that it takes.
@@ -96,18 +95,27 @@ mod tests {
             if symbols.at(function.offset) == Some(&function.name) {
                 found += 1;
             }
-            assert_eq!(symbols.address(function.offset), function.address, "{}", function.name);
+            assert_eq!(symbols.address(function.offset), Some(function.address), "{}", function.name);
         }
-        assert!(found > 1000 && found * 100 >= functions.list.len() * 99, "{found} of {}", functions.list.len());
+        assert!(
+            found > 1000 && found * 100 >= functions.list.len() * 99,
+            "{found} of {}",
+            functions.list.len()
+        );
         let last = functions.list.iter().max_by_key(|function| function.offset).unwrap();
         assert_eq!(symbols.at(last.offset + last.room.max(last.size) + 1), None);
-        assert_eq!(symbols.at(0), None);
+        assert_eq!((symbols.at(0), symbols.at(u64::MAX)), (None, None));
+        assert_eq!((symbols.address(0), symbols.address(u64::MAX)), (None, None));
     }
 
     #[test]
     fn build_ids() {
         let own = build_id(File::open(env::current_exe().unwrap()).unwrap());
-        let shown = std::process::Command::new("readelf").arg("-n").arg(env::current_exe().unwrap()).output().unwrap();
+        let shown = std::process::Command::new("readelf")
+            .arg("-n")
+            .arg(env::current_exe().unwrap())
+            .output()
+            .unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
         let id = shown.lines().find_map(|line| line.trim().strip_prefix("Build ID: ")).map(str::to_owned);
         let own = own.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());

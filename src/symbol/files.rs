@@ -1,6 +1,7 @@
 //! Files by build id, learnt from what processes have mapped, and their symbols.
 
 use super::{
+    UNKNOWN,
     mapping::{self, Inode, Mapping},
     shown,
 };
@@ -165,6 +166,9 @@ impl Files {
             self.look_at_all();
         }
         if !self.places.contains_key(&key) {
+            if i64::try_from(offset).is_err() {
+                return UNKNOWN.into();
+            }
             let mut id = String::new();
             for byte in &build_id[..4] {
                 let _ = write!(id, "{byte:02x}");
@@ -205,7 +209,12 @@ impl Files {
         if let Some(symbol) = symbols.and_then(|symbols| symbols.at(offset)) {
             return shown(symbol);
         }
-        let address = symbols.map_or(offset, |symbols| symbols.address(offset));
+        // Where a program keeps no frame pointers, the kernel takes data for addresses, and looks them up like these.
+        let address = match symbols {
+            Some(symbols) => symbols.address(offset),
+            None => i64::try_from(offset).is_ok().then_some(offset),
+        };
+        let Some(address) = address else { return UNKNOWN.into() };
         let place = self.places.get(&key).and_then(|places| places.last());
         let file = place.and_then(|place| place.path.file_name()).map(OsStr::to_string_lossy);
         // A file that was replaced has this behind its name.

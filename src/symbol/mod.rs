@@ -103,9 +103,10 @@ impl Symbols {
                     let name = kernel.as_mut().and_then(|kernel| kernel.name(address.saturating_sub(back)));
                     name.unwrap_or_else(|| format!("{address:#x}"))
                 }
-                Frame::File { build_id, offset } => files
-                    .as_mut()
-                    .map_or_else(|| UNKNOWN.into(), |files| files.name(build_id, offset.saturating_sub(back))),
+                Frame::File { build_id, offset } => files.as_mut().map_or_else(
+                    || UNKNOWN.into(),
+                    |files| files.name(build_id, offset.saturating_sub(back)),
+                ),
                 Frame::Address(address) => files
                     .as_mut()
                     .and_then(|files| files.name_in(process, address.saturating_sub(back)))

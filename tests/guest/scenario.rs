@@ -3,6 +3,7 @@
 mod block;
 mod functions;
 mod hot;
+mod stacks;
 mod story;
 mod trial;
 
@@ -22,13 +23,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 9] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "stacks",
+        script: include_str!("scenarios/stacks.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stacks::check,
     },
     Scenario {
         name: "block",

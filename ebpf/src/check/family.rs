@@ -15,7 +15,8 @@ impl Checker<'_> {
             let mut types = ends.iter().map(|event| &event.labels[index].ty);
             let Some(first) = types.next().cloned() else { continue };
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
-                let found = |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
+                let found =
+                    |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
                 let kinds = if !found(|ty| matches!(ty, Type::Stack { .. })) {
                     "a text at one event and a number at another"
                 } else if ends.iter().all(|event| matches!(event.labels[index].ty, Type::Stack { .. })) {

@@ -1,0 +1,73 @@
+//! Stacks: of functions whose callers are known, as often as they were called.
+
+use crate::{kernel::Kernel, machine::Results, support::metrics::Metrics};
+
+/// Stacks of a counter with how often each was counted.
+fn stacks(metrics: &Metrics, name: &str, label: &str) -> Vec<(String, u64)> {
+    metrics
+        .0
+        .iter()
+        .filter(|sample| sample.name == name)
+        .map(|sample| {
+            let stack = sample.labels.get(label).cloned().unwrap_or_default();
+            (stack, crate::support::metrics::whole(sample.value))
+        })
+        .collect()
+}
+
+pub(crate) fn check(_: &Kernel, results: &Results) -> String {
+    let metrics = results.metrics("after.prom");
+    let counted = |name: &str, label: &str, wanted: &dyn Fn(&str) -> bool| -> u64 {
+        let all = stacks(&metrics, &format!("tapster_{name}_total"), label);
+        assert!(!all.is_empty(), "{name}: nothing");
+        all.iter().filter(|(stack, _)| wanted(stack)).map(|(_, count)| count).sum()
+    };
+    let every = |name: &str, label: &str, wanted: &dyn Fn(&str) -> bool| -> u64 {
+        for (stack, count) in stacks(&metrics, &format!("tapster_{name}_total"), label) {
+            assert!(wanted(&stack), "{name}: {count} of `{stack}`");
+        }
+        counted(name, label, wanted)
+    };
+    assert_eq!(metrics.sum("tapster_probe_dropped_total", &[]), 0.0, "{}", results.text("after.prom"));
+    // The program's own calls, and its callers' in the order that the source has.
+    let calls = |end: &str| counted("calls", "user", &|stack| stack.ends_with(end));
+    assert_eq!(calls(";probed"), 101);
+    // Before 6.12 the kernel leaves out the caller of a function that was just entered.
+    let direct = calls("main;first;probed") + calls("main;probed");
+    let through = calls("main;second;third;probed") + calls("main;second;probed");
+    assert_eq!((direct, through), (50, 50), "{:?}", stacks(&metrics, "tapster_calls_total", "user"));
+    let leaf = counted("samples", "user", &|stack| {
+        let stack = stack.trim_end_matches(";clock_gettime").trim_end_matches(";[unknown]");
+        stack.contains("main;outer;middle;leaf") || stack.contains("main;library_enter;library_inner;leaf")
+    });
+    let samples = counted("samples", "user", &|_| true);
+    assert!(
+        leaf * 10 >= samples * 8 && samples >= 100,
+        "{leaf} of {samples} samples are in the leaf: {:#?}; {} ms used",
+        stacks(&metrics, "tapster_samples_total", "user"),
+        results.text("used")
+    );
+    let mut figures = vec![format!("{leaf} of {samples} samples in the leaf")];
+    for (name, end) in [("traced", "ksys_read;vfs_read"), ("probed", "ksys_read;vfs_read")] {
+        let reads = every(name, "kernel", &|stack| stack.ends_with(end) || stack.ends_with(";vfs_read"));
+        let known = counted(name, "kernel", &|stack| stack.ends_with(end));
+        assert!(reads >= 1000 && known >= 1000, "{name}: {known} of {reads}");
+        figures.push(format!("{name} {known}"));
+    }
+    let limited = every("limited", "kernel", &|stack| stack.split(';').count() <= 2);
+    assert!(counted("limited", "kernel", &|stack| stack == "ksys_read;vfs_read") >= 1000);
+    figures.push(format!("limited {limited}"));
+    let stripes = every("stripe", "kernel", &|stack| stack.ends_with(";raid0_make_request"));
+    figures.push(format!("raid0_make_request {stripes}"));
+    for name in ["tracepoint", "raw"] {
+        let sleeps = counted(name, "kernel", &|stack| {
+            stack.contains("hrtimer_nanosleep") && stack.ends_with("schedule") && !stack.contains("bpf_")
+        });
+        assert!(sleeps >= 5, "{name}: {:?}", stacks(&metrics, &format!("tapster_{name}_total"), "kernel"));
+        figures.push(format!("{name} {sleeps}"));
+    }
+    let sleeps = counted("sleeper", "sleeping", &|stack| stack.contains("hrtimer_nanosleep"));
+    assert!(sleeps >= 5, "{:?}", stacks(&metrics, "tapster_sleeper_total", "sleeping"));
+    figures.push(format!("woken {sleeps}"));
+    figures.join(", ")
+}
