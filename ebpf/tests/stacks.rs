@@ -101,10 +101,13 @@ fn a_stack_is_kept_once_under_one_number() {
         }
         let rows = rows(&vm);
         assert_eq!(rows.len(), 4, "{rows:?}");
-        let mut counts: Vec<(Vec<u64>, u64)> =
-            rows.iter().map(|(key, count)| (addresses(&kept(&program, &vm, Side::Kernel, key[0]).1), *count)).collect();
+        let mut counts: Vec<(Vec<u64>, u64)> = rows
+            .iter()
+            .map(|(key, count)| (addresses(&kept(&program, &vm, Side::Kernel, key[0]).1), *count))
+            .collect();
         counts.sort_by_key(|(_, count)| *count);
-        let expected: Vec<(Vec<u64>, u64)> = (1..).zip(stacks).map(|(times, stack)| (stack.to_vec(), 2 * times)).collect();
+        let expected: Vec<(Vec<u64>, u64)> =
+            (1..).zip(stacks).map(|(times, stack)| (stack.to_vec(), 2 * times)).collect();
         assert_eq!(counts, expected);
         assert!(rows.keys().all(|key| key[0] > LOST_STACK));
     }
@@ -126,7 +129,9 @@ fn no_stack_is_a_number_of_its_own() {
 fn frames_are_limited_and_what_was_there_before_is_no_part_of_a_stack() {
     let (program, mut vm) = machine("short: kstack(2), long: kstack(20)", "", KERNELS[1]);
     let shown = |program: &Program, vm: &Vm, key: &[u64]| {
-        key.iter().map(|number| addresses(&kept(program, vm, Side::Kernel, *number).1).len()).collect::<Vec<_>>()
+        key.iter()
+            .map(|number| addresses(&kept(program, vm, Side::Kernel, *number).1).len())
+            .collect::<Vec<_>>()
     };
     vm.env.kernel_stack = (1..=40).collect();
     run(&mut vm);
@@ -188,7 +193,8 @@ fn what_does_not_fit_is_counted_under_a_number_of_its_own() {
 fn memory_in_use_is_left_alone() {
     for kernel in KERNELS {
         let (program, mut vm) = machine("stack: kstack", "", kernel);
-        let scratch = usize::try_from(program.map_named(program.layout.stacks[0].scratch()).unwrap()).unwrap();
+        let scratch =
+            usize::try_from(program.map_named(program.layout.stacks[0].scratch()).unwrap()).unwrap();
         // Of all CPUs; the first is in use.
         let mut value = vm.map(scratch).get(&[0; 4]).unwrap();
         value[0] = 1;

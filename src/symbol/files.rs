@@ -5,19 +5,27 @@ use super::{
     mapping::{self, Inode, Mapping},
     shown,
 };
-use crate::elf::{self, Symbols};
+use crate::{
+    elf::{self, Symbols},
+    sys::{Mapped, MappedFile, Mappings},
+};
+use aya::util::online_cpus;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
     fmt::Write,
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 /// Most files known, and most processes followed; beyond it the oldest are forgotten.
 const FILES: usize = 8192;
 const PROCESSES: usize = 65_536;
+/// Most processes that are remembered after they are gone, and most files of one.
+const BEGUN: usize = 4096;
+const PARTS: usize = 256;
 /// Memory for symbols, bytes; beyond it those not used for the longest time are read again when they are needed.
 const SYMBOLS_BYTES: usize = 64 << 20;
 /// Most processes that are remembered to have a file, to open it where they see it.
@@ -43,11 +51,22 @@ struct Place {
     path: PathBuf,
 }
 
+/// A file in the memory of a process.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from: u64,
+    to: u64,
+    offset: u64,
+    key: Key,
+}
+
 /// Files, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Files {
     proc: PathBuf,
-    /// Processes that were looked at, by what they run: after `exec` they are others.
+    /// What the kernel tells of files that are mapped; `None` where it does not.
+    told: Option<Mappings>,
+    /// Where it does not: processes that were looked at, by what they run: after `exec` they are others.
     seen: HashMap<u32, PathBuf>,
     /// Files that were looked at.
     inodes: HashMap<Inode, Option<BuildId>>,
@@ -57,6 +76,9 @@ pub(super) struct Files {
     symbols: HashMap<Key, Symbols>,
     /// The last used at the end.
     used: VecDeque<Key>,
+    /// What processes have mapped since this runs, also those that are gone.
+    begun: HashMap<u32, Vec<Part>>,
+    begun_order: VecDeque<u32>,
     /// Build ids of which no process knows, for this scrape.
     missing: HashSet<BuildId>,
     /// What a process has mapped, while one stack of it is read.
@@ -64,23 +86,58 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// Begins to follow what processes map: those that are there by looking at each, others as the kernel tells of them.
     pub(super) fn new(proc: PathBuf) -> Self {
-        Self {
+        let cpus = online_cpus().map_err(|(_, error)| error);
+        let told = cpus.and_then(|cpus| Mappings::open(&cpus));
+        if let Err(error) = &told {
+            tracing::warn!(%error, "programs that run for less than a second may stay unknown in stacks");
+        }
+        let mut files = Self {
             proc,
+            told: told.ok(),
             seen: HashMap::new(),
             inodes: HashMap::new(),
             places: HashMap::new(),
             order: VecDeque::new(),
             symbols: HashMap::new(),
             used: VecDeque::new(),
+            begun: HashMap::new(),
+            begun_order: VecDeque::new(),
             missing: HashSet::new(),
             process: None,
+        };
+        if files.told.is_some() {
+            files.look_at_all();
+        }
+        files
+    }
+
+    /// Takes in which files were mapped since the last time.
+    pub(super) fn look(&mut self) {
+        self.missing.clear();
+        let Some(told) = &mut self.told else { return self.look_at_new() };
+        let mut mapped = Vec::new();
+        let lost = told.read(|one| mapped.push(one));
+        for Mapped { process, from, to, offset, file, path } in mapped {
+            let place = Place { process, from, to, path };
+            let key = match file {
+                MappedFile::BuildId(id) => {
+                    let key = Key::BuildId(padded(&id));
+                    self.add(key, place);
+                    key
+                }
+                MappedFile::Inode(device, number) => self.look_at_file(Inode { device, number }, place),
+            };
+            self.remember(process, Part { from, to, offset, key });
+        }
+        if lost {
+            self.look_at_all();
         }
     }
 
     /// Looks at processes that are new, or run something else than before.
-    pub(super) fn look(&mut self) {
-        self.missing.clear();
+    fn look_at_new(&mut self) {
         let mut seen = HashMap::with_capacity(self.seen.len());
         for process in processes(&self.proc).take(PROCESSES) {
             // Threads of the kernel run nothing.
@@ -95,8 +152,7 @@ impl Files {
 
     /// Looks at what every process has mapped by now: they load libraries as they run.
     fn look_at_all(&mut self) {
-        let known: Vec<u32> = self.seen.keys().copied().collect();
-        for process in known {
+        for process in processes(&self.proc).take(PROCESSES) {
             self.look_at(process);
         }
     }
@@ -109,19 +165,44 @@ impl Files {
         for mapping in mappings(&self.directory(process)) {
             let Some(inode) = mapping.inode else { continue };
             let place = Place { process, from: mapping.from, to: mapping.to, path: mapping.path };
-            let build_id = match self.inodes.get(&inode) {
-                Some(known) => *known,
-                None => {
-                    let build_id = self.open(&place).and_then(elf::build_id).map(|id| padded(&id));
-                    if self.inodes.len() >= FILES {
-                        self.inodes.clear();
-                    }
-                    self.inodes.insert(inode, build_id);
-                    build_id
-                }
-            };
-            self.add(build_id.map_or(Key::Inode(inode), Key::BuildId), place);
+            self.look_at_file(inode, place);
         }
+    }
+
+    /// Remembers what a process has mapped for when it is gone.
+    fn remember(&mut self, process: u32, part: Part) {
+        if !self.begun.contains_key(&process) {
+            if self.begun_order.len() >= BEGUN
+                && let Some(oldest) = self.begun_order.pop_front()
+            {
+                self.begun.remove(&oldest);
+            }
+            self.begun_order.push_back(process);
+        }
+        let parts = self.begun.entry(process).or_default();
+        // After `exec`, or in another process of that number, it is something else that is there.
+        parts.retain(|known| known.to <= part.from || part.to <= known.from);
+        if parts.len() >= PARTS {
+            parts.remove(0);
+        }
+        parts.push(part);
+    }
+
+    fn look_at_file(&mut self, inode: Inode, place: Place) -> Key {
+        let build_id = match self.inodes.get(&inode) {
+            Some(known) => *known,
+            None => {
+                let build_id = self.open(&place).and_then(elf::build_id).map(|id| padded(&id));
+                if self.inodes.len() >= FILES {
+                    self.inodes.clear();
+                }
+                self.inodes.insert(inode, build_id);
+                build_id
+            }
+        };
+        let key = build_id.map_or(Key::Inode(inode), Key::BuildId);
+        self.add(key, place);
+        key
     }
 
     fn add(&mut self, key: Key, place: Place) {
@@ -187,6 +268,11 @@ impl Files {
             self.process = Some((process, mappings(&self.directory(process)).collect()));
         }
         let (_, mappings) = self.process.as_ref()?;
+        if mappings.is_empty() {
+            let parts = self.begun.get(&process)?;
+            let part = *parts.iter().rev().find(|part| (part.from..part.to).contains(&address))?;
+            return Some(self.name_at(part.key, address - part.from + part.offset));
+        }
         let mapping = mappings.iter().find(|mapping| (mapping.from..mapping.to).contains(&address))?.clone();
         let offset = address - mapping.from + mapping.offset;
         let Some(inode) = mapping.inode else {
@@ -234,7 +320,7 @@ impl Files {
             Key::BuildId(wanted) => {
                 file.try_clone().ok().and_then(elf::build_id).is_some_and(|id| padded(&id) == wanted)
             }
-            Key::Inode(_) => true,
+            Key::Inode(inode) => file.metadata().is_ok_and(|found| found.ino() == inode.number),
         };
         let file = places.iter().rev().find_map(|place| self.open(place).filter(is_it));
         let Some(symbols) = file.and_then(|file| Symbols::read(file).ok()) else { return };

@@ -2,7 +2,7 @@
 //!
 //! A program's frame comes as the build id of its file and a place in that file, so that stacks of several processes
 //! that run one program are one stack, and a process need not be there any more when somebody asks. What the kernel does
-//! not give is which file has that build id: [`files`] keeps track of what processes have mapped.
+//! not give is which file has that build id: [`files`] keeps track of what processes map.
 
 mod files;
 mod frame;
@@ -23,8 +23,7 @@ use std::{
     time::Duration,
 };
 
-/// How often it is looked whether there are new processes. One that is gone by then is known only if another one has the
-/// same files.
+/// How often it is looked which files were mapped: before the kernel has no room for more to tell.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest name of a function that is shown; what is beyond is cut.
 const LONGEST_NAME: usize = 200;

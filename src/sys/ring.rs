@@ -27,8 +27,9 @@ pub struct Ring {
     record: Vec<u8>,
 }
 
+/// Memory shared with the kernel.
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
@@ -37,7 +38,7 @@ struct Mapping {
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> io::Result<Self> {
+    pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> io::Result<Self> {
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         let offset = offset.try_into().map_err(io::Error::other)?;
         // SAFETY: at a place of the kernel's choice, so nothing that is there is lost.
@@ -54,12 +55,19 @@ impl Mapping {
 
     /// The position at the start of it.
     fn position(&self) -> &AtomicU64 {
-        // SAFETY: a page is longer than a number and so aligned, mapped as long as `self` lives; others write it only
-        // atomically.
-        unsafe { self.start.cast().as_ref() }
+        self.number(0)
     }
 
-    fn address(&self, offset: usize, length: usize) -> *const u8 {
+    /// A number at so many bytes, a multiple of 8.
+    #[allow(clippy::cast_ptr_alignment, reason = "compared below")]
+    pub(super) fn number(&self, offset: usize) -> &AtomicU64 {
+        let number = self.address(offset, 8).cast::<AtomicU64>();
+        assert!(number.is_aligned(), "numbers are at multiples of 8");
+        // SAFETY: aligned and within the mapping, which lives as long as `self`; others write it only atomically.
+        unsafe { &*number }
+    }
+
+    pub(super) fn address(&self, offset: usize, length: usize) -> *const u8 {
         assert!(offset + length <= self.length, "within the mapping");
         // SAFETY: it stays within the mapping.
         unsafe { self.start.as_ptr().add(offset) }

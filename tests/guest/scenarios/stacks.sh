@@ -5,7 +5,7 @@ blockdev --getsz /dev/md0 >/dev/null
 cat >/stacks.yaml <<X
 probes:
   - name: samples
-    at: "profile:hz:250"
+    at: "profile:ms:4"
     where: comm == "stacks"
     labels: { kernel: kstack, user: ustack }
     metrics: [{ counter: samples_total, help: x }]
