@@ -98,14 +98,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
     };
     let mut found = Found::of(&elf);
     let segments = code_segments(&elf);
-    let sections: Vec<Range> = elf
-        .sections()
-        .filter(|section| section.kind() == SectionKind::Text)
-        .filter_map(|section| {
-            let (offset, length) = section.file_range()?;
-            Some(Range { address: section.address(), offset, length })
-        })
-        .collect();
+    let sections = code_sections(&elf);
     let go = go(&elf, &found);
     let list = found.list(&segments, &sections);
     if list.is_empty() {
@@ -126,6 +119,17 @@ pub(super) fn code_segments<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range>
         .map(|segment| {
             let (offset, length) = segment.file_range();
             Range { address: segment.address(), offset, length }
+        })
+        .collect()
+}
+
+/// Those of a file's sections that hold code.
+pub(super) fn code_sections<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
+    elf.sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .filter_map(|section| {
+            let (offset, length) = section.file_range()?;
+            Some(Range { address: section.address(), offset, length })
         })
         .collect()
 }

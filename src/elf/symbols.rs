@@ -2,7 +2,7 @@
 
 use super::{
     Bytes,
-    functions::{Found, Range, code_segments},
+    functions::{Found, Range, code_sections, code_segments},
 };
 use object::{Object, ReadCache};
 use std::{fs::File, io};
@@ -38,7 +38,7 @@ impl Symbols {
         let bytes: Bytes = ReadCache::new(file);
         let elf = object::File::parse(&bytes).map_err(io::Error::other)?;
         let segments = code_segments(&elf);
-        let list = Found::of(&elf).list(&segments, &[]);
+        let list = Found::of(&elf).list(&segments, &code_sections(&elf));
         let mut symbols = Self { segments, ..Self::default() };
         for function in &list {
             let name = u32::try_from(symbols.names.len()).map_err(io::Error::other)?;
