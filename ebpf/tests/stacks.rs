@@ -26,14 +26,14 @@ fn machine(labels: &str, more: &str, kernel: KernelVersion) -> (Program, Vm) {
         "probes:\n  - name: case\n    at: rawtracepoint:test:typed\n{more}    labels: {{ {labels} }}\n    metrics: [{{ counter: case_total }}]\n"
     );
     let typed = check::check(&case::parse(&yaml).unwrap(), &target).unwrap();
-    let program = lower::lower(typed, lower::Host { possible_cpus: 2, kernel }).unwrap();
+    let program = lower::lower(typed, lower::Host { possible_cpus: 2, kernel, arch: target.arch }).unwrap();
     let maps: Vec<VmMap> = program
         .maps
         .iter()
         .map(|map| VmMap {
             kind: match map.kind {
                 MapKind::Hash => vm::MapKind::Hash,
-                MapKind::Array => vm::MapKind::Array,
+                MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
                 MapKind::PerCpuHash => vm::MapKind::PercpuHash,
                 MapKind::PerCpuArray => vm::MapKind::PercpuArray,
                 MapKind::Ring => unreachable!("no probe has a ring"),

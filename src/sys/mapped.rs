@@ -1,6 +1,6 @@
 //! What processes map to be executed, as the kernel tells it: `PERF_RECORD_MMAP2` of every CPU.
 
-use super::ring::Mapping;
+use super::mapping::{Mapping, page_size};
 use std::{
     ffi::OsStr,
     io,
@@ -76,8 +76,7 @@ struct CpuRing {
 impl Mappings {
     /// Begins to record on these CPUs.
     pub fn open(cpus: &[u32]) -> io::Result<Self> {
-        // SAFETY: it only returns a number.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)?;
+        let page = page_size()?;
         let ring = |cpu: &u32| {
             let event = event(*cpu, BUILD_ID).or_else(|_| event(*cpu, 0))?;
             let mapping = Mapping::new(event.as_fd(), 0, page + BYTES, true)?;
@@ -123,8 +122,8 @@ fn event(cpu: u32, more: u64) -> io::Result<OwnedFd> {
 
 impl CpuRing {
     fn read(&mut self, visit: &mut dyn FnMut(u32, u16, &[u8])) {
-        let written = self.mapping.number(HEAD).load(Ordering::Acquire);
-        let mut at = self.mapping.number(TAIL).load(Ordering::Relaxed);
+        let written = self.mapping.word(HEAD).load(Ordering::Acquire);
+        let mut at = self.mapping.word(TAIL).load(Ordering::Relaxed);
         let mut record = Vec::new();
         while at < written {
             self.copy(at, 8, &mut record);
@@ -142,7 +141,7 @@ impl CpuRing {
             visit(kind, u16::try_from(misc).unwrap_or(0), &record);
             at += size;
         }
-        self.mapping.number(TAIL).store(at, Ordering::Release);
+        self.mapping.word(TAIL).store(at, Ordering::Release);
     }
 
     /// Copies bytes from this position, which may go on at the beginning.

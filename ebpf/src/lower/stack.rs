@@ -9,7 +9,6 @@ use crate::{
     asm::Label,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
     layout::{Drop, STACK_HEADER, StackLayout},
-    probe::KernelVersion,
     program::map_named,
     typed::{LOST_STACK, NO_STACK, Side, Typed},
 };
@@ -24,8 +23,6 @@ const NOEXIST: i32 = 1;
 const EXISTS: i32 = -17;
 /// `-E2BIG`: the map is full.
 const FULL: i32 = -7;
-/// Since then every processor that is compiled for knows an atomic exchange.
-const EXCHANGE: KernelVersion = KernelVersion(5, 18, 0);
 /// What hashes begin with; with it a stack of zeros is no stack of none.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// An odd number without pattern (of `MurmurHash3`), extended to 64 bits by its sign.
@@ -52,7 +49,7 @@ impl Lowering<'_> {
             slot
         });
         self.asm.comment(format!("{}: into memory of this CPU, unless that is in use", side.name()));
-        self.claim(&layout, base, none, busy);
+        self.claim_scratch(&layout, base, none, busy);
         match owner {
             Some(slot) => self.load_slot(R1, slot),
             None => self.mov(R1, CONTEXT),
@@ -85,19 +82,19 @@ impl Lowering<'_> {
     }
 
     /// Takes this CPU's memory for stacks into use; its address into the slot.
-    fn claim(&mut self, layout: &StackLayout, base: i16, none: Label, busy: Label) {
+    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: Label, busy: Label) {
         let key = self.index_key(0);
         self.lookup(map_named(self.layout, layout.scratch()), key);
         self.asm.jump_if(Cond::Eq, R0, 0, none);
         self.store_slot(base, R0);
-        if self.host.kernel >= EXCHANGE {
+        if self.host.exchanges() {
             self.mov(R1, 1);
-            self.asm.push(Insn::AtomicXchg(Size::DW, R0, 0, R1));
+            self.asm.push(Insn::Exchange(R0, 0, R1));
         } else {
             self.asm.push(Insn::Load(Size::DW, R1, R0, 0));
         }
         self.asm.jump_if(Cond::Ne, R1, 0, busy);
-        if self.host.kernel < EXCHANGE {
+        if !self.host.exchanges() {
             // Who comes in between is an interrupt, which is done before this goes on.
             self.asm.push(Insn::StoreImm(Size::DW, R0, 0, 1));
         }
