@@ -151,19 +151,16 @@ const WAY_FRAMES: u32 = 8;
 impl Mechanism {
     /// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
     pub fn frames(self, side: Side, shown: u32) -> u32 {
-        match (side, self) {
-            (Side::User, _) => shown,
-            (_, Self::TpBtf | Self::RawTp | Self::Fentry | Self::Fexit) => shown + WAY_FRAMES,
-            (
-                _,
-                Self::Tracepoint
-                | Self::Kprobe
-                | Self::Kretprobe
-                | Self::Uprobe
-                | Self::Uretprobe
-                | Self::PerfEvent,
-            ) => shown,
-        }
+        let begins_with_program = match self {
+            Self::TpBtf | Self::RawTp | Self::Fentry | Self::Fexit => true,
+            Self::Tracepoint
+            | Self::Kprobe
+            | Self::Kretprobe
+            | Self::Uprobe
+            | Self::Uretprobe
+            | Self::PerfEvent => false,
+        };
+        if side == Side::Kernel && begins_with_program { shown + WAY_FRAMES } else { shown }
     }
 }
 

@@ -93,6 +93,16 @@ impl Type {
         Some(Self::Int { bits, signed })
     }
 
+    /// Of two stacks of one side, one that holds either.
+    pub fn longer_stack(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Stack { side, frames }, Self::Stack { side: same, frames: others }) if side == same => {
+                Some(Self::Stack { side: *side, frames: *frames.max(others) })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether arithmetic with it is unsigned.
     pub fn is_unsigned(&self) -> bool {
         matches!(self, Self::Int { bits: 64, signed: false } | Self::Pointer { .. })

@@ -153,7 +153,7 @@ fn stacks_of_programs_are_told_apart_by_process_only_where_they_hold_addresses()
         let (program, mut vm) = machine("stack: ustack", "", kernel);
         let mut run_as = |stack: Vec<[u64; 4]>, process: u64| {
             vm.env.user_stack = stack;
-            vm.env.pid_tgid = process << 32 | 77;
+            vm.env.pid_tgid = (process << 32) + 77;
             run(&mut vm);
         };
         for process in [10, 11] {

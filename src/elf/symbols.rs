@@ -118,7 +118,10 @@ mod tests {
             .unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
         let id = shown.lines().find_map(|line| line.trim().strip_prefix("Build ID: ")).map(str::to_owned);
-        let own = own.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let id = id.map(|digits| {
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+            digits.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>()
+        });
         assert_eq!(own, id);
         assert_eq!(build_id(File::open("/proc/self/maps").unwrap()), None);
     }

@@ -298,10 +298,7 @@ impl Scope<'_> {
                     None,
                 ));
             }
-            (Type::Stack { side: x, frames: n }, Type::Stack { side: y, frames: m }) if x == y => {
-                let ty = Type::Stack { side: *x, frames: *n.max(m) };
-                (a, b, ty)
-            }
+            (Type::Stack { .. }, Type::Stack { .. }) if let Some(ty) = a.ty.longer_stack(&b.ty) => (a, b, ty),
             // No stack.
             (Type::Stack { .. }, _) if matches!(b.kind, Node::Constant(NO_STACK)) => {
                 let ty = a.ty.clone();

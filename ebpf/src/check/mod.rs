@@ -118,9 +118,7 @@ pub(crate) fn key_size(ty: &Type) -> u32 {
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),
-        (Type::Stack { side: x, frames: n }, Type::Stack { side: y, frames: m }) if x == y => {
-            Some(Type::Stack { side: *x, frames: *n.max(m) })
-        }
+        (Type::Stack { .. }, Type::Stack { .. }) => a.longer_stack(b),
         (Type::Text { .. } | Type::Stack { .. }, _) | (_, Type::Text { .. } | Type::Stack { .. }) => None,
         _ if a == b => Some(a.clone()),
         _ if a.is_signed() || b.is_signed() => Some(Type::S64),

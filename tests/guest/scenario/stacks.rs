@@ -41,12 +41,12 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         stack.contains("main;outer;middle;leaf") || stack.contains("main;library_enter;library_inner;leaf")
     });
     let samples = counted("samples", "user", &|_| true);
-    assert!(
-        leaf * 10 >= samples * 8 && samples >= 100,
-        "{leaf} of {samples} samples are in the leaf: {:#?}; {} ms used",
-        stacks(&metrics, "tapster_samples_total", "user"),
-        results.text("used")
-    );
+    // An emulated timer ticks as often as it can, on 6.1 a few times a second; the same without stacks says how often.
+    let ticks = crate::support::metrics::whole(metrics.sum("tapster_ticks_total", &[]));
+    let all = stacks(&metrics, "tapster_samples_total", "user");
+    assert!(samples.abs_diff(ticks) <= 3 + ticks / 10, "{samples} samples, {ticks} ticks");
+    // The others are from the program's start.
+    assert!(leaf >= 5 && leaf + 15 >= samples * 9 / 10, "{leaf} of {samples} in the leaf: {all:#?}");
     let mut figures = vec![format!("{leaf} of {samples} samples in the leaf")];
     for (name, end) in [("traced", "ksys_read;vfs_read"), ("probed", "ksys_read;vfs_read")] {
         let reads = every(name, "kernel", &|stack| stack.ends_with(end) || stack.ends_with(";vfs_read"));

@@ -9,6 +9,10 @@ probes:
     where: comm == "stacks"
     labels: { kernel: kstack, user: ustack }
     metrics: [{ counter: samples_total, help: x }]
+  - name: ticks
+    at: "profile:ms:4"
+    where: comm == "stacks"
+    metrics: [{ counter: ticks_total, help: x }]
   - name: traced
     at: "fentry:vfs_read"
     where: comm == "dd"
