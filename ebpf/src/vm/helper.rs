@@ -121,7 +121,8 @@ impl Frame<'_> {
         Ok(u64::try_from(used).expect("a usize has at most 64 bits"))
     }
 
-    /// `strscpy_pad` of the task's name.
+    /// `strscpy` of the task's name. Kernels other than 6.0 and 6.1 also write zeros behind its end; programs cannot rely
+    /// on it.
     fn comm(&mut self) -> Result<u64, Fault> {
         let (buffer, size) = (self.get(R1)?, self.get(R2)?);
         self.memory.fill(buffer, size)?;
@@ -130,10 +131,12 @@ impl Frame<'_> {
         }
         let mut bytes = zeros(size);
         let text = self.env.comm.iter().take_while(|byte| **byte != 0).take(COMM_MAX.min(bytes.len() - 1));
+        let mut length = 1;
         for (to, from) in bytes.iter_mut().zip(text) {
             *to = *from;
+            length += 1;
         }
-        self.memory.write(buffer, &bytes)?;
+        self.memory.write(buffer, &bytes[..length])?;
         Ok(0)
     }
 

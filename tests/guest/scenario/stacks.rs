@@ -19,7 +19,7 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     let metrics = results.metrics("after.prom");
     let counted = |name: &str, label: &str, wanted: &dyn Fn(&str) -> bool| -> u64 {
         let all = stacks(&metrics, &format!("tapster_{name}_total"), label);
-        assert!(!all.is_empty(), "{name}: nothing");
+        assert!(!all.is_empty(), "{name}: nothing\n{}", results.text("after.prom"));
         all.iter().filter(|(stack, _)| wanted(stack)).map(|(_, count)| count).sum()
     };
     let every = |name: &str, label: &str, wanted: &dyn Fn(&str) -> bool| -> u64 {
@@ -28,6 +28,11 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         }
         counted(name, label, wanted)
     };
+    let check = results.text("check");
+    assert!(
+        check.lines().filter(|line| line.contains("series and")).all(|line| line.contains(" ok ")),
+        "{check}"
+    );
     assert_eq!(metrics.sum("tapster_probe_dropped_total", &[]), 0.0, "{}", results.text("after.prom"));
     // The program's own calls, and its callers' in the order that the source has.
     let calls = |end: &str| counted("calls", "user", &|stack| stack.ends_with(end));
@@ -41,21 +46,27 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         stack.contains("main;outer;middle;leaf") || stack.contains("main;library_enter;library_inner;leaf")
     });
     let samples = counted("samples", "user", &|_| true);
-    // An emulated timer ticks as often as it can, on 6.1 a few times a second; the same without stacks says how often.
+    // An emulated timer ticks as often as it can; the same without stacks says how often.
     let ticks = crate::support::metrics::whole(metrics.sum("tapster_ticks_total", &[]));
     let all = stacks(&metrics, "tapster_samples_total", "user");
-    assert!(samples.abs_diff(ticks) <= 3 + ticks / 10, "{samples} samples, {ticks} ticks");
+    assert!(samples.abs_diff(ticks) <= 5 + ticks / 10, "{samples} samples, {ticks} ticks");
     // The others are from the program's start.
     assert!(leaf >= 5 && leaf + 15 >= samples * 9 / 10, "{leaf} of {samples} in the leaf: {all:#?}");
-    let mut figures = vec![format!("{leaf} of {samples} samples in the leaf")];
-    for (name, end) in [("traced", "ksys_read;vfs_read"), ("probed", "ksys_read;vfs_read")] {
-        let reads = every(name, "kernel", &|stack| stack.ends_with(end) || stack.ends_with(";vfs_read"));
-        let known = counted(name, "kernel", &|stack| stack.ends_with(end));
+    let mut figures = vec![format!("{leaf} of {samples} samples in the leaf, {ticks} ticks without stacks")];
+    // On 7.3 the stack at `fentry` and `fexit` begins with the function's caller.
+    for name in ["traced", "probed"] {
+        let reads = every(name, "kernel", &|stack| {
+            stack.ends_with(";vfs_read") || name == "traced" && stack.ends_with(";ksys_read")
+        });
+        let known = counted(name, "kernel", &|stack| stack.contains(";ksys_read"));
         assert!(reads >= 1000 && known >= 1000, "{name}: {known} of {reads}");
         figures.push(format!("{name} {known}"));
     }
     let limited = every("limited", "kernel", &|stack| stack.split(';').count() <= 2);
-    assert!(counted("limited", "kernel", &|stack| stack == "ksys_read;vfs_read") >= 1000);
+    let known = counted("limited", "kernel", &|stack| {
+        ["ksys_read;vfs_read", "do_syscall_64;ksys_read"].contains(&stack)
+    });
+    assert!(known >= 1000, "{known} of {limited}");
     figures.push(format!("limited {limited}"));
     let stripes = every("stripe", "kernel", &|stack| stack.ends_with(";raid0_make_request"));
     figures.push(format!("raid0_make_request {stripes}"));
