@@ -158,6 +158,7 @@ impl Mechanism {
             | Self::Kretprobe
             | Self::Uprobe
             | Self::Uretprobe
+            | Self::Usdt
             | Self::PerfEvent => false,
         };
         if side == Side::Kernel && begins_with_program { shown + WAY_FRAMES } else { shown }

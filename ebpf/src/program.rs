@@ -5,6 +5,7 @@ use crate::{
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
+    usdt::Sites,
 };
 
 /// A probe compiled for one kernel.
@@ -37,6 +38,8 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
     /// The instructions.
     pub assembled: Assembled,
 }

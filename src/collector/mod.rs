@@ -161,6 +161,11 @@ impl Reader {
         &self.attached.program
     }
 
+    /// The probe in the kernel.
+    pub fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
     /// The probe's programs and their cost.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.attached.programs()

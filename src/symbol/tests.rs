@@ -5,7 +5,7 @@ use crate::elf;
 use files::Files;
 use mapping::{Inode, parse};
 use std::{fs::File, path::Path};
-use tapster_ebpf::typed::Side;
+use tapster_ebpf::{probe::Root, typed::Side};
 
 #[test]
 fn lines_of_maps() {
@@ -63,13 +63,15 @@ fn functions_of_this_program() {
     assert_eq!(files.name_in(process, 16), None, "nothing is there");
     assert_eq!(files.name_in(0, address), None);
     let own = std::env::current_exe().expect("there is one");
-    let located = elf::locate(&own.display().to_string(), name).expect("it has symbols");
+    let located = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
+        .and_then(|binary| elf::locate(&binary, name))
+        .expect("it has symbols");
     let Some(id) = elf::build_id(File::open(&own).expect("readable")) else {
         return println!("skipped: this linker writes no build id");
     };
     let mut build_id = [0; 20];
     build_id[..id.len()].copy_from_slice(&id);
-    assert_eq!(files.name(&build_id, located.offset), name);
+    assert_eq!(files.name(&build_id, located), name);
     // Data that was taken for an address, and a file that nobody has.
     assert_eq!(files.name(&build_id, u64::MAX - 5), UNKNOWN);
     assert_eq!(files.name(&build_id, 1 << 40), UNKNOWN);

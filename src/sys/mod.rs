@@ -10,6 +10,7 @@ mod capability;
 mod clock;
 mod cpu;
 mod dm;
+mod file;
 mod limit;
 mod load;
 mod map;
@@ -24,13 +25,15 @@ mod table;
 mod tests;
 
 pub use attach::{
-    attach_raw_tracepoint, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes, has_uprobe_multi,
+    attach_raw_tracepoint, attach_site, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes,
+    attach_usdt, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, possible_cpus};
 pub use dm::{DmControl, DmTarget};
+pub use file::open_in;
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};

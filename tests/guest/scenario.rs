@@ -6,6 +6,7 @@ mod hot;
 mod stacks;
 mod story;
 mod trial;
+mod usdt;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -23,7 +24,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -37,6 +38,13 @@ pub(crate) const ALL: [Scenario; 9] = [
         disks: &[],
         memory_mib: 1536,
         check: stacks::check,
+    },
+    Scenario {
+        name: "usdt",
+        script: include_str!("scenarios/usdt.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: usdt::check,
     },
     Scenario {
         name: "block",

@@ -97,6 +97,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
+            usdt: event.usdt.clone(),
             assembled: lowering.asm.finish()?,
         });
     }
