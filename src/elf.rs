@@ -6,12 +6,14 @@
 mod binary;
 mod functions;
 mod library;
+mod symbols;
 mod usdt;
 
 pub use binary::{Binary, file_id};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
 pub use functions::{Code, Function, Functions, Go, functions};
+pub use symbols::{Symbols, build_id};
 
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{

@@ -10,6 +10,7 @@ use crate::{
     loader::Loader,
     server::Source,
     status::{Down, ProbeStatus},
+    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
@@ -29,7 +30,7 @@ use tapster_ebpf::{
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
-    typed::TypedMetric,
+    typed::{TypedLabel, TypedMetric},
 };
 
 /// A declared probe and what became of it.
@@ -64,6 +65,8 @@ pub struct Exporter {
     /// Probes in files that may be replaced, or are not there yet.
     watched: Mutex<Vec<Watched>>,
     proc: PathBuf,
+    /// Of stacks; shared by all probes.
+    symbols: Arc<Symbols>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -169,13 +172,14 @@ impl Exporter {
             }
         }
         times.attach = begun.elapsed();
+        let symbols = Arc::new(Symbols::new(host));
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, *cpus)
+                Reader::new(attached, host, &symbols, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -203,6 +207,7 @@ impl Exporter {
             arrays: Watch::new(host),
             watched: Mutex::new(watched),
             proc,
+            symbols,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -229,6 +234,11 @@ impl Exporter {
     /// Each probe that is up, by name, with its metrics.
     pub fn metrics(&self) -> impl Iterator<Item = (&str, &[TypedMetric])> {
         self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().metrics.as_slice()))
+    }
+
+    /// Each probe that is up, by name, with its labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &[TypedLabel])> {
+        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().labels.as_slice()))
     }
 
     /// Most kernel memory of each probe that is up, bytes.
@@ -304,7 +314,7 @@ impl Exporter {
             .map_err(|error| error.down())?;
         attached.attach(&self.proc).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, cpus)
+        let reader = Reader::new(attached, host, &self.symbols, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",

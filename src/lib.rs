@@ -2,7 +2,7 @@
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
-//! [`topology`] giving the texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
+//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
@@ -21,6 +21,7 @@ pub mod name;
 pub mod perf;
 pub mod server;
 pub mod status;
+pub mod symbol;
 pub mod sys;
 pub mod telemetry;
 pub mod topology;

@@ -3,6 +3,7 @@
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
+    typed::Side,
     yaml::Node,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -561,6 +562,8 @@ pub enum Decoder {
     Errno,
     /// Address → function of the kernel.
     Ksym,
+    /// A stack → its functions, outermost first.
+    Stack(Side),
     /// Cgroup id → path.
     Cgroup,
     /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
@@ -572,7 +575,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 12] = [
+pub const DECODERS: [(&str, Decoder); 14] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -581,6 +584,8 @@ pub const DECODERS: [(&str, Decoder); 12] = [
     ("block_device", Decoder::BlockDevice),
     ("errno", Decoder::Errno),
     ("ksym", Decoder::Ksym),
+    ("kstack", Decoder::Stack(Side::Kernel)),
+    ("ustack", Decoder::Stack(Side::User)),
     ("cgroup", Decoder::Cgroup),
     ("raid_array", Decoder::RaidArray),
     ("raid_level", Decoder::RaidLevel),

@@ -3,6 +3,7 @@
 mod block;
 mod functions;
 mod hot;
+mod stacks;
 mod story;
 mod trial;
 mod usdt;
@@ -23,13 +24,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "stacks",
+        script: include_str!("scenarios/stacks.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stacks::check,
     },
     Scenario {
         name: "usdt",

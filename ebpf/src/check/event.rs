@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Mechanism, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Mechanism, Role, Side, Type, Typed, TypedEach, TypedEvent, TypedValue},
     yaml::{Data, Node},
 };
 
@@ -28,11 +28,17 @@ fn key_place(event: &Event) -> Span {
     event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
 }
 
+/// Which kind of stack a value is, if it is one.
+fn is_stack(ty: &Type) -> Option<Side> {
+    if let Type::Stack { side, .. } = ty { Some(*side) } else { None }
+}
+
 /// The kinds of a key's parts in words.
 fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
         Type::Int { .. } | Type::Pointer { .. } => "a number".to_owned(),
+        Type::Stack { .. } => "a stack".to_owned(),
     };
     types.iter().map(kind).collect::<Vec<_>>().join(" and ")
 }
@@ -177,7 +183,10 @@ impl Checker<'_> {
         let keys: Vec<Typed> = event
             .key
             .iter()
-            .filter_map(|part| self.keep(scope.check(part).and_then(|key| scope.before_start(part, key))))
+            .filter_map(|part| {
+                let key = scope.check(part).and_then(|key| scope.no_stack(part, key, "a key"));
+                self.keep(key.and_then(|key| scope.before_start(part, key)))
+            })
             .collect();
         if keys.len() == event.key.len() {
             self.join_keys(event, role, &keys, key);
@@ -355,7 +364,11 @@ impl Checker<'_> {
         let mut ordered = Vec::new();
         for (name, ty, _) in &self.saved.clone() {
             match values.iter().find(|(known, _)| known == name) {
-                Some((_, value)) if key_size(&value.ty) == key_size(ty) => ordered.push(value.clone()),
+                Some((_, value))
+                    if key_size(&value.ty) == key_size(ty) && is_stack(&value.ty) == is_stack(ty) =>
+                {
+                    ordered.push(value.clone());
+                }
                 _ => {
                     self.error(
                         event.span.clone(),
@@ -371,7 +384,11 @@ impl Checker<'_> {
 
     pub(super) fn action(&mut self, scope: &Scope<'_>) -> (Vec<Typed>, Vec<TypedValue>) {
         let probe = self.probe;
-        let labels = probe.labels.iter().filter_map(|label| self.keep(scope.check(&label.value))).collect();
+        let label = |label: &crate::probe::Label| {
+            let value = scope.check(&label.value)?;
+            scope.outside_of_walk(&label.value, value)
+        };
+        let labels = probe.labels.iter().filter_map(|each| self.keep(label(each))).collect();
         let mut metrics = Vec::new();
         for metric in &probe.metrics {
             let value = match &metric.value {

@@ -10,6 +10,7 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod stack;
 mod start;
 mod text;
 
@@ -376,7 +377,7 @@ fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
         Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Stack { .. } | Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }
