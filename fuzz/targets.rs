@@ -4,11 +4,12 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::{Btf, Kind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
     expr,
+    glob::is_pattern,
     probe::KernelVersion,
     tracefs::Tracepoints,
 };
@@ -37,12 +38,23 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let names = if is_pattern(wanted.function) { vec!["first", "second"] } else { vec![wanted.function] };
+        Ok(Sites { list: names.into_iter().map(Site::kernel).collect(), ..Sites::default() })
+    }
+
+    fn user(&self, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = Site::new(wanted.function, Place::File { entry: 1, at: vec![1] });
+        Ok(UserFunctions {
+            file: binary.into(),
+            go: binary.contains("go"),
+            sites: vec![site],
+            ..UserFunctions::default()
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     label::Host,
     loader::Loader,
     server::Source,
-    status::{Down, ProbeStatus},
+    status::{Down, ProbeStatus, ProgramStatus},
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
@@ -127,10 +127,14 @@ impl Exporter {
         let begun = Instant::now();
         if options.attach {
             for attached in &mut loaded {
-                if let Ok(inner) = attached
-                    && let Err(error) = inner.attach()
-                {
-                    *attached = Err(error.down());
+                let Ok(inner) = attached else { continue };
+                match inner.attach(kernel) {
+                    Ok(()) => {
+                        for what in inner.left_out() {
+                            tracing::info!(probe = inner.program.name, "{what}");
+                        }
+                    }
+                    Err(error) => *attached = Err(error.down()),
                 }
             }
         }
@@ -192,6 +196,11 @@ impl Exporter {
         self.readers()
             .map(|(running, reader)| (running.name.as_str(), reader.program().memory_bytes(self.cpus)))
             .collect()
+    }
+
+    /// Each probe that is up, by name, with the state of its programs.
+    pub fn loaded(&self) -> Vec<(String, Vec<ProgramStatus>)> {
+        self.readers().map(|(running, reader)| (running.name.clone(), reader.programs())).collect()
     }
 
     fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {

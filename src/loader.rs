@@ -1,18 +1,20 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
+mod functions;
+
 use crate::{
-    elf, perf,
+    kernel::Kernel,
+    perf,
     status::{Down, ProgramStatus},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, PerfEvent, Program as Loaded, ProgramError, RawTracePoint,
-        TracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeScope},
+        BtfTracePoint, FEntry, FExit, PerfEvent, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
     },
 };
+use functions::Functions;
 use std::os::fd::{AsFd, BorrowedFd};
 use tapster_ebpf::{
     object,
@@ -87,6 +89,9 @@ impl LoadError {
 pub struct Attached {
     /// What was compiled.
     pub program: Program,
+    /// For each of its codes that is attached to functions by probes, what is in the kernel of it. Before the maps, so that
+    /// it is gone before they are.
+    functions: Vec<Option<Functions>>,
     ebpf: Ebpf,
 }
 
@@ -127,15 +132,25 @@ impl Loader {
             .ebpf
             .load(&bytes)
             .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
+        let mut functions = Vec::new();
         for code in &program.codes {
             let begun = std::time::Instant::now();
-            let loaded = find(&mut ebpf, code)?;
-            load_program(loaded, code, self.btf.as_ref())?;
-            let info =
-                loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+            let (own, info) = if Functions::are_for(code) {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                let own = Functions::load(code, &maps)?;
+                let info = own.info();
+                (Some(own), info)
+            } else {
+                let loaded = find(&mut ebpf, code)?;
+                load_program(loaded, code, self.btf.as_ref())?;
+                let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok());
+                (None, info.unwrap_or_default())
+            };
+            functions.push(own);
             tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
         }
-        Ok(Attached { program, ebpf })
+        Ok(Attached { program, functions, ebpf })
     }
 }
 
@@ -156,12 +171,14 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Fexit, Some(btf)) => {
             <&mut FExit>::try_from(loaded).and_then(|program| program.load(name, btf))
         }
-        (Mechanism::Kprobe | Mechanism::Kretprobe, _) => {
-            <&mut KProbe>::try_from(loaded).and_then(KProbe::load)
-        }
-        (Mechanism::Uprobe | Mechanism::Uretprobe, _) => {
-            <&mut UProbe>::try_from(loaded).and_then(UProbe::load)
-        }
+        (
+            Mechanism::Kprobe
+            | Mechanism::Kretprobe
+            | Mechanism::Uprobe
+            | Mechanism::Uretprobe
+            | Mechanism::UprobeReturn,
+            _,
+        ) => unreachable!("probes of functions are loaded in another way: this is a bug in tapster"),
         (Mechanism::PerfEvent, _) => <&mut PerfEvent>::try_from(loaded).and_then(PerfEvent::load),
         (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
             let message = "the kernel's BTF is not at hand".into();
@@ -211,9 +228,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Attached {
     /// Attaches all programs: those that end a pair first, so that no start waits for an end that is
     /// not there yet.
-    pub fn attach(&mut self) -> Result<(), LoadError> {
-        let Self { program, ebpf } = self;
-        for code in program.codes.iter().rev() {
+    pub fn attach(&mut self, kernel: &Kernel) -> Result<(), LoadError> {
+        let Self { program, functions, ebpf } = self;
+        for (code, functions) in program.codes.iter().zip(functions).rev() {
+            if let Some(functions) = functions {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                functions.attach(code, &maps, kernel)?;
+                continue;
+            }
             let (category, name) = code.at.names();
             let loaded = find(ebpf, code)?;
             let result = match code.mechanism {
@@ -228,23 +251,12 @@ impl Attached {
                     <&mut PerfEvent>::try_from(loaded).and_then(|program| perf::attach(program, event))
                 }
                 Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
-                Mechanism::Kprobe | Mechanism::Kretprobe => {
-                    <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
-                }
-                Mechanism::Uprobe | Mechanism::Uretprobe => {
-                    let located = elf::locate(category.unwrap_or_default(), name).map_err(|missing| {
-                        LoadError::Program {
-                            at: code.at.to_string(),
-                            action: "attached",
-                            message: missing.message,
-                        }
-                    })?;
-                    let location = UProbeAttachLocation::AbsoluteOffset(located.offset);
-                    <&mut UProbe>::try_from(loaded)
-                        .and_then(|program| {
-                            program.attach(location, &located.path, UProbeScope::AllProcesses)
-                        })
-                        .map(drop)
+                Mechanism::Kprobe
+                | Mechanism::Kretprobe
+                | Mechanism::Uprobe
+                | Mechanism::Uretprobe
+                | Mechanism::UprobeReturn => {
+                    unreachable!("probes of functions are attached in another way: this is a bug in tapster")
                 }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
@@ -270,14 +282,14 @@ impl Attached {
             .ok()
             .and_then(|index| self.program.maps.get(index))
             .map_or("?", |map| map.name);
-        self.ebpf
-            .map(name)
-            .map(|map| data(map).fd().as_fd())
-            .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
+        map_fd(&self.ebpf, name)
     }
 
-    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    /// The file descriptor of one of the programs, in the order of the compiled codes; of many for one, the first.
     pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        if let Some(functions) = self.functions.get(index)?.as_ref() {
+            return functions.programs().next();
+        }
         let code = self.program.codes.get(index)?;
         self.ebpf.program(&code.name)?.fd().ok().map(|fd| fd.as_fd())
     }
@@ -287,13 +299,20 @@ impl Attached {
         self.program
             .codes
             .iter()
+            .zip(&self.functions)
             .enumerate()
-            .map(|(index, code)| {
-                let info =
-                    self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
+            .map(|(index, (code, functions))| {
+                let (mechanism, info) = match functions {
+                    Some(functions) => (functions.mechanism(code), functions.info()),
+                    None => {
+                        let info = self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok());
+                        (code.mechanism.name().into(), info.unwrap_or_default())
+                    }
+                };
                 ProgramStatus {
                     attach_point: code.at.to_string(),
-                    mechanism: code.mechanism.name().into(),
+                    mechanism,
+                    functions: code.sites.list.len(),
                     instructions: u64::try_from(code.assembled.insns.len()).unwrap_or(0),
                     runs: info.runs,
                     run_ns: info.run_ns,
@@ -302,6 +321,25 @@ impl Attached {
             })
             .collect()
     }
+
+    /// Functions of patterns that have no probe, in sentences.
+    pub fn left_out(&self) -> Vec<String> {
+        let codes = self.program.codes.iter().zip(&self.functions);
+        codes
+            .flat_map(|(code, functions)| {
+                let refused = functions.as_ref().and_then(|functions| functions.refused(code));
+                let left_out = code.sites.left_out.iter().cloned().chain(refused);
+                left_out.map(move |what| format!("{}: left out {what}", code.at))
+            })
+            .collect()
+    }
+}
+
+/// A map by its name.
+fn map_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, LoadError> {
+    ebpf.map(name)
+        .map(|map| data(map).fd().as_fd())
+        .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
 }
 
 fn data(map: &Map) -> &MapData {

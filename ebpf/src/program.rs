@@ -2,6 +2,7 @@
 
 use crate::{
     asm::Assembled,
+    attach::Sites,
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
@@ -37,6 +38,10 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// The functions that it attaches to; empty for events that are none's.
+    pub sites: Sites,
+    /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
+    pub one_by_one: bool,
     /// The instructions.
     pub assembled: Assembled,
 }

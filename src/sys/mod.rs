@@ -21,7 +21,8 @@ mod ring;
 mod tests;
 
 pub use attach::{
-    attach_raw_tracepoint, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes, has_uprobe_multi,
+    KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie, attach_raw_tracepoint,
+    attach_uprobes, has_kprobe_multi, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};

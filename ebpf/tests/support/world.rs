@@ -3,7 +3,7 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::Btf,
     probe::KernelVersion,
     tracefs::Tracepoints,
@@ -51,18 +51,31 @@ impl Tracepoints for World {
     }
 }
 
-/// Every function is there.
+/// Every function is there, and two for a pattern.
 impl Functions for World {
     fn traced(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let list = match wanted.function.split_once('*') {
+            None => vec![Site::kernel(wanted.function)],
+            Some((before, after)) => {
+                ["first", "second"].map(|name| Site::kernel(&format!("{before}{name}{after}"))).into()
+            }
+        };
+        Ok(Sites { list, ..Sites::default() })
+    }
+
+    fn user(&self, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
+        let count = if wanted.function.contains('*') { 2 } else { 1 };
+        let sites = (1..=count).map(site).collect();
+        Ok(UserFunctions { file: binary.into(), sites, ..UserFunctions::default() })
     }
 }
 
