@@ -72,7 +72,7 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
         ),
         _ => missing(
             format!("no function of `{shown}` that matches `{function}` can be probed"),
-            found.left_out.join(", "),
+            format!("of those that match: {}", found.left_out.join(", ")),
         ),
     })
 }

@@ -183,7 +183,7 @@ impl Kernel {
         } else {
             Missing {
                 message: format!("no function that matches `{function}` can be probed"),
-                hint: Some(format!("there are {}", sites.left_out.join(", "))),
+                hint: Some(format!("of those that match: {}", sites.left_out.join(", "))),
             }
         })
     }

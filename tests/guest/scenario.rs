@@ -2,6 +2,7 @@
 
 mod block;
 mod functions;
+mod globs;
 mod hot;
 mod story;
 mod trial;
@@ -22,13 +23,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 9] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "globs",
+        script: include_str!("scenarios/globs.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: globs::check,
     },
     Scenario {
         name: "block",
