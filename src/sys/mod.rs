@@ -13,10 +13,12 @@ mod dm;
 mod limit;
 mod load;
 mod map;
+mod mapping;
 mod memory;
 mod process;
 mod program;
 mod ring;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -36,3 +38,4 @@ pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
+pub use table::Table;

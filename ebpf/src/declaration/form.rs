@@ -112,7 +112,11 @@ pub(super) const PROBE: &[Key] = &[
         Form::Integer(1, 1_000_000),
         "Most label sets; beyond it events are counted as dropped. Default 1024.",
     ),
-    key("max_inflight", Form::Integer(1, 10_000_000), "Most starts that wait for their end. Default 16384."),
+    key(
+        "max_inflight",
+        Form::Integer(1, 10_000_000),
+        "How many starts that wait for their end have room. Default 16384.",
+    ),
     key(
         "max_functions",
         Form::Integer(1, 100_000),
