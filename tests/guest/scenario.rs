@@ -2,6 +2,7 @@
 
 mod block;
 mod functions;
+mod globs;
 mod hot;
 mod story;
 mod trial;
@@ -23,7 +24,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -37,6 +38,13 @@ pub(crate) const ALL: [Scenario; 9] = [
         disks: &[],
         memory_mib: 1024,
         check: usdt::check,
+    },
+    Scenario {
+        name: "globs",
+        script: include_str!("scenarios/globs.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: globs::check,
     },
     Scenario {
         name: "block",
