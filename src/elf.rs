@@ -69,7 +69,7 @@ fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{env, io::Write as _};
+    use std::{env, fs, io::Write as _};
     use tapster_ebpf::{
         attach::{Place, Wanted},
         probe::Root,
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_function_is_found_where_it_is_mapped() {
-        let offset = locate(&own(), "tapster_elf_test_function").unwrap();
+        let located = locate(&own(), "tapster_elf_test_function").unwrap();
         // The kernel's own view: which part of the file is at the address of the function in this process.
         let address = tapster_elf_test_function as extern "C" fn() as usize as u64;
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
