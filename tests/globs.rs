@@ -67,6 +67,11 @@ probes:
     at: "uprobe:PROGRAM:[dj][eu]?p*"
     labels: { func: func }
     metrics: [{ counter: entries_total, help: x }]
+  - name: one
+    function: "PROGRAM:*"
+    where: func == "deeper" || func == "now"
+    labels: { func: func }
+    metrics: [{ counter: chosen_total, help: x }]
   - name: pair
     start: { at: "uprobe:PROGRAM:s*", key: [func, frame], save: { from: func } }
     end: { at: "uretprobe:PROGRAM:s*", key: [func, frame] }
@@ -85,9 +90,15 @@ probes:
         assert_eq!(count(&metrics, calls, function), expected, "{function}");
     }
     for (function, expected) in [("deeper", 101.0), ("jumper", 2.0)] {
-        assert_eq!(metrics.find("tapster_entries_total", &[("func", function)]), Some(expected), "{function}");
+        assert_eq!(
+            metrics.find("tapster_entries_total", &[("func", function)]),
+            Some(expected),
+            "{function}"
+        );
     }
     assert_eq!(count(&metrics, "tapster_pair_seconds", "sleeper"), 6);
+    assert_eq!(metrics.values("tapster_chosen_total", &[], "func"), ["deeper", "now"]);
+    assert_eq!(metrics.find("tapster_chosen_total", &[("func", "deeper")]), Some(101.0));
     // What was in it is at least as long as what is measured of it.
     let sum = |function: &str| metrics.histogram(calls, &[("func", function)]).sum;
     assert!(sum("main") >= sum("sleeper") && sum("sleeper") >= 0.063, "{} {}", sum("main"), sum("sleeper"));
@@ -134,10 +145,8 @@ fn fifty_thousand(directory: &Directory) -> Outcome {
     let refused = check(&file);
     let stderr = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{stderr}");
-    let message = format!(
-        "error: {MANY} functions of `{}` match `f_*`, and 1000 are taken at most",
-        program.display()
-    );
+    let message =
+        format!("error: {MANY} functions of `{}` match `f_*`, and 1000 are taken at most", program.display());
     assert!(stderr.contains(&message), "{stderr}");
     assert!(stderr.contains("narrow the pattern, or set `max_functions: 50000`"), "{stderr}");
     let probes = r#"
@@ -190,7 +199,9 @@ fn without_symbols(directory: &Directory) -> Outcome {
     assert!(refused(&program, "out").contains("`out` of `"), "data");
     assert!(refused(&program, "out").contains("is not a function"), "data");
     assert!(refused(&program, "nanosleep@plt").contains("has no function"));
-    assert!(refused(&program, "nanosleep").contains("only calls `nanosleep`") || cfg!(not(target_env = "gnu")));
+    assert!(
+        refused(&program, "nanosleep").contains("only calls `nanosleep`") || cfg!(not(target_env = "gnu"))
+    );
     assert!(refused(&program, "quikc").contains("did you mean `quick`?"));
     assert!(refused(&program, "slep*").contains("did you mean `slee*`?"));
     assert!(refused(&program, "_start").contains("returns of `_start`"));

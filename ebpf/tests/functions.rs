@@ -7,8 +7,8 @@ mod support;
 use support::btf::Builder;
 use tapster_ebpf::{
     attach::{
-        Arch, ArgumentValue, Functions, Missing, Place, Request, Resolved, Site, Sites, Target, UserFunctions,
-        Wanted, resolve,
+        Arch, ArgumentValue, Functions, Missing, Place, Request, Resolved, Site, Sites, Target,
+        UserFunctions, Wanted, resolve,
     },
     btf::Btf,
     compile, declaration,

@@ -105,6 +105,8 @@ pub struct Resolved {
     pub unshared: Vec<(String, String)>,
     /// The functions; empty for events that are none's.
     pub sites: Sites,
+    /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
+    pub named: Vec<(String, u32)>,
     /// The goroutine whose call it is, which is a part of the key wherever `frame` is.
     pub goroutine: Option<Typed>,
 }
@@ -131,6 +133,7 @@ impl Resolved {
             untyped: false,
             unshared: Vec::new(),
             sites: Sites::default(),
+            named: Vec::new(),
             goroutine: None,
         }
     }

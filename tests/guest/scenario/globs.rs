@@ -60,7 +60,8 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     refusals(results.text("wrong"));
     let many = results.metrics("many.prom");
     let log = results.text("many.log");
-    let attach = log.split("attach_ms=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("?");
+    let attach =
+        log.split("attach_ms=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("?");
     let up: Vec<String> = ["many", "pairs"]
         .iter()
         .map(|probe| {
@@ -82,7 +83,10 @@ fn refusals(wrong: &str) {
     let line = |part: &str| wrong.lines().any(|line| line.contains(part));
     assert!(line("functions of this kernel match `*`, and 1000 are taken at most"), "{wrong}");
     assert!(line("narrow the pattern, or set `max_functions: "), "{wrong}");
-    assert!(line("error: this kernel has no function `vfs_raed`") && line("did you mean `vfs_read`"), "{wrong}");
+    assert!(
+        line("error: this kernel has no function `vfs_raed`") && line("did you mean `vfs_read`"),
+        "{wrong}"
+    );
     assert!(line("no function of this kernel matches `vfx_*`") && line("did you mean `vfs_*`"), "{wrong}");
     assert!(line("not every function of `kprobe:vfs_*` has the argument `count`"), "{wrong}");
     assert_eq!(wrong.matches("error: ").count(), 4, "one message each: {wrong}");
