@@ -267,7 +267,7 @@ impl Exporter {
             }
             let running = &self.probes[watched.index];
             let kernel = kernel.get_or_insert_with(|| Kernel::detect(paths));
-            let down = self.revive(running, watched, kernel, host, change).err();
+            let down = Self::revive(running, watched, kernel, host, change).err();
             match &down {
                 None => tracing::info!(probe = running.name, "attached to the files that are there now"),
                 Some(Down { reason: "waiting", message }) => {
@@ -293,7 +293,6 @@ impl Exporter {
 
     /// Compiles and attaches a probe anew.
     fn revive(
-        &self,
         running: &Running,
         watched: &Watched,
         kernel: &Kernel,

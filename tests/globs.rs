@@ -67,6 +67,11 @@ probes:
     at: "uprobe:PROGRAM:[dj][eu]?p*"
     labels: { func: func }
     metrics: [{ counter: entries_total, help: x }]
+  - name: one
+    function: "PROGRAM:*"
+    where: func == "deeper" || func == "now"
+    labels: { func: func }
+    metrics: [{ counter: chosen_total, help: x }]
   - name: pair
     start: { at: "uprobe:PROGRAM:s*", key: [func, frame], save: { from: func } }
     end: { at: "uretprobe:PROGRAM:s*", key: [func, frame] }
@@ -92,6 +97,8 @@ probes:
         );
     }
     assert_eq!(count(&metrics, "tapster_pair_seconds", "sleeper"), 6);
+    assert_eq!(metrics.values("tapster_chosen_total", &[], "func"), ["deeper", "now"]);
+    assert_eq!(metrics.find("tapster_chosen_total", &[("func", "deeper")]), Some(101.0));
     // What was in it is at least as long as what is measured of it.
     let sum = |function: &str| metrics.histogram(calls, &[("func", function)]).sum;
     assert!(sum("main") >= sum("sleeper") && sum("sleeper") >= 0.063, "{} {}", sum("main"), sum("sleeper"));

@@ -263,7 +263,7 @@ impl User {
             match done.iter_mut().find(of_file) {
                 Some((.., version)) => version.programs.push(loaded),
                 None => {
-                    done.push((root, word, Version { id: file.id, path: file.path, programs: vec![loaded] }))
+                    done.push((root, word, Version { id: file.id, path: file.path, programs: vec![loaded] }));
                 }
             }
         }

@@ -118,6 +118,8 @@ pub struct Resolved {
     pub sites: Sites,
     /// Places that pass the probe of a program.
     pub usdt: Option<crate::usdt::Sites>,
+    /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
+    pub named: Vec<(String, u32)>,
     /// The goroutine whose call it is, which is a part of the key wherever `frame` is.
     pub goroutine: Option<Typed>,
 }
@@ -145,6 +147,7 @@ impl Resolved {
             unshared: Vec::new(),
             sites: Sites::default(),
             usdt: None,
+            named: Vec::new(),
             goroutine: None,
         }
     }

@@ -102,7 +102,15 @@ impl Checker<'_> {
         for resolved in &mut programs {
             self.number(resolved);
         }
-        let several = programs.iter().map(|resolved| resolved.sites.list.len()).sum::<usize>() > 1;
+        let named: Vec<(String, u32)> = programs
+            .iter()
+            .flat_map(|resolved| &resolved.sites.list)
+            .map(|site| (site.name.clone(), site.number))
+            .collect();
+        let several = named.len() > 1;
+        for resolved in &mut programs {
+            resolved.named.clone_from(&named);
+        }
         let namespace = self.namespace(event, &at);
         let mut all: Vec<TypedEvent> = Vec::new();
         for resolved in &programs {
