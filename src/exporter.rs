@@ -9,7 +9,7 @@ use crate::{
     label::Host,
     loader::Loader,
     server::Source,
-    status::{Down, ProbeStatus},
+    status::{Down, ProbeStatus, ProgramStatus},
     symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
@@ -164,10 +164,14 @@ impl Exporter {
         let begun = Instant::now();
         if options.attach {
             for attached in &mut loaded {
-                if let Ok(inner) = attached
-                    && let Err(error) = inner.attach(&proc)
-                {
-                    *attached = Err(error.down());
+                let Ok(inner) = attached else { continue };
+                match inner.attach(kernel) {
+                    Ok(()) => {
+                        for what in inner.left_out() {
+                            tracing::info!(probe = inner.program.name, "{what}");
+                        }
+                    }
+                    Err(error) => *attached = Err(error.down()),
                 }
             }
         }
@@ -248,6 +252,11 @@ impl Exporter {
             .collect()
     }
 
+    /// Each probe that is up, by name, with the state of its programs.
+    pub fn loaded(&self) -> Vec<(String, Vec<ProgramStatus>)> {
+        self.readers().map(|(running, reader)| (running.name.clone(), reader.programs())).collect()
+    }
+
     fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {
         self.probes.iter().filter_map(|running| Some((running, running.reader.get()?)))
     }
@@ -305,14 +314,14 @@ impl Exporter {
             .map_err(|diagnostics| waiting(Some(watched)).unwrap_or_else(|| compile_failure(&diagnostics)))?;
         if let Some(reader) = running.reader.get() {
             let all = change == Change::Containers;
-            return reader.attached().renew(&program, &self.proc, all).map_err(|error| error.down());
+            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
         }
         let internal =
             |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
         let mut attached = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw))
             .load(program)
             .map_err(|error| error.down())?;
-        attached.attach(&self.proc).map_err(|error| error.down())?;
+        attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
         let reader = Reader::new(attached, host, &self.symbols, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;

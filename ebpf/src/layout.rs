@@ -158,6 +158,7 @@ impl Mechanism {
             | Self::Kretprobe
             | Self::Uprobe
             | Self::Uretprobe
+            | Self::UprobeReturn
             | Self::Usdt
             | Self::PerfEvent => false,
         };

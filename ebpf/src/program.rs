@@ -2,10 +2,11 @@
 
 use crate::{
     asm::Assembled,
+    attach::Sites,
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
-    usdt::Sites,
+    usdt,
 };
 
 /// A probe compiled for one kernel.
@@ -38,8 +39,12 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// The functions that it attaches to; empty for events that are none's.
+    pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<Sites>,
+    pub usdt: Option<usdt::Sites>,
+    /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
+    pub one_by_one: bool,
     /// The instructions.
     pub assembled: Assembled,
 }

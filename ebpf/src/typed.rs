@@ -5,10 +5,11 @@
 //! unsigned. Casts cut.
 
 use crate::{
+    attach::Sites,
     btf::TypeId,
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
-    usdt::Sites,
+    usdt,
 };
 
 /// Type of a value.
@@ -191,6 +192,9 @@ pub enum Node {
     Item,
     /// The address of the context, which the verifier does not take for a number.
     Context,
+    /// Number of the function that the event is of: known where it is the only one, else it comes with attaching
+    /// the program (5.15), or is written into one program for each.
+    Function(Option<u32>),
     /// The 64-bit word at an offset of the context.
     Argument(u32),
     /// A field of the context.
@@ -367,8 +371,10 @@ pub enum Mechanism {
     Kretprobe,
     /// Entry of a program's function.
     Uprobe,
-    /// Return of a program's function.
+    /// Return of a program's function, by the kernel's return probe.
     Uretprobe,
+    /// Return of a program's function, at the instructions that return.
+    UprobeReturn,
     /// A probe that a program brings along; with a semaphore, 4.20.
     Usdt,
     /// A timer or counter, 4.9.
@@ -388,6 +394,7 @@ impl Mechanism {
             Self::Kretprobe => "kretprobe",
             Self::Uprobe => "uprobe",
             Self::Uretprobe => "uretprobe",
+            Self::UprobeReturn => "uprobe_ret",
             Self::Usdt => "usdt",
             Self::PerfEvent => "perf_event",
         }
@@ -403,8 +410,10 @@ pub struct TypedEvent {
     pub at: AttachPoint,
     /// How it is attached.
     pub mechanism: Mechanism,
+    /// The functions that it is attached to; empty for events that are none's.
+    pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<Sites>,
+    pub usdt: Option<usdt::Sites>,
     /// Named expressions that this event uses.
     pub lets: Vec<Typed>,
     /// Values that join start and end.

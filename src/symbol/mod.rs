@@ -13,7 +13,7 @@ mod tests;
 pub use frame::{Frame, frames};
 
 use crate::{
-    callgraph::short,
+    elf::short,
     label::{Host, LabelError, ksym::Ksym},
 };
 use files::Files;

@@ -5,7 +5,11 @@ use crate::elf;
 use files::Files;
 use mapping::{Inode, parse};
 use std::{fs::File, path::Path};
-use tapster_ebpf::{probe::Root, typed::Side};
+use tapster_ebpf::{
+    attach::{Place, Wanted},
+    probe::Root,
+    typed::Side,
+};
 
 #[test]
 fn lines_of_maps() {
@@ -63,9 +67,14 @@ fn functions_of_this_program() {
     assert_eq!(files.name_in(process, 16), None, "nothing is there");
     assert_eq!(files.name_in(0, address), None);
     let own = std::env::current_exe().expect("there is one");
-    let located = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
-        .and_then(|binary| elf::locate(&binary, name))
+    let wanted = Wanted { function: name, at_return: false, whole: false, most: 10 };
+    let mut found = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
+        .and_then(elf::read)
+        .and_then(|file| elf::choose(&file, &wanted))
         .expect("it has symbols");
+    let Some(Place::File { entry: located, .. }) = found.sites.pop().map(|site| site.place) else {
+        panic!("it is in no file")
+    };
     let Some(id) = elf::build_id(File::open(&own).expect("readable")) else {
         return println!("skipped: this linker writes no build id");
     };

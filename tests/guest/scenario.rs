@@ -2,6 +2,7 @@
 
 mod block;
 mod functions;
+mod globs;
 mod hot;
 mod stacks;
 mod story;
@@ -45,6 +46,13 @@ pub(crate) const ALL: [Scenario; 10] = [
         disks: &[],
         memory_mib: 1024,
         check: usdt::check,
+    },
+    Scenario {
+        name: "globs",
+        script: include_str!("scenarios/globs.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: globs::check,
     },
     Scenario {
         name: "block",

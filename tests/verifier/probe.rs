@@ -95,7 +95,8 @@ fn event<'a>(
     points: &Points,
 ) -> Option<(AttachPoint, Walker<'a>)> {
     let at = points.pick(random);
-    let resolved = attach::resolve(&at, &kernel.target()).ok()?.into_iter().next()?;
+    let request = attach::Request { whole: false, most: 1 };
+    let resolved = attach::resolve(&at, request, &kernel.target()).ok()?.into_iter().next()?;
     Some((at, Walker::new(btf, &resolved)))
 }
 

@@ -5,11 +5,23 @@ use crate::{
     declaration,
     histogram::{Buckets, Exponential},
     probe::{Decoder, Metric, MetricKind, Unit},
-    typed::{Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
+    typed::{Node, Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
+/// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
+fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool {
+    match typed.kind {
+        Node::Function(_) => true,
+        Node::Let(index) => is_function(&event.lets[index], event, events),
+        Node::Saved(index) => events
+            .iter()
+            .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
+        _ => false,
+    }
+}
+
 impl Checker<'_> {
-    pub(super) fn labels(&mut self, ends: &[&TypedEvent]) -> Vec<TypedLabel> {
+    pub(super) fn labels(&mut self, ends: &[&TypedEvent], events: &[TypedEvent]) -> Vec<TypedLabel> {
         let mut labels = Vec::new();
         for (index, label) in self.probe.labels.iter().enumerate() {
             let mut types = ends.iter().map(|event| &event.labels[index].ty);
@@ -31,6 +43,11 @@ impl Checker<'_> {
                 );
                 continue;
             };
+            let is_function = ends.iter().any(|end| is_function(&end.labels[index], end, events));
+            if let (true, Some(decoder)) = (is_function, &label.decoder) {
+                self.error(decoder.span.clone(), "`func` is a name by itself", "leave `as` out");
+                continue;
+            }
             let decoder = match &label.decoder {
                 Some(decoder) => {
                     let taken = match (&ty, &decoder.value) {
@@ -53,6 +70,7 @@ impl Checker<'_> {
                     }
                     self.known_rows(&decoder.value)
                 }
+                None if is_function => self.function_names(),
                 None => match ty {
                     Type::Text { .. } => Decoder::Text,
                     Type::Stack { side, .. } => Decoder::Stack(side),
@@ -64,6 +82,12 @@ impl Checker<'_> {
             labels.push(TypedLabel { name: label.name.value.clone(), decoder, ty });
         }
         labels
+    }
+
+    /// The names of functions by their numbers.
+    fn function_names(&self) -> Decoder {
+        let names = self.functions.iter().map(|(_, site)| site.name.clone());
+        Decoder::Table { rows: (0..).zip(names).collect(), named: Vec::new(), default: None }
     }
 
     /// A table with the numbers of its enumerators on this kernel.
@@ -83,9 +107,8 @@ impl Checker<'_> {
         for (index, metric) in self.probe.metrics.iter().enumerate() {
             let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
             let is_time = values.iter().any(|value| value.is_time);
-            let signed = values
-                .iter()
-                .any(|value| value.ty.is_signed() && !matches!(value.kind, crate::typed::Node::Constant(1)));
+            let signed =
+                values.iter().any(|value| value.ty.is_signed() && !matches!(value.kind, Node::Constant(1)));
             let unit = metric
                 .unit
                 .as_ref()

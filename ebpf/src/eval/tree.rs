@@ -98,6 +98,7 @@ impl Event<'_> {
             Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
             Node::Let(index) => self.lets.get(*index).map_or(0, of),
             Node::Item => self.item,
+            Node::Function(number) => number.map_or(self.machine.cookie, u64::from),
             Node::Argument(offset) => little_endian(self.record(*offset, 8)),
             Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
             Node::Load { base, offset, size, access, bits } => {

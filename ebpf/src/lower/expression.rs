@@ -20,7 +20,8 @@ fn calls(typed: &Typed) -> bool {
         | Node::TextAt { .. }
         | Node::TextField { .. }
         | Node::TextLocated { .. }
-        | Node::Number(_) => true,
+        | Node::Number(_)
+        | Node::Function(None) => true,
         Node::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
         Node::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
@@ -96,6 +97,12 @@ impl Lowering<'_> {
             }
             Node::Number(operand) => self.number(operand),
             Node::Context => self.mov(dst, CONTEXT),
+            Node::Function(Some(number)) => self.constant(dst, u64::from(*number)),
+            Node::Function(None) => {
+                self.mov(R1, CONTEXT);
+                self.call(Helper::AttachCookie);
+                self.mov(dst, R0);
+            }
             // Texts are never asked for as a number: the checker refuses them.
             Node::Text(_)
             | Node::Comm

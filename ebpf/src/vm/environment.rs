@@ -22,6 +22,8 @@ pub struct Environment {
     pub task: u64,
     /// Id of the current task's cgroup.
     pub cgroup_id: u64,
+    /// What came with attaching the program.
+    pub cookie: u64,
     /// CPU the program runs on.
     pub cpu: u32,
     /// CPUs of the machine; read once by `Vm::new`.
@@ -48,6 +50,7 @@ impl Default for Environment {
             comm: b"test".to_vec(),
             task: 0xffff_8880_0100_0000,
             cgroup_id: 1,
+            cookie: 0,
             cpu: 0,
             cpus: 2,
             kernel_stack: Vec::new(),

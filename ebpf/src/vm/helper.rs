@@ -39,6 +39,7 @@ impl Frame<'_> {
             Helper::Comm => self.comm(),
             Helper::Task => Ok(self.env.task),
             Helper::CgroupId => Ok(self.env.cgroup_id),
+            Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
                 self.read(|frame, address, size| Ok(environment::bytes(&frame.env.user, address, size)))
             }
@@ -52,9 +53,7 @@ impl Frame<'_> {
             }),
             Helper::GetStack | Helper::GetTaskStack => self.stack(),
             // No probe compiled from YAML uses them.
-            Helper::RingReserve | Helper::RingSubmit | Helper::AttachCookie => {
-                Err(Fault::NoHelper(helper.name()))
-            }
+            Helper::RingReserve | Helper::RingSubmit => Err(Fault::NoHelper(helper.name())),
         }
     }
 
