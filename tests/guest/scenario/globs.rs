@@ -44,9 +44,9 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     }
     assert!(compared["vfs_write"] >= 300, "{compared:?}");
     // By name and by number it is the same argument; and of two functions, the first of which jumps to the other, each
-    // has its own call, though they share a frame. Some kernels have made one of them.
+    // has its own call, though they share a frame. Some kernels have made one of them, 7.3 comes past neither.
     let synced: Vec<_> = compared.iter().filter(|(function, _)| function.starts_with("vfs_fsync")).collect();
-    assert!(!synced.is_empty(), "{compared:?}");
+    let typed = synced.len();
     for (function, expected) in synced {
         let of = |same| after.since(&before, "tapster_typed_total", &[("func", function), ("same", same)]);
         assert_eq!((of("1"), of("0")), (*expected, 0), "{function}");
@@ -72,7 +72,7 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         .collect();
     let time = |name: &str| results.text(name).trim().parse::<f64>().unwrap();
     format!(
-        "{sum} calls of {} functions ({mechanism}) as traced; {}, attached in {attach} ms, ended in {:.1} s",
+        "{sum} calls of {} functions ({mechanism}) as traced, {typed} of them with typed arguments; {}, attached in {attach} ms, ended in {:.1} s",
         compared.len(),
         up.join(", "),
         time("ended") - time("ending")
