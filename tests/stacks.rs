@@ -252,6 +252,8 @@ fn beside_bpftrace() -> Outcome {
             .map(|frame| frame.split('+').next().unwrap().trim())
             .filter(|frame| !frame.is_empty())
             .collect();
+        // Where others are attached as well, the kernel comes by this function, which we leave out.
+        functions.retain(|function| !function.starts_with("__traceiter_"));
         functions.reverse();
         *theirs.entry(functions.join(";")).or_default() += count.as_u64().unwrap();
     }
