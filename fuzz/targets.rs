@@ -4,14 +4,19 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::{Btf, Kind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
     expr,
-    probe::KernelVersion,
+    glob::is_pattern,
+    probe::{KernelVersion, Root},
     tracefs::Tracepoints,
+    usdt::{self, FileId, Found, Location},
 };
+
+/// Places of the one probe that every program has.
+const LOCATIONS: [&str; 2] = ["8@%rdi -4@-20(%rbp,%rax,4)", "8@$7 2@%ax"];
 
 /// A kernel on which every tracepoint exists, with fields of every form.
 struct Everything;
@@ -37,12 +42,43 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let names = if is_pattern(wanted.function) { vec!["first", "second"] } else { vec![wanted.function] };
+        Ok(Sites { list: names.into_iter().map(Site::kernel).collect(), ..Sites::default() })
+    }
+
+    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = Site::new(wanted.function, Place::File { entry: 1, at: vec![1] });
+        Ok(UserFunctions {
+            file: binary.into(),
+            go: binary.contains("go"),
+            sites: vec![site],
+            ..UserFunctions::default()
+        })
+    }
+
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+        Ok(Found {
+            provider: provider.unwrap_or("test").into(),
+            name: name.into(),
+            file: FileId::default(),
+            locations: LOCATIONS
+                .iter()
+                .map(|text| Location {
+                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    address: 0x100,
+                    arguments: usdt::arguments(text, Arch::X86_64),
+                })
+                .collect(),
+        })
+    }
+
+    fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
+        Ok(None)
     }
 }
 
@@ -97,6 +133,24 @@ pub(crate) fn expression(data: &[u8]) {
         ),
         None,
     );
+}
+
+/// Notes of a program, and operands: read in full, each argument with a size that values have.
+pub(crate) fn usdt(data: &[u8]) {
+    let mut texts = vec![String::from_utf8_lossy(data).into_owned()];
+    if let Ok(notes) = usdt::notes(data) {
+        texts.extend(notes.into_iter().map(|note| note.arguments));
+    }
+    for text in texts {
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            for argument in usdt::arguments(&text, arch) {
+                match argument {
+                    Ok(argument) => assert!(matches!(argument.size, 1 | 2 | 4 | 8), "{text}"),
+                    Err(why) => assert!(!why.is_empty()),
+                }
+            }
+        }
+    }
 }
 
 /// BTF: every type looked at, then used to compile a probe.

@@ -3,61 +3,39 @@
 //! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
 //! names. Files come from outside: reading them may fail and never panics.
 
+mod binary;
+mod choice;
+mod exits;
 mod functions;
+mod library;
+mod name;
+mod symbols;
+mod usdt;
 
-pub use functions::{Code, Function, Functions, Go, functions};
+pub use binary::{Binary, file_id};
 
-use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
+pub use choice::{choose, near_beginning};
+pub use exits::{Exits, Unclear, exits};
+pub use functions::{Code, Function, Functions, Go, functions, read};
+pub use name::{Name, Pattern, short};
+pub use usdt::{probe as usdt_probe, probes as usdt_probes};
+
+pub use symbols::{Symbols, build_id};
+
+use object::ReadCache;
 use std::{
-    env,
     fmt::Write,
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
-use tapster_ebpf::{attach::Missing, diagnostic::near};
+use tapster_ebpf::attach::Missing;
 
-/// Where distributions put libraries; below them also a directory named after the machine.
-const LIBRARY_DIRECTORIES: [&str; 5] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
-/// Where they put separate debug files.
+/// Where distributions put separate debug files.
 const DEBUG_FILES: &str = "/usr/lib/debug/.build-id";
-
-/// A function in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The file.
-    pub path: PathBuf,
-    /// Bytes from its start.
-    pub offset: u64,
-}
 
 fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
     Missing { message, hint: hint.into() }
-}
-
-/// Finds a function, by its symbol or by its address (`0x…`, as `nm` shows it), in a program or library, which is a path,
-/// or a name that is looked for where programs and libraries are.
-pub fn locate(binary: &str, function: &str) -> Result<Located, Missing> {
-    let path = find(binary)?;
-    let shown = path.display().to_string();
-    let bytes = open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
-    let file = parse(&bytes, &shown)?;
-    let address = match function.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).map_err(|_| {
-            missing(format!("`{function}` is not an address"), "write it as `nm` shows it: 0x1139".to_owned())
-        })?,
-        None => symbol(&file, function, &shown)?,
-    };
-    let segment = file.segments().find(|segment| {
-        address.checked_sub(segment.address()).is_some_and(|distance| distance < segment.file_range().1)
-    });
-    let Some(segment) = segment else {
-        return Err(missing(
-            format!("`{function}` at {address:#x} is in no part of `{shown}` that is loaded"),
-            None,
-        ));
-    };
-    Ok(Located { offset: address - segment.address() + segment.file_range().0, path })
 }
 
 /// A file whose parts are read when they are asked for. It is not mapped: one that shrinks would end this process.
@@ -80,84 +58,6 @@ fn parse<'b>(bytes: &'b Bytes, shown: &str) -> Result<object::File<'b, &'b Bytes
     })
 }
 
-/// The file that a word of the configuration means.
-fn find(binary: &str) -> Result<PathBuf, Missing> {
-    if binary.contains('/') {
-        return match fs::canonicalize(binary) {
-            Ok(path) => Ok(path),
-            Err(error) => Err(missing(format!("there is no `{binary}`: {error}"), None)),
-        };
-    }
-    let machine = format!("{}-linux-gnu", env::consts::ARCH);
-    let libraries = LIBRARY_DIRECTORIES
-        .iter()
-        .flat_map(|directory| [Path::new(directory).join(&machine), directory.into()]);
-    let programs = env::var_os("PATH").unwrap_or_default();
-    let found = libraries
-        .flat_map(|directory| [directory.join(binary), directory.join(format!("{binary}.so"))])
-        .chain(env::split_paths(&programs).map(|directory| directory.join(binary)))
-        .find(|path| path.is_file());
-    // Links of libraries change with updates; the file is what is attached to.
-    found.and_then(|path| fs::canonicalize(path).ok()).ok_or_else(|| {
-        missing(
-            format!("there is no program or library `{binary}`"),
-            "give its path, or a library's full name: libc.so.6".to_owned(),
-        )
-    })
-}
-
-/// The address of a function by its symbol.
-fn symbol<'b>(file: &object::File<'b, &'b Bytes>, function: &str, shown: &str) -> Result<u64, Missing> {
-    let mut other = None;
-    let mut names: Vec<String> = Vec::new();
-    let mut look = |file: &object::File<'_, &Bytes>| -> Option<u64> {
-        for symbol in file.symbols().chain(file.dynamic_symbols()) {
-            let Ok(name) = symbol.name() else { continue };
-            let is_function = symbol.is_definition() && symbol.kind() == SymbolKind::Text;
-            if name == function {
-                if is_function {
-                    return Some(symbol.address());
-                }
-                other = Some((symbol.is_undefined(), symbol.kind()));
-            } else if is_function && !name.is_empty() {
-                names.push(name.to_owned());
-            }
-        }
-        None
-    };
-    if let Some(address) = look(file) {
-        return Ok(address);
-    }
-    let debug = file.build_id().ok().flatten().and_then(debug_file);
-    if let Some(bytes) = debug.and_then(|path| open(&path).ok())
-        && let Ok(debug) = object::File::parse(&bytes)
-        && let Some(address) = look(&debug)
-    {
-        return Ok(address);
-    }
-    Err(match other {
-        Some((true, _)) => missing(
-            format!("`{shown}` only calls `{function}`, which is in a library of its"),
-            format!("`ldd {shown}` shows them; attach there, as in uprobe:libc.so.6:{function}"),
-        ),
-        Some((false, _)) => missing(format!("`{function}` of `{shown}` is not a function"), None),
-        None if names.is_empty() => missing(
-            format!("`{shown}` is stripped: it has no symbols"),
-            "install its debug symbols, or give an address: 0x…".to_owned(),
-        ),
-        None => {
-            let near = near(function, names.iter().map(String::as_str), 3);
-            let hint = (!near.is_empty()).then(|| {
-                format!(
-                    "did you mean {}?",
-                    near.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
-                )
-            });
-            missing(format!("`{shown}` has no function `{function}`"), hint)
-        }
-    })
-}
-
 /// The separate debug file of a build id.
 fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
     let (first, rest) = build_id.split_first()?;
@@ -172,13 +72,28 @@ fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::{env, fs, io::Write as _};
+    use tapster_ebpf::{
+        attach::{Place, Wanted},
+        probe::Root,
+    };
 
     /// This test's own program has symbols, and a function that is known to be in it.
     #[unsafe(no_mangle)]
     extern "C" fn tapster_elf_test_function() {}
     #[unsafe(no_mangle)]
     static TAPSTER_ELF_TEST_DATA: u32 = 7;
+
+    /// Where a function is in its file.
+    fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
+        let wanted = Wanted { function, at_return: false, whole: false, most: 10 };
+        let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
+        let mut found = choose(&file, &wanted)?;
+        let Some(Place::File { entry, .. }) = found.sites.pop().map(|site| site.place) else {
+            panic!("`{function}` is in no file")
+        };
+        Ok((found.file, entry))
+    }
 
     fn own() -> String {
         std::hint::black_box((tapster_elf_test_function as extern "C" fn(), &TAPSTER_ELF_TEST_DATA));
@@ -198,8 +113,8 @@ mod tests {
             let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
             (from..to).contains(&address).then(|| address - from + offset)
         });
-        assert_eq!(Some(located.offset), expected);
-        assert_eq!(located.path, env::current_exe().unwrap());
+        assert_eq!(Some(located.1), expected);
+        assert_eq!(located.0, env::current_exe().unwrap());
     }
 
     #[test]

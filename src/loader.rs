@@ -1,25 +1,33 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
+mod functions;
+mod user;
+
 use crate::{
-    elf, perf,
+    kernel::Kernel,
+    perf,
     status::{Down, ProgramStatus},
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, PerfEvent, Program as Loaded, ProgramError, RawTracePoint,
-        TracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeScope},
+        BtfTracePoint, FEntry, FExit, PerfEvent, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
     },
 };
-use std::os::fd::{AsFd, BorrowedFd};
+use functions::Functions;
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use tapster_ebpf::{
     object,
     probe::{AttachPoint, PerfKind},
     program::{Code, Program},
     typed::Mechanism,
 };
+use user::User;
 
 /// Lines of the verifier's log that are shown: it ends with what it refused.
 const LOG_LINES: usize = 24;
@@ -58,6 +66,9 @@ pub enum LoadError {
         /// What the loader says: the syscall and its error.
         message: String,
     },
+    /// What feeds the probe's maps from now on would mean something else.
+    #[error("the file has changed so that the values of probe `{0}` are of other types: restart tapster")]
+    Other(String),
     /// The object does not hold what was compiled; our own mistake.
     #[error("the object has no {what} `{name}`: this is a bug in tapster")]
     Missing {
@@ -76,6 +87,7 @@ impl LoadError {
             Self::Map { .. } => "map",
             Self::Verifier { .. } => "verifier",
             Self::Program { action, .. } if *action == "attached" => "attach",
+            Self::Other(_) => "attach",
             Self::Program { .. } => "load",
         };
         Down { reason, message: self.to_string() }
@@ -87,6 +99,12 @@ impl LoadError {
 pub struct Attached {
     /// What was compiled.
     pub program: Program,
+    /// For each of its codes that is attached to functions by probes, what is in the kernel of it. Before the maps, so that
+    /// it is gone before they are.
+    functions: Vec<Option<Functions>>,
+    /// Programs at user programs that are loaded and not yet attached.
+    loaded: Vec<user::Loaded>,
+    user: Mutex<User>,
     ebpf: Ebpf,
 }
 
@@ -127,15 +145,32 @@ impl Loader {
             .ebpf
             .load(&bytes)
             .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
+        let mut functions = Vec::new();
         for code in &program.codes {
+            if user::is_user(code) {
+                functions.push(None);
+                continue;
+            }
             let begun = std::time::Instant::now();
-            let loaded = find(&mut ebpf, code)?;
-            load_program(loaded, code, self.btf.as_ref())?;
-            let info =
-                loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+            let (own, info) = if Functions::are_for(code) {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                let own = Functions::load(code, &maps)?;
+                let info = own.info();
+                (Some(own), info)
+            } else {
+                let loaded = find(&mut ebpf, code)?;
+                load_program(loaded, code, self.btf.as_ref())?;
+                let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok());
+                (None, info.unwrap_or_default())
+            };
+            functions.push(own);
             tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
         }
-        Ok(Attached { program, ebpf })
+        let mut attached =
+            Attached { program, functions, loaded: Vec::new(), user: Mutex::new(User::default()), ebpf };
+        attached.loaded = user::load(&attached.program, &attached.maps()?)?;
+        Ok(attached)
     }
 }
 
@@ -156,12 +191,15 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Fexit, Some(btf)) => {
             <&mut FExit>::try_from(loaded).and_then(|program| program.load(name, btf))
         }
-        (Mechanism::Kprobe | Mechanism::Kretprobe, _) => {
-            <&mut KProbe>::try_from(loaded).and_then(KProbe::load)
-        }
-        (Mechanism::Uprobe | Mechanism::Uretprobe, _) => {
-            <&mut UProbe>::try_from(loaded).and_then(UProbe::load)
-        }
+        (
+            Mechanism::Kprobe
+            | Mechanism::Kretprobe
+            | Mechanism::Uprobe
+            | Mechanism::Uretprobe
+            | Mechanism::UprobeReturn
+            | Mechanism::Usdt,
+            _,
+        ) => unreachable!("probes of functions are loaded in another way: this is a bug in tapster"),
         (Mechanism::PerfEvent, _) => <&mut PerfEvent>::try_from(loaded).and_then(PerfEvent::load),
         (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
             let message = "the kernel's BTF is not at hand".into();
@@ -211,9 +249,21 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Attached {
     /// Attaches all programs: those that end a pair first, so that no start waits for an end that is
     /// not there yet.
-    pub fn attach(&mut self) -> Result<(), LoadError> {
-        let Self { program, ebpf } = self;
-        for code in program.codes.iter().rev() {
+    pub fn attach(&mut self, kernel: &Kernel) -> Result<(), LoadError> {
+        let mut loaded = std::mem::take(&mut self.loaded);
+        // Of a pair with one end in the kernel, the start is the first.
+        if !self.program.codes.first().is_some_and(user::is_user) {
+            self.user().attach(std::mem::take(&mut loaded), &self.maps()?, kernel)?;
+        }
+        let Self { program, functions, ebpf, .. } = self;
+        let others = program.codes.iter().zip(functions).rev();
+        for (code, functions) in others.filter(|(code, _)| !user::is_user(code)) {
+            if let Some(functions) = functions {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                functions.attach(code, &maps, kernel)?;
+                continue;
+            }
             let (category, name) = code.at.names();
             let loaded = find(ebpf, code)?;
             let result = match code.mechanism {
@@ -228,23 +278,13 @@ impl Attached {
                     <&mut PerfEvent>::try_from(loaded).and_then(|program| perf::attach(program, event))
                 }
                 Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
-                Mechanism::Kprobe | Mechanism::Kretprobe => {
-                    <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
-                }
-                Mechanism::Uprobe | Mechanism::Uretprobe => {
-                    let located = elf::locate(category.unwrap_or_default(), name).map_err(|missing| {
-                        LoadError::Program {
-                            at: code.at.to_string(),
-                            action: "attached",
-                            message: missing.message,
-                        }
-                    })?;
-                    let location = UProbeAttachLocation::AbsoluteOffset(located.offset);
-                    <&mut UProbe>::try_from(loaded)
-                        .and_then(|program| {
-                            program.attach(location, &located.path, UProbeScope::AllProcesses)
-                        })
-                        .map(drop)
+                Mechanism::Kprobe
+                | Mechanism::Kretprobe
+                | Mechanism::Uprobe
+                | Mechanism::Uretprobe
+                | Mechanism::UprobeReturn
+                | Mechanism::Usdt => {
+                    unreachable!("probes of functions are attached in another way: this is a bug in tapster")
                 }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
@@ -261,7 +301,33 @@ impl Attached {
                 LoadError::Program { at: code.at.to_string(), action: "attached", message }
             })?;
         }
-        Ok(())
+        self.user().attach(loaded, &self.maps()?, kernel)
+    }
+
+    /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to
+    /// files that are the same.
+    pub fn renew(&self, program: &Program, kernel: &Kernel, all: bool) -> Result<(), LoadError> {
+        let own = &self.program;
+        let same = (&own.maps, &own.layout, &own.labels, &own.metrics)
+            == (&program.maps, &program.layout, &program.labels, &program.metrics);
+        if !same {
+            return Err(LoadError::Other(own.name.clone()));
+        }
+        self.user().renew(program, &self.maps()?, kernel, all)
+    }
+
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub fn release(&self, proc: &Path) {
+        self.user().release(proc);
+    }
+
+    fn user(&self) -> MutexGuard<'_, User> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file descriptors of all maps, in the order that instructions refer to them.
+    fn maps(&self) -> Result<Vec<BorrowedFd<'_>>, LoadError> {
+        (0..self.program.maps.len()).map(|index| self.map(u32::try_from(index).unwrap_or(u32::MAX))).collect()
     }
 
     /// The file descriptor of one of the probe's maps, by its index in the program.
@@ -270,14 +336,15 @@ impl Attached {
             .ok()
             .and_then(|index| self.program.maps.get(index))
             .map_or("?", |map| map.name);
-        self.ebpf
-            .map(name)
-            .map(|map| data(map).fd().as_fd())
-            .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
+        map_fd(&self.ebpf, name)
     }
 
-    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    /// The file descriptor of one of the programs, in the order of the compiled codes; of many for one, the first. `None`
+    /// for those at user programs, of which there may be several.
     pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        if let Some(functions) = self.functions.get(index)?.as_ref() {
+            return functions.programs().next();
+        }
         let code = self.program.codes.get(index)?;
         self.ebpf.program(&code.name)?.fd().ok().map(|fd| fd.as_fd())
     }
@@ -287,21 +354,50 @@ impl Attached {
         self.program
             .codes
             .iter()
+            .zip(&self.functions)
             .enumerate()
-            .map(|(index, code)| {
-                let info =
-                    self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
+            .filter(|(_, (code, _))| !user::is_user(code))
+            .map(|(index, (code, functions))| {
+                let (mechanism, info) = match functions {
+                    Some(functions) => (functions.mechanism(code), functions.info()),
+                    None => {
+                        let info = self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok());
+                        (code.mechanism.name().into(), info.unwrap_or_default())
+                    }
+                };
                 ProgramStatus {
                     attach_point: code.at.to_string(),
-                    mechanism: code.mechanism.name().into(),
+                    mechanism,
+                    functions: code.sites.list.len(),
                     instructions: u64::try_from(code.assembled.insns.len()).unwrap_or(0),
                     runs: info.runs,
                     run_ns: info.run_ns,
                     missed: info.missed,
                 }
             })
+            .chain(self.user().status())
             .collect()
     }
+
+    /// Functions of patterns that have no probe, in sentences.
+    pub fn left_out(&self) -> Vec<String> {
+        let codes = self.program.codes.iter().zip(&self.functions);
+        codes
+            .flat_map(|(code, functions)| {
+                let refused = functions.as_ref().and_then(|functions| functions.refused(code));
+                let left_out = code.sites.left_out.iter().cloned().chain(refused);
+                left_out.map(move |what| format!("{}: left out {what}", code.at))
+            })
+            .chain(self.user().refused())
+            .collect()
+    }
+}
+
+/// A map by its name.
+fn map_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, LoadError> {
+    ebpf.map(name)
+        .map(|map| data(map).fd().as_fd())
+        .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
 }
 
 fn data(map: &Map) -> &MapData {

@@ -3,6 +3,7 @@
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
+    typed::Side,
     yaml::Node,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -55,6 +56,8 @@ pub struct Probe {
     pub max_inflight: u32,
     /// After how many nanoseconds a start without an end is given up.
     pub inflight_timeout_ns: u64,
+    /// Most functions of a pattern.
+    pub max_functions: u32,
     /// Whether rows are kept per CPU; decided by size where it is not said.
     pub per_cpu: Option<bool>,
     /// Whether it runs when the library is asked for as a whole.
@@ -67,6 +70,9 @@ impl Probe {
         !self.starts.is_empty()
     }
 }
+
+/// Most functions that a pattern may match where `max_functions` does not say.
+pub const DEFAULT_MAX_FUNCTIONS: u32 = 1000;
 
 /// An expression, its text's tree, and its place in the YAML.
 #[derive(Clone, Debug)]
@@ -106,6 +112,8 @@ pub struct Event {
     pub saves: Vec<(Spanned<String>, Expression)>,
     /// A list to run the action over.
     pub each: Option<Each>,
+    /// Whether it is one end of `function`: the entry or the return of whole calls.
+    pub whole: bool,
     /// Place of the whole event.
     pub span: Span,
 }
@@ -144,24 +152,60 @@ pub enum AttachPoint {
         /// Directory under the category.
         name: String,
     },
-    /// `fentry:FUNCTION`, `fexit:FUNCTION`, `kprobe:FUNCTION`, `kretprobe:FUNCTION`: a function of the kernel.
+    /// `fentry:FUNCTION`, `fexit:FUNCTION`, `kprobe:FUNCTION`, `kretprobe:FUNCTION`: a function of the kernel, or with
+    /// the latter two all that a pattern matches.
     Function {
         /// How, and whether at its entry or its return.
         mechanism: FunctionMechanism,
         /// Its name.
         function: String,
     },
-    /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: a function of a program or library.
+    /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: functions of a program or library.
     User {
+        /// Where the binary is looked for.
+        root: Root,
         /// Path, or name of a library or program.
         binary: String,
-        /// Its name, or `0x…`, an offset in the file.
+        /// Its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm` shows it.
         function: String,
         /// Whether at its return.
         at_return: bool,
     },
+    /// `usdt:BINARY:PROVIDER:NAME`: a probe that a program or library brings along.
+    Usdt {
+        /// Where the binary is looked for.
+        root: Root,
+        /// Path, or name of a library or program.
+        binary: String,
+        /// Who defines it; may be left out, `usdt:BINARY:NAME`.
+        provider: Option<String>,
+        /// Its name.
+        name: String,
+    },
     /// `profile:`, `interval:`, `software:`, `hardware:`.
     Perf(PerfEvent),
+}
+
+/// Whose files a binary is looked for among.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// Those that this exporter sees.
+    #[default]
+    Host,
+    /// Those that a process sees, by its number.
+    Process(u32),
+    /// Those of a container, by the beginning of its id, or its name.
+    Container(String),
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("this host"),
+            Self::Process(pid) => write!(f, "process {pid}"),
+            Self::Container(name) => write!(f, "container `{name}`"),
+        }
+    }
 }
 
 /// A timer or counter.
@@ -312,7 +356,7 @@ impl FunctionMechanism {
 }
 
 /// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 12] = [
+pub const ATTACH_FORMS: [(&str, &str); 13] = [
     ("tracepoint", "tracepoint:CATEGORY:NAME"),
     ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
     ("fentry", "fentry:FUNCTION"),
@@ -321,6 +365,7 @@ pub const ATTACH_FORMS: [(&str, &str); 12] = [
     ("kretprobe", "kretprobe:FUNCTION"),
     ("uprobe", "uprobe:BINARY:FUNCTION"),
     ("uretprobe", "uretprobe:BINARY:FUNCTION"),
+    ("usdt", "usdt:BINARY:PROVIDER:NAME"),
     ("profile", "profile:hz:COUNT"),
     ("interval", "interval:s:COUNT"),
     ("software", "software:EVENT:COUNT"),
@@ -338,6 +383,9 @@ const PERF_KINDS: [(&str, PerfKind); 8] = [
     ("hardware", PerfKind::Hardware),
     ("h", PerfKind::Hardware),
 ];
+
+/// What patterns of names have besides letters.
+const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
 
 /// The attach kinds of kernel functions, with bpftrace's short names.
 const FUNCTION_KINDS: [(&str, FunctionMechanism); 8] = [
@@ -374,6 +422,25 @@ impl AttachPoint {
             )
         };
         let well_formed = parts.len() > 1 && parts[1..].iter().all(name);
+        // Names of C++ and Rust have pairs of colons within them.
+        let user = text.split_once(':').and_then(|(kind, rest)| {
+            let at_return = match kind {
+                "uprobe" | "u" => false,
+                "uretprobe" | "ur" => true,
+                _ => return None,
+            };
+            let (binary, function) = rest.split_once(':')?;
+            let whole = !function.replace("::", "").contains(':');
+            (whole && !binary.is_empty() && !function.is_empty()).then_some((binary, function, at_return))
+        });
+        if let Some((binary, function, at_return)) = user {
+            return Ok(Self::User {
+                root: Root::Host,
+                binary: binary.into(),
+                function: function.into(),
+                at_return,
+            });
+        }
         match parts.as_slice() {
             ["tracepoint" | "t", category, name] if well_formed => {
                 Ok(Self::Tracepoint { category: (*category).into(), name: (*name).into() })
@@ -384,7 +451,10 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
-            [kind, function] if well_formed && FUNCTION_KINDS.iter().any(|(name, _)| name == kind) => {
+            [kind, function]
+                if name(&function.replace(PATTERN, "x").as_str())
+                    && FUNCTION_KINDS.iter().any(|(name, _)| name == kind) =>
+            {
                 let mechanism =
                     FUNCTION_KINDS.iter().find(|(name, _)| name == kind).map(|(_, mechanism)| *mechanism);
                 let mechanism = mechanism.unwrap_or(FunctionMechanism::Fentry);
@@ -397,11 +467,18 @@ impl AttachPoint {
                     .map_or(PerfKind::Profile, |(_, kind)| *kind);
                 PerfEvent::parse(kind, name, amount).map(Self::Perf)
             }
-            [kind @ ("uprobe" | "u" | "uretprobe" | "ur"), binary, function]
-                if !binary.is_empty() && !function.is_empty() =>
+            ["usdt" | "U", binary, rest @ .., name]
+                if !binary.is_empty()
+                    && !name.is_empty()
+                    && rest.len() < 2
+                    && rest.iter().all(|part| !part.is_empty()) =>
             {
-                let at_return = matches!(*kind, "uretprobe" | "ur");
-                Ok(Self::User { binary: (*binary).into(), function: (*function).into(), at_return })
+                Ok(Self::Usdt {
+                    root: Root::Host,
+                    binary: (*binary).into(),
+                    provider: rest.first().map(|provider| (*provider).into()),
+                    name: (*name).into(),
+                })
             }
             [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
@@ -417,11 +494,31 @@ impl AttachPoint {
         }
     }
 
+    /// Where its binary is looked for, and the binary, if it is in one.
+    pub fn binary(&self) -> Option<(&Root, &str)> {
+        match self {
+            Self::User { root, binary, .. } | Self::Usdt { root, binary, .. } => Some((root, binary)),
+            Self::Tracepoint { .. } | Self::RawTracepoint { .. } | Self::Function { .. } | Self::Perf(_) => {
+                None
+            }
+        }
+    }
+
+    /// The same with its binary looked for elsewhere.
+    #[must_use]
+    pub fn within(mut self, wanted: &Root) -> Self {
+        if let Self::User { root, .. } | Self::Usdt { root, .. } = &mut self {
+            root.clone_from(wanted);
+        }
+        self
+    }
+
     /// Category, if there is one, and name of the tracepoint or function.
     pub fn names(&self) -> (Option<&str>, &str) {
         match self {
             Self::Function { function, .. } => (None, function),
             Self::User { binary, function, .. } => (Some(binary), function),
+            Self::Usdt { binary, name, .. } => (Some(binary), name),
             Self::Perf(event) => (Some(event.kind.name()), event.name),
             Self::Tracepoint { category, name } => (Some(category), name),
             Self::RawTracepoint { category, name } => (category.as_deref(), name),
@@ -439,9 +536,13 @@ impl fmt::Display for AttachPoint {
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
             Self::Function { mechanism, function } => write!(f, "{}:{function}", mechanism.name()),
             Self::Perf(event) => event.fmt(f),
-            Self::User { binary, function, at_return } => {
+            Self::User { binary, function, at_return, .. } => {
                 write!(f, "{}:{binary}:{function}", if *at_return { "uretprobe" } else { "uprobe" })
             }
+            Self::Usdt { binary, provider: Some(provider), name, .. } => {
+                write!(f, "usdt:{binary}:{provider}:{name}")
+            }
+            Self::Usdt { binary, provider: None, name, .. } => write!(f, "usdt:{binary}:{name}"),
         }
     }
 }
@@ -483,6 +584,8 @@ pub enum Decoder {
     Errno,
     /// Address → function of the kernel.
     Ksym,
+    /// A stack → its functions, outermost first.
+    Stack(Side),
     /// Cgroup id → path.
     Cgroup,
     /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
@@ -494,7 +597,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 12] = [
+pub const DECODERS: [(&str, Decoder); 14] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -503,6 +606,8 @@ pub const DECODERS: [(&str, Decoder); 12] = [
     ("block_device", Decoder::BlockDevice),
     ("errno", Decoder::Errno),
     ("ksym", Decoder::Ksym),
+    ("kstack", Decoder::Stack(Side::Kernel)),
+    ("ustack", Decoder::Stack(Side::User)),
     ("cgroup", Decoder::Cgroup),
     ("raid_array", Decoder::RaidArray),
     ("raid_level", Decoder::RaidLevel),
@@ -696,6 +801,10 @@ mod tests {
             "kretprobe:vfs_read",
             "uprobe:/usr/bin/psql:main",
             "uretprobe:libc.so.6:malloc",
+            "usdt:/usr/bin/python3:python:gc__start",
+            "usdt:libc:setjmp",
+            "uprobe:/bin/story:story::hasher::*(char const*)",
+            "kprobe:ext[34]_*",
             "profile:hz:99",
             "interval:ms:500",
             "software:page-faults:1",
@@ -711,6 +820,11 @@ mod tests {
                 "take longer between two",
             ),
             ("interval:s:x", "`interval:s` needs a whole number behind it", "for example interval:s:1"),
+            ("usdt:a:b:c:d", "`usdt:a:b:c:d` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a::c", "`usdt:a::c` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a", "`usdt:a` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("uprobe:/bin/a:b:c", "`uprobe:/bin/a:b:c` is not a uprobe", "write uprobe:BINARY:FUNCTION"),
+            ("kprobe:../*", "`kprobe:../*` is not a kprobe", "write kprobe:FUNCTION"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

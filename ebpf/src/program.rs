@@ -2,9 +2,11 @@
 
 use crate::{
     asm::Assembled,
+    attach::Sites,
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
+    usdt,
 };
 
 /// A probe compiled for one kernel.
@@ -37,24 +39,50 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// The functions that it attaches to; empty for events that are none's.
+    pub sites: Sites,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<usdt::Sites>,
+    /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
+    pub one_by_one: bool,
     /// The instructions.
     pub assembled: Assembled,
 }
 
 /// Kinds of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum MapKind {
     /// `BPF_MAP_TYPE_HASH`
-    Hash = 1,
+    Hash,
     /// `BPF_MAP_TYPE_ARRAY`
-    Array = 2,
+    Array,
+    /// `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`, 5.5: user space can have it in its memory
+    SharedArray,
     /// `BPF_MAP_TYPE_PERCPU_HASH`, 4.6
-    PerCpuHash = 5,
+    PerCpuHash,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, 4.6
-    PerCpuArray = 6,
+    PerCpuArray,
     /// `BPF_MAP_TYPE_RINGBUF`, 5.8; without keys and values, its entries are bytes
-    Ring = 27,
+    Ring,
+}
+
+impl MapKind {
+    /// `enum bpf_map_type`.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Hash => 1,
+            Self::Array | Self::SharedArray => 2,
+            Self::PerCpuHash => 5,
+            Self::PerCpuArray => 6,
+            Self::Ring => 27,
+        }
+    }
+
+    /// The flags that it is made with.
+    pub fn flags(self) -> u32 {
+        const MMAPABLE: u32 = 1 << 10;
+        if self == Self::SharedArray { MMAPABLE } else { 0 }
+    }
 }
 
 /// A map to create.
@@ -80,6 +108,8 @@ pub const DROPS: u32 = 1;
 pub const ZERO: u32 = 2;
 /// Map of starts.
 pub const STARTS: u32 = 3;
+/// Table of starts before it, for a layout that has one.
+pub const TABLE: u32 = 4;
 
 /// Kernel bookkeeping of a hash entry, bytes: `struct htab_elem` and its bucket.
 const HASH_ENTRY_BYTES: u64 = 64;
@@ -93,7 +123,7 @@ impl MapDef {
         let cpus = u64::from(possible_cpus);
         match self.kind {
             MapKind::Hash => entries * (key + value + HASH_ENTRY_BYTES),
-            MapKind::Array => entries * value,
+            MapKind::Array | MapKind::SharedArray => entries * value,
             // The kernel keeps one spare element for each CPU.
             MapKind::PerCpuHash => (entries + cpus) * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
             MapKind::PerCpuArray => entries * value * cpus,
@@ -140,11 +170,47 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             value_size: start.value_size,
             max_entries: start.max_entries,
         });
+        if let Some(table) = &start.table {
+            maps.push(MapDef {
+                name: "table",
+                kind: MapKind::SharedArray,
+                key_size: 4,
+                value_size: table.entry_size,
+                max_entries: table.entries(),
+            });
+        }
+    }
+    for stack in &layout.stacks {
+        maps.push(MapDef {
+            name: stack.map(),
+            kind: MapKind::Hash,
+            key_size: 8,
+            value_size: stack.value_size(),
+            max_entries: stack.max_entries,
+        });
+        maps.push(MapDef {
+            name: stack.scratch(),
+            kind: MapKind::PerCpuArray,
+            key_size: 4,
+            value_size: 8 + stack.value_size(),
+            max_entries: 1,
+        });
     }
     maps
 }
 
+/// Where the map of that name is among those of a layout.
+pub(crate) fn map_named(layout: &Layout, name: &str) -> u32 {
+    let index = maps(layout).iter().position(|map| map.name == name);
+    index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+}
+
 impl Program {
+    /// The map of that name, as instructions and the loader number them.
+    pub fn map_named(&self, name: &str) -> Option<u32> {
+        u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
+    }
+
     /// Most kernel memory that its maps take, bytes.
     pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
         self.maps.iter().map(|map| map.memory_bytes(possible_cpus)).sum()

@@ -6,19 +6,23 @@
 
 mod histogram;
 mod row;
+mod starts;
 
 use crate::{
     family::{Kind, MetricFamily, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec},
     loader::{Attached, LoadError},
     status::ProgramStatus,
+    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::Topology,
 };
 use row::Row;
+use starts::Starts;
 use std::{
     collections::HashMap,
     io,
+    os::fd::BorrowedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,8 +31,8 @@ use std::{
 use tapster_ebpf::{
     layout::{Drop, Layout},
     probe::Decoder,
-    program::{DROPS, Program, ROWS, STARTS},
-    typed::{TypedMetric, TypedMetricKind},
+    program::{DROPS, Program, ROWS},
+    typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
 /// Why a probe's maps cannot be read.
@@ -50,7 +54,7 @@ pub struct Reader {
     attached: Attached,
     rows: sys::Map,
     drops: sys::Map,
-    starts: Option<sys::Map>,
+    starts: Option<Starts>,
     cpus: usize,
     /// Held while labels are decoded, not while maps are read or the answer is written.
     decoders: Mutex<Vec<Box<dyn Decode>>>,
@@ -84,8 +88,15 @@ pub struct Dropped {
     pub unmatched: Option<u64>,
 }
 
-fn spec(decoder: &Decoder) -> Spec {
-    match decoder {
+/// What turns a label's bytes into text; stacks are looked up in a map of the probe.
+fn decoder(
+    label: &TypedLabel,
+    attached: &Attached,
+    host: &Host,
+    symbols: &Arc<Symbols>,
+    cpus: PossibleCpus,
+) -> Result<Box<dyn Decode>, CollectError> {
+    let spec = match &label.decoder {
         Decoder::Unsigned => Spec::Unsigned,
         Decoder::Signed => Spec::Signed,
         Decoder::Hex => Spec::Hex,
@@ -98,21 +109,41 @@ fn spec(decoder: &Decoder) -> Spec {
         Decoder::RaidArray => Spec::RaidArray,
         Decoder::RaidLevel => Spec::RaidLevel,
         Decoder::RaidSlot => Spec::RaidSlot,
-    }
+        Decoder::Stack(side) => {
+            match side {
+                Side::Kernel => symbols.want_kernel()?,
+                Side::User => Symbols::want_files(symbols),
+            }
+            let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == *side);
+            let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
+            let missing = || LoadError::Missing { what: "map", name: side.name().into() };
+            let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
+            let frames = if let Type::Stack { frames, .. } = label.ty { frames } else { u32::MAX };
+            let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));
+            return Ok(Box::new(label::stack::Stack::new(*side, frames, kept, symbols.clone())));
+        }
+    };
+    Ok(label::decoder(&spec, host)?)
 }
 
 impl Reader {
     /// Opens the maps of an attached probe.
-    pub fn new(attached: Attached, host: &Host, cpus: PossibleCpus) -> Result<Self, CollectError> {
+    pub fn new(
+        attached: Attached,
+        host: &Host,
+        symbols: &Arc<Symbols>,
+        cpus: PossibleCpus,
+    ) -> Result<Self, CollectError> {
         let program = &attached.program;
         let decoders = program
             .labels
             .iter()
-            .map(|label| label::decoder(&spec(&label.decoder), host))
+            .map(|label| decoder(label, &attached, host, symbols, cpus))
             .collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
-        let starts = program.layout.start.is_some().then(|| open(STARTS)).transpose()?;
+        let starts =
+            program.layout.start.as_ref().map(|start| Starts::open(&attached, start, cpus)).transpose()?;
         Ok(Self {
             rows: open(ROWS)?,
             drops: open(DROPS)?,
@@ -130,15 +161,25 @@ impl Reader {
         &self.attached.program
     }
 
+    /// The probe in the kernel.
+    pub fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
     /// The probe's programs and their cost.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.attached.programs()
     }
 
+    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.attached.program_fd(index)
+    }
+
     /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.
     pub fn memory_bytes(&self) -> u64 {
-        let maps = [Some(&self.rows), Some(&self.drops), self.starts.as_ref()];
-        let told: Option<u64> = maps.into_iter().flatten().map(sys::Map::memory).sum();
+        let maps = (0..).zip(&self.program().maps).map(|(index, _)| self.attached.map(index));
+        let told: Option<u64> = maps.map(|map| sys::map_memory(map.ok()?)).sum();
         told.filter(|bytes| *bytes > 0)
             .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
     }
@@ -214,6 +255,7 @@ impl Reader {
             match reason {
                 Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
                 Drop::Inflight if !is_pair => {}
+                Drop::Stack if self.program().layout.stacks.is_empty() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }
@@ -226,21 +268,8 @@ impl Reader {
     /// Gives up starts whose end did not come in time, so that lost ends do not fill the map for ever.
     pub fn sweep(&self) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
-        let now_ns = sys::monotonic_ns();
-        let timeout_ns = self.program().inflight_timeout_ns;
-        let mut old = Vec::new();
-        starts.scan(|key, value| {
-            let since =
-                value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(now_ns, u64::from_le_bytes);
-            if now_ns.saturating_sub(since) > timeout_ns {
-                old.push(key.to_vec());
-            }
-        })?;
-        for key in old {
-            if starts.delete(&key)? {
-                self.expired.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        let before_ns = sys::monotonic_ns().saturating_sub(self.program().inflight_timeout_ns);
+        self.expired.fetch_add(starts.expire(before_ns)?, Ordering::Relaxed);
         Ok(())
     }
 }

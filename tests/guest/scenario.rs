@@ -2,9 +2,12 @@
 
 mod block;
 mod functions;
+mod globs;
 mod hot;
+mod stacks;
 mod story;
 mod trial;
+mod usdt;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -22,13 +25,34 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "stacks",
+        script: include_str!("scenarios/stacks.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stacks::check,
+    },
+    Scenario {
+        name: "usdt",
+        script: include_str!("scenarios/usdt.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: usdt::check,
+    },
+    Scenario {
+        name: "globs",
+        script: include_str!("scenarios/globs.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: globs::check,
     },
     Scenario {
         name: "block",

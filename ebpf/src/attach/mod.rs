@@ -5,17 +5,20 @@ mod perf;
 mod prototype;
 mod rawtracepoint;
 mod registers;
+mod site;
 mod tracepoint;
+mod usdt;
 mod user;
 
 pub use registers::Arch;
+pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
 
 use crate::{
     btf::Btf,
     diagnostic::near,
-    probe::{AttachPoint, FunctionMechanism, KernelVersion},
+    probe::{AttachPoint, FunctionMechanism, KernelVersion, Root},
     tracefs::Tracepoints,
-    typed::{Mechanism, Type, Typed},
+    typed::{Mechanism, Node, Type, Typed},
 };
 use std::fmt;
 
@@ -41,10 +44,22 @@ pub struct Target<'a> {
 pub trait Functions {
     /// Whether `fentry` and `fexit` programs are taken.
     fn traced(&self) -> Result<(), Missing>;
-    /// Whether a kprobe can be set on a function.
-    fn probed(&self, function: &str) -> Result<(), Missing>;
-    /// Whether a program or library has a function.
-    fn user(&self, binary: &str, function: &str) -> Result<(), Missing>;
+    /// Whether kprobes are taken.
+    fn probing(&self) -> Result<(), Missing>;
+    /// The functions of the kernel that a name or pattern means and a kprobe can be set on.
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing>;
+    /// The functions of a program or library that a name or pattern means.
+    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing>;
+    /// A probe that a program or library brings along.
+    fn usdt(
+        &self,
+        root: &Root,
+        binary: &str,
+        provider: Option<&str>,
+        name: &str,
+    ) -> Result<crate::usdt::Found, Missing>;
+    /// The mount namespace that processes must be in; `None` for any.
+    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }
 
 impl fmt::Debug for Target<'_> {
@@ -97,12 +112,44 @@ pub struct Resolved {
     pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
+    /// Arguments that some of several functions have, and why they are none of all: name, reason.
+    pub unshared: Vec<(String, String)>,
+    /// The functions; empty for events that are none's.
+    pub sites: Sites,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<crate::usdt::Sites>,
+    /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
+    pub named: Vec<(String, u32)>,
+    /// The goroutine whose call it is, which is a part of the key wherever `frame` is.
+    pub goroutine: Option<Typed>,
 }
 
 impl Resolved {
+    /// `func`: the number of the function, of those of the probe; `None` where there is none.
+    pub fn function(&self) -> Option<Typed> {
+        let number = match self.sites.list.as_slice() {
+            [] => return None,
+            [site] => Some(site.number),
+            _ => None,
+        };
+        Some(Typed::new(Node::Function(number), Type::U64))
+    }
+
     /// An event that is no function's.
-    fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
-        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false }
+    pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
+        Self {
+            mechanism,
+            arguments,
+            result: None,
+            is_return: false,
+            frame: None,
+            untyped: false,
+            unshared: Vec::new(),
+            sites: Sites::default(),
+            usdt: None,
+            named: Vec::new(),
+            goroutine: None,
+        }
     }
 }
 
@@ -115,9 +162,22 @@ pub struct Missing {
     pub hint: Option<String>,
 }
 
-/// Finds an attach point and its arguments on a kernel.
-pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
-    match at {
+/// How an attach point is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Whether it is one end of a whole call, so that only functions of which both can be seen will do.
+    pub whole: bool,
+    /// Most functions of a pattern.
+    pub most: u32,
+}
+
+/// Finds an attach point and its arguments on a kernel: one program for each result.
+pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let wanted = |function, at_return| {
+        let Request { whole, most } = request;
+        Wanted { function, at_return, whole, most }
+    };
+    let one = match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve(category.as_deref(), name, target)
@@ -125,14 +185,19 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
         AttachPoint::Function { mechanism, function } => match mechanism {
             FunctionMechanism::Fentry => function::traced(function, false, target),
             FunctionMechanism::Fexit => function::traced(function, true, target),
-            FunctionMechanism::Kprobe => function::probed(function, false, target),
-            FunctionMechanism::Kretprobe => function::probed(function, true, target),
+            FunctionMechanism::Kprobe => function::probed(&wanted(function, false), target),
+            FunctionMechanism::Kretprobe => function::probed(&wanted(function, true), target),
         },
         AttachPoint::Perf(event) => perf::resolve(event, target),
-        AttachPoint::User { binary, function, at_return } => {
-            user::resolve(binary, function, *at_return, target)
+        AttachPoint::User { root, binary, function, at_return } => {
+            return user::resolve(root, binary, &wanted(function, *at_return), target);
         }
-    }
+        AttachPoint::Usdt { root, binary, provider, name } => {
+            let found = target.functions.usdt(root, binary, provider.as_deref(), name)?;
+            return usdt::resolve(&found, target);
+        }
+    };
+    one.map(|resolved| vec![resolved])
 }
 
 /// The same attach point through a mechanism that does not let the verifier check types, for arguments
@@ -145,6 +210,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::Tracepoint { .. }
         | AttachPoint::Function { .. }
         | AttachPoint::User { .. }
+        | AttachPoint::Usdt { .. }
         | AttachPoint::Perf(_) => None,
     }
 }

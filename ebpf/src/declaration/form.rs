@@ -87,7 +87,17 @@ pub(super) const PROBE: &[Key] = &[
     key(
         "function",
         Form::Text,
-        "A function of the kernel, or `BINARY:FUNCTION` of a program or library: the probe measures each of its calls.",
+        "A function of the kernel, or `BINARY:FUNCTION` of a program or library; `*`, `?` and `[...]` match several. The probe measures each of their calls.",
+    ),
+    key(
+        "pid",
+        Form::Integer(1, 4_194_304),
+        "A process: programs and libraries of attach points are those that it sees under their paths.",
+    ),
+    key(
+        "container",
+        Form::Text,
+        "A container, by the beginning of its id or its name: programs and libraries are its own, and only its processes count.",
     ),
     key(
         "save",
@@ -112,7 +122,16 @@ pub(super) const PROBE: &[Key] = &[
         Form::Integer(1, 1_000_000),
         "Most label sets; beyond it events are counted as dropped. Default 1024.",
     ),
-    key("max_inflight", Form::Integer(1, 10_000_000), "Most starts that wait for their end. Default 16384."),
+    key(
+        "max_inflight",
+        Form::Integer(1, 10_000_000),
+        "How many starts that wait for their end have room. Default 16384.",
+    ),
+    key(
+        "max_functions",
+        Form::Integer(1, 100_000),
+        "Most functions that a pattern may match; more are refused. Default 1000.",
+    ),
     key(
         "inflight_timeout",
         Form::Duration,

@@ -11,9 +11,10 @@ pub(crate) use metric::{buckets, default_range};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
     expr,
+    glob::is_pattern,
     probe::{
-        AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe,
-        ProbeFile, parse_error,
+        AttachPoint, DECODERS, DEFAULT_MAX_FUNCTIONS, Decoder, Each, Event, Expression, KernelRange, Label,
+        Library, Probe, ProbeFile, Root, parse_error,
     },
     yaml::{self, Data, Node},
 };
@@ -393,6 +394,7 @@ impl Reader {
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
             each: fields.get("each").and_then(|node| self.each(node)),
+            whole: false,
             span: fields.span.clone(),
         };
         at.map(|_| event)
@@ -470,6 +472,7 @@ impl Reader {
                     filter,
                     saves: Vec::new(),
                     each,
+                    whole: false,
                     span: at.span.clone(),
                 }];
             }
@@ -513,6 +516,7 @@ impl Reader {
             }
             (None, _, _) => {}
         }
+        self.root(&fields, &mut starts, &mut ends);
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
         let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
         let mut number = |name: &'static str, default: u32| {
@@ -523,6 +527,7 @@ impl Reader {
         };
         let max_series = number("max_series", 1024);
         let max_inflight = number("max_inflight", 16_384);
+        let max_functions = number("max_functions", DEFAULT_MAX_FUNCTIONS);
         let inflight_timeout_ns = fields
             .get("inflight_timeout")
             .and_then(|node| self.duration(node, "inflight_timeout"))
@@ -554,10 +559,53 @@ impl Reader {
             max_series,
             max_inflight,
             inflight_timeout_ns,
+            max_functions,
             per_cpu,
             enabled,
         };
         (self.errors() == before).then_some(probe)
+    }
+
+    /// `pid` and `container`: where the binaries of all attach points are.
+    fn root(&mut self, fields: &Fields<'_>, starts: &mut [Event], ends: &mut [Event]) {
+        let root = match (fields.get("pid"), fields.get("container")) {
+            (None, None) => return,
+            (Some(_), Some(container)) => {
+                self.error_hint(
+                    container.span.clone(),
+                    "`container` cannot stand beside `pid`",
+                    "a process of the container says the same",
+                );
+                return;
+            }
+            (Some(pid), None) => self
+                .integer(pid, form::PROBE, "pid")
+                .and_then(|pid| u32::try_from(pid).ok())
+                .map(|number| (pid, Root::Process(number))),
+            (None, Some(container)) => match self.text(container, "container") {
+                Some(text) if text.is_empty() || text.contains(['/', ' ']) => {
+                    self.error_hint(
+                        container.span.clone(),
+                        format!("`{text}` is not a container"),
+                        "give the beginning of its id, or its name",
+                    );
+                    None
+                }
+                text => text.map(|text| (container, Root::Container(text))),
+            },
+        };
+        let Some((node, root)) = root else { return };
+        let mut points: Vec<_> = starts.iter_mut().chain(ends).flat_map(|event| &mut event.at).collect();
+        if !points.is_empty() && points.iter().all(|point| point.value.binary().is_none()) {
+            self.error_hint(
+                node.span.clone(),
+                "no attach point of the probe is in a program or library",
+                "to count a process only, write where: pid == NUMBER",
+            );
+        }
+        for point in &mut points {
+            point.value = point.value.clone().within(&root);
+        }
     }
 
     /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the
@@ -572,6 +620,8 @@ impl Reader {
         // The first that the kernel takes is used; both ends decide alike.
         let (entries, returns, key): (&[&str], &[&str], &[&str]) = if text.contains(':') {
             (&["uprobe"], &["uretprobe"], &["pid", "frame"])
+        } else if is_pattern(&text) {
+            (&["kprobe"], &["kretprobe"], &["frame"])
         } else {
             (&["fentry", "kprobe"], &["fexit", "kretprobe"], &["frame"])
         };
@@ -582,7 +632,7 @@ impl Reader {
                     self.error_hint(
                         node.span.clone(),
                         format!("`{text}` is not a function"),
-                        "write the name of a function of the kernel, or BINARY:FUNCTION",
+                        "write the name of a function of the kernel, or BINARY:FUNCTION; `*` and `?` match several",
                     );
                     return None;
                 };
@@ -592,7 +642,8 @@ impl Reader {
                 .iter()
                 .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
                 .collect();
-            Some(Event { at, kernel: None, key, filter, saves, each: None, span: node.span.clone() })
+            let span = node.span.clone();
+            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
         };
         Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
     }

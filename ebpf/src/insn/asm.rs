@@ -68,6 +68,8 @@ impl Helper {
             Self::UidGid => "get_current_uid_gid",
             Self::Comm => "get_current_comm",
             Self::Task => "get_current_task",
+            Self::GetStack => "get_stack",
+            Self::GetTaskStack => "get_task_stack",
             Self::CgroupId => "get_current_cgroup_id",
             Self::ReadUser => "probe_read_user",
             Self::ReadKernel => "probe_read_kernel",
@@ -134,6 +136,12 @@ impl fmt::Display for Insn {
             Self::StoreImm(size, dst, offset, imm) => write!(f, "{} = {imm}", Memory(size, dst, offset)),
             Self::AtomicAdd(size, dst, offset, src) => {
                 write!(f, "lock {} += {src:?}", Memory(size, dst, offset))
+            }
+            Self::Exchange(dst, offset, src) => {
+                write!(f, "{src:?} = xchg({}, {src:?})", Memory(Size::DW, dst, offset))
+            }
+            Self::CompareExchange(dst, offset, src) => {
+                write!(f, "r0 = cmpxchg({}, r0, {src:?})", Memory(Size::DW, dst, offset))
             }
             Self::Jump(offset) => write!(f, "goto {offset:+}"),
             Self::JumpIf(cond, dst, src, offset) => jump(f, 'r', cond, dst, src, offset),

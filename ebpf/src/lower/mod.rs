@@ -10,19 +10,25 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod stack;
+mod start;
 mod text;
 
 use crate::{
     asm::{AsmError, Assembler},
+    attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{AccessMode, Binary, Mechanism, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
 const STACK: u32 = 512;
+/// Since then programs of a link for many kernel functions run from the function graph tracer, which at a return leaves
+/// the stack pointer of its registers as it was, or writes another (`return_to_handler`).
+const RETURNS_WITHOUT_STACK: KernelVersion = KernelVersion(6, 14, 0);
 
 /// Why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,11 +67,25 @@ pub struct Host {
     pub possible_cpus: u32,
     /// Its kernel.
     pub kernel: KernelVersion,
+    /// Its processor.
+    pub arch: Arch,
+}
+
+impl Host {
+    /// Whether programs can exchange and compare what is in memory: `BPF_XCHG`, `BPF_CMPXCHG`. The compiler of arm64 came
+    /// to know them later.
+    pub(crate) fn exchanges(self) -> bool {
+        self.kernel
+            >= match self.arch {
+                Arch::X86_64 => KernelVersion(5, 12, 0),
+                Arch::Aarch64 => KernelVersion(5, 18, 0),
+            }
+    }
 }
 
 /// Compiles a typed probe for a host.
 pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
-    let layout = Layout::new(&probe, host.possible_cpus);
+    let layout = Layout::new(&probe, host);
     if layout.row_size > MAX_ROW {
         return Err(LowerError::Row(layout.row_size));
     }
@@ -80,6 +100,11 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
+            usdt: event.usdt.clone(),
+            sites: event.sites.clone(),
+            one_by_one: event.mechanism == Mechanism::Kretprobe
+                && host.kernel >= RETURNS_WITHOUT_STACK
+                && uses_frame(event),
             assembled: lowering.asm.finish()?,
         });
     }
@@ -344,6 +369,26 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// Whether it reads the stack pointer, which tells a call from others.
+fn uses_frame(event: &TypedEvent) -> bool {
+    let stack = |typed: &Typed| {
+        let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
+        matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
+    };
+    let metrics =
+        event.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
+    let mut all = event
+        .key
+        .iter()
+        .chain(&event.lets)
+        .chain(&event.filters)
+        .chain(&event.late_filters)
+        .chain(&event.saves)
+        .chain(&event.labels)
+        .chain(metrics);
+    all.any(|typed| typed.any(&stack))
+}
+
 /// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
 fn is_tracked(ty: &Type) -> bool {
     matches!(ty, Type::Pointer { access: AccessMode::Direct, .. })
@@ -359,7 +404,7 @@ fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
         Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Stack { .. } | Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }

@@ -3,11 +3,16 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::Btf,
-    probe::KernelVersion,
+    probe::{KernelVersion, Root},
     tracefs::Tracepoints,
+    usdt::{self, FileId, Found, Location},
 };
+
+/// Places of the one probe that every program has.
+const LOCATIONS: [&str; 3] =
+    ["8@%rdi -4@%eax 2@%dh", "8@%rdi -4@-20(%rbp,%rax,4) 1@$200", "8@8(%rbx) -4@$-1 8@%xmm0"];
 
 /// Bytes of `struct node`.
 pub const NODE: usize = 168;
@@ -51,18 +56,51 @@ impl Tracepoints for World {
     }
 }
 
-/// Every function is there.
+/// Every function is there, and two for a pattern.
 impl Functions for World {
     fn traced(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let list = match wanted.function.split_once('*') {
+            None => vec![Site::kernel(wanted.function)],
+            Some((before, after)) => {
+                ["first", "second"].map(|name| Site::kernel(&format!("{before}{name}{after}"))).into()
+            }
+        };
+        Ok(Sites { list, ..Sites::default() })
+    }
+
+    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
+        let count = if wanted.function.contains('*') { 2 } else { 1 };
+        let sites = (1..=count).map(site).collect();
+        Ok(UserFunctions { file: binary.into(), sites, ..UserFunctions::default() })
+    }
+
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+        Ok(Found {
+            provider: provider.unwrap_or("test").into(),
+            name: name.into(),
+            file: FileId::default(),
+            locations: LOCATIONS
+                .iter()
+                .map(|text| Location {
+                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    address: 0x100,
+                    arguments: usdt::arguments(text, Arch::X86_64),
+                })
+                .collect(),
+        })
+    }
+
+    fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
+        Ok(None)
     }
 }
 
