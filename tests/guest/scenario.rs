@@ -5,6 +5,7 @@ mod functions;
 mod hot;
 mod story;
 mod trial;
+mod waits;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -22,7 +23,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 8] = [
+pub(crate) const ALL: [Scenario; 9] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -78,6 +79,13 @@ pub(crate) const ALL: [Scenario; 8] = [
         disks: &[],
         memory_mib: 1536,
         check: hot::check,
+    },
+    Scenario {
+        name: "waits",
+        script: include_str!("scenarios/waits.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: waits::check,
     },
 ];
 

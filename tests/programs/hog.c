@@ -15,14 +15,27 @@ static double now(void)
     return time.tv_sec + time.tv_nsec / 1e9;
 }
 
-static double waited(void)
+struct reading {
+    double queued;
+    long voluntary, involuntary;
+};
+
+static struct reading read_all(void)
 {
     unsigned long ran, waited = 0;
     FILE *file = fopen("/proc/thread-self/schedstat", "r");
     if (!file || fscanf(file, "%lu %lu", &ran, &waited) != 2)
         exit(3);
     fclose(file);
-    return waited / 1e9;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (struct reading){waited / 1e9, usage.ru_nvcsw, usage.ru_nivcsw};
+}
+
+static void print_between(struct reading from, struct reading to)
+{
+    printf("{\"run_queue_seconds\":%.9f,\"voluntary\":%ld,\"involuntary\":%ld}", to.queued - from.queued,
+           to.voluntary - from.voluntary, to.involuntary - from.involuntary);
 }
 
 int main(int argc, char **argv)
@@ -34,18 +47,21 @@ int main(int argc, char **argv)
     CPU_SET(atoi(argv[2]), &one);
     if (sched_setaffinity(0, sizeof one, &one))
         return 1;
-    // The first reading brings its code and memory.
-    waited();
+    // The first reading brings its code and memory. It is named within the outer readings and all of the inner ones.
+    read_all();
+    struct reading outer = read_all();
     prctl(PR_SET_NAME, argv[1]);
-    struct rusage before, after;
-    getrusage(RUSAGE_SELF, &before);
-    double queued = waited(), end = now() + atof(argv[3]);
+    struct reading inner = read_all();
+    double end = now() + atof(argv[3]);
     while (now() < end)
         ;
-    queued = waited() - queued;
-    getrusage(RUSAGE_SELF, &after);
+    struct reading last = read_all();
     prctl(PR_SET_NAME, "hog-ended");
-    printf("{\"run_queue_seconds\":%.9f,\"voluntary\":%ld,\"involuntary\":%ld}\n", queued,
-           after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw);
+    struct reading beyond = read_all();
+    printf("{\"least\":");
+    print_between(inner, last);
+    printf(",\"most\":");
+    print_between(outer, beyond);
+    printf("}\n");
     return 0;
 }

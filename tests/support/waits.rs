@@ -110,13 +110,7 @@ impl Truths {
                 Err(why) => wrong.push(why),
             }
         }
-        assert!(
-            wrong.is_empty(),
-            "{} of {} kinds:\n{}",
-            wrong.len(),
-            self.slept.len(),
-            wrong.join("\n")
-        );
+        assert!(wrong.is_empty(), "{} of {} kinds:\n{}", wrong.len(), self.slept.len(), wrong.join("\n"));
         assert!(self.slept.len() >= 25, "only {} kinds; skipped: {:?}", self.slept.len(), self.skipped);
         let mut figures = format!(
             "{} kinds, the sum at most {:+.2} % off ({})",
@@ -163,7 +157,12 @@ impl Truth {
             found.dedup();
             let found: Vec<String> =
                 found.iter().map(|reason| format!("{reason} {:.1} %", of(reason) / whole * 100.0)).collect();
-            return Err(format!("{kind}: {} expected, but {}{}", reasons.join(" or "), found.join(", "), seen()));
+            return Err(format!(
+                "{kind}: {} expected, but {}{}",
+                reasons.join(" or "),
+                found.join(", "),
+                seen()
+            ));
         }
         Ok(Verdict { off, explained })
     }

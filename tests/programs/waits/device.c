@@ -136,8 +136,10 @@ static void throttle_prepare(void)
 static void throttle_sleep(void)
 {
     static off_t at;
-    check(pwrite(file, buffer, CHUNK, at), "pwrite");
-    at = (at + CHUNK) % (PAGES * PAGE * 4);
+    for (int chunks = 0; chunks < 8; chunks++) {
+        check(pwrite(file, buffer, CHUNK, at), "pwrite");
+        at = (at + CHUNK) % (PAGES * PAGE * 4);
+    }
 }
 
 static void device_prepare_with(const char *path, int flags)
