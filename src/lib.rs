@@ -2,13 +2,14 @@
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
-//! [`topology`] giving the texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
+//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod container;
 pub mod elf;
 pub mod exporter;
 pub mod exposition;
@@ -20,6 +21,7 @@ pub mod name;
 pub mod perf;
 pub mod server;
 pub mod status;
+pub mod symbol;
 pub mod sys;
 pub mod telemetry;
 pub mod topology;

@@ -33,6 +33,7 @@ pub mod probe;
 pub mod program;
 pub mod tracefs;
 pub mod typed;
+pub mod usdt;
 pub mod vm;
 pub mod yaml;
 

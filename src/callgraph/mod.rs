@@ -16,7 +16,7 @@ mod tests;
 
 pub use attach::{AttachError, Attached, Losses, Means, attach};
 pub use exits::{Exits, Unclear, exits};
-pub use name::Name;
+pub use name::{Name, short};
 pub use pairing::{Graph, Line, Step};
 pub use plan::{Followed, Place, Plan, Request, plan};
 pub use print::{Output, Printer};

@@ -1,9 +1,26 @@
 //! Names of functions as people write them, and patterns of names.
 
 use cpp_demangle::DemangleOptions;
+use std::borrow::Cow;
 
 /// Longest symbol that is demangled; longer ones are shown as they are.
 const LONGEST: usize = 4096;
+
+/// A function's name as the source has it, without the types of its parameters.
+pub fn short(symbol: &str) -> Cow<'_, str> {
+    if symbol.len() <= LONGEST {
+        if let Ok(rust) = rustc_demangle::try_demangle(symbol) {
+            return format!("{rust:#}").into();
+        }
+        if symbol.starts_with("_Z")
+            && let Ok(parsed) = cpp_demangle::BorrowedSymbol::new(symbol.as_bytes())
+            && let Ok(name) = parsed.demangle_with_options(&DemangleOptions::new().no_params())
+        {
+            return name.into();
+        }
+    }
+    symbol.into()
+}
 
 /// A function's name: what is shown, and other forms in which a pattern may mean it.
 #[derive(Clone, Debug, PartialEq, Eq)]

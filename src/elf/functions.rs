@@ -96,32 +96,9 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
             ));
         }
     };
-    let mut found = Found::default();
-    found.take(&elf);
-    let debug = elf.build_id().ok().flatten().and_then(debug_file);
-    if let Some(bytes) = debug.and_then(|path| open(&path).ok())
-        && let Ok(debug) = object::File::parse(&bytes)
-    {
-        found.take(&debug);
-    }
-    let segments: Vec<Range> = elf
-        .segments()
-        .filter(
-            |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0),
-        )
-        .map(|segment| {
-            let (offset, length) = segment.file_range();
-            Range { address: segment.address(), offset, length }
-        })
-        .collect();
-    let sections: Vec<Range> = elf
-        .sections()
-        .filter(|section| section.kind() == SectionKind::Text)
-        .filter_map(|section| {
-            let (offset, length) = section.file_range()?;
-            Some(Range { address: section.address(), offset, length })
-        })
-        .collect();
+    let mut found = Found::of(&elf);
+    let segments = code_segments(&elf);
+    let sections = code_sections(&elf);
     let go = go(&elf, &found);
     let list = found.list(&segments, &sections);
     if list.is_empty() {
@@ -131,6 +108,30 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
         ));
     }
     Ok(Functions { path, arch, list, go, data: found.data, file: bytes.into_inner() })
+}
+
+/// The parts of a file that are mapped to be executed.
+pub(super) fn code_segments<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
+    elf.segments()
+        .filter(
+            |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0),
+        )
+        .map(|segment| {
+            let (offset, length) = segment.file_range();
+            Range { address: segment.address(), offset, length }
+        })
+        .collect()
+}
+
+/// Those of a file's sections that hold code.
+pub(super) fn code_sections<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
+    elf.sections()
+        .filter(|section| section.kind() == SectionKind::Text)
+        .filter_map(|section| {
+            let (offset, length) = section.file_range()?;
+            Some(Range { address: section.address(), offset, length })
+        })
+        .collect()
 }
 
 /// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
@@ -148,11 +149,12 @@ fn go<'b>(elf: &object::File<'b, &'b Bytes>, found: &Found) -> Option<Go> {
     }
 }
 
+/// A part of a file: the address it gets, where it is, and how long.
 #[derive(Clone, Copy, Debug)]
-struct Range {
-    address: u64,
-    offset: u64,
-    length: u64,
+pub(super) struct Range {
+    pub(super) address: u64,
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 impl Range {
@@ -164,8 +166,9 @@ impl Range {
     }
 }
 
+/// What symbols say of functions.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     symbols: BTreeMap<u64, Candidate>,
     /// Parts by the name of their function; address and length.
     parts: HashMap<String, Vec<(u64, u64)>>,
@@ -173,6 +176,19 @@ struct Found {
 }
 
 impl Found {
+    /// From the symbols of a file and of its separate debug file.
+    pub(super) fn of<'b>(elf: &object::File<'b, &'b Bytes>) -> Self {
+        let mut found = Self::default();
+        found.take(elf);
+        let debug = elf.build_id().ok().flatten().and_then(debug_file);
+        if let Some(bytes) = debug.and_then(|path| open(&path).ok())
+            && let Ok(debug) = object::File::parse(&bytes)
+        {
+            found.take(&debug);
+        }
+        found
+    }
+
     fn take<'b>(&mut self, file: &object::File<'b, &'b Bytes>) {
         for symbol in file.symbols().chain(file.dynamic_symbols()) {
             let Ok(name) = symbol.name() else { continue };
@@ -212,7 +228,7 @@ impl Found {
         }
     }
 
-    fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
+    pub(super) fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
         self.data.sort_unstable();
         self.data.dedup();
         let addresses: Vec<u64> = self.symbols.keys().copied().collect();

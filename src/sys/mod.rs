@@ -10,9 +10,11 @@ mod capability;
 mod clock;
 mod cpu;
 mod dm;
+mod file;
 mod limit;
 mod load;
 mod map;
+mod mapped;
 mod mapping;
 mod memory;
 mod process;
@@ -23,16 +25,19 @@ mod table;
 mod tests;
 
 pub use attach::{
-    attach_raw_tracepoint, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes, has_uprobe_multi,
+    attach_raw_tracepoint, attach_site, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes,
+    attach_usdt, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, possible_cpus};
 pub use dm::{DmControl, DmTarget};
+pub use file::open_in;
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
+pub use mapped::{Mapped, MappedFile, Mappings};
 pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

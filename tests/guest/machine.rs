@@ -46,6 +46,21 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.program(exporter)?;
     image.program(&waits::build(directory)?)?;
     image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
+    let program = directory.join("stacks");
+    let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
+    let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];
+    let sources = [source("stacks.c"), source("stacks_library.c")];
+    text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
+    image.program(&program)?;
+    // Its scenario says so where they cannot be built.
+    if crate::support::command::sdt_header() {
+        for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {
+            let program = directory.join(name);
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/shop.c");
+            text(tool("cc")?.args([how, "-static", "-DSEMAPHORES", "-o"]).arg(&program).arg(source));
+            image.program(&program)?;
+        }
+    }
     image.file("init", include_bytes!("init.sh"), 0o755);
     image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
     let path = directory.join("base.cpio");
@@ -185,6 +200,11 @@ impl Results {
     /// A file that the scenario left in `/results`.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.files.get(name).unwrap_or_else(|| panic!("the scenario left no `{name}`:\n{}", self.console))
+    }
+
+    /// Whether it left a file of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
     }
 
     /// A scrape that it kept.

@@ -3,8 +3,10 @@
 mod block;
 mod functions;
 mod hot;
+mod stacks;
 mod story;
 mod trial;
+mod usdt;
 mod waits;
 
 use super::{kernel::Kernel, machine::Results};
@@ -23,13 +25,27 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 11] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "stacks",
+        script: include_str!("scenarios/stacks.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stacks::check,
+    },
+    Scenario {
+        name: "usdt",
+        script: include_str!("scenarios/usdt.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: usdt::check,
     },
     Scenario {
         name: "block",

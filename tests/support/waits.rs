@@ -112,19 +112,17 @@ impl Truths {
         }
         assert!(wrong.is_empty(), "{} of {} kinds:\n{}", wrong.len(), self.slept.len(), wrong.join("\n"));
         assert!(self.slept.len() >= 25, "only {} kinds; skipped: {:?}", self.slept.len(), self.skipped);
-        let mut figures = format!(
-            "{} kinds, the sum at most {:+.2} % off ({})",
-            self.slept.len(),
-            worst.0 * 100.0,
-            worst.1
-        );
+        let (off, kind) = worst;
+        let mut figures =
+            vec![format!("{} kinds, the sum at most {:+.2} % off ({kind})", self.slept.len(), off * 100.0)];
         if family.has_reason {
-            figures += &format!(", at least {:.1} % with the right reason ({})", least.0 * 100.0, least.1);
+            let (part, kind) = least;
+            figures.push(format!("at least {:.1} % with the right reason ({kind})", part * 100.0));
         }
         if !self.skipped.is_empty() {
-            figures += &format!("; not here: {}", self.skipped.join("; "));
+            figures.push(format!("not here: {}", self.skipped.join("; ")));
         }
-        figures
+        figures.join(", ")
     }
 }
 

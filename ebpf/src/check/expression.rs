@@ -4,7 +4,7 @@ use super::scope::{Operand, Problems, Scope};
 use crate::{
     expr::{Binary, Expr, ExprKind, Unary},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, NO_STACK, Node, Type, Typed},
 };
 
 /// Bytes of a text where nothing else is said, and at the most.
@@ -84,6 +84,11 @@ impl Scope<'_> {
                 message,
                 Some("compare it with == or !=".into()),
             ));
+        }
+        if let Type::Stack { side, .. } = typed.ty {
+            let message = format!("{what} must be a number, found a stack");
+            let hint = format!("a stack is only shown: make it a label, `stack: {}`", side.name());
+            return Err(self.problem(expression, expr.span.clone(), message, Some(hint)));
         }
         Ok(typed)
     }
@@ -291,6 +296,24 @@ impl Scope<'_> {
                     expr.span.clone(),
                     "one side of `? :` is a text, the other a number",
                     None,
+                ));
+            }
+            (Type::Stack { .. }, Type::Stack { .. }) if let Some(ty) = a.ty.longer_stack(&b.ty) => (a, b, ty),
+            // No stack.
+            (Type::Stack { .. }, _) if matches!(b.kind, Node::Constant(NO_STACK)) => {
+                let ty = a.ty.clone();
+                (a, b, ty)
+            }
+            (_, Type::Stack { .. }) if matches!(a.kind, Node::Constant(NO_STACK)) => {
+                let ty = b.ty.clone();
+                (a, b, ty)
+            }
+            (Type::Stack { .. }, _) | (_, Type::Stack { .. }) => {
+                return Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    "one side of `? :` is a stack, the other is none of that kind",
+                    Some("0 stands for no stack".into()),
                 ));
             }
             (Type::Pointer { .. }, Type::Pointer { .. }) if a.ty == b.ty => {

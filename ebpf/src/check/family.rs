@@ -15,31 +15,47 @@ impl Checker<'_> {
             let mut types = ends.iter().map(|event| &event.labels[index].ty);
             let Some(first) = types.next().cloned() else { continue };
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
+                let found =
+                    |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
+                let kinds = if !found(|ty| matches!(ty, Type::Stack { .. })) {
+                    "a text at one event and a number at another"
+                } else if ends.iter().all(|event| matches!(event.labels[index].ty, Type::Stack { .. })) {
+                    "the kernel's stack at one event and the program's at another"
+                } else {
+                    "a stack at one event and none at another"
+                };
                 self.error(
                     label.name.span.clone(),
-                    format!(
-                        "the label `{}` is a text at one event and a number at another",
-                        label.name.value
-                    ),
+                    format!("the label `{}` is {kinds}", label.name.value),
                     "make it the same",
                 );
                 continue;
             };
-            let is_text = matches!(ty, Type::Text { .. });
             let decoder = match &label.decoder {
                 Some(decoder) => {
-                    if is_text != (decoder.value == Decoder::Text) {
-                        let (found, hint) = if is_text {
-                            ("a text", "leave `as` out, or use `string`")
-                        } else {
-                            ("a number", "read a text with str(pointer)")
-                        };
+                    let taken = match (&ty, &decoder.value) {
+                        (Type::Text { .. }, Decoder::Text) => None,
+                        (Type::Text { .. }, _) => {
+                            Some(("a text", "leave `as` out, or use `string`".to_owned()))
+                        }
+                        (Type::Stack { side, .. }, Decoder::Stack(taken)) if side == taken => None,
+                        (Type::Stack { side, .. }, _) => {
+                            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
+                        }
+                        (_, Decoder::Text) => Some(("a number", "read a text with str(pointer)".to_owned())),
+                        (_, Decoder::Stack(side)) => {
+                            Some(("a number", format!("a stack is taken by `{}`", side.name())))
+                        }
+                        _ => None,
+                    };
+                    if let Some((found, hint)) = taken {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.known_rows(&decoder.value)
                 }
                 None => match ty {
                     Type::Text { .. } => Decoder::Text,
+                    Type::Stack { side, .. } => Decoder::Stack(side),
                     Type::Pointer { .. } => Decoder::Hex,
                     Type::Int { signed: true, .. } => Decoder::Signed,
                     Type::Int { signed: false, .. } => Decoder::Unsigned,

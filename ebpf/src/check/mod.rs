@@ -7,6 +7,7 @@ mod expression;
 mod family;
 mod place;
 mod scope;
+mod stack;
 
 pub(crate) use expression::unsigned_operation;
 
@@ -113,11 +114,12 @@ pub(crate) fn key_size(ty: &Type) -> u32 {
     }
 }
 
-/// Two types that fill one place in a key: numbers, or texts of the larger size.
+/// Two types that fill one place in a key: numbers, texts of the larger size, or stacks of one kind.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),
-        (Type::Text { .. }, _) | (_, Type::Text { .. }) => None,
+        (Type::Stack { .. }, Type::Stack { .. }) => a.longer_stack(b),
+        (Type::Text { .. } | Type::Stack { .. }, _) | (_, Type::Text { .. } | Type::Stack { .. }) => None,
         _ if a == b => Some(a.clone()),
         _ if a.is_signed() || b.is_signed() => Some(Type::S64),
         _ => Some(Type::U64),
@@ -157,7 +159,7 @@ impl Checker<'_> {
         let mut key: Option<Vec<Type>> = None;
         let mut starts = Vec::new();
         for event in &probe.starts {
-            if let Some(typed) = self.event(event, Role::Start, &mut key) {
+            for typed in self.event(event, Role::Start, &mut key) {
                 starts.push((event, typed.saves.len()));
                 events.push(typed);
             }
@@ -223,7 +225,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let resolved = attach::resolve(at, target).ok()?;
+    let resolved = attach::resolve(at, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Problem {
 pub(super) type Problems = Vec<Problem>;
 
 /// Names without a scope of their own.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 17] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true", "retval", "frame",
+    "true", "retval", "frame", "kstack", "ustack",
 ];
 
 /// Memory that an expression may name.
@@ -124,6 +124,7 @@ impl<'a> Scope<'a> {
                 let to = self.target.btf.and_then(|btf| btf.find("task_struct", Kind::Struct)).unwrap_or(0);
                 Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
             }
+            "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
             "duration" if self.saved.is_some() => {

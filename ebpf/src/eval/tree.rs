@@ -131,7 +131,9 @@ impl Event<'_> {
             Node::Cast(operand) => in_type(of(operand), &typed.ty),
             Node::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
-            Node::Context
+            // Stacks are kept by the program, not computed.
+            Node::Stack { .. }
+            | Node::Context
             | Node::Text(_)
             | Node::Comm
             | Node::TextAt { .. }
@@ -225,7 +227,7 @@ impl Event<'_> {
 fn in_type(word: u64, ty: &Type) -> u64 {
     match ty {
         Type::Int { bits, signed } => super::extend(word, *bits, *signed),
-        Type::Pointer { .. } | Type::Text { .. } => word,
+        Type::Pointer { .. } | Type::Text { .. } | Type::Stack { .. } => word,
     }
 }
 

@@ -9,13 +9,14 @@ use crate::{
 };
 
 /// Registers for values, by depth.
-const VALUES: [Reg; 4] = [R1, R2, R3, R4];
+pub(super) const VALUES: [Reg; 4] = [R1, R2, R3, R4];
 
 /// Whether computing it calls a helper, which clobbers `r0` to `r5`.
 fn calls(typed: &Typed) -> bool {
     typed.any(&|typed| match &typed.kind {
         Node::Builtin(_)
         | Node::Comm
+        | Node::Stack { .. }
         | Node::TextAt { .. }
         | Node::TextField { .. }
         | Node::TextLocated { .. }
@@ -34,6 +35,7 @@ impl Lowering<'_> {
         match &typed.kind {
             Node::Constant(value) => self.constant(dst, *value),
             Node::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
+            Node::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
             Node::Duration => {
                 let slot = self.duration.unwrap_or(0);
                 self.load_value(dst, slot, &typed.ty);

@@ -10,6 +10,7 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod stack;
 mod start;
 mod text;
 
@@ -96,6 +97,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
+            usdt: event.usdt.clone(),
             assembled: lowering.asm.finish()?,
         });
     }
@@ -375,7 +377,7 @@ fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
         Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Stack { .. } | Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }

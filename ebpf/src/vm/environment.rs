@@ -26,6 +26,10 @@ pub struct Environment {
     pub cpu: u32,
     /// CPUs of the machine; read once by `Vm::new`.
     pub cpus: u32,
+    /// Addresses of the kernel stack, innermost first; empty where there is none.
+    pub kernel_stack: Vec<u64>,
+    /// The same of the current process, as `struct bpf_stack_build_id`: four words for each frame.
+    pub user_stack: Vec<[u64; 4]>,
     /// Kernel memory.
     pub kernel: Memory,
     /// Memory of the current process.
@@ -46,6 +50,8 @@ impl Default for Environment {
             cgroup_id: 1,
             cpu: 0,
             cpus: 2,
+            kernel_stack: Vec::new(),
+            user_stack: Vec::new(),
             kernel: Memory::new(),
             user: Memory::new(),
             step_limit: 1_000_000,
