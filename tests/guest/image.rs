@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What arrays are made of, and what a guest needs to give its results back.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 22] = [
     "brd",
     "null_blk",
     "loop",
@@ -35,6 +35,8 @@ const MODULES: [&str; 20] = [
     "virtio_blk",
     "virtio_pci",
     "virtio_net",
+    "ext4",
+    "fuse",
 ];
 
 /// Files of an initramfs, as the kernel unpacks them one after the other.

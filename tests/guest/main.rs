@@ -34,7 +34,12 @@ use support::cases::{Cases, Outcome, Skip, say};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
-    std::env::var(variable).map_or(true, |list| list.is_empty() || list.split(',').any(|item| item == name))
+    std::env::var(variable).map_or(true, |list| list.is_empty()) || named(variable, name)
+}
+
+/// Items of a list in the environment.
+fn named(variable: &str, name: &str) -> bool {
+    std::env::var(variable).is_ok_and(|list| list.split(',').any(|item| item == name))
 }
 
 /// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
@@ -94,6 +99,11 @@ fn arrays_in_guests() {
             let scenarios = scenario::ALL.iter();
             scenarios
                 .filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
+                .chain(
+                    scenario::ON_REQUEST
+                        .iter()
+                        .filter(|scenario| named("TAPSTER_GUEST_SCENARIOS", scenario.name)),
+                )
                 .map(move |scenario| (ready, scenario))
         })
         .collect();

@@ -8,6 +8,7 @@ mod stacks;
 mod story;
 mod trial;
 mod usdt;
+mod waits;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -210,3 +211,15 @@ fn nested(_: &Kernel, results: &Results) -> String {
         results,
     )
 }
+
+/// Those that run only when they are named.
+///
+/// `waits`: under emulation the kernel's account of processor time, from which the programs know how long they slept, is off by
+/// some percent for a few kinds.
+pub(crate) const ON_REQUEST: [Scenario; 1] = [Scenario {
+    name: "waits",
+    script: include_str!("scenarios/waits.sh"),
+    disks: &[],
+    memory_mib: 1536,
+    check: waits::check,
+}];
