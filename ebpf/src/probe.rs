@@ -481,6 +481,8 @@ pub enum Decoder {
     BlockDevice,
     /// Error number → `ENOENT`.
     Errno,
+    /// Number of a system call → `openat`.
+    Syscall,
     /// Address → function of the kernel.
     Ksym,
     /// Cgroup id → path.
@@ -494,7 +496,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 12] = [
+pub const DECODERS: [(&str, Decoder); 13] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -502,6 +504,7 @@ pub const DECODERS: [(&str, Decoder); 12] = [
     ("comm", Decoder::Text),
     ("block_device", Decoder::BlockDevice),
     ("errno", Decoder::Errno),
+    ("syscall", Decoder::Syscall),
     ("ksym", Decoder::Ksym),
     ("cgroup", Decoder::Cgroup),
     ("raid_array", Decoder::RaidArray),

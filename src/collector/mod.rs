@@ -93,6 +93,7 @@ fn spec(decoder: &Decoder) -> Spec {
         Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
         Decoder::BlockDevice => Spec::BlockDevice,
         Decoder::Errno => Spec::Errno,
+        Decoder::Syscall => Spec::Syscall,
         Decoder::Ksym => Spec::Ksym,
         Decoder::Cgroup => Spec::Cgroup,
         Decoder::RaidArray => Spec::RaidArray,
