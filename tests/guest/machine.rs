@@ -40,7 +40,7 @@ pub(crate) struct Machine<'a> {
 pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let mut image = Image::default();
     image.system()?;
-    image.tools(&["fio", "mdadm", "dmsetup", "lvm"])?;
+    image.tools(&["fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
     image.program(exporter)?;
     image.file("init", include_bytes!("init.sh"), 0o755);
     image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
