@@ -96,11 +96,11 @@ impl Frame<'_> {
         if size == 0 {
             return Err(Fault::ZeroSize);
         }
-        let mut bytes = zeros(size);
-        let text = self.env.comm.iter().take_while(|byte| **byte != 0).take(COMM_MAX.min(bytes.len() - 1));
-        for (to, from) in bytes.iter_mut().zip(text) {
-            *to = *from;
-        }
+        let most = COMM_MAX.min(zeros(size).len() - 1);
+        let mut bytes: Vec<u8> =
+            self.env.comm.iter().copied().take_while(|byte| *byte != 0).take(most).collect();
+        // As on the kernels that leave what is behind the NUL as it was; others write zeros there.
+        bytes.push(0);
         self.memory.write(buffer, &bytes)?;
         Ok(0)
     }

@@ -146,13 +146,13 @@ fn own_memory_is_kernel_memory() {
 }
 
 #[test]
-fn comm_is_padded_and_terminated() {
+fn comm_is_cut_and_terminated() {
     for (comm, size, expected) in [
-        (&b"cat"[..], 16, then_fill(b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0")),
+        (&b"cat"[..], 16, then_fill(b"cat\0")),
         (b"cat", 4, then_fill(b"cat\0")),
         (b"cat", 2, then_fill(b"c\0")),
         (b"cat", 1, then_fill(b"\0")),
-        (b"a\0b", 4, then_fill(b"a\0\0\0")),
+        (b"a\0b", 4, then_fill(b"a\0")),
         (b"0123456789abcdefgh", 16, *b"0123456789abcde\0"),
     ] {
         let env = Environment { comm: comm.to_vec(), ..Environment::default() };
