@@ -16,8 +16,8 @@ use tapster_ebpf::{
 /// The shipped library: file name and text, as in `config/probes`.
 pub const LIBRARY: [(&str, &str); 3] = [
     ("block.yaml", include_str!("../config/probes/block.yaml")),
-    ("functions.yaml", include_str!("../config/probes/functions.yaml")),
     ("raid.yaml", include_str!("../config/probes/raid.yaml")),
+    ("functions.yaml", include_str!("../config/probes/functions.yaml")),
 ];
 
 /// What was asked for on the command line.
