@@ -7,21 +7,22 @@ use std::{
 };
 
 /// What a command prints.
-pub fn output(command: &mut Command) -> String {
+pub(crate) fn output(command: &mut Command) -> String {
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
 /// A program in the kernel.
-pub struct Loaded {
-    pub id: u64,
-    pub kind: String,
-    pub name: String,
-    pub runs: u64,
-    pub run_ns: u64,
+pub(crate) struct Loaded {
+    pub(crate) id: u64,
+    #[allow(dead_code, reason = "one of the benchmarks goes by it")]
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) runs: u64,
+    pub(crate) run_ns: u64,
 }
 
 /// Every program in the kernel.
-pub fn programs() -> Vec<Loaded> {
+pub(crate) fn programs() -> Vec<Loaded> {
     let text = output(Command::new("bpftool").args(["prog", "show", "--json"]));
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
@@ -39,11 +40,11 @@ pub fn programs() -> Vec<Loaded> {
 }
 
 /// A running bpftrace and the ids of its programs.
-pub struct Bpftrace(Child, Vec<u64>);
+pub(crate) struct Bpftrace(Child, Vec<u64>);
 
 impl Bpftrace {
     /// Starts a script, and waits until as many programs as `count` that `is_its` knows are attached.
-    pub fn start(script: &str, count: usize, is_its: impl Fn(&Loaded) -> bool) -> Self {
+    pub(crate) fn start(script: &str, count: usize, is_its: impl Fn(&Loaded) -> bool) -> Self {
         let before: Vec<u64> = programs().into_iter().map(|program| program.id).collect();
         let mut command = Command::new("bpftrace");
         let child = command.args(["-e", script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -60,7 +61,7 @@ impl Bpftrace {
     }
 
     /// Its programs as they are now.
-    pub fn programs(&self) -> Vec<Loaded> {
+    pub(crate) fn programs(&self) -> Vec<Loaded> {
         programs().into_iter().filter(|program| self.1.contains(&program.id)).collect()
     }
 }
