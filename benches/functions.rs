@@ -3,8 +3,8 @@
 //!
 //! Needs root, `bpftrace` and `bpftool`; where one is missing it says so and ends. Each is attached alone, to a program
 //! that only this benchmark runs: this one, called with other arguments, which makes a number of calls and says how long
-//! they took. So the wall clock has all that a call costs, the way into the kernel included; it is measured without
-//! probes before and after, and that is taken off. Then the kernel counts the same again (`bpf_stats`): the run of the
+//! they took. So its clocks have all that a call costs, the way into the kernel included; it is measured without probes
+//! before and after, and that is taken off. The time on a CPU is the steadier one where others work too. Then the kernel counts the same again (`bpf_stats`): the run of the
 //! programs alone. Rounds change who comes first, and the ratio is that of the sums over all rounds.
 //!
 //! `TAPSTER_BENCH_CALLS` and `TAPSTER_BENCH_ROUNDS` say how much.
@@ -16,7 +16,7 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command};
+use std::{fmt::Write, fs, path::Path, process::Command};
 use support::{Bpftrace, Loaded, output};
 use tapster::{
     exporter::{Exporter, Options},
@@ -190,16 +190,44 @@ const CONTESTS: [Contest; 18] = [
     ),
 ];
 
-/// What one call costs, nanoseconds: by the clock of who calls, and the programs' run by the kernel's count.
+/// The events of the scripts.
+const EVENTS: [&str; 5] =
+    ["tapster_bench_target", "sys_enter", "sys_enter_getppid", "sys_exit_getppid", "__task_pid_nr_ns"];
+
+/// What one call costs, nanoseconds: by the clocks of who calls, and the programs' run by the kernel's count.
 #[derive(Clone, Copy, Default)]
 struct Cost {
     wall_ns: f64,
+    cpu_ns: f64,
     run_ns: f64,
 }
 
-/// Makes the calls and prints how many nanoseconds they took.
+impl Cost {
+    fn add(&mut self, other: Self) {
+        self.wall_ns += other.wall_ns;
+        self.cpu_ns += other.cpu_ns;
+        self.run_ns += other.run_ns;
+    }
+
+    /// Less what it costs without probes.
+    fn beyond(mut self, bare: (f64, f64)) -> Self {
+        self.wall_ns -= bare.0;
+        self.cpu_ns -= bare.1;
+        self
+    }
+}
+
+/// Time that this thread was on a CPU.
+fn cpu_time_ns() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time outlives the call.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+/// Makes the calls and prints how many nanoseconds they took: by the clock on the wall, and on a CPU.
 fn caller(load: &str, calls: u64) {
-    let begun = std::time::Instant::now();
+    let (begun, cpu) = (std::time::Instant::now(), cpu_time_ns());
     for number in 0..calls {
         if load == "user" {
             std::hint::black_box(tapster_bench_target(number));
@@ -208,18 +236,20 @@ fn caller(load: &str, calls: u64) {
             std::hint::black_box(unsafe { libc::syscall(libc::SYS_getppid) });
         }
     }
-    println!("{}", begun.elapsed().as_nanos());
+    println!("{} {}", begun.elapsed().as_nanos(), cpu_time_ns() - cpu);
 }
 
-/// Nanoseconds of one call in a process of its own.
-fn run(program: &Path, load: &str, calls: u64) -> f64 {
+/// Nanoseconds of one call in a process of its own, by both clocks.
+fn run(program: &Path, load: &str, calls: u64) -> (f64, f64) {
     let said = output(Command::new(program).args(["--caller", load]).arg(calls.to_string()));
-    said.trim().parse::<f64>().unwrap() / calls as f64
+    let (wall, cpu) = said.trim().split_once(' ').unwrap();
+    let each = |text: &str| text.parse::<f64>().unwrap() / calls as f64;
+    (each(wall), each(cpu))
 }
 
 /// Calls with programs attached, `programs` says how often each ran and how long.
 fn attached(program: &Path, load: &str, calls: u64, programs: impl Fn() -> Vec<(u64, u64)>) -> Cost {
-    let wall_ns = run(program, load, calls);
+    let (wall_ns, cpu_ns) = run(program, load, calls);
     // The kernel's counting costs something itself, so it is on only now.
     let counting = sys::enable_run_stats().unwrap();
     let before = programs();
@@ -235,7 +265,7 @@ fn attached(program: &Path, load: &str, calls: u64, programs: impl Fn() -> Vec<(
             (longer - ns) as f64 / (more - runs) as f64
         })
         .sum();
-    Cost { wall_ns, run_ns }
+    Cost { wall_ns, cpu_ns, run_ns }
 }
 
 fn ours(contest: &Contest, kernel: &Kernel, program: &Path, calls: u64) -> Result<Cost, String> {
@@ -258,10 +288,9 @@ fn ours(contest: &Contest, kernel: &Kernel, program: &Path, calls: u64) -> Resul
 
 fn theirs(contest: &Contest, program: &Path, calls: u64) -> Cost {
     let script = contest.script.replace("PROGRAM", &program.display().to_string());
-    // The kernel keeps 15 characters of a program's name, which is that of the event.
-    let event = contest.script.split([' ', ':']).find(|word| word.contains('_') && !word.contains("raw_"));
-    let name: String = event.unwrap_or_default().chars().take(15).collect();
-    let is_its = |program: &Loaded| program.name == name;
+    // The kernel keeps 15 characters of a program's name, which bpftrace takes from the event.
+    let is_its =
+        |program: &Loaded| EVENTS.iter().any(|event| event.get(..15).unwrap_or(event) == program.name);
     let bpftrace = Bpftrace::start(&script, contest.programs, is_its);
     let programs = || {
         let mut programs: Vec<Loaded> = bpftrace.programs();
@@ -304,17 +333,17 @@ fn main() {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("Linux {}, {calls} calls, {rounds} rounds, load before: {}", kernel.release, load.trim());
     println!(
-        "ns for one call: what it takes longer by the caller's clock, and the run of the programs by the kernel's count"
+        "ns for one call: what it takes longer by the caller's clock on the wall, on a CPU, and the run of the programs"
     );
-    println!("                                  wall clock                  run");
+    println!("                              wall clock              CPU                     run");
     println!(
-        "event                          ours  bpftrace  ratio   ours  bpftrace  ratio  round by round (wall clock)"
+        "event                          ours bpftrace ratio    ours bpftrace ratio    ours bpftrace ratio  CPU round by round"
     );
     for contest in CONTESTS.iter().filter(|contest| contest.name.starts_with(&wanted)) {
         let (mut our_sum, mut their_sum, mut each) = (Cost::default(), Cost::default(), String::new());
         let mut refused = None;
         for round in 0..rounds {
-            let bare = run(&program, contest.load, calls);
+            let before = run(&program, contest.load, calls);
             let theirs_first = (round % 2 == 1).then(|| theirs(contest, &program, calls));
             let mine = match ours(contest, &kernel, &program, calls) {
                 Ok(cost) => cost,
@@ -324,27 +353,27 @@ fn main() {
                 }
             };
             let other = theirs_first.unwrap_or_else(|| theirs(contest, &program, calls));
-            let bare = f64::midpoint(bare, run(&program, contest.load, calls));
-            let (our_wall, their_wall) = (mine.wall_ns - bare, other.wall_ns - bare);
-            each += &format!(" {our_wall:.0}:{their_wall:.0}");
-            our_sum = Cost { wall_ns: our_sum.wall_ns + our_wall, run_ns: our_sum.run_ns + mine.run_ns };
-            their_sum =
-                Cost { wall_ns: their_sum.wall_ns + their_wall, run_ns: their_sum.run_ns + other.run_ns };
+            let after = run(&program, contest.load, calls);
+            let bare = (f64::midpoint(before.0, after.0), f64::midpoint(before.1, after.1));
+            let (mine, other) = (mine.beyond(bare), other.beyond(bare));
+            let _ = write!(each, " {:.0}:{:.0}", mine.cpu_ns, other.cpu_ns);
+            our_sum.add(mine);
+            their_sum.add(other);
         }
         if let Some(message) = refused {
             println!("{:28}  skipped: {message}", contest.name);
             continue;
         }
-        let mean = |sum: f64| sum / rounds as f64;
-        println!(
-            "{:28} {:6.0} {:9.0} {:6.2} {:6.0} {:9.0} {:6.2} {each}",
-            contest.name,
-            mean(our_sum.wall_ns),
-            mean(their_sum.wall_ns),
-            our_sum.wall_ns / their_sum.wall_ns,
-            mean(our_sum.run_ns),
-            mean(their_sum.run_ns),
-            our_sum.run_ns / their_sum.run_ns,
-        );
+        let columns = [
+            (our_sum.wall_ns, their_sum.wall_ns),
+            (our_sum.cpu_ns, their_sum.cpu_ns),
+            (our_sum.run_ns, their_sum.run_ns),
+        ];
+        let mut line = format!("{:28}", contest.name);
+        for (ours, theirs) in columns {
+            let mean = |sum: f64| sum / rounds as f64;
+            let _ = write!(line, " {:7.0} {:8.0} {:5.2}", mean(ours), mean(theirs), ours / theirs);
+        }
+        println!("{line} {each}");
     }
 }
