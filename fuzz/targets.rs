@@ -9,9 +9,13 @@ use tapster_ebpf::{
     compile, declaration,
     diagnostic::SourceFile,
     expr,
-    probe::KernelVersion,
+    probe::{KernelVersion, Root},
     tracefs::Tracepoints,
+    usdt::{self, FileId, Found, Location, Site},
 };
+
+/// Places of the one probe that every program has.
+const LOCATIONS: [&str; 2] = ["8@%rdi -4@-20(%rbp,%rax,4)", "8@$7 2@%ax"];
 
 /// A kernel on which every tracepoint exists, with fields of every form.
 struct Everything;
@@ -41,8 +45,28 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
+    fn user(&self, _: &Root, _: &str, _: &str) -> Result<(), Missing> {
         Ok(())
+    }
+
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+        Ok(Found {
+            provider: provider.unwrap_or("test").into(),
+            name: name.into(),
+            file: FileId::default(),
+            locations: LOCATIONS
+                .iter()
+                .map(|text| Location {
+                    site: Site { offset: 0x100, semaphore: 0 },
+                    address: 0x100,
+                    arguments: usdt::arguments(text, Arch::X86_64),
+                })
+                .collect(),
+        })
+    }
+
+    fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
+        Ok(None)
     }
 }
 
@@ -97,6 +121,24 @@ pub(crate) fn expression(data: &[u8]) {
         ),
         None,
     );
+}
+
+/// Notes of a program, and operands: read in full, each argument with a size that values have.
+pub(crate) fn usdt(data: &[u8]) {
+    let mut texts = vec![String::from_utf8_lossy(data).into_owned()];
+    if let Ok(notes) = usdt::notes(data) {
+        texts.extend(notes.into_iter().map(|note| note.arguments));
+    }
+    for text in texts {
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            for argument in usdt::arguments(&text, arch) {
+                match argument {
+                    Ok(argument) => assert!(matches!(argument.size, 1 | 2 | 4 | 8), "{text}"),
+                    Err(why) => assert!(!why.is_empty()),
+                }
+            }
+        }
+    }
 }
 
 /// BTF: every type looked at, then used to compile a probe.

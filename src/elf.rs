@@ -3,44 +3,38 @@
 //! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
 //! names. Files come from outside: reading them may fail and never panics.
 
+mod binary;
 mod functions;
+mod library;
+mod usdt;
+
+pub use binary::{Binary, file_id};
+pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
 pub use functions::{Code, Function, Functions, Go, functions};
 
 use object::{Object, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
 use std::{
-    env,
     fmt::Write,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
-use tapster_ebpf::{attach::Missing, diagnostic::near};
+use tapster_ebpf::{attach::Missing, diagnostic::near, probe::Root};
 
-/// Where distributions put libraries; below them also a directory named after the machine.
-const LIBRARY_DIRECTORIES: [&str; 5] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
-/// Where they put separate debug files.
+/// Where distributions put separate debug files.
 const DEBUG_FILES: &str = "/usr/lib/debug/.build-id";
-
-/// A function in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The file.
-    pub path: PathBuf,
-    /// Bytes from its start.
-    pub offset: u64,
-}
 
 fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
     Missing { message, hint: hint.into() }
 }
 
-/// Finds a function, by its symbol or by its address (`0x…`, as `nm` shows it), in a program or library, which is a path,
-/// or a name that is looked for where programs and libraries are.
-pub fn locate(binary: &str, function: &str) -> Result<Located, Missing> {
-    let path = find(binary)?;
-    let shown = path.display().to_string();
-    let bytes = open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
+/// Where a function is in a program or library: by its symbol, or by its address (`0x…`, as `nm` shows it). Bytes from the
+/// start of the file.
+pub fn locate(binary: &Binary, function: &str) -> Result<u64, Missing> {
+    let shown = binary.path.display().to_string();
+    let file = binary.file.try_clone().map_err(|error| missing(format!("`{shown}`: {error}"), None))?;
+    let bytes = ReadCache::new(file);
     let file = parse(&bytes, &shown)?;
     let address = match function.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).map_err(|_| {
@@ -57,7 +51,7 @@ pub fn locate(binary: &str, function: &str) -> Result<Located, Missing> {
             None,
         ));
     };
-    Ok(Located { offset: address - segment.address() + segment.file_range().0, path })
+    Ok(address - segment.address() + segment.file_range().0)
 }
 
 /// A file whose parts are read when they are asked for. It is not mapped: one that shrinks would end this process.
@@ -80,30 +74,11 @@ fn parse<'b>(bytes: &'b Bytes, shown: &str) -> Result<object::File<'b, &'b Bytes
     })
 }
 
-/// The file that a word of the configuration means.
+/// The file that a word of the configuration means, among those of this host.
 fn find(binary: &str) -> Result<PathBuf, Missing> {
-    if binary.contains('/') {
-        return match fs::canonicalize(binary) {
-            Ok(path) => Ok(path),
-            Err(error) => Err(missing(format!("there is no `{binary}`: {error}"), None)),
-        };
-    }
-    let machine = format!("{}-linux-gnu", env::consts::ARCH);
-    let libraries = LIBRARY_DIRECTORIES
-        .iter()
-        .flat_map(|directory| [Path::new(directory).join(&machine), directory.into()]);
-    let programs = env::var_os("PATH").unwrap_or_default();
-    let found = libraries
-        .flat_map(|directory| [directory.join(binary), directory.join(format!("{binary}.so"))])
-        .chain(env::split_paths(&programs).map(|directory| directory.join(binary)))
-        .find(|path| path.is_file());
+    let found = Binary::open(Path::new("/proc"), &Root::Host, binary)?;
     // Links of libraries change with updates; the file is what is attached to.
-    found.and_then(|path| fs::canonicalize(path).ok()).ok_or_else(|| {
-        missing(
-            format!("there is no program or library `{binary}`"),
-            "give its path, or a library's full name: libc.so.6".to_owned(),
-        )
-    })
+    fs::canonicalize(&found.path).map_err(|error| missing(format!("there is no `{binary}`: {error}"), None))
 }
 
 /// The address of a function by its symbol.
@@ -172,7 +147,11 @@ fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use std::{env, io::Write as _};
+
+    fn locate(binary: &str, function: &str) -> Result<u64, Missing> {
+        super::locate(&Binary::open(Path::new("/proc"), &Root::Host, binary)?, function)
+    }
 
     /// This test's own program has symbols, and a function that is known to be in it.
     #[unsafe(no_mangle)]
@@ -187,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_function_is_found_where_it_is_mapped() {
-        let located = locate(&own(), "tapster_elf_test_function").unwrap();
+        let offset = locate(&own(), "tapster_elf_test_function").unwrap();
         // The kernel's own view: which part of the file is at the address of the function in this process.
         let address = tapster_elf_test_function as extern "C" fn() as usize as u64;
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -198,8 +177,7 @@ mod tests {
             let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
             (from..to).contains(&address).then(|| address - from + offset)
         });
-        assert_eq!(Some(located.offset), expected);
-        assert_eq!(located.path, env::current_exe().unwrap());
+        assert_eq!(Some(offset), expected);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
+mod life;
+
 use crate::{
     collector::{Collected, Reader},
     family::{Kind, MetricFamily},
-    kernel::Kernel,
+    kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
     server::Source,
@@ -11,11 +13,13 @@ use crate::{
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
+use life::{Change, Watched};
 use std::{
     os::fd::OwnedFd,
     panic,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -34,7 +38,20 @@ struct Running {
     name: String,
     help: String,
     source: String,
-    state: Result<Reader, Down>,
+    /// There from when it was first attached.
+    reader: OnceLock<Reader>,
+    /// Why it is down. It may have been up, and then what was counted stays.
+    down: Mutex<Option<Down>>,
+}
+
+impl Running {
+    fn down(&self) -> Option<Down> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_down(&self, down: Option<Down>) {
+        *self.down.lock().unwrap_or_else(PoisonError::into_inner) = down;
+    }
 }
 
 /// All probes of this process.
@@ -44,6 +61,9 @@ pub struct Exporter {
     /// Why the last scrape of a probe failed, by its place; for the landing page.
     failures: Mutex<Vec<Option<String>>>,
     arrays: Watch,
+    /// Probes in files that may be replaced, or are not there yet.
+    watched: Mutex<Vec<Watched>>,
+    proc: PathBuf,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -89,6 +109,15 @@ fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
     }
 }
 
+/// Why a probe is down, of which a file is not there: it is waited for.
+fn waiting(watched: Option<&Watched>) -> Option<Down> {
+    let missing = watched?.missing()?;
+    Some(Down {
+        reason: "waiting",
+        message: format!("{}; it is attached to when it appears", missing.message),
+    })
+}
+
 impl Exporter {
     /// Brings probes up, each for itself: what fails is said in the list and shows as down.
     pub fn start(
@@ -107,6 +136,11 @@ impl Exporter {
         let target = kernel.target();
         let mut running = Vec::new();
         let begun = Instant::now();
+        let proc = host.proc.clone();
+        // Before they are compiled: what changes from here on is seen.
+        let indexed = probes.iter().enumerate();
+        let watched: Vec<Watched> =
+            indexed.filter_map(|(index, probe)| Watched::new(index, probe, &proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
         // Neither needs the other, and both take a good part of the start.
         let (mut loader, compiled) = thread::scope(|scope| {
@@ -128,7 +162,7 @@ impl Exporter {
         if options.attach {
             for attached in &mut loaded {
                 if let Ok(inner) = attached
-                    && let Err(error) = inner.attach()
+                    && let Err(error) = inner.attach(&proc)
                 {
                     *attached = Err(error.down());
                 }
@@ -136,7 +170,7 @@ impl Exporter {
         }
         times.attach = begun.elapsed();
         let mut failures = Vec::new();
-        for (probe, attached) in probes.iter().zip(loaded) {
+        for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
@@ -144,7 +178,14 @@ impl Exporter {
                 Reader::new(attached, host, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
-            if let Err(down) = &state {
+            let (reader, mut down) = match state {
+                Ok(reader) => (OnceLock::from(reader), None),
+                Err(down) => (OnceLock::new(), Some(down)),
+            };
+            if let Some(down) = &mut down {
+                if let Some(waiting) = waiting(watched.iter().find(|watched| watched.index == index)) {
+                    *down = waiting;
+                }
                 failures.push(Failure { name: probe.name.value.clone(), down: down.clone() });
             }
             let (line, _) = probe.file.position(probe.name.span.start);
@@ -152,13 +193,16 @@ impl Exporter {
                 name: probe.name.value.clone(),
                 help: probe.help.clone(),
                 source: format!("{}:{line}", probe.file.name),
-                state,
+                reader,
+                down: Mutex::new(down),
             });
         }
         let stats = options.run_stats.then(|| sys::enable_run_stats().ok()).flatten();
         let exporter = Self {
             failures: Mutex::new(vec![None; running.len()]),
             arrays: Watch::new(host),
+            watched: Mutex::new(watched),
+            proc,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -195,7 +239,77 @@ impl Exporter {
     }
 
     fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {
-        self.probes.iter().filter_map(|running| Some((running, running.state.as_ref().ok()?)))
+        self.probes.iter().filter_map(|running| Some((running, running.reader.get()?)))
+    }
+
+    /// Whether a probe is in a file of its own, which may be replaced.
+    pub fn watches(&self) -> bool {
+        !self.watched.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Looks whether files that probes are in are still the same, and attaches to those that are others or have appeared.
+    pub fn follow(&self, paths: &Paths, host: &Host) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kernel = None;
+        for watched in watched.iter_mut() {
+            let change = watched.look(&self.proc);
+            if change == Change::None {
+                continue;
+            }
+            let running = &self.probes[watched.index];
+            let kernel = kernel.get_or_insert_with(|| Kernel::detect(paths));
+            let down = self.revive(running, watched, kernel, host, change).err();
+            match &down {
+                None => tracing::info!(probe = running.name, "attached to the files that are there now"),
+                Some(Down { reason: "waiting", message }) => {
+                    tracing::warn!(probe = running.name, "{message}");
+                }
+                Some(Down { reason, message }) => {
+                    tracing::error!(probe = running.name, reason, "probe is down: {message}");
+                }
+            }
+            running.set_down(down);
+        }
+        if kernel.is_some() {
+            sys::release_memory();
+        }
+    }
+
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub fn release(&self) {
+        for (_, reader) in self.readers() {
+            reader.attached().release(&self.proc);
+        }
+    }
+
+    /// Compiles and attaches a probe anew.
+    fn revive(
+        &self,
+        running: &Running,
+        watched: &Watched,
+        kernel: &Kernel,
+        host: &Host,
+        change: Change,
+    ) -> Result<(), Down> {
+        let program = tapster_ebpf::compile(&watched.probe, &kernel.target())
+            .map_err(|diagnostics| waiting(Some(watched)).unwrap_or_else(|| compile_failure(&diagnostics)))?;
+        if let Some(reader) = running.reader.get() {
+            let all = change == Change::Containers;
+            return reader.attached().renew(&program, &self.proc, all).map_err(|error| error.down());
+        }
+        let internal =
+            |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
+        let mut attached = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw))
+            .load(program)
+            .map_err(|error| error.down())?;
+        attached.attach(&self.proc).map_err(|error| error.down())?;
+        let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
+        let reader = Reader::new(attached, host, cpus)
+            .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
+        running.reader.set(reader).map_err(|_| Down {
+            reason: "internal",
+            message: "the probe was attached twice: this is a bug in tapster".into(),
+        })
     }
 
     /// Gives up starts whose end never came; to be called now and then.
@@ -214,7 +328,11 @@ impl Exporter {
         running: &Running,
         topology: &Arc<Topology>,
     ) -> Result<Collected, Down> {
-        let reader = running.state.as_ref().map_err(Clone::clone)?;
+        let Some(reader) = running.reader.get() else {
+            return Err(running
+                .down()
+                .unwrap_or(Down { reason: "internal", message: "it is not there".into() }));
+        };
         let result =
             reader.collect(topology).map_err(|error| Down { reason: "collect", message: error.to_string() });
         let failure = result.as_ref().err().map(|down| down.message.clone());
@@ -311,11 +429,12 @@ impl Source for Exporter {
         for (index, running) in self.probes.iter().enumerate() {
             let name = running.name.as_str();
             let collected = self.collect_probe(index, running, &topology);
-            match &collected {
-                Ok(_) => own.up.push(&[name, ""], 1.0),
+            match collected.as_ref().map(|_| running.down()) {
+                Ok(None) => own.up.push(&[name, ""], 1.0),
+                Ok(Some(down)) => own.up.push(&[name, down.reason], 0.0),
                 Err(down) => own.up.push(&[name, down.reason], 0.0),
             }
-            let Ok(reader) = &running.state else { continue };
+            let Some(reader) = running.reader.get() else { continue };
             for program in reader.programs() {
                 let labels = &[name, program.attach_point.as_str(), program.mechanism.as_str()];
                 own.runs.push(labels, number(program.runs));
@@ -356,26 +475,25 @@ impl Source for Exporter {
                     name: running.name.clone(),
                     help: running.help.clone(),
                     source: running.source.clone(),
-                    down: failure.map(|message| Down { reason: "collect", message }),
+                    down: running
+                        .down()
+                        .or_else(|| failure.map(|message| Down { reason: "collect", message })),
                     ..ProbeStatus::default()
                 };
-                match &running.state {
-                    Err(down) => status.down = Some(down.clone()),
-                    Ok(reader) => {
-                        let program = reader.program();
-                        status.programs = reader.programs();
-                        status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
-                        status.max_series = program.layout.max_rows.into();
-                        status.memory_bytes = reader.memory_bytes();
-                        if let Ok(collected) = reader.collect(&topology) {
-                            status.series = collected.series;
-                            status.dropped = collected
-                                .dropped
-                                .losses
-                                .iter()
-                                .map(|(reason, count)| ((*reason).to_owned(), *count))
-                                .collect();
-                        }
+                if let Some(reader) = running.reader.get() {
+                    let program = reader.program();
+                    status.programs = reader.programs();
+                    status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
+                    status.max_series = program.layout.max_rows.into();
+                    status.memory_bytes = reader.memory_bytes();
+                    if let Ok(collected) = reader.collect(&topology) {
+                        status.series = collected.series;
+                        status.dropped = collected
+                            .dropped
+                            .losses
+                            .iter()
+                            .map(|(reason, count)| ((*reason).to_owned(), *count))
+                            .collect();
                     }
                 }
                 status

@@ -9,6 +9,7 @@ pub mod callgraph;
 pub mod cli;
 pub mod collector;
 pub mod config;
+pub mod container;
 pub mod elf;
 pub mod exporter;
 pub mod exposition;

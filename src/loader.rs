@@ -1,7 +1,9 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
+mod user;
+
 use crate::{
-    elf, perf,
+    perf,
     status::{Down, ProgramStatus},
 };
 use aya::{
@@ -9,11 +11,14 @@ use aya::{
     maps::{Map, MapData},
     programs::{
         BtfTracePoint, FEntry, FExit, KProbe, PerfEvent, Program as Loaded, ProgramError, RawTracePoint,
-        TracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeScope},
+        TracePoint,
     },
 };
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use tapster_ebpf::{
     object,
     probe::{AttachPoint, PerfKind},
@@ -58,6 +63,9 @@ pub enum LoadError {
         /// What the loader says: the syscall and its error.
         message: String,
     },
+    /// What feeds the probe's maps from now on would mean something else.
+    #[error("the file has changed so that the values of probe `{0}` are of other types: restart tapster")]
+    Other(String),
     /// The object does not hold what was compiled; our own mistake.
     #[error("the object has no {what} `{name}`: this is a bug in tapster")]
     Missing {
@@ -76,6 +84,7 @@ impl LoadError {
             Self::Map { .. } => "map",
             Self::Verifier { .. } => "verifier",
             Self::Program { action, .. } if *action == "attached" => "attach",
+            Self::Other(_) => "attach",
             Self::Program { .. } => "load",
         };
         Down { reason, message: self.to_string() }
@@ -88,6 +97,9 @@ pub struct Attached {
     /// What was compiled.
     pub program: Program,
     ebpf: Ebpf,
+    /// Those that are loaded and not yet attached.
+    loaded: Vec<user::Loaded>,
+    user: Mutex<user::User>,
 }
 
 /// What loading needs once for all probes. aya decodes the kernel's whole BTF for each loader that it
@@ -127,7 +139,7 @@ impl Loader {
             .ebpf
             .load(&bytes)
             .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
-        for code in &program.codes {
+        for code in program.codes.iter().filter(|code| !user::is_user(code)) {
             let begun = std::time::Instant::now();
             let loaded = find(&mut ebpf, code)?;
             load_program(loaded, code, self.btf.as_ref())?;
@@ -135,7 +147,10 @@ impl Loader {
                 loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
             tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
         }
-        Ok(Attached { program, ebpf })
+        let mut attached =
+            Attached { program, ebpf, loaded: Vec::new(), user: Mutex::new(user::User::default()) };
+        attached.loaded = user::load(&attached.program, &attached.maps()?)?;
+        Ok(attached)
     }
 }
 
@@ -159,8 +174,8 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Kprobe | Mechanism::Kretprobe, _) => {
             <&mut KProbe>::try_from(loaded).and_then(KProbe::load)
         }
-        (Mechanism::Uprobe | Mechanism::Uretprobe, _) => {
-            <&mut UProbe>::try_from(loaded).and_then(UProbe::load)
+        (Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::Usdt, _) => {
+            unreachable!("`{}` is loaded elsewhere: this is a bug in tapster", code.at)
         }
         (Mechanism::PerfEvent, _) => <&mut PerfEvent>::try_from(loaded).and_then(PerfEvent::load),
         (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
@@ -210,10 +225,17 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl Attached {
     /// Attaches all programs: those that end a pair first, so that no start waits for an end that is
-    /// not there yet.
-    pub fn attach(&mut self) -> Result<(), LoadError> {
-        let Self { program, ebpf } = self;
-        for code in program.codes.iter().rev() {
+    /// not there yet. `proc` is where procfs is mounted.
+    pub fn attach(&mut self, proc: &Path) -> Result<(), LoadError> {
+        let Self { program, ebpf, loaded, user } = self;
+        let first_is_user = program.codes.first().is_some_and(user::is_user);
+        let user = user.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = std::mem::take(loaded);
+        // Of a pair with one end in the kernel, the start is the first.
+        if !first_is_user {
+            user.attach(program, std::mem::take(&mut loaded), proc)?;
+        }
+        for code in program.codes.iter().rev().filter(|code| !user::is_user(code)) {
             let (category, name) = code.at.names();
             let loaded = find(ebpf, code)?;
             let result = match code.mechanism {
@@ -231,20 +253,8 @@ impl Attached {
                 Mechanism::Kprobe | Mechanism::Kretprobe => {
                     <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
                 }
-                Mechanism::Uprobe | Mechanism::Uretprobe => {
-                    let located = elf::locate(category.unwrap_or_default(), name).map_err(|missing| {
-                        LoadError::Program {
-                            at: code.at.to_string(),
-                            action: "attached",
-                            message: missing.message,
-                        }
-                    })?;
-                    let location = UProbeAttachLocation::AbsoluteOffset(located.offset);
-                    <&mut UProbe>::try_from(loaded)
-                        .and_then(|program| {
-                            program.attach(location, &located.path, UProbeScope::AllProcesses)
-                        })
-                        .map(drop)
+                Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::Usdt => {
+                    unreachable!("`{}` is attached elsewhere: this is a bug in tapster", code.at)
                 }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
@@ -261,7 +271,33 @@ impl Attached {
                 LoadError::Program { at: code.at.to_string(), action: "attached", message }
             })?;
         }
-        Ok(())
+        if first_is_user { user.attach(program, loaded, proc) } else { Ok(()) }
+    }
+
+    /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to
+    /// files that are the same.
+    pub fn renew(&self, program: &Program, proc: &Path, all: bool) -> Result<(), LoadError> {
+        let own = &self.program;
+        let same = (&own.maps, &own.layout, &own.labels, &own.metrics)
+            == (&program.maps, &program.layout, &program.labels, &program.metrics);
+        if !same {
+            return Err(LoadError::Other(own.name.clone()));
+        }
+        self.user().renew(program, &self.maps()?, proc, all)
+    }
+
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub fn release(&self, proc: &Path) {
+        self.user().release(proc);
+    }
+
+    fn user(&self) -> MutexGuard<'_, user::User> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file descriptors of all maps, in the order that instructions refer to them.
+    fn maps(&self) -> Result<Vec<BorrowedFd<'_>>, LoadError> {
+        (0..self.program.maps.len()).map(|index| self.map(u32::try_from(index).unwrap_or(u32::MAX))).collect()
     }
 
     /// The file descriptor of one of the probe's maps, by its index in the program.
@@ -276,7 +312,8 @@ impl Attached {
             .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
     }
 
-    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    /// The file descriptor of one of the programs, in the order of the compiled codes; `None` for those at user programs,
+    /// of which there may be several.
     pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
         let code = self.program.codes.get(index)?;
         self.ebpf.program(&code.name)?.fd().ok().map(|fd| fd.as_fd())
@@ -288,6 +325,7 @@ impl Attached {
             .codes
             .iter()
             .enumerate()
+            .filter(|(_, code)| !user::is_user(code))
             .map(|(index, code)| {
                 let info =
                     self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
@@ -300,6 +338,7 @@ impl Attached {
                     missed: info.missed,
                 }
             })
+            .chain(self.user().status())
             .collect()
     }
 }

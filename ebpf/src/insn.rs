@@ -1,7 +1,7 @@
 //! eBPF instructions and their eight-byte encoding.
 //!
 //! Source: `Documentation/bpf/standardization/instruction-set.rst` of the kernel (RFC 9669). Only
-//! instructions that Linux 5.10 knows are made here, but for `MayGoto`, which says when it came.
+//! instructions that Linux 5.10 knows are made here, but for those that say when they came.
 
 mod asm;
 #[cfg(test)]
@@ -272,6 +272,10 @@ pub enum Insn {
     StoreImm(Size, Reg, i16, i32),
     /// Atomic `*(size *)(dst + offset) += src`; size is `W` or `DW`.
     AtomicAdd(Size, Reg, i16, Reg),
+    /// Atomic exchange of `*(u64 *)(dst + offset)` and `src`, a full barrier. 5.12, on arm64 5.18.
+    Exchange(Reg, i16, Reg),
+    /// Atomic `if *(u64 *)(dst + offset) == r0 { it = src }`; `r0` is what it was. A full barrier. 5.12, on arm64 5.18.
+    CompareExchange(Reg, i16, Reg),
     /// Unconditional jump by a number of slots.
     Jump(i16),
     /// Conditional jump on 64-bit operands.
@@ -332,6 +336,9 @@ impl Insn {
             Self::Store(size, dst, offset, src) => slot(0x63 | size.code(), dst, src, offset, 0),
             Self::StoreImm(size, dst, offset, imm) => slot(0x62 | size.code(), dst, ZERO, offset, imm),
             Self::AtomicAdd(size, dst, offset, src) => slot(0xc3 | size.code(), dst, src, offset, 0),
+            // `BPF_XCHG` and `BPF_CMPXCHG`
+            Self::Exchange(dst, offset, src) => slot(0xdb, dst, src, offset, 0xe1),
+            Self::CompareExchange(dst, offset, src) => slot(0xdb, dst, src, offset, 0xf1),
             Self::Jump(offset) => slot(0x05, ZERO, ZERO, offset, 0),
             Self::JumpIf(cond, dst, src, offset) => jump(0x05, cond, dst, src, offset),
             Self::JumpIf32(cond, dst, src, offset) => jump(0x06, cond, dst, src, offset),

@@ -3,7 +3,8 @@
 
 use crate::{
     check::key_size,
-    typed::{TypedMetricKind, TypedProbe},
+    lower::Host,
+    typed::{AccessMode, Type, Typed, TypedMetricKind, TypedProbe},
 };
 
 /// Largest row, bytes: what the kernel's per-CPU allocator gives at once (`PCPU_MIN_UNIT_SIZE`), and
@@ -98,6 +99,67 @@ pub struct StartLayout {
     pub value_size: u32,
     /// Most entries.
     pub max_entries: u32,
+    /// The table before it.
+    pub table: Option<TableLayout>,
+}
+
+/// Layout of the table of starts, which is before the map of starts: every key has one place in it, known from the key
+/// alone. There a start is written and taken without a lock, and a start that finds its place taken goes to the map.
+///
+/// An entry is the time of the start, or [`FREE`] or [`CLAIMED`]; then the number of starts in the map that have their
+/// place here; then the key; then the saved values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableLayout {
+    /// There are two to the power of it entries.
+    pub bits: u32,
+    /// Bytes of an entry.
+    pub entry_size: u32,
+    /// What of each word of a key tells its place: of pointers that the verifier knows as such only the lower half, for it
+    /// allows no other arithmetic with them.
+    pub spread: Vec<u64>,
+}
+
+/// Instead of a start's time: nobody's.
+pub const FREE: i32 = 0;
+/// Instead of a start's time: being written or read.
+pub const CLAIMED: i32 = 1;
+/// Where the number of starts in the map is in an entry.
+pub const ELSEWHERE: u32 = 8;
+/// Where the key is in an entry.
+pub const ENTRY_KEY: u32 = 16;
+/// Longest key that is kept in a table, bytes: each word of it is compared.
+const TABLE_KEY: u32 = 32;
+/// Most bits of a place.
+const TABLE_BITS: u32 = 16;
+/// The map has so many times as many entries. Few wait at a time, as a rule, and a table that fits in a near cache is
+/// faster where keys do not come back, as sectors do not.
+const TABLE_SHARE: u32 = 16;
+/// 2^64 by the golden ratio: its multiples are spread evenly, those of numbers in a row above all.
+pub(crate) const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl TableLayout {
+    /// For a map of so many entries. An entry does not lie across more cache lines than it must.
+    fn new(spread: Vec<u64>, key_size: u32, value_size: u32, max_entries: u32) -> Self {
+        let entries = max_entries.div_ceil(TABLE_SHARE).next_power_of_two();
+        let bits = entries.ilog2().clamp(1, TABLE_BITS);
+        let bytes = ENTRY_KEY + key_size + value_size - 8;
+        let entry_size = if bytes <= 32 { 32 } else { bytes.next_multiple_of(64) };
+        Self { bits, entry_size, spread }
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> u32 {
+        1 << self.bits
+    }
+
+    /// The place of a key.
+    pub fn place(&self, key: &[u8]) -> usize {
+        let words = key.chunks_exact(8).filter_map(|word| word.try_into().ok()).map(u64::from_le_bytes);
+        let spread = words
+            .zip(&self.spread)
+            .fold(0_u64, |sum, (word, mask)| sum.wrapping_add(word & mask).wrapping_mul(SPREAD));
+        usize::try_from(spread >> (64 - self.bits)).unwrap_or(0)
+    }
 }
 
 fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {
@@ -112,9 +174,17 @@ fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {
     (slots, offset)
 }
 
+/// Which bits of a part of the key tell its place; the same for all events.
+fn spread(probe: &TypedProbe, part: usize, size: u32) -> impl Iterator<Item = u64> + use<> {
+    let is_tracked = |key: &Typed| matches!(key.ty, Type::Pointer { access: AccessMode::Direct, .. });
+    let is_pointer = probe.events.iter().filter_map(|event| event.key.get(part)).any(is_tracked);
+    let mask = if is_pointer { u64::from(u32::MAX) } else { u64::MAX };
+    (0..size).step_by(8).map(move |_| mask)
+}
+
 impl Layout {
-    /// The layout of a probe's maps on a host of so many CPUs.
-    pub fn new(probe: &TypedProbe, possible_cpus: u32) -> Self {
+    /// The layout of a probe's maps on a host.
+    pub fn new(probe: &TypedProbe, host: Host) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
         let (metrics, row_size) = place(
             probe.metrics.iter().map(|metric| match &metric.kind {
@@ -126,7 +196,7 @@ impl Layout {
             0,
         );
         let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
-        let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(possible_cpus);
+        let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(host.possible_cpus);
         // Only a CPU of its own can replace a time and a value together.
         let must = probe
             .metrics
@@ -136,7 +206,13 @@ impl Layout {
         let start = probe.is_pair().then(|| {
             let (key, key_size_total) = place(probe.key.iter().map(key_size), 0);
             let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| key_size(ty)), 8);
-            StartLayout { key, key_size: key_size_total, saved, value_size, max_entries: probe.max_inflight }
+            let max_entries = probe.max_inflight;
+            let has_table = host.exchanges() && key_size_total <= TABLE_KEY;
+            let table = has_table.then(|| {
+                let spread = key.iter().enumerate().flat_map(|(part, slot)| spread(probe, part, slot.size));
+                TableLayout::new(spread.collect(), key_size_total, value_size, max_entries)
+            });
+            StartLayout { key, key_size: key_size_total, saved, value_size, max_entries, table }
         });
         let key_size = if labels.is_empty() { 4 } else { size };
         Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start }

@@ -33,6 +33,7 @@ pub mod probe;
 pub mod program;
 pub mod tracefs;
 pub mod typed;
+pub mod usdt;
 pub mod vm;
 pub mod yaml;
 
@@ -44,11 +45,8 @@ pub fn compile(
     target: &attach::Target<'_>,
 ) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
-    lower::lower(typed, lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel }).map_err(
-        |error| {
-            vec![
-                Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint()),
-            ]
-        },
-    )
+    let host = lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch };
+    lower::lower(typed, host).map_err(|error| {
+        vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
+    })
 }

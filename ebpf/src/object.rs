@@ -27,7 +27,7 @@ pub fn section_name(code: &Code) -> String {
         Mechanism::Kprobe => format!("kprobe/{name}"),
         Mechanism::Kretprobe => format!("kretprobe/{name}"),
         // Loaders read more out of longer names; where to attach is said when it is attached.
-        Mechanism::Uprobe => "uprobe".into(),
+        Mechanism::Uprobe | Mechanism::Usdt => "uprobe".into(),
         Mechanism::Uretprobe => "uretprobe".into(),
         Mechanism::PerfEvent => "perf_event".into(),
         Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
@@ -44,7 +44,7 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
     let mut maps = Vec::new();
     for map in &program.maps {
         // type, key_size, value_size, max_entries, map_flags: all of them 32 bits.
-        let words = [map_type(map.kind), map.key_size, map.value_size, map.max_entries, 0];
+        let words = [map.kind.number(), map.key_size, map.value_size, map.max_entries, map.kind.flags()];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let offset = object.append_section_data(section, &bytes, 4);
         maps.push(object.add_symbol(Symbol {
@@ -88,15 +88,4 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
         }
     }
     Ok(object.write()?)
-}
-
-fn map_type(kind: crate::program::MapKind) -> u32 {
-    use crate::program::MapKind;
-    match kind {
-        MapKind::Hash => 1,
-        MapKind::Array => 2,
-        MapKind::PerCpuHash => 5,
-        MapKind::PerCpuArray => 6,
-        MapKind::Ring => 27,
-    }
 }

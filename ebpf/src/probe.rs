@@ -153,6 +153,8 @@ pub enum AttachPoint {
     },
     /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: a function of a program or library.
     User {
+        /// Where the binary is looked for.
+        root: Root,
         /// Path, or name of a library or program.
         binary: String,
         /// Its name, or `0x…`, an offset in the file.
@@ -160,8 +162,41 @@ pub enum AttachPoint {
         /// Whether at its return.
         at_return: bool,
     },
+    /// `usdt:BINARY:PROVIDER:NAME`: a probe that a program or library brings along.
+    Usdt {
+        /// Where the binary is looked for.
+        root: Root,
+        /// Path, or name of a library or program.
+        binary: String,
+        /// Who defines it; may be left out, `usdt:BINARY:NAME`.
+        provider: Option<String>,
+        /// Its name.
+        name: String,
+    },
     /// `profile:`, `interval:`, `software:`, `hardware:`.
     Perf(PerfEvent),
+}
+
+/// Whose files a binary is looked for among.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// Those that this exporter sees.
+    #[default]
+    Host,
+    /// Those that a process sees, by its number.
+    Process(u32),
+    /// Those of a container, by the beginning of its id, or its name.
+    Container(String),
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("this host"),
+            Self::Process(pid) => write!(f, "process {pid}"),
+            Self::Container(name) => write!(f, "container `{name}`"),
+        }
+    }
 }
 
 /// A timer or counter.
@@ -312,7 +347,7 @@ impl FunctionMechanism {
 }
 
 /// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 12] = [
+pub const ATTACH_FORMS: [(&str, &str); 13] = [
     ("tracepoint", "tracepoint:CATEGORY:NAME"),
     ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
     ("fentry", "fentry:FUNCTION"),
@@ -321,6 +356,7 @@ pub const ATTACH_FORMS: [(&str, &str); 12] = [
     ("kretprobe", "kretprobe:FUNCTION"),
     ("uprobe", "uprobe:BINARY:FUNCTION"),
     ("uretprobe", "uretprobe:BINARY:FUNCTION"),
+    ("usdt", "usdt:BINARY:PROVIDER:NAME"),
     ("profile", "profile:hz:COUNT"),
     ("interval", "interval:s:COUNT"),
     ("software", "software:EVENT:COUNT"),
@@ -401,7 +437,25 @@ impl AttachPoint {
                 if !binary.is_empty() && !function.is_empty() =>
             {
                 let at_return = matches!(*kind, "uretprobe" | "ur");
-                Ok(Self::User { binary: (*binary).into(), function: (*function).into(), at_return })
+                Ok(Self::User {
+                    root: Root::Host,
+                    binary: (*binary).into(),
+                    function: (*function).into(),
+                    at_return,
+                })
+            }
+            ["usdt" | "U", binary, rest @ .., name]
+                if !binary.is_empty()
+                    && !name.is_empty()
+                    && rest.len() < 2
+                    && rest.iter().all(|part| !part.is_empty()) =>
+            {
+                Ok(Self::Usdt {
+                    root: Root::Host,
+                    binary: (*binary).into(),
+                    provider: rest.first().map(|provider| (*provider).into()),
+                    name: (*name).into(),
+                })
             }
             [] | [""] => Err(("the attach point is empty".into(), forms())),
             [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
@@ -417,11 +471,31 @@ impl AttachPoint {
         }
     }
 
+    /// Where its binary is looked for, and the binary, if it is in one.
+    pub fn binary(&self) -> Option<(&Root, &str)> {
+        match self {
+            Self::User { root, binary, .. } | Self::Usdt { root, binary, .. } => Some((root, binary)),
+            Self::Tracepoint { .. } | Self::RawTracepoint { .. } | Self::Function { .. } | Self::Perf(_) => {
+                None
+            }
+        }
+    }
+
+    /// The same with its binary looked for elsewhere.
+    #[must_use]
+    pub fn within(mut self, wanted: &Root) -> Self {
+        if let Self::User { root, .. } | Self::Usdt { root, .. } = &mut self {
+            root.clone_from(wanted);
+        }
+        self
+    }
+
     /// Category, if there is one, and name of the tracepoint or function.
     pub fn names(&self) -> (Option<&str>, &str) {
         match self {
             Self::Function { function, .. } => (None, function),
             Self::User { binary, function, .. } => (Some(binary), function),
+            Self::Usdt { binary, name, .. } => (Some(binary), name),
             Self::Perf(event) => (Some(event.kind.name()), event.name),
             Self::Tracepoint { category, name } => (Some(category), name),
             Self::RawTracepoint { category, name } => (category.as_deref(), name),
@@ -439,9 +513,13 @@ impl fmt::Display for AttachPoint {
             Self::RawTracepoint { category: None, name } => write!(f, "rawtracepoint:{name}"),
             Self::Function { mechanism, function } => write!(f, "{}:{function}", mechanism.name()),
             Self::Perf(event) => event.fmt(f),
-            Self::User { binary, function, at_return } => {
+            Self::User { binary, function, at_return, .. } => {
                 write!(f, "{}:{binary}:{function}", if *at_return { "uretprobe" } else { "uprobe" })
             }
+            Self::Usdt { binary, provider: Some(provider), name, .. } => {
+                write!(f, "usdt:{binary}:{provider}:{name}")
+            }
+            Self::Usdt { binary, provider: None, name, .. } => write!(f, "usdt:{binary}:{name}"),
         }
     }
 }
@@ -699,6 +777,8 @@ mod tests {
             "kretprobe:vfs_read",
             "uprobe:/usr/bin/psql:main",
             "uretprobe:libc.so.6:malloc",
+            "usdt:/usr/bin/python3:python:gc__start",
+            "usdt:libc:setjmp",
             "profile:hz:99",
             "interval:ms:500",
             "software:page-faults:1",
@@ -714,6 +794,9 @@ mod tests {
                 "take longer between two",
             ),
             ("interval:s:x", "`interval:s` needs a whole number behind it", "for example interval:s:1"),
+            ("usdt:a:b:c:d", "`usdt:a:b:c:d` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a::c", "`usdt:a::c` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a", "`usdt:a` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

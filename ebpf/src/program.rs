@@ -5,6 +5,7 @@ use crate::{
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
+    usdt::Sites,
 };
 
 /// A probe compiled for one kernel.
@@ -37,24 +38,46 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
     /// The instructions.
     pub assembled: Assembled,
 }
 
 /// Kinds of maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum MapKind {
     /// `BPF_MAP_TYPE_HASH`
-    Hash = 1,
+    Hash,
     /// `BPF_MAP_TYPE_ARRAY`
-    Array = 2,
+    Array,
+    /// `BPF_MAP_TYPE_ARRAY` with `BPF_F_MMAPABLE`, 5.5: user space can have it in its memory
+    SharedArray,
     /// `BPF_MAP_TYPE_PERCPU_HASH`, 4.6
-    PerCpuHash = 5,
+    PerCpuHash,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`, 4.6
-    PerCpuArray = 6,
+    PerCpuArray,
     /// `BPF_MAP_TYPE_RINGBUF`, 5.8; without keys and values, its entries are bytes
-    Ring = 27,
+    Ring,
+}
+
+impl MapKind {
+    /// `enum bpf_map_type`.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Hash => 1,
+            Self::Array | Self::SharedArray => 2,
+            Self::PerCpuHash => 5,
+            Self::PerCpuArray => 6,
+            Self::Ring => 27,
+        }
+    }
+
+    /// The flags that it is made with.
+    pub fn flags(self) -> u32 {
+        const MMAPABLE: u32 = 1 << 10;
+        if self == Self::SharedArray { MMAPABLE } else { 0 }
+    }
 }
 
 /// A map to create.
@@ -80,6 +103,8 @@ pub const DROPS: u32 = 1;
 pub const ZERO: u32 = 2;
 /// Map of starts.
 pub const STARTS: u32 = 3;
+/// Table of starts before it, for a layout that has one.
+pub const TABLE: u32 = 4;
 
 /// Kernel bookkeeping of a hash entry, bytes: `struct htab_elem` and its bucket.
 const HASH_ENTRY_BYTES: u64 = 64;
@@ -93,7 +118,7 @@ impl MapDef {
         let cpus = u64::from(possible_cpus);
         match self.kind {
             MapKind::Hash => entries * (key + value + HASH_ENTRY_BYTES),
-            MapKind::Array => entries * value,
+            MapKind::Array | MapKind::SharedArray => entries * value,
             // The kernel keeps one spare element for each CPU.
             MapKind::PerCpuHash => (entries + cpus) * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
             MapKind::PerCpuArray => entries * value * cpus,
@@ -140,6 +165,15 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             value_size: start.value_size,
             max_entries: start.max_entries,
         });
+        if let Some(table) = &start.table {
+            maps.push(MapDef {
+                name: "table",
+                kind: MapKind::SharedArray,
+                key_size: 4,
+                value_size: table.entry_size,
+                max_entries: table.entries(),
+            });
+        }
     }
     maps
 }

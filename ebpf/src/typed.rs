@@ -8,6 +8,7 @@ use crate::{
     btf::TypeId,
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
+    usdt::Sites,
 };
 
 /// Type of a value.
@@ -304,6 +305,8 @@ pub enum Mechanism {
     Uprobe,
     /// Return of a program's function.
     Uretprobe,
+    /// A probe that a program brings along; with a semaphore, 4.20.
+    Usdt,
     /// A timer or counter, 4.9.
     PerfEvent,
 }
@@ -321,6 +324,7 @@ impl Mechanism {
             Self::Kretprobe => "kretprobe",
             Self::Uprobe => "uprobe",
             Self::Uretprobe => "uretprobe",
+            Self::Usdt => "usdt",
             Self::PerfEvent => "perf_event",
         }
     }
@@ -335,6 +339,8 @@ pub struct TypedEvent {
     pub at: AttachPoint,
     /// How it is attached.
     pub mechanism: Mechanism,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
     /// Named expressions that this event uses.
     pub lets: Vec<Typed>,
     /// Values that join start and end.

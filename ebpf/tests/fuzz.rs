@@ -132,3 +132,8 @@ fn expression() {
 fn btf() {
     run("btf", targets::btf);
 }
+
+#[test]
+fn usdt() {
+    run("usdt", targets::usdt);
+}

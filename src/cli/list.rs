@@ -1,13 +1,33 @@
 //! `tapster list`: what there is to attach to, and what is shipped.
 
+mod usdt;
+
 use super::{FAILURE, ListArgs, print};
 use crate::{config, kernel::Kernel};
 use std::fmt::Write;
-use tapster_ebpf::{check, diagnostic, probe::AttachPoint, tracefs::Tracepoints};
+use tapster_ebpf::{
+    check, diagnostic,
+    probe::{AttachPoint, Root},
+    tracefs::Tracepoints,
+};
 
 pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     if args.library {
         return library(args.pattern.as_deref());
+    }
+    if let Some((binary, wanted)) = args.pattern.as_deref().and_then(usdt::wanted) {
+        let root = match (args.pid, &args.container) {
+            (Some(pid), _) => Root::Process(pid),
+            (None, Some(container)) => Root::Container(container.clone()),
+            (None, None) => Root::Host,
+        };
+        return Ok(match usdt::list(&args.host.paths().proc, &root, binary, wanted) {
+            Ok(text) => {
+                print(&text);
+                0
+            }
+            Err(missing) => usdt::refuse(&missing),
+        });
     }
     let kernel = Kernel::detect(&args.host.paths());
     if let Err(missing) = &kernel.tracefs {

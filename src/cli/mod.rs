@@ -152,8 +152,15 @@ pub struct CheckArgs {
 /// Flags of `list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Text to find in names, `*` for anything; with it the arguments are shown too
+    /// Text to find in names, `*` for anything; with it the arguments are shown too.
+    /// `usdt:BINARY` or `usdt:BINARY:PROVIDER:NAME` for the probes that a program or library brings along
     pub pattern: Option<String>,
+    /// Look for BINARY among the files that this process sees
+    #[arg(long, conflicts_with = "container")]
+    pub pid: Option<u32>,
+    /// Look for BINARY among the files of the container whose id begins so, or of that name
+    #[arg(long)]
+    pub container: Option<String>,
     /// Show the shipped probes instead
     #[arg(long)]
     pub library: bool,

@@ -3,18 +3,28 @@
 use super::{FAILURE, RunArgs, USAGE, lacks, report};
 use crate::{
     config,
-    exporter::{Exporter, Options},
-    kernel::Kernel,
-    server, sys, telemetry,
+    exporter::{Exporter, Failure, Options},
+    kernel::{Kernel, Paths},
+    label::Host,
+    server,
+    status::Down,
+    sys, telemetry,
 };
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::MissedTickBehavior,
+};
 
 /// How often starts without an end are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often files of programs are looked at that probes are in.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How many such looks there are to one at whether replaced files still run, which reads the maps of every process.
+const LOOKS_PER_RELEASE: u64 = 10;
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -53,17 +63,16 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let detect = begun.elapsed();
     let options = Options { run_stats: !args.no_run_stats, attach: true };
     let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
-    for failure in &failures {
-        tracing::error!(
-            probe = failure.name,
-            reason = failure.down.reason,
-            "probe is down: {}",
-            failure.down.message
-        );
+    for Failure { name, down: Down { reason, message } } in &failures {
+        if *reason == "waiting" && !args.strict {
+            tracing::warn!(probe = name, "{message}");
+        } else {
+            tracing::error!(probe = name, reason, "probe is down: {message}");
+        }
     }
     // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
     if args.strict && !failures.is_empty() {
-        return Ok(if failures.iter().all(|failure| failure.down.reason == "compile") {
+        return Ok(if failures.iter().all(|failure| matches!(failure.down.reason, "compile" | "waiting")) {
             USAGE
         } else {
             FAILURE
@@ -94,8 +103,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .build()?;
     let result = runtime.block_on(async {
         let sweeper = tokio::spawn(sweep(exporter.clone()));
+        let follower = tokio::spawn(follow(exporter.clone(), args.host.paths(), args.host.host()));
         let result = server::serve(listener, exporter.clone(), shutdown()).await;
         sweeper.abort();
+        follower.abort();
         result
     });
     // Programs detach when their descriptors close, which is when the last reference goes.
@@ -116,6 +127,26 @@ async fn sweep(exporter: Arc<Exporter>) {
         let exporter = exporter.clone();
         // A panic in it is logged by the runtime, and the next round tries again.
         let _ = tokio::task::spawn_blocking(move || exporter.sweep()).await;
+    }
+}
+
+async fn follow(exporter: Arc<Exporter>, paths: Paths, host: Host) {
+    if !exporter.watches() {
+        return;
+    }
+    let mut ticks = tokio::time::interval(FOLLOW_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for look in 1_u64.. {
+        ticks.tick().await;
+        let (exporter, paths, host) = (exporter.clone(), paths.clone(), host.clone());
+        // As above.
+        let _ = tokio::task::spawn_blocking(move || {
+            exporter.follow(&paths, &host);
+            if look % LOOKS_PER_RELEASE == 0 {
+                exporter.release();
+            }
+        })
+        .await;
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod histogram;
 mod row;
+mod starts;
 
 use crate::{
     family::{Kind, MetricFamily, Sample, Value},
@@ -16,9 +17,11 @@ use crate::{
     topology::Topology,
 };
 use row::Row;
+use starts::Starts;
 use std::{
     collections::HashMap,
     io,
+    os::fd::BorrowedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +30,7 @@ use std::{
 use tapster_ebpf::{
     layout::{Drop, Layout},
     probe::Decoder,
-    program::{DROPS, Program, ROWS, STARTS},
+    program::{DROPS, Program, ROWS},
     typed::{TypedMetric, TypedMetricKind},
 };
 
@@ -50,7 +53,7 @@ pub struct Reader {
     attached: Attached,
     rows: sys::Map,
     drops: sys::Map,
-    starts: Option<sys::Map>,
+    starts: Option<Starts>,
     cpus: usize,
     /// Held while labels are decoded, not while maps are read or the answer is written.
     decoders: Mutex<Vec<Box<dyn Decode>>>,
@@ -113,7 +116,8 @@ impl Reader {
             .collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
-        let starts = program.layout.start.is_some().then(|| open(STARTS)).transpose()?;
+        let starts =
+            program.layout.start.as_ref().map(|start| Starts::open(&attached, start, cpus)).transpose()?;
         Ok(Self {
             rows: open(ROWS)?,
             drops: open(DROPS)?,
@@ -131,15 +135,25 @@ impl Reader {
         &self.attached.program
     }
 
+    /// The probe in the kernel.
+    pub fn attached(&self) -> &Attached {
+        &self.attached
+    }
+
     /// The probe's programs and their cost.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.attached.programs()
     }
 
+    /// The file descriptor of one of the programs, in the order of the compiled codes.
+    pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        self.attached.program_fd(index)
+    }
+
     /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.
     pub fn memory_bytes(&self) -> u64 {
-        let maps = [Some(&self.rows), Some(&self.drops), self.starts.as_ref()];
-        let told: Option<u64> = maps.into_iter().flatten().map(sys::Map::memory).sum();
+        let maps = (0..).zip(&self.program().maps).map(|(index, _)| self.attached.map(index));
+        let told: Option<u64> = maps.map(|map| sys::map_memory(map.ok()?)).sum();
         told.filter(|bytes| *bytes > 0)
             .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
     }
@@ -227,21 +241,8 @@ impl Reader {
     /// Gives up starts whose end did not come in time, so that lost ends do not fill the map for ever.
     pub fn sweep(&self) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
-        let now_ns = sys::monotonic_ns();
-        let timeout_ns = self.program().inflight_timeout_ns;
-        let mut old = Vec::new();
-        starts.scan(|key, value| {
-            let since =
-                value.get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(now_ns, u64::from_le_bytes);
-            if now_ns.saturating_sub(since) > timeout_ns {
-                old.push(key.to_vec());
-            }
-        })?;
-        for key in old {
-            if starts.delete(&key)? {
-                self.expired.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        let before_ns = sys::monotonic_ns().saturating_sub(self.program().inflight_timeout_ns);
+        self.expired.fetch_add(starts.expire(before_ns)?, Ordering::Relaxed);
         Ok(())
     }
 }

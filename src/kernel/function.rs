@@ -1,12 +1,16 @@
 //! Which functions can be attached to, of this kernel and of programs on this host.
 
 use super::{Kernel, Missing};
-use crate::elf;
+use crate::{
+    container,
+    elf::{self, Binary},
+};
 use std::{collections::HashSet, fs};
 use tapster_ebpf::{
     attach::{Arch, Functions},
     diagnostic::near,
-    probe::KernelVersion,
+    probe::{KernelVersion, Root},
+    usdt::Found,
 };
 
 /// The processor that this program is made for. Others have no conventions written down for them; there the registers
@@ -86,8 +90,17 @@ impl Functions for Kernel {
         Err(Missing { message: format!("this kernel has no function `{function}`"), hint })
     }
 
-    fn user(&self, binary: &str, function: &str) -> Result<(), Missing> {
+    fn user(&self, root: &Root, binary: &str, function: &str) -> Result<(), Missing> {
         known_registers()?;
-        elf::locate(binary, function).map(drop)
+        elf::locate(&Binary::open(&self.proc, root, binary)?, function).map(drop)
+    }
+
+    fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+        known_registers()?;
+        elf::usdt_probe(&Binary::open(&self.proc, root, binary)?, binary, provider, name)
+    }
+
+    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
+        container::namespace(&self.proc, root)
     }
 }

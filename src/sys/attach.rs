@@ -7,6 +7,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
+use tapster_ebpf::usdt::Site;
 
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const UPROBE_MULTI: u32 = 48;
@@ -102,6 +103,36 @@ pub fn attach_uprobes(
     Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
 }
 
+/// The same without cookies: to places whose semaphores are kept above 0 as long as this lives.
+pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::Result<OwnedFd> {
+    let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
+    let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore).collect();
+    let mut attributes = MultiLink {
+        program: bpf::number(program),
+        attach_type: UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: offsets.as_ptr() as u64,
+        reference_counts: semaphores.as_ptr() as u64,
+        count: u32::try_from(sites.len()).map_err(io::Error::other)?,
+        ..MultiLink::default()
+    };
+    // SAFETY: the kernel reads a string, and `count` offsets and semaphores, of which there are as many; the command
+    // makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
+}
+
+/// Attaches a program to one place of a file: whenever it is passed, or after the return of the function that begins
+/// there. With a semaphore, 4.20.
+pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site, at_return: bool) -> io::Result<OwnedFd> {
+    // The kernel has 32 bits for where the semaphore is, 0 for none.
+    if site.semaphore > u64::from(u32::MAX) {
+        return Err(io::Error::other("the semaphore is more than 4 GiB into the file"));
+    }
+    let event = open_uprobe(path, site.offset, site.semaphore << 32 | u64::from(at_return))?;
+    enable(&event, program)?;
+    Ok(event)
+}
+
 /// Whether the kernel can do [`attach_uprobes`], asked with a program loaded for it: the root directory is no file to
 /// attach to, which only a kernel that looks at the path can tell.
 pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
@@ -115,7 +146,7 @@ pub fn attach_uprobe_with_cookie(
     offset: u64,
     cookie: u64,
 ) -> io::Result<[OwnedFd; 2]> {
-    let event = open_uprobe(path, offset)?;
+    let event = open_uprobe(path, offset, 0)?;
     let mut attributes = PerfLink {
         program: bpf::number(program),
         event: bpf::number(event.as_fd()),
@@ -130,7 +161,12 @@ pub fn attach_uprobe_with_cookie(
 
 /// The same for older kernels, without a cookie.
 pub fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64) -> io::Result<OwnedFd> {
-    let event = open_uprobe(path, offset)?;
+    let event = open_uprobe(path, offset, 0)?;
+    enable(&event, program)?;
+    Ok(event)
+}
+
+fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     for (request, argument, name) in
         [(SET_BPF, program.as_raw_fd(), "PERF_EVENT_IOC_SET_BPF"), (ENABLE, 0, "PERF_EVENT_IOC_ENABLE")]
     {
@@ -140,15 +176,17 @@ pub fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64) -> io::R
             return Err(named(name, &io::Error::last_os_error()));
         }
     }
-    Ok(event)
+    Ok(())
 }
 
-fn open_uprobe(path: &CStr, offset: u64) -> io::Result<OwnedFd> {
+/// `config` has bit 0 for returns, and the place of a semaphore in its upper half.
+fn open_uprobe(path: &CStr, offset: u64, config: u64) -> io::Result<OwnedFd> {
     let text = fs::read_to_string(UPROBE_TYPE).map_err(|error| named(UPROBE_TYPE, &error))?;
     let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{UPROBE_TYPE}: not a number")))?;
     let event = PerfEvent {
         kind,
         size: u32::try_from(size_of::<PerfEvent>()).expect("the structure is small"),
+        config,
         path: path.as_ptr() as u64,
         offset,
         ..PerfEvent::default()

@@ -88,11 +88,11 @@ impl From<io::Error> for LoadRefused {
 /// Makes a map.
 pub fn create_map(map: &MapDef) -> io::Result<OwnedFd> {
     let mut attributes = MapCreate {
-        kind: map.kind as u32,
+        kind: map.kind.number(),
         key_size: map.key_size,
         value_size: map.value_size,
         max_entries: map.max_entries,
-        flags: 0,
+        flags: map.kind.flags(),
     };
     // SAFETY: no addresses, and the command makes a descriptor.
     Ok(unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }?)

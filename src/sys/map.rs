@@ -74,6 +74,12 @@ impl Dump {
     }
 }
 
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Map {
     /// Asks the kernel for a map's sizes. Hash maps and arrays only; the descriptor is duplicated.
     pub fn open(fd: BorrowedFd<'_>, cpus: PossibleCpus) -> io::Result<Self> {
@@ -110,11 +116,6 @@ impl Map {
     /// The most elements it holds.
     pub fn max_entries(&self) -> usize {
         self.max_entries
-    }
-
-    /// Kernel memory it takes, bytes.
-    pub fn memory(&self) -> Option<u64> {
-        super::map_memory(self.fd.as_fd())
     }
 
     /// The value of a key, if it is there.

@@ -10,24 +10,29 @@ mod capability;
 mod clock;
 mod cpu;
 mod dm;
+mod file;
 mod limit;
 mod load;
 mod map;
+mod mapping;
 mod memory;
 mod process;
 mod program;
 mod ring;
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub use attach::{
-    attach_raw_tracepoint, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes, has_uprobe_multi,
+    attach_raw_tracepoint, attach_site, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes,
+    attach_usdt, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, possible_cpus};
 pub use dm::{DmControl, DmTarget};
+pub use file::open_in;
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
@@ -35,3 +40,4 @@ pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
+pub use table::Table;

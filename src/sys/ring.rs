@@ -1,10 +1,10 @@
 //! A ring of records (`BPF_MAP_TYPE_RINGBUF`, 5.8): programs write, one reader reads in the order of writing.
 
+use super::mapping::{Mapping, page_size};
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
-    ptr::NonNull,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    os::fd::BorrowedFd,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Bits of a record's length: being written; given up by its writer.
@@ -27,60 +27,13 @@ pub struct Ring {
     record: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: the memory belongs to the mapping, wherever it is used from.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> io::Result<Self> {
-        let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
-        let offset = offset.try_into().map_err(io::Error::other)?;
-        // SAFETY: at a place of the kernel's choice, so nothing that is there is lost.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset)
-        };
-        if start == libc::MAP_FAILED {
-            let error = io::Error::last_os_error();
-            return Err(io::Error::new(error.kind(), format!("mapping the ring: {error}")));
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, length })
-    }
-
-    /// The position at the start of it.
-    fn position(&self) -> &AtomicU64 {
-        // SAFETY: a page is longer than a number and so aligned, mapped as long as `self` lives; others write it only
-        // atomically.
-        unsafe { self.start.cast().as_ref() }
-    }
-
-    fn address(&self, offset: usize, length: usize) -> *const u8 {
-        assert!(offset + length <= self.length, "within the mapping");
-        // SAFETY: it stays within the mapping.
-        unsafe { self.start.as_ptr().add(offset) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped with this length, and nobody has a reference into it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
-    }
-}
-
 impl Ring {
     /// Begins to read a ring made with so many bytes. Records are not longer than `longest`; if one is, its end is cut off.
     ///
     /// `bytes` must be what the map was made with: more is refused by the kernel when it is mapped, less here would lose
     /// records, so the mapping is of all that there is.
     pub fn open(fd: BorrowedFd<'_>, bytes: u32, longest: usize) -> io::Result<Self> {
-        // SAFETY: it only returns a number.
-        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).map_err(io::Error::other)?;
+        let page = page_size()?;
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         if !bytes.is_power_of_two() || bytes < page {
             return Err(io::Error::other(format!("a ring cannot have {bytes} bytes")));
@@ -98,8 +51,8 @@ impl Ring {
     /// Calls `visit` with each record that is complete, and makes room for more. At most as many as were begun
     /// when it was called: writers may be faster than any reader.
     pub fn read(&mut self, mut visit: impl FnMut(&[u8])) {
-        let written = self.producer.position().load(Ordering::Acquire);
-        let mut read = self.consumer.position().load(Ordering::Relaxed);
+        let written = self.producer.word(0).load(Ordering::Acquire);
+        let mut read = self.consumer.word(0).load(Ordering::Relaxed);
         while read < written {
             let place = usize::try_from(read).unwrap_or(0) & (self.bytes - 1);
             let length = self.length(place);
@@ -119,7 +72,7 @@ impl Ring {
             }
             read += u64::try_from((size + HEADER).next_multiple_of(8)).unwrap_or(u64::MAX);
             // With each record: writers wait for room.
-            self.consumer.position().store(read, Ordering::Release);
+            self.consumer.word(0).store(read, Ordering::Release);
         }
     }
 

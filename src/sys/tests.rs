@@ -115,7 +115,7 @@ fn every_kind_of_map_gives_back_what_was_put_in() {
         }
         let (key, value) = expected.iter().next().unwrap();
         assert_eq!(map.lookup(key).unwrap().as_ref(), Some(value));
-        assert!(map.memory().is_some_and(|bytes| bytes > 0));
+        assert!(map_memory(map.as_fd()).is_some_and(|bytes| bytes > 0));
     }
 }
 

@@ -14,39 +14,84 @@ tracepoint:syscalls:sys_enter_openat (tracepoint):
     10: r1 <<= 32
     11: r1 s>>= 32
     12: *(u64 *)(r10 -32) = r1
+        ; r7 = table[place of the key]
+    13: r2 = 0x9e3779b97f4a7c15 ll
+    15: r1 = *(u64 *)(r10 -24)
+    16: r1 *= r2
+    17: r1 >>= 54
+    18: *(u64 *)(r10 -8) = r1
+    19: r1 = map[4] ll
+    21: r2 = r10
+    22: r2 += -8
+    23: call map_lookup_elem#1
+    24: if r0 == 0 goto +66
+    25: r7 = r0
+    26: r1 = *(u64 *)(r7 +8)
+    27: if r1 == 0 goto +8
+        ; an earlier start of this key, whose end was lost, is not to be found any more
+    28: r1 = map[3] ll
+    30: r2 = r10
+    31: r2 += -24
+    32: call map_delete_elem#3
+    33: if r0 != 0 goto +2
+    34: r1 = -1
+    35: lock *(u64 *)(r7 +8) += r1
+        ; claim the entry if it is free or this key's
+    36: r0 = *(u64 *)(r7 +0)
+    37: if r0 == 0 goto +4
+    38: if r0 == 1 goto +14
+    39: r2 = *(u64 *)(r7 +16)
+    40: r3 = *(u64 *)(r10 -24)
+    41: if r2 != r3 goto +11
+    42: r1 = r0
+    43: r2 = 1
+    44: r0 = cmpxchg(*(u64 *)(r7 +0), r0, r2)
+    45: if r0 != r1 goto +7
+    46: r1 = *(u64 *)(r10 -24)
+    47: *(u64 *)(r7 +16) = r1
+    48: r1 = *(u64 *)(r10 -32)
+    49: *(u64 *)(r7 +24) = r1
+    50: r1 = *(u64 *)(r10 -40)
+    51: r1 = xchg(*(u64 *)(r7 +0), r1)
+    52: goto +38
+    53: r1 = 1
+    54: lock *(u64 *)(r7 +8) += r1
         ; starts[key] = now, saved values
-    13: r1 = map[3] ll
-    15: r2 = r10
-    16: r2 += -24
-    17: r3 = r10
-    18: r3 += -40
-    19: r4 = 0
-    20: call map_update_elem#2
-    21: if r0 == 0 goto +24
-    22: if r0 != -7 goto +12
-    23: r1 = 1
-    24: *(u64 *)(r10 -48) = r1
-    25: *(u64 *)(r10 -8) = 1
-    26: r1 = map[1] ll
-    28: r2 = r10
-    29: r2 += -8
-    30: call map_lookup_elem#1
-    31: if r0 == 0 goto +2
-    32: r1 = *(u64 *)(r10 -48)
-    33: lock *(u64 *)(r0 +0) += r1
-    34: goto +11
-    35: r1 = 1
-    36: *(u64 *)(r10 -48) = r1
-    37: *(u64 *)(r10 -8) = 2
-    38: r1 = map[1] ll
-    40: r2 = r10
-    41: r2 += -8
-    42: call map_lookup_elem#1
-    43: if r0 == 0 goto +2
-    44: r1 = *(u64 *)(r10 -48)
-    45: lock *(u64 *)(r0 +0) += r1
-    46: r0 = 0
-    47: exit
+    55: r1 = map[3] ll
+    57: r2 = r10
+    58: r2 += -24
+    59: r3 = r10
+    60: r3 += -40
+    61: r4 = 1
+    62: call map_update_elem#2
+    63: if r0 == 0 goto +27
+    64: r1 = -1
+    65: lock *(u64 *)(r7 +8) += r1
+    66: if r0 == 0 goto +24
+    67: if r0 != -7 goto +12
+    68: r1 = 1
+    69: *(u64 *)(r10 -48) = r1
+    70: *(u64 *)(r10 -8) = 1
+    71: r1 = map[1] ll
+    73: r2 = r10
+    74: r2 += -8
+    75: call map_lookup_elem#1
+    76: if r0 == 0 goto +2
+    77: r1 = *(u64 *)(r10 -48)
+    78: lock *(u64 *)(r0 +0) += r1
+    79: goto +11
+    80: r1 = 1
+    81: *(u64 *)(r10 -48) = r1
+    82: *(u64 *)(r10 -8) = 2
+    83: r1 = map[1] ll
+    85: r2 = r10
+    86: r2 += -8
+    87: call map_lookup_elem#1
+    88: if r0 == 0 goto +2
+    89: r1 = *(u64 *)(r10 -48)
+    90: lock *(u64 *)(r0 +0) += r1
+    91: r0 = 0
+    92: exit
 
 tracepoint:syscalls:sys_exit_openat (tracepoint):
      0: r6 = r1
@@ -58,169 +103,214 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
      4: r1 = r0
      5: w1 = w1
      6: *(u64 *)(r10 -24) = r1
+        ; r7 = table[place of the key]
+     7: r2 = 0x9e3779b97f4a7c15 ll
+     9: r1 = *(u64 *)(r10 -24)
+    10: r1 *= r2
+    11: r1 >>= 54
+    12: *(u64 *)(r10 -8) = r1
+    13: r1 = map[4] ll
+    15: r2 = r10
+    16: r2 += -8
+    17: call map_lookup_elem#1
+    18: if r0 == 0 goto +54
+    19: r7 = r0
+        ; claim the entry if it is this key's
+    20: r0 = *(u64 *)(r7 +0)
+    21: if r0 == 0 goto +24
+    22: if r0 == 1 goto +23
+    23: r2 = *(u64 *)(r7 +16)
+    24: r3 = *(u64 *)(r10 -24)
+    25: if r2 != r3 goto +20
+    26: r1 = r0
+    27: r2 = 1
+    28: r0 = cmpxchg(*(u64 *)(r7 +0), r0, r2)
+    29: if r0 != r1 goto +16
+        ; it may have become another key's before it was claimed
+    30: r2 = *(u64 *)(r7 +16)
+    31: r3 = *(u64 *)(r10 -24)
+    32: if r2 != r3 goto +12
+    33: r2 = *(u64 *)(r10 -16)
+    34: r2 -= r1
+    35: r1 = r2
+    36: r1 s>>= 63
+    37: r1 ^= -1
+    38: r2 &= r1
+    39: *(u64 *)(r10 -32) = r2
+    40: r1 = *(u64 *)(r7 +24)
+    41: *(u64 *)(r10 -40) = r1
+    42: r1 = 0
+    43: r1 = xchg(*(u64 *)(r7 +0), r1)
+    44: goto +40
+    45: r1 = xchg(*(u64 *)(r7 +0), r1)
+    46: r1 = *(u64 *)(r7 +8)
+    47: if r1 == 0 goto +25
         ; start = starts[key]
-     7: r1 = map[3] ll
-     9: r2 = r10
-    10: r2 += -24
-    11: call map_lookup_elem#1
-    12: if r0 == 0 goto +16
-    13: r1 = *(u64 *)(r0 +0)
-    14: r2 = *(u64 *)(r10 -16)
-    15: r2 -= r1
-    16: r1 = r2
-    17: r1 s>>= 63
-    18: r1 ^= -1
-    19: r2 &= r1
-    20: *(u64 *)(r10 -32) = r2
-    21: r1 = *(u64 *)(r0 +8)
-    22: *(u64 *)(r10 -40) = r1
+    48: r1 = map[3] ll
+    50: r2 = r10
+    51: r2 += -24
+    52: call map_lookup_elem#1
+    53: if r0 == 0 goto +19
+    54: r1 = *(u64 *)(r0 +0)
+    55: r2 = *(u64 *)(r10 -16)
+    56: r2 -= r1
+    57: r1 = r2
+    58: r1 s>>= 63
+    59: r1 ^= -1
+    60: r2 &= r1
+    61: *(u64 *)(r10 -32) = r2
+    62: r1 = *(u64 *)(r0 +8)
+    63: *(u64 *)(r10 -40) = r1
         ; delete starts[key]; whoever deletes it has the event, so two ends never count twice
-    23: r1 = map[3] ll
-    25: r2 = r10
-    26: r2 += -24
-    27: call map_delete_elem#3
-    28: if r0 == 0 goto +12
-    29: r1 = 1
-    30: *(u64 *)(r10 -48) = r1
-    31: *(u64 *)(r10 -8) = 5
-    32: r1 = map[1] ll
-    34: r2 = r10
-    35: r2 += -8
-    36: call map_lookup_elem#1
-    37: if r0 == 0 goto +2
-    38: r1 = *(u64 *)(r10 -48)
-    39: lock *(u64 *)(r0 +0) += r1
-    40: goto +131
+    64: r1 = map[3] ll
+    66: r2 = r10
+    67: r2 += -24
+    68: call map_delete_elem#3
+    69: if r0 != 0 goto +3
+    70: r1 = -1
+    71: lock *(u64 *)(r7 +8) += r1
+    72: goto +12
+    73: r1 = 1
+    74: *(u64 *)(r10 -48) = r1
+    75: *(u64 *)(r10 -8) = 5
+    76: r1 = map[1] ll
+    78: r2 = r10
+    79: r2 += -8
+    80: call map_lookup_elem#1
+    81: if r0 == 0 goto +2
+    82: r1 = *(u64 *)(r10 -48)
+    83: lock *(u64 *)(r0 +0) += r1
+    84: goto +131
         ; where
-    41: r1 = *(u64 *)(r10 -32)
-    42: if r1 < 1000 goto +129
+    85: r1 = *(u64 *)(r10 -32)
+    86: if r1 < 1000 goto +129
         ; labels
-    43: r1 = *(u64 *)(r10 -40)
-    44: r1 &= 3
-    45: *(u64 *)(r10 -56) = r1
-    46: r1 = *(u64 *)(r6 +16)
-    47: if r1 s>= 0 goto +2
-    48: r1 = *(u64 *)(r6 +16)
-    49: goto +1
-    50: r1 = 0
-    51: *(u64 *)(r10 -48) = r1
+    87: r1 = *(u64 *)(r10 -40)
+    88: r1 &= 3
+    89: *(u64 *)(r10 -56) = r1
+    90: r1 = *(u64 *)(r6 +16)
+    91: if r1 s>= 0 goto +2
+    92: r1 = *(u64 *)(r6 +16)
+    93: goto +1
+    94: r1 = 0
+    95: *(u64 *)(r10 -48) = r1
         ; row = rows[labels]
-    52: r1 = map[0] ll
-    54: r2 = r10
-    55: r2 += -56
-    56: call map_lookup_elem#1
-    57: if r0 != 0 goto +47
-        ; new row
-    58: *(u64 *)(r10 -8) = 0
-    59: r1 = map[2] ll
-    61: r2 = r10
-    62: r2 += -8
-    63: call map_lookup_elem#1
-    64: if r0 == 0 goto +107
-    65: r3 = r0
-    66: r1 = map[0] ll
-    68: r2 = r10
-    69: r2 += -56
-    70: r4 = 1
-    71: call map_update_elem#2
-    72: *(u64 *)(r10 -64) = r0
-    73: r1 = map[0] ll
-    75: r2 = r10
-    76: r2 += -56
-    77: call map_lookup_elem#1
-    78: r1 = *(u64 *)(r10 -64)
-    79: if r0 != 0 goto +25
-    80: if r1 == -7 goto +12
-    81: r1 = 1
-    82: *(u64 *)(r10 -72) = r1
-    83: *(u64 *)(r10 -8) = 2
-    84: r1 = map[1] ll
-    86: r2 = r10
-    87: r2 += -8
-    88: call map_lookup_elem#1
-    89: if r0 == 0 goto +2
-    90: r1 = *(u64 *)(r10 -72)
-    91: lock *(u64 *)(r0 +0) += r1
-    92: goto +79
-    93: r1 = 1
-    94: *(u64 *)(r10 -72) = r1
-    95: *(u64 *)(r10 -8) = 0
-    96: r1 = map[1] ll
+    96: r1 = map[0] ll
     98: r2 = r10
-    99: r2 += -8
+    99: r2 += -56
    100: call map_lookup_elem#1
-   101: if r0 == 0 goto +2
-   102: r1 = *(u64 *)(r10 -72)
-   103: lock *(u64 *)(r0 +0) += r1
-   104: goto +67
-   105: r7 = r0
+   101: if r0 != 0 goto +47
+        ; new row
+   102: *(u64 *)(r10 -8) = 0
+   103: r1 = map[2] ll
+   105: r2 = r10
+   106: r2 += -8
+   107: call map_lookup_elem#1
+   108: if r0 == 0 goto +107
+   109: r3 = r0
+   110: r1 = map[0] ll
+   112: r2 = r10
+   113: r2 += -56
+   114: r4 = 1
+   115: call map_update_elem#2
+   116: *(u64 *)(r10 -64) = r0
+   117: r1 = map[0] ll
+   119: r2 = r10
+   120: r2 += -56
+   121: call map_lookup_elem#1
+   122: r1 = *(u64 *)(r10 -64)
+   123: if r0 != 0 goto +25
+   124: if r1 == -7 goto +12
+   125: r1 = 1
+   126: *(u64 *)(r10 -72) = r1
+   127: *(u64 *)(r10 -8) = 2
+   128: r1 = map[1] ll
+   130: r2 = r10
+   131: r2 += -8
+   132: call map_lookup_elem#1
+   133: if r0 == 0 goto +2
+   134: r1 = *(u64 *)(r10 -72)
+   135: lock *(u64 *)(r0 +0) += r1
+   136: goto +79
+   137: r1 = 1
+   138: *(u64 *)(r10 -72) = r1
+   139: *(u64 *)(r10 -8) = 0
+   140: r1 = map[1] ll
+   142: r2 = r10
+   143: r2 += -8
+   144: call map_lookup_elem#1
+   145: if r0 == 0 goto +2
+   146: r1 = *(u64 *)(r10 -72)
+   147: lock *(u64 *)(r0 +0) += r1
+   148: goto +67
+   149: r7 = r0
         ; tapster_open_seconds
-   106: r1 = *(u64 *)(r10 -32)
-   107: lock *(u64 *)(r7 +0) += r1
-   108: if r1 <= 953 goto +57
-   109: if r1 > 2000000000 goto +59
+   150: r1 = *(u64 *)(r10 -32)
+   151: lock *(u64 *)(r7 +0) += r1
+   152: if r1 <= 953 goto +57
+   153: if r1 > 2000000000 goto +59
         ; r2 = value scaled to [2^62, 2^63), r3 = its power of two
-   110: r2 = r1
-   111: r2 <<= 32
-   112: r3 = 30
-   113: r4 = r2
-   114: r4 >>= 47
-   115: r4 += -1
-   116: r4 >>= 63
-   117: r4 <<= 4
-   118: r2 <<= r4
-   119: r3 -= r4
-   120: r4 = r2
-   121: r4 >>= 55
-   122: r4 += -1
-   123: r4 >>= 63
-   124: r4 <<= 3
-   125: r2 <<= r4
-   126: r3 -= r4
-   127: r4 = r2
-   128: r4 >>= 59
-   129: r4 += -1
-   130: r4 >>= 63
-   131: r4 <<= 2
-   132: r2 <<= r4
-   133: r3 -= r4
-   134: r4 = r2
-   135: r4 >>= 61
-   136: r4 += -1
-   137: r4 >>= 63
-   138: r4 <<= 1
-   139: r2 <<= r4
-   140: r3 -= r4
-   141: r4 = r2
-   142: r4 >>= 62
-   143: r4 += -1
-   144: r4 >>= 63
-   145: r2 <<= r4
-   146: r3 -= r4
-   147: r3 <<= 1
-   148: r3 += -19
-   149: r4 = 0x544b2fba5f832838 ll
-   151: r4 -= r2
-   152: r4 >>= 63
-   153: r3 += r4
-   154: r4 = 0x7735940000000000 ll
-   156: r4 -= r2
-   157: r4 >>= 63
-   158: r3 += r4
+   154: r2 = r1
+   155: r2 <<= 32
+   156: r3 = 30
+   157: r4 = r2
+   158: r4 >>= 47
+   159: r4 += -1
+   160: r4 >>= 63
+   161: r4 <<= 4
+   162: r2 <<= r4
+   163: r3 -= r4
+   164: r4 = r2
+   165: r4 >>= 55
+   166: r4 += -1
+   167: r4 >>= 63
+   168: r4 <<= 3
+   169: r2 <<= r4
+   170: r3 -= r4
+   171: r4 = r2
+   172: r4 >>= 59
+   173: r4 += -1
+   174: r4 >>= 63
+   175: r4 <<= 2
+   176: r2 <<= r4
+   177: r3 -= r4
+   178: r4 = r2
+   179: r4 >>= 61
+   180: r4 += -1
+   181: r4 >>= 63
+   182: r4 <<= 1
+   183: r2 <<= r4
+   184: r3 -= r4
+   185: r4 = r2
+   186: r4 >>= 62
+   187: r4 += -1
+   188: r4 >>= 63
+   189: r2 <<= r4
+   190: r3 -= r4
+   191: r3 <<= 1
+   192: r3 += -19
+   193: r4 = 0x544b2fba5f832838 ll
+   195: r4 -= r2
+   196: r4 >>= 63
+   197: r3 += r4
+   198: r4 = 0x7735940000000000 ll
+   200: r4 -= r2
+   201: r4 >>= 63
+   202: r3 += r4
         ; bucket number in r3; the test is for the verifier
-   159: if r3 > 43 goto +12
-   160: r3 <<= 3
-   161: r4 = r7
-   162: r4 += r3
-   163: r2 = 1
-   164: lock *(u64 *)(r4 +8) += r2
-   165: goto +6
-   166: r2 = 1
-   167: lock *(u64 *)(r7 +8) += r2
-   168: goto +3
-   169: r2 = 1
-   170: lock *(u64 *)(r7 +352) += r2
-   171: goto +0
-   172: r0 = 0
-   173: exit
+   203: if r3 > 43 goto +12
+   204: r3 <<= 3
+   205: r4 = r7
+   206: r4 += r3
+   207: r2 = 1
+   208: lock *(u64 *)(r4 +8) += r2
+   209: goto +6
+   210: r2 = 1
+   211: lock *(u64 *)(r7 +8) += r2
+   212: goto +3
+   213: r2 = 1
+   214: lock *(u64 *)(r7 +352) += r2
+   215: goto +0
+   216: r0 = 0
+   217: exit
 

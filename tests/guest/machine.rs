@@ -42,6 +42,15 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.system()?;
     image.tools(&["fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
     image.program(exporter)?;
+    // Its scenario says so where they cannot be built.
+    if crate::support::command::sdt_header() {
+        for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {
+            let program = directory.join(name);
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/shop.c");
+            text(tool("cc")?.args([how, "-static", "-DSEMAPHORES", "-o"]).arg(&program).arg(source));
+            image.program(&program)?;
+        }
+    }
     image.file("init", include_bytes!("init.sh"), 0o755);
     image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
     let path = directory.join("base.cpio");
@@ -181,6 +190,11 @@ impl Results {
     /// A file that the scenario left in `/results`.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.files.get(name).unwrap_or_else(|| panic!("the scenario left no `{name}`:\n{}", self.console))
+    }
+
+    /// Whether it left a file of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
     }
 
     /// A scrape that it kept.

@@ -6,6 +6,7 @@ mod functions;
 mod hot;
 mod story;
 mod trial;
+mod usdt;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -23,7 +24,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 9] = [
+pub(crate) const ALL: [Scenario; 10] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -37,6 +38,13 @@ pub(crate) const ALL: [Scenario; 9] = [
         disks: &[512 << 20, 512 << 20, 512 << 20],
         memory_mib: 1536,
         check: filesystems::check,
+    },
+    Scenario {
+        name: "usdt",
+        script: include_str!("scenarios/usdt.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: usdt::check,
     },
     Scenario {
         name: "block",

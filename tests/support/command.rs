@@ -20,6 +20,12 @@ pub(crate) fn tool(program: &str) -> Result<Command, Skip> {
     find(program).map(Command::new).ok_or_else(|| Skip(format!("`{program}` is not installed")))
 }
 
+/// Whether programs with USDT probes can be built: Debian has the header in `systemtap-sdt-dev`.
+pub(crate) fn sdt_header() -> bool {
+    let machine = format!("/usr/include/{}-linux-gnu/sys/sdt.h", std::env::consts::ARCH);
+    ["/usr/include/sys/sdt.h", &machine].iter().any(|header| std::path::Path::new(header).is_file())
+}
+
 /// Whether the test may do what only root may.
 pub(crate) fn root() -> Result<(), Skip> {
     // SAFETY: it only returns a number.

@@ -95,7 +95,7 @@ fn event<'a>(
     points: &Points,
 ) -> Option<(AttachPoint, Walker<'a>)> {
     let at = points.pick(random);
-    let resolved = attach::resolve(&at, &kernel.target()).ok()?;
+    let resolved = attach::resolve(&at, &kernel.target()).ok()?.into_iter().next()?;
     Some((at, Walker::new(btf, &resolved)))
 }
 

@@ -52,6 +52,7 @@ pub(super) fn traced(name: &str, at_return: bool, target: &Target<'_>) -> Result
         // The kernel calls both from one frame, in which the arguments are that the context points to.
         frame: Some(Typed::new(Node::Number(Box::new(context)), Type::U64)),
         untyped: false,
+        usdt: None,
     })
 }
 

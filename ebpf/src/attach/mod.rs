@@ -6,6 +6,7 @@ mod prototype;
 mod rawtracepoint;
 mod registers;
 mod tracepoint;
+mod usdt;
 mod user;
 
 pub use registers::Arch;
@@ -13,9 +14,10 @@ pub use registers::Arch;
 use crate::{
     btf::Btf,
     diagnostic::near,
-    probe::{AttachPoint, FunctionMechanism, KernelVersion},
+    probe::{AttachPoint, FunctionMechanism, KernelVersion, Root},
     tracefs::Tracepoints,
     typed::{Mechanism, Type, Typed},
+    usdt::{Found, Sites},
 };
 use std::fmt;
 
@@ -44,7 +46,11 @@ pub trait Functions {
     /// Whether a kprobe can be set on a function.
     fn probed(&self, function: &str) -> Result<(), Missing>;
     /// Whether a program or library has a function.
-    fn user(&self, binary: &str, function: &str) -> Result<(), Missing>;
+    fn user(&self, root: &Root, binary: &str, function: &str) -> Result<(), Missing>;
+    /// A probe that a program or library brings along.
+    fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing>;
+    /// The mount namespace that processes must be in; `None` for any.
+    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }
 
 impl fmt::Debug for Target<'_> {
@@ -97,12 +103,14 @@ pub struct Resolved {
     pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
+    /// Places that pass the probe of a program.
+    pub usdt: Option<Sites>,
 }
 
 impl Resolved {
     /// An event that is no function's.
-    fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
-        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false }
+    pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
+        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false, usdt: None }
     }
 }
 
@@ -115,9 +123,9 @@ pub struct Missing {
     pub hint: Option<String>,
 }
 
-/// Finds an attach point and its arguments on a kernel.
-pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
-    match at {
+/// Finds an attach point and its arguments on a kernel: one program for each result.
+pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let one = match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
         AttachPoint::RawTracepoint { category, name } => {
             rawtracepoint::resolve(category.as_deref(), name, target)
@@ -129,10 +137,16 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missin
             FunctionMechanism::Kretprobe => function::probed(function, true, target),
         },
         AttachPoint::Perf(event) => perf::resolve(event, target),
-        AttachPoint::User { binary, function, at_return } => {
-            user::resolve(binary, function, *at_return, target)
+        AttachPoint::User { root, binary, function, at_return } => {
+            target.functions.user(root, binary, function)?;
+            Ok(user::resolve(*at_return, target))
         }
-    }
+        AttachPoint::Usdt { root, binary, provider, name } => {
+            let found = target.functions.usdt(root, binary, provider.as_deref(), name)?;
+            return usdt::resolve(&found, target);
+        }
+    };
+    one.map(|resolved| vec![resolved])
 }
 
 /// The same attach point through a mechanism that does not let the verifier check types, for arguments
@@ -145,6 +159,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
         AttachPoint::Tracepoint { .. }
         | AttachPoint::Function { .. }
         | AttachPoint::User { .. }
+        | AttachPoint::Usdt { .. }
         | AttachPoint::Perf(_) => None,
     }
 }

@@ -40,6 +40,14 @@ impl Arch {
         }
     }
 
+    /// Byte offset of the address of the instruction.
+    pub fn instruction_pointer(self) -> u32 {
+        match self {
+            Self::X86_64 => 128,
+            Self::Aarch64 => 256,
+        }
+    }
+
     /// Byte offset of the register that holds the return address when a function begins; `None` where it is on the stack.
     pub fn link(self) -> Option<u32> {
         match self {
@@ -96,6 +104,7 @@ mod tests {
         assert_eq!(Arch::X86_64.result(), offset("ax"));
         assert_eq!(Arch::X86_64.stack_pointer(), offset("sp"));
         assert_eq!(Arch::X86_64.goroutine(), offset("r14"));
+        assert_eq!(Arch::X86_64.instruction_pointer(), offset("ip"));
         for (index, name) in (0..).zip(["ax", "bx", "cx", "di", "si", "r8", "r9", "r10", "r11"]) {
             assert_eq!(Arch::X86_64.go_argument(index), Some(offset(name)), "{name}");
         }
@@ -107,5 +116,6 @@ mod tests {
         assert_eq!(Arch::Aarch64.result(), 0);
         assert_eq!(Arch::Aarch64.stack_pointer(), 31 * 8);
         assert_eq!(Arch::Aarch64.link(), Some(30 * 8));
+        assert_eq!(Arch::Aarch64.instruction_pointer(), 32 * 8);
     }
 }

@@ -2,7 +2,7 @@
 //! their types, so arguments are numbers by their position, and so is the result.
 
 use super::{
-    Argument, ArgumentValue, Missing, Resolved, Target,
+    Argument, ArgumentValue, Resolved, Target,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
@@ -10,15 +10,9 @@ use crate::{
     typed::{Mechanism, Node, Type, Typed},
 };
 
-pub(super) fn resolve(
-    binary: &str,
-    function: &str,
-    at_return: bool,
-    target: &Target<'_>,
-) -> Result<Resolved, Missing> {
-    target.functions.user(binary, function)?;
+pub(super) fn resolve(at_return: bool, target: &Target<'_>) -> Resolved {
     let mechanism = if at_return { Mechanism::Uretprobe } else { Mechanism::Uprobe };
-    Ok(registers(mechanism, at_return, target))
+    registers(mechanism, at_return, target)
 }
 
 /// What registers hold at the entry of a function or at its return, where no types are known.
@@ -48,5 +42,6 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, target: &Target<'
         is_return: at_return,
         frame: Some(frame),
         untyped: true,
+        usdt: None,
     }
 }

@@ -5,11 +5,12 @@ use super::{
     scope::{Scope, is_reserved},
 };
 use crate::{
-    attach::{self, Resolved},
+    attach::{self, Missing, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
-    expr::{Binary, Expr, ExprKind},
+    expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Mechanism, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    yaml::{Data, Node},
 };
 
 /// Splits `a && b && c` into its parts.
@@ -38,7 +39,7 @@ fn shape(types: &[Type]) -> String {
 
 impl Checker<'_> {
     /// The first alternative that this kernel has.
-    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Resolved)> {
+    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
         let mut missing = Vec::new();
         for Spanned { value: at, span } in &event.at {
             match attach::resolve(at, self.target) {
@@ -59,23 +60,81 @@ impl Checker<'_> {
         event: &Event,
         role: Role,
         key: &mut Option<Vec<Type>>,
-    ) -> Option<TypedEvent> {
+    ) -> Vec<TypedEvent> {
         if !event.kernel.as_ref().is_none_or(|range| range.contains(self.target.kernel)) {
-            return None;
+            return Vec::new();
         }
-        let (at, resolved) = self.resolve(event)?;
+        let Some((at, resolved)) = self.resolve(event) else { return Vec::new() };
+        let namespace = self.namespace(event, &at);
+        let mut all: Vec<TypedEvent> = Vec::new();
+        for resolved in &resolved {
+            let Some(mut typed) = self.event_in(event, role, key, &at, resolved) else { continue };
+            typed.filters.splice(0..0, namespace.clone());
+            // Where what is used of the arguments is at the same places, one program does.
+            let same = all.iter_mut().find(|known| {
+                let without = |event: &TypedEvent| TypedEvent { usdt: None, ..event.clone() };
+                without(known) == without(&typed)
+            });
+            match (same.and_then(|known| known.usdt.as_mut()), &typed.usdt) {
+                (Some(known), Some(sites)) => known.list.extend(&sites.list),
+                _ => all.push(typed),
+            }
+        }
+        all
+    }
+
+    /// The condition that keeps other containers out, which may run the same file of a shared layer.
+    fn namespace(&mut self, event: &Event, at: &AttachPoint) -> Option<Typed> {
+        let (root, _) = at.binary()?;
+        let number = match self.target.functions.namespace(root) {
+            Ok(number) => number?,
+            Err(Missing { message, hint }) => {
+                let mut diagnostic = Diagnostic::error(self.file(), event.span.clone(), message);
+                diagnostic.hint = hint;
+                self.diagnostics.push(diagnostic);
+                return None;
+            }
+        };
+        let text = format!("curtask.nsproxy.mnt_ns.ns.inum == {number}");
+        let ast = expr::parse(&text).ok()?;
+        let resolved = Resolved::event(Mechanism::Usdt, Vec::new());
+        let scope = Scope {
+            target: self.target,
+            file: self.file(),
+            resolved: &resolved,
+            at: at.to_string(),
+            lets: Vec::new(),
+            item: None,
+            saved: None,
+        };
+        let node = event
+            .at
+            .first()
+            .map(|at| Node { span: at.span.clone(), data: Data::Scalar { text, quoted: false } })?;
+        let condition = scope.check_number(&Expression { ast, node }, "a condition");
+        self.keep(condition)
+    }
+
+    fn event_in(
+        &mut self,
+        event: &Event,
+        role: Role,
+        key: &mut Option<Vec<Type>>,
+        at: &AttachPoint,
+        resolved: &Resolved,
+    ) -> Option<TypedEvent> {
         let before = self.diagnostics.len();
         let (key_before, saved_before) = (key.clone(), self.saved.clone());
-        let typed = self.event_at(event, role, key, &at, &resolved);
+        let typed = self.event_at(event, role, key, at, resolved);
         if self.diagnostics.len() == before {
             return Some(typed);
         }
         // An argument that the verifier does not let through may be read by a program without types.
         let tracked: Vec<Diagnostic> = self.diagnostics.split_off(before);
-        if let Some(untracked) = attach::resolve_untracked(&at, self.target) {
+        if let Some(untracked) = attach::resolve_untracked(at, self.target) {
             let mut retried_key = key_before;
             self.saved = saved_before;
-            let typed = self.event_at(event, role, &mut retried_key, &at, &untracked);
+            let typed = self.event_at(event, role, &mut retried_key, at, &untracked);
             if self.diagnostics.len() == before {
                 *key = retried_key;
                 return Some(typed);
@@ -146,6 +205,7 @@ impl Checker<'_> {
             role,
             at: at.clone(),
             mechanism: resolved.mechanism,
+            usdt: resolved.usdt.clone(),
             lets: placeholder_lets(&scope),
             key: keys,
             filters,
@@ -275,8 +335,12 @@ impl Checker<'_> {
                 }
                 ty => ty,
             };
-            if first || !self.saved.iter().any(|(known, _, _)| *known == name.value) {
-                self.saved.push((name.value.clone(), ty, value.is_time));
+            match self.saved.iter_mut().find(|(known, _, _)| *known == name.value) {
+                Some((_, known, _)) if matches!((&known, &ty), (Type::Int { .. }, Type::Int { .. })) => {
+                    *known = common(known, &ty).unwrap_or(ty);
+                }
+                Some(_) if !first => {}
+                _ => self.saved.push((name.value.clone(), ty, value.is_time)),
             }
             values.push((name.value.clone(), value));
         }

@@ -157,7 +157,7 @@ impl Checker<'_> {
         let mut key: Option<Vec<Type>> = None;
         let mut starts = Vec::new();
         for event in &probe.starts {
-            if let Some(typed) = self.event(event, Role::Start, &mut key) {
+            for typed in self.event(event, Role::Start, &mut key) {
                 starts.push((event, typed.saves.len()));
                 events.push(typed);
             }
@@ -223,7 +223,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let resolved = attach::resolve(at, target).ok()?;
+    let resolved = attach::resolve(at, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }
 

@@ -90,6 +90,16 @@ pub(super) const PROBE: &[Key] = &[
         "A function of the kernel, or `BINARY:FUNCTION` of a program or library: the probe measures each of its calls.",
     ),
     key(
+        "pid",
+        Form::Integer(1, 4_194_304),
+        "A process: programs and libraries of attach points are those that it sees under their paths.",
+    ),
+    key(
+        "container",
+        Form::Text,
+        "A container, by the beginning of its id or its name: programs and libraries are its own, and only its processes count.",
+    ),
+    key(
         "save",
         Form::Named(&Form::Expression),
         "With `function`: values kept from its entry, read as `start.NAME`.",
@@ -112,7 +122,11 @@ pub(super) const PROBE: &[Key] = &[
         Form::Integer(1, 1_000_000),
         "Most label sets; beyond it events are counted as dropped. Default 1024.",
     ),
-    key("max_inflight", Form::Integer(1, 10_000_000), "Most starts that wait for their end. Default 16384."),
+    key(
+        "max_inflight",
+        Form::Integer(1, 10_000_000),
+        "How many starts that wait for their end have room. Default 16384.",
+    ),
     key(
         "inflight_timeout",
         Form::Duration,

@@ -13,7 +13,7 @@ use crate::{
     expr,
     probe::{
         AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe,
-        ProbeFile, parse_error,
+        ProbeFile, Root, parse_error,
     },
     yaml::{self, Data, Node},
 };
@@ -513,6 +513,7 @@ impl Reader {
             }
             (None, _, _) => {}
         }
+        self.root(&fields, &mut starts, &mut ends);
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
         let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
         let mut number = |name: &'static str, default: u32| {
@@ -558,6 +559,48 @@ impl Reader {
             enabled,
         };
         (self.errors() == before).then_some(probe)
+    }
+
+    /// `pid` and `container`: where the binaries of all attach points are.
+    fn root(&mut self, fields: &Fields<'_>, starts: &mut [Event], ends: &mut [Event]) {
+        let root = match (fields.get("pid"), fields.get("container")) {
+            (None, None) => return,
+            (Some(_), Some(container)) => {
+                self.error_hint(
+                    container.span.clone(),
+                    "`container` cannot stand beside `pid`",
+                    "a process of the container says the same",
+                );
+                return;
+            }
+            (Some(pid), None) => self
+                .integer(pid, form::PROBE, "pid")
+                .and_then(|pid| u32::try_from(pid).ok())
+                .map(|number| (pid, Root::Process(number))),
+            (None, Some(container)) => match self.text(container, "container") {
+                Some(text) if text.is_empty() || text.contains(['/', ' ']) => {
+                    self.error_hint(
+                        container.span.clone(),
+                        format!("`{text}` is not a container"),
+                        "give the beginning of its id, or its name",
+                    );
+                    None
+                }
+                text => text.map(|text| (container, Root::Container(text))),
+            },
+        };
+        let Some((node, root)) = root else { return };
+        let mut points: Vec<_> = starts.iter_mut().chain(ends).flat_map(|event| &mut event.at).collect();
+        if !points.is_empty() && points.iter().all(|point| point.value.binary().is_none()) {
+            self.error_hint(
+                node.span.clone(),
+                "no attach point of the probe is in a program or library",
+                "to count a process only, write where: pid == NUMBER",
+            );
+        }
+        for point in &mut points {
+            point.value = point.value.clone().within(&root);
+        }
     }
 
     /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the

@@ -135,6 +135,12 @@ impl fmt::Display for Insn {
             Self::AtomicAdd(size, dst, offset, src) => {
                 write!(f, "lock {} += {src:?}", Memory(size, dst, offset))
             }
+            Self::Exchange(dst, offset, src) => {
+                write!(f, "{src:?} = xchg({}, {src:?})", Memory(Size::DW, dst, offset))
+            }
+            Self::CompareExchange(dst, offset, src) => {
+                write!(f, "r0 = cmpxchg({}, r0, {src:?})", Memory(Size::DW, dst, offset))
+            }
             Self::Jump(offset) => write!(f, "goto {offset:+}"),
             Self::JumpIf(cond, dst, src, offset) => jump(f, 'r', cond, dst, src, offset),
             Self::MayGoto(offset) => write!(f, "may_goto {offset:+}"),

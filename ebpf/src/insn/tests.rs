@@ -83,6 +83,8 @@ fn memory_opcodes() {
     }
     assert_eq!(bytes(Insn::AtomicAdd(Size::W, R1, 4, R2)), [0xc3, 0x21, 4, 0, 0, 0, 0, 0]);
     assert_eq!(bytes(Insn::AtomicAdd(Size::DW, R1, 8, R2)), [0xdb, 0x21, 8, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes(Insn::Exchange(R1, 8, R2)), [0xdb, 0x21, 8, 0, 0xe1, 0, 0, 0]);
+    assert_eq!(bytes(Insn::CompareExchange(R1, 8, R2)), [0xdb, 0x21, 8, 0, 0xf1, 0, 0, 0]);
 }
 
 #[test]
@@ -162,6 +164,8 @@ fn other_forms_print() {
         (Insn::StoreImm(Size::W, FP, -8, -1), "*(u32 *)(r10 -8) = -1"),
         (Insn::AtomicAdd(Size::DW, R1, 0, R2), "lock *(u64 *)(r1 +0) += r2"),
         (Insn::AtomicAdd(Size::W, R1, 4, R2), "lock *(u32 *)(r1 +4) += r2"),
+        (Insn::Exchange(R1, 16, R2), "r2 = xchg(*(u64 *)(r1 +16), r2)"),
+        (Insn::CompareExchange(R1, 0, R2), "r0 = cmpxchg(*(u64 *)(r1 +0), r0, r2)"),
         (Insn::Jump(-3), "goto -3"),
         (Insn::Jump(12), "goto +12"),
         (Insn::Exit, "exit"),

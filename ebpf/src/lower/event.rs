@@ -4,18 +4,18 @@ use super::{CONTEXT, Lowering, Walk, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
-    layout::{Drop, StartLayout},
+    layout::Drop,
     probe::KernelVersion,
-    program::{ROWS, STARTS, ZERO},
+    program::{ROWS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
 };
 
 /// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
-const NOEXIST: i32 = 1;
+pub(super) const NOEXIST: i32 = 1;
 /// Since then a loop can have a bound that the kernel keeps, and is verified in one or two rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
-const FULL: i32 = -7;
+pub(super) const FULL: i32 = -7;
 
 impl Lowering<'_> {
     /// The whole program.
@@ -257,74 +257,6 @@ impl Lowering<'_> {
             }
             self.count(skip);
         }
-    }
-
-    fn keep_start(&mut self, start: &StartLayout, key: i16) {
-        self.prepare(&self.event.saves);
-        let value = self.stack.take(start.value_size);
-        let now = self.now.unwrap_or(0);
-        self.load_slot(R1, now);
-        self.store_slot(value, R1);
-        self.store_parts(&self.event.saves, &start.saved, value);
-        self.asm.comment("starts[key] = now, saved values");
-        self.asm.push(Insn::Map(R1, STARTS));
-        self.stack_address(R2, key);
-        self.stack_address(R3, value);
-        self.mov(R4, 0);
-        self.call(Helper::MapUpdate);
-        self.count_failure(Drop::Inflight);
-    }
-
-    /// Counts a failed update by its error in `r0`; 0 is success.
-    fn count_failure(&mut self, full: Drop) {
-        let (done, busy) = (self.asm.label(), self.asm.label());
-        self.asm.jump_if(Cond::Eq, R0, 0, done);
-        self.asm.jump_if(Cond::Ne, R0, FULL, busy);
-        self.drop_event(full);
-        self.asm.jump(done);
-        self.asm.place(busy);
-        self.drop_event(Drop::Busy);
-        self.asm.place(done);
-    }
-
-    fn take_start(&mut self, start: &StartLayout, key: i16, skip: Label) {
-        let (found, unmatched) = (self.asm.label(), self.asm.label());
-        self.asm.comment("start = starts[key]");
-        self.lookup(STARTS, key);
-        self.asm.jump_if(Cond::Eq, R0, 0, unmatched);
-        self.asm.push(Insn::Load(Size::DW, R1, R0, 0));
-        let now = self.now.unwrap_or(0);
-        self.load_slot(R2, now);
-        self.alu(Alu::Sub, R2, R1);
-        // Clocks of two CPUs may differ by a few nanoseconds: below 0 is 0. Without a jump, because in a
-        // loop the verifier would walk both ways at each round.
-        self.mov(R1, R2);
-        self.alu(Alu::Arsh, R1, 63);
-        self.alu(Alu::Xor, R1, -1);
-        self.alu(Alu::And, R2, R1);
-        let duration = self.stack.take(8);
-        self.store_slot(duration, R2);
-        self.duration = Some(duration);
-        self.saved.clear();
-        for slot in &start.saved {
-            let place = self.stack.take(slot.size);
-            for word in 0..slot.size / 8 {
-                let offset = i16::try_from(word * 8).unwrap_or(0);
-                self.asm.push(Insn::Load(Size::DW, R1, R0, i16::try_from(slot.offset).unwrap_or(0) + offset));
-                self.asm.push(Insn::Store(Size::DW, FP, place + offset, R1));
-            }
-            self.saved.push(place);
-        }
-        self.asm
-            .comment("delete starts[key]; whoever deletes it has the event, so two ends never count twice");
-        self.asm.push(Insn::Map(R1, STARTS));
-        self.stack_address(R2, key);
-        self.call(Helper::MapDelete);
-        self.asm.jump_if(Cond::Eq, R0, 0, found);
-        self.asm.place(unmatched);
-        self.drop_event(Drop::Unmatched);
-        self.asm.jump(skip);
-        self.asm.place(found);
     }
 
     fn count(&mut self, skip: Label) {

@@ -10,10 +10,12 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod start;
 mod text;
 
 use crate::{
     asm::{AsmError, Assembler},
+    attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
@@ -61,11 +63,25 @@ pub struct Host {
     pub possible_cpus: u32,
     /// Its kernel.
     pub kernel: KernelVersion,
+    /// Its processor.
+    pub arch: Arch,
+}
+
+impl Host {
+    /// Whether programs can exchange and compare what is in memory: `BPF_XCHG`, `BPF_CMPXCHG`. The compiler of arm64 came
+    /// to know them later.
+    pub(crate) fn exchanges(self) -> bool {
+        self.kernel
+            >= match self.arch {
+                Arch::X86_64 => KernelVersion(5, 12, 0),
+                Arch::Aarch64 => KernelVersion(5, 18, 0),
+            }
+    }
 }
 
 /// Compiles a typed probe for a host.
 pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
-    let layout = Layout::new(&probe, host.possible_cpus);
+    let layout = Layout::new(&probe, host);
     if layout.row_size > MAX_ROW {
         return Err(LowerError::Row(layout.row_size));
     }
@@ -80,6 +96,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
             mechanism: event.mechanism,
+            usdt: event.usdt.clone(),
             assembled: lowering.asm.finish()?,
         });
     }

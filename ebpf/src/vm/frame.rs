@@ -102,7 +102,8 @@ impl<'a> Frame<'a> {
         self.memory.write(address, &bytes[..len])
     }
 
-    fn atomic_add(&mut self, address: u64, size: Size, value: u64) -> Result<(), Fault> {
+    /// What an atomic instruction finds; only memory that it may write.
+    fn atomic_load(&mut self, address: u64, size: Size) -> Result<u64, Fault> {
         let bytes = u64::from(size.bytes());
         if bytes < 4 {
             return Err(Fault::AtomicSize);
@@ -112,8 +113,7 @@ impl<'a> Frame<'a> {
             return Err(Fault::Misaligned { address, size: bytes });
         }
         self.memory.argument(address, bytes)?;
-        let old = self.load(address, size)?;
-        self.store(address, size, old.wrapping_add(value))
+        self.load(address, size)
     }
 
     /// Executes one instruction.
@@ -146,7 +146,23 @@ impl<'a> Frame<'a> {
                 self.store(self.address(dst, offset)?, size, extend(imm))?;
             }
             Insn::AtomicAdd(size, dst, offset, src) => {
-                self.atomic_add(self.address(dst, offset)?, size, self.get(src)?)?;
+                let (address, value) = (self.address(dst, offset)?, self.get(src)?);
+                let old = self.atomic_load(address, size)?;
+                self.store(address, size, old.wrapping_add(value))?;
+            }
+            Insn::Exchange(dst, offset, src) => {
+                let (address, value) = (self.address(dst, offset)?, self.get(src)?);
+                let old = self.atomic_load(address, Size::DW)?;
+                self.store(address, Size::DW, value)?;
+                self.set(src, old)?;
+            }
+            Insn::CompareExchange(dst, offset, src) => {
+                let (address, value) = (self.address(dst, offset)?, self.get(src)?);
+                let (old, expected) = (self.atomic_load(address, Size::DW)?, self.get(R0)?);
+                if old == expected {
+                    self.store(address, Size::DW, value)?;
+                }
+                self.set(R0, old)?;
             }
             Insn::Jump(offset) => return Ok(Next::Jump(offset)),
             // Its bound lies beyond the step limit.

@@ -83,7 +83,7 @@ pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Re
     let typed = check::check(&probe, target).map_err(show)?;
     let program = lower::lower(
         typed.clone(),
-        lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel },
+        lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch },
     )
     .map_err(|error| error.to_string())?;
     Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
@@ -131,7 +131,7 @@ impl Case {
             .map(|map| VmMap {
                 kind: match map.kind {
                     MapKind::Hash => vm::MapKind::Hash,
-                    MapKind::Array => vm::MapKind::Array,
+                    MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
                     MapKind::PerCpuHash => vm::MapKind::PercpuHash,
                     MapKind::PerCpuArray => vm::MapKind::PercpuArray,
                     MapKind::Ring => unreachable!("no probe has a ring"),

@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use tapster_ebpf::{
     attach::{Arch, Functions, Missing, Target},
     btf::Btf,
-    probe::KernelVersion,
+    probe::{KernelVersion, Root},
     tracefs::Tracepoints,
+    usdt::{self, FileId, Found, Location, Site},
 };
+
+/// Places of the one probe that every program has.
+const LOCATIONS: [&str; 3] =
+    ["8@%rdi -4@%eax 2@%dh", "8@%rdi -4@-20(%rbp,%rax,4) 1@$200", "8@8(%rbx) -4@$-1 8@%xmm0"];
 
 /// Bytes of `struct node`.
 pub const NODE: usize = 168;
@@ -61,8 +66,28 @@ impl Functions for World {
         Ok(())
     }
 
-    fn user(&self, _: &str, _: &str) -> Result<(), Missing> {
+    fn user(&self, _: &Root, _: &str, _: &str) -> Result<(), Missing> {
         Ok(())
+    }
+
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+        Ok(Found {
+            provider: provider.unwrap_or("test").into(),
+            name: name.into(),
+            file: FileId::default(),
+            locations: LOCATIONS
+                .iter()
+                .map(|text| Location {
+                    site: Site { offset: 0x100, semaphore: 0 },
+                    address: 0x100,
+                    arguments: usdt::arguments(text, Arch::X86_64),
+                })
+                .collect(),
+        })
+    }
+
+    fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
+        Ok(None)
     }
 }
 

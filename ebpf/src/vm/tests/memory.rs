@@ -127,6 +127,7 @@ fn kernel_memory_is_not_written() {
         Insn::StoreImm(Size::B, R2, 0, 1),
         Insn::Store(Size::B, R2, 0, R2),
         Insn::AtomicAdd(Size::DW, R2, 0, R2),
+        Insn::Exchange(R2, 0, R2),
     ] {
         assert_eq!(
             run_with(&[set(R2, KERNEL), insn], &[], env.clone()),
@@ -154,4 +155,28 @@ fn atomic_add_wraps_at_its_width() {
     assert_eq!(add_to(Size::B, 1, 1), Err(Fault::AtomicSize));
     let misaligned = [mov(R3, 1), Insn::AtomicAdd(Size::DW, FP, -12, R3)];
     assert!(matches!(run(&misaligned), Err(Fault::Misaligned { .. })));
+}
+
+#[test]
+fn exchanges_give_what_was_there() {
+    let after = |insn, expected: u64| {
+        let run_and = |last| {
+            run(&[
+                set(R2, 5),
+                Insn::Store(Size::DW, FP, -8, R2),
+                set(R0, expected),
+                set(R3, 9),
+                insn,
+                last,
+                Insn::Exit,
+            ])
+        };
+        let memory = run_and(Insn::Load(Size::DW, R0, FP, -8)).unwrap();
+        let (r0, r3) =
+            (run_and(Insn::Alu64(Alu::Mov, R0, R0.into())), run_and(Insn::Alu64(Alu::Mov, R0, R3.into())));
+        (memory, r0.unwrap(), r3.unwrap())
+    };
+    assert_eq!(after(Insn::Exchange(FP, -8, R3), 7), (9, 7, 5));
+    assert_eq!(after(Insn::CompareExchange(FP, -8, R3), 5), (9, 5, 9));
+    assert_eq!(after(Insn::CompareExchange(FP, -8, R3), 6), (5, 5, 9));
 }

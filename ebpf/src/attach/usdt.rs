@@ -1,0 +1,102 @@
+//! `usdt:BINARY:PROVIDER:NAME`: probes that programs bring along. Their notes say where each argument is and how wide.
+//! The compiler chose that anew for each place that passes the probe, so places with other operands are other events.
+
+use super::{Argument, ArgumentValue, Missing, Resolved, Target};
+use crate::{
+    expr::Binary,
+    typed::{AccessMode, Mechanism, Node, Type, Typed},
+    usdt::{self, Extend, Found, Index, Location, Operand, Sites},
+};
+
+/// Most programs of one probe.
+const MOST_FORMS: usize = 64;
+
+pub(super) fn resolve(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let mut forms: Vec<(&Location, Sites)> = Vec::new();
+    for location in &found.locations {
+        if let Some((_, sites)) = forms.iter_mut().find(|(first, _)| first.arguments == location.arguments) {
+            sites.list.push(location.site);
+        } else {
+            forms.push((location, Sites { file: found.file, list: vec![location.site] }));
+        }
+    }
+    if forms.len() > MOST_FORMS {
+        return Err(Missing {
+            message: format!("`{}:{}` has its arguments in {} ways", found.provider, found.name, forms.len()),
+            hint: Some(format!("each needs a program of its own, and {MOST_FORMS} are the most")),
+        });
+    }
+    let resolved = forms.into_iter().map(|(location, sites)| Resolved {
+        usdt: Some(sites),
+        ..Resolved::event(Mechanism::Usdt, arguments(location, target))
+    });
+    Ok(resolved.collect())
+}
+
+fn arguments(location: &Location, target: &Target<'_>) -> Vec<Argument> {
+    location
+        .arguments
+        .iter()
+        .enumerate()
+        .map(|(index, argument)| {
+            let value = argument.as_ref().map_err(Clone::clone).and_then(|argument| value(argument, target));
+            Argument {
+                name: format!("arg{index}"),
+                ctype: argument.as_ref().map_or_else(|_| "?".into(), usdt::Argument::ctype),
+                value: value.map(ArgumentValue::Value),
+            }
+        })
+        .collect()
+}
+
+fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String> {
+    let ty = Type::integer(argument.size, argument.signed)
+        .ok_or_else(|| format!("{} bytes are no size of a number", argument.size))?;
+    let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
+    let binary = |operator, left, right| {
+        Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::U64)
+    };
+    let memory = |base: Typed, displacement| {
+        let node = Node::Load {
+            base: Box::new(base),
+            offset: displacement,
+            size: argument.size,
+            access: AccessMode::Auto,
+            bits: None,
+        };
+        Typed::new(node, ty.clone())
+    };
+    let cut = |value: Typed| Typed::new(Node::Cast(Box::new(value)), ty.clone());
+    let constant = |value: i64| Typed::new(Node::Constant(value.cast_unsigned()), Type::U64);
+    Ok(match &argument.operand {
+        Operand::Constant(value) => cut(constant(*value)),
+        Operand::Register { offset, shift: 0 } => cut(register(*offset)),
+        Operand::Register { offset, shift } => {
+            cut(binary(Binary::Shr, register(*offset), Typed::constant(u64::from(*shift))))
+        }
+        Operand::Memory { base, index, displacement } => {
+            let index = index.map(|Index { offset, shift, extend }| {
+                let whole = register(offset);
+                let index = match extend {
+                    Extend::Whole => whole,
+                    Extend::Unsigned => Typed::new(Node::Cast(Box::new(whole)), Type::U32),
+                    Extend::Signed => {
+                        Typed::new(Node::Cast(Box::new(whole)), Type::Int { bits: 32, signed: true })
+                    }
+                };
+                if shift == 0 { index } else { binary(Binary::Shl, index, Typed::constant(u64::from(shift))) }
+            });
+            match (base.map(register), index) {
+                (Some(base), Some(index)) => memory(binary(Binary::Add, base, index), *displacement),
+                (Some(address), None) | (None, Some(address)) => memory(address, *displacement),
+                (None, None) => return Err("it is at no address".into()),
+            }
+        }
+        // What the program stopped at is known, and so is how far that is from the symbol, wherever the file was mapped.
+        Operand::Relative { distance } => {
+            let here = register(target.arch.instruction_pointer());
+            memory(binary(Binary::Add, here, constant(*distance)), 0)
+        }
+        Operand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
+    })
+}

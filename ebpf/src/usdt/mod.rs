@@ -1,0 +1,64 @@
+//! Probes that programs bring along (USDT, `sys/sdt.h`): the notes that name them, and where their arguments are.
+//! Text and bytes in, values out; files are read elsewhere.
+
+mod note;
+mod operand;
+
+pub use note::{Note, NoteError, notes};
+pub use operand::{Argument, Extend, Index, Operand, arguments};
+
+/// Which file it was, and which version of it: one that was written to since is another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Number of the device.
+    pub device: u64,
+    /// Number on the device.
+    pub inode: u64,
+    /// When it was written to, nanoseconds since the epoch.
+    pub modified_ns: i128,
+    /// Its length, bytes.
+    pub size: u64,
+}
+
+/// A place of a file where a program stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Where in the file the counter is that says whether anybody listens; 0 for a probe without one. Programs may
+    /// skip what they would do for nobody.
+    pub semaphore: u64,
+}
+
+/// Places of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sites {
+    /// The file that they were found in.
+    pub file: FileId,
+    /// The places.
+    pub list: Vec<Site>,
+}
+
+/// One place of a probe, as its note has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// Where.
+    pub site: Site,
+    /// Its address, as the file was linked.
+    pub address: u64,
+    /// Its arguments; an error says why one cannot be read.
+    pub arguments: Vec<Result<Argument, String>>,
+}
+
+/// A probe of a program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Who defines it.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub file: FileId,
+    /// Every place where the program passes it.
+    pub locations: Vec<Location>,
+}

@@ -1,0 +1,444 @@
+//! Where an argument of a USDT probe is: `SIZE@OPERAND`, the operand as the compiler wrote it for the assembler.
+//!
+//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler
+//! takes them, of x86-64 in the syntax of AT&T.
+
+use crate::attach::Arch;
+
+/// An argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// 1, 2, 4 or 8 bytes.
+    pub size: u32,
+    /// Whether it can be negative.
+    pub signed: bool,
+    /// Where it is.
+    pub operand: Operand,
+}
+
+impl Argument {
+    /// Its type in short: `s32`.
+    pub fn ctype(&self) -> String {
+        format!("{}{}", if self.signed { 's' } else { 'u' }, self.size * 8)
+    }
+}
+
+/// Where an argument is. Registers are offsets into what the kernel keeps of them (`struct pt_regs`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// Nowhere: it is always the same.
+    Constant(i64),
+    /// In a register, so many bits from the right.
+    Register {
+        /// Which.
+        offset: u32,
+        /// 8 for `%ah`.
+        shift: u8,
+    },
+    /// In memory.
+    Memory {
+        /// Register with the address.
+        base: Option<u32>,
+        /// What is added to it.
+        index: Option<Index>,
+        /// As well.
+        displacement: i32,
+    },
+    /// In memory at a symbol of the file.
+    Symbol {
+        /// Its name.
+        name: String,
+        /// Bytes behind it.
+        addend: i64,
+    },
+    /// In memory so many bytes from the place of the probe, which is what becomes of a symbol.
+    Relative {
+        /// Bytes.
+        distance: i64,
+    },
+}
+
+/// A register that is multiplied and added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Which.
+    pub offset: u32,
+    /// Times 2 to this.
+    pub shift: u8,
+    /// What is taken of it.
+    pub extend: Extend,
+}
+
+/// How much of an index register counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extend {
+    /// All 64 bits.
+    Whole,
+    /// The lower 32 bits.
+    Unsigned,
+    /// The lower 32 bits with their sign.
+    Signed,
+}
+
+/// A register by its name: its place, its width in bytes, and the distance from its right.
+#[derive(Clone, Copy, Debug)]
+struct Register {
+    offset: u32,
+    size: u32,
+    shift: u8,
+}
+
+/// Reads the arguments of a note. One that is not understood is an error in its place.
+pub fn arguments(text: &str, arch: Arch) -> Vec<Result<Argument, String>> {
+    words(text).into_iter().map(|word| argument(word, arch)).collect()
+}
+
+/// Splits at blanks outside of brackets.
+fn words(text: &str) -> Vec<&str> {
+    let mut depth = 0_u32;
+    text.split(|c: char| {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c.is_ascii_whitespace() && depth == 0
+    })
+    .filter(|word| !word.is_empty())
+    .collect()
+}
+
+fn argument(word: &str, arch: Arch) -> Result<Argument, String> {
+    let (size, operand) = match word.split_once('@') {
+        Some((size, operand)) => (Some(size), operand),
+        None => (None, word),
+    };
+    let (size, signed) = match size {
+        Some(size) => {
+            let digits = size.strip_prefix('-').unwrap_or(size);
+            if digits.ends_with('f') {
+                return Err(format!("`{word}` is a floating point number, which programs do not see"));
+            }
+            let bytes = digits.parse().ok().filter(|bytes| matches!(bytes, 1 | 2 | 4 | 8));
+            (
+                Some(bytes.ok_or_else(|| format!("`{size}` of `{word}` is not a size"))?),
+                size.len() > digits.len(),
+            )
+        }
+        None => (None, false),
+    };
+    let (operand, natural) = match arch {
+        Arch::X86_64 => x86_64(operand),
+        Arch::Aarch64 => aarch64(operand),
+    }
+    .ok_or_else(|| format!("`{word}` is a form of operand that is not known"))?;
+    Ok(Argument { size: size.or(natural).unwrap_or(8), signed, operand })
+}
+
+fn number(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let value = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+        None if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok()?,
+        None => return None,
+    };
+    // The upper half is what a negative number looks like without its sign.
+    Some(if negative { value.wrapping_neg() } else { value }.cast_signed())
+}
+
+/// `SYMBOL`, `SYMBOL+8`, `8+SYMBOL`, `SYMBOL-8`
+fn symbol(text: &str) -> Option<Operand> {
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$'))
+            && !name.starts_with(|c: char| c.is_ascii_digit() || c == '$')
+            && !name.is_empty()
+    };
+    let (mut name, mut addend) = (None, 0_i64);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let sign = rest.strip_prefix(['+', '-']).map_or(0, |_| 1);
+        let end = rest[sign..].find(['+', '-']).map_or(rest.len(), |end| end + sign);
+        let (term, behind) = rest.split_at(end);
+        rest = behind;
+        match number(term) {
+            Some(value) => addend = addend.checked_add(value)?,
+            None if name.is_none() => name = Some(term.strip_prefix('+').unwrap_or(term)),
+            None => return None,
+        }
+    }
+    let name = name.filter(|name| is_name(name))?;
+    Some(Operand::Symbol { name: name.to_owned(), addend })
+}
+
+/// A place in the registers of x86-64, in the order of `struct pt_regs`.
+fn x86_64_register(name: &str) -> Option<Register> {
+    // 64, 32, 16 and 8 bits of each, and bits 8 to 15 where they have a name.
+    const NAMES: [(u32, [&str; 5]); 16] = [
+        (0, ["r15", "r15d", "r15w", "r15b", ""]),
+        (1, ["r14", "r14d", "r14w", "r14b", ""]),
+        (2, ["r13", "r13d", "r13w", "r13b", ""]),
+        (3, ["r12", "r12d", "r12w", "r12b", ""]),
+        (4, ["rbp", "ebp", "bp", "bpl", ""]),
+        (5, ["rbx", "ebx", "bx", "bl", "bh"]),
+        (6, ["r11", "r11d", "r11w", "r11b", ""]),
+        (7, ["r10", "r10d", "r10w", "r10b", ""]),
+        (8, ["r9", "r9d", "r9w", "r9b", ""]),
+        (9, ["r8", "r8d", "r8w", "r8b", ""]),
+        (10, ["rax", "eax", "ax", "al", "ah"]),
+        (11, ["rcx", "ecx", "cx", "cl", "ch"]),
+        (12, ["rdx", "edx", "dx", "dl", "dh"]),
+        (13, ["rsi", "esi", "si", "sil", ""]),
+        (14, ["rdi", "edi", "di", "dil", ""]),
+        (19, ["rsp", "esp", "sp", "spl", ""]),
+    ];
+    let name = name.strip_prefix('%').filter(|name| !name.is_empty())?;
+    NAMES.iter().find_map(|(index, names)| {
+        let form = names.iter().position(|known| *known == name)?;
+        let (size, shift) = [(8, 0), (4, 0), (2, 0), (1, 0), (1, 8)][form];
+        Some(Register { offset: index * 8, size, shift })
+    })
+}
+
+/// A whole register, which addresses are made of.
+fn x86_64_address(name: &str) -> Option<u32> {
+    x86_64_register(name.trim()).filter(|register| register.size == 8).map(|register| register.offset)
+}
+
+/// The operand, and its size where that is in its name.
+fn x86_64(text: &str) -> Option<(Operand, Option<u32>)> {
+    if let Some(constant) = text.strip_prefix('$') {
+        return Some((Operand::Constant(number(constant)?), None));
+    }
+    if let Some(Register { offset, size, shift }) = x86_64_register(text) {
+        return Some((Operand::Register { offset, shift }, Some(size)));
+    }
+    let Some((displacement, inside)) = text.split_once('(') else {
+        return symbol(text).map(|symbol| (symbol, None));
+    };
+    let inside = inside.strip_suffix(')')?;
+    if inside.trim() == "%rip" {
+        // A mere number counts from the end of an instruction that is not there.
+        return symbol(displacement).map(|symbol| (symbol, None));
+    }
+    let displacement = if displacement.is_empty() { 0 } else { number(displacement)? };
+    let parts: Vec<&str> = inside.split(',').map(str::trim).collect();
+    let (base, index, scale) = match parts.as_slice() {
+        [base] => (*base, None, "1"),
+        [base, index] => (*base, Some(*index), "1"),
+        [base, index, scale] => (*base, Some(*index), *scale),
+        _ => return None,
+    };
+    let base = if base.is_empty() { None } else { Some(x86_64_address(base)?) };
+    let index = match index {
+        Some(index) => {
+            let shift = match scale {
+                "1" | "" => 0,
+                "2" => 1,
+                "4" => 2,
+                "8" => 3,
+                _ => return None,
+            };
+            Some(Index { offset: x86_64_address(index)?, shift, extend: Extend::Whole })
+        }
+        None => None,
+    };
+    if base.is_none() && index.is_none() {
+        return None;
+    }
+    Some((Operand::Memory { base, index, displacement: i32::try_from(displacement).ok()? }, None))
+}
+
+/// `x0` to `x30`, `w0` to `w30`, `sp`; the register that is always zero has no place.
+fn aarch64_register(name: &str) -> Option<Register> {
+    let name = match name {
+        "sp" => return Some(Register { offset: 31 * 8, size: 8, shift: 0 }),
+        "wsp" => return Some(Register { offset: 31 * 8, size: 4, shift: 0 }),
+        "fp" => "x29",
+        "lr" => "x30",
+        name => name,
+    };
+    let (size, digits) = match name.strip_prefix('x') {
+        Some(digits) => (8, digits),
+        None => (4, name.strip_prefix('w')?),
+    };
+    let index = digits.parse().ok().filter(|index: &u32| *index <= 30 && index.to_string() == digits)?;
+    Some(Register { offset: index * 8, size, shift: 0 })
+}
+
+fn aarch64(text: &str) -> Option<(Operand, Option<u32>)> {
+    let plain = |text: &str| number(text.strip_prefix('#').unwrap_or(text));
+    if let Some(value) = plain(text) {
+        return Some((Operand::Constant(value), None));
+    }
+    match text {
+        "xzr" => return Some((Operand::Constant(0), Some(8))),
+        "wzr" => return Some((Operand::Constant(0), Some(4))),
+        _ => {}
+    }
+    if let Some(Register { offset, size, shift }) = aarch64_register(text) {
+        return Some((Operand::Register { offset, shift }, Some(size)));
+    }
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    let parts: Vec<&str> = inside.split(',').map(str::trim).collect();
+    let whole = |name: &str| {
+        aarch64_register(name).filter(|register| register.size == 8).map(|register| register.offset)
+    };
+    let base = Some(whole(parts.first()?)?);
+    let memory = |index, displacement| Some((Operand::Memory { base, index, displacement }, None));
+    match parts.as_slice() {
+        [_] => memory(None, 0),
+        [_, offset] => match plain(offset) {
+            Some(value) => memory(None, i32::try_from(value).ok()?),
+            None => memory(Some(Index { offset: whole(offset)?, shift: 0, extend: Extend::Whole }), 0),
+        },
+        [_, index, how] => {
+            let (how, amount) = how.split_once(char::is_whitespace).unwrap_or((how, "0"));
+            let register = aarch64_register(index)?;
+            let extend = match (how, register.size) {
+                ("lsl" | "sxtx" | "uxtx", 8) => Extend::Whole,
+                ("uxtw", 4) => Extend::Unsigned,
+                ("sxtw", 4) => Extend::Signed,
+                _ => return None,
+            };
+            let shift = plain(amount.trim()).and_then(|shift| u8::try_from(shift).ok());
+            let shift = shift.filter(|shift| *shift <= 4)?;
+            memory(Some(Index { offset: register.offset, shift, extend }), 0)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str, arch: Arch) -> Argument {
+        let found = arguments(text, arch);
+        assert_eq!(found.len(), 1, "{text}");
+        found.into_iter().next().unwrap().unwrap_or_else(|why| panic!("{text}: {why}"))
+    }
+
+    fn memory(base: Option<u32>, index: Option<(u32, u8, Extend)>, displacement: i32) -> Operand {
+        let index = index.map(|(offset, shift, extend)| Index { offset, shift, extend });
+        Operand::Memory { base, index, displacement }
+    }
+
+    #[test]
+    fn operands_of_x86_64() {
+        let register = |offset| Operand::Register { offset, shift: 0 };
+        let symbol = |name: &str, addend| Operand::Symbol { name: name.into(), addend };
+        for (text, size, signed, operand) in [
+            ("8@%rbx", 8, false, register(40)),
+            ("-4@%eax", 4, true, register(80)),
+            ("2@%r14w", 2, false, register(8)),
+            ("-1@%dil", 1, true, register(112)),
+            ("1@%ah", 1, false, Operand::Register { offset: 80, shift: 8 }),
+            ("8@%rsp", 8, false, register(152)),
+            ("%rdi", 8, false, register(112)),
+            ("%r9d", 4, false, register(64)),
+            ("-4@$-1", 4, true, Operand::Constant(-1)),
+            ("8@$0xffffffffffffffff", 8, false, Operand::Constant(-1)),
+            ("4@$8192", 4, false, Operand::Constant(8192)),
+            ("8@-144(%rbp)", 8, false, memory(Some(32), None, -144)),
+            ("4@0(%r13)", 4, false, memory(Some(16), None, 0)),
+            ("4@(%r12)", 4, false, memory(Some(24), None, 0)),
+            ("8@0x10(%rax)", 8, false, memory(Some(80), None, 16)),
+            ("8@-8(%rdx,%rcx)", 8, false, memory(Some(96), Some((88, 0, Extend::Whole)), -8)),
+            ("-2@4(%rdi,%rsi,8)", 2, true, memory(Some(112), Some((104, 3, Extend::Whole)), 4)),
+            ("8@(%rdi, %rsi, 2)", 8, false, memory(Some(112), Some((104, 1, Extend::Whole)), 0)),
+            ("8@(,%rax,4)", 8, false, memory(None, Some((80, 2, Extend::Whole)), 0)),
+            ("-4@NBuffers(%rip)", 4, true, symbol("NBuffers", 0)),
+            ("-4@40+CheckpointStats(%rip)", 4, true, symbol("CheckpointStats", 40)),
+            ("8@_ZN3foo3barE-8(%rip)", 8, false, symbol("_ZN3foo3barE", -8)),
+            ("8@counter.0", 8, false, symbol("counter.0", 0)),
+        ] {
+            assert_eq!(one(text, Arch::X86_64), Argument { size, signed, operand }, "{text}");
+        }
+    }
+
+    #[test]
+    fn operands_of_arm64() {
+        let register = |index: u32| Operand::Register { offset: index * 8, shift: 0 };
+        for (text, size, signed, operand) in [
+            ("8@x0", 8, false, register(0)),
+            ("-4@w30", 4, true, register(30)),
+            ("8@fp", 8, false, register(29)),
+            ("8@sp", 8, false, register(31)),
+            ("w3", 4, false, register(3)),
+            ("-4@5", 4, true, Operand::Constant(5)),
+            ("8@#-7", 8, false, Operand::Constant(-7)),
+            ("8@xzr", 8, false, Operand::Constant(0)),
+            ("4@[sp]", 4, false, memory(Some(248), None, 0)),
+            ("8@[sp, 24]", 8, false, memory(Some(248), None, 24)),
+            ("-4@[x29, #-20]", 4, true, memory(Some(232), None, -20)),
+            ("8@[x1, x2]", 8, false, memory(Some(8), Some((16, 0, Extend::Whole)), 0)),
+            ("8@[x1, x2, lsl 3]", 8, false, memory(Some(8), Some((16, 3, Extend::Whole)), 0)),
+            ("4@[x1,w2,sxtw #2]", 4, false, memory(Some(8), Some((16, 2, Extend::Signed)), 0)),
+            ("4@[x1, w2, uxtw]", 4, false, memory(Some(8), Some((16, 0, Extend::Unsigned)), 0)),
+        ] {
+            assert_eq!(one(text, Arch::Aarch64), Argument { size, signed, operand }, "{text}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_told_apart() {
+        let found = arguments("8@[sp, 24]  -4@w1 8@[x1, x2, lsl 3] 4@7", Arch::Aarch64);
+        assert_eq!(found.len(), 4);
+        assert!(found.iter().all(Result::is_ok), "{found:?}");
+        let found = arguments("8@%xmm0 -4@%eax 1@(%rdi, %rsi, 2)", Arch::X86_64);
+        assert_eq!(found.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(arguments("", Arch::X86_64), []);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for text in [
+            "8@%xmm0",
+            "8f@%rax",
+            "-8f@-8(%rbp)",
+            "3@%rax",
+            "@%rax",
+            "8@",
+            "8@%",
+            "8@%rip",
+            "8@%fs:40",
+            "8@$symbol",
+            "8@1520(%rip)",
+            "8@(%eax)",
+            "8@(%rax,%rcx,3)",
+            "8@(%rax",
+            "8@()",
+            "8@(,)",
+            "8@foo(,%rax,4)",
+            "8@a+b(%rip)",
+            "8@99999999999(%rax)",
+            "8@[x0]",
+            "--4@%eax",
+            "4@%rax@1",
+            "8@%r16",
+            "8@-symbol",
+        ] {
+            assert!(arguments(text, Arch::X86_64)[0].is_err(), "{text}");
+        }
+        for text in [
+            "8@d0",
+            "8@x31",
+            "8@x01",
+            "8@%rax",
+            "8@[w0]",
+            "8@[x0, 8]!",
+            "8@[x0, w1]",
+            "8@[x0, w1, lsl 2]",
+            "8@[x0, x1, lsl 9]",
+            "8@[]",
+            "8@[x0, #:lo12:symbol]",
+            "8@symbol",
+            "16@x0",
+        ] {
+            assert!(arguments(text, Arch::Aarch64)[0].is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Pairs whose starts collide: the programs on the virtual machine against a dictionary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a panic is the report"
+)]
+
+mod support;
+
+use std::collections::HashMap;
+use support::{
+    case::{context, parse},
+    random::Random,
+    world::World,
+};
+use tapster_ebpf::{
+    attach::Target,
+    layout::Drop,
+    probe::KernelVersion,
+    program::{DROPS, MapKind, Program, ROWS, STARTS, TABLE},
+    vm::{self, Environment, Vm, VmMap},
+};
+
+/// Keys of one word and of two, one saved value; each pair adds its duration to the row of its saved value.
+const PROBE: &str = "
+probes:
+  - name: pairs
+    max_inflight: 32
+    start: { at: 'rawtracepoint:test:untyped', key: KEY, save: { saved: arg2 } }
+    end: { at: 'rawtracepoint:test:stop', key: KEY }
+    labels: { saved: start.saved }
+    metrics:
+      - { counter: pairs_total }
+      - { counter: pair_time_total, value: duration, unit: none }
+";
+
+fn program(key: &str, kernel: KernelVersion, world: &World) -> Program {
+    let probe = parse(&PROBE.replace("KEY", key)).unwrap();
+    tapster_ebpf::compile(&probe, &Target { kernel, ..world.target(1) }).unwrap()
+}
+
+fn machine(program: &Program) -> Vm {
+    let kind = |kind| match kind {
+        MapKind::Hash => vm::MapKind::Hash,
+        MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
+        MapKind::PerCpuHash => vm::MapKind::PercpuHash,
+        MapKind::PerCpuArray => vm::MapKind::PercpuArray,
+        MapKind::Ring => unreachable!("no probe has a ring"),
+    };
+    let maps: Vec<VmMap> = program
+        .maps
+        .iter()
+        .map(|map| VmMap {
+            kind: kind(map.kind),
+            key_size: map.key_size,
+            value_size: map.value_size,
+            max_entries: map.max_entries,
+        })
+        .collect();
+    Vm::new(&[], &maps, Environment { cpus: 1, ..Environment::default() })
+}
+
+fn map(index: u32) -> usize {
+    usize::try_from(index).unwrap()
+}
+
+/// Starts and ends of few keys in any order, twice in a row too, and some that are never ended or never begun.
+#[test]
+fn a_start_is_found_by_its_end_and_by_no_other() {
+    let world = World::new();
+    let (mut collided, mut alone) = (0, 0);
+    for kernel in [KernelVersion(5, 10, 0), KernelVersion(6, 1, 0)] {
+        for (seed, key) in (0..40).zip(["arg0", "[arg0, arg1]"].into_iter().cycle()) {
+            let mut random = Random(seed);
+            let program = program(key, kernel, &world);
+            assert_eq!(
+                program.layout.start.as_ref().unwrap().table.is_some(),
+                kernel >= KernelVersion(5, 12, 0)
+            );
+            let mut vm = machine(&program);
+            let mut waiting: HashMap<[u64; 2], (u64, u64)> = HashMap::new();
+            let mut rows: HashMap<u64, [u64; 2]> = HashMap::new();
+            let mut unmatched = 0;
+            // Two entries, so that with more keys than two some share one.
+            let keys = 1 + random.below(8);
+            let mut now = 1000;
+            for _ in 0..400 {
+                now += 1 + random.word() % 1000;
+                vm.env.ktime_ns = now;
+                let key =
+                    [random.below(keys), random.below(2)].map(|word| u64::try_from(word).unwrap() << 40);
+                let key = if key.len() > 1 && program.layout.start.as_ref().unwrap().key.len() == 1 {
+                    [key[0], 0]
+                } else {
+                    key
+                };
+                let saved = random.word() % 5;
+                let begins = random.one_in(2);
+                let code = program
+                    .codes
+                    .iter()
+                    .position(|code| code.at.to_string().ends_with(if begins { "untyped" } else { "stop" }));
+                vm.load(&program.codes[code.unwrap()].assembled.insns);
+                vm.run(&context(&[key[0], key[1], saved])).unwrap();
+                if begins {
+                    waiting.insert(key, (now, saved));
+                } else if let Some((since, saved)) = waiting.remove(&key) {
+                    let row = rows.entry(saved).or_default();
+                    *row = [row[0] + 1, row[1] + now - since];
+                } else {
+                    unmatched += 1;
+                }
+                if vm.map(map(STARTS)).is_empty() { alone += 1 } else { collided += 1 }
+            }
+            for (key, value) in vm.map(map(ROWS)).iter() {
+                let saved = u64::from_le_bytes(key.try_into().unwrap());
+                let row: Vec<u64> =
+                    value.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+                assert_eq!(rows.remove(&saved).unwrap().to_vec(), row, "seed {seed}, saved {saved}");
+            }
+            assert!(rows.is_empty(), "missing: {rows:?}, seed {seed}");
+            for drop in Drop::ALL {
+                let counted = vm.map(map(DROPS)).get(&drop.index().to_le_bytes()).unwrap();
+                let expected = if drop == Drop::Unmatched { unmatched } else { 0 };
+                assert_eq!(
+                    u64::from_le_bytes(counted.try_into().unwrap()),
+                    expected,
+                    "{drop:?}, seed {seed}"
+                );
+            }
+            if kernel >= KernelVersion(5, 12, 0) {
+                // What the entries say of the map is so.
+                let elsewhere: u64 = vm
+                    .map(map(TABLE))
+                    .iter()
+                    .map(|(_, entry)| u64::from_le_bytes(entry[8..16].try_into().unwrap()))
+                    .sum();
+                assert_eq!(elsewhere, u64::try_from(vm.map(map(STARTS)).len()).unwrap(), "seed {seed}");
+            }
+        }
+    }
+    println!("{collided} times a start waited in the map, {alone} times none did");
+    assert!(collided > 1000 && alone > 1000);
+}
+
+/// The place that a program finds for a key is the one that the other side computes.
+#[test]
+fn both_sides_compute_the_same_place() {
+    let world = World::new();
+    for key in ["arg0", "[arg0, arg1]"] {
+        let program = program(key, KernelVersion(6, 1, 0), &world);
+        let start = program.layout.start.as_ref().unwrap();
+        let table = start.table.as_ref().unwrap();
+        for seed in 0..200 {
+            let mut random = Random(seed);
+            let words = [random.value(), random.value()];
+            let mut vm = machine(&program);
+            vm.env.ktime_ns = 77;
+            vm.load(&program.codes[0].assembled.insns);
+            vm.run(&context(&[words[0], words[1], 3])).unwrap();
+            let bytes: Vec<u8> =
+                words.iter().flat_map(|word| word.to_le_bytes()).take(map(start.key_size)).collect();
+            let place = u32::try_from(table.place(&bytes)).unwrap();
+            let entry = vm.map(map(TABLE)).get(&place.to_le_bytes()).unwrap();
+            assert_eq!(entry[..8], 77_u64.to_le_bytes(), "{key} {words:x?}");
+            assert_eq!(entry[16..16 + bytes.len()], bytes, "{key} {words:x?}");
+        }
+    }
+}

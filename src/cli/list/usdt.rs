@@ -1,0 +1,79 @@
+//! `tapster list usdt:BINARY…`: the probes that a program or library brings along.
+
+use super::{super::FAILURE, matches};
+use crate::elf::{self, Binary};
+use std::{fmt::Write, path::Path};
+use tapster_ebpf::{attach::Missing, probe::Root, usdt::Found};
+
+/// The binary, and what is wanted of it, of a pattern that asks for such probes.
+pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
+    let rest = pattern.strip_prefix("usdt:").or_else(|| pattern.strip_prefix("U:"))?;
+    let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
+    // Without a name nothing is asked for but the kernel's own events.
+    (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))
+}
+
+pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<String, Missing> {
+    let found = Binary::open(proc, root, binary).and_then(|binary| elf::usdt_probes(&binary))?;
+    let mut text = String::new();
+    for probe in &found {
+        let Found { provider, name, locations, .. } = probe;
+        if !matches(wanted, &format!("{provider}:{name}")) {
+            continue;
+        }
+        let _ = write!(text, "usdt:{binary}:{provider}:{name}");
+        let _ = match locations.len() {
+            1 => writeln!(text),
+            count => writeln!(text, " ({count} places)"),
+        };
+        for (index, ctype) in arguments(probe) {
+            let _ = writeln!(text, "    {ctype} arg{index}");
+        }
+    }
+    if text.is_empty() {
+        let hint = Some(format!("`tapster list usdt:{binary}` shows all that it has"));
+        return Err(Missing { message: format!("no probe of `{binary}` matches `{wanted}`"), hint });
+    }
+    Ok(text)
+}
+
+/// Types by number; where places differ, all of them.
+fn arguments(probe: &Found) -> Vec<(usize, String)> {
+    let most = probe.locations.iter().map(|location| location.arguments.len()).max().unwrap_or(0);
+    let types = |index: usize| {
+        let mut types: Vec<String> = probe
+            .locations
+            .iter()
+            .map(|location| match location.arguments.get(index) {
+                Some(Ok(argument)) => argument.ctype(),
+                Some(Err(_)) => "unreadable".into(),
+                None => "none".into(),
+            })
+            .collect();
+        types.sort();
+        types.dedup();
+        types.join("|")
+    };
+    (0..most).map(|index| (index, types(index))).collect()
+}
+
+pub(super) fn refuse(missing: &Missing) -> u8 {
+    eprintln!("error: {}", missing.message);
+    if let Some(hint) = &missing.hint {
+        eprintln!("  hint: {hint}");
+    }
+    FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wanted;
+
+    #[test]
+    fn patterns_that_name_a_binary() {
+        assert_eq!(wanted("usdt:/usr/bin/python3"), Some(("/usr/bin/python3", "*")));
+        assert_eq!(wanted("U:libc:*:setjmp"), Some(("libc", "*:setjmp")));
+        assert_eq!(wanted("usdt:*"), None);
+        assert_eq!(wanted("tracepoint:a:b"), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! Programs and libraries among the files of this host, of a process or of a container.
+
+use super::{library, missing};
+use crate::{container, sys};
+use std::{
+    env,
+    ffi::CString,
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+use tapster_ebpf::{attach::Missing, probe::Root, usdt::FileId};
+
+/// Where distributions put libraries; below them also a directory named after the machine.
+const LIBRARY_DIRECTORIES: [&str; 5] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
+/// Where programs are, among files that are not this process's.
+const PROGRAM_DIRECTORIES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// A program or library. It stays the same file, whatever has its name later.
+#[derive(Debug)]
+pub struct Binary {
+    /// Its path among the files that it was looked for.
+    pub path: PathBuf,
+    /// The file.
+    pub file: File,
+    /// Which file and version it is.
+    pub id: FileId,
+}
+
+impl Binary {
+    /// Opens what a word of the configuration means: a path, or the name of a library or program.
+    pub fn open(proc: &Path, root: &Root, word: &str) -> Result<Self, Missing> {
+        Tree::of(proc, root)?.find(word)
+    }
+
+    /// A path for the kernel, which leads to this very file.
+    pub fn kernel_path(&self) -> CString {
+        CString::new(format!("/proc/self/fd/{}", self.file.as_raw_fd())).unwrap_or_default()
+    }
+}
+
+/// Which file and version a file is.
+pub fn file_id(metadata: &fs::Metadata) -> FileId {
+    FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        size: metadata.size(),
+    }
+}
+
+/// Files under a root.
+enum Tree {
+    Host,
+    Under { root: File, shown: String },
+}
+
+impl Tree {
+    fn of(proc: &Path, root: &Root) -> Result<Self, Missing> {
+        let pid = match root {
+            Root::Host => return Ok(Self::Host),
+            Root::Process(pid) => *pid,
+            Root::Container(name) => container::process(proc, name)?,
+        };
+        let directory = container::directory(proc, pid);
+        if !directory.exists() {
+            return Err(missing(
+                format!("there is no process {pid}"),
+                "`pid` is the number on the host, not inside of a container".to_owned(),
+            ));
+        }
+        let opened = File::open(directory.join("root"))
+            .map_err(|error| missing(format!("the files of {root} cannot be seen: {error}"), None))?;
+        Ok(Self::Under { root: opened, shown: format!(" in {root}") })
+    }
+
+    fn shown(&self) -> &str {
+        match self {
+            Self::Host => "",
+            Self::Under { shown, .. } => shown,
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Host => File::open(path),
+            Self::Under { root, .. } => {
+                let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+                sys::open_in(root.as_fd(), &path)
+            }
+        }
+    }
+
+    /// Names in a directory.
+    fn names(&self, directory: &Path) -> Vec<String> {
+        let path = match self {
+            Self::Host => directory.to_owned(),
+            Self::Under { .. } => match self.open(directory) {
+                Ok(opened) => return names(&PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()))),
+                Err(_) => return Vec::new(),
+            },
+        };
+        names(&path)
+    }
+
+    fn find(&self, word: &str) -> Result<Binary, Missing> {
+        let open = |path: &Path| -> io::Result<Binary> {
+            let file = self.open(path)?;
+            let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return Err(io::Error::other("it is not a file"));
+            }
+            Ok(Binary { path: path.to_owned(), file, id: file_id(&metadata) })
+        };
+        if word.contains('/') {
+            return open(Path::new(word)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => missing(format!("there is no `{word}`{}", self.shown()), None),
+                _ => missing(format!("`{word}`{} cannot be read: {error}", self.shown()), None),
+            });
+        }
+        self.candidates(word).find_map(|path| open(&path).ok()).ok_or_else(|| {
+            missing(
+                format!("there is no program or library `{word}`{}", self.shown()),
+                "give its path, or a library's name: libc, libc.so.6".to_owned(),
+            )
+        })
+    }
+
+    /// Where a library or program of this name may be, the likeliest first.
+    fn candidates(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let machine = format!("{}-linux-gnu", env::consts::ARCH);
+        let versions = format!("{name}.so");
+        let cached = library::cached(|path| self.open(path), name);
+        let in_directories = LIBRARY_DIRECTORIES
+            .iter()
+            .flat_map(move |directory| [Path::new(directory).join(&machine), directory.into()])
+            .flat_map(move |directory| {
+                let mut named: Vec<String> = self.names(&directory);
+                named.retain(|found| {
+                    found == name
+                        || found
+                            .strip_prefix(&versions)
+                            .is_some_and(|rest| matches!(rest.chars().next(), None | Some('.')))
+                });
+                // The exact name, then the highest version.
+                named.sort_by_key(|found| (found != name, std::cmp::Reverse(library::version(found))));
+                named.into_iter().map(move |found| directory.join(found))
+            });
+        let programs: Vec<PathBuf> = match self {
+            Self::Host => env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect(),
+            Self::Under { .. } => PROGRAM_DIRECTORIES.iter().map(PathBuf::from).collect(),
+        };
+        cached
+            .into_iter()
+            .chain(in_directories)
+            .chain(programs.into_iter().map(move |directory| directory.join(name)))
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(word: &str) -> Result<Binary, Missing> {
+        Binary::open(Path::new("/proc"), &Root::Host, word)
+    }
+
+    #[test]
+    fn libraries_are_found_by_their_names() {
+        let exact = host("libc.so.6").unwrap();
+        let short = host("libc").unwrap();
+        assert_eq!(exact.id, short.id);
+        assert!(short.path.ends_with("libc.so.6"), "{}", short.path.display());
+        assert!(host("sh").is_ok(), "a program");
+        assert!(host("no-such-program-anywhere").is_err());
+        let own = Binary::open(Path::new("/proc"), &Root::Process(std::process::id()), "libc").unwrap();
+        assert_eq!(own.id, exact.id, "this process sees the files of this host");
+    }
+
+    #[test]
+    fn files_of_a_process_are_those_under_its_root() {
+        // A process as `/proc` shows it, whose root is another directory.
+        let proc = tempfile::tempdir().unwrap();
+        let root = proc.path().join("7/root");
+        fs::create_dir_all(root.join("usr/lib64")).unwrap();
+        fs::create_dir_all(root.join("opt")).unwrap();
+        for name in ["libthing.so.9", "libthing.so.10.1", "libthing-2.so", "libthings.so.11"] {
+            fs::write(root.join("usr/lib64").join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("/usr/lib64/libthing.so.9", root.join("opt/program")).unwrap();
+        let open = |word: &str| Binary::open(proc.path(), &Root::Process(7), word);
+        assert!(open("libthing").unwrap().path.ends_with("usr/lib64/libthing.so.10.1"));
+        assert!(open("libthing.so.9").unwrap().path.ends_with("libthing.so.9"));
+        let linked = open("/opt/program").unwrap();
+        assert_eq!(linked.id, open("libthing.so.9").unwrap().id, "a link does not lead out");
+        let message = |word: &str| open(word).unwrap_err().message;
+        assert_eq!(message("/bin/sh"), "there is no `/bin/sh` in process 7");
+        assert_eq!(message("/opt"), "`/opt` in process 7 cannot be read: it is not a file");
+        assert_eq!(message("sh"), "there is no program or library `sh` in process 7");
+        let gone = Binary::open(proc.path(), &Root::Process(8), "sh").unwrap_err();
+        assert_eq!(gone.message, "there is no process 8");
+    }
+}

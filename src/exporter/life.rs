@@ -1,0 +1,158 @@
+//! Files of programs that probes are in come and go: a package is upgraded, a container starts, a process ends. Whether
+//! the files are still those that a probe was compiled for is looked at every second; a probe whose files are others, or
+//! appear, is compiled anew.
+
+use crate::{container, elf::Binary};
+use std::path::Path;
+use tapster_ebpf::{
+    attach::Missing,
+    probe::{Probe, Root},
+    usdt::FileId,
+};
+
+/// In how many looks a container that is not there is looked for once: that reads a file of every process.
+const LOOKS_PER_SEARCH: u32 = 10;
+
+/// A word of the configuration that means a file.
+#[derive(Debug)]
+struct Place {
+    root: Root,
+    word: String,
+    /// A process of the container.
+    pid: Option<u32>,
+    looks: u32,
+}
+
+/// What a word means now: the file, and the mount namespace of its container.
+type Seen = Result<(FileId, Option<u32>), Missing>;
+
+/// A probe with its files as they were seen last.
+#[derive(Debug)]
+pub(super) struct Watched {
+    /// Its place among the probes.
+    pub(super) index: usize,
+    /// As declared.
+    pub(super) probe: Probe,
+    places: Vec<Place>,
+    seen: Vec<Seen>,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing.
+    None,
+    /// Files are others, or there now, or gone.
+    Files,
+    /// Containers are others.
+    Containers,
+}
+
+impl Watched {
+    /// A probe that is in files; `None` for others. To be called before it is compiled.
+    pub(super) fn new(index: usize, probe: &Probe, proc: &Path) -> Option<Self> {
+        let mut places: Vec<Place> = Vec::new();
+        for event in probe.starts.iter().chain(&probe.ends) {
+            for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
+                if !places.iter().any(|place| place.root == *root && place.word == word) {
+                    places.push(Place { root: root.clone(), word: word.into(), pid: None, looks: 0 });
+                }
+            }
+        }
+        if places.is_empty() {
+            return None;
+        }
+        let seen = places.iter_mut().map(|place| place.look(proc)).collect();
+        Some(Self { index, probe: probe.clone(), places, seen })
+    }
+
+    /// Why a file of the probe is not there, if one is not.
+    pub(super) fn missing(&self) -> Option<&Missing> {
+        self.seen.iter().find_map(|seen| seen.as_ref().err())
+    }
+
+    /// Looks at all files again.
+    pub(super) fn look(&mut self, proc: &Path) -> Change {
+        let now: Vec<Seen> = self.places.iter_mut().map(|place| place.look(proc)).collect();
+        let mut change = Change::None;
+        for (before, after) in self.seen.iter().zip(&now) {
+            match (before, after) {
+                (Err(_), Err(_)) => {}
+                (Ok((file, _)), Ok((other, _))) if file != other => change = Change::Files,
+                (Ok((_, namespace)), Ok((_, other))) => {
+                    if namespace != other {
+                        return self.saw(now, Change::Containers);
+                    }
+                }
+                (Ok(_), Err(_)) | (Err(_), Ok(_)) => change = Change::Files,
+            }
+        }
+        self.saw(now, change)
+    }
+
+    fn saw(&mut self, now: Vec<Seen>, change: Change) -> Change {
+        self.seen = now;
+        change
+    }
+}
+
+impl Place {
+    fn look(&mut self, proc: &Path) -> Seen {
+        let Root::Container(name) = &self.root else {
+            return Ok((Binary::open(proc, &self.root, &self.word)?.id, None));
+        };
+        let pid = match self.pid.filter(|pid| container::is_in(proc, *pid, name)) {
+            Some(pid) => pid,
+            None => {
+                self.looks += 1;
+                if self.looks % LOOKS_PER_SEARCH != 1 {
+                    let message = format!("no process runs in a container `{name}`");
+                    return Err(Missing { message, hint: None });
+                }
+                container::process(proc, name)?
+            }
+        };
+        (self.pid, self.looks) = (Some(pid), 0);
+        let namespace = container::namespace_of(proc, pid, &self.root)?;
+        Ok((Binary::open(proc, &Root::Process(pid), &self.word)?.id, namespace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tapster_ebpf::{declaration, diagnostic::SourceFile};
+
+    #[test]
+    fn changes_of_files_are_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        let text = format!(
+            "probes:\n  - name: a\n    at: ['usdt:{0}:x', 'uprobe:{0}:y']\n    metrics: [{{ counter: a_total }}]\n\
+             \x20 - name: b\n    at: 'software:page-faults:1'\n    metrics: [{{ counter: b_total }}]\n",
+            path.display()
+        );
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let proc = Path::new("/proc");
+        assert!(Watched::new(1, &file.probes[1], proc).is_none(), "in no file");
+        let mut watched = Watched::new(0, &file.probes[0], proc).unwrap();
+        assert_eq!(watched.places.len(), 1, "one file, however often it is named");
+        assert!(watched.missing().unwrap().message.starts_with("there is no `"));
+        assert_eq!(watched.look(proc), Change::None);
+        fs::write(&path, "one").unwrap();
+        assert_eq!(watched.look(proc), Change::Files, "it appeared");
+        assert!(watched.missing().is_none());
+        assert_eq!(watched.look(proc), Change::None);
+        fs::write(&path, "longer").unwrap();
+        assert_eq!(watched.look(proc), Change::Files, "it was written to");
+        let other = directory.path().join("other");
+        fs::write(&other, "longer").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(watched.look(proc), Change::Files, "it was replaced");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(watched.look(proc), Change::Files, "it went");
+        assert_eq!(watched.look(proc), Change::None);
+    }
+}
