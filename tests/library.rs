@@ -1,6 +1,6 @@
 //! The shipped probes of functions and system calls, as they are shipped but for the file that they attach to: a copy of
 //! the library or program that this test made, which nothing else on the host uses. What they count is compared with
-//! what `strace`, OpenSSL, PostgreSQL, MariaDB and a program of our own say they did.
+//! what `strace`, `OpenSSL`, `PostgreSQL`, `MariaDB` and a program of our own say they did.
 //!
 //! Those of file systems and of the page cache need kprobes: they are in `tests/guest`.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
@@ -33,7 +33,7 @@ struct Server(Child);
 impl Server {
     /// Waits until it ends by itself.
     fn finish(&mut self) -> ExitStatus {
-        let ended = within(Duration::from_secs(60), || self.0.try_wait().unwrap().is_some());
+        let ended = within(Duration::from_mins(1), || self.0.try_wait().unwrap().is_some());
         assert!(ended.is_some(), "it does not end");
         self.0.wait().unwrap()
     }
@@ -220,6 +220,7 @@ fn getaddrinfo() -> Outcome {
 }
 
 /// Everything that is shipped is named in the documentation, and off unless it is asked for.
+#[expect(clippy::unnecessary_wraps, reason = "as the other cases")]
 fn documented() -> Outcome {
     let page = fs::read_to_string(fixture::file("../docs/metrics.md")).unwrap();
     let shipped = tapster::config::library().unwrap();

@@ -51,7 +51,7 @@ impl Bpftrace {
         let mut running = Self(child, Vec::new());
         let begun = Instant::now();
         while running.1.len() < count {
-            assert!(begun.elapsed() < Duration::from_secs(120), "bpftrace did not attach: {script}");
+            assert!(begun.elapsed() < Duration::from_mins(2), "bpftrace did not attach: {script}");
             thread::sleep(Duration::from_millis(50));
             let new = |program: &Loaded| !before.contains(&program.id) && is_its(program);
             running.1 = programs().into_iter().filter(new).map(|program| program.id).collect();

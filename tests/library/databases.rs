@@ -37,7 +37,7 @@ fn count(metrics: &Metrics, family: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.histogram(family, labels).count()
 }
 
-/// The programs of the newest PostgreSQL, as Debian has them.
+/// The programs of the newest `PostgreSQL`, as Debian has them.
 fn newest() -> Result<(String, PathBuf), Skip> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let with_server = versions.filter(|version| version.path().join("bin/postgres").is_file());
@@ -80,7 +80,7 @@ pub(super) fn postgresql() -> Outcome {
         command
     };
     let up = || client("psql").args(["-c", "select 1", "postgres"]).output().unwrap().status.success();
-    assert!(within(Duration::from_secs(60), up).is_some(), "PostgreSQL does not answer");
+    assert!(within(Duration::from_mins(1), up).is_some(), "PostgreSQL does not answer");
     let sql = |sql: &str| text(client("psql").args(["-At", "-c", sql, "postgres"])).trim().to_owned();
     sql("create extension pg_stat_statements");
 
@@ -167,7 +167,7 @@ pub(super) fn mariadb() -> Outcome {
     };
     client("")?;
     let up = || client("select 1").is_ok_and(|mut command| command.output().unwrap().status.success());
-    assert!(within(Duration::from_secs(60), up).is_some(), "MariaDB does not answer");
+    assert!(within(Duration::from_mins(1), up).is_some(), "MariaDB does not answer");
     let questions = || -> Result<u64, Skip> {
         let line = text(&mut client("show global status like 'Com_select'")?);
         Ok(line.split_whitespace().nth(1).unwrap().parse().unwrap())

@@ -55,7 +55,7 @@ fn handshakes(tapster: &Tapster, result: &str) -> u64 {
     metrics.histogram("tapster_tls_handshake_duration_seconds", &labels).count()
 }
 
-/// SSL_accept: as many as there were clients, and one that only knocked.
+/// `SSL_accept`: as many as there were clients, and one that only knocked.
 pub(super) fn server() -> Outcome {
     let directory = directory();
     let library = copied(LIBRARY, directory.path())?;
@@ -75,7 +75,7 @@ pub(super) fn server() -> Outcome {
     Ok(format!("{CLIENTS} clients of s_server, and 1 that said nothing"))
 }
 
-/// SSL_connect: as many as `s_time` says it made in a second.
+/// `SSL_connect`: as many as `s_time` says it made in a second.
 pub(super) fn client() -> Outcome {
     let directory = directory();
     let library = copied(LIBRARY, directory.path())?;
