@@ -196,6 +196,7 @@ const EVENTS: [&str; 5] =
 
 /// What one call costs, nanoseconds: by the clocks of who calls, and the programs' run by the kernel's count.
 #[derive(Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "numbers carry their unit in the name")]
 struct Cost {
     wall_ns: f64,
     cpu_ns: f64,
