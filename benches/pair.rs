@@ -29,6 +29,7 @@ use tapster::{
     label::Host,
     loader::Loader,
     server::Source,
+    symbol::Symbols,
     sys::{self, PossibleCpus},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe, program::ROWS};
@@ -188,7 +189,8 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
             map.update(&key, &value).unwrap();
         }
     }
-    let reader = Reader::new(attached, &Host::default(), cpus).unwrap();
+    let host = Host::default();
+    let reader = Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), cpus).unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

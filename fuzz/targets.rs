@@ -4,14 +4,15 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::{Btf, Kind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
     expr,
+    glob::is_pattern,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location, Site},
+    usdt::{self, FileId, Found, Location},
 };
 
 /// Places of the one probe that every program has.
@@ -41,12 +42,23 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &Root, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let names = if is_pattern(wanted.function) { vec!["first", "second"] } else { vec![wanted.function] };
+        Ok(Sites { list: names.into_iter().map(Site::kernel).collect(), ..Sites::default() })
+    }
+
+    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = Site::new(wanted.function, Place::File { entry: 1, at: vec![1] });
+        Ok(UserFunctions {
+            file: binary.into(),
+            go: binary.contains("go"),
+            sites: vec![site],
+            ..UserFunctions::default()
+        })
     }
 
     fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
@@ -57,7 +69,7 @@ impl Functions for Everything {
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::Site { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })

@@ -9,7 +9,8 @@ use crate::{
     label::Host,
     loader::Loader,
     server::Source,
-    status::{Down, ProbeStatus},
+    status::{Down, ProbeStatus, ProgramStatus},
+    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
@@ -29,7 +30,7 @@ use tapster_ebpf::{
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
-    typed::TypedMetric,
+    typed::{TypedLabel, TypedMetric},
 };
 
 /// A declared probe and what became of it.
@@ -64,6 +65,8 @@ pub struct Exporter {
     /// Probes in files that may be replaced, or are not there yet.
     watched: Mutex<Vec<Watched>>,
     proc: PathBuf,
+    /// Of stacks; shared by all probes.
+    symbols: Arc<Symbols>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -161,21 +164,26 @@ impl Exporter {
         let begun = Instant::now();
         if options.attach {
             for attached in &mut loaded {
-                if let Ok(inner) = attached
-                    && let Err(error) = inner.attach(&proc)
-                {
-                    *attached = Err(error.down());
+                let Ok(inner) = attached else { continue };
+                match inner.attach(kernel) {
+                    Ok(()) => {
+                        for what in inner.left_out() {
+                            tracing::info!(probe = inner.program.name, "{what}");
+                        }
+                    }
+                    Err(error) => *attached = Err(error.down()),
                 }
             }
         }
         times.attach = begun.elapsed();
+        let symbols = Arc::new(Symbols::new(host));
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, *cpus)
+                Reader::new(attached, host, &symbols, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -203,6 +211,7 @@ impl Exporter {
             arrays: Watch::new(host),
             watched: Mutex::new(watched),
             proc,
+            symbols,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -231,11 +240,21 @@ impl Exporter {
         self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().metrics.as_slice()))
     }
 
+    /// Each probe that is up, by name, with its labels.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &[TypedLabel])> {
+        self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().labels.as_slice()))
+    }
+
     /// Most kernel memory of each probe that is up, bytes.
     pub fn memory(&self) -> Vec<(&str, u64)> {
         self.readers()
             .map(|(running, reader)| (running.name.as_str(), reader.program().memory_bytes(self.cpus)))
             .collect()
+    }
+
+    /// Each probe that is up, by name, with the state of its programs.
+    pub fn loaded(&self) -> Vec<(String, Vec<ProgramStatus>)> {
+        self.readers().map(|(running, reader)| (running.name.clone(), reader.programs())).collect()
     }
 
     fn readers(&self) -> impl Iterator<Item = (&Running, &Reader)> {
@@ -295,16 +314,16 @@ impl Exporter {
             .map_err(|diagnostics| waiting(Some(watched)).unwrap_or_else(|| compile_failure(&diagnostics)))?;
         if let Some(reader) = running.reader.get() {
             let all = change == Change::Containers;
-            return reader.attached().renew(&program, &self.proc, all).map_err(|error| error.down());
+            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
         }
         let internal =
             |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
         let mut attached = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw))
             .load(program)
             .map_err(|error| error.down())?;
-        attached.attach(&self.proc).map_err(|error| error.down())?;
+        attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, cpus)
+        let reader = Reader::new(attached, host, &self.symbols, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",

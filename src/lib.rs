@@ -1,8 +1,8 @@
 //! Tapster: an exporter whose probes are declared in YAML and compiled in process to eBPF.
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
-//! hand, [`loader`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
-//! [`topology`] giving the texts), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
+//! hand, [`loader`] brings it in ([`places`] to many functions at once), [`collector`] reads its maps (through [`sys`], with [`label`] and
+//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
@@ -19,8 +19,10 @@ pub mod label;
 pub mod loader;
 pub mod name;
 pub mod perf;
+pub mod places;
 pub mod server;
 pub mod status;
+pub mod symbol;
 pub mod sys;
 pub mod telemetry;
 pub mod topology;

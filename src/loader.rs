@@ -1,8 +1,10 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
+mod functions;
 mod user;
 
 use crate::{
+    kernel::Kernel,
     perf,
     status::{Down, ProgramStatus},
 };
@@ -10,10 +12,10 @@ use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Map, MapData},
     programs::{
-        BtfTracePoint, FEntry, FExit, KProbe, PerfEvent, Program as Loaded, ProgramError, RawTracePoint,
-        TracePoint,
+        BtfTracePoint, FEntry, FExit, PerfEvent, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
     },
 };
+use functions::Functions;
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
@@ -25,6 +27,7 @@ use tapster_ebpf::{
     program::{Code, Program},
     typed::Mechanism,
 };
+use user::User;
 
 /// Lines of the verifier's log that are shown: it ends with what it refused.
 const LOG_LINES: usize = 24;
@@ -96,10 +99,13 @@ impl LoadError {
 pub struct Attached {
     /// What was compiled.
     pub program: Program,
-    ebpf: Ebpf,
-    /// Those that are loaded and not yet attached.
+    /// For each of its codes that is attached to functions by probes, what is in the kernel of it. Before the maps, so that
+    /// it is gone before they are.
+    functions: Vec<Option<Functions>>,
+    /// Programs at user programs that are loaded and not yet attached.
     loaded: Vec<user::Loaded>,
-    user: Mutex<user::User>,
+    user: Mutex<User>,
+    ebpf: Ebpf,
 }
 
 /// What loading needs once for all probes. aya decodes the kernel's whole BTF for each loader that it
@@ -139,16 +145,30 @@ impl Loader {
             .ebpf
             .load(&bytes)
             .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
-        for code in program.codes.iter().filter(|code| !user::is_user(code)) {
+        let mut functions = Vec::new();
+        for code in &program.codes {
+            if user::is_user(code) {
+                functions.push(None);
+                continue;
+            }
             let begun = std::time::Instant::now();
-            let loaded = find(&mut ebpf, code)?;
-            load_program(loaded, code, self.btf.as_ref())?;
-            let info =
-                loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok()).unwrap_or_default();
+            let (own, info) = if Functions::are_for(code) {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                let own = Functions::load(code, &maps)?;
+                let info = own.info();
+                (Some(own), info)
+            } else {
+                let loaded = find(&mut ebpf, code)?;
+                load_program(loaded, code, self.btf.as_ref())?;
+                let info = loaded.fd().ok().and_then(|fd| crate::sys::prog_info(fd.as_fd()).ok());
+                (None, info.unwrap_or_default())
+            };
+            functions.push(own);
             tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
         }
         let mut attached =
-            Attached { program, ebpf, loaded: Vec::new(), user: Mutex::new(user::User::default()) };
+            Attached { program, functions, loaded: Vec::new(), user: Mutex::new(User::default()), ebpf };
         attached.loaded = user::load(&attached.program, &attached.maps()?)?;
         Ok(attached)
     }
@@ -171,12 +191,15 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Fexit, Some(btf)) => {
             <&mut FExit>::try_from(loaded).and_then(|program| program.load(name, btf))
         }
-        (Mechanism::Kprobe | Mechanism::Kretprobe, _) => {
-            <&mut KProbe>::try_from(loaded).and_then(KProbe::load)
-        }
-        (Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::Usdt, _) => {
-            unreachable!("`{}` is loaded elsewhere: this is a bug in tapster", code.at)
-        }
+        (
+            Mechanism::Kprobe
+            | Mechanism::Kretprobe
+            | Mechanism::Uprobe
+            | Mechanism::Uretprobe
+            | Mechanism::UprobeReturn
+            | Mechanism::Usdt,
+            _,
+        ) => unreachable!("probes of functions are loaded in another way: this is a bug in tapster"),
         (Mechanism::PerfEvent, _) => <&mut PerfEvent>::try_from(loaded).and_then(PerfEvent::load),
         (Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit, None) => {
             let message = "the kernel's BTF is not at hand".into();
@@ -225,17 +248,22 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl Attached {
     /// Attaches all programs: those that end a pair first, so that no start waits for an end that is
-    /// not there yet. `proc` is where procfs is mounted.
-    pub fn attach(&mut self, proc: &Path) -> Result<(), LoadError> {
-        let Self { program, ebpf, loaded, user } = self;
-        let first_is_user = program.codes.first().is_some_and(user::is_user);
-        let user = user.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut loaded = std::mem::take(loaded);
+    /// not there yet.
+    pub fn attach(&mut self, kernel: &Kernel) -> Result<(), LoadError> {
+        let mut loaded = std::mem::take(&mut self.loaded);
         // Of a pair with one end in the kernel, the start is the first.
-        if !first_is_user {
-            user.attach(program, std::mem::take(&mut loaded), proc)?;
+        if !self.program.codes.first().is_some_and(user::is_user) {
+            self.user().attach(std::mem::take(&mut loaded), &self.maps()?, kernel)?;
         }
-        for code in program.codes.iter().rev().filter(|code| !user::is_user(code)) {
+        let Self { program, functions, ebpf, .. } = self;
+        let others = program.codes.iter().zip(functions).rev();
+        for (code, functions) in others.filter(|(code, _)| !user::is_user(code)) {
+            if let Some(functions) = functions {
+                let maps =
+                    program.maps.iter().map(|map| map_fd(ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+                functions.attach(code, &maps, kernel)?;
+                continue;
+            }
             let (category, name) = code.at.names();
             let loaded = find(ebpf, code)?;
             let result = match code.mechanism {
@@ -250,11 +278,13 @@ impl Attached {
                     <&mut PerfEvent>::try_from(loaded).and_then(|program| perf::attach(program, event))
                 }
                 Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
-                Mechanism::Kprobe | Mechanism::Kretprobe => {
-                    <&mut KProbe>::try_from(loaded).and_then(|program| program.attach(name, 0)).map(drop)
-                }
-                Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::Usdt => {
-                    unreachable!("`{}` is attached elsewhere: this is a bug in tapster", code.at)
+                Mechanism::Kprobe
+                | Mechanism::Kretprobe
+                | Mechanism::Uprobe
+                | Mechanism::Uretprobe
+                | Mechanism::UprobeReturn
+                | Mechanism::Usdt => {
+                    unreachable!("probes of functions are attached in another way: this is a bug in tapster")
                 }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
@@ -271,19 +301,19 @@ impl Attached {
                 LoadError::Program { at: code.at.to_string(), action: "attached", message }
             })?;
         }
-        if first_is_user { user.attach(program, loaded, proc) } else { Ok(()) }
+        self.user().attach(loaded, &self.maps()?, kernel)
     }
 
     /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to
     /// files that are the same.
-    pub fn renew(&self, program: &Program, proc: &Path, all: bool) -> Result<(), LoadError> {
+    pub fn renew(&self, program: &Program, kernel: &Kernel, all: bool) -> Result<(), LoadError> {
         let own = &self.program;
         let same = (&own.maps, &own.layout, &own.labels, &own.metrics)
             == (&program.maps, &program.layout, &program.labels, &program.metrics);
         if !same {
             return Err(LoadError::Other(own.name.clone()));
         }
-        self.user().renew(program, &self.maps()?, proc, all)
+        self.user().renew(program, &self.maps()?, kernel, all)
     }
 
     /// Detaches from files that were replaced and that no process runs any more.
@@ -291,7 +321,7 @@ impl Attached {
         self.user().release(proc);
     }
 
-    fn user(&self) -> MutexGuard<'_, user::User> {
+    fn user(&self) -> MutexGuard<'_, User> {
         self.user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -306,15 +336,15 @@ impl Attached {
             .ok()
             .and_then(|index| self.program.maps.get(index))
             .map_or("?", |map| map.name);
-        self.ebpf
-            .map(name)
-            .map(|map| data(map).fd().as_fd())
-            .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
+        map_fd(&self.ebpf, name)
     }
 
-    /// The file descriptor of one of the programs, in the order of the compiled codes; `None` for those at user programs,
-    /// of which there may be several.
+    /// The file descriptor of one of the programs, in the order of the compiled codes; of many for one, the first. `None`
+    /// for those at user programs, of which there may be several.
     pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
+        if let Some(functions) = self.functions.get(index)?.as_ref() {
+            return functions.programs().next();
+        }
         let code = self.program.codes.get(index)?;
         self.ebpf.program(&code.name)?.fd().ok().map(|fd| fd.as_fd())
     }
@@ -324,14 +354,21 @@ impl Attached {
         self.program
             .codes
             .iter()
+            .zip(&self.functions)
             .enumerate()
-            .filter(|(_, code)| !user::is_user(code))
-            .map(|(index, code)| {
-                let info =
-                    self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok()).unwrap_or_default();
+            .filter(|(_, (code, _))| !user::is_user(code))
+            .map(|(index, (code, functions))| {
+                let (mechanism, info) = match functions {
+                    Some(functions) => (functions.mechanism(code), functions.info()),
+                    None => {
+                        let info = self.program_fd(index).and_then(|fd| crate::sys::prog_info(fd).ok());
+                        (code.mechanism.name().into(), info.unwrap_or_default())
+                    }
+                };
                 ProgramStatus {
                     attach_point: code.at.to_string(),
-                    mechanism: code.mechanism.name().into(),
+                    mechanism,
+                    functions: code.sites.list.len(),
                     instructions: u64::try_from(code.assembled.insns.len()).unwrap_or(0),
                     runs: info.runs,
                     run_ns: info.run_ns,
@@ -341,6 +378,26 @@ impl Attached {
             .chain(self.user().status())
             .collect()
     }
+
+    /// Functions of patterns that have no probe, in sentences.
+    pub fn left_out(&self) -> Vec<String> {
+        let codes = self.program.codes.iter().zip(&self.functions);
+        codes
+            .flat_map(|(code, functions)| {
+                let refused = functions.as_ref().and_then(|functions| functions.refused(code));
+                let left_out = code.sites.left_out.iter().cloned().chain(refused);
+                left_out.map(move |what| format!("{}: left out {what}", code.at))
+            })
+            .chain(self.user().refused())
+            .collect()
+    }
+}
+
+/// A map by its name.
+fn map_fd<'e>(ebpf: &'e Ebpf, name: &str) -> Result<BorrowedFd<'e>, LoadError> {
+    ebpf.map(name)
+        .map(|map| data(map).fd().as_fd())
+        .ok_or_else(|| LoadError::Missing { what: "map", name: name.into() })
 }
 
 fn data(map: &Map) -> &MapData {

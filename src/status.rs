@@ -42,6 +42,8 @@ pub struct ProgramStatus {
     pub attach_point: String,
     /// How it was attached, where there was a choice: `tp_btf`, `raw_tp`, `tracepoint`.
     pub mechanism: String,
+    /// How many functions it is attached to; 0 for events that are none's.
+    pub functions: usize,
     /// Number of eBPF instructions.
     pub instructions: u64,
     /// Runs since load; 0 while the kernel does not count (`bpf_stats_enabled`).

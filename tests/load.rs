@@ -44,6 +44,7 @@ probes:
   - name: recurse
     function: PROGRAM:load_recurse
     metrics: [{ histogram: recurse_duration_seconds, help: x, value: duration }]
+  - { name: throw, function: "PROGRAM:load_throw", metrics: [{ histogram: throw_duration_seconds, help: x, value: duration }] }
   - { name: thrown, at: "uprobe:PROGRAM:load_throw", metrics: [{ counter: thrown_total, help: x }] }
 "#;
 
@@ -150,6 +151,7 @@ fn rust_calls(seconds: f64) -> Outcome {
         own(&run, "throw"),
         "entries of what may panic"
     );
+    assert_eq!(calls("throw"), own(&run, "returned"), "returns of what may panic");
     assert_eq!(whole(metrics.sum("tapster_probe_unmatched_total", &[])), 0, "unmatched");
     Ok(format!(
         "{seconds} s of Rust: hash {hashes}, recurse {recursions}, throw {} of which {} returned",

@@ -19,6 +19,7 @@ use tapster::{
     kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
+    symbol::Symbols,
     sys::{Capabilities, Capability, PossibleCpus, prog_test_run_raw_tp},
     topology::Topology,
 };
@@ -117,7 +118,8 @@ fn reader(timeout: &str) -> Option<Reader> {
     let target = Target { kernel, ..world.target(cpus.get()) };
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
     let attached = Loader::new(None).load(program).unwrap();
-    Some(Reader::new(attached, &Host::default(), cpus).unwrap())
+    let host = Host::default();
+    Some(Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), cpus).unwrap())
 }
 
 #[test]

@@ -235,6 +235,8 @@ pub enum Helper {
     Comm = 16,
     /// `bpf_get_current_task()`
     Task = 35,
+    /// `bpf_get_stack(ctx, buf, size, flags)`, 4.18
+    GetStack = 67,
     /// `bpf_get_current_cgroup_id()`
     CgroupId = 80,
     /// `bpf_probe_read_user(dst, size, src)`, 5.5
@@ -249,6 +251,8 @@ pub enum Helper {
     RingReserve = 131,
     /// `bpf_ringbuf_submit(record, flags)`, 5.8
     RingSubmit = 132,
+    /// `bpf_get_task_stack(task, buf, size, flags)`, 5.9
+    GetTaskStack = 141,
     /// `bpf_get_attach_cookie(ctx)`, 5.15
     AttachCookie = 174,
 }

@@ -4,8 +4,11 @@
 use crate::{
     check::key_size,
     lower::Host,
-    typed::{AccessMode, Type, Typed, TypedMetricKind, TypedProbe},
+    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
 };
+
+#[cfg(doc)]
+use crate::typed::LOST_STACK;
 
 /// Largest row, bytes: what the kernel's per-CPU allocator gives at once (`PCPU_MIN_UNIT_SIZE`), and
 /// what a signed 16-bit offset reaches.
@@ -32,12 +35,21 @@ pub enum Drop {
     Fault,
     /// An end without a start: begun before the probe, or not one of this probe's.
     Unmatched,
+    /// A stack was not kept, because the map of stacks was full; the event was counted under [`LOST_STACK`].
+    Stack,
 }
 
 impl Drop {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Series, Self::Inflight, Self::Busy, Self::EachLimit, Self::Fault, Self::Unmatched];
+    pub const ALL: [Self; 7] = [
+        Self::Series,
+        Self::Inflight,
+        Self::Busy,
+        Self::EachLimit,
+        Self::Fault,
+        Self::Unmatched,
+        Self::Stack,
+    ];
 
     /// Place in the map of drops.
     pub fn index(self) -> u32 {
@@ -53,6 +65,7 @@ impl Drop {
             Self::EachLimit => "each_limit",
             Self::Fault => "fault",
             Self::Unmatched => "unmatched",
+            Self::Stack => "max_stacks",
         }
     }
 }
@@ -84,6 +97,101 @@ pub struct Layout {
     pub max_rows: u32,
     /// The map of starts, for a pair.
     pub start: Option<StartLayout>,
+    /// Stacks that are kept, at most one entry for each side.
+    pub stacks: Vec<StackLayout>,
+}
+
+/// Layout of the map of stacks of one side, whose key is the stack's number. A value begins with [`STACK_HEADER`]
+/// bytes, of which the low half is the process whose addresses stand in it, 0 if it holds none, and the high half the
+/// bytes of its frames; these follow, innermost first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackLayout {
+    /// Whose stacks.
+    pub side: Side,
+    /// Most frames.
+    pub frames: u32,
+    /// Most entries.
+    pub max_entries: u32,
+}
+
+impl StackLayout {
+    /// Bytes of its frames.
+    pub fn bytes(&self) -> u32 {
+        self.frames * self.side.frame_size()
+    }
+
+    /// Bytes of a value.
+    pub fn value_size(&self) -> u32 {
+        STACK_HEADER + self.bytes()
+    }
+
+    /// Name of the map.
+    pub fn map(&self) -> &'static str {
+        match self.side {
+            Side::Kernel => "kstacks",
+            Side::User => "ustacks",
+        }
+    }
+
+    /// Name of the array in which a CPU puts a stack together. Before the value stands a word that says whether somebody
+    /// does so just now.
+    pub fn scratch(&self) -> &'static str {
+        match self.side {
+            Side::Kernel => "kscratch",
+            Side::User => "uscratch",
+        }
+    }
+}
+
+/// Bytes before the frames of a stack.
+pub const STACK_HEADER: u32 = 8;
+/// Frames of the kernel's own way from an event to the program, at the most; asked for beyond those that are shown.
+const WAY_FRAMES: u32 = 8;
+
+impl Mechanism {
+    /// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
+    pub fn frames(self, side: Side, shown: u32) -> u32 {
+        let begins_with_program = match self {
+            Self::TpBtf | Self::RawTp | Self::Fentry | Self::Fexit => true,
+            Self::Tracepoint
+            | Self::Kprobe
+            | Self::Kretprobe
+            | Self::Uprobe
+            | Self::Uretprobe
+            | Self::UprobeReturn
+            | Self::Usdt
+            | Self::PerfEvent => false,
+        };
+        if side == Side::Kernel && begins_with_program { shown + WAY_FRAMES } else { shown }
+    }
+}
+
+/// The most frames that an expression asks for, of one side.
+fn frames(typed: &Typed, side: Side) -> u32 {
+    let own = match &typed.kind {
+        Node::Stack { side: found, frames, .. } if *found == side => *frames,
+        _ => 0,
+    };
+    typed.children().into_iter().map(|child| frames(child, side)).max().unwrap_or(0).max(own)
+}
+
+/// The stacks that a probe's events take. There are no more than rows, since each is in a label; two rows are left for
+/// events without a stack, and for those whose stack there is no room for.
+fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
+    let longest = |side: Side| {
+        let of_event = |event: &TypedEvent| {
+            let values = event.labels.iter().chain(&event.saves).chain(&event.lets);
+            let shown = values.map(|value| frames(value, side)).max().unwrap_or(0);
+            if shown > 0 { event.mechanism.frames(side, shown) } else { 0 }
+        };
+        probe.events.iter().map(of_event).max().unwrap_or(0)
+    };
+    let max_entries = max_rows.saturating_sub(2).max(1);
+    [Side::Kernel, Side::User]
+        .into_iter()
+        .map(|side| StackLayout { side, frames: longest(side), max_entries })
+        .filter(|stack| stack.frames > 0)
+        .collect()
 }
 
 /// Layout of the map of starts. The value begins with the time, 8 bytes.
@@ -215,7 +323,8 @@ impl Layout {
             StartLayout { key, key_size: key_size_total, saved, value_size, max_entries, table }
         });
         let key_size = if labels.is_empty() { 4 } else { size };
-        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start }
+        let stacks = stacks(probe, max_rows);
+        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start, stacks }
     }
 
     /// Whether rows are found by a hash of their labels, or there is only one.

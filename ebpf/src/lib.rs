@@ -24,6 +24,7 @@ pub mod declaration;
 pub mod diagnostic;
 pub mod eval;
 pub mod expr;
+pub mod glob;
 pub mod histogram;
 pub mod insn;
 pub mod layout;

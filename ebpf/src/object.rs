@@ -27,7 +27,7 @@ pub fn section_name(code: &Code) -> String {
         Mechanism::Kprobe => format!("kprobe/{name}"),
         Mechanism::Kretprobe => format!("kretprobe/{name}"),
         // Loaders read more out of longer names; where to attach is said when it is attached.
-        Mechanism::Uprobe | Mechanism::Usdt => "uprobe".into(),
+        Mechanism::Uprobe | Mechanism::UprobeReturn | Mechanism::Usdt => "uprobe".into(),
         Mechanism::Uretprobe => "uretprobe".into(),
         Mechanism::PerfEvent => "perf_event".into(),
         Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),

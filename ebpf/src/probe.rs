@@ -3,6 +3,7 @@
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
+    typed::Side,
     yaml::Node,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -55,6 +56,8 @@ pub struct Probe {
     pub max_inflight: u32,
     /// After how many nanoseconds a start without an end is given up.
     pub inflight_timeout_ns: u64,
+    /// Most functions of a pattern.
+    pub max_functions: u32,
     /// Whether rows are kept per CPU; decided by size where it is not said.
     pub per_cpu: Option<bool>,
     /// Whether it runs when the library is asked for as a whole.
@@ -67,6 +70,9 @@ impl Probe {
         !self.starts.is_empty()
     }
 }
+
+/// Most functions that a pattern may match where `max_functions` does not say.
+pub const DEFAULT_MAX_FUNCTIONS: u32 = 1000;
 
 /// An expression, its text's tree, and its place in the YAML.
 #[derive(Clone, Debug)]
@@ -106,6 +112,8 @@ pub struct Event {
     pub saves: Vec<(Spanned<String>, Expression)>,
     /// A list to run the action over.
     pub each: Option<Each>,
+    /// Whether it is one end of `function`: the entry or the return of whole calls.
+    pub whole: bool,
     /// Place of the whole event.
     pub span: Span,
 }
@@ -144,20 +152,21 @@ pub enum AttachPoint {
         /// Directory under the category.
         name: String,
     },
-    /// `fentry:FUNCTION`, `fexit:FUNCTION`, `kprobe:FUNCTION`, `kretprobe:FUNCTION`: a function of the kernel.
+    /// `fentry:FUNCTION`, `fexit:FUNCTION`, `kprobe:FUNCTION`, `kretprobe:FUNCTION`: a function of the kernel, or with
+    /// the latter two all that a pattern matches.
     Function {
         /// How, and whether at its entry or its return.
         mechanism: FunctionMechanism,
         /// Its name.
         function: String,
     },
-    /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: a function of a program or library.
+    /// `uprobe:BINARY:FUNCTION`, `uretprobe:BINARY:FUNCTION`: functions of a program or library.
     User {
         /// Where the binary is looked for.
         root: Root,
         /// Path, or name of a library or program.
         binary: String,
-        /// Its name, or `0x…`, an offset in the file.
+        /// Its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm` shows it.
         function: String,
         /// Whether at its return.
         at_return: bool,
@@ -375,6 +384,9 @@ const PERF_KINDS: [(&str, PerfKind); 8] = [
     ("h", PerfKind::Hardware),
 ];
 
+/// What patterns of names have besides letters.
+const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
+
 /// The attach kinds of kernel functions, with bpftrace's short names.
 const FUNCTION_KINDS: [(&str, FunctionMechanism); 8] = [
     ("fentry", FunctionMechanism::Fentry),
@@ -410,6 +422,25 @@ impl AttachPoint {
             )
         };
         let well_formed = parts.len() > 1 && parts[1..].iter().all(name);
+        // Names of C++ and Rust have pairs of colons within them.
+        let user = text.split_once(':').and_then(|(kind, rest)| {
+            let at_return = match kind {
+                "uprobe" | "u" => false,
+                "uretprobe" | "ur" => true,
+                _ => return None,
+            };
+            let (binary, function) = rest.split_once(':')?;
+            let whole = !function.replace("::", "").contains(':');
+            (whole && !binary.is_empty() && !function.is_empty()).then_some((binary, function, at_return))
+        });
+        if let Some((binary, function, at_return)) = user {
+            return Ok(Self::User {
+                root: Root::Host,
+                binary: binary.into(),
+                function: function.into(),
+                at_return,
+            });
+        }
         match parts.as_slice() {
             ["tracepoint" | "t", category, name] if well_formed => {
                 Ok(Self::Tracepoint { category: (*category).into(), name: (*name).into() })
@@ -420,7 +451,10 @@ impl AttachPoint {
             ["rawtracepoint" | "rt", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
-            [kind, function] if well_formed && FUNCTION_KINDS.iter().any(|(name, _)| name == kind) => {
+            [kind, function]
+                if name(&function.replace(PATTERN, "x").as_str())
+                    && FUNCTION_KINDS.iter().any(|(name, _)| name == kind) =>
+            {
                 let mechanism =
                     FUNCTION_KINDS.iter().find(|(name, _)| name == kind).map(|(_, mechanism)| *mechanism);
                 let mechanism = mechanism.unwrap_or(FunctionMechanism::Fentry);
@@ -432,17 +466,6 @@ impl AttachPoint {
                     .find(|(known, _)| known == kind)
                     .map_or(PerfKind::Profile, |(_, kind)| *kind);
                 PerfEvent::parse(kind, name, amount).map(Self::Perf)
-            }
-            [kind @ ("uprobe" | "u" | "uretprobe" | "ur"), binary, function]
-                if !binary.is_empty() && !function.is_empty() =>
-            {
-                let at_return = matches!(*kind, "uretprobe" | "ur");
-                Ok(Self::User {
-                    root: Root::Host,
-                    binary: (*binary).into(),
-                    function: (*function).into(),
-                    at_return,
-                })
             }
             ["usdt" | "U", binary, rest @ .., name]
                 if !binary.is_empty()
@@ -563,6 +586,8 @@ pub enum Decoder {
     Syscall,
     /// Address → function of the kernel.
     Ksym,
+    /// A stack → its functions, outermost first.
+    Stack(Side),
     /// Cgroup id → path.
     Cgroup,
     /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
@@ -574,7 +599,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 13] = [
+pub const DECODERS: [(&str, Decoder); 15] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -584,6 +609,8 @@ pub const DECODERS: [(&str, Decoder); 13] = [
     ("errno", Decoder::Errno),
     ("syscall", Decoder::Syscall),
     ("ksym", Decoder::Ksym),
+    ("kstack", Decoder::Stack(Side::Kernel)),
+    ("ustack", Decoder::Stack(Side::User)),
     ("cgroup", Decoder::Cgroup),
     ("raid_array", Decoder::RaidArray),
     ("raid_level", Decoder::RaidLevel),
@@ -779,6 +806,8 @@ mod tests {
             "uretprobe:libc.so.6:malloc",
             "usdt:/usr/bin/python3:python:gc__start",
             "usdt:libc:setjmp",
+            "uprobe:/bin/story:story::hasher::*(char const*)",
+            "kprobe:ext[34]_*",
             "profile:hz:99",
             "interval:ms:500",
             "software:page-faults:1",
@@ -797,6 +826,8 @@ mod tests {
             ("usdt:a:b:c:d", "`usdt:a:b:c:d` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
             ("usdt:a::c", "`usdt:a::c` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
             ("usdt:a", "`usdt:a` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("uprobe:/bin/a:b:c", "`uprobe:/bin/a:b:c` is not a uprobe", "write uprobe:BINARY:FUNCTION"),
+            ("kprobe:../*", "`kprobe:../*` is not a kprobe", "write kprobe:FUNCTION"),
             ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
             (
                 "tracepoint:a:../x",

@@ -2,10 +2,11 @@
 
 use crate::{
     asm::Assembled,
+    attach::Sites,
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
-    usdt::Sites,
+    usdt,
 };
 
 /// A probe compiled for one kernel.
@@ -38,8 +39,12 @@ pub struct Code {
     pub at: AttachPoint,
     /// How.
     pub mechanism: Mechanism,
+    /// The functions that it attaches to; empty for events that are none's.
+    pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<Sites>,
+    pub usdt: Option<usdt::Sites>,
+    /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
+    pub one_by_one: bool,
     /// The instructions.
     pub assembled: Assembled,
 }
@@ -175,10 +180,37 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             });
         }
     }
+    for stack in &layout.stacks {
+        maps.push(MapDef {
+            name: stack.map(),
+            kind: MapKind::Hash,
+            key_size: 8,
+            value_size: stack.value_size(),
+            max_entries: stack.max_entries,
+        });
+        maps.push(MapDef {
+            name: stack.scratch(),
+            kind: MapKind::PerCpuArray,
+            key_size: 4,
+            value_size: 8 + stack.value_size(),
+            max_entries: 1,
+        });
+    }
     maps
 }
 
+/// Where the map of that name is among those of a layout.
+pub(crate) fn map_named(layout: &Layout, name: &str) -> u32 {
+    let index = maps(layout).iter().position(|map| map.name == name);
+    index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+}
+
 impl Program {
+    /// The map of that name, as instructions and the loader number them.
+    pub fn map_named(&self, name: &str) -> Option<u32> {
+        u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
+    }
+
     /// Most kernel memory that its maps take, bytes.
     pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
         self.maps.iter().map(|map| map.memory_bytes(possible_cpus)).sum()

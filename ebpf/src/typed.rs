@@ -5,10 +5,11 @@
 //! unsigned. Casts cut.
 
 use crate::{
+    attach::Sites,
     btf::TypeId,
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
-    usdt::Sites,
+    usdt,
 };
 
 /// Type of a value.
@@ -33,6 +34,45 @@ pub enum Type {
         /// Size of its buffer, a multiple of 8.
         capacity: u32,
     },
+    /// A stack, by the number under which it is kept: its hash, [`NO_STACK`] or [`LOST_STACK`].
+    Stack {
+        /// Whose.
+        side: Side,
+        /// Most frames of it that are shown.
+        frames: u32,
+    },
+}
+
+/// The number of a stack that is not there: of the kernel, while a program runs; of a program, in a kernel thread.
+pub const NO_STACK: u64 = 0;
+/// The number of stacks that could not be kept.
+pub const LOST_STACK: u64 = 1;
+
+/// Whose stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The kernel's.
+    Kernel,
+    /// The program's.
+    User,
+}
+
+impl Side {
+    /// The name in the language, which is also that of its decoder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kstack",
+            Self::User => "ustack",
+        }
+    }
+
+    /// Bytes that a frame takes: an address; `struct bpf_stack_build_id`.
+    pub fn frame_size(self) -> u32 {
+        match self {
+            Self::Kernel => 8,
+            Self::User => 32,
+        }
+    }
 }
 
 impl Type {
@@ -53,6 +93,16 @@ impl Type {
             _ => return None,
         };
         Some(Self::Int { bits, signed })
+    }
+
+    /// Of two stacks of one side, one that holds either.
+    pub fn longer_stack(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Stack { side, frames }, Self::Stack { side: same, frames: others }) if side == same => {
+                Some(Self::Stack { side: *side, frames: *frames.max(others) })
+            }
+            _ => None,
+        }
     }
 
     /// Whether arithmetic with it is unsigned.
@@ -123,6 +173,15 @@ pub enum Node {
     Builtin(Builtin),
     /// Name of the current task, 16 bytes.
     Comm,
+    /// Takes a stack and keeps it; the value is its number.
+    Stack {
+        /// Whose.
+        side: Side,
+        /// Most frames, innermost first.
+        frames: u32,
+        /// Another task's, by a pointer that the verifier knows; the current one's without.
+        task: Option<Box<Typed>>,
+    },
     /// Time between start and end.
     Duration,
     /// Value kept at start, by its number.
@@ -133,6 +192,9 @@ pub enum Node {
     Item,
     /// The address of the context, which the verifier does not take for a number.
     Context,
+    /// Number of the function that the event is of: known where it is the only one, else it comes with attaching
+    /// the program (5.15), or is written into one program for each.
+    Function(Option<u32>),
     /// The 64-bit word at an offset of the context.
     Argument(u32),
     /// A field of the context.
@@ -211,6 +273,7 @@ impl Typed {
             Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) => vec![a],
             Node::Binary(_, a, b) => vec![a, b],
             Node::Conditional(c, a, b) => vec![c, a, b],
+            Node::Stack { task: Some(task), .. } => vec![task],
             _ => Vec::new(),
         }
     }
@@ -218,6 +281,11 @@ impl Typed {
     /// Whether `found` holds for this or any operand.
     pub fn any(&self, found: &impl Fn(&Self) -> bool) -> bool {
         found(self) || self.children().into_iter().any(|child| child.any(found))
+    }
+
+    /// Whether a stack is taken in it.
+    pub fn takes_stack(&self) -> bool {
+        self.any(&|typed| matches!(typed.kind, Node::Stack { .. }))
     }
 
     /// Whether it needs the start of a pair.
@@ -303,8 +371,10 @@ pub enum Mechanism {
     Kretprobe,
     /// Entry of a program's function.
     Uprobe,
-    /// Return of a program's function.
+    /// Return of a program's function, by the kernel's return probe.
     Uretprobe,
+    /// Return of a program's function, at the instructions that return.
+    UprobeReturn,
     /// A probe that a program brings along; with a semaphore, 4.20.
     Usdt,
     /// A timer or counter, 4.9.
@@ -324,6 +394,7 @@ impl Mechanism {
             Self::Kretprobe => "kretprobe",
             Self::Uprobe => "uprobe",
             Self::Uretprobe => "uretprobe",
+            Self::UprobeReturn => "uprobe_ret",
             Self::Usdt => "usdt",
             Self::PerfEvent => "perf_event",
         }
@@ -339,8 +410,10 @@ pub struct TypedEvent {
     pub at: AttachPoint,
     /// How it is attached.
     pub mechanism: Mechanism,
+    /// The functions that it is attached to; empty for events that are none's.
+    pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<Sites>,
+    pub usdt: Option<usdt::Sites>,
     /// Named expressions that this event uses.
     pub lets: Vec<Typed>,
     /// Values that join start and end.

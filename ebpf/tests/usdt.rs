@@ -10,7 +10,7 @@ use support::{
     world::World,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Sites, Target, UserFunctions, Wanted},
     probe::Root,
     typed::Mechanism,
     usdt::{self, FileId, Found, Location, Operand, Site},
@@ -31,12 +31,16 @@ impl Functions for Brought<'_> {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &Root, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, _: &Wanted<'_>) -> Result<Sites, Missing> {
+        Ok(Sites::default())
+    }
+
+    fn user(&self, _: &Root, _: &str, _: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        Ok(UserFunctions::default())
     }
 
     fn usdt(&self, _: &Root, _: &str, _: Option<&str>, name: &str) -> Result<Found, Missing> {

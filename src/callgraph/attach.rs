@@ -1,9 +1,12 @@
 //! The programs of a call graph brought into the kernel.
 
-use super::plan::{Place, Plan};
-use crate::sys::{
-    self, LoadRefused, Map, PossibleCpus, ProgramKind, Ring, attach_raw_tracepoint, attach_uprobe,
-    attach_uprobe_with_cookie, attach_uprobes, create_map, has_uprobe_multi, load_program,
+use super::plan::Plan;
+use crate::{
+    places::{Means, Places, PlacesError},
+    sys::{
+        self, LoadRefused, Map, PossibleCpus, ProgramKind, Ring, attach_raw_tracepoint, create_map,
+        has_uprobe_multi, load_program,
+    },
 };
 use std::{
     ffi::{CStr, CString},
@@ -18,24 +21,6 @@ use tapster_ebpf::{
 
 /// Longest record.
 const LONGEST: usize = 96;
-/// Most programs where each place needs one of its own.
-const MOST_PROGRAMS: usize = 512;
-/// Places that may be refused before all are given up.
-const MOST_REFUSED: usize = 64;
-/// Files that stay free for this process besides those of the probes.
-const SPARE_FILES: u64 = 64;
-
-/// How probes are attached to many places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Means {
-    /// All with one link, 6.6.
-    Multi,
-    /// Each with an event of its own, which carries a cookie, 5.15.
-    Cookie,
-    /// Each with an event and a program of its own.
-    Program,
-}
-
 /// Why the programs did not get into the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -61,16 +46,9 @@ pub enum AttachError {
     /// The kernel's types lack what is needed.
     #[error("the kernel's BTF has no `{0}`")]
     NoType(&'static str),
-    /// Too many places for the way of this kernel.
-    #[error(
-        "{places} places are too many for this kernel, which takes {most}: give a pattern that fewer functions match"
-    )]
-    TooMany {
-        /// Wanted.
-        places: usize,
-        /// Possible.
-        most: usize,
-    },
+    /// The places.
+    #[error("{0}: give a pattern that fewer functions match")]
+    Places(#[from] PlacesError),
 }
 
 fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> AttachError {
@@ -191,7 +169,6 @@ fn probes(
     path: &CStr,
     from: Means,
 ) -> Result<(Means, RefusedPlaces), AttachError> {
-    let groups = [(false, &plan.exits), (true, &plan.entries)];
     let stacks = plan.stacks.unwrap_or(Stacks::Thread);
     let program = |is_entry: bool, word: Word| {
         let (name, assembled) = if is_entry {
@@ -201,95 +178,37 @@ fn probes(
         };
         Ok::<_, AttachError>((name, assembled))
     };
-    if from == Means::Multi {
-        let (name, assembled) = program(false, Word::Cookie)?;
-        // A kernel that does not know the helper refuses the program, one without such links the link.
-        let usable = maker
-            .load(name, ProgramKind::UprobeMulti, &assembled)
-            .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
-        if usable {
-            let mut refused_places = Vec::new();
-            for (is_entry, places) in groups {
-                let (name, assembled) = program(is_entry, Word::Cookie)?;
-                let program = maker.load(name, ProgramKind::UprobeMulti, &assembled)?;
-                multi(&mut maker.held, &program, path, places, &mut refused_places)?;
-                maker.held.push(program);
-            }
-            return Ok((Means::Multi, refused_places));
-        }
-    }
-    let limit = sys::raise_file_limit().map_err(refused("the limit of open files"))?;
-    let files = usize::try_from(limit.files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
-    let places = plan.entries.len() + plan.exits.len();
-    let with_cookie = from != Means::Program && {
-        let (name, assembled) = program(false, Word::Cookie)?;
-        maker.load(name, ProgramKind::Uprobe, &assembled).is_ok()
+    let load = |maker: &Maker, kind, is_entry, word| {
+        let (name, assembled) = program(is_entry, word)?;
+        maker.load(name, kind, &assembled)
     };
-    let most = if with_cookie { files / 2 } else { (files / 2).min(MOST_PROGRAMS) };
-    if places > most {
-        return Err(AttachError::TooMany { places, most });
-    }
+    // A kernel that does not know the helper refuses the program, one without such links the link.
+    let multi = from == Means::Multi
+        && load(maker, ProgramKind::UprobeMulti, false, Word::Cookie)
+            .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
+    let cookie = from != Means::Program && load(maker, ProgramKind::Probe, false, Word::Cookie).is_ok();
+    let (means, kind) = match (multi, cookie) {
+        (true, _) => (Means::Multi, ProgramKind::UprobeMulti),
+        (false, true) => (Means::Cookie, ProgramKind::Probe),
+        (false, false) => (Means::Program, ProgramKind::Probe),
+    };
     let mut refused_places = Vec::new();
-    for (is_entry, places) in groups {
-        let shared = if with_cookie {
-            let (name, assembled) = program(is_entry, Word::Cookie)?;
-            Some(maker.load(name, ProgramKind::Uprobe, &assembled)?)
+    for (is_entry, list) in [(false, &plan.exits), (true, &plan.entries)] {
+        let offsets = list.iter().map(|place| place.offset).collect();
+        let words = list.iter().map(|place| place.word).collect();
+        let places = Places::file(path.to_owned(), offsets, words, false);
+        let held = if means == Means::Program {
+            places.each_its_own(|word| load(maker, kind, is_entry, Word::Fixed(word)))?
         } else {
-            None
+            let shared = load(maker, kind, is_entry, Word::Cookie)?;
+            let held = if multi { places.link(shared.as_fd()) } else { places.each(shared.as_fd(), true) }?;
+            maker.held.push(shared);
+            held
         };
-        for place in places {
-            let attached = if let Some(shared) = &shared {
-                attach_uprobe_with_cookie(shared.as_fd(), path, place.offset, place.word).map(Vec::from)
-            } else {
-                let (name, assembled) = program(is_entry, Word::Fixed(place.word))?;
-                let own = maker.load(name, ProgramKind::Uprobe, &assembled)?;
-                attach_uprobe(own.as_fd(), path, place.offset).map(|event| vec![event, own])
-            };
-            match attached {
-                Ok(held) => maker.held.extend(held),
-                Err(error) => refuse(&mut refused_places, place, error)?,
-            }
-        }
-        maker.held.extend(shared);
+        refused_places.extend(held.refused.into_iter().map(|(index, error)| (list[index].function, error)));
+        maker.held.extend(held.descriptors.into_iter().chain(held.programs));
     }
-    Ok((if with_cookie { Means::Cookie } else { Means::Program }, refused_places))
-}
-
-/// One link for all, or where the kernel refuses some place, links for those around it.
-fn multi(
-    held: &mut Vec<OwnedFd>,
-    program: &OwnedFd,
-    path: &CStr,
-    places: &[Place],
-    refused_places: &mut RefusedPlaces,
-) -> Result<(), AttachError> {
-    if places.is_empty() {
-        return Ok(());
-    }
-    let offsets: Vec<u64> = places.iter().map(|place| place.offset).collect();
-    let cookies: Vec<u64> = places.iter().map(|place| place.word).collect();
-    match attach_uprobes(program.as_fd(), path, &offsets, &cookies) {
-        Ok(link) => held.push(link),
-        Err(error) if places.len() == 1 => refuse(refused_places, &places[0], error)?,
-        Err(_) => {
-            let (first, second) = places.split_at(places.len() / 2);
-            multi(held, program, path, first, refused_places)?;
-            multi(held, program, path, second, refused_places)?;
-        }
-    }
-    Ok(())
-}
-
-/// An instruction that the kernel cannot run elsewhere takes no probe; its function does without. Too many such
-/// places have another reason.
-fn refuse(refused_places: &mut RefusedPlaces, place: &Place, error: io::Error) -> Result<(), AttachError> {
-    if refused_places.len() >= MOST_REFUSED
-        || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
-    {
-        return Err(refused(format!("the file could not be attached to at {:#x}", place.offset))(error));
-    }
-    refused_places.push((place.function, error));
-    Ok(())
+    Ok((means, refused_places))
 }
 
 impl Attached {

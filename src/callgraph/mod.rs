@@ -5,8 +5,6 @@
 //! does.
 
 mod attach;
-mod exits;
-mod name;
 mod pairing;
 mod plan;
 mod print;
@@ -14,9 +12,8 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{AttachError, Attached, Losses, Means, attach};
-pub use exits::{Exits, Unclear, exits};
-pub use name::Name;
+pub use crate::places::Means;
+pub use attach::{AttachError, Attached, Losses, attach};
 pub use pairing::{Graph, Line, Step};
 pub use plan::{Followed, Place, Plan, Request, plan};
 pub use print::{Output, Printer};

@@ -1,10 +1,6 @@
 //! Which functions are followed, and where probes go.
 
-use super::{
-    exits::{Exits, Unclear, exits},
-    name::Name,
-};
-use crate::elf::{self, Functions, Go};
+use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
@@ -82,25 +78,27 @@ fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
 
 /// Looks for the functions.
 pub fn plan(request: &Request) -> Result<Plan, Missing> {
-    let (file, pattern) = split(&request.what)?;
+    let (file, what) = split(&request.what)?;
+    let pattern = Pattern::new(&what);
+    let trigger = request.trigger.as_deref().map(Pattern::new);
     let names: Vec<Name> = file.list.iter().map(|function| Name::new(&function.name)).collect();
     let shown = file.path.display();
-    let is_trigger = |name: &Name| request.trigger.as_ref().is_some_and(|trigger| name.matches(trigger));
+    let is_trigger = |name: &Name| trigger.as_ref().is_some_and(|trigger| name.matches(trigger));
     let chosen: Vec<usize> = (0..file.list.len())
         .filter(|index| names[*index].matches(&pattern) || is_trigger(&names[*index]))
         .collect();
-    for pattern in std::iter::once(&pattern).chain(&request.trigger) {
+    for (pattern, text) in std::iter::once((&pattern, &what)).chain(trigger.iter().zip(&request.trigger)) {
         if !names.iter().any(|name| name.matches(pattern)) {
-            let near = near(pattern, names.iter().map(|name| name.shown.as_str()), 3);
+            let near = near(text, names.iter().map(|name| name.shown.as_str()), 3);
             let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
             let hint = (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")));
-            return Err(missing(format!("no function of `{shown}` is named `{pattern}`"), hint));
+            return Err(missing(format!("no function of `{shown}` is named `{text}`"), hint));
         }
     }
     if chosen.len() > request.limit {
         return Err(missing(
             format!(
-                "{} functions of `{shown}` match `{pattern}`, and {} are followed at most",
+                "{} functions of `{shown}` match `{what}`, and {} are followed at most",
                 chosen.len(),
                 request.limit
             ),
@@ -116,7 +114,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
     let mut unclear: Vec<String> = Vec::new();
     for index in chosen {
         let function = &file.list[index];
-        let ends = if stacks.is_none() { Ok(None) } else { exits_of(&file, index).map(Some) };
+        let ends = if stacks.is_none() { Ok(None) } else { file.exits(function).map(Some) };
         let exits = ends.unwrap_or_else(|error| {
             unclear.push(format!("`{}` ({error})", names[index].shown));
             None
@@ -156,19 +154,6 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
     };
     plan.place(&offsets);
     Ok(plan)
-}
-
-fn exits_of(file: &Functions, index: usize) -> Result<Exits, Unclear> {
-    let function = &file.list[index];
-    let code = file.code(function).ok_or(Unclear::NoCode)?;
-    let has_data = code.iter().any(|part| {
-        let end = part.address + u64::try_from(part.bytes.len()).unwrap_or(u64::MAX);
-        file.data.iter().any(|data| (part.address..end).contains(data))
-    });
-    if has_data {
-        return Err(Unclear::NotCode);
-    }
-    exits(file.arch, &code, function.size > 0)
 }
 
 /// The file and the pattern: names of both may hold colons, so the file is the first part that is one.

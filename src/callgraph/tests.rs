@@ -1,12 +1,12 @@
 //! Calls from records that are made up, and how they are printed.
 
 use super::{
-    exits::Exits,
     pairing::{Graph, Line, Step},
     plan::Followed,
     print::{Output, Printer},
     summary::{Summary, Sums, Unreturned},
 };
+use crate::elf::Exits;
 use tapster_ebpf::callgraph::{Event, Record, Stacks, Task};
 
 const MAIN: u32 = 0;

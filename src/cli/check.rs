@@ -42,10 +42,12 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     }
     let mut failed = Vec::new();
+    let mut loaded = Vec::new();
     if !args.offline {
         let options = Options { run_stats: false, attach: false };
-        let (_, failures, _) = Exporter::start(&compiled, &kernel, &args.host.host(), options);
+        let (exporter, failures, _) = Exporter::start(&compiled, &kernel, &args.host.host(), options);
         failed = failures;
+        loaded = exporter.loaded();
     }
     let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -65,8 +67,27 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             program.codes.len(),
             program.layout.max_rows,
         )?;
-        for code in &program.codes {
-            writeln!(text, "{:width$}            {} by {}", "", code.at, code.mechanism.name())?;
+        // Both ends of calls leave out the same.
+        let mut left_out: Vec<&String> = Vec::new();
+        let status = loaded.iter().find(|(name, _)| *name == program.name).map(|(_, programs)| programs);
+        for (index, code) in program.codes.iter().enumerate() {
+            // The way that was taken, where it was loaded: some have a choice only the kernel can tell.
+            let mechanism = status
+                .and_then(|programs| programs.get(index))
+                .map_or_else(|| code.mechanism.name().to_owned(), |status| status.mechanism.clone());
+            let functions = match code.sites.list.len() {
+                0 | 1 => String::new(),
+                count => format!(", {count} functions"),
+            };
+            writeln!(text, "{:width$}            {} by {mechanism}{functions}", "", code.at)?;
+            for what in &code.sites.left_out {
+                if !left_out.contains(&what) {
+                    left_out.push(what);
+                }
+            }
+        }
+        for what in left_out {
+            writeln!(text, "{:width$}            left out {what}", "")?;
         }
         if let Some(failure) = failure {
             writeln!(text, "{}", failure.down.message)?;

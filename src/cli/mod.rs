@@ -210,6 +210,9 @@ pub struct ReportArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print only stacks, in the form that flame graphs are made of: `OUTERMOST;…;INNERMOST TOTAL`
+    #[arg(long, conflicts_with_all = ["json", "bars"])]
+    pub folded: bool,
     /// File for the report, which otherwise goes to standard output, behind what the command writes there
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -13,6 +13,7 @@ use crate::{
     label::{self, Decode, Host, LabelError, Spec},
     loader::{Attached, LoadError},
     status::ProgramStatus,
+    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::Topology,
 };
@@ -31,7 +32,7 @@ use tapster_ebpf::{
     layout::{Drop, Layout},
     probe::Decoder,
     program::{DROPS, Program, ROWS},
-    typed::{TypedMetric, TypedMetricKind},
+    typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
 /// Why a probe's maps cannot be read.
@@ -87,8 +88,15 @@ pub struct Dropped {
     pub unmatched: Option<u64>,
 }
 
-fn spec(decoder: &Decoder) -> Spec {
-    match decoder {
+/// What turns a label's bytes into text; stacks are looked up in a map of the probe.
+fn decoder(
+    label: &TypedLabel,
+    attached: &Attached,
+    host: &Host,
+    symbols: &Arc<Symbols>,
+    cpus: PossibleCpus,
+) -> Result<Box<dyn Decode>, CollectError> {
+    let spec = match &label.decoder {
         Decoder::Unsigned => Spec::Unsigned,
         Decoder::Signed => Spec::Signed,
         Decoder::Hex => Spec::Hex,
@@ -102,17 +110,36 @@ fn spec(decoder: &Decoder) -> Spec {
         Decoder::RaidArray => Spec::RaidArray,
         Decoder::RaidLevel => Spec::RaidLevel,
         Decoder::RaidSlot => Spec::RaidSlot,
-    }
+        Decoder::Stack(side) => {
+            match side {
+                Side::Kernel => symbols.want_kernel()?,
+                Side::User => Symbols::want_files(symbols),
+            }
+            let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == *side);
+            let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
+            let missing = || LoadError::Missing { what: "map", name: side.name().into() };
+            let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
+            let frames = if let Type::Stack { frames, .. } = label.ty { frames } else { u32::MAX };
+            let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));
+            return Ok(Box::new(label::stack::Stack::new(*side, frames, kept, symbols.clone())));
+        }
+    };
+    Ok(label::decoder(&spec, host)?)
 }
 
 impl Reader {
     /// Opens the maps of an attached probe.
-    pub fn new(attached: Attached, host: &Host, cpus: PossibleCpus) -> Result<Self, CollectError> {
+    pub fn new(
+        attached: Attached,
+        host: &Host,
+        symbols: &Arc<Symbols>,
+        cpus: PossibleCpus,
+    ) -> Result<Self, CollectError> {
         let program = &attached.program;
         let decoders = program
             .labels
             .iter()
-            .map(|label| label::decoder(&spec(&label.decoder), host))
+            .map(|label| decoder(label, &attached, host, symbols, cpus))
             .collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
@@ -229,6 +256,7 @@ impl Reader {
             match reason {
                 Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
                 Drop::Inflight if !is_pair => {}
+                Drop::Stack if self.program().layout.stacks.is_empty() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }

@@ -137,6 +137,7 @@ mod tests {
             per_cpu,
             max_rows: 1,
             start: None,
+            stacks: Vec::new(),
         }
     }
 

@@ -26,6 +26,8 @@ const PROGRAM_DIRECTORIES: [&str; 6] =
 pub struct Binary {
     /// Its path among the files that it was looked for.
     pub path: PathBuf,
+    /// The same for this process, without links: what tells it from files of other roots.
+    pub place: PathBuf,
     /// The file.
     pub file: File,
     /// Which file and version it is.
@@ -57,7 +59,7 @@ pub fn file_id(metadata: &fs::Metadata) -> FileId {
 /// Files under a root.
 enum Tree {
     Host,
-    Under { root: File, shown: String },
+    Under { root: File, directory: PathBuf, shown: String },
 }
 
 impl Tree {
@@ -74,9 +76,10 @@ impl Tree {
                 "`pid` is the number on the host, not inside of a container".to_owned(),
             ));
         }
-        let opened = File::open(directory.join("root"))
+        let directory = directory.join("root");
+        let opened = File::open(&directory)
             .map_err(|error| missing(format!("the files of {root} cannot be seen: {error}"), None))?;
-        Ok(Self::Under { root: opened, shown: format!(" in {root}") })
+        Ok(Self::Under { root: opened, directory, shown: format!(" in {root}") })
     }
 
     fn shown(&self) -> &str {
@@ -115,7 +118,11 @@ impl Tree {
             if !metadata.is_file() {
                 return Err(io::Error::other("it is not a file"));
             }
-            Ok(Binary { path: path.to_owned(), file, id: file_id(&metadata) })
+            let place = match self {
+                Self::Host => fs::canonicalize(path)?,
+                Self::Under { directory, .. } => directory.join(path.strip_prefix("/").unwrap_or(path)),
+            };
+            Ok(Binary { path: path.to_owned(), place, file, id: file_id(&metadata) })
         };
         if word.contains('/') {
             return open(Path::new(word)).map_err(|error| match error.kind() {

@@ -1,17 +1,21 @@
 //! All functions of a program or library, where each begins and ends, and its code.
 
-use super::{Bytes, Missing, debug_file, find, missing, open, parse};
+use super::{
+    Binary, Bytes, Missing, debug_file,
+    exits::{Exits, Unclear, exits},
+    missing, open, parse,
+};
 use object::{
-    Architecture, Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionKind, SegmentFlags, SymbolFlags,
-    SymbolKind, elf,
+    Architecture, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SectionKind, SegmentFlags,
+    SymbolFlags, SymbolKind, elf,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     fs::File,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
-use tapster_ebpf::attach::Arch;
+use tapster_ebpf::{attach::Arch, probe::Root};
 
 /// Longest function whose code is looked at.
 const LONGEST: u64 = 4 << 20;
@@ -29,8 +33,12 @@ pub struct Functions {
     pub go: Option<Go>,
     /// Addresses of data among the code, where symbols say so (arm64).
     pub data: Vec<u64>,
+    /// Where the program begins.
+    pub start: u64,
     /// The file as it was read, whatever has its name by now.
     pub file: File,
+    segments: Vec<Range>,
+    sections: Vec<Range>,
 }
 
 /// What is known of a program that Go has built.
@@ -47,6 +55,8 @@ pub enum Go {
 pub struct Function {
     /// Its symbol.
     pub name: String,
+    /// Other symbols of it.
+    pub aliases: Vec<String>,
     /// Its address, as `nm` shows it.
     pub address: u64,
     /// Bytes from the start of the file.
@@ -74,17 +84,48 @@ pub struct Code {
 #[derive(Debug)]
 struct Candidate {
     name: String,
+    aliases: Vec<String>,
     size: u64,
     /// Global before weak before local.
     rank: u8,
 }
 
+impl Candidate {
+    /// Another name of the same function: the better of both is its name.
+    fn join(&mut self, mut other: Self) {
+        let order = |candidate: &Self| (candidate.rank, candidate.name.len());
+        let size = self.size.max(other.size);
+        if (order(&other), &other.name) < (order(self), &self.name) {
+            std::mem::swap(self, &mut other);
+        }
+        self.size = size;
+        self.aliases.append(&mut other.aliases);
+        if other.name != self.name {
+            self.aliases.push(other.name);
+        }
+        self.aliases.sort_unstable();
+        self.aliases.dedup();
+    }
+}
+
 /// Reads the functions of a program or library, given as for [`super::locate`]. Symbols that are data, undefined, of another
 /// file, or chosen among several at run time, are none; of several names of one function, one is taken.
 pub fn functions(binary: &str) -> Result<Functions, Missing> {
-    let path = find(binary)?;
+    let functions = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
+    if functions.list.is_empty() {
+        return Err(missing(
+            format!("`{}` is stripped: it has no symbols of functions", functions.path.display()),
+            "install its debug symbols, or build it without `strip`".to_owned(),
+        ));
+    }
+    Ok(functions)
+}
+
+/// The same of a file that is open, which may have no symbols at all.
+pub fn read(binary: Binary) -> Result<Functions, Missing> {
+    let Binary { place: path, file, .. } = binary;
     let shown = path.display().to_string();
-    let bytes = open(&path).map_err(|error| missing(format!("`{shown}` cannot be read: {error}"), None))?;
+    let bytes = ReadCache::new(file);
     let elf = parse(&bytes, &shown)?;
     let arch = match elf.architecture() {
         Architecture::X86_64 if elf.is_64() => Arch::X86_64,
@@ -96,16 +137,28 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
             ));
         }
     };
-    let mut found = Found::default();
-    found.take(&elf);
-    let debug = elf.build_id().ok().flatten().and_then(debug_file);
-    if let Some(bytes) = debug.and_then(|path| open(&path).ok())
-        && let Ok(debug) = object::File::parse(&bytes)
-    {
-        found.take(&debug);
-    }
-    let segments: Vec<Range> = elf
-        .segments()
+    let mut found = Found::of(&elf);
+    let segments = code_segments(&elf);
+    let sections = code_sections(&elf);
+    let go = go(&elf, &found);
+    let list = found.list(&segments, &sections);
+    let start = elf.entry();
+    Ok(Functions {
+        path,
+        arch,
+        list,
+        go,
+        data: found.data,
+        start,
+        file: bytes.into_inner(),
+        segments,
+        sections,
+    })
+}
+
+/// The parts of a file that are mapped to be executed.
+pub(super) fn code_segments<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
+    elf.segments()
         .filter(
             |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0),
         )
@@ -113,24 +166,18 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
             let (offset, length) = segment.file_range();
             Range { address: segment.address(), offset, length }
         })
-        .collect();
-    let sections: Vec<Range> = elf
-        .sections()
+        .collect()
+}
+
+/// Those of a file's sections that hold code.
+pub(super) fn code_sections<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
+    elf.sections()
         .filter(|section| section.kind() == SectionKind::Text)
         .filter_map(|section| {
             let (offset, length) = section.file_range()?;
             Some(Range { address: section.address(), offset, length })
         })
-        .collect();
-    let go = go(&elf, &found);
-    let list = found.list(&segments, &sections);
-    if list.is_empty() {
-        return Err(missing(
-            format!("`{shown}` is stripped: it has no symbols of functions"),
-            "install its debug symbols, or build it without `strip`".to_owned(),
-        ));
-    }
-    Ok(Functions { path, arch, list, go, data: found.data, file: bytes.into_inner() })
+        .collect()
 }
 
 /// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
@@ -148,11 +195,12 @@ fn go<'b>(elf: &object::File<'b, &'b Bytes>, found: &Found) -> Option<Go> {
     }
 }
 
+/// A part of a file: the address it gets, where it is, and how long.
 #[derive(Clone, Copy, Debug)]
-struct Range {
-    address: u64,
-    offset: u64,
-    length: u64,
+pub(super) struct Range {
+    pub(super) address: u64,
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 impl Range {
@@ -164,8 +212,9 @@ impl Range {
     }
 }
 
+/// What symbols say of functions.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     symbols: BTreeMap<u64, Candidate>,
     /// Parts by the name of their function; address and length.
     parts: HashMap<String, Vec<(u64, u64)>>,
@@ -173,6 +222,19 @@ struct Found {
 }
 
 impl Found {
+    /// From the symbols of a file and of its separate debug file.
+    pub(super) fn of<'b>(elf: &object::File<'b, &'b Bytes>) -> Self {
+        let mut found = Self::default();
+        found.take(elf);
+        let debug = elf.build_id().ok().flatten().and_then(debug_file);
+        if let Some(bytes) = debug.and_then(|path| open(&path).ok())
+            && let Ok(debug) = object::File::parse(&bytes)
+        {
+            found.take(&debug);
+        }
+        found
+    }
+
     fn take<'b>(&mut self, file: &object::File<'b, &'b Bytes>) {
         for symbol in file.symbols().chain(file.dynamic_symbols()) {
             let Ok(name) = symbol.name() else { continue };
@@ -197,22 +259,15 @@ impl Found {
                 elf::STB_WEAK => 1,
                 _ => 2,
             };
-            let candidate = Candidate { name: name.into(), size: symbol.size(), rank };
-            self.symbols
-                .entry(symbol.address())
-                .and_modify(|known| {
-                    let size = known.size.max(candidate.size);
-                    let order = |candidate: &Candidate| (candidate.rank, candidate.name.len());
-                    if (order(&candidate), &candidate.name) < (order(known), &known.name) {
-                        *known = Candidate { name: candidate.name.clone(), ..candidate };
-                    }
-                    known.size = size;
-                })
-                .or_insert(candidate);
+            let candidate = Candidate { name: name.into(), aliases: Vec::new(), size: symbol.size(), rank };
+            match self.symbols.entry(symbol.address()) {
+                Entry::Vacant(entry) => drop(entry.insert(candidate)),
+                Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
+            }
         }
     }
 
-    fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
+    pub(super) fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
         self.data.sort_unstable();
         self.data.dedup();
         let addresses: Vec<u64> = self.symbols.keys().copied().collect();
@@ -236,6 +291,7 @@ impl Found {
                 size: symbol.size.min(end - address),
                 room: next - address,
                 parts,
+                aliases: symbol.aliases,
                 name: symbol.name,
                 address,
             });
@@ -255,6 +311,42 @@ impl Found {
 }
 
 impl Functions {
+    /// The function at an address, which may be one that no symbol names.
+    pub fn at(&self, address: u64) -> Option<Function> {
+        let next = self.list.partition_point(|function| function.address <= address);
+        if let Some(known) = next.checked_sub(1).map(|index| &self.list[index])
+            && known.address == address
+        {
+            return Some(known.clone());
+        }
+        let segment = Range::of(&self.segments, address)?;
+        let within = Range::of(&self.sections, address).unwrap_or(segment);
+        let end = within.address.saturating_add(within.length);
+        let next = self.list.get(next).map_or(u64::MAX, |function| function.address).min(end);
+        Some(Function {
+            name: format!("{address:#x}"),
+            aliases: Vec::new(),
+            address,
+            offset: address - segment.address + segment.offset,
+            size: 0,
+            room: next - address,
+            parts: Vec::new(),
+        })
+    }
+
+    /// Where a function ends.
+    pub fn exits(&self, function: &Function) -> Result<Exits, Unclear> {
+        let code = self.code(function).ok_or(Unclear::NoCode)?;
+        let has_data = code.iter().any(|part| {
+            let end = part.address + u64::try_from(part.bytes.len()).unwrap_or(u64::MAX);
+            self.data.iter().any(|data| (part.address..end).contains(data))
+        });
+        if has_data {
+            return Err(Unclear::NotCode);
+        }
+        exits(self.arch, &code, function.size > 0)
+    }
+
     /// The code of a function: its own, then its parts. Without a length of its own, all that there is room for.
     pub fn code(&self, function: &Function) -> Option<Vec<Code>> {
         let size = if function.size == 0 { function.room } else { function.size };

@@ -1,17 +1,33 @@
 //! Which functions can be attached to, of this kernel and of programs on this host.
 
-use super::{Kernel, Missing};
+use super::{
+    Kernel, Missing,
+    symbols::{Symbols, traceable},
+};
 use crate::{
     container,
     elf::{self, Binary},
 };
-use std::{collections::HashSet, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 use tapster_ebpf::{
-    attach::{Arch, Functions},
+    attach::{Arch, Functions, Place, Site, Sites, UserFunctions, Wanted, left_out},
     diagnostic::near,
+    glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},
     usdt::Found,
 };
+
+/// What was read of functions so far: each file once, however many probes ask.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    symbols: OnceLock<Option<Symbols>>,
+    traceable: OnceLock<Option<HashSet<String>>>,
+    programs: Mutex<HashMap<PathBuf, Arc<elf::Functions>>>,
+}
 
 /// The processor that this program is made for. Others have no conventions written down for them; there the registers
 /// of x86-64 stand in, and kprobes and uprobes are refused.
@@ -47,52 +63,38 @@ impl Functions for Kernel {
         }
     }
 
-    fn probed(&self, function: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         known_registers()?;
-        if let Ok(tracefs) = &self.tracefs
-            && !tracefs.has("kprobe_events")
-        {
-            return Err(Missing {
+        match &self.tracefs {
+            Ok(tracefs) if !tracefs.has("kprobe_events") => Err(Missing {
                 message: "this kernel has no kprobes".into(),
                 hint: Some("it was built without CONFIG_KPROBE_EVENTS".into()),
-            });
+            }),
+            Ok(_) | Err(_) => Ok(()),
         }
-        // Addresses may be hidden, names are not.
-        let Ok(symbols) = fs::read_to_string(self.kallsyms()) else { return Ok(()) };
-        let names: HashSet<&str> = symbols
-            .lines()
-            .filter_map(|line| {
-                let mut words = line.split_whitespace().skip(1);
-                words.next().filter(|kind| matches!(*kind, "t" | "T" | "w" | "W"))?;
-                words.next()
-            })
-            .collect();
-        if names.contains(function) {
-            return Ok(());
-        }
-        // What the compiler made of it: parts cut off, parameters removed.
-        let variant =
-            names.iter().find(|name| name.strip_prefix(function).is_some_and(|rest| rest.starts_with('.')));
-        let hint = match variant {
-            Some(variant) => {
-                Some(format!("the compiler made `{variant}` of it, whose arguments may be others"))
-            }
-            None => {
-                let near = near(function, names.iter().copied(), 3);
-                let near: Vec<String> = near.iter().map(|name| format!("`kprobe:{name}`")).collect();
-                Some(if near.is_empty() {
-                    "it may be part of its callers, or in a module that is not loaded".into()
-                } else {
-                    format!("did you mean {}?", near.join(" or "))
-                })
-            }
-        };
-        Err(Missing { message: format!("this kernel has no function `{function}`"), hint })
     }
 
-    fn user(&self, root: &Root, binary: &str, function: &str) -> Result<(), Missing> {
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        self.probing()?;
+        let Some(symbols) = self.symbols() else {
+            if is_pattern(wanted.function) {
+                return Err(Missing {
+                    message: format!("the functions that match `{}` are not known", wanted.function),
+                    hint: Some(format!("`{}` cannot be read", self.kallsyms().display())),
+                });
+            }
+            return Ok(Sites { list: vec![Site::kernel(wanted.function)], ..Sites::default() });
+        };
+        if is_pattern(wanted.function) {
+            self.matching(symbols, wanted)
+        } else {
+            one(symbols, wanted.function)
+        }
+    }
+
+    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
         known_registers()?;
-        elf::locate(&Binary::open(&self.proc, root, binary)?, function).map(drop)
+        elf::choose(&*self.program(root, binary)?, wanted)
     }
 
     fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
@@ -102,5 +104,106 @@ impl Functions for Kernel {
 
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
         container::namespace(&self.proc, root)
+    }
+}
+
+/// A function by its name.
+fn one(symbols: &Symbols, function: &str) -> Result<Sites, Missing> {
+    if let Some(symbol) = symbols.find(function) {
+        let place = Place::Kernel { symbol: function.into(), address: symbol.address };
+        return Ok(Sites { list: vec![Site::new(function, place)], ..Sites::default() });
+    }
+    // What the compiler made of it: parts cut off, parameters removed.
+    let variant = symbols.names().find(|name| is_variant_of(name, function));
+    let hint = match variant {
+        Some(variant) => format!("the compiler made `{variant}` of it, whose arguments may be others"),
+        None => {
+            let near = near(function, symbols.names(), 3);
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            if near.is_empty() {
+                "it may be part of its callers, or in a module that is not loaded".into()
+            } else {
+                format!("did you mean {}?", near.join(" or "))
+            }
+        }
+    };
+    Err(Missing { message: format!("this kernel has no function `{function}`"), hint: Some(hint) })
+}
+
+fn is_variant_of(name: &str, function: &str) -> bool {
+    name.strip_prefix(function).is_some_and(|rest| rest.starts_with('.'))
+}
+
+impl Kernel {
+    fn symbols(&self) -> Option<&Symbols> {
+        self.functions.symbols.get_or_init(|| Symbols::read(&self.kallsyms())).as_ref()
+    }
+
+    fn traceable(&self) -> Option<&HashSet<String>> {
+        let read = || traceable(&self.tracefs.as_ref().ok()?.directory().join("available_filter_functions"));
+        self.functions.traceable.get_or_init(read).as_ref()
+    }
+
+    /// The functions of a program or library, by path or name.
+    fn program(&self, root: &Root, word: &str) -> Result<Arc<elf::Functions>, Missing> {
+        let binary = Binary::open(&self.proc, root, word)?;
+        let place = binary.place.clone();
+        let mut programs = self.functions.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = programs.get(&place) {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(elf::read(binary)?);
+        programs.insert(place, read.clone());
+        Ok(read)
+    }
+
+    /// Where procfs is mounted.
+    pub fn proc(&self) -> &Path {
+        &self.proc
+    }
+
+    /// A program or library as it was read, whatever has its name by now.
+    pub fn program_file(&self, path: &Path) -> Option<Arc<elf::Functions>> {
+        self.functions.programs.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    /// All functions that a pattern matches and a probe can be set on by their name.
+    fn matching(&self, symbols: &Symbols, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let glob = Glob::new(wanted.function);
+        let traceable = self.traceable();
+        let mut sites = Sites::default();
+        let (mut changed, mut shared, mut untraced) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, address, count) in symbols.functions().filter(|(name, ..)| glob.matches(name)) {
+            if name.contains('.') {
+                changed.push(name);
+            } else if traceable.is_some_and(|traceable| !traceable.contains(name)) {
+                untraced.push(name);
+            } else if count > 1 {
+                shared.push(name);
+            } else {
+                let place = Place::Kernel { symbol: name.into(), address };
+                sites.list.push(Site::new(name, place));
+            }
+        }
+        sites.left_out.extend(left_out("that cannot be traced", &untraced));
+        sites.left_out.extend(left_out("that the compiler changed", &changed));
+        sites.left_out.extend(left_out("whose name others have too", &shared));
+        wanted.check_count(sites.list.len(), "this kernel")?;
+        if !sites.list.is_empty() {
+            return Ok(sites);
+        }
+        let function = wanted.function;
+        Err(if sites.left_out.is_empty() {
+            let hint = elf::near_beginning(&glob.prefix(), symbols.names());
+            Missing {
+                message: format!("no function of this kernel matches `{function}`"),
+                hint: Some(hint.unwrap_or_else(|| "they may be in a module that is not loaded".into())),
+            }
+        } else {
+            Missing {
+                message: format!("no function that matches `{function}` can be probed"),
+                hint: Some(format!("of those that match: {}", sites.left_out.join(", "))),
+            }
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 mod function;
 mod requirement;
+mod symbols;
 mod tracefs;
 
 pub use tapster_ebpf::attach::Missing;
@@ -61,6 +62,8 @@ pub struct Kernel {
     unknown: Vec<Missing>,
     /// Where procfs is mounted.
     proc: PathBuf,
+    /// Functions of it and of programs, as far as they were asked for.
+    functions: function::Known,
 }
 
 impl Kernel {
@@ -97,6 +100,7 @@ impl Kernel {
             user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
             unknown,
             proc: paths.proc.clone(),
+            functions: function::Known::default(),
         }
     }
 

@@ -23,7 +23,7 @@ const FUNCTION_LIMIT: u64 = 1 << 20;
 
 /// Functions by address.
 #[derive(Debug)]
-pub(super) struct Ksym {
+pub(crate) struct Ksym {
     kallsyms: PathBuf,
     modules: PathBuf,
     table: Option<Table>,
@@ -33,7 +33,7 @@ pub(super) struct Ksym {
 }
 
 impl Ksym {
-    pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
+    pub(crate) fn new(host: &Host) -> Result<Self, LabelError> {
         let kallsyms = host.proc.join("kallsyms");
         require("ksym", &kallsyms)?;
         let modules = host.proc.join("modules");
@@ -65,11 +65,9 @@ impl Ksym {
     fn look_up(&self, address: u64) -> Option<String> {
         self.table.as_ref()?.look_up(address).map(str::to_owned)
     }
-}
 
-impl Decode for Ksym {
-    fn decode(&mut self, raw: &[u8]) -> Option<String> {
-        let address = unsigned(raw);
+    /// The function around an address, if it is in one that the kernel shows.
+    pub(crate) fn name(&mut self, address: u64) -> Option<String> {
         if self.table.is_none() {
             self.read();
         }
@@ -86,15 +84,27 @@ impl Decode for Ksym {
             }
             self.unknown.insert(address);
         }
-        Some(format!("{address:#x}"))
+        None
     }
 
-    fn refresh(&mut self, _: &Arc<Topology>) {
+    /// What has changed is read again; to be called at the beginning of each scrape.
+    pub(crate) fn look_again(&mut self) {
         self.fresh = false;
         let changed = self.table.as_ref().is_some_and(|table| table.modules != read_modules(&self.modules));
         if changed {
             self.read();
         }
+    }
+}
+
+impl Decode for Ksym {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        let address = unsigned(raw);
+        Some(self.name(address).unwrap_or_else(|| format!("{address:#x}")))
+    }
+
+    fn refresh(&mut self, _: &Arc<Topology>) {
+        self.look_again();
     }
 }
 

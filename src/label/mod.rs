@@ -8,9 +8,10 @@
 mod block_device;
 mod cgroup;
 mod errno;
-mod ksym;
+pub(crate) mod ksym;
 mod number;
 mod raid;
+pub(crate) mod stack;
 mod syscall;
 mod table;
 #[cfg(test)]

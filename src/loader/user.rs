@@ -2,10 +2,11 @@
 //! starts. What is attached to the file that was stays as long as some process runs it; the new one is attached to
 //! beside it, and both feed the same maps.
 
-use super::{LoadError, useful_lines};
+use super::{LoadError, functions::Functions, useful_lines};
 use crate::{
-    container, elf,
-    elf::Binary,
+    container,
+    elf::{self, Binary},
+    kernel::Kernel,
     status::ProgramStatus,
     sys::{self, LoadRefused, ProgInfo, ProgramKind},
 };
@@ -20,21 +21,31 @@ use tapster_ebpf::{
     probe::{AttachPoint, Root},
     program::{Code, Program},
     typed::Mechanism,
-    usdt::{FileId, Site},
+    usdt::{FileId, Sites},
 };
 
 /// Most versions of a file that a probe is attached to at a time.
 const MOST_VERSIONS: usize = 4;
 
-/// A program in the kernel.
+/// The programs of one code in the kernel.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    at: AttachPoint,
-    mechanism: Mechanism,
-    instructions: u64,
-    kind: ProgramKind,
-    fd: OwnedFd,
-    links: Vec<OwnedFd>,
+    code: Code,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// At functions.
+    Functions(Functions),
+    /// At places that pass a probe of the program.
+    Usdt {
+        sites: Sites,
+        kind: ProgramKind,
+        /// What keeps it attached, before the program.
+        links: Vec<OwnedFd>,
+        program: OwnedFd,
+    },
 }
 
 /// Programs attached to one version of a file.
@@ -58,96 +69,154 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct User {
     groups: Vec<Group>,
-    /// What programs that are no longer there did, by attach point.
-    retired: HashMap<AttachPoint, ProgInfo>,
+    /// What programs that are no longer there did.
+    retired: HashMap<(AttachPoint, Mechanism), ProgInfo>,
 }
 
 /// Whether a program is one of a user program's.
 pub(super) fn is_user(code: &Code) -> bool {
-    matches!(code.mechanism, Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::Usdt)
+    code.at.binary().is_some()
 }
 
 /// Has the verifier look at the programs of a probe that are at user programs.
 pub(super) fn load(program: &Program, maps: &[BorrowedFd<'_>]) -> Result<Vec<Loaded>, LoadError> {
-    program.codes.iter().filter(|code| is_user(code)).map(|code| load_one(code, maps)).collect()
+    program.codes.iter().filter(|code| is_user(code)).map(|code| Loaded::new(code, maps)).collect()
 }
 
-fn load_one(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Loaded, LoadError> {
+impl Loaded {
+    fn new(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
+        let what = match &code.usdt {
+            Some(sites) => usdt(code, sites, maps)?,
+            None => What::Functions(Functions::load(code, maps)?),
+        };
+        Ok(Self { code: code.clone(), what })
+    }
+
+    fn failed(&self, message: String) -> LoadError {
+        LoadError::Program { at: self.code.at.to_string(), action: "attached", message }
+    }
+
+    /// Where its binary is looked for, and the binary.
+    fn binary(&self) -> (&Root, &str) {
+        let at = &self.code.at;
+        at.binary().unwrap_or_else(|| unreachable!("`{at}` is in no binary: this is a bug in tapster"))
+    }
+
+    /// The file that it goes to, and what keeps that open.
+    fn file(&self, kernel: &Kernel) -> Result<File, LoadError> {
+        if let What::Functions(_) = &self.what {
+            let place = self.code.sites.file.as_deref();
+            let file = place
+                .and_then(|place| kernel.program_file(place))
+                .ok_or_else(|| self.failed("the file is not open: this is a bug in tapster".into()))?;
+            let metadata = file.file.metadata().map_err(|error| self.failed(error.to_string()))?;
+            return Ok(File { id: elf::file_id(&metadata), path: file.path.clone(), binary: None });
+        }
+        let (root, word) = self.binary();
+        let binary = Binary::open(kernel.proc(), root, word)
+            .map_err(|Missing { message, .. }| self.failed(message))?;
+        Ok(File { id: binary.id, path: binary.path.clone(), binary: Some(binary) })
+    }
+
+    fn attach(&mut self, file: &File, maps: &[BorrowedFd<'_>], kernel: &Kernel) -> Result<(), LoadError> {
+        let failed = |message: String| LoadError::Program {
+            at: self.code.at.to_string(),
+            action: "attached",
+            message,
+        };
+        match &mut self.what {
+            What::Functions(functions) => functions.attach(&self.code, maps, kernel),
+            What::Usdt { sites, kind, links, program } => {
+                let Some(binary) = file.binary.as_ref().filter(|binary| binary.id == sites.file) else {
+                    // It will be looked at again.
+                    return Err(failed(format!("`{}` changed while it was looked at", file.path.display())));
+                };
+                let path = binary.kernel_path();
+                let attached = if *kind == ProgramKind::UprobeMulti {
+                    sys::attach_usdt(program.as_fd(), &path, &sites.list).map(|link| vec![link])
+                } else {
+                    let each = |site| sys::attach_site(program.as_fd(), &path, site);
+                    sites.list.iter().copied().map(each).collect()
+                };
+                *links = attached.map_err(|error| failed(error.to_string()))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn detach(&mut self) {
+        match &mut self.what {
+            What::Functions(functions) => functions.detach(),
+            What::Usdt { links, .. } => links.clear(),
+        }
+    }
+
+    fn info(&self) -> ProgInfo {
+        match &self.what {
+            What::Functions(functions) => functions.info(),
+            What::Usdt { program, .. } => sys::prog_info(program.as_fd()).unwrap_or_default(),
+        }
+    }
+
+    fn mechanism(&self) -> String {
+        match &self.what {
+            What::Functions(functions) => functions.mechanism(&self.code),
+            What::Usdt { .. } => self.code.mechanism.name().into(),
+        }
+    }
+
+    /// What tells its numbers from those of others.
+    fn key(&self) -> (AttachPoint, Mechanism) {
+        (self.code.at.clone(), self.code.mechanism)
+    }
+}
+
+fn usdt(code: &Code, sites: &Sites, maps: &[BorrowedFd<'_>]) -> Result<What, LoadError> {
     let insns = &code.assembled.insns;
-    let several = code.usdt.as_ref().is_some_and(|sites| sites.list.len() > 1);
     // A kernel without such links may refuse the program already.
-    let multi = several
+    let multi = (sites.list.len() > 1)
         .then(|| sys::load_program(&code.name, ProgramKind::UprobeMulti, insns, maps).ok())
         .flatten()
         .filter(|program| sys::has_uprobe_multi(program.as_fd()));
-    let (kind, fd) = match multi {
-        Some(fd) => (ProgramKind::UprobeMulti, fd),
+    let (kind, program) = match multi {
+        Some(program) => (ProgramKind::UprobeMulti, program),
         None => {
-            let loaded = sys::load_program(&code.name, ProgramKind::Uprobe, insns, maps);
-            let fd = loaded.map_err(|LoadRefused { error, log }| LoadError::Verifier {
+            let loaded = sys::load_program(&code.name, ProgramKind::Probe, insns, maps);
+            let program = loaded.map_err(|LoadRefused { error, log }| LoadError::Verifier {
                 at: code.at.to_string(),
                 error,
                 log: useful_lines(&log),
             })?;
-            (ProgramKind::Uprobe, fd)
+            (ProgramKind::Probe, program)
         }
     };
-    Ok(Loaded {
-        at: code.at.clone(),
-        mechanism: code.mechanism,
-        instructions: u64::try_from(insns.len()).unwrap_or(0),
-        kind,
-        fd,
-        links: Vec::new(),
-    })
+    Ok(What::Usdt { sites: sites.clone(), kind, links: Vec::new(), program })
 }
 
-impl Loaded {
-    fn attach(&mut self, binary: &Binary, code: &Code) -> Result<(), LoadError> {
-        let failed =
-            |message: String| LoadError::Program { at: code.at.to_string(), action: "attached", message };
-        let path = binary.kernel_path();
-        let sites: Vec<Site> = match &code.usdt {
-            Some(sites) if sites.file == binary.id => sites.list.clone(),
-            // It will be looked at again.
-            Some(_) => {
-                return Err(failed(format!("`{}` changed while it was looked at", binary.path.display())));
-            }
-            None => {
-                let (_, function) = code.at.names();
-                let offset = elf::locate(binary, function).map_err(|missing| failed(missing.message))?;
-                vec![Site { offset, semaphore: 0 }]
-            }
-        };
-        let at_return = code.mechanism == Mechanism::Uretprobe;
-        self.links = if self.kind == ProgramKind::UprobeMulti {
-            sys::attach_usdt(self.fd.as_fd(), &path, &sites).map(|link| vec![link])
-        } else {
-            sites.iter().map(|site| sys::attach_site(self.fd.as_fd(), &path, *site, at_return)).collect()
-        }
-        .map_err(|error| failed(error.to_string()))?;
-        Ok(())
-    }
+/// A file that a program is about to be attached to.
+struct File {
+    id: FileId,
+    path: PathBuf,
+    binary: Option<Binary>,
 }
 
 impl User {
     /// Attaches programs that were loaded, ends of a pair before its starts.
     pub(super) fn attach(
         &mut self,
-        program: &Program,
         loaded: Vec<Loaded>,
-        proc: &Path,
+        maps: &[BorrowedFd<'_>],
+        kernel: &Kernel,
     ) -> Result<(), LoadError> {
-        let codes: Vec<&Code> = program.codes.iter().filter(|code| is_user(code)).collect();
-        for (code, mut loaded) in codes.into_iter().zip(loaded).rev() {
-            let (root, word) = binary_of(code);
+        for mut loaded in loaded.into_iter().rev() {
+            let file = loaded.file(kernel)?;
+            loaded.attach(&file, maps, kernel)?;
+            let (root, word) = loaded.binary();
             let group = self.group(root, word);
-            let binary = open(proc, root, word, code)?;
-            loaded.attach(&binary, code)?;
-            match group.versions.last_mut().filter(|version| version.id == binary.id) {
+            match group.versions.last_mut().filter(|version| version.id == file.id) {
                 Some(version) => version.programs.push(loaded),
                 None => {
-                    group.versions.push(Version { id: binary.id, path: binary.path, programs: vec![loaded] });
+                    group.versions.push(Version { id: file.id, path: file.path, programs: vec![loaded] });
                 }
             }
         }
@@ -168,37 +237,39 @@ impl User {
         &mut self,
         program: &Program,
         maps: &[BorrowedFd<'_>],
-        proc: &Path,
+        kernel: &Kernel,
         all: bool,
     ) -> Result<(), LoadError> {
-        let mut done: Vec<(Root, String, FileId, PathBuf, Vec<Loaded>)> = Vec::new();
+        let mut done: Vec<(Root, String, Version)> = Vec::new();
         for code in program.codes.iter().filter(|code| is_user(code)).rev() {
-            let (root, word) = binary_of(code);
-            let binary = open(proc, root, word, code)?;
-            let group = self.group(root, word);
-            if !all && group.versions.last().is_some_and(|version| version.id == binary.id) {
+            let mut loaded = Loaded::new(code, maps)?;
+            let file = loaded.file(kernel)?;
+            let (root, word) = loaded.binary();
+            let (root, word) = (root.clone(), word.to_owned());
+            let group = self.group(&root, &word);
+            if !all && group.versions.last().is_some_and(|version| version.id == file.id) {
                 continue;
             }
-            let mut loaded = load_one(code, maps)?;
             // What was at the same file, under another content or for another container, must not count beside it.
-            let same = |version: &Version| {
-                (version.id.device, version.id.inode) == (binary.id.device, binary.id.inode)
-            };
+            let same =
+                |version: &Version| (version.id.device, version.id.inode) == (file.id.device, file.id.inode);
             let (gone, kept) = std::mem::take(&mut group.versions).into_iter().partition(same);
             group.versions = kept;
             self.retire(gone);
-            loaded.attach(&binary, code)?;
-            match done
-                .iter_mut()
-                .find(|(known, name, id, ..)| known == root && name == word && *id == binary.id)
-            {
-                Some((.., programs)) => programs.push(loaded),
-                None => done.push((root.clone(), word.into(), binary.id, binary.path, vec![loaded])),
+            loaded.attach(&file, maps, kernel)?;
+            let of_file = |(of, name, version): &&mut (Root, String, Version)| {
+                *of == root && *name == word && version.id == file.id
+            };
+            match done.iter_mut().find(of_file) {
+                Some((.., version)) => version.programs.push(loaded),
+                None => {
+                    done.push((root, word, Version { id: file.id, path: file.path, programs: vec![loaded] }));
+                }
             }
         }
-        for (root, word, id, path, programs) in done {
+        for (root, word, version) in done {
             let group = self.group(&root, &word);
-            group.versions.push(Version { id, path, programs });
+            group.versions.push(version);
             let surplus = group.versions.len().saturating_sub(MOST_VERSIONS);
             let oldest = group.versions.drain(..surplus).collect();
             self.retire(oldest);
@@ -237,32 +308,37 @@ impl User {
     /// Detaches, and keeps what the kernel counted.
     fn retire(&mut self, versions: Vec<Version>) {
         for mut loaded in versions.into_iter().flat_map(|version| version.programs) {
-            loaded.links.clear();
-            let info = sys::prog_info(loaded.fd.as_fd()).unwrap_or_default();
-            add(self.retired.entry(loaded.at).or_default(), info);
+            loaded.detach();
+            add(self.retired.entry(loaded.key()).or_default(), loaded.info());
         }
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Loaded> {
+        let versions = self.groups.iter().flat_map(|group| &group.versions);
+        versions.flat_map(|version| &version.programs)
     }
 
     /// What the programs cost, one for each attach point: there may be a program for each place.
     pub(super) fn status(&self) -> Vec<ProgramStatus> {
-        let mut all: Vec<(&AttachPoint, ProgramStatus, ProgInfo)> = Vec::new();
-        let versions = self.groups.iter().flat_map(|group| &group.versions);
-        for loaded in versions.flat_map(|version| &version.programs) {
-            let info = sys::prog_info(loaded.fd.as_fd()).unwrap_or_default();
-            if let Some((_, status, sum)) = all.iter_mut().find(|(at, ..)| **at == loaded.at) {
-                add(sum, info);
-                status.instructions = status.instructions.max(loaded.instructions);
+        let mut all: Vec<((AttachPoint, Mechanism), ProgramStatus, ProgInfo)> = Vec::new();
+        for loaded in self.programs() {
+            let key = loaded.key();
+            let instructions = u64::try_from(loaded.code.assembled.insns.len()).unwrap_or(0);
+            if let Some((_, status, sum)) = all.iter_mut().find(|(known, ..)| *known == key) {
+                add(sum, loaded.info());
+                status.instructions = status.instructions.max(instructions);
                 continue;
             }
             let status = ProgramStatus {
-                attach_point: loaded.at.to_string(),
-                mechanism: loaded.mechanism.name().into(),
-                instructions: loaded.instructions,
+                attach_point: loaded.code.at.to_string(),
+                mechanism: loaded.mechanism(),
+                functions: loaded.code.sites.list.len(),
+                instructions,
                 ..ProgramStatus::default()
             };
-            let mut sum = self.retired.get(&loaded.at).copied().unwrap_or_default();
-            add(&mut sum, info);
-            all.push((&loaded.at, status, sum));
+            let mut sum = self.retired.get(&key).copied().unwrap_or_default();
+            add(&mut sum, loaded.info());
+            all.push((key, status, sum));
         }
         all.into_iter()
             .map(|(_, status, sum)| ProgramStatus {
@@ -273,26 +349,24 @@ impl User {
             })
             .collect()
     }
+
+    /// Functions that the kernel did not take, in sentences.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let refused = |loaded: &Loaded| match &loaded.what {
+            What::Functions(functions) => {
+                let what = functions.refused(&loaded.code)?;
+                Some(format!("{}: left out {what}", loaded.code.at))
+            }
+            What::Usdt { .. } => None,
+        };
+        self.programs().filter_map(refused).collect()
+    }
 }
 
 fn add(sum: &mut ProgInfo, more: ProgInfo) {
     sum.runs += more.runs;
     sum.run_ns += more.run_ns;
     sum.missed += more.missed;
-}
-
-fn binary_of(code: &Code) -> (&Root, &str) {
-    code.at
-        .binary()
-        .unwrap_or_else(|| unreachable!("`{}` is in no binary: this is a bug in tapster", code.at))
-}
-
-fn open(proc: &Path, root: &Root, word: &str, code: &Code) -> Result<Binary, LoadError> {
-    Binary::open(proc, root, word).map_err(|Missing { message, .. }| LoadError::Program {
-        at: code.at.to_string(),
-        action: "attached",
-        message,
-    })
 }
 
 /// Those of some files that are part of a process. Devices are not compared: file systems of several layers show

@@ -170,7 +170,7 @@ fn points(f: &mut Formatter<'_>, programs: &[ProgramStatus]) -> fmt::Result {
 }
 
 fn point(f: &mut Formatter<'_>, program: &ProgramStatus) -> fmt::Result {
-    let ProgramStatus { attach_point, mechanism, instructions, runs, run_ns, missed } = program;
+    let ProgramStatus { attach_point, mechanism, functions, instructions, runs, run_ns, missed } = program;
     write!(
         f,
         "<div class=\"point\" title=\"{instructions} instructions, {runs} runs, {missed} missed, {}\">\
@@ -180,6 +180,9 @@ fn point(f: &mut Formatter<'_>, program: &ProgramStatus) -> fmt::Result {
     )?;
     if !mechanism.is_empty() {
         write!(f, " <span class=\"chip\">{}</span>", Escaped(mechanism))?;
+    }
+    if *functions > 1 {
+        write!(f, " <span class=\"muted small\">{functions} functions</span>")?;
     }
     f.write_str("</div>")
 }

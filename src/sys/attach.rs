@@ -1,5 +1,5 @@
-//! Attaching programs to functions of user programs and to raw tracepoints. What is attached stays so until its
-//! descriptors close.
+//! Attaching programs to functions of the kernel and of user programs, and to raw tracepoints. What is attached stays so
+//! until its descriptors close.
 
 use super::bpf::{self, Attributes, Command};
 use std::{
@@ -9,11 +9,17 @@ use std::{
 };
 use tapster_ebpf::usdt::Site;
 
+/// `BPF_TRACE_KPROBE_MULTI`
+pub(super) const KPROBE_MULTI: u32 = 42;
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const UPROBE_MULTI: u32 = 48;
+/// `BPF_F_KPROBE_MULTI_RETURN`, `BPF_F_UPROBE_MULTI_RETURN`, and the bit of `config` of a kprobe or uprobe event that says
+/// the same (`format/retprobe`).
+const AT_RETURN: u8 = 1;
 /// `BPF_PERF_EVENT`
 const PERF_EVENT: u32 = 41;
-/// The number of uprobes as a kind of perf event, 4.17; it differs between kernels.
+/// The numbers of probes as kinds of perf events, 4.17; they differ between kernels.
+const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: u64 = 8;
@@ -39,6 +45,22 @@ struct MultiLink {
 }
 // SAFETY: numbers only, and the sizes of the fields before each leave no hole.
 unsafe impl Attributes for MultiLink {}
+
+#[derive(Debug, Default)]
+#[repr(C)]
+struct KernelMultiLink {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    multi_flags: u32,
+    count: u32,
+    symbols: u64,
+    addresses: u64,
+    cookies: u64,
+}
+// SAFETY: as above.
+unsafe impl Attributes for KernelMultiLink {}
 
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -75,8 +97,77 @@ struct PerfEvent {
     flags: u64,
     wakeup: u32,
     breakpoint: u32,
-    path: u64,
+    /// `config1`: a path, or the name of a function of the kernel.
+    name: u64,
     offset: u64,
+}
+
+/// Functions of the kernel, in one of the ways that they may be named.
+#[derive(Clone, Copy, Debug)]
+pub enum KernelFunctions<'a> {
+    /// Where they begin.
+    Addresses(&'a [u64]),
+    /// Their symbols, for which the kernel looks at all it has.
+    Symbols(&'a [&'a CStr]),
+}
+
+impl KernelFunctions<'_> {
+    fn count(self) -> usize {
+        match self {
+            Self::Addresses(addresses) => addresses.len(),
+            Self::Symbols(symbols) => symbols.len(),
+        }
+    }
+}
+
+/// Attaches one program to many functions of the kernel, each with its cookie, 5.18. The program was loaded for that.
+pub fn attach_kprobes(
+    program: BorrowedFd<'_>,
+    functions: KernelFunctions<'_>,
+    cookies: &[u64],
+    at_return: bool,
+) -> io::Result<OwnedFd> {
+    if functions.count() != cookies.len() {
+        return Err(io::Error::other("each function has one cookie: this is a bug in tapster"));
+    }
+    Ok(link_kprobes(program, functions, cookies, at_return)?)
+}
+
+fn link_kprobes(
+    program: BorrowedFd<'_>,
+    functions: KernelFunctions<'_>,
+    cookies: &[u64],
+    at_return: bool,
+) -> Result<OwnedFd, bpf::Refused> {
+    let pointers: Vec<u64> = match functions {
+        KernelFunctions::Symbols(symbols) => symbols.iter().map(|symbol| symbol.as_ptr() as u64).collect(),
+        KernelFunctions::Addresses(_) => Vec::new(),
+    };
+    let (symbols, addresses) = match functions {
+        KernelFunctions::Symbols(_) => (pointers.as_ptr() as u64, 0),
+        KernelFunctions::Addresses(addresses) => (0, addresses.as_ptr() as u64),
+    };
+    let mut attributes = KernelMultiLink {
+        program: bpf::number(program),
+        attach_type: KPROBE_MULTI,
+        multi_flags: u32::from(at_return) * u32::from(AT_RETURN),
+        count: u32::try_from(functions.count().min(cookies.len())).unwrap_or(u32::MAX),
+        symbols,
+        addresses,
+        cookies: cookies.as_ptr() as u64,
+        ..KernelMultiLink::default()
+    };
+    // SAFETY: the kernel reads `count` addresses, or pointers to strings, and as many cookies; the command makes a
+    // descriptor.
+    unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }
+}
+
+/// Whether the kernel can do [`attach_kprobes`], asked with a program loaded for it: only a kernel that can looks for the
+/// function, of which there is none.
+pub fn has_kprobe_multi(program: BorrowedFd<'_>) -> bool {
+    let nowhere = KernelFunctions::Symbols(&[c"no function is called that"]);
+    let error = link_kprobes(program, nowhere, &[0], false).err().map(|refused| refused.errno);
+    matches!(error, Some(libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
 }
 
 /// Attaches one program to many places of a file, each with its cookie, 6.6. The program was loaded for that.
@@ -85,6 +176,7 @@ pub fn attach_uprobes(
     path: &CStr,
     offsets: &[u64],
     cookies: &[u64],
+    at_return: bool,
 ) -> io::Result<OwnedFd> {
     if offsets.len() != cookies.len() {
         return Err(io::Error::other("each place has one cookie: this is a bug in tapster"));
@@ -96,6 +188,7 @@ pub fn attach_uprobes(
         offsets: offsets.as_ptr() as u64,
         cookies: cookies.as_ptr() as u64,
         count: u32::try_from(offsets.len()).map_err(io::Error::other)?,
+        multi_flags: u32::from(at_return) * u32::from(AT_RETURN),
         ..MultiLink::default()
     };
     // SAFETY: the kernel reads a string, and `count` offsets and cookies, of which there are as many; the command makes
@@ -121,14 +214,13 @@ pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::
     Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
 }
 
-/// Attaches a program to one place of a file: whenever it is passed, or after the return of the function that begins
-/// there. With a semaphore, 4.20.
-pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site, at_return: bool) -> io::Result<OwnedFd> {
+/// Attaches a program to one place of a file; with a semaphore, 4.20.
+pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Result<OwnedFd> {
     // The kernel has 32 bits for where the semaphore is, 0 for none.
     if site.semaphore > u64::from(u32::MAX) {
         return Err(io::Error::other("the semaphore is more than 4 GiB into the file"));
     }
-    let event = open_uprobe(path, site.offset, site.semaphore << 32 | u64::from(at_return))?;
+    let event = open_probe(Spot::File(path, site.offset), site.semaphore << 32)?;
     enable(&event, program)?;
     Ok(event)
 }
@@ -136,17 +228,27 @@ pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site, at_return: 
 /// Whether the kernel can do [`attach_uprobes`], asked with a program loaded for it: the root directory is no file to
 /// attach to, which only a kernel that looks at the path can tell.
 pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
-    attach_uprobes(program, c"/", &[0], &[0]).is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
+    attach_uprobes(program, c"/", &[0], &[0], false)
+        .is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
 }
 
-/// Attaches a program to one place of a file; the two descriptors belong together. 5.15.
-pub fn attach_uprobe_with_cookie(
+/// One place to stop at.
+#[derive(Clone, Copy, Debug)]
+pub enum Spot<'a> {
+    /// A function of the kernel by its symbol.
+    Kernel(&'a CStr),
+    /// Bytes from the start of a file.
+    File(&'a CStr, u64),
+}
+
+/// Attaches a program to one place; the two descriptors belong together. 5.15.
+pub fn attach_probe_with_cookie(
     program: BorrowedFd<'_>,
-    path: &CStr,
-    offset: u64,
+    spot: Spot<'_>,
+    at_return: bool,
     cookie: u64,
 ) -> io::Result<[OwnedFd; 2]> {
-    let event = open_uprobe(path, offset, 0)?;
+    let event = open_probe(spot, config(at_return))?;
     let mut attributes = PerfLink {
         program: bpf::number(program),
         event: bpf::number(event.as_fd()),
@@ -160,8 +262,8 @@ pub fn attach_uprobe_with_cookie(
 }
 
 /// The same for older kernels, without a cookie.
-pub fn attach_uprobe(program: BorrowedFd<'_>, path: &CStr, offset: u64) -> io::Result<OwnedFd> {
-    let event = open_uprobe(path, offset, 0)?;
+pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, at_return: bool) -> io::Result<OwnedFd> {
+    let event = open_probe(spot, config(at_return))?;
     enable(&event, program)?;
     Ok(event)
 }
@@ -179,19 +281,28 @@ fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// `config` has bit 0 for returns, and the place of a semaphore in its upper half.
-fn open_uprobe(path: &CStr, offset: u64, config: u64) -> io::Result<OwnedFd> {
-    let text = fs::read_to_string(UPROBE_TYPE).map_err(|error| named(UPROBE_TYPE, &error))?;
-    let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{UPROBE_TYPE}: not a number")))?;
+/// The bits of `config` but for semaphores.
+fn config(at_return: bool) -> u64 {
+    u64::from(at_return) * u64::from(AT_RETURN)
+}
+
+/// `config` has a bit for returns, and the place of a semaphore in its upper half.
+fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
+    let (file, name, offset) = match spot {
+        Spot::Kernel(symbol) => (KPROBE_TYPE, symbol, 0),
+        Spot::File(path, offset) => (UPROBE_TYPE, path, offset),
+    };
+    let text = fs::read_to_string(file).map_err(|error| named(file, &error))?;
+    let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))?;
     let event = PerfEvent {
         kind,
         size: u32::try_from(size_of::<PerfEvent>()).expect("the structure is small"),
         config,
-        path: path.as_ptr() as u64,
+        name: name.as_ptr() as u64,
         offset,
         ..PerfEvent::default()
     };
-    // SAFETY: the kernel reads the structure, whose size it is told, and the path. All processes: one CPU stands for all,
+    // SAFETY: the kernel reads the structure, whose size it is told, and the name. All processes: one CPU stands for all,
     // because programs run before the kernel looks at which.
     let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const event, -1, 0, -1, CLOSE_ON_EXEC) };
     match i32::try_from(fd) {

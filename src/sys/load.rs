@@ -50,9 +50,11 @@ unsafe impl Attributes for ProgramLoad {}
 /// What a program will be attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
-    /// One uprobe at a time.
-    Uprobe,
-    /// Many with one link, 6.6.
+    /// One kprobe or uprobe at a time.
+    Probe,
+    /// Many kprobes with one link, 5.18.
+    KprobeMulti,
+    /// Many uprobes with one link, 6.6.
     UprobeMulti,
     /// A raw tracepoint, 4.17.
     RawTracepoint,
@@ -62,7 +64,8 @@ impl ProgramKind {
     /// `BPF_PROG_TYPE_…` and `expected_attach_type`.
     fn numbers(self) -> (u32, u32) {
         match self {
-            Self::Uprobe => (2, 0),
+            Self::Probe => (2, 0),
+            Self::KprobeMulti => (2, super::attach::KPROBE_MULTI),
             Self::UprobeMulti => (2, super::attach::UPROBE_MULTI),
             Self::RawTracepoint => (17, 0),
         }

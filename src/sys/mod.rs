@@ -14,6 +14,7 @@ mod file;
 mod limit;
 mod load;
 mod map;
+mod mapped;
 mod mapping;
 mod memory;
 mod process;
@@ -24,8 +25,8 @@ mod table;
 mod tests;
 
 pub use attach::{
-    attach_raw_tracepoint, attach_site, attach_uprobe, attach_uprobe_with_cookie, attach_uprobes,
-    attach_usdt, has_uprobe_multi,
+    KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie, attach_raw_tracepoint,
+    attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
@@ -36,6 +37,7 @@ pub use file::open_in;
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
+pub use mapped::{Mapped, MappedFile, Mappings};
 pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{is_in_foreground, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

@@ -42,6 +42,12 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.system()?;
     image.tools(&["fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
     image.program(exporter)?;
+    let program = directory.join("stacks");
+    let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
+    let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];
+    let sources = [source("stacks.c"), source("stacks_library.c")];
+    text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
+    image.program(&program)?;
     // Its scenario says so where they cannot be built.
     if crate::support::command::sdt_header() {
         for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {

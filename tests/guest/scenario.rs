@@ -3,7 +3,9 @@
 mod block;
 mod filesystems;
 mod functions;
+mod globs;
 mod hot;
+mod stacks;
 mod story;
 mod trial;
 mod usdt;
@@ -24,7 +26,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 12] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -40,11 +42,25 @@ pub(crate) const ALL: [Scenario; 10] = [
         check: filesystems::check,
     },
     Scenario {
+        name: "stacks",
+        script: include_str!("scenarios/stacks.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stacks::check,
+    },
+    Scenario {
         name: "usdt",
         script: include_str!("scenarios/usdt.sh"),
         disks: &[],
         memory_mib: 1024,
         check: usdt::check,
+    },
+    Scenario {
+        name: "globs",
+        script: include_str!("scenarios/globs.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: globs::check,
     },
     Scenario {
         name: "block",

@@ -85,7 +85,7 @@ int main(void)
         printf("sleeper %ld\n", now() - begun);
     }
     long begun = now();
-    deeper(50);
+    deeper(100);
     printf("deeper %ld\n", now() - begun);
     if (setjmp(out) == 0)
         jumper(1);

@@ -47,7 +47,7 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
     let mut yaml = format!("probes:\n  - name: p{seed}\n    max_series: 64\n    max_inflight: 64\n");
     let rows = random.pick(&["auto", "auto", "per_cpu", "shared"]);
     let _ = writeln!(yaml, "    rows: {rows}");
-    let mut writer = Writer { random, walker, names: Vec::new() };
+    let mut writer = Writer { random, walker, names: Vec::new(), has_stack: false };
     match pair {
         None => {
             let _ = writeln!(yaml, "    at: \"{at}\"");
@@ -95,7 +95,8 @@ fn event<'a>(
     points: &Points,
 ) -> Option<(AttachPoint, Walker<'a>)> {
     let at = points.pick(random);
-    let resolved = attach::resolve(&at, &kernel.target()).ok()?.into_iter().next()?;
+    let request = attach::Request { whole: false, most: 1 };
+    let resolved = attach::resolve(&at, request, &kernel.target()).ok()?.into_iter().next()?;
     Some((at, Walker::new(btf, &resolved)))
 }
 
@@ -104,6 +105,8 @@ struct Writer<'a> {
     walker: Walker<'a>,
     /// `let` names so far.
     names: Vec<Way>,
+    /// Whether one of them, `stack`, is a stack.
+    has_stack: bool,
 }
 
 impl Writer<'_> {
@@ -168,8 +171,13 @@ impl Writer<'_> {
 
     fn lets(&mut self, yaml: &mut String) {
         let count = self.random.below(4);
-        if count > 0 {
+        self.has_stack = self.random.one_in(6);
+        if count > 0 || self.has_stack {
             *yaml += "    let:\n";
+        }
+        if self.has_stack {
+            // The only way to have one beside a walk.
+            let _ = writeln!(yaml, "      stack: {}", self.random.pick(&["kstack(20)", "ustack"]));
         }
         for index in 0..count {
             let (text, end) = self.any();
@@ -207,11 +215,21 @@ impl Writer<'_> {
 
     fn labels(&mut self, yaml: &mut String) {
         let count = self.random.below(5);
-        if count > 0 {
+        if count > 0 || self.has_stack {
             *yaml += "    labels:\n";
         }
+        if self.has_stack {
+            *yaml += "      stack: stack\n";
+        }
         for index in 0..count {
-            let (text, _) = self.any();
+            let (mut text, _) = self.any();
+            if self.random.one_in(6) {
+                let stack = ["kstack", "ustack", "kstack(7)", "ustack(20)", "kstack(127)"];
+                self.random.pick(&stack).clone_into(&mut text);
+                if self.random.one_in(3) {
+                    text = format!("{} ? {text} : 0", self.number());
+                }
+            }
             let _ = writeln!(yaml, "      n{index}: '{text}'");
         }
     }

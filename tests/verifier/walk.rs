@@ -52,7 +52,7 @@ impl<'a> Walker<'a> {
             let text = if index % 3 == 2 { format!("arg{index}") } else { format!("args.{}", argument.name) };
             match &argument.value {
                 Ok(ArgumentValue::Value(typed)) => roots.push(match typed.ty {
-                    Type::Int { .. } => Way { text, end: End::Number },
+                    Type::Int { .. } | Type::Stack { .. } => Way { text, end: End::Number },
                     Type::Text { .. } => Way { text, end: End::Text },
                     Type::Pointer { to, .. } => behind(btf, text, to),
                 }),

@@ -5,19 +5,20 @@ mod perf;
 mod prototype;
 mod rawtracepoint;
 mod registers;
+mod site;
 mod tracepoint;
 mod usdt;
 mod user;
 
 pub use registers::Arch;
+pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
 
 use crate::{
     btf::Btf,
     diagnostic::near,
     probe::{AttachPoint, FunctionMechanism, KernelVersion, Root},
     tracefs::Tracepoints,
-    typed::{Mechanism, Type, Typed},
-    usdt::{Found, Sites},
+    typed::{Mechanism, Node, Type, Typed},
 };
 use std::fmt;
 
@@ -43,12 +44,20 @@ pub struct Target<'a> {
 pub trait Functions {
     /// Whether `fentry` and `fexit` programs are taken.
     fn traced(&self) -> Result<(), Missing>;
-    /// Whether a kprobe can be set on a function.
-    fn probed(&self, function: &str) -> Result<(), Missing>;
-    /// Whether a program or library has a function.
-    fn user(&self, root: &Root, binary: &str, function: &str) -> Result<(), Missing>;
+    /// Whether kprobes are taken.
+    fn probing(&self) -> Result<(), Missing>;
+    /// The functions of the kernel that a name or pattern means and a kprobe can be set on.
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing>;
+    /// The functions of a program or library that a name or pattern means.
+    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing>;
     /// A probe that a program or library brings along.
-    fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing>;
+    fn usdt(
+        &self,
+        root: &Root,
+        binary: &str,
+        provider: Option<&str>,
+        name: &str,
+    ) -> Result<crate::usdt::Found, Missing>;
     /// The mount namespace that processes must be in; `None` for any.
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }
@@ -103,14 +112,44 @@ pub struct Resolved {
     pub frame: Option<Typed>,
     /// Whether only the numbers of arguments are known, not how many there are.
     pub untyped: bool,
+    /// Arguments that some of several functions have, and why they are none of all: name, reason.
+    pub unshared: Vec<(String, String)>,
+    /// The functions; empty for events that are none's.
+    pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<Sites>,
+    pub usdt: Option<crate::usdt::Sites>,
+    /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
+    pub named: Vec<(String, u32)>,
+    /// The goroutine whose call it is, which is a part of the key wherever `frame` is.
+    pub goroutine: Option<Typed>,
 }
 
 impl Resolved {
+    /// `func`: the number of the function, of those of the probe; `None` where there is none.
+    pub fn function(&self) -> Option<Typed> {
+        let number = match self.sites.list.as_slice() {
+            [] => return None,
+            [site] => Some(site.number),
+            _ => None,
+        };
+        Some(Typed::new(Node::Function(number), Type::U64))
+    }
+
     /// An event that is no function's.
     pub(crate) fn event(mechanism: Mechanism, arguments: Vec<Argument>) -> Self {
-        Self { mechanism, arguments, result: None, is_return: false, frame: None, untyped: false, usdt: None }
+        Self {
+            mechanism,
+            arguments,
+            result: None,
+            is_return: false,
+            frame: None,
+            untyped: false,
+            unshared: Vec::new(),
+            sites: Sites::default(),
+            usdt: None,
+            named: Vec::new(),
+            goroutine: None,
+        }
     }
 }
 
@@ -123,8 +162,21 @@ pub struct Missing {
     pub hint: Option<String>,
 }
 
+/// How an attach point is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Whether it is one end of a whole call, so that only functions of which both can be seen will do.
+    pub whole: bool,
+    /// Most functions of a pattern.
+    pub most: u32,
+}
+
 /// Finds an attach point and its arguments on a kernel: one program for each result.
-pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let wanted = |function, at_return| {
+        let Request { whole, most } = request;
+        Wanted { function, at_return, whole, most }
+    };
     let one = match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
         AttachPoint::RawTracepoint { category, name } => {
@@ -133,13 +185,12 @@ pub fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Vec<Resolved>, M
         AttachPoint::Function { mechanism, function } => match mechanism {
             FunctionMechanism::Fentry => function::traced(function, false, target),
             FunctionMechanism::Fexit => function::traced(function, true, target),
-            FunctionMechanism::Kprobe => function::probed(function, false, target),
-            FunctionMechanism::Kretprobe => function::probed(function, true, target),
+            FunctionMechanism::Kprobe => function::probed(&wanted(function, false), target),
+            FunctionMechanism::Kretprobe => function::probed(&wanted(function, true), target),
         },
         AttachPoint::Perf(event) => perf::resolve(event, target),
         AttachPoint::User { root, binary, function, at_return } => {
-            target.functions.user(root, binary, function)?;
-            Ok(user::resolve(*at_return, target))
+            return user::resolve(root, binary, &wanted(function, *at_return), target);
         }
         AttachPoint::Usdt { root, binary, provider, name } => {
             let found = target.functions.usdt(root, binary, provider.as_deref(), name)?;

@@ -21,6 +21,8 @@ pub(super) enum Words {
     },
     /// In the registers that the context holds.
     Registers(Arch),
+    /// In those that Go's convention has for them (1.17 and later).
+    Go(Arch),
 }
 
 impl Words {
@@ -29,6 +31,16 @@ impl Words {
         match self {
             Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(Node::Argument(index * 8)),
             Self::Registers(arch) => arch.argument(index).map(|offset| Node::Field { offset, size: 8 }),
+            Self::Go(arch) => arch.go_argument(index).map(|offset| Node::Field { offset, size: 8 }),
+        }
+    }
+
+    /// Offset of the register of the result.
+    pub(super) fn result(self) -> u32 {
+        match self {
+            Self::Registers(arch) => arch.result(),
+            Self::Go(arch) => arch.go_argument(0).unwrap_or(arch.result()),
+            Self::Context { .. } => unreachable!("a context has no registers: this is a bug in tapster"),
         }
     }
 
@@ -73,7 +85,7 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
         Words::Context { .. } => {
             Node::Argument(btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8)
         }
-        Words::Registers(arch) => Node::Field { offset: arch.result(), size: 8 },
+        Words::Registers(_) | Words::Go(_) => Node::Field { offset: from.result(), size: 8 },
     };
     Some(value(btf, declared, node, from.is_tracked()))
 }

@@ -1,47 +1,91 @@
 //! `uprobe:BINARY:FUNCTION` and `uretprobe:BINARY:FUNCTION`: functions of programs and libraries. Nothing is known of
 //! their types, so arguments are numbers by their position, and so is the result.
+//!
+//! A return is taken at the instructions that return, where they are known: there the stack is as the program expects
+//! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
 
 use super::{
-    Argument, ArgumentValue, Resolved, Target,
+    Argument, ArgumentValue, Missing, Resolved, Sites, Target, Wanted,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
     expr::Binary,
-    typed::{Mechanism, Node, Type, Typed},
+    probe::Root,
+    typed::{AccessMode, Mechanism, Node, Type, Typed},
 };
 
-pub(super) fn resolve(at_return: bool, target: &Target<'_>) -> Resolved {
-    let mechanism = if at_return { Mechanism::Uretprobe } else { Mechanism::Uprobe };
-    registers(mechanism, at_return, target)
+/// `g.stack.hi`, the second word of what the goroutine's register points to.
+const GOROUTINE_STACK_END: i32 = 8;
+
+pub(super) fn resolve(
+    root: &Root,
+    binary: &str,
+    wanted: &Wanted<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<Resolved>, Missing> {
+    let mut found = target.functions.user(root, binary, wanted)?;
+    let words = if found.go { Words::Go(target.arch) } else { Words::Registers(target.arch) };
+    let at_return = wanted.at_return;
+    let groups = [
+        (if at_return { Mechanism::UprobeReturn } else { Mechanism::Uprobe }, found.sites),
+        (Mechanism::Uretprobe, found.by_return_probe),
+    ];
+    let mut programs = Vec::new();
+    for (mechanism, list) in groups.into_iter().filter(|(_, list)| !list.is_empty()) {
+        let left_out = std::mem::take(&mut found.left_out);
+        let sites = Sites { file: Some(found.file.clone()), list, left_out };
+        programs.push(Resolved { sites, ..registers(mechanism, at_return, words) });
+    }
+    Ok(programs)
 }
 
 /// What registers hold at the entry of a function or at its return, where no types are known.
-pub(super) fn registers(mechanism: Mechanism, at_return: bool, target: &Target<'_>) -> Resolved {
-    let arch = target.arch;
+pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> Resolved {
     let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
     let argument = |index| {
-        let node = Words::Registers(arch).argument(index)?;
         Some(Argument {
             name: format!("arg{index}"),
             ctype: "u64".into(),
-            value: Ok(ArgumentValue::Value(Typed::new(node, Type::U64))),
+            value: Ok(ArgumentValue::Value(Typed::new(words.argument(index)?, Type::U64))),
         })
     };
+    let minus =
+        |a: Typed, b: Typed| Typed::new(Node::Binary(Binary::Sub, Box::new(a), Box::new(b)), Type::U64);
+    let (arch, is_go) = match words {
+        Words::Registers(arch) => (arch, false),
+        Words::Go(arch) => (arch, true),
+        Words::Context { .. } => unreachable!("functions have registers: this is a bug in tapster"),
+    };
     let stack = register(arch.stack_pointer());
+    let goroutine = is_go.then(|| register(arch.goroutine()));
     // Where the stack was when the function began, so that one call has the same frame at both ends.
-    let frame = if at_return && arch.popped() > 0 {
-        let popped = Typed::constant(arch.popped().into());
-        Typed::new(Node::Binary(Binary::Sub, Box::new(stack), Box::new(popped)), Type::U64)
-    } else {
-        stack
+    let frame = match (&goroutine, mechanism) {
+        // Stacks of goroutines are moved when they grow: what stays is the distance from the end.
+        (Some(goroutine), _) => {
+            let end = Node::Load {
+                base: Box::new(goroutine.clone()),
+                offset: GOROUTINE_STACK_END,
+                size: 8,
+                access: AccessMode::Auto,
+                bits: None,
+            };
+            minus(Typed::new(end, Type::U64), stack)
+        }
+        // After the return; at the instruction that returns it is as at the entry.
+        (None, Mechanism::Uretprobe | Mechanism::Kretprobe) if arch.popped() > 0 => {
+            minus(stack, Typed::constant(arch.popped().into()))
+        }
+        (None, _) => stack,
     };
     Resolved {
-        mechanism,
-        arguments: if at_return { Vec::new() } else { (0..MAX_ARGUMENTS).map_while(argument).collect() },
-        result: at_return.then(|| Ok(register(arch.result()))),
+        result: at_return.then(|| Ok(register(words.result()))),
         is_return: at_return,
         frame: Some(frame),
         untyped: true,
-        usdt: None,
+        goroutine,
+        ..Resolved::event(
+            mechanism,
+            if at_return { Vec::new() } else { (0..MAX_ARGUMENTS).map_while(argument).collect() },
+        )
     }
 }

@@ -19,11 +19,12 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 5] = ["str", "major", "minor", "min", "max"];
+        const FUNCTIONS: [&str; 7] = ["str", "major", "minor", "min", "max", "kstack", "ustack"];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         match (name, arguments) {
+            ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
                 let capacity = match rest {
                     [] => TEXT_CAPACITY,
@@ -44,6 +45,7 @@ impl Scope<'_> {
                 let base = self.value(expression, pointer)?;
                 let access = match base.ty {
                     Type::Text { .. } => return Ok(base),
+                    Type::Stack { .. } => return self.no_text(expression, pointer, base, "an address"),
                     Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
                         AccessMode::Kernel
                     }

@@ -5,11 +5,11 @@ use super::{
     scope::{Scope, is_reserved},
 };
 use crate::{
-    attach::{self, Missing, Resolved},
+    attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Mechanism, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Mechanism, Role, Side, Type, Typed, TypedEach, TypedEvent, TypedValue},
     yaml::{Data, Node},
 };
 
@@ -28,21 +28,38 @@ fn key_place(event: &Event) -> Span {
     event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
 }
 
+/// Which kind of stack a value is, if it is one.
+fn is_stack(ty: &Type) -> Option<Side> {
+    if let Type::Stack { side, .. } = ty { Some(*side) } else { None }
+}
+
+/// What tells a call from others besides its key: with `function`, which of several functions it is of; and wherever the
+/// key has the frame, the goroutine that it is in.
+fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
+    let framed =
+        event.key.iter().any(|part| matches!(&part.ast.kind, ExprKind::Name(name) if name == "frame"));
+    let goroutine = resolved.goroutine.clone().filter(|_| framed);
+    let function = resolved.function().filter(|_| event.whole && several);
+    function.into_iter().chain(goroutine).collect()
+}
+
 /// The kinds of a key's parts in words.
 fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
         Type::Int { .. } | Type::Pointer { .. } => "a number".to_owned(),
+        Type::Stack { .. } => "a stack".to_owned(),
     };
     types.iter().map(kind).collect::<Vec<_>>().join(" and ")
 }
 
 impl Checker<'_> {
     /// The first alternative that this kernel has.
-    pub(super) fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
+    fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
+        let request = Request { whole: event.whole, most: self.probe.max_functions };
         let mut missing = Vec::new();
         for Spanned { value: at, span } in &event.at {
-            match attach::resolve(at, self.target) {
+            match attach::resolve(at, request, self.target) {
                 Ok(resolved) => return Some((at.clone(), resolved)),
                 Err(why) => {
                     let mut diagnostic = Diagnostic::error(self.file(), span.clone(), why.message);
@@ -51,10 +68,33 @@ impl Checker<'_> {
                 }
             }
         }
+        // The alternatives of `function` are ways to one function, about which one thing is said: by kprobes, which know
+        // of more functions, or by the other if there are none.
+        if event.whole {
+            if self.target.functions.probing().is_ok() {
+                missing.drain(..missing.len() - 1);
+            } else {
+                missing.truncate(1);
+            }
+        }
         self.diagnostics.extend(missing);
         None
     }
 
+    /// Numbers the functions of an event: one that another event has too, as there.
+    fn number(&mut self, resolved: &mut Resolved) {
+        let file = &resolved.sites.file;
+        for site in &mut resolved.sites.list {
+            let known = self.functions.iter().position(|(of, known)| of == file && known.is_same(site));
+            let index = known.unwrap_or(self.functions.len());
+            site.number = u32::try_from(index).unwrap_or(u32::MAX);
+            if known.is_none() {
+                self.functions.push((file.clone(), site.clone()));
+            }
+        }
+    }
+
+    /// The programs of an event.
     pub(super) fn event(
         &mut self,
         event: &Event,
@@ -64,13 +104,25 @@ impl Checker<'_> {
         if !event.kernel.as_ref().is_none_or(|range| range.contains(self.target.kernel)) {
             return Vec::new();
         }
-        let Some((at, resolved)) = self.resolve(event) else { return Vec::new() };
+        let Some((at, mut programs)) = self.resolve(event) else { return Vec::new() };
+        for resolved in &mut programs {
+            self.number(resolved);
+        }
+        let named: Vec<(String, u32)> = programs
+            .iter()
+            .flat_map(|resolved| &resolved.sites.list)
+            .map(|site| (site.name.clone(), site.number))
+            .collect();
+        let several = named.len() > 1;
+        for resolved in &mut programs {
+            resolved.named.clone_from(&named);
+        }
         let namespace = self.namespace(event, &at);
         let mut all: Vec<TypedEvent> = Vec::new();
-        for resolved in &resolved {
-            let Some(mut typed) = self.event_in(event, role, key, &at, resolved) else { continue };
+        for resolved in &programs {
+            let Some(mut typed) = self.program(event, role, key, &at, resolved, several) else { continue };
             typed.filters.splice(0..0, namespace.clone());
-            // Where what is used of the arguments is at the same places, one program does.
+            // Where what is used of a program's own arguments is at the same places, one program does.
             let same = all.iter_mut().find(|known| {
                 let without = |event: &TypedEvent| TypedEvent { usdt: None, ..event.clone() };
                 without(known) == without(&typed)
@@ -115,17 +167,19 @@ impl Checker<'_> {
         self.keep(condition)
     }
 
-    fn event_in(
+    /// One of them.
+    fn program(
         &mut self,
         event: &Event,
         role: Role,
         key: &mut Option<Vec<Type>>,
         at: &AttachPoint,
         resolved: &Resolved,
+        several: bool,
     ) -> Option<TypedEvent> {
         let before = self.diagnostics.len();
         let (key_before, saved_before) = (key.clone(), self.saved.clone());
-        let typed = self.event_at(event, role, key, at, resolved);
+        let typed = self.event_at(event, role, key, at, resolved, several);
         if self.diagnostics.len() == before {
             return Some(typed);
         }
@@ -134,7 +188,7 @@ impl Checker<'_> {
         if let Some(untracked) = attach::resolve_untracked(at, self.target) {
             let mut retried_key = key_before;
             self.saved = saved_before;
-            let typed = self.event_at(event, role, &mut retried_key, at, &untracked);
+            let typed = self.event_at(event, role, &mut retried_key, at, &untracked, several);
             if self.diagnostics.len() == before {
                 *key = retried_key;
                 return Some(typed);
@@ -152,6 +206,7 @@ impl Checker<'_> {
         key: &mut Option<Vec<Type>>,
         at: &AttachPoint,
         resolved: &Resolved,
+        several: bool,
     ) -> TypedEvent {
         let probe = self.probe;
         let saved = self.saved.clone();
@@ -174,12 +229,16 @@ impl Checker<'_> {
             scope.lets.push((name.value.clone(), typed));
         }
         let each = event.each.as_ref().zip(each_from).and_then(|(each, from)| self.each(each, from, &scope));
-        let keys: Vec<Typed> = event
+        let mut keys: Vec<Typed> = event
             .key
             .iter()
-            .filter_map(|part| self.keep(scope.check(part).and_then(|key| scope.before_start(part, key))))
+            .filter_map(|part| {
+                let key = scope.check(part).and_then(|key| scope.no_stack(part, key, "a key"));
+                self.keep(key.and_then(|key| scope.before_start(part, key)))
+            })
             .collect();
         if keys.len() == event.key.len() {
+            keys.extend(call(event, resolved, several));
             self.join_keys(event, role, &keys, key);
         }
         let mut filters = Vec::new();
@@ -205,6 +264,7 @@ impl Checker<'_> {
             role,
             at: at.clone(),
             mechanism: resolved.mechanism,
+            sites: resolved.sites.clone(),
             usdt: resolved.usdt.clone(),
             lets: placeholder_lets(&scope),
             key: keys,
@@ -355,7 +415,11 @@ impl Checker<'_> {
         let mut ordered = Vec::new();
         for (name, ty, _) in &self.saved.clone() {
             match values.iter().find(|(known, _)| known == name) {
-                Some((_, value)) if key_size(&value.ty) == key_size(ty) => ordered.push(value.clone()),
+                Some((_, value))
+                    if key_size(&value.ty) == key_size(ty) && is_stack(&value.ty) == is_stack(ty) =>
+                {
+                    ordered.push(value.clone());
+                }
                 _ => {
                     self.error(
                         event.span.clone(),
@@ -371,7 +435,11 @@ impl Checker<'_> {
 
     pub(super) fn action(&mut self, scope: &Scope<'_>) -> (Vec<Typed>, Vec<TypedValue>) {
         let probe = self.probe;
-        let labels = probe.labels.iter().filter_map(|label| self.keep(scope.check(&label.value))).collect();
+        let label = |label: &crate::probe::Label| {
+            let value = scope.check(&label.value)?;
+            scope.outside_of_walk(&label.value, value)
+        };
+        let labels = probe.labels.iter().filter_map(|each| self.keep(label(each))).collect();
         let mut metrics = Vec::new();
         for metric in &probe.metrics {
             let value = match &metric.value {

@@ -2,9 +2,10 @@
 
 use super::scope::{Operand, Problems, Scope};
 use crate::{
+    diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, Unary},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, NO_STACK, Node, Type, Typed},
 };
 
 /// Bytes of a text where nothing else is said, and at the most.
@@ -84,6 +85,11 @@ impl Scope<'_> {
                 message,
                 Some("compare it with == or !=".into()),
             ));
+        }
+        if let Type::Stack { side, .. } = typed.ty {
+            let message = format!("{what} must be a number, found a stack");
+            let hint = format!("a stack is only shown: make it a label, `stack: {}`", side.name());
+            return Err(self.problem(expression, expr.span.clone(), message, Some(hint)));
         }
         Ok(typed)
     }
@@ -170,6 +176,35 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(Node::Unary(operator, Box::new(operand)), ty) })
     }
 
+    /// `func == "NAME"`: its number is that of a function of this name, of which C++ may have several.
+    fn is_function(
+        &self,
+        expression: &Expression,
+        operator: Binary,
+        function: &Typed,
+        name_expr: &Expr,
+        name: &[u8],
+    ) -> Result<Typed, Problems> {
+        let name = String::from_utf8_lossy(name);
+        let named = &self.resolved.named;
+        let compare = |number: u32| {
+            let number = Typed::new(Node::Constant(number.into()), Type::U64);
+            Typed::new(Node::Binary(operator, Box::new(function.clone()), Box::new(number)), Type::S64)
+        };
+        let join = if operator == Binary::Eq { Binary::Or } else { Binary::And };
+        named
+            .iter()
+            .filter(|(known, _)| *known == name)
+            .map(|(_, number)| compare(*number))
+            .reduce(|all, one| Typed::new(Node::Binary(join, Box::new(all), Box::new(one)), Type::S64))
+            .ok_or_else(|| {
+                let near = nearest(&name, named.iter().map(|(known, _)| known.as_str()));
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                let message = format!("no function of `{}` is called `{name}`", self.at);
+                self.problem(expression, name_expr.span.clone(), message, hint)
+            })
+    }
+
     pub(super) fn binary(
         &self,
         expression: &Expression,
@@ -181,6 +216,11 @@ impl Scope<'_> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, Binary::Eq | Binary::Ne) {
             return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
+        }
+        if let (true, Node::Function(_), Node::Text(name)) =
+            (matches!(operator, Binary::Eq | Binary::Ne), &left.kind, &right.kind)
+        {
+            return self.is_function(expression, operator, &left, right_expr, name);
         }
         let what = format!("an operand of `{}`", operator.symbol());
         if texts.0 != texts.1 && operator.compares() {
@@ -291,6 +331,24 @@ impl Scope<'_> {
                     expr.span.clone(),
                     "one side of `? :` is a text, the other a number",
                     None,
+                ));
+            }
+            (Type::Stack { .. }, Type::Stack { .. }) if let Some(ty) = a.ty.longer_stack(&b.ty) => (a, b, ty),
+            // No stack.
+            (Type::Stack { .. }, _) if matches!(b.kind, Node::Constant(NO_STACK)) => {
+                let ty = a.ty.clone();
+                (a, b, ty)
+            }
+            (_, Type::Stack { .. }) if matches!(a.kind, Node::Constant(NO_STACK)) => {
+                let ty = b.ty.clone();
+                (a, b, ty)
+            }
+            (Type::Stack { .. }, _) | (_, Type::Stack { .. }) => {
+                return Err(self.problem(
+                    expression,
+                    expr.span.clone(),
+                    "one side of `? :` is a stack, the other is none of that kind",
+                    Some("0 stands for no stack".into()),
                 ));
             }
             (Type::Pointer { .. }, Type::Pointer { .. }) if a.ty == b.ty => {

@@ -5,41 +5,75 @@ use crate::{
     declaration,
     histogram::{Buckets, Exponential},
     probe::{Decoder, Metric, MetricKind, Unit},
-    typed::{Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
+    typed::{Node, Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
+/// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
+fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool {
+    match typed.kind {
+        Node::Function(_) => true,
+        Node::Let(index) => is_function(&event.lets[index], event, events),
+        Node::Saved(index) => events
+            .iter()
+            .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
+        _ => false,
+    }
+}
+
 impl Checker<'_> {
-    pub(super) fn labels(&mut self, ends: &[&TypedEvent]) -> Vec<TypedLabel> {
+    pub(super) fn labels(&mut self, ends: &[&TypedEvent], events: &[TypedEvent]) -> Vec<TypedLabel> {
         let mut labels = Vec::new();
         for (index, label) in self.probe.labels.iter().enumerate() {
             let mut types = ends.iter().map(|event| &event.labels[index].ty);
             let Some(first) = types.next().cloned() else { continue };
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
+                let found =
+                    |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
+                let kinds = if !found(|ty| matches!(ty, Type::Stack { .. })) {
+                    "a text at one event and a number at another"
+                } else if ends.iter().all(|event| matches!(event.labels[index].ty, Type::Stack { .. })) {
+                    "the kernel's stack at one event and the program's at another"
+                } else {
+                    "a stack at one event and none at another"
+                };
                 self.error(
                     label.name.span.clone(),
-                    format!(
-                        "the label `{}` is a text at one event and a number at another",
-                        label.name.value
-                    ),
+                    format!("the label `{}` is {kinds}", label.name.value),
                     "make it the same",
                 );
                 continue;
             };
-            let is_text = matches!(ty, Type::Text { .. });
+            let is_function = ends.iter().any(|end| is_function(&end.labels[index], end, events));
+            if let (true, Some(decoder)) = (is_function, &label.decoder) {
+                self.error(decoder.span.clone(), "`func` is a name by itself", "leave `as` out");
+                continue;
+            }
             let decoder = match &label.decoder {
                 Some(decoder) => {
-                    if is_text != (decoder.value == Decoder::Text) {
-                        let (found, hint) = if is_text {
-                            ("a text", "leave `as` out, or use `string`")
-                        } else {
-                            ("a number", "read a text with str(pointer)")
-                        };
+                    let taken = match (&ty, &decoder.value) {
+                        (Type::Text { .. }, Decoder::Text) => None,
+                        (Type::Text { .. }, _) => {
+                            Some(("a text", "leave `as` out, or use `string`".to_owned()))
+                        }
+                        (Type::Stack { side, .. }, Decoder::Stack(taken)) if side == taken => None,
+                        (Type::Stack { side, .. }, _) => {
+                            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
+                        }
+                        (_, Decoder::Text) => Some(("a number", "read a text with str(pointer)".to_owned())),
+                        (_, Decoder::Stack(side)) => {
+                            Some(("a number", format!("a stack is taken by `{}`", side.name())))
+                        }
+                        _ => None,
+                    };
+                    if let Some((found, hint)) = taken {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.known_rows(&decoder.value)
                 }
+                None if is_function => self.function_names(),
                 None => match ty {
                     Type::Text { .. } => Decoder::Text,
+                    Type::Stack { side, .. } => Decoder::Stack(side),
                     Type::Pointer { .. } => Decoder::Hex,
                     Type::Int { signed: true, .. } => Decoder::Signed,
                     Type::Int { signed: false, .. } => Decoder::Unsigned,
@@ -48,6 +82,12 @@ impl Checker<'_> {
             labels.push(TypedLabel { name: label.name.value.clone(), decoder, ty });
         }
         labels
+    }
+
+    /// The names of functions by their numbers.
+    fn function_names(&self) -> Decoder {
+        let names = self.functions.iter().map(|(_, site)| site.name.clone());
+        Decoder::Table { rows: (0..).zip(names).collect(), named: Vec::new(), default: None }
     }
 
     /// A table with the numbers of its enumerators on this kernel.
@@ -67,9 +107,8 @@ impl Checker<'_> {
         for (index, metric) in self.probe.metrics.iter().enumerate() {
             let values: Vec<&Typed> = ends.iter().map(|event| &event.metrics[index].value).collect();
             let is_time = values.iter().any(|value| value.is_time);
-            let signed = values
-                .iter()
-                .any(|value| value.ty.is_signed() && !matches!(value.kind, crate::typed::Node::Constant(1)));
+            let signed =
+                values.iter().any(|value| value.ty.is_signed() && !matches!(value.kind, Node::Constant(1)));
             let unit = metric
                 .unit
                 .as_ref()

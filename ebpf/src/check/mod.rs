@@ -7,18 +7,19 @@ mod expression;
 mod family;
 mod place;
 mod scope;
+mod stack;
 
 pub(crate) use expression::unsigned_operation;
 
 use crate::{
-    attach::{self, Target},
+    attach::{self, Site, Target},
     btf::Kind,
     diagnostic::{Diagnostic, SourceFile},
-    probe::{AttachPoint, Probe},
+    probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
 };
 use scope::{Problem, Problems, is_reserved};
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
@@ -30,6 +31,7 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         target,
         diagnostics: Vec::new(),
         saved: Vec::new(),
+        functions: Vec::new(),
         let_worked: HashSet::new(),
         let_problems: Vec::new(),
     };
@@ -100,6 +102,8 @@ struct Checker<'a> {
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
     saved: Vec<(String, Type, bool)>,
+    /// Functions of all events, by number, with their file.
+    functions: Vec<(Option<PathBuf>, Site)>,
     /// `let` names that had a meaning at some event.
     let_worked: HashSet<String>,
     let_problems: Vec<(String, Problems)>,
@@ -113,11 +117,12 @@ pub(crate) fn key_size(ty: &Type) -> u32 {
     }
 }
 
-/// Two types that fill one place in a key: numbers, or texts of the larger size.
+/// Two types that fill one place in a key: numbers, texts of the larger size, or stacks of one kind.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),
-        (Type::Text { .. }, _) | (_, Type::Text { .. }) => None,
+        (Type::Stack { .. }, Type::Stack { .. }) => a.longer_stack(b),
+        (Type::Text { .. } | Type::Stack { .. }, _) | (_, Type::Text { .. } | Type::Stack { .. }) => None,
         _ if a == b => Some(a.clone()),
         _ if a.is_signed() || b.is_signed() => Some(Type::S64),
         _ => Some(Type::U64),
@@ -195,7 +200,7 @@ impl Checker<'_> {
             return None;
         }
         let ends: Vec<&TypedEvent> = events.iter().filter(|event| event.role == role).collect();
-        let labels = self.labels(&ends);
+        let labels = self.labels(&ends, &events);
         let metrics = self.metrics(&ends);
         let size: u32 = labels.iter().map(|label| key_size(&label.ty)).sum();
         if size > MAX_KEY {
@@ -223,7 +228,8 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let resolved = attach::resolve(at, target).ok()?.into_iter().next()?;
+    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS };
+    let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }
 

@@ -81,6 +81,7 @@ impl Scope<'_> {
         let Type::Pointer { to, .. } = base.ty else {
             let what = match base.ty {
                 Type::Text { .. } => "a text",
+                Type::Stack { .. } => "a stack",
                 _ => "a number",
             };
             let message = format!("{what} has no fields and points nowhere");
@@ -259,9 +260,10 @@ fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Acce
 fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
-        Type::Pointer { access: AccessMode::Auto, .. } | Type::Int { .. } | Type::Text { .. } => {
-            AccessMode::Auto
-        }
+        Type::Pointer { access: AccessMode::Auto, .. }
+        | Type::Int { .. }
+        | Type::Text { .. }
+        | Type::Stack { .. } => AccessMode::Auto,
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Problem {
 pub(super) type Problems = Vec<Problem>;
 
 /// Names without a scope of their own.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true", "retval", "frame",
+    "true", "retval", "frame", "func", "kstack", "ustack",
 ];
 
 /// Memory that an expression may name.
@@ -124,6 +124,7 @@ impl<'a> Scope<'a> {
                 let to = self.target.btf.and_then(|btf| btf.find("task_struct", Kind::Struct)).unwrap_or(0);
                 Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
             }
+            "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
             "duration" if self.saved.is_some() => {
@@ -143,6 +144,13 @@ impl<'a> Scope<'a> {
                 Some(frame) => frame.clone(),
                 None => {
                     let message = format!("`frame` is that of a function's call, and `{}` is none", self.at);
+                    return Err(self.problem(expression, expr.span.clone(), message, None));
+                }
+            },
+            "func" => match self.resolved.function() {
+                Some(function) => function,
+                None => {
+                    let message = format!("`func` is the function of an event, and `{}` is of none", self.at);
                     return Err(self.problem(expression, expr.span.clone(), message, None));
                 }
             },
@@ -216,6 +224,11 @@ impl<'a> Scope<'a> {
     ) -> Result<Operand, Problems> {
         let arguments = &self.resolved.arguments;
         let Some(argument) = arguments.iter().find(|argument| argument.name == name) else {
+            if let Some((_, why)) = self.resolved.unshared.iter().find(|(unshared, _)| unshared == name) {
+                let message = format!("not every function of `{}` has the argument `{name}`", self.at);
+                let hint = format!("{why}: narrow the pattern, or use arg0, arg1, …");
+                return Err(self.missing(expression, span, message, Some(hint)));
+            }
             let hint = if self.resolved.untyped {
                 "this kernel's BTF has no prototype for it: use arg0, arg1, …".into()
             } else {

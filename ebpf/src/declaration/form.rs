@@ -87,7 +87,7 @@ pub(super) const PROBE: &[Key] = &[
     key(
         "function",
         Form::Text,
-        "A function of the kernel, or `BINARY:FUNCTION` of a program or library: the probe measures each of its calls.",
+        "A function of the kernel, or `BINARY:FUNCTION` of a program or library; `*`, `?` and `[...]` match several. The probe measures each of their calls.",
     ),
     key(
         "pid",
@@ -126,6 +126,11 @@ pub(super) const PROBE: &[Key] = &[
         "max_inflight",
         Form::Integer(1, 10_000_000),
         "How many starts that wait for their end have room. Default 16384.",
+    ),
+    key(
+        "max_functions",
+        Form::Integer(1, 100_000),
+        "Most functions that a pattern may match; more are refused. Default 1000.",
     ),
     key(
         "inflight_timeout",

@@ -11,9 +11,10 @@ pub(crate) use metric::{buckets, default_range};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
     expr,
+    glob::is_pattern,
     probe::{
-        AttachPoint, DECODERS, Decoder, Each, Event, Expression, KernelRange, Label, Library, Probe,
-        ProbeFile, Root, parse_error,
+        AttachPoint, DECODERS, DEFAULT_MAX_FUNCTIONS, Decoder, Each, Event, Expression, KernelRange, Label,
+        Library, Probe, ProbeFile, Root, parse_error,
     },
     yaml::{self, Data, Node},
 };
@@ -393,6 +394,7 @@ impl Reader {
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
             each: fields.get("each").and_then(|node| self.each(node)),
+            whole: false,
             span: fields.span.clone(),
         };
         at.map(|_| event)
@@ -470,6 +472,7 @@ impl Reader {
                     filter,
                     saves: Vec::new(),
                     each,
+                    whole: false,
                     span: at.span.clone(),
                 }];
             }
@@ -524,6 +527,7 @@ impl Reader {
         };
         let max_series = number("max_series", 1024);
         let max_inflight = number("max_inflight", 16_384);
+        let max_functions = number("max_functions", DEFAULT_MAX_FUNCTIONS);
         let inflight_timeout_ns = fields
             .get("inflight_timeout")
             .and_then(|node| self.duration(node, "inflight_timeout"))
@@ -555,6 +559,7 @@ impl Reader {
             max_series,
             max_inflight,
             inflight_timeout_ns,
+            max_functions,
             per_cpu,
             enabled,
         };
@@ -615,6 +620,8 @@ impl Reader {
         // The first that the kernel takes is used; both ends decide alike.
         let (entries, returns, key): (&[&str], &[&str], &[&str]) = if text.contains(':') {
             (&["uprobe"], &["uretprobe"], &["pid", "frame"])
+        } else if is_pattern(&text) {
+            (&["kprobe"], &["kretprobe"], &["frame"])
         } else {
             (&["fentry", "kprobe"], &["fexit", "kretprobe"], &["frame"])
         };
@@ -625,7 +632,7 @@ impl Reader {
                     self.error_hint(
                         node.span.clone(),
                         format!("`{text}` is not a function"),
-                        "write the name of a function of the kernel, or BINARY:FUNCTION",
+                        "write the name of a function of the kernel, or BINARY:FUNCTION; `*` and `?` match several",
                     );
                     return None;
                 };
@@ -635,7 +642,8 @@ impl Reader {
                 .iter()
                 .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
                 .collect();
-            Some(Event { at, kernel: None, key, filter, saves, each: None, span: node.span.clone() })
+            let span = node.span.clone();
+            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
         };
         Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
     }

@@ -98,6 +98,7 @@ impl Event<'_> {
             Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
             Node::Let(index) => self.lets.get(*index).map_or(0, of),
             Node::Item => self.item,
+            Node::Function(number) => number.map_or(self.machine.cookie, u64::from),
             Node::Argument(offset) => little_endian(self.record(*offset, 8)),
             Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
             Node::Load { base, offset, size, access, bits } => {
@@ -131,7 +132,9 @@ impl Event<'_> {
             Node::Cast(operand) => in_type(of(operand), &typed.ty),
             Node::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
-            Node::Context
+            // Stacks are kept by the program, not computed.
+            Node::Stack { .. }
+            | Node::Context
             | Node::Text(_)
             | Node::Comm
             | Node::TextAt { .. }
@@ -225,7 +228,7 @@ impl Event<'_> {
 fn in_type(word: u64, ty: &Type) -> u64 {
     match ty {
         Type::Int { bits, signed } => super::extend(word, *bits, *signed),
-        Type::Pointer { .. } | Type::Text { .. } => word,
+        Type::Pointer { .. } | Type::Text { .. } | Type::Stack { .. } => word,
     }
 }
 

@@ -68,6 +68,8 @@ impl Helper {
             Self::UidGid => "get_current_uid_gid",
             Self::Comm => "get_current_comm",
             Self::Task => "get_current_task",
+            Self::GetStack => "get_stack",
+            Self::GetTaskStack => "get_task_stack",
             Self::CgroupId => "get_current_cgroup_id",
             Self::ReadUser => "probe_read_user",
             Self::ReadKernel => "probe_read_kernel",

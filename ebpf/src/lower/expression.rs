@@ -9,17 +9,19 @@ use crate::{
 };
 
 /// Registers for values, by depth.
-const VALUES: [Reg; 4] = [R1, R2, R3, R4];
+pub(super) const VALUES: [Reg; 4] = [R1, R2, R3, R4];
 
 /// Whether computing it calls a helper, which clobbers `r0` to `r5`.
 fn calls(typed: &Typed) -> bool {
     typed.any(&|typed| match &typed.kind {
         Node::Builtin(_)
         | Node::Comm
+        | Node::Stack { .. }
         | Node::TextAt { .. }
         | Node::TextField { .. }
         | Node::TextLocated { .. }
-        | Node::Number(_) => true,
+        | Node::Number(_)
+        | Node::Function(None) => true,
         Node::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
         Node::Binary(_, left, _) => matches!(left.ty, Type::Text { .. }),
@@ -34,6 +36,7 @@ impl Lowering<'_> {
         match &typed.kind {
             Node::Constant(value) => self.constant(dst, *value),
             Node::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
+            Node::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
             Node::Duration => {
                 let slot = self.duration.unwrap_or(0);
                 self.load_value(dst, slot, &typed.ty);
@@ -94,6 +97,12 @@ impl Lowering<'_> {
             }
             Node::Number(operand) => self.number(operand),
             Node::Context => self.mov(dst, CONTEXT),
+            Node::Function(Some(number)) => self.constant(dst, u64::from(*number)),
+            Node::Function(None) => {
+                self.mov(R1, CONTEXT);
+                self.call(Helper::AttachCookie);
+                self.mov(dst, R0);
+            }
             // Texts are never asked for as a number: the checker refuses them.
             Node::Text(_)
             | Node::Comm

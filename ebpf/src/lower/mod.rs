@@ -10,6 +10,7 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod stack;
 mod start;
 mod text;
 
@@ -20,11 +21,14 @@ use crate::{
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{AccessMode, Binary, Mechanism, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
 const STACK: u32 = 512;
+/// Since then programs of a link for many kernel functions run from the function graph tracer, which at a return leaves
+/// the stack pointer of its registers as it was, or writes another (`return_to_handler`).
+const RETURNS_WITHOUT_STACK: KernelVersion = KernelVersion(6, 14, 0);
 
 /// Why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +101,10 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             at: event.at.clone(),
             mechanism: event.mechanism,
             usdt: event.usdt.clone(),
+            sites: event.sites.clone(),
+            one_by_one: event.mechanism == Mechanism::Kretprobe
+                && host.kernel >= RETURNS_WITHOUT_STACK
+                && uses_frame(event),
             assembled: lowering.asm.finish()?,
         });
     }
@@ -361,6 +369,26 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// Whether it reads the stack pointer, which tells a call from others.
+fn uses_frame(event: &TypedEvent) -> bool {
+    let stack = |typed: &Typed| {
+        let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
+        matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
+    };
+    let metrics =
+        event.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
+    let mut all = event
+        .key
+        .iter()
+        .chain(&event.lets)
+        .chain(&event.filters)
+        .chain(&event.late_filters)
+        .chain(&event.saves)
+        .chain(&event.labels)
+        .chain(metrics);
+    all.any(|typed| typed.any(&stack))
+}
+
 /// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
 fn is_tracked(ty: &Type) -> bool {
     matches!(ty, Type::Pointer { access: AccessMode::Direct, .. })
@@ -376,7 +404,7 @@ fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
         Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Stack { .. } | Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }

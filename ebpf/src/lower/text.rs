@@ -26,7 +26,7 @@ impl Lowering<'_> {
             }
             Node::Comm => {
                 let size = room.min(16);
-                // All of it: on some kernels, 6.1 among them, the helper leaves what is behind the NUL as it was.
+                // Linux 6.0 and 6.1 write nothing behind the name's end.
                 self.zero(slot, 0, room);
                 self.stack_address(R1, slot);
                 self.mov(R2, i32::try_from(size).unwrap_or(16));

@@ -22,10 +22,16 @@ pub struct Environment {
     pub task: u64,
     /// Id of the current task's cgroup.
     pub cgroup_id: u64,
+    /// What came with attaching the program.
+    pub cookie: u64,
     /// CPU the program runs on.
     pub cpu: u32,
     /// CPUs of the machine; read once by `Vm::new`.
     pub cpus: u32,
+    /// Addresses of the kernel stack, innermost first; empty where there is none.
+    pub kernel_stack: Vec<u64>,
+    /// The same of the current process, as `struct bpf_stack_build_id`: four words for each frame.
+    pub user_stack: Vec<[u64; 4]>,
     /// Kernel memory.
     pub kernel: Memory,
     /// Memory of the current process.
@@ -44,8 +50,11 @@ impl Default for Environment {
             comm: b"test".to_vec(),
             task: 0xffff_8880_0100_0000,
             cgroup_id: 1,
+            cookie: 0,
             cpu: 0,
             cpus: 2,
+            kernel_stack: Vec::new(),
+            user_stack: Vec::new(),
             kernel: Memory::new(),
             user: Memory::new(),
             step_limit: 1_000_000,

@@ -9,6 +9,7 @@ use crate::insn::{Helper, R1, R2, R3, R4};
 /// `EFAULT`, for every address that cannot be read. The kernel's own answer to a kernel read of a user
 /// address is `-ERANGE` on some architectures; programs can only rely on the sign.
 const EFAULT: Errno = -14;
+const EINVAL: Errno = -22;
 
 /// `TASK_COMM_LEN` less the NUL.
 const COMM_MAX: usize = 15;
@@ -38,6 +39,7 @@ impl Frame<'_> {
             Helper::Comm => self.comm(),
             Helper::Task => Ok(self.env.task),
             Helper::CgroupId => Ok(self.env.cgroup_id),
+            Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
                 self.read(|frame, address, size| Ok(environment::bytes(&frame.env.user, address, size)))
             }
@@ -49,10 +51,9 @@ impl Frame<'_> {
                 let bytes = frame.memory.kernel(frame.env, address, 1)?;
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
+            Helper::GetStack | Helper::GetTaskStack => self.stack(),
             // No probe compiled from YAML uses them.
-            Helper::RingReserve | Helper::RingSubmit | Helper::AttachCookie => {
-                Err(Fault::NoHelper(helper.name()))
-            }
+            Helper::RingReserve | Helper::RingSubmit => Err(Fault::NoHelper(helper.name())),
         }
     }
 
@@ -89,19 +90,52 @@ impl Frame<'_> {
         Ok(code(self.memory.maps[map].update(&key, &value, flags, cpu)))
     }
 
-    /// `strscpy_pad` of the task's name.
+    /// `get_stack(context or task, buf, size, flags)`: bytes written, the rest of the buffer zeros. Of every task the
+    /// machine has the same stacks.
+    fn stack(&mut self) -> Result<u64, Fault> {
+        const USER_BY_BUILD_ID: u64 = 1 << 8 | 1 << 11;
+        let (buffer, size, flags) = (self.get(R2)?, self.get(R3)?, self.get(R4)?);
+        self.memory.fill(buffer, size)?;
+        let frames: Vec<Vec<u8>> = match flags {
+            0 => self.env.kernel_stack.iter().map(|address| address.to_le_bytes().to_vec()).collect(),
+            USER_BY_BUILD_ID => self
+                .env
+                .user_stack
+                .iter()
+                .map(|words| words.iter().flat_map(|word| word.to_le_bytes()).collect())
+                .collect(),
+            _ => return Ok(EINVAL.cast_unsigned()),
+        };
+        let mut bytes = zeros(size);
+        let mut used = 0;
+        for frame in frames {
+            let Some(place) = bytes.get_mut(used..used + frame.len()) else { break };
+            place.copy_from_slice(&frame);
+            used += frame.len();
+        }
+        self.memory.write(buffer, &bytes)?;
+        if used == 0 {
+            return Ok(EFAULT.cast_unsigned());
+        }
+        Ok(u64::try_from(used).expect("a usize has at most 64 bits"))
+    }
+
+    /// `strscpy` of the task's name. Kernels other than 6.0 and 6.1 also write zeros behind its end; programs cannot rely
+    /// on it.
     fn comm(&mut self) -> Result<u64, Fault> {
         let (buffer, size) = (self.get(R1)?, self.get(R2)?);
         self.memory.fill(buffer, size)?;
         if size == 0 {
             return Err(Fault::ZeroSize);
         }
-        let most = COMM_MAX.min(zeros(size).len() - 1);
-        let mut bytes: Vec<u8> =
-            self.env.comm.iter().copied().take_while(|byte| *byte != 0).take(most).collect();
-        // As on the kernels that leave what is behind the NUL as it was; others write zeros there.
-        bytes.push(0);
-        self.memory.write(buffer, &bytes)?;
+        let mut bytes = zeros(size);
+        let text = self.env.comm.iter().take_while(|byte| **byte != 0).take(COMM_MAX.min(bytes.len() - 1));
+        let mut length = 1;
+        for (to, from) in bytes.iter_mut().zip(text) {
+            *to = *from;
+            length += 1;
+        }
+        self.memory.write(buffer, &bytes[..length])?;
         Ok(0)
     }
 

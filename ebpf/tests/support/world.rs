@@ -3,11 +3,11 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Target},
+    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
     btf::Btf,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location, Site},
+    usdt::{self, FileId, Found, Location},
 };
 
 /// Places of the one probe that every program has.
@@ -56,18 +56,31 @@ impl Tracepoints for World {
     }
 }
 
-/// Every function is there.
+/// Every function is there, and two for a pattern.
 impl Functions for World {
     fn traced(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn probed(&self, _: &str) -> Result<(), Missing> {
+    fn probing(&self) -> Result<(), Missing> {
         Ok(())
     }
 
-    fn user(&self, _: &Root, _: &str, _: &str) -> Result<(), Missing> {
-        Ok(())
+    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let list = match wanted.function.split_once('*') {
+            None => vec![Site::kernel(wanted.function)],
+            Some((before, after)) => {
+                ["first", "second"].map(|name| Site::kernel(&format!("{before}{name}{after}"))).into()
+            }
+        };
+        Ok(Sites { list, ..Sites::default() })
+    }
+
+    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+        let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
+        let count = if wanted.function.contains('*') { 2 } else { 1 };
+        let sites = (1..=count).map(site).collect();
+        Ok(UserFunctions { file: binary.into(), sites, ..UserFunctions::default() })
     }
 
     fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
@@ -78,7 +91,7 @@ impl Functions for World {
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::Site { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })

@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tapster_ebpf::{probe::Probe, typed::TypedMetricKind};
+use tapster_ebpf::{
+    probe::{Decoder, Probe},
+    typed::{Side, TypedLabel, TypedMetricKind},
+};
 
 /// Labels of a row.
 pub(super) type Labels = Arc<[String]>;
@@ -34,12 +37,32 @@ pub(super) struct Metric {
     pub(super) unit: Unit,
     /// The `max` metric that keeps the largest of the same values.
     pub(super) largest_in: Option<String>,
+    /// Of its labels, in their order, which are stacks and whose.
+    pub(super) stacks: Vec<Option<Side>>,
+}
+
+impl Metric {
+    pub(super) fn has_stacks(&self) -> bool {
+        self.stacks.iter().any(Option::is_some)
+    }
+
+    /// Whose stack a label is, by its place.
+    pub(super) fn stack(&self, label: usize) -> Option<Side> {
+        self.stacks.get(label).copied().flatten()
+    }
 }
 
 /// The metrics of the probes that are up; `declared` says which of them have the same values.
 pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
     let mut metrics = Vec::new();
+    let labels: HashMap<&str, &[TypedLabel]> = exporter.labels().collect();
     for (probe, typed) in exporter.metrics() {
+        let side = |label: &TypedLabel| match label.decoder {
+            Decoder::Stack(side) => Some(side),
+            _ => None,
+        };
+        let stacks: Vec<_> =
+            labels.get(probe).map(|labels| labels.iter().map(side).collect()).unwrap_or_default();
         let declaration = declared.iter().find(|declared| declared.name.value == probe);
         for metric in typed {
             let kind = match metric.kind {
@@ -66,6 +89,7 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
                 kind,
                 unit: Unit::of(metric),
                 largest_in,
+                stacks: stacks.clone(),
             });
         }
     }

@@ -1,5 +1,6 @@
 //! `tapster report`: run probes for a while, then print what they counted in that time.
 
+mod folded;
 mod json;
 mod measure;
 #[cfg(test)]
@@ -51,6 +52,7 @@ Examples:
   tapster report block_io --for 10s       one of them, for ten seconds
   tapster report block_io -- fio job.fio  as long as a command runs
   tapster report own.yaml --top 5         a file of probes, five rows for each metric
+  tapster report cpu.yaml --folded        its stacks, for flamegraph.pl or inferno-flamegraph
 
 Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
 came up; 2 for wrong usage or configuration.";
@@ -129,6 +131,12 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
     }
     let metrics = measure::metrics(&exporter, &probes);
+    if args.folded && !metrics.iter().any(measure::Metric::has_stacks) {
+        eprintln!(
+            "error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}"
+        );
+        return Ok(USAGE);
+    }
     let mut peaks = Peaks::of(&metrics);
     let before = exporter.collect();
     let begun = Instant::now();
@@ -175,8 +183,13 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         tables,
         losses: losses(&counted),
     };
-    let text =
-        if args.json { format!("{:#}\n", json::json(&report)) } else { text::text(&report, layout(args)) };
+    let text = if args.json {
+        format!("{:#}\n", json::json(&report))
+    } else if args.folded {
+        folded::folded(&report)
+    } else {
+        text::text(&report, layout(args))
+    };
     match &mut output {
         None => print(&text),
         Some(file) => file.write_all(text.as_bytes())?,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 const PLAIN: Layout = Layout { columns: None, bars: false };
 
 fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
-    Metric { name: name.into(), probe: "probe".into(), kind, unit, largest_in: None }
+    Metric { name: name.into(), probe: "probe".into(), kind, unit, largest_in: None, stacks: Vec::new() }
 }
 
 /// Native buckets of whole powers of two, by the power of their upper bound.

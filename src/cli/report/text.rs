@@ -87,8 +87,10 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
 
 /// A row as cells.
 struct Line {
-    /// One for each label; of a sum only the first.
+    /// One for each label but stacks; of a sum only the first.
     labels: Vec<String>,
+    /// Name of the label and functions, outermost first, for each stack that is not empty.
+    stacks: Vec<(String, String)>,
     numbers: Vec<String>,
     distribution: Vec<Bucket>,
     /// Whether it is several rows added up.
@@ -101,7 +103,19 @@ impl Line {
             Measured::Histogram(histogram, _) => histogram.buckets(),
             Measured::Number(_) => Vec::new(),
         };
-        Self { labels, numbers: figures(table, row), distribution, is_sum }
+        let mut line =
+            Self { labels, stacks: Vec::new(), numbers: figures(table, row), distribution, is_sum };
+        if !is_sum && table.metric.has_stacks() {
+            let names = table.label_names.iter().map(|name| printable(name));
+            for (label, (name, text)) in names.zip(std::mem::take(&mut line.labels)).enumerate() {
+                if table.metric.stack(label).is_none() {
+                    line.labels.push(text);
+                } else if row.labels.get(label).is_some_and(|stack| !stack.is_empty()) {
+                    line.stacks.push((name, text));
+                }
+            }
+        }
+        line
     }
 }
 
@@ -114,7 +128,13 @@ fn lines(table: &Table) -> Vec<Line> {
         let labels = vec![format!("{} more", table.left_out)];
         lines.push(match &table.rest {
             Some(rest) => Line::new(table, labels, rest, true),
-            None => Line { labels, numbers: Vec::new(), distribution: Vec::new(), is_sum: true },
+            None => Line {
+                labels,
+                stacks: Vec::new(),
+                numbers: Vec::new(),
+                distribution: Vec::new(),
+                is_sum: true,
+            },
         });
     }
     lines.extend(table.all.as_ref().map(|all| Line::new(table, vec!["all".into()], all, true)));
@@ -168,7 +188,12 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     let name = format!("{}:", of.metric.name);
     wrap([name.as_str()].into_iter().chain(of.help.split_whitespace()), columns, "", "  ", text);
     let lines = lines(of);
-    let names: Vec<String> = of.label_names.iter().map(|name| printable(name)).collect();
+    let plain = of.label_names.iter().enumerate().filter(|(label, _)| of.metric.stack(*label).is_none());
+    let mut names: Vec<String> = plain.map(|(_, name)| printable(name)).collect();
+    if names.is_empty() && lines.iter().any(|line| line.is_sum) {
+        // For what sums are called.
+        names.push(String::new());
+    }
     let numbers: Vec<String> = titles(of.metric.kind).iter().map(ToString::to_string).collect();
     let (labels, numbers_count) = (names.len(), numbers.len());
     let mut rows: Vec<Vec<String>> = vec![[names.as_slice(), numbers.as_slice()].concat()];
@@ -189,13 +214,27 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     let narrow = |scale: &Scale| beside < LEAST_BARS && scale.per_column > 1;
     let beside =
         scale(beside).filter(|scale| fits && !narrow(scale) && scale.width(of.metric.unit) <= beside);
+    let stacks = |line: &Line, text: &mut String| {
+        for (name, stack) in &line.stacks {
+            let _ = writeln!(text, "    {name}");
+            for function in stack.rsplit(';') {
+                let _ = writeln!(text, "        {function}");
+            }
+        }
+    };
     if let Some(scale) = beside {
         let cells = lines.iter().map(|line| scale.bars(&line.distribution));
         for (row, cell) in rows.iter_mut().zip([scale.title(of.metric.unit)].into_iter().chain(cells)) {
             row.push(cell);
         }
         right.push(false);
-        *text += &table(&rows, &right);
+        let table = table(&rows, &right);
+        let mut shown = table.lines();
+        let _ = writeln!(text, "{}", shown.next().unwrap_or_default());
+        for (shown, line) in shown.zip(&lines) {
+            let _ = writeln!(text, "{shown}");
+            stacks(line, text);
+        }
         return;
     }
     let scale = scale(below);
@@ -211,6 +250,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
         for (shown, line) in shown.zip(&lines) {
             let _ = writeln!(text, "{shown}");
             bars(line, text);
+            stacks(line, text);
         }
     } else {
         // Each row by itself: labels, then numbers with their names, as many as fit into a line.
@@ -226,6 +266,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
                 numbers.iter().zip(&line.numbers).map(named).map(|pair| pair + " ").collect();
             wrap(figures.iter().map(String::as_str), columns, "    ", "    ", text);
             bars(line, text);
+            stacks(line, text);
         }
     }
     if let Some(scale) = scale {
@@ -296,7 +337,7 @@ impl Scale {
 }
 
 /// Text that a terminal does not take for commands: names of processes are chosen by anybody.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".into();
     }

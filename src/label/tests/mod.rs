@@ -5,6 +5,7 @@ mod cgroup;
 mod ksym;
 mod plain;
 mod raid;
+mod stack;
 mod syscall;
 
 use super::*;

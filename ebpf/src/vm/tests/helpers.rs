@@ -146,7 +146,7 @@ fn own_memory_is_kernel_memory() {
 }
 
 #[test]
-fn comm_is_cut_and_terminated() {
+fn comm_is_terminated_and_nothing_is_written_behind_it() {
     for (comm, size, expected) in [
         (&b"cat"[..], 16, then_fill(b"cat\0")),
         (b"cat", 4, then_fill(b"cat\0")),

@@ -6,7 +6,7 @@
 //! price is that instructions have to be told from each other with certainty, because a probe replaces a byte of what it
 //! is set on. Where anything in a function makes no sense, it has no exits here: its entries are seen, its returns are not.
 
-use crate::elf::Code;
+use super::Code;
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use std::collections::HashSet;
 use tapster_ebpf::attach::Arch;

@@ -1,0 +1,120 @@
+//! `kstack` and `ustack`: stacks as values.
+
+use super::scope::{Problems, Scope};
+use crate::{
+    expr::{Expr, ExprKind},
+    probe::Expression,
+    typed::{AccessMode, Mechanism, Node, Side, Type, Typed},
+};
+
+/// Most frames of a stack, which is also what is kept where nothing is said; the kernel gives no more unless its
+/// `kernel.perf_event_max_stack` was raised.
+const MAX_FRAMES: u32 = 127;
+
+impl Scope<'_> {
+    /// `kstack`, `kstack(FRAMES)`, `kstack(TASK)`, `kstack(TASK, FRAMES)`; the same for `ustack` without a task.
+    pub(super) fn stack(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        name: &str,
+        arguments: &[Expr],
+    ) -> Result<Typed, Problems> {
+        let side = if name == Side::User.name() { Side::User } else { Side::Kernel };
+        let (task, frames) = match arguments {
+            [] => (None, None),
+            [one] if matches!(one.kind, ExprKind::Integer(_)) => (None, Some(one)),
+            [task] => (Some(task), None),
+            [task, frames] => (Some(task), Some(frames)),
+            _ => {
+                let message = format!("`{name}` does not take {} arguments", arguments.len());
+                let hint = "kstack, kstack(FRAMES), kstack(TASK), kstack(TASK, FRAMES)".to_owned();
+                return Err(self.problem(expression, expr.span.clone(), message, Some(hint)));
+            }
+        };
+        let frames = match frames {
+            None => MAX_FRAMES,
+            Some(frames) => match self.value(expression, frames)?.kind {
+                Node::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
+                    u32::try_from(count).unwrap_or(MAX_FRAMES)
+                }
+                _ => {
+                    let message = format!("the frames of a stack must be a constant from 1 to {MAX_FRAMES}");
+                    return Err(self.problem(expression, frames.span.clone(), message, None));
+                }
+            },
+        };
+        let task = match task {
+            None => None,
+            Some(task) => Some(Box::new(self.task(expression, task, side)?)),
+        };
+        Ok(Typed::new(Node::Stack { side, frames, task }, Type::Stack { side, frames }))
+    }
+
+    /// Refuses a stack where a number or text is wanted.
+    pub(super) fn no_stack(
+        &self,
+        expression: &Expression,
+        typed: Typed,
+        what: &str,
+    ) -> Result<Typed, Problems> {
+        if matches!(typed.ty, Type::Stack { .. }) {
+            return self.no_text(expression, &expression.ast, typed, what);
+        }
+        Ok(typed)
+    }
+
+    /// Refuses a stack that would be taken for each element of a list: it is that of the event, taken once. One in a
+    /// `let` is, as long as the `let` needs neither element nor start.
+    pub(super) fn outside_of_walk(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
+        let lets = super::event::placeholder_lets(self);
+        let within = |typed: &Typed| match typed.kind {
+            Node::Stack { .. } => true,
+            Node::Let(index) => {
+                let value = &lets[index];
+                value.takes_stack() && (value.needs_item(&lets) || value.needs_start(&lets))
+            }
+            _ => false,
+        };
+        if self.item.is_some() && typed.any(&within) {
+            let message = "a stack is taken once for each event, and this is computed for each element";
+            let hint = "name it with `let`: { stack: kstack }, and use that".to_owned();
+            return Err(self.problem(expression, expression.ast.span.clone(), message, Some(hint)));
+        }
+        Ok(typed)
+    }
+
+    /// A task whose stack the kernel walks for us.
+    fn task(&self, expression: &Expression, task: &Expr, side: Side) -> Result<Typed, Problems> {
+        let problem = |message: String, hint: &str| {
+            Err(self.problem(expression, task.span.clone(), message, Some(hint.into())))
+        };
+        if side == Side::User {
+            let hint = "write `ustack` for that of the current task; `kstack` takes a task";
+            return problem("only the current task's own stack can be walked in user memory".into(), hint);
+        }
+        let value = self.value(expression, task)?;
+        let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
+        let tracing =
+            matches!(self.resolved.mechanism, Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit);
+        let lets = super::event::placeholder_lets(self);
+        let loaded = |typed: &Typed| matches!(typed.kind, Node::Load { .. } | Node::Item);
+        let as_passed = !value.any(&|typed| match typed.kind {
+            Node::Let(index) => lets[index].any(&loaded),
+            _ => loaded(typed),
+        });
+        match value.ty {
+            Type::Pointer { to, access: AccessMode::Direct } if is_task(to) && tracing && as_passed => {
+                Ok(value)
+            }
+            Type::Pointer { to, .. } if is_task(to) => problem(
+                format!("the kernel does not walk the stack of this task at `{}`", self.at),
+                "it takes an argument of a raw tracepoint, fentry or fexit as it is: kstack(args.p)",
+            ),
+            _ => problem(
+                "`kstack` takes a number of frames, or a `struct task_struct *`".into(),
+                "kstack(5), kstack(args.p)",
+            ),
+        }
+    }
+}

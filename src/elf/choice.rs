@@ -1,0 +1,217 @@
+//! Which functions of a program or library a name or pattern means, and where probes for them go.
+
+use super::{
+    Bytes, Function, Functions, Go, Missing, debug_file, missing,
+    name::{Name, Pattern},
+    open,
+};
+use object::{Object, ObjectSymbol, SymbolFlags, SymbolKind, elf};
+use tapster_ebpf::{
+    attach::{Place, Site, UserFunctions, Wanted, left_out},
+    diagnostic::near,
+    glob::{Glob, is_pattern},
+};
+
+/// What compilers put behind the name of what they made of a function: its arguments may be others.
+const VARIANTS: [&str; 3] = [".isra.", ".constprop.", ".part."];
+
+/// How the returns of a function are seen.
+enum Ends {
+    /// At these places in the file.
+    At(Vec<u64>),
+    /// By the kernel's return probe.
+    Probe,
+    /// Not, because they do this.
+    Not(&'static str),
+}
+
+/// Finds the functions that are wanted in a file that was read.
+pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    let shown = file.path.display().to_string();
+    let named = named(file, wanted.function, &shown)?;
+    let pattern = named.len() > 1;
+    let (variants, chosen): (Vec<_>, Vec<_>) = named
+        .into_iter()
+        .partition(|(function, _)| pattern && VARIANTS.iter().any(|variant| function.name.contains(variant)));
+    wanted.check_count(chosen.len(), &format!("`{shown}`"))?;
+    let mut found = UserFunctions {
+        file: file.path.clone(),
+        go: file.go == Some(Go::Recent),
+        ..UserFunctions::default()
+    };
+    let mut without: Vec<(&'static str, String)> = Vec::new();
+    for (function, name) in chosen {
+        let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
+        let entry = || site(vec![function.offset]);
+        let ends = (wanted.at_return || wanted.whole).then(|| ends(file, &function));
+        match ends {
+            Some(Ends::Not(why)) => without.push((why, name.clone())),
+            Some(Ends::At(places)) if wanted.at_return => found.sites.push(site(places)),
+            Some(Ends::Probe) if wanted.at_return => found.by_return_probe.push(entry()),
+            Some(Ends::At(_) | Ends::Probe) | None => found.sites.push(entry()),
+        }
+    }
+    let names: Vec<&str> = variants.iter().map(|(function, _)| function.name.as_str()).collect();
+    found.left_out.extend(left_out("that the compiler changed", &names));
+    let mut whys: Vec<&'static str> = without.iter().map(|(why, _)| *why).collect();
+    whys.sort_unstable();
+    whys.dedup();
+    for why in &whys {
+        let names: Vec<&str> =
+            without.iter().filter(|(other, _)| other == why).map(|(_, name)| name.as_str()).collect();
+        found.left_out.extend(left_out(&format!("that {why}"), &names));
+    }
+    if !found.sites.is_empty() || !found.by_return_probe.is_empty() {
+        return Ok(found);
+    }
+    let function = wanted.function;
+    Err(match (whys.as_slice(), without.as_slice()) {
+        ([why], _) => missing(
+            format!("returns of `{function}` of `{shown}` cannot be seen: of functions that {why}"),
+            "its entry can be: at: \"uprobe:BINARY:FUNCTION\"".to_owned(),
+        ),
+        _ => missing(
+            format!("no function of `{shown}` that matches `{function}` can be probed"),
+            format!("of those that match: {}", found.left_out.join(", ")),
+        ),
+    })
+}
+
+/// The functions that a name means, each with the name that is shown.
+fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, String)>, Missing> {
+    if let Some(digits) = wanted.strip_prefix("0x") {
+        let address = u64::from_str_radix(digits, 16).map_err(|_| {
+            missing(format!("`{wanted}` is not an address"), "write it as `nm` shows it: 0x1139".to_owned())
+        })?;
+        let function = file.at(address).ok_or_else(|| {
+            missing(format!("`{wanted}` at {address:#x} is in no part of `{shown}` that is loaded"), None)
+        })?;
+        let name = Name::new(&function.name).shown;
+        return Ok(vec![(function, name)]);
+    }
+    if file.list.is_empty() {
+        return Err(missing(
+            format!("`{shown}` is stripped: it has no symbols"),
+            "install its debug symbols, or give an address: 0x…".to_owned(),
+        ));
+    }
+    let symbols: Vec<(Function, String)> = file
+        .list
+        .iter()
+        .filter(|function| function.name == wanted || function.aliases.iter().any(|alias| alias == wanted))
+        .map(|function| (function.clone(), wanted.to_owned()))
+        .collect();
+    if !symbols.is_empty() {
+        return Ok(symbols);
+    }
+    let names: Vec<Name> = file.list.iter().map(|function| Name::new(&function.name)).collect();
+    let pairs = || file.list.iter().zip(&names);
+    let taken = |(function, name): (&Function, &Name)| (function.clone(), name.shown.clone());
+    let exact: Vec<_> = pairs().filter(|(_, name)| name.is(wanted)).map(taken).collect();
+    if !exact.is_empty() {
+        return Ok(exact);
+    }
+    let pattern = Pattern::new(wanted);
+    let matching: Vec<_> = pairs().filter(|(_, name)| name.matches(&pattern)).map(taken).collect();
+    if is_pattern(wanted) && !matching.is_empty() {
+        return Ok(matching);
+    }
+    Err(absent(file, wanted, shown, &names))
+}
+
+/// Where returns of a function are seen. A return probe exchanges the return address on the stack, which ends a program
+/// built by Go and one whose very first function it is set on.
+fn ends(file: &Functions, function: &Function) -> Ends {
+    let exits = match (file.go, file.exits(function)) {
+        (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
+        (_, Ok(exits)) => exits,
+        (Some(Go::Recent), Err(_)) => {
+            return Ends::Not("do not wholly read as code, and a return probe would end a Go program");
+        }
+        (None, Err(_)) if function.address == file.start => return Ends::Not("begin the program"),
+        (None, Err(_)) => return Ends::Probe,
+    };
+    if exits.returns.is_empty() && exits.jumps.is_empty() && !exits.has_unseen() {
+        return Ends::Not("do not return");
+    }
+    let at_once = exits.returns.contains(&function.offset);
+    // Go jumps to addresses that it computes only within a function.
+    let leaves =
+        !exits.jumps.is_empty() || !exits.conditional.is_empty() || file.go.is_none() && exits.computed;
+    match file.go {
+        _ if !leaves && !at_once => Ends::At(exits.returns),
+        Some(_) => Ends::Not("end by jumping elsewhere, and a return probe would end a Go program"),
+        None if function.address == file.start => Ends::Not("begin the program"),
+        None => Ends::Probe,
+    }
+}
+
+/// Why there is no such function, and what there is.
+fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missing {
+    if is_pattern(wanted) {
+        let start = Glob::new(wanted).prefix();
+        let message = format!("no function of `{shown}` matches `{wanted}`");
+        return missing(message, near_beginning(&start, names.iter().map(|name| name.shown.as_str())));
+    }
+    let look = |bytes: &Bytes| {
+        let file = object::File::parse(bytes).ok()?;
+        let found = file
+            .symbols()
+            .chain(file.dynamic_symbols())
+            .find(|symbol| symbol.name().is_ok_and(|name| name == wanted))
+            .map(|symbol| {
+                let chooses = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. }
+                    if st_info.st_type() == elf::STT_GNU_IFUNC);
+                (symbol.is_undefined(), symbol.kind(), chooses)
+            });
+        let debug = file.build_id().ok().flatten().and_then(debug_file);
+        Some((found, debug))
+    };
+    let (own, debug) = open(&file.path).ok().and_then(|bytes| look(&bytes)).unwrap_or_default();
+    let separate = || debug.and_then(|path| open(&path).ok()).and_then(|bytes| look(&bytes)?.0);
+    match own.or_else(separate) {
+        Some((true, ..)) => missing(
+            format!("`{shown}` only calls `{wanted}`, which is in a library of its"),
+            format!("`ldd {shown}` shows them; attach there, as in uprobe:libc.so.6:{wanted}"),
+        ),
+        Some((false, SymbolKind::Text, true)) => missing(
+            format!("`{wanted}` of `{shown}` is chosen among several functions when a program starts"),
+            "name the one that is chosen, for example that of the widest registers".to_owned(),
+        ),
+        Some((false, ..)) => missing(format!("`{wanted}` of `{shown}` is not a function"), None),
+        None => {
+            let variant = file.list.iter().find(|function| {
+                let rest = function.name.strip_prefix(wanted);
+                rest.is_some_and(|rest| VARIANTS.iter().any(|variant| rest.starts_with(variant)))
+            });
+            let near = near(wanted, names.iter().map(|name| name.shown.as_str()), 3);
+            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+            let hint = match variant {
+                Some(variant) => {
+                    Some(format!("the compiler made `{}` of it, whose arguments may be others", variant.name))
+                }
+                None => (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+            };
+            missing(format!("`{shown}` has no function `{wanted}`"), hint)
+        }
+    }
+}
+
+/// Of names that begin nearly as a pattern does, the patterns that they match.
+pub fn near_beginning<'n>(start: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let length = start.chars().count();
+    if length == 0 {
+        return None;
+    }
+    let mut beginnings: Vec<&str> = names
+        .filter_map(|name| {
+            let end = name.char_indices().nth(length).map_or(name.len(), |(at, _)| at);
+            name.get(..end).filter(|beginning| beginning.chars().count() == length)
+        })
+        .collect();
+    beginnings.sort_unstable();
+    beginnings.dedup();
+    let near: Vec<String> =
+        near(start, beginnings.iter().copied(), 3).iter().map(|near| format!("`{near}*`")).collect();
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+}

@@ -1,0 +1,104 @@
+//! A stack as its functions, outermost first, joined by `;`: the form that flame graphs are made of.
+//!
+//! A stack keeps the text that it got first, as long as its probe runs. What has a name now may have none later, and a
+//! series whose labels changed would begin again at 0 beside one that stopped.
+
+use super::{Decode, number::unsigned};
+use crate::{
+    symbol::{Frame, Symbols, frames},
+    topology::Topology,
+};
+use std::{collections::HashMap, io, sync::Arc};
+use tapster_ebpf::{
+    layout::STACK_HEADER,
+    typed::{LOST_STACK, NO_STACK, Side},
+};
+
+/// Longest text: what stores of Prometheus' series commonly take. Frames that are beyond it are left out, outermost first.
+const LONGEST: usize = 2048;
+/// What stands for stacks that could not be kept.
+const LOST: &str = "~lost";
+/// What stands for frames that were left out.
+const CUT: &str = "~cut";
+/// How functions begin through which the kernel reaches a program: they are innermost and say nothing of the event.
+const WAY: [&str; 9] = [
+    "bpf_prog_",
+    "bpf_trampoline_",
+    "bpf_trace_run",
+    "__bpf_trace_",
+    "__traceiter_",
+    "bpf_get_stack",
+    "bpf_get_task_stack",
+    "__bpf_prog_",
+    "bpf_dispatcher_",
+];
+
+/// A kept stack: its header and its frames, by its number.
+pub(crate) type Kept = Box<dyn Fn(u64) -> io::Result<Option<Vec<u8>>> + Send>;
+
+/// Texts of stacks by their number.
+pub(crate) struct Stack {
+    side: Side,
+    /// Most frames that are shown.
+    frames: usize,
+    kept: Kept,
+    symbols: Arc<Symbols>,
+    /// No more than the kernel keeps: numbers are never used again.
+    texts: HashMap<u64, String>,
+}
+
+impl Stack {
+    pub(crate) fn new(side: Side, frames: u32, kept: Kept, symbols: Arc<Symbols>) -> Self {
+        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
+        Self { side, frames, kept, symbols, texts: HashMap::new() }
+    }
+
+    fn text(&self, value: &[u8]) -> Option<String> {
+        let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
+        let header = unsigned(header);
+        let process = u32::try_from(header & u64::from(u32::MAX)).ok()?;
+        let length = usize::try_from(header >> 32).ok()?;
+        let frames: Vec<Frame> = frames(self.side, rest.get(..length)?);
+        let names = self.symbols.names(&frames, process);
+        let way = names.iter().take_while(|name| WAY.iter().any(|begin| name.starts_with(begin))).count();
+        Some(joined(names.iter().skip(way).take(self.frames)))
+    }
+}
+
+/// Names, given innermost first, as one text that begins with the outermost.
+fn joined<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    let mut left = LONGEST - CUT.len() - 1;
+    let mut parts: Vec<&str> = Vec::new();
+    for name in names {
+        let Some(rest) = left.checked_sub(name.len() + 1) else {
+            parts.push(CUT);
+            break;
+        };
+        left = rest;
+        parts.push(name);
+    }
+    parts.reverse();
+    parts.join(";")
+}
+
+impl Decode for Stack {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        let number = unsigned(raw);
+        match number {
+            NO_STACK => return Some(String::new()),
+            LOST_STACK => return Some(LOST.into()),
+            _ => {}
+        }
+        if let Some(text) = self.texts.get(&number) {
+            return Some(text.clone());
+        }
+        let kept = (self.kept)(number).ok().flatten();
+        let Some(text) = kept.and_then(|value| self.text(&value)) else { return Some(LOST.into()) };
+        self.texts.insert(number, text.clone());
+        Some(text)
+    }
+
+    fn refresh(&mut self, _: &Arc<Topology>) {
+        self.symbols.refresh();
+    }
+}

@@ -1,0 +1,218 @@
+//! Programs on functions by kprobes and uprobes: one, or all that a pattern matches.
+//!
+//! A program that has to know where it was stopped asks for its cookie, the number of the function. Kernels without cookies
+//! (before 5.15) get a program for each function, which has the number in place of the question.
+
+use super::{LoadError, useful_lines};
+use crate::{
+    kernel::Kernel,
+    places::{Means, Places, PlacesError},
+    sys::{self, LoadRefused, ProgInfo, ProgramKind, load_program},
+};
+use std::{
+    ffi::CString,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+use tapster_ebpf::{
+    attach::{Place, left_out},
+    insn::{Alu, Helper, Insn, R0, Src},
+    program::Code,
+    typed::Mechanism,
+};
+
+/// The functions of one code in the kernel.
+#[derive(Debug)]
+pub(super) struct Functions {
+    means: Means,
+    /// What keeps them attached, before the programs.
+    held: Vec<OwnedFd>,
+    programs: Vec<OwnedFd>,
+    /// Numbers of functions that the kernel did not take.
+    refused: Vec<usize>,
+}
+
+fn is_of_kernel(code: &Code) -> bool {
+    matches!(code.mechanism, Mechanism::Kprobe | Mechanism::Kretprobe)
+}
+
+/// How many places there are, each with the index of its function.
+fn places(code: &Code) -> Vec<(usize, Option<u64>)> {
+    let of = |(index, place): (usize, &Place)| match place {
+        Place::Kernel { .. } => vec![(index, None)],
+        Place::File { at, .. } => at.iter().map(|offset| (index, Some(*offset))).collect(),
+    };
+    code.sites.list.iter().map(|site| &site.place).enumerate().flat_map(of).collect()
+}
+
+fn asks_for_cookie(code: &Code) -> bool {
+    code.assembled.insns.contains(&Insn::Call(Helper::AttachCookie))
+}
+
+/// The instructions with the number in place of the question for it.
+fn with_number(code: &Code, number: u64) -> Vec<Insn> {
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let known = |insn: &Insn| match insn {
+        Insn::Call(Helper::AttachCookie) => Insn::Alu64(Alu::Mov, R0, Src::Imm(number)),
+        other => *other,
+    };
+    code.assembled.insns.iter().map(known).collect()
+}
+
+fn verifier(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
+    let at = code.at.to_string();
+    move |LoadRefused { error, log }| LoadError::Verifier { at: at.clone(), error, log: useful_lines(&log) }
+}
+
+fn refused(code: &Code, message: String) -> LoadError {
+    LoadError::Program { at: code.at.to_string(), action: "attached", message }
+}
+
+impl Functions {
+    /// Whether a code is attached this way.
+    pub(super) fn are_for(code: &Code) -> bool {
+        matches!(
+            code.mechanism,
+            Mechanism::Kprobe
+                | Mechanism::Kretprobe
+                | Mechanism::Uprobe
+                | Mechanism::Uretprobe
+                | Mechanism::UprobeReturn
+        )
+    }
+
+    /// Has the verifier look at the program, in the best form that the kernel takes.
+    pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
+        let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
+        let insns = &code.assembled.insns;
+        let one =
+            |means, program| Self { means, held: Vec::new(), programs: vec![program], refused: Vec::new() };
+        if places(code).len() > 1 && !code.one_by_one {
+            let (kind, has): (_, fn(BorrowedFd<'_>) -> bool) = if is_of_kernel(code) {
+                (ProgramKind::KprobeMulti, sys::has_kprobe_multi)
+            } else {
+                (ProgramKind::UprobeMulti, sys::has_uprobe_multi)
+            };
+            // A kernel that does not know the helper refuses the program, one without such links the link.
+            if let Ok(program) = load(kind, insns)
+                && has(program.as_fd())
+            {
+                return Ok(one(Means::Multi, program));
+            }
+        }
+        if !asks_for_cookie(code) {
+            return load(ProgramKind::Probe, insns)
+                .map(|program| one(Means::Event, program))
+                .map_err(verifier(code));
+        }
+        if let Ok(program) = load(ProgramKind::Probe, insns) {
+            return Ok(one(Means::Cookie, program));
+        }
+        // One shows whether the verifier takes them all.
+        let number = code.sites.list.first().map_or(0, |site| site.number);
+        load(ProgramKind::Probe, &with_number(code, number.into())).map_err(verifier(code))?;
+        Ok(Self { means: Means::Program, held: Vec::new(), programs: Vec::new(), refused: Vec::new() })
+    }
+
+    /// Attaches to all functions.
+    pub(super) fn attach(
+        &mut self,
+        code: &Code,
+        maps: &[BorrowedFd<'_>],
+        kernel: &Kernel,
+    ) -> Result<(), LoadError> {
+        let list = places(code);
+        let cookies = list.iter().map(|(index, _)| code.sites.list[*index].number.into()).collect();
+        let at_return = matches!(code.mechanism, Mechanism::Kretprobe | Mechanism::Uretprobe);
+        let text = |text: &str| CString::new(text).map_err(|error| refused(code, error.to_string()));
+        // The file that was read, should another have its name by now: in that one the places would be wrong.
+        let file = code.sites.file.as_deref().and_then(|path| kernel.program_file(path));
+        let places = if let Some(file) = &file {
+            let path = text(&format!("/proc/self/fd/{}", file.file.as_raw_fd()))?;
+            Places::file(path, list.iter().filter_map(|(_, offset)| *offset).collect(), cookies, at_return)
+        } else {
+            let mut functions = Vec::new();
+            for site in &code.sites.list {
+                let Place::Kernel { symbol, address } = &site.place else {
+                    return Err(refused(code, "the file is not open: this is a bug in tapster".into()));
+                };
+                functions.push((text(symbol)?, *address));
+            }
+            Places::kernel(functions, cookies, at_return)
+        };
+        let failed = |error: PlacesError| refused(code, error.to_string());
+        let held = match (self.means, self.programs.first()) {
+            (Means::Multi, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
+            (Means::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
+            (Means::Event, Some(program)) => places.each(program.as_fd(), false).map_err(failed)?,
+            (Means::Program, _) | (_, None) => {
+                let load = |number| {
+                    load_program(&code.name, ProgramKind::Probe, &with_number(code, number), maps)
+                        .map_err(|refused| Either::Load(verifier(code)(refused)))
+                };
+                places.each_its_own(load).map_err(|either| match either {
+                    Either::Load(error) => error,
+                    Either::Places(error) => failed(error),
+                })?
+            }
+        };
+        if let (true, Some((_, error))) = (held.descriptors.is_empty(), held.refused.first()) {
+            return Err(refused(code, error.to_string()));
+        }
+        for (index, error) in &held.refused {
+            let function = list[*index].0;
+            tracing::warn!(at = %code.at, function = code.sites.list[function].name, %error, "not attached");
+            self.refused.push(function);
+        }
+        self.refused.dedup();
+        self.held = held.descriptors;
+        self.programs.extend(held.programs);
+        Ok(())
+    }
+
+    /// The programs, of which there may be one for each function.
+    pub(super) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.programs.iter().map(AsFd::as_fd)
+    }
+
+    /// Lets go of all functions; the programs stay.
+    pub(super) fn detach(&mut self) {
+        self.held.clear();
+    }
+
+    /// What they cost together.
+    pub(super) fn info(&self) -> ProgInfo {
+        let all = self.programs().filter_map(|program| sys::prog_info(program).ok());
+        all.reduce(|a, b| ProgInfo {
+            runs: a.runs + b.runs,
+            run_ns: a.run_ns + b.run_ns,
+            missed: a.missed + b.missed,
+            ..a
+        })
+        .unwrap_or_default()
+    }
+
+    /// The name of the way that they are attached.
+    pub(super) fn mechanism(&self, code: &Code) -> String {
+        let many = self.means == Means::Multi && code.sites.list.len() > 1;
+        format!("{}{}", code.mechanism.name(), if many { "_multi" } else { "" })
+    }
+
+    /// Which functions the kernel did not take.
+    pub(super) fn refused(&self, code: &Code) -> Option<String> {
+        let names: Vec<&str> =
+            self.refused.iter().map(|index| code.sites.list[*index].name.as_str()).collect();
+        left_out("that the kernel refused", &names)
+    }
+}
+
+/// What goes wrong where each place has a program.
+enum Either {
+    Load(LoadError),
+    Places(PlacesError),
+}
+
+impl From<PlacesError> for Either {
+    fn from(error: PlacesError) -> Self {
+        Self::Places(error)
+    }
+}

@@ -1,0 +1,97 @@
+//! Files that this process and others have mapped.
+
+use super::*;
+use crate::elf;
+use files::Files;
+use mapping::{Inode, parse};
+use std::{fs::File, path::Path};
+use tapster_ebpf::{
+    attach::{Place, Wanted},
+    probe::Root,
+    typed::Side,
+};
+
+#[test]
+fn lines_of_maps() {
+    let mapping =
+        parse("55d0-55e0 r-xp 00001000 fd:01 1234                 /usr/bin/a b (deleted)").expect("is one");
+    assert_eq!((mapping.from, mapping.to, mapping.offset), (0x55d0, 0x55e0, 0x1000));
+    assert_eq!(mapping.inode, Some(Inode { device: (0xfd, 1), number: 1234 }));
+    assert_eq!(mapping.path, Path::new("/usr/bin/a b (deleted)"));
+    let vdso = parse("7ffc0-7ffc1 r-xp 00000000 00:00 0                          [vdso]").expect("is one");
+    assert_eq!((vdso.inode, vdso.path.as_path()), (None, Path::new("[vdso]")));
+    let nameless = parse("7f00-7f10 rwxp 00000000 00:00 0 ").expect("is one");
+    assert_eq!((nameless.inode, nameless.path.as_path()), (None, Path::new("")));
+    for other in [
+        "7f00-7f10 rw-p 00000000 00:00 0 ",
+        "",
+        "7f00",
+        "7f00-7f10",
+        "7f00-7f10 r-xp",
+        "7f00-7f10 r-xp 0 0 0",
+        "x-7f10 r-xp 00000000 00:00 0 ",
+    ] {
+        assert_eq!(parse(other), None, "{other}");
+    }
+}
+
+#[test]
+fn frames_as_the_kernel_writes_them() {
+    let mut bytes = Vec::new();
+    for (status, id, place) in [(1_u32, 7_u8, 0x1000_u64), (2, 0, 0x2000), (0, 0, 0)] {
+        bytes.extend(status.to_le_bytes());
+        bytes.extend([id; 20]);
+        bytes.extend(place.to_le_bytes());
+    }
+    let file = Frame::File { build_id: [7; 20], offset: 0x1000 };
+    assert_eq!(frames(Side::User, &bytes), [file, Frame::Address(0x2000)]);
+    assert_eq!(frames(Side::User, &bytes[..31]), []);
+    let kernel = [Frame::Kernel(0x0707_0707_0000_0001)];
+    assert_eq!(frames(Side::Kernel, &bytes[..8]), kernel);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn tapster_symbol_test_function() {}
+
+/// This process, its file known by what it has mapped.
+#[test]
+fn functions_of_this_program() {
+    let function = std::hint::black_box(tapster_symbol_test_function as extern "C" fn());
+    let mut files = Files::new("/proc".into());
+    files.look();
+    let address = u64::try_from(function as usize).expect("64 bits");
+    let process = std::process::id();
+    let name = "tapster_symbol_test_function";
+    assert_eq!(files.name_in(process, address).as_deref(), Some(name));
+    files.forget_process();
+    assert_eq!(files.name_in(process, 16), None, "nothing is there");
+    assert_eq!(files.name_in(0, address), None);
+    let own = std::env::current_exe().expect("there is one");
+    let wanted = Wanted { function: name, at_return: false, whole: false, most: 10 };
+    let mut found = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
+        .and_then(elf::read)
+        .and_then(|file| elf::choose(&file, &wanted))
+        .expect("it has symbols");
+    let Some(Place::File { entry: located, .. }) = found.sites.pop().map(|site| site.place) else {
+        panic!("it is in no file")
+    };
+    let Some(id) = elf::build_id(File::open(&own).expect("readable")) else {
+        return println!("skipped: this linker writes no build id");
+    };
+    let mut build_id = [0; 20];
+    build_id[..id.len()].copy_from_slice(&id);
+    assert_eq!(files.name(&build_id, located), name);
+    // Data that was taken for an address, and a file that nobody has.
+    assert_eq!(files.name(&build_id, u64::MAX - 5), UNKNOWN);
+    assert_eq!(files.name(&build_id, 1 << 40), UNKNOWN);
+    assert_eq!(files.name(&[0xab; 20], 0x123), "[abababab+0x123]");
+    assert_eq!(files.name(&[0xab; 20], u64::MAX - 5), UNKNOWN);
+}
+
+#[test]
+fn names_are_one_frame_and_no_longer_than_need_be() {
+    assert_eq!(shown("_ZN5story6hasher4readEPKcj"), "story::hasher::read");
+    assert_eq!(shown("a;b\n"), "a:b:");
+    let long = shown(&"ä".repeat(300));
+    assert!(long.len() <= LONGEST_NAME && long.ends_with("ä…"), "{long}");
+}
