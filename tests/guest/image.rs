@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What arrays are made of, and what a guest needs to give its results back.
-const MODULES: [&str; 22] = [
+const MODULES: [&str; 25] = [
     "brd",
     "null_blk",
     "loop",
@@ -32,10 +32,13 @@ const MODULES: [&str; 22] = [
     "dm-delay",
     "dm-mirror",
     "dm-raid",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "overlay",
     "virtio_blk",
     "virtio_pci",
     "virtio_net",
-    "ext4",
     "fuse",
 ];
 

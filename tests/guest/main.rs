@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+mod costs;
 mod image;
 mod kernel;
 mod machine;
@@ -162,5 +163,29 @@ fn detection_matrix() {
             .collect();
         matrix::whole(&kernel, &base, &modules, &loads, seconds, factor)
     });
+    cases.finish();
+}
+
+/// The figures of kernel functions in docs/performance.md:
+///
+/// ```text
+/// cargo bench --bench functions --no-run       # says which executable it made
+/// TAPSTER_BENCH=EXECUTABLE cargo test --release --test guest -- --ignored function_costs --nocapture
+/// ```
+#[test]
+#[ignore = "takes a quarter of an hour, and needs the benchmark"]
+fn function_costs() {
+    let mut cases = Cases::new("costs");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
+        cases.run(&format!("Linux {}", series.name), || {
+            let bench =
+                std::env::var_os("TAPSTER_BENCH").ok_or_else(|| Skip("TAPSTER_BENCH is not set".into()))?;
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            costs::measured(&kernel, Path::new(&bench), &modules, work.path())
+        });
+    }
     cases.finish();
 }

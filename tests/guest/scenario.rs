@@ -1,6 +1,7 @@
 //! The scenarios: a script for the guest, and what its results must show.
 
 mod block;
+mod filesystems;
 mod functions;
 mod globs;
 mod hot;
@@ -26,13 +27,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 12] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "filesystems",
+        script: include_str!("scenarios/filesystems.sh"),
+        disks: &[512 << 20, 512 << 20, 512 << 20],
+        memory_mib: 1536,
+        check: filesystems::check,
     },
     Scenario {
         name: "stacks",
