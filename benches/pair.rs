@@ -10,15 +10,17 @@
     reason = "a benchmark stops where something is wrong"
 )]
 
+mod support;
+
 use std::{
     fs::OpenOptions,
     io::Write,
     os::unix::fs::{FileExt, OpenOptionsExt},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
+use support::{Bpftrace, Loaded, output};
 use tapster::{
     collector::Reader,
     exporter::{Exporter, Options},
@@ -78,10 +80,6 @@ fn probes(yaml: &str) -> Vec<Probe> {
     file.probes
 }
 
-fn output(command: &mut Command) -> String {
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
-}
-
 /// A loop device over memory, detached when dropped.
 struct LoopDevice(
     String,
@@ -115,74 +113,18 @@ impl Drop for LoopDevice {
     }
 }
 
-/// A running bpftrace and the ids of its two programs.
-struct Bpftrace(Child, Vec<u64>);
-
-impl Bpftrace {
-    fn start() -> Self {
-        let before: Vec<u64> = programs().into_iter().map(|program| program.id).collect();
-        let mut command = Command::new("bpftrace");
-        let child = command.args(["-e", SCRIPT]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut running = Self(child, Vec::new());
-        let begun = Instant::now();
-        while running.1.len() < 2 {
-            assert!(begun.elapsed() < Duration::from_secs(30), "bpftrace did not attach");
-            thread::sleep(Duration::from_millis(50));
-            let new = |program: &Loaded| {
-                !before.contains(&program.id)
-                    && program.kind == "tracepoint"
-                    && program.name.starts_with("block_rq")
-            };
-            running.1 = programs().into_iter().filter(new).map(|program| program.id).collect();
-        }
-        thread::sleep(Duration::from_millis(300));
-        running
-    }
-
-    fn cost(&self) -> f64 {
-        programs().iter().filter(|program| self.1.contains(&program.id)).map(Loaded::ns_per_run).sum()
-    }
+fn bpftrace() -> Bpftrace {
+    Bpftrace::start(SCRIPT, 2, |program| program.kind == "tracepoint" && program.name.starts_with("block_rq"))
 }
 
-impl Drop for Bpftrace {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Loaded {
-    id: u64,
-    kind: String,
-    name: String,
-    runs: u64,
-    run_ns: u64,
-}
-
-impl Loaded {
-    fn ns_per_run(&self) -> f64 {
+fn script_cost(script: &Bpftrace) -> f64 {
+    let per_run = |program: &Loaded| {
         // Some hosts hide an event in ten thousand from every tracing program.
-        assert!(self.runs >= READS / 1000 * 999, "a program ran {} times for {READS} events", self.runs);
-        self.run_ns as f64 / self.runs as f64
-    }
-}
-
-/// Every program in the kernel.
-fn programs() -> Vec<Loaded> {
-    let text = output(Command::new("bpftool").args(["prog", "show", "--json"]));
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or("").to_owned();
-    json.as_array()
-        .unwrap()
-        .iter()
-        .map(|program| Loaded {
-            id: program["id"].as_u64().unwrap(),
-            kind: text(&program["type"]),
-            name: text(&program["name"]),
-            runs: program["run_cnt"].as_u64().unwrap_or(0),
-            run_ns: program["run_time_ns"].as_u64().unwrap_or(0),
-        })
-        .collect()
+        let runs = program.runs;
+        assert!(runs >= READS / 1000 * 999, "a program ran {runs} times for {READS} events");
+        program.run_ns as f64 / runs as f64
+    };
+    script.programs().iter().map(per_run).sum()
 }
 
 /// Nanoseconds of start and end together, by the exporter's own account.
@@ -204,11 +146,12 @@ fn pair() {
     let (mut raw_sum, mut tracepoint_sum, mut script_sum) = (0.0, 0.0, 0.0);
     for round in 0..ROUNDS {
         let ours_first = round % 2 == 0;
-        let early = (!ours_first).then(Bpftrace::start);
+        let early = (!ours_first).then(bpftrace);
         let (raw, tracepoint) = (start(RAW), start(TRACEPOINT));
-        let script = early.unwrap_or_else(Bpftrace::start);
+        let script = early.unwrap_or_else(bpftrace);
         device.read(READS);
-        let (raw_ns, tracepoint_ns, script_ns) = (own_cost(&raw), own_cost(&tracepoint), script.cost());
+        let (raw_ns, tracepoint_ns, script_ns) =
+            (own_cost(&raw), own_cost(&tracepoint), script_cost(&script));
         let first = if ours_first { "ours" } else { "bpftrace" };
         let (raw_ratio, tracepoint_ratio) = (raw_ns / script_ns, tracepoint_ns / script_ns);
         println!(

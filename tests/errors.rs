@@ -193,7 +193,15 @@ fn without_privilege_it_says_what_is_missing() {
     let good = good_file(directory.path());
     // Nobody may not enter the directories of root, so the program goes where all may.
     let copy = directory.path().join("tapster");
-    fs::copy(env!("CARGO_BIN_EXE_tapster"), &copy).unwrap();
+    // By another process: a child that this one's other tests begin meanwhile would have the copy open for writing, and
+    // what somebody may write cannot be run.
+    assert!(
+        Command::new("cp")
+            .args([env!("CARGO_BIN_EXE_tapster").as_ref(), copy.as_os_str()])
+            .status()
+            .unwrap()
+            .success()
+    );
     let open =
         |path: &Path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     open(directory.path());

@@ -582,6 +582,8 @@ pub enum Decoder {
     BlockDevice,
     /// Error number → `ENOENT`.
     Errno,
+    /// Number of a system call → `openat`.
+    Syscall,
     /// Address → function of the kernel.
     Ksym,
     /// A stack → its functions, outermost first.
@@ -597,7 +599,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 14] = [
+pub const DECODERS: [(&str, Decoder); 15] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -605,6 +607,7 @@ pub const DECODERS: [(&str, Decoder); 14] = [
     ("comm", Decoder::Text),
     ("block_device", Decoder::BlockDevice),
     ("errno", Decoder::Errno),
+    ("syscall", Decoder::Syscall),
     ("ksym", Decoder::Ksym),
     ("kstack", Decoder::Stack(Side::Kernel)),
     ("ustack", Decoder::Stack(Side::User)),

@@ -104,6 +104,7 @@ fn decoder(
         Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
         Decoder::BlockDevice => Spec::BlockDevice,
         Decoder::Errno => Spec::Errno,
+        Decoder::Syscall => Spec::Syscall,
         Decoder::Ksym => Spec::Ksym,
         Decoder::Cgroup => Spec::Cgroup,
         Decoder::RaidArray => Spec::RaidArray,

@@ -12,6 +12,7 @@ pub(crate) mod ksym;
 mod number;
 mod raid;
 pub(crate) mod stack;
+mod syscall;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,8 @@ pub enum Spec {
     BlockDevice,
     /// `ENOENT` for 2 and -2, `ok` for 0.
     Errno,
+    /// Name of a system call by its number.
+    Syscall,
     /// Name of the kernel function around an address.
     Ksym,
     /// Path of a cgroup (version 2) by its id.
@@ -118,6 +121,7 @@ pub fn decoder(spec: &Spec, host: &Host) -> Result<Box<dyn Decode>, LabelError> 
         Spec::Table { rows, default } => Box::new(table::Table::new(rows.clone(), default.clone())),
         Spec::BlockDevice => Box::new(block_device::BlockDevice::new(host)?),
         Spec::Errno => Box::new(errno::Errno),
+        Spec::Syscall => Box::new(syscall::Syscall::new()),
         Spec::Ksym => Box::new(ksym::Ksym::new(host)?),
         Spec::Cgroup => Box::new(cgroup::Cgroup::new(host, Box::new(Instant::now))?),
         Spec::RaidArray => Box::new(raid::RaidArray::default()),

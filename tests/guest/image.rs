@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What arrays are made of, and what a guest needs to give its results back.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 25] = [
     "brd",
     "null_blk",
     "loop",
@@ -32,9 +32,14 @@ const MODULES: [&str; 20] = [
     "dm-delay",
     "dm-mirror",
     "dm-raid",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "overlay",
     "virtio_blk",
     "virtio_pci",
     "virtio_net",
+    "fuse",
 ];
 
 /// Files of an initramfs, as the kernel unpacks them one after the other.

@@ -5,6 +5,7 @@ use crate::support::{
     cases::Skip,
     command::{text, tool},
     metrics::Metrics,
+    waits,
 };
 use std::{
     collections::BTreeMap,
@@ -40,8 +41,11 @@ pub(crate) struct Machine<'a> {
 pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let mut image = Image::default();
     image.system()?;
-    image.tools(&["fio", "mdadm", "dmsetup", "lvm"])?;
+    // busybox has a mke2fs of its own, which makes no journal.
+    image.tools(&["fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
     image.program(exporter)?;
+    image.program(&waits::build(directory)?)?;
+    image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
     let program = directory.join("stacks");
     let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];

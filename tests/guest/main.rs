@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+mod costs;
 mod image;
 mod kernel;
 mod machine;
@@ -34,7 +35,12 @@ use support::cases::{Cases, Outcome, Skip, say};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
-    std::env::var(variable).map_or(true, |list| list.is_empty() || list.split(',').any(|item| item == name))
+    std::env::var(variable).map_or(true, |list| list.is_empty()) || named(variable, name)
+}
+
+/// Items of a list in the environment.
+fn named(variable: &str, name: &str) -> bool {
+    std::env::var(variable).is_ok_and(|list| list.split(',').any(|item| item == name))
 }
 
 /// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
@@ -94,6 +100,11 @@ fn arrays_in_guests() {
             let scenarios = scenario::ALL.iter();
             scenarios
                 .filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
+                .chain(
+                    scenario::ON_REQUEST
+                        .iter()
+                        .filter(|scenario| named("TAPSTER_GUEST_SCENARIOS", scenario.name)),
+                )
                 .map(move |scenario| (ready, scenario))
         })
         .collect();
@@ -152,5 +163,29 @@ fn detection_matrix() {
             .collect();
         matrix::whole(&kernel, &base, &modules, &loads, seconds, factor)
     });
+    cases.finish();
+}
+
+/// The figures of kernel functions in docs/performance.md:
+///
+/// ```text
+/// cargo bench --bench functions --no-run       # says which executable it made
+/// TAPSTER_BENCH=EXECUTABLE cargo test --release --test guest -- --ignored function_costs --nocapture
+/// ```
+#[test]
+#[ignore = "takes a quarter of an hour, and needs the benchmark"]
+fn function_costs() {
+    let mut cases = Cases::new("costs");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
+        cases.run(&format!("Linux {}", series.name), || {
+            let bench =
+                std::env::var_os("TAPSTER_BENCH").ok_or_else(|| Skip("TAPSTER_BENCH is not set".into()))?;
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            costs::measured(&kernel, Path::new(&bench), &modules, work.path())
+        });
+    }
     cases.finish();
 }

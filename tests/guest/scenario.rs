@@ -1,6 +1,7 @@
 //! The scenarios: a script for the guest, and what its results must show.
 
 mod block;
+mod filesystems;
 mod functions;
 mod globs;
 mod hot;
@@ -8,6 +9,7 @@ mod stacks;
 mod story;
 mod trial;
 mod usdt;
+mod waits;
 
 use super::{kernel::Kernel, machine::Results};
 use trial::Trial;
@@ -25,13 +27,20 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 10] = [
+pub(crate) const ALL: [Scenario; 12] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
         check: functions::check,
+    },
+    Scenario {
+        name: "filesystems",
+        script: include_str!("scenarios/filesystems.sh"),
+        disks: &[512 << 20, 512 << 20, 512 << 20],
+        memory_mib: 1536,
+        check: filesystems::check,
     },
     Scenario {
         name: "stacks",
@@ -210,3 +219,15 @@ fn nested(_: &Kernel, results: &Results) -> String {
         results,
     )
 }
+
+/// Those that run only when they are named.
+///
+/// `waits`: under emulation the kernel's account of processor time, from which the programs know how long they slept, is off by
+/// some percent for a few kinds.
+pub(crate) const ON_REQUEST: [Scenario; 1] = [Scenario {
+    name: "waits",
+    script: include_str!("scenarios/waits.sh"),
+    disks: &[],
+    memory_mib: 1536,
+    check: waits::check,
+}];

@@ -19,5 +19,7 @@ pub(crate) mod observer;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
 pub(crate) mod queries;
+pub(crate) mod slow;
 pub(crate) mod source;
+pub(crate) mod waits;
 pub(crate) mod yaml;

@@ -54,6 +54,12 @@ fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
             "reason" => &["max_series"],
             "attach_point" => &["rawtracepoint:block:block_bio_queue"],
             "mechanism" => &["tp_btf"],
+            "filesystem" => &["ext4"],
+            "result" => &["hit", "miss"],
+            "syscall" => &["openat"],
+            "error" => &["ok", "ENOENT"],
+            "comm" => &["postgres"],
+            "command" => &["query"],
             "version" => &["0.0.0"],
             _ => panic!("no values for the label `{label}`"),
         }

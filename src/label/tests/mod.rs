@@ -6,6 +6,7 @@ mod ksym;
 mod plain;
 mod raid;
 mod stack;
+mod syscall;
 
 use super::*;
 use std::fs;

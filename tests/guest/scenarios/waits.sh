@@ -1,0 +1,28 @@
+# Programs that sleep in one known way each, those of input and output on a device that takes 30 ms.
+modprobe brd rd_nr=1 rd_size=65536
+modprobe null_blk nr_devices=0
+modprobe ext4
+modprobe fuse 2>/dev/null
+mkdir -p /dev/pts /dev/mqueue /slow
+mount -t devpts devpts /dev/pts
+run mkfs.ext4 -q -F /dev/ram0
+slowed slow /dev/ram0 30
+run mount -t ext4 /dev/mapper/slow /slow
+# Two requests at a time.
+[ -d /sys/kernel/config/nullb ] || mount -t configfs configfs /sys/kernel/config
+shallow=/sys/kernel/config/nullb/nullb0
+mkdir $shallow
+for setting in size=64 queue_mode=2 irqmode=2 completion_nsec=30000000 memory_backed=1 submit_queues=1 hw_queue_depth=2 power=1; do
+    run sh -c "echo ${setting#*=} >$shallow/${setting%=*}"
+done
+nodes
+export WAITS_DIRECTORY=/slow WAITS_DEVICE=/dev/mapper/slow WAITS_SHALLOW=/dev/nullb0
+exporter -c /waits.yaml
+for kind in $(waits --list); do
+    # So few that writers are held back; all who write would be.
+    [ $kind = write_throttle ] && echo 1000000 >/proc/sys/vm/dirty_bytes
+    run waits --stacks $kind 8 100 >>/results/waits.json
+done
+scrape after
+stop_exporter
+run umount /slow

@@ -1,0 +1,167 @@
+//! Programs that sleep in one known way each (`tests/programs/waits`), and what must be said of them.
+
+use super::{
+    cases::Skip,
+    command::{text, tool},
+    fixture,
+    metrics::Metrics,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// How much of a program's sleep must have the right reason.
+const EXPLAINED: f64 = 0.95;
+/// How far the sum over all reasons may be from the program's own clock.
+const TOLERANCE: f64 = 0.02;
+
+/// Builds it, for any system: without libraries.
+pub(crate) fn build(directory: &Path) -> Result<PathBuf, Skip> {
+    let program = directory.join("waits");
+    let mut sources: Vec<PathBuf> =
+        fs::read_dir(fixture::file("programs/waits")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    sources.sort();
+    text(tool("cc")?.args(["-O1", "-static", "-pthread"]).arg("-o").arg(&program).args(sources));
+    Ok(program)
+}
+
+/// Where sleeps are counted: by the name of the task, and by the reason where the probes know one.
+#[derive(Clone, Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) has_reason: bool,
+    /// The file of probes.
+    pub(crate) probes: String,
+}
+
+/// The library's, once it has such probes; until then this project's tests have some that do not know the reason.
+pub(crate) fn family() -> Family {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/probes/sched.yaml");
+    match fs::read_to_string(library) {
+        Ok(probes) => Family { name: "tapster_off_cpu_duration_seconds", has_reason: true, probes },
+        Err(_) => Family {
+            name: "tapster_site_sleep_duration_seconds",
+            has_reason: false,
+            probes: fs::read_to_string(fixture::file("probes/sleeps.yaml")).unwrap(),
+        },
+    }
+}
+
+/// What a program says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Truth {
+    pub(crate) kind: String,
+    /// Any of these is right.
+    reasons: Vec<String>,
+    /// How long the calls took that block, less what they ran or waited for a processor.
+    slept: f64,
+    /// Stacks that `/proc/PID/stack` had meanwhile, the most frequent first.
+    stacks: Vec<String>,
+}
+
+/// Programs that slept, and sentences of those that this kernel does not offer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Truths {
+    pub(crate) slept: Vec<Truth>,
+    pub(crate) skipped: Vec<String>,
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let items = list.as_array().into_iter().flatten();
+    items.map(|item| item.as_str().unwrap().to_owned()).collect()
+}
+
+impl Truths {
+    /// Takes a program's line.
+    pub(crate) fn add(&mut self, line: &str) {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: `{line}`"));
+        let kind = json["kind"].as_str().unwrap().to_owned();
+        if let Some(why) = json["skipped"].as_str() {
+            self.skipped.push(format!("{kind}: {why}"));
+            return;
+        }
+        let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("no `{name}`: `{line}`"));
+        let slept = number("seconds") - number("run_seconds") - number("run_queue_seconds");
+        let stacks = json["stacks"].as_array().into_iter().flatten();
+        let stacks = stacks.map(|stack| {
+            format!("{} {} {}", stack["times"], stack["state"], texts(&stack["functions"]).join(" "))
+        });
+        let truth = Truth { kind, reasons: texts(&json["reasons"]), slept, stacks: stacks.collect() };
+        self.slept.push(truth);
+    }
+
+    /// Compares them with what the probes counted; figures in one line, or a failure with all that is wrong.
+    pub(crate) fn check(&self, family: &Family, metrics: &Metrics) -> String {
+        let mut wrong = Vec::new();
+        let (mut worst, mut least) = ((0.0, ""), (1.0, ""));
+        for truth in &self.slept {
+            match truth.judge(family, metrics) {
+                Ok(Verdict { off, explained }) => {
+                    if f64::abs(off) > f64::abs(worst.0) {
+                        worst = (off, &truth.kind);
+                    }
+                    if explained < least.0 {
+                        least = (explained, &truth.kind);
+                    }
+                }
+                Err(why) => wrong.push(why),
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {} kinds:\n{}", wrong.len(), self.slept.len(), wrong.join("\n"));
+        assert!(self.slept.len() >= 25, "only {} kinds; skipped: {:?}", self.slept.len(), self.skipped);
+        let (off, kind) = worst;
+        let mut figures =
+            vec![format!("{} kinds, the sum at most {:+.2} % off ({kind})", self.slept.len(), off * 100.0)];
+        if family.has_reason {
+            let (part, kind) = least;
+            figures.push(format!("at least {:.1} % with the right reason ({kind})", part * 100.0));
+        }
+        if !self.skipped.is_empty() {
+            figures.push(format!("not here: {}", self.skipped.join("; ")));
+        }
+        figures.join(", ")
+    }
+}
+
+/// How far the sum is from the truth, as a part of it, and which part has the right reason.
+struct Verdict {
+    off: f64,
+    explained: f64,
+}
+
+impl Truth {
+    fn judge(&self, family: &Family, metrics: &Metrics) -> Result<Verdict, String> {
+        let Self { kind, reasons, slept, stacks } = self;
+        let sum = format!("{}_sum", family.name);
+        let comm = [("comm", kind.as_str())];
+        let whole = metrics.sum(&sum, &comm);
+        let seen = || stacks.first().map_or_else(String::new, |stack| format!("\n    {stack}"));
+        let off = (whole - slept) / slept;
+        // A kind that never slept says nothing.
+        if !(*slept > 0.01 && off.abs() <= TOLERANCE) {
+            return Err(format!("{kind}: slept {slept:.6} s, counted {whole:.6} s{}", seen()));
+        }
+        if !family.has_reason {
+            return Ok(Verdict { off, explained: 1.0 });
+        }
+        let of = |reason: &str| metrics.sum(&sum, &[comm[0], ("reason", reason)]);
+        let explained = reasons.iter().map(|reason| of(reason)).sum::<f64>() / whole;
+        if explained < EXPLAINED {
+            let mut found: Vec<String> = metrics.values(&sum, &comm, "reason");
+            found.sort();
+            found.dedup();
+            let found: Vec<String> =
+                found.iter().map(|reason| format!("{reason} {:.1} %", of(reason) / whole * 100.0)).collect();
+            return Err(format!(
+                "{kind}: {} expected, but {}{}",
+                reasons.join(" or "),
+                found.join(", "),
+                seen()
+            ));
+        }
+        Ok(Verdict { off, explained })
+    }
+}
