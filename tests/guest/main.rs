@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+mod beside;
 mod costs;
 mod image;
 mod kernel;
@@ -185,6 +186,23 @@ fn function_costs() {
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
             costs::measured(&kernel, Path::new(&bench), &modules, work.path())
+        });
+    }
+    cases.finish();
+}
+
+/// Calls of functions, nested ones too, as bpftrace counts them at the same time.
+#[test]
+#[ignore = "bpftrace takes minutes to start on an emulated processor"]
+fn functions_beside_bpftrace() {
+    let mut cases = Cases::new("beside bpftrace");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
+        cases.run(&format!("Linux {}", series.name), || {
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            beside::counted(&kernel, Path::new(env!("CARGO_BIN_EXE_tapster")), &modules, work.path())
         });
     }
     cases.finish();
