@@ -14,10 +14,11 @@ use tapster_ebpf::{
 };
 
 /// The shipped library: file name and text, as in `config/probes`.
-pub const LIBRARY: [(&str, &str); 3] = [
+pub const LIBRARY: [(&str, &str); 4] = [
     ("block.yaml", include_str!("../config/probes/block.yaml")),
     ("raid.yaml", include_str!("../config/probes/raid.yaml")),
     ("functions.yaml", include_str!("../config/probes/functions.yaml")),
+    ("sched.yaml", include_str!("../config/probes/sched.yaml")),
 ];
 
 /// What was asked for on the command line.

@@ -20,6 +20,7 @@ pub mod loader;
 pub mod name;
 pub mod perf;
 pub mod places;
+pub mod reason;
 pub mod server;
 pub mod status;
 pub mod symbol;

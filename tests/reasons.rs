@@ -8,64 +8,19 @@ mod yaml;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
-use tapster_ebpf::{glob::Glob, yaml::Data};
+use tapster::reason::Reasons;
 
-/// Of functions that no entry gives a priority.
-const PRIORITY: u32 = 50;
-
-struct Pattern {
-    priority: u32,
-    reason: String,
-    glob: Glob,
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn table() -> Vec<Pattern> {
-    let file = yaml::read(&fixture("reasons.yaml"));
-    let mut patterns = Vec::new();
-    for entry in yaml::items(&file, "reasons") {
-        let reason = yaml::text(yaml::get(entry, "reason").unwrap());
-        assert!(!yaml::text(yaml::get(entry, "text").unwrap()).is_empty(), "{reason}");
-        let priority =
-            yaml::get(entry, "priority").map_or(PRIORITY, |node| yaml::text(node).parse().unwrap());
-        for function in yaml::items(entry, "functions") {
-            assert!(matches!(function.data, Data::Scalar { .. }), "{reason}");
-            patterns.push(Pattern {
-                priority,
-                reason: reason.to_owned(),
-                glob: Glob::new(yaml::text(function)),
-            });
-        }
-    }
-    patterns
-}
-
-fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/reasons").join(name)
-}
-
-/// A function without what a compiler appends to the name of a part or a variant.
-fn plain(function: &str) -> &str {
-    function.split('.').next().unwrap_or(function)
-}
-
-/// The reason of a stack: of all that match, what has the highest priority, and of equals the innermost.
-fn reason<'a>(table: &'a [Pattern], innermost_first: &[&str]) -> Option<&'a str> {
-    let matching = innermost_first
-        .iter()
-        .rev()
-        .flat_map(|function| table.iter().filter(|pattern| pattern.glob.matches(plain(function))));
-    matching.max_by_key(|pattern| pattern.priority).map(|pattern| pattern.reason.as_str())
-}
-
-/// What the programs call a reason that the table has in finer or coarser form.
+/// What was recorded under an older name, or is told more finely.
 fn also(expected: &str) -> &[&str] {
     match expected {
         "nanosleep" => &["sleep"],
         "tty_read" => &["tty"],
-        // The lock itself is not in `/proc/PID/stack`, which leaves out what belongs to the scheduler: only who took it.
-        "inode_lock" => &["file_write"],
         "mutex" => &["file_position"],
         _ => &[],
     }
@@ -73,16 +28,16 @@ fn also(expected: &str) -> &[&str] {
 
 #[test]
 fn stacks_of_known_sleeps_have_their_reason() {
-    let table = table();
+    let table = Reasons::shipped();
     let (mut right, mut wrong) = (BTreeMap::<(&str, &str), u64>::new(), BTreeMap::new());
-    let text = std::fs::read_to_string(fixture("stacks.tsv")).unwrap();
+    let text = std::fs::read_to_string(file("tests/fixtures/reasons/stacks.tsv")).unwrap();
     for line in text.lines().skip(1) {
         let [kernel, kind, expected, samples, functions] =
             line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let functions: Vec<&str> = functions.split_whitespace().collect();
         let samples: u64 =
             samples.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).parse().unwrap();
-        let found = reason(&table, &functions).unwrap_or("none");
+        let found = table.of(functions.iter().copied()).unwrap_or("none");
         let mut accepted =
             expected.split(',').flat_map(|one| std::iter::once(one).chain(also(one).iter().copied()));
         let is_right = accepted.any(|one| one == found);
@@ -100,7 +55,7 @@ fn stacks_of_known_sleeps_have_their_reason() {
 
 #[test]
 fn a_reason_has_one_sentence() {
-    let file = yaml::read(&fixture("reasons.yaml"));
+    let file = yaml::read(&file("config/reasons/linux.yaml"));
     let mut texts: BTreeMap<&str, &str> = BTreeMap::new();
     for entry in yaml::items(&file, "reasons") {
         let of = |key| yaml::text(yaml::get(entry, key).unwrap());

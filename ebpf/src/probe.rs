@@ -588,6 +588,8 @@ pub enum Decoder {
     Ksym,
     /// A stack → its functions, outermost first.
     Stack(Side),
+    /// A stack of the kernel of a task that slept → what it waited for.
+    Reason,
     /// Cgroup id → path.
     Cgroup,
     /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
@@ -599,7 +601,7 @@ pub enum Decoder {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 15] = [
+pub const DECODERS: [(&str, Decoder); 16] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -611,6 +613,7 @@ pub const DECODERS: [(&str, Decoder); 15] = [
     ("ksym", Decoder::Ksym),
     ("kstack", Decoder::Stack(Side::Kernel)),
     ("ustack", Decoder::Stack(Side::User)),
+    ("reason", Decoder::Reason),
     ("cgroup", Decoder::Cgroup),
     ("raid_array", Decoder::RaidArray),
     ("raid_level", Decoder::RaidLevel),

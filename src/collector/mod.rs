@@ -12,6 +12,7 @@ use crate::{
     family::{Kind, MetricFamily, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec},
     loader::{Attached, LoadError},
+    reason::Reasons,
     status::ProgramStatus,
     symbol::Symbols,
     sys::{self, PossibleCpus},
@@ -110,7 +111,8 @@ fn decoder(
         Decoder::RaidArray => Spec::RaidArray,
         Decoder::RaidLevel => Spec::RaidLevel,
         Decoder::RaidSlot => Spec::RaidSlot,
-        Decoder::Stack(side) => {
+        Decoder::Stack(_) | Decoder::Reason => {
+            let side = if let Decoder::Stack(side) = &label.decoder { side } else { &Side::Kernel };
             match side {
                 Side::Kernel => symbols.want_kernel()?,
                 Side::User => Symbols::want_files(symbols),
@@ -121,7 +123,12 @@ fn decoder(
             let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
             let frames = if let Type::Stack { frames, .. } = label.ty { frames } else { u32::MAX };
             let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));
-            return Ok(Box::new(label::stack::Stack::new(*side, frames, kept, symbols.clone())));
+            let stack = label::stack::Stack::new(*side, frames, kept, symbols.clone());
+            return Ok(if label.decoder == Decoder::Reason {
+                Box::new(label::reason::Reason::new(stack, Reasons::shipped()))
+            } else {
+                Box::new(stack)
+            });
         }
     };
     Ok(label::decoder(&spec, host)?)

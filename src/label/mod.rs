@@ -11,6 +11,7 @@ mod errno;
 pub(crate) mod ksym;
 mod number;
 mod raid;
+pub(crate) mod reason;
 pub(crate) mod stack;
 mod syscall;
 mod table;

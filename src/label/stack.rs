@@ -17,7 +17,7 @@ use tapster_ebpf::{
 /// Longest text: what stores of Prometheus' series commonly take. Frames that are beyond it are left out, outermost first.
 const LONGEST: usize = 2048;
 /// What stands for stacks that could not be kept.
-const LOST: &str = "~lost";
+pub(super) const LOST: &str = "~lost";
 /// What stands for frames that were left out.
 const CUT: &str = "~cut";
 /// How functions begin through which the kernel reaches a program: they are innermost and say nothing of the event.
@@ -53,15 +53,23 @@ impl Stack {
         Self { side, frames, kept, symbols, texts: HashMap::new() }
     }
 
-    fn text(&self, value: &[u8]) -> Option<String> {
+    /// The functions of a kept stack, innermost first; `None` for one that is not to be had any more.
+    pub(super) fn functions(&self, number: u64) -> Option<Vec<String>> {
+        self.names((self.kept)(number).ok().flatten()?.as_slice())
+    }
+
+    /// The functions of a stack's value.
+    fn names(&self, value: &[u8]) -> Option<Vec<String>> {
         let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
         let header = unsigned(header);
         let process = u32::try_from(header & u64::from(u32::MAX)).ok()?;
         let length = usize::try_from(header >> 32).ok()?;
         let frames: Vec<Frame> = frames(self.side, rest.get(..length)?);
-        let names = self.symbols.names(&frames, process);
+        let mut names = self.symbols.names(&frames, process);
         let way = names.iter().take_while(|name| WAY.iter().any(|begin| name.starts_with(begin))).count();
-        Some(joined(names.iter().skip(way).take(self.frames)))
+        names.drain(..way);
+        names.truncate(self.frames);
+        Some(names)
     }
 }
 
@@ -92,8 +100,8 @@ impl Decode for Stack {
         if let Some(text) = self.texts.get(&number) {
             return Some(text.clone());
         }
-        let kept = (self.kept)(number).ok().flatten();
-        let Some(text) = kept.and_then(|value| self.text(&value)) else { return Some(LOST.into()) };
+        let Some(functions) = self.functions(number) else { return Some(LOST.into()) };
+        let text = joined(functions.iter());
         self.texts.insert(number, text.clone());
         Some(text)
     }

@@ -41,7 +41,15 @@ pub(crate) struct Family {
 pub(crate) fn family() -> Family {
     let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/probes/sched.yaml");
     match fs::read_to_string(library) {
-        Ok(probes) => Family { name: "tapster_off_cpu_duration_seconds", has_reason: true, probes },
+        Ok(probes) => {
+            // By the name of the task as well, and without being asked for each by name.
+            let reason = "    labels:\n      # A stack is walked";
+            assert!(probes.contains(reason), "the library's probe has another form");
+            let probes = probes
+                .replace(reason, "    labels:\n      comm: str(args.p.comm, 16)\n      # A stack is walked")
+                .replace("    enabled: false\n", "");
+            Family { name: "tapster_off_cpu_duration_seconds", has_reason: true, probes }
+        }
         Err(_) => Family {
             name: "tapster_site_sleep_duration_seconds",
             has_reason: false,

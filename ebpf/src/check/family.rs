@@ -5,7 +5,7 @@ use crate::{
     declaration,
     histogram::{Buckets, Exponential},
     probe::{Decoder, Metric, MetricKind, Unit},
-    typed::{Node, Scheme, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
+    typed::{Node, Scheme, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
 /// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
@@ -51,7 +51,8 @@ impl Checker<'_> {
             let decoder = match &label.decoder {
                 Some(decoder) => {
                     let taken = match (&ty, &decoder.value) {
-                        (Type::Text { .. }, Decoder::Text) => None,
+                        (Type::Text { .. }, Decoder::Text)
+                        | (Type::Stack { side: Side::Kernel, .. }, Decoder::Reason) => None,
                         (Type::Text { .. }, _) => {
                             Some(("a text", "leave `as` out, or use `string`".to_owned()))
                         }
@@ -63,6 +64,11 @@ impl Checker<'_> {
                         (_, Decoder::Stack(side)) => {
                             Some(("a number", format!("a stack is taken by `{}`", side.name())))
                         }
+                        (_, Decoder::Reason) => Some((
+                            "a number",
+                            "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task"
+                                .to_owned(),
+                        )),
                         _ => None,
                     };
                     if let Some((found, hint)) = taken {

@@ -66,8 +66,8 @@ static void timerfd_sleep(void)
 }
 
 const struct kind time_kinds[] = {
-    {.name = "nanosleep", .reasons = "nanosleep", .sleep = nanosleep_sleep},
-    {.name = "clock_nanosleep", .reasons = "nanosleep", .sleep = clock_sleep},
+    {.name = "nanosleep", .reasons = "sleep", .sleep = nanosleep_sleep},
+    {.name = "clock_nanosleep", .reasons = "sleep", .sleep = clock_sleep},
     {.name = "poll_timeout", .reasons = "poll", .sleep = poll_sleep},
     {.name = "select_timeout", .reasons = "select", .sleep = select_sleep},
     {.name = "epoll_timeout", .reasons = "epoll", .prepare = epoll_prepare, .sleep = epoll_sleep},

@@ -1,0 +1,53 @@
+//! What a task waited for, told from the stack that it slept with.
+
+use super::{
+    Decode,
+    number::unsigned,
+    stack::{LOST, Stack},
+};
+use crate::{reason::Reasons, topology::Topology};
+use std::{collections::HashMap, sync::Arc};
+use tapster_ebpf::typed::{LOST_STACK, NO_STACK};
+
+/// Of sleeps whose stack was not taken, because they were short.
+const SHORT: &str = "short";
+/// Of stacks without any function that is in the table.
+const UNKNOWN: &str = "unknown";
+
+/// Reasons of stacks by their number.
+pub(crate) struct Reason {
+    stack: Stack,
+    reasons: Reasons,
+    /// No more than the kernel keeps stacks: numbers are never used again. A stack keeps the reason that it got first, for
+    /// what it was counted under must not get less.
+    known: HashMap<u64, String>,
+}
+
+impl Reason {
+    pub(crate) fn new(stack: Stack, reasons: Reasons) -> Self {
+        Self { stack, reasons, known: HashMap::new() }
+    }
+}
+
+impl Decode for Reason {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        let number = unsigned(raw);
+        match number {
+            NO_STACK => return Some(SHORT.into()),
+            LOST_STACK => return Some(LOST.into()),
+            _ => {}
+        }
+        if let Some(reason) = self.known.get(&number) {
+            return Some(reason.clone());
+        }
+        let Some(functions) = self.stack.functions(number) else { return Some(LOST.into()) };
+        let reason = self.reasons.of(functions.iter().map(String::as_str)).unwrap_or(UNKNOWN).to_owned();
+        tracing::debug!(reason, stack = functions.join(" "), "a stack got its reason");
+        self.known.insert(number, reason.clone());
+        Some(reason)
+    }
+
+    fn refresh(&mut self, topology: &Arc<Topology>) {
+        self.stack.refresh(topology);
+    }
+}

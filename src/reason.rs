@@ -1,0 +1,91 @@
+//! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`).
+
+use tapster_ebpf::{
+    diagnostic::SourceFile,
+    glob::Glob,
+    yaml::{self, Data, Node},
+};
+
+/// The shipped table.
+const SHIPPED: &str = include_str!("../config/reasons/linux.yaml");
+/// Priority of reasons that have none.
+const PRIORITY: u32 = 50;
+
+/// A pattern of names of functions, and whose it is.
+#[derive(Clone, Debug)]
+struct Pattern {
+    glob: Glob,
+    priority: u32,
+    /// Whether it counts only for the function that sleeps itself.
+    innermost: bool,
+    reason: String,
+}
+
+/// A table of reasons.
+#[derive(Clone, Debug, Default)]
+pub struct Reasons {
+    patterns: Vec<Pattern>,
+}
+
+fn text(node: &Node) -> &str {
+    if let Data::Scalar { text, .. } = &node.data { text } else { "" }
+}
+
+fn get<'n>(entry: &'n Node, key: &str) -> Option<&'n Node> {
+    let Data::Mapping(pairs) = &entry.data else { return None };
+    pairs.iter().find(|(name, _)| text(name) == key).map(|(_, value)| value)
+}
+
+fn items(node: Option<&Node>) -> &[Node] {
+    if let Some(Data::Sequence(items)) = node.map(|node| &node.data) { items } else { &[] }
+}
+
+impl Reasons {
+    /// The table that is in the program.
+    pub fn shipped() -> Self {
+        Self::read(SHIPPED)
+    }
+
+    /// Reads a table; entries that are none are left out. Only for tables that a test has looked at.
+    pub fn read(yaml: &str) -> Self {
+        let file = SourceFile::new("reasons.yaml", yaml);
+        let Ok(Some(root)) = yaml::parse(&file) else { return Self::default() };
+        let mut patterns = Vec::new();
+        for entry in items(get(&root, "reasons")) {
+            let Some(reason) = get(entry, "reason").map(text) else { continue };
+            let priority =
+                get(entry, "priority").and_then(|node| text(node).parse().ok()).unwrap_or(PRIORITY);
+            for (key, innermost) in [("functions", false), ("innermost", true)] {
+                patterns.extend(items(get(entry, key)).iter().map(|function| Pattern {
+                    glob: Glob::new(text(function)),
+                    priority,
+                    innermost,
+                    reason: reason.into(),
+                }));
+            }
+        }
+        // The first that matches a function is then the one that counts.
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.priority));
+        Self { patterns }
+    }
+
+    /// The reason of a stack, given innermost first: of all that match, what has the highest priority, and of equals the
+    /// innermost, which is nearest to what is waited for.
+    pub fn of<'f>(&self, functions: impl Iterator<Item = &'f str>) -> Option<&str> {
+        let mut best: Option<&Pattern> = None;
+        for (index, function) in functions.enumerate() {
+            let plain = plain(function);
+            let better = |pattern: &&Pattern| best.is_none_or(|best| pattern.priority > best.priority);
+            let fits = |pattern: &&Pattern| (index == 0 || !pattern.innermost) && pattern.glob.matches(plain);
+            if let Some(found) = self.patterns.iter().take_while(better).find(fits) {
+                best = Some(found);
+            }
+        }
+        best.map(|pattern| pattern.reason.as_str())
+    }
+}
+
+/// A function without what a compiler appends to the name of a part or a variant.
+fn plain(function: &str) -> &str {
+    function.split('.').next().unwrap_or(function)
+}
