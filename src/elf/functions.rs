@@ -108,7 +108,7 @@ impl Candidate {
     }
 }
 
-/// Reads the functions of a program or library, given as for [`super::locate`]. Symbols that are data, undefined, of another
+/// Reads the functions of a program or library, given as for a probe. Symbols that are data, undefined, of another
 /// file, or chosen among several at run time, are none; of several names of one function, one is taken.
 pub fn functions(binary: &str) -> Result<Functions, Missing> {
     let functions = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;

@@ -2,7 +2,7 @@
 //!
 //! A program's frame comes as the build id of its file and a place in that file, so that stacks of several processes
 //! that run one program are one stack, and a process need not be there any more when somebody asks. What the kernel does
-//! not give is which file has that build id: [`files`] keeps track of what processes map.
+//! not give is which file has that build id: `files` keeps track of what processes map.
 
 mod files;
 mod frame;
