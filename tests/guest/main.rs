@@ -193,7 +193,7 @@ fn function_costs() {
 
 /// Calls of functions, nested ones too, as bpftrace counts them at the same time.
 #[test]
-#[ignore = "bpftrace takes minutes to start on an emulated processor"]
+#[ignore = "a quarter of a minute for each kernel, with bpftrace in the image"]
 fn functions_beside_bpftrace() {
     let mut cases = Cases::new("beside bpftrace");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");

@@ -60,6 +60,7 @@ fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
             "error" => &["ok", "ENOENT"],
             "comm" => &["postgres"],
             "command" => &["query"],
+            "after" => &["wakeup", "preemption"],
             "version" => &["0.0.0"],
             _ => panic!("no values for the label `{label}`"),
         }
