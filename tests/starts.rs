@@ -61,8 +61,10 @@ fn run(reader: &Reader, timeout: bool) -> Vec<[u64; 2]> {
         let codes = &reader.program().codes;
         codes.iter().position(|code| code.at.to_string().ends_with(end)).unwrap()
     };
-    let (start, stop) =
-        (reader.program_fd(code("untyped")).unwrap(), reader.program_fd(code("stop")).unwrap());
+    let (start, stop) = (
+        reader.attached().program_fd(code("untyped")).unwrap(),
+        reader.attached().program_fd(code("stop")).unwrap(),
+    );
     thread::scope(|scope| {
         let sweeper = timeout.then(|| {
             scope.spawn(|| {

@@ -11,9 +11,9 @@ use tapster_ebpf::{
     layout::Drop,
     lower,
     probe::KernelVersion,
-    program::{DROPS, MapKind, Program, ROWS},
+    program::{DROPS, Program, ROWS},
     typed::{LOST_STACK, NO_STACK, Side},
-    vm::{self, Environment, Vm, VmMap},
+    vm::{Environment, Vm},
 };
 
 const KERNELS: [KernelVersion; 2] = [KernelVersion(5, 10, 0), KernelVersion(6, 18, 0)];
@@ -27,23 +27,7 @@ fn machine(labels: &str, more: &str, kernel: KernelVersion) -> (Program, Vm) {
     );
     let typed = check::check(&case::parse(&yaml).unwrap(), &target).unwrap();
     let program = lower::lower(typed, lower::Host { possible_cpus: 2, kernel, arch: target.arch }).unwrap();
-    let maps: Vec<VmMap> = program
-        .maps
-        .iter()
-        .map(|map| VmMap {
-            kind: match map.kind {
-                MapKind::Hash => vm::MapKind::Hash,
-                MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
-                MapKind::PerCpuHash => vm::MapKind::PercpuHash,
-                MapKind::PerCpuArray => vm::MapKind::PercpuArray,
-                MapKind::Ring => unreachable!("no probe has a ring"),
-            },
-            key_size: map.key_size,
-            value_size: map.value_size,
-            max_entries: map.max_entries,
-        })
-        .collect();
-    let vm = Vm::new(&program.codes[0].assembled.insns, &maps, Environment::default());
+    let vm = case::machine(&program, Environment::default());
     (program, vm)
 }
 

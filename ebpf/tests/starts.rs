@@ -10,7 +10,7 @@ mod support;
 
 use std::collections::HashMap;
 use support::{
-    case::{context, parse},
+    case::{self, context, parse},
     random::Random,
     world::World,
 };
@@ -18,8 +18,8 @@ use tapster_ebpf::{
     attach::Target,
     layout::Drop,
     probe::KernelVersion,
-    program::{DROPS, MapKind, Program, ROWS, STARTS, TABLE},
-    vm::{self, Environment, Vm, VmMap},
+    program::{DROPS, Program, ROWS, STARTS, TABLE},
+    vm::{Environment, Vm},
 };
 
 /// Keys of one word and of two, one saved value; each pair adds its duration to the row of its saved value.
@@ -41,24 +41,7 @@ fn program(key: &str, kernel: KernelVersion, world: &World) -> Program {
 }
 
 fn machine(program: &Program) -> Vm {
-    let kind = |kind| match kind {
-        MapKind::Hash => vm::MapKind::Hash,
-        MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
-        MapKind::PerCpuHash => vm::MapKind::PercpuHash,
-        MapKind::PerCpuArray => vm::MapKind::PercpuArray,
-        MapKind::Ring => unreachable!("no probe has a ring"),
-    };
-    let maps: Vec<VmMap> = program
-        .maps
-        .iter()
-        .map(|map| VmMap {
-            kind: kind(map.kind),
-            key_size: map.key_size,
-            value_size: map.value_size,
-            max_entries: map.max_entries,
-        })
-        .collect();
-    Vm::new(&[], &maps, Environment { cpus: 1, ..Environment::default() })
+    case::machine(program, Environment { cpus: 1, ..Environment::default() })
 }
 
 fn map(index: u32) -> usize {

@@ -23,7 +23,6 @@ use starts::Starts;
 use std::{
     collections::HashMap,
     io,
-    os::fd::BorrowedFd,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -177,11 +176,6 @@ impl Reader {
     /// The probe's programs and their cost.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.attached.programs()
-    }
-
-    /// The file descriptor of one of the programs, in the order of the compiled codes.
-    pub fn program_fd(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.attached.program_fd(index)
     }
 
     /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.

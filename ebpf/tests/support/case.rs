@@ -8,7 +8,7 @@ use tapster_ebpf::{
     eval::{Event, Value, evaluate},
     lower,
     probe::Probe,
-    program::{MapKind, Program, ROWS},
+    program::{MapDef, MapKind, Program, ROWS},
     typed::{Role, TypedEvent, TypedProbe},
     vm::{self, Environment, Vm, VmMap},
 };
@@ -123,29 +123,29 @@ pub fn gauges(program: &Program, row: &[u8]) -> Vec<u64> {
 /// Rows by key, as the program that ran last left them on the machine's CPU.
 pub type Rows = Vec<(Vec<u8>, Vec<u64>)>;
 
-impl Case {
-    fn maps(&self) -> Vec<VmMap> {
-        self.program
-            .maps
-            .iter()
-            .map(|map| VmMap {
-                kind: match map.kind {
-                    MapKind::Hash => vm::MapKind::Hash,
-                    MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
-                    MapKind::PerCpuHash => vm::MapKind::PercpuHash,
-                    MapKind::PerCpuArray => vm::MapKind::PercpuArray,
-                    MapKind::Ring => unreachable!("no probe has a ring"),
-                },
-                key_size: map.key_size,
-                value_size: map.value_size,
-                max_entries: map.max_entries,
-            })
-            .collect()
-    }
+/// A machine with a program's maps, and the first of its codes.
+pub fn machine(program: &Program, environment: Environment) -> Vm {
+    let kind = |kind| match kind {
+        MapKind::Hash => vm::MapKind::Hash,
+        MapKind::Array | MapKind::SharedArray => vm::MapKind::Array,
+        MapKind::PerCpuHash => vm::MapKind::PercpuHash,
+        MapKind::PerCpuArray => vm::MapKind::PercpuArray,
+        MapKind::Ring => unreachable!("no probe has a ring"),
+    };
+    let map = |map: &MapDef| VmMap {
+        kind: kind(map.kind),
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+    };
+    let maps: Vec<VmMap> = program.maps.iter().map(map).collect();
+    Vm::new(&program.codes[0].assembled.insns, &maps, environment)
+}
 
+impl Case {
     /// A machine with this probe's maps.
     pub fn machine(&self, environment: Environment) -> Vm {
-        Vm::new(&self.program.codes[0].assembled.insns, &self.maps(), environment)
+        machine(&self.program, environment)
     }
 
     /// Runs every program once, in order; `step_ns` passes between two.
