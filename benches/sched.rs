@@ -1,0 +1,255 @@
+//! What a switch between tasks costs with the scheduler's probes: the library's `sched_off_cpu` beside programs that do
+//! nothing at the same events, beside its twin whose starts are all in a hash map, and beside bpftrace's equal script;
+//! then the whole library.
+//!
+//! Needs root, `perf`, `bpftrace` and `bpftool`; where one is missing it says so and ends. The load is `perf bench sched
+//! pipe`, two processes that wake each other: on one CPU, where a switch is all that happens, and where the scheduler
+//! puts them. Each is attached alone, between two runs without any probe, and the rounds change the order. Shown is what
+//! a switch takes longer than without probes by the CPU time of both processes and by the clock on the wall, and then,
+//! in a run of its own because the counting costs something itself, the run of the programs by the kernel's count.
+//!
+//! `TAPSTER_BENCH_LOOPS` and `TAPSTER_BENCH_ROUNDS` say how much.
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark stops where something is wrong"
+)]
+
+mod support;
+
+use std::{process::Command, time::Instant};
+use support::{Bpftrace, output};
+use tapster::{
+    kernel::{Kernel, Paths},
+    loader::{Attached, Loader},
+    sys,
+};
+use tapster_ebpf::{
+    btf::Btf,
+    declaration,
+    diagnostic::SourceFile,
+    insn::{Insn, R0},
+    probe::{KernelVersion, Probe},
+};
+
+/// The shipped probes.
+const LIBRARY: &str = include_str!("../config/probes/sched.yaml");
+
+/// `sched_off_cpu` in bpftrace: sleeps by state, histogram and sum. Its histogram has one bucket for each power of two where
+/// ours has two; it walks no stack.
+const SCRIPT: &str = "
+tracepoint:sched:sched_switch /args->prev_pid && args->prev_state && !(args->prev_state & 0x80)/ {
+  @start[args->prev_pid] = nsecs;
+  @state[args->prev_pid] = args->prev_state;
+}
+tracepoint:sched:sched_wakeup /@start[args->pid]/ {
+  $d = nsecs - @start[args->pid];
+  $s = @state[args->pid];
+  @hist[$s] = hist($d);
+  @sum[$s] = sum($d);
+  delete(@start[args->pid]);
+  delete(@state[args->pid]);
+}";
+
+/// What is attached.
+#[derive(Clone, Copy)]
+enum Who {
+    /// Programs at the same events that return at once.
+    Empty,
+    OffCpu,
+    /// The same as before there was a table of starts.
+    Hash,
+    Bpftrace,
+    Library,
+}
+
+/// Where the two processes run.
+#[derive(Clone, Copy)]
+enum Place {
+    OneCpu,
+    Anywhere,
+}
+
+/// Attached programs.
+enum Held {
+    Ours(Vec<Attached>),
+    Theirs(Bpftrace),
+}
+
+impl Held {
+    /// Runs and nanoseconds of each program so far.
+    fn programs(&self) -> Vec<(u64, u64)> {
+        match self {
+            Self::Ours(probes) => probes
+                .iter()
+                .flat_map(Attached::programs)
+                .map(|program| (program.runs, program.run_ns))
+                .collect(),
+            Self::Theirs(script) => {
+                let mut programs = script.programs();
+                programs.sort_by_key(|program| program.id);
+                programs.iter().map(|program| (program.runs, program.run_ns)).collect()
+            }
+        }
+    }
+}
+
+fn library(names: &[&str]) -> Vec<Probe> {
+    let (file, diagnostics) = declaration::parse(&SourceFile::new("sched.yaml", LIBRARY));
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    file.probes.into_iter().filter(|probe| names.is_empty() || names.contains(&probe.name.value.as_str())).collect()
+}
+
+fn attach(who: Who, kernel: &Kernel) -> Held {
+    if matches!(who, Who::Bpftrace) {
+        let is_its = |program: &support::Loaded| ["sched_switch", "sched_wakeup"].contains(&&*program.name);
+        return Held::Theirs(Bpftrace::start(SCRIPT, 2, is_its));
+    }
+    let mut target = kernel.target();
+    if matches!(who, Who::Hash) {
+        // Before 5.12 programs could not compare and exchange, so there is no table.
+        target.kernel = KernelVersion(5, 11, 0);
+    }
+    let probes = library(if matches!(who, Who::Library) { &[] } else { &["sched_off_cpu"] });
+    let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
+    let load = |probe: &Probe| {
+        let mut program = tapster_ebpf::compile(probe, &target).unwrap();
+        if matches!(who, Who::Empty) {
+            for code in &mut program.codes {
+                code.assembled.insns = vec![Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, 0.into()), Insn::Exit];
+            }
+        }
+        let mut attached = loader.load(program).unwrap();
+        attached.attach(kernel).unwrap();
+        attached
+    };
+    Held::Ours(probes.iter().map(load).collect())
+}
+
+/// CPU time of all processes that were waited for.
+fn children_ns() -> i64 {
+    // SAFETY: zeros are a valid `rusage`, which outlives the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage), 0);
+        usage
+    };
+    let ns = |time: libc::timeval| time.tv_sec * 1_000_000_000 + time.tv_usec * 1000;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
+}
+
+/// Nanoseconds of a switch by the clock on the wall and by CPU time: each loop is a way there and one back.
+#[derive(Clone, Copy, Default)]
+struct Switch {
+    wall: f64,
+    cpu: f64,
+}
+
+fn ping_pong(place: Place, loops: u64) -> Switch {
+    let mut command = match place {
+        Place::Anywhere => Command::new("perf"),
+        Place::OneCpu => {
+            let mut pinned = Command::new("taskset");
+            pinned.args(["-c", "1", "perf"]);
+            pinned
+        }
+    };
+    command.args(["bench", "sched", "pipe", "-l"]).arg(loops.to_string());
+    let (begun, cpu) = (Instant::now(), children_ns());
+    let said = output(&mut command);
+    assert!(said.contains("usecs/op"), "perf said: {said}");
+    let each = 1.0 / (2 * loops) as f64;
+    Switch { wall: begun.elapsed().as_nanos() as f64 * each, cpu: (children_ns() - cpu) as f64 * each }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What is summed over rounds for one that is attached.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    bare: Switch,
+    with: Switch,
+    run: f64,
+}
+
+fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
+    const ALL: [(Who, &str); 5] = [
+        (Who::Empty, "programs that do nothing"),
+        (Who::OffCpu, "sched_off_cpu"),
+        (Who::Hash, "sched_off_cpu, starts in a hash map"),
+        (Who::Bpftrace, "bpftrace"),
+        (Who::Library, "all of sched"),
+    ];
+    let mut sums = [Sum::default(); ALL.len()];
+    for round in 0..rounds {
+        let mut order: Vec<usize> = (0..ALL.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let before = ping_pong(place, loops);
+            let held = attach(ALL[index].0, kernel);
+            let with = ping_pong(place, loops);
+            let counting = sys::enable_run_stats().unwrap();
+            let first = held.programs();
+            ping_pong(place, loops / 4);
+            let last = held.programs();
+            drop((counting, held));
+            let after = ping_pong(place, loops);
+            let sum = &mut sums[index];
+            sum.bare.wall += f64::midpoint(before.wall, after.wall);
+            sum.bare.cpu += f64::midpoint(before.cpu, after.cpu);
+            sum.with.wall += with.wall;
+            sum.with.cpu += with.cpu;
+            let ran: u64 = first.iter().zip(&last).map(|(first, last)| last.1 - first.1).sum();
+            sum.run += ran as f64 / (loops / 2) as f64;
+        }
+    }
+    let mean = |sum: f64| sum / rounds as f64;
+    let hash = sums[2];
+    for (sum, (_, name)) in sums.iter().zip(ALL) {
+        let (cpu, wall) = (sum.with.cpu - sum.bare.cpu, sum.with.wall - sum.bare.wall);
+        println!(
+            "{name:36} {:6.0} {:6.0} {:5.1} %   {:6.0} {:6.0} {:5.1} %   {:6.0}   {:4.2} {:4.2}",
+            mean(sum.bare.cpu),
+            mean(cpu),
+            100.0 * cpu / sum.bare.cpu,
+            mean(sum.bare.wall),
+            mean(wall),
+            100.0 * wall / sum.bare.wall,
+            mean(sum.run),
+            cpu / (hash.with.cpu - hash.bare.cpu),
+            sum.run / hash.run,
+        );
+    }
+}
+
+fn main() {
+    // `cargo test --benches` asks for a list of tests.
+    if std::env::args().any(|argument| argument == "--list" || argument == "--test") {
+        return;
+    }
+    for tool in ["perf", "bpftrace", "bpftool"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            println!("skipped: `{tool}` is not installed");
+            return;
+        }
+    }
+    let kernel = Kernel::detect(&Paths::default());
+    if kernel.requirements().is_err() {
+        println!("skipped: needs the capabilities to load programs");
+        return;
+    }
+    let (loops, rounds) = (number("TAPSTER_BENCH_LOOPS", 300_000), number("TAPSTER_BENCH_ROUNDS", 6));
+    for (place, name, loops) in
+        [(Place::OneCpu, "on one CPU", loops), (Place::Anywhere, "wherever the scheduler puts them", loops / 10)]
+    {
+        println!("Linux {}, {rounds} rounds, `perf bench sched pipe -l {loops}` {name}; ns for one switch", kernel.release);
+        println!("                                     CPU time                 wall clock               run      of the hash's");
+        println!("                                     without  more            without  more            programs CPU  run");
+        measure(place, loops, rounds, &kernel);
+        println!();
+    }
+}
