@@ -97,7 +97,10 @@ impl Held {
 fn library(names: &[&str]) -> Vec<Probe> {
     let (file, diagnostics) = declaration::parse(&SourceFile::new("sched.yaml", LIBRARY));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    file.probes.into_iter().filter(|probe| names.is_empty() || names.contains(&probe.name.value.as_str())).collect()
+    file.probes
+        .into_iter()
+        .filter(|probe| names.is_empty() || names.contains(&probe.name.value.as_str()))
+        .collect()
 }
 
 fn attach(who: Who, kernel: &Kernel) -> Held {
@@ -116,7 +119,8 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
         let mut program = tapster_ebpf::compile(probe, &target).unwrap();
         if matches!(who, Who::Empty) {
             for code in &mut program.codes {
-                code.assembled.insns = vec![Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, 0.into()), Insn::Exit];
+                code.assembled.insns =
+                    vec![Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, 0.into()), Insn::Exit];
             }
         }
         let mut attached = loader.load(program).unwrap();
@@ -128,12 +132,10 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
 
 /// CPU time of all processes that were waited for.
 fn children_ns() -> i64 {
-    // SAFETY: zeros are a valid `rusage`, which outlives the call.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        assert_eq!(libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage), 0);
-        usage
-    };
+    // SAFETY: all of its members are numbers, of which zero is one.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `rusage` there.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) }, 0);
     let ns = |time: libc::timeval| time.tv_sec * 1_000_000_000 + time.tv_usec * 1000;
     ns(usage.ru_utime) + ns(usage.ru_stime)
 }
@@ -243,12 +245,20 @@ fn main() {
         return;
     }
     let (loops, rounds) = (number("TAPSTER_BENCH_LOOPS", 300_000), number("TAPSTER_BENCH_ROUNDS", 6));
-    for (place, name, loops) in
-        [(Place::OneCpu, "on one CPU", loops), (Place::Anywhere, "wherever the scheduler puts them", loops / 10)]
-    {
-        println!("Linux {}, {rounds} rounds, `perf bench sched pipe -l {loops}` {name}; ns for one switch", kernel.release);
-        println!("                                     CPU time                 wall clock               run      of the hash's");
-        println!("                                     without  more            without  more            programs CPU  run");
+    for (place, name, loops) in [
+        (Place::OneCpu, "on one CPU", loops),
+        (Place::Anywhere, "wherever the scheduler puts them", loops / 10),
+    ] {
+        println!(
+            "Linux {}, {rounds} rounds, `perf bench sched pipe -l {loops}` {name}; ns for one switch",
+            kernel.release
+        );
+        println!(
+            "                                     CPU time                 wall clock               run      of the hash's"
+        );
+        println!(
+            "                                     without  more            without  more            programs CPU  run"
+        );
         measure(place, loops, rounds, &kernel);
         println!();
     }

@@ -52,7 +52,7 @@ tracepoint:syscalls:sys_enter_openat (tracepoint):
     48: r1 = *(u64 *)(r10 -32)
     49: *(u64 *)(r7 +24) = r1
     50: r1 = *(u64 *)(r10 -40)
-    51: r1 = xchg(*(u64 *)(r7 +0), r1)
+    51: *(u64 *)(r7 +0) = r1
     52: goto +38
     53: r1 = 1
     54: lock *(u64 *)(r7 +8) += r1
@@ -140,9 +140,9 @@ tracepoint:syscalls:sys_exit_openat (tracepoint):
     40: r1 = *(u64 *)(r7 +24)
     41: *(u64 *)(r10 -40) = r1
     42: r1 = 0
-    43: r1 = xchg(*(u64 *)(r7 +0), r1)
+    43: *(u64 *)(r7 +0) = r1
     44: goto +40
-    45: r1 = xchg(*(u64 *)(r7 +0), r1)
+    45: *(u64 *)(r7 +0) = r1
     46: r1 = *(u64 *)(r7 +8)
     47: if r1 == 0 goto +25
         ; start = starts[key]

@@ -29,20 +29,17 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
-        let reads_clock = expressions
-            .iter()
-            .any(|typed| typed.any(&|typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs)));
+        let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
+        let reads_clock = expressions.iter().any(|typed| typed.any(&is_clock));
         let stamped = self
             .probe
             .metrics
             .iter()
             .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
-        if event.role != Role::Single || reads_clock || stamped {
-            self.asm.comment("now");
-            self.call(Helper::KtimeNs);
-            let slot = self.stack.take(8);
-            self.store_slot(slot, R0);
-            self.now = Some(slot);
+        // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
+        let late = event.role == Role::Start && !reads_clock && event.each.is_none();
+        if !late && (event.role != Role::Single || reads_clock || stamped) {
+            self.stamp();
         }
         let (item_filters, filters): (Vec<&Typed>, Vec<&Typed>) =
             event.filters.iter().partition(|filter| filter.needs_item(&event.lets));
@@ -50,6 +47,9 @@ impl Lowering<'_> {
             self.prepare([filter]);
             self.asm.comment("where");
             self.branch(filter, false, exit, 0);
+        }
+        if late {
+            self.stamp();
         }
         match &event.each {
             Some(each) => self.each(each, &item_filters, &expressions, exit),
@@ -65,6 +65,15 @@ impl Lowering<'_> {
         }
         self.mov(R0, 0);
         self.asm.push(Insn::Exit);
+    }
+
+    /// Keeps the time.
+    fn stamp(&mut self) {
+        self.asm.comment("now");
+        self.call(Helper::KtimeNs);
+        let slot = self.stack.take(8);
+        self.store_slot(slot, R0);
+        self.now = Some(slot);
     }
 
     /// All expressions of the event, `let` values that they use included.

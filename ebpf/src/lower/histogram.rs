@@ -7,7 +7,7 @@ use super::Lowering;
 use crate::{
     asm::Label,
     histogram::{Buckets, Exponential},
-    insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg, Size},
+    insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg},
     typed::Scheme,
 };
 
@@ -33,12 +33,12 @@ impl Lowering<'_> {
         self.mov(R4, R7);
         self.alu(Alu::Add, R4, R3);
         self.mov(R2, 1);
-        self.asm.push(Insn::AtomicAdd(Size::DW, R4, base, R2));
+        self.add(R4, base, R2);
         self.asm.jump(done);
         for (label, slot) in [(lowest, 0), (above, last)] {
             self.asm.place(label);
             self.mov(R2, 1);
-            self.asm.push(Insn::AtomicAdd(Size::DW, R7, base + i16::try_from(slot * 8).unwrap_or(0), R2));
+            self.add(R7, base + i16::try_from(slot * 8).unwrap_or(0), R2);
             self.asm.jump(done);
         }
     }

@@ -29,7 +29,7 @@ impl Lowering<'_> {
                     // A counter never falls.
                     self.asm.jump_if(Cond::Slt, R1, 0, done);
                 }
-                self.asm.push(Insn::AtomicAdd(Size::DW, R7, offset, R1));
+                self.add(R7, offset, R1);
             }
             TypedMetricKind::Gauge => {
                 let now = self.now.unwrap_or(0);
@@ -39,7 +39,7 @@ impl Lowering<'_> {
             }
             TypedMetricKind::Max { window_ns } => self.max(offset, *window_ns, metric.signed, done),
             TypedMetricKind::Histogram(scheme) => {
-                self.asm.push(Insn::AtomicAdd(Size::DW, R7, offset, R1));
+                self.add(R7, offset, R1);
                 self.bucket(scheme, offset + 8, metric.signed, done);
             }
         }

@@ -17,11 +17,11 @@ mod text;
 use crate::{
     asm::{AsmError, Assembler},
     attach::Arch,
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     probe::KernelVersion,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Mechanism, Node, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{AccessMode, Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
@@ -29,6 +29,10 @@ const STACK: u32 = 512;
 /// Since then programs of a link for many kernel functions run from the function graph tracer, which at a return leaves
 /// the stack pointer of its registers as it was, or writes another (`return_to_handler`).
 const RETURNS_WITHOUT_STACK: KernelVersion = KernelVersion(6, 14, 0);
+
+/// Since then a program of a raw tracepoint does not begin again on a CPU before it has ended there (`__bpf_trace_run`,
+/// kernel commit 05b24ff9b2cf).
+const RAW_TRACEPOINTS_ONCE: KernelVersion = KernelVersion(6, 1, 0);
 
 /// Why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -280,6 +284,26 @@ impl<'a> Lowering<'a> {
 
     fn call(&mut self, helper: Helper) {
         self.asm.push(Insn::Call(helper));
+    }
+
+    /// Adds `value` to a word of this CPU's row; changes `r5`.
+    fn add(&mut self, row: Reg, offset: i16, value: Reg) {
+        if !self.is_alone() {
+            self.asm.push(Insn::AtomicAdd(Size::DW, row, offset, value));
+            return;
+        }
+        self.asm.push(Insn::Load(Size::DW, R5, row, offset));
+        self.alu(Alu::Add, R5, value);
+        self.asm.push(Insn::Store(Size::DW, row, offset, R5));
+    }
+
+    /// Whether nothing else can write to this CPU's rows before this program ends: no other program does, and the kernel
+    /// does not let this one begin a second time on a CPU (it counts a missed run instead).
+    fn is_alone(&self) -> bool {
+        let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
+        writers == 1
+            && matches!(self.event.mechanism, Mechanism::TpBtf | Mechanism::RawTp)
+            && self.host.kernel >= RAW_TRACEPOINTS_ONCE
     }
 
     /// `r0 = lookup(map, key)`

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     asm::Label,
+    attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, Drop, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
@@ -81,7 +82,7 @@ impl Lowering<'_> {
             self.asm.push(Insn::Store(Size::DW, R7, saved(start, word), R1));
         }
         self.load_slot(R1, value);
-        self.asm.push(Insn::Exchange(R7, 0, R1));
+        self.give_back();
         self.asm.jump(done);
         self.asm.place(taken);
         self.count_elsewhere(1);
@@ -143,10 +144,10 @@ impl Lowering<'_> {
         self.since(self.duration.unwrap_or(0));
         self.restore(start, R7, |place| saved(start, place));
         self.mov(R1, FREE);
-        self.asm.push(Insn::Exchange(R7, 0, R1));
+        self.give_back();
         self.asm.jump(found);
         self.asm.place(other);
-        self.asm.push(Insn::Exchange(R7, 0, R1));
+        self.give_back();
         self.asm.place(elsewhere);
         self.asm.push(Insn::Load(Size::DW, R1, R7, offset(ELSEWHERE)));
         self.asm.jump_if(Cond::Eq, R1, 0, unmatched);
@@ -191,6 +192,15 @@ impl Lowering<'_> {
         self.mov(R2, CLAIMED);
         self.asm.push(Insn::CompareExchange(R7, 0, R2));
         self.asm.jump_if(Cond::Ne, R0, R1, lost);
+    }
+
+    /// Ends the claim on the entry in `r7`: its word becomes `r1`. Nobody else changes it meanwhile, so what matters is that
+    /// all that was read from and written to the entry comes before; x86-64 keeps loads and stores before a later store.
+    fn give_back(&mut self) {
+        self.asm.push(match self.host.arch {
+            Arch::X86_64 => Insn::Store(Size::DW, R7, 0, R1),
+            Arch::Aarch64 => Insn::Exchange(R7, 0, R1),
+        });
     }
 
     /// Says at the entry in `r7` that the map has so many more starts of its keys; keeps `r0`.
