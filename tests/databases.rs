@@ -9,7 +9,7 @@ mod support;
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -19,11 +19,14 @@ use support::{
     command::{root, text, tool},
     exporter::{Tapster, within},
     metrics::whole,
+    postgres::{Cluster, give, nobody, server},
 };
 
 /// Transactions of each client, and clients.
 const TRANSACTIONS: u64 = 250;
 const CLIENTS: u64 = 4;
+/// Settings of the server: what it counts itself, and nothing that waits for a disk.
+const OPTIONS: &str = "-c fsync=off -c autovacuum=off -c jit=off -c shared_preload_libraries=pg_stat_statements -c track_io_timing=on";
 /// Statements of pgbench's own transaction.
 const STATEMENTS: [&str; 7] = [
     "BEGIN;",
@@ -88,96 +91,6 @@ probes:
     metrics: [{ histogram: command_duration_seconds, value: duration }]
 "#;
 
-/// The user that servers run as, since they do not run as root.
-fn nobody() -> u32 {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap();
-    passwd.lines().find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(1)?.parse().ok()).unwrap()
-}
-
-/// A directory that a server may write to.
-fn give(directory: &Path, user: u32) {
-    std::os::unix::fs::chown(directory, Some(user), None).unwrap();
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// A server that ends with the test.
-struct Cluster {
-    directory: PathBuf,
-    bin: PathBuf,
-    user: u32,
-}
-
-impl Cluster {
-    fn start(directory: &Path, bin: &Path) -> Self {
-        let cluster = Self { directory: directory.to_owned(), bin: bin.to_owned(), user: nobody() };
-        give(directory, cluster.user);
-        let data = directory.join("data");
-        text(
-            cluster
-                .command("initdb")
-                .args([
-                    "--no-sync",
-                    "--auth=trust",
-                    "--username=bench",
-                    "--encoding=UTF8",
-                    "--locale=C",
-                    "-D",
-                ])
-                .arg(&data),
-        );
-        let options = format!(
-            "-k {} -c listen_addresses= -c fsync=off -c autovacuum=off -c jit=off -c shared_buffers=24MB \
-             -c shared_preload_libraries=pg_stat_statements -c track_io_timing=on",
-            directory.display()
-        );
-        let log = directory.join("log");
-        let mut start = cluster.command("pg_ctl");
-        start.args(["start", "--silent", "-w", "-D"]).arg(&data).arg("-l").arg(&log).args(["-o", &options]);
-        let status = start.stdout(Stdio::null()).status().unwrap();
-        assert!(status.success(), "{}", fs::read_to_string(&log).unwrap_or_default());
-        cluster
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
-        command
-            .uid(self.user)
-            .current_dir(&self.directory)
-            .env("PGHOST", &self.directory)
-            .env("PGUSER", "bench");
-        command.env("PGDATABASE", "postgres").env("LC_ALL", "C");
-        command
-    }
-
-    /// Rows of a query, columns apart by `|`.
-    fn query(&self, query: &str) -> Vec<Vec<String>> {
-        let output = text(self.command("psql").args(["-qAtX", "-c", query]));
-        output.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.command("pg_ctl").args(["stop", "--silent", "-m", "immediate", "-D", "data"]).status();
-    }
-}
-
-/// The newest server that is installed where Debian and Red Hat put them.
-fn server() -> Result<PathBuf, Skip> {
-    let mut all: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().join("bin"))
-        .chain([PathBuf::from("/usr/bin")])
-        .filter(|bin| {
-            bin.join("postgres").is_file() && bin.join("initdb").is_file() && bin.join("pgbench").is_file()
-        })
-        .collect();
-    all.sort();
-    all.pop().ok_or_else(|| Skip("no PostgreSQL server is installed".into()))
-}
-
 /// Averages of the statements as the client saw them, in milliseconds.
 fn latencies(pgbench: &str) -> Vec<f64> {
     let lines = pgbench.lines().skip_while(|line| !line.starts_with("statement latencies")).skip(1);
@@ -198,7 +111,7 @@ fn queries() -> Outcome {
         return Err(Skip(format!("`{}` was built without USDT probes", postgres.display())));
     }
     let directory = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(directory.path(), &bin);
+    let cluster = Cluster::start(directory.path(), &bin, OPTIONS);
     cluster.query("create extension pg_stat_statements");
     text(cluster.command("pgbench").args(["-i", "-q", "-s", "1"]));
     let file = directory.path().join("probes.yaml");

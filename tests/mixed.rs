@@ -1,0 +1,242 @@
+//! What sleeps have no reason while real programs work side by side: a compiler, fio on a slow device and on an ordinary
+//! file, `PostgreSQL` with pgbench, and a Prometheus that scrapes.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::{
+    cases::{Cases, Outcome, Skip, say},
+    command::{root, text, tool},
+    exporter::Tapster,
+    fixture,
+    metrics::{Metrics, whole},
+    postgres::{self, Cluster},
+    prometheus::Prometheus,
+    slow::SlowDevice,
+};
+
+/// How long each of them works.
+const SECONDS: u64 = 20;
+/// Compilers at a time.
+const COMPILERS: usize = 2;
+/// Requests in a second of the slow device.
+const PER_SECOND: u32 = 60;
+/// How much of the time asleep may be without a reason.
+const UNEXPLAINED: f64 = 0.02;
+/// Stacks that a failure shows of those without a reason.
+const SHOWN: usize = 12;
+
+/// Reasons of who waits because it wants to, or has nothing to do: of those a host at rest is full.
+const CHOSEN: [&str; 6] = ["sleep", "poll", "select", "epoll", "signal_wait", "futex"];
+
+/// A program that works until it is dropped.
+struct Load {
+    name: &'static str,
+    child: Child,
+}
+
+impl Load {
+    fn start(name: &'static str, command: &mut Command) -> Self {
+        Self { name, child: command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap() }
+    }
+
+    /// Waits for its end, which must be a good one.
+    fn finish(self) {
+        let Self { name, child } = self;
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name} ended with {}: {said}", output.status);
+    }
+}
+
+/// Compiles the programs of the tests again and again, and prints how often.
+fn compile(directory: &Path) -> Result<u64, Skip> {
+    let mut sources: Vec<PathBuf> =
+        fs::read_dir(fixture::file("programs/waits")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    let begun = Instant::now();
+    let mut compiled = 0;
+    for source in sources.iter().cycle() {
+        if begun.elapsed() > Duration::from_secs(SECONDS) {
+            break;
+        }
+        let object = directory.join(source.file_stem().unwrap()).with_extension("o");
+        // Its parts talk through pipes, as in most builds.
+        text(tool("cc")?.args(["-O2", "-pipe", "-c"]).arg(source).arg("-o").arg(object));
+        compiled += 1;
+    }
+    Ok(compiled)
+}
+
+fn fio(name: &'static str, directory: &Path, options: &[&str]) -> Result<Load, Skip> {
+    let mut command = tool("fio")?;
+    command.args(["--name=job", "--time_based", "--thread", "--output-format=terse", "--bs=16k"]);
+    command.arg(format!("--runtime={SECONDS}")).arg(format!("--directory={}", directory.display()));
+    Ok(Load::start(name, command.args(options)))
+}
+
+/// Sleep in a time, by what was waited for.
+#[derive(Debug, Default)]
+struct Sleep {
+    whole: f64,
+    unexplained: f64,
+}
+
+impl Sleep {
+    fn add(&mut self, seconds: f64, reason: &str) {
+        self.whole += seconds;
+        if ["unknown", "~lost"].contains(&reason) {
+            self.unexplained += seconds;
+        }
+    }
+
+    fn part(&self) -> f64 {
+        self.unexplained / self.whole
+    }
+}
+
+/// Label sets of a counter or a sum, and how much each grew.
+fn grown<'m>(
+    after: &'m Metrics,
+    before: &Metrics,
+    name: &'m str,
+) -> Vec<(&'m BTreeMap<String, String>, f64)> {
+    let old: BTreeMap<_, f64> = before
+        .0
+        .iter()
+        .filter(|sample| sample.name == name)
+        .map(|sample| (&sample.labels, sample.value))
+        .collect();
+    let samples = after.0.iter().filter(|sample| sample.name == name);
+    samples.map(|sample| (&sample.labels, sample.value - old.get(&sample.labels).unwrap_or(&0.0))).collect()
+}
+
+/// Stacks without a reason, the longest first, for who adds a pattern.
+fn stacks(after: &Metrics, before: &Metrics) -> String {
+    let mut found: Vec<_> = grown(after, before, "tapster_site_slept_seconds_total")
+        .into_iter()
+        .filter(|(labels, seconds)| labels["reason"] == "unknown" && *seconds > 0.0)
+        .collect();
+    found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    found.iter().take(SHOWN).fold(String::new(), |mut lines, (labels, seconds)| {
+        let [comm, state, stack] = ["comm", "state", "stack"].map(|name| labels[name].as_str());
+        let _ = writeln!(lines, "  {seconds:.3} s of `{comm}`, {state}: {stack}");
+        lines
+    })
+}
+
+fn side_by_side() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let bin = postgres::server()?;
+    let probes = directory.path().join("sched.yaml");
+    let library = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/probes/sched.yaml"));
+    fs::write(&probes, library.unwrap().replace("    enabled: false\n", "")).unwrap();
+    let database = directory.path().join("database");
+    fs::create_dir(&database).unwrap();
+    postgres::give(directory.path(), postgres::nobody());
+    let cluster = Cluster::start(&database, &bin, "");
+    text(cluster.command("pgbench").args(["-i", "-q", "-s", "5"]));
+    let slow = SlowDevice::new(PER_SECOND);
+    let site = fixture::file("probes/reasons.yaml");
+    let tapster = Tapster::start(&["--strict", "-c", probes.to_str().unwrap(), "-c", site.to_str().unwrap()]);
+    let prometheus =
+        Prometheus::start(&directory.path().join("prometheus"), &[("tapster", tapster.address)], &[], &[])?;
+
+    let before = tapster.scrape();
+    let seconds = SECONDS.to_string();
+    let mut loads = vec![
+        Load::start(
+            "pgbench",
+            cluster.command("pgbench").args(["-n", "-c", "4", "-j", "2", "-T", seconds.as_str()]),
+        ),
+        fio("fio on a file", directory.path(), &["--rw=randrw", "--size=32m", "--fsync=64", "--numjobs=2"])?,
+    ];
+    match &slow {
+        Ok(slow) => loads.extend([
+            fio(
+                "fio past the page cache",
+                slow.directory(),
+                &["--rw=randread", "--size=8m", "--direct=1", "--numjobs=2"],
+            )?,
+            fio("fio through the page cache", slow.directory(), &["--rw=write", "--size=8m", "--fsync=16"])?,
+        ]),
+        Err(Skip(why)) => say(format_args!("mixed: no slow device: {why}")),
+    }
+    let compiled: u64 = std::thread::scope(|scope| {
+        let compilers: Vec<_> = (0..COMPILERS)
+            .map(|number| {
+                let objects = directory.path().join(format!("objects-{number}"));
+                fs::create_dir(&objects).unwrap();
+                scope.spawn(move || compile(&objects))
+            })
+            .collect();
+        compilers.into_iter().map(|compiler| compiler.join().unwrap()).sum::<Result<u64, Skip>>()
+    })?;
+    for load in loads {
+        load.finish();
+    }
+    let after = tapster.scrape();
+    let over = |query: &str| prometheus.value(&format!("{query}[{SECONDS}s])")).unwrap();
+    assert!(over("min_over_time(up") > 0.99, "a scrape failed");
+    let scrape = over("max_over_time(scrape_duration_seconds");
+    if let Ok(keep) = std::env::var("TAPSTER_KEEP") {
+        fs::write(Path::new(&keep).join("mixed.prom"), tapster.get("/metrics").text()).unwrap();
+    }
+    for reason in ["max_series", "max_inflight", "busy", "fault"] {
+        let dropped = whole(after.sum("tapster_probe_dropped_total", &[("reason", reason)]));
+        assert_eq!(dropped, 0, "{reason}");
+    }
+
+    let [mut all, mut uninterruptible, mut busy, mut unchosen] = [(); 4].map(|()| Sleep::default());
+    for (labels, seconds) in grown(&after, &before, "tapster_off_cpu_duration_seconds_sum") {
+        let reason = labels["reason"].as_str();
+        all.add(seconds, reason);
+        if labels["state"] == "uninterruptible" {
+            uninterruptible.add(seconds, reason);
+        }
+        if !reason.starts_with("idle_") && labels["state"] != "idle" {
+            busy.add(seconds, reason);
+            if !CHOSEN.contains(&reason) {
+                unchosen.add(seconds, reason);
+            }
+        }
+    }
+    let kinds = [
+        ("of all sleep", all),
+        ("of uninterruptible sleep", uninterruptible),
+        ("without idle threads of the kernel", busy),
+        ("without what programs chose to wait for", unchosen),
+    ];
+    let mut figures =
+        vec![format!("{compiled} files compiled, scrapes of at most {:.0} ms", scrape * 1000.0)];
+    for (name, sleep) in &kinds {
+        figures.push(format!("unexplained {:.3} % {name} ({:.1} s)", sleep.part() * 100.0, sleep.whole));
+    }
+    let figures = figures.join(", ");
+    let bad = kinds.iter().any(|(_, sleep)| sleep.whole < 1.0 || sleep.part() >= UNEXPLAINED);
+    let unexplained = stacks(&after, &before);
+    assert!(!bad, "{figures}; the stacks without a reason:\n{unexplained}");
+    Ok(figures
+        + &if unexplained.is_empty() { String::new() } else { format!("; without a reason:\n{unexplained}") })
+}
+
+#[test]
+#[ignore = "half a minute with all processors, and it needs gcc, fio, PostgreSQL and Prometheus"]
+fn sleeps_of_real_programs_have_reasons() {
+    let mut cases = Cases::new("mixed");
+    if let Err(Skip(reason)) = root() {
+        say(format_args!("mixed: skipped: {reason}"));
+        return cases.finish();
+    }
+    cases.run("four loads side by side", side_by_side);
+    cases.finish();
+}
