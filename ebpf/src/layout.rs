@@ -3,7 +3,7 @@
 
 use crate::{
     check::key_size,
-    lower::Host,
+    host::Host,
     typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
 };
 

@@ -6,7 +6,7 @@
 //! 2. [`declaration`]: tree → [`probe::Probe`], the declaration as written.
 //! 3. [`expr`]: the text of an expression → its syntax tree.
 //! 4. [`mod@check`]: a probe × what the kernel has ([`btf`], [`tracefs`], [`attach`]) → [`typed::TypedProbe`].
-//! 5. [`mod@lower`]: typed probe → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
+//! 5. [`mod@lower`]: typed probe × [`host::Host`] → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
 //! 6. [`object`]: program → an ELF object that any eBPF loader takes.
 //!
 //! [`mod@callgraph`] is apart from these: the fixed programs of `tapster callgraph`, with the same assembler.
@@ -26,6 +26,7 @@ pub mod eval;
 pub mod expr;
 pub mod glob;
 pub mod histogram;
+pub mod host;
 pub mod insn;
 pub mod layout;
 pub mod lower;
@@ -46,7 +47,7 @@ pub fn compile(
     target: &attach::Target<'_>,
 ) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
-    let host = lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch };
+    let host = host::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch };
     lower::lower(typed, host).map_err(|error| {
         vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
     })

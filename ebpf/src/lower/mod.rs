@@ -17,22 +17,15 @@ mod text;
 use crate::{
     asm::{AsmError, Assembler},
     attach::Arch,
+    host::Host,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
-    probe::KernelVersion,
     program::{Code, DROPS, Program},
     typed::{AccessMode, Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
 const STACK: u32 = 512;
-/// Since then programs of a link for many kernel functions run from the function graph tracer, which at a return leaves
-/// the stack pointer of its registers as it was, or writes another (`return_to_handler`).
-const RETURNS_WITHOUT_STACK: KernelVersion = KernelVersion(6, 14, 0);
-
-/// Since then a program of a raw tracepoint does not begin again on a CPU before it has ended there (`__bpf_trace_run`,
-/// kernel commit 05b24ff9b2cf).
-const RAW_TRACEPOINTS_ONCE: KernelVersion = KernelVersion(6, 1, 0);
 
 /// Why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,29 +57,6 @@ impl LowerError {
     }
 }
 
-/// What the instructions depend on besides the probe.
-#[derive(Clone, Copy, Debug)]
-pub struct Host {
-    /// CPUs that it may bring up.
-    pub possible_cpus: u32,
-    /// Its kernel.
-    pub kernel: KernelVersion,
-    /// Its processor.
-    pub arch: Arch,
-}
-
-impl Host {
-    /// Whether programs can exchange and compare what is in memory: `BPF_XCHG`, `BPF_CMPXCHG`. The compiler of arm64 came
-    /// to know them later.
-    pub(crate) fn exchanges(self) -> bool {
-        self.kernel
-            >= match self.arch {
-                Arch::X86_64 => KernelVersion(5, 12, 0),
-                Arch::Aarch64 => KernelVersion(5, 18, 0),
-            }
-    }
-}
-
 /// Compiles a typed probe for a host.
 pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
     let layout = Layout::new(&probe, host);
@@ -107,7 +77,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             usdt: event.usdt.clone(),
             sites: event.sites.clone(),
             one_by_one: event.mechanism == Mechanism::Kretprobe
-                && host.kernel >= RETURNS_WITHOUT_STACK
+                && !host.returns_have_stack()
                 && uses_frame(event),
             assembled: lowering.asm.finish()?,
         });
@@ -303,7 +273,7 @@ impl<'a> Lowering<'a> {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
             && matches!(self.event.mechanism, Mechanism::TpBtf | Mechanism::RawTp)
-            && self.host.kernel >= RAW_TRACEPOINTS_ONCE
+            && self.host.runs_raw_tracepoints_once()
     }
 
     /// `r0 = lookup(map, key)`

@@ -6,6 +6,7 @@ use tapster_ebpf::{
     check, declaration,
     diagnostic::{Diagnostic, SourceFile},
     eval::{Event, Value, evaluate},
+    host::Host,
     lower,
     probe::Probe,
     program::{MapDef, MapKind, Program, ROWS},
@@ -83,7 +84,7 @@ pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Re
     let typed = check::check(&probe, target).map_err(show)?;
     let program = lower::lower(
         typed.clone(),
-        lower::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch },
+        Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch },
     )
     .map_err(|error| error.to_string())?;
     Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
