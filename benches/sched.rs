@@ -1,6 +1,6 @@
 //! What a switch between tasks costs with the scheduler's probes: the library's `sched_off_cpu` beside programs that do
-//! nothing at the same events, beside its twin whose starts are all in a hash map, and beside bpftrace's equal script;
-//! then the whole library.
+//! nothing at the same events, beside programs that only ask for the time there, beside its twin whose starts are all in a
+//! hash map, and beside bpftrace's equal script; then the whole library.
 //!
 //! Needs root, `perf`, `bpftrace` and `bpftool`; where one is missing it says so and ends. The load is `perf bench sched
 //! pipe`, two processes that wake each other: on one CPU, where a switch is all that happens, and where the scheduler
@@ -28,7 +28,7 @@ use tapster_ebpf::{
     btf::Btf,
     declaration,
     diagnostic::SourceFile,
-    insn::{Insn, R0},
+    insn::{Alu, Helper, Insn, R0},
     probe::{KernelVersion, Probe},
 };
 
@@ -56,6 +56,8 @@ tracepoint:sched:sched_wakeup /@start[args->pid]/ {
 enum Who {
     /// Programs at the same events that return at once.
     Empty,
+    /// Programs at the same events that ask for the time: the least that a measure of durations does.
+    Clock,
     OffCpu,
     /// The same as before there was a table of starts.
     Hash,
@@ -117,10 +119,12 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
     let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
     let load = |probe: &Probe| {
         let mut program = tapster_ebpf::compile(probe, &target).unwrap();
-        if matches!(who, Who::Empty) {
-            for code in &mut program.codes {
-                code.assembled.insns =
-                    vec![Insn::Alu64(tapster_ebpf::insn::Alu::Mov, R0, 0.into()), Insn::Exit];
+        let end = [Insn::Alu64(Alu::Mov, R0, 0.into()), Insn::Exit];
+        for code in &mut program.codes {
+            match who {
+                Who::Empty => code.assembled.insns = end.to_vec(),
+                Who::Clock => code.assembled.insns = [&[Insn::Call(Helper::KtimeNs)], &end[..]].concat(),
+                _ => {}
             }
         }
         let mut attached = loader.load(program).unwrap();
@@ -177,8 +181,9 @@ struct Sum {
 }
 
 fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
-    const ALL: [(Who, &str); 5] = [
+    const ALL: [(Who, &str); 6] = [
         (Who::Empty, "programs that do nothing"),
+        (Who::Clock, "programs that ask for the time"),
         (Who::OffCpu, "sched_off_cpu"),
         (Who::Hash, "sched_off_cpu, starts in a hash map"),
         (Who::Bpftrace, "bpftrace"),
@@ -210,7 +215,7 @@ fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
         }
     }
     let mean = |sum: f64| sum / rounds as f64;
-    let hash = sums[2];
+    let hash = sums[3];
     for (sum, (_, name)) in sums.iter().zip(ALL) {
         let (cpu, wall) = (sum.with.cpu - sum.bare.cpu, sum.with.wall - sum.bare.wall);
         println!(
