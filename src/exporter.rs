@@ -3,6 +3,7 @@
 mod life;
 
 use crate::{
+    cgroup::Cgroups,
     collector::{Collected, Reader},
     family::{Kind, MetricFamily},
     kernel::{Kernel, Paths},
@@ -67,6 +68,8 @@ pub struct Exporter {
     proc: PathBuf,
     /// Of stacks; shared by all probes.
     symbols: Arc<Symbols>,
+    /// Named by labels; shared by all probes.
+    cgroups: Arc<Cgroups>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -177,13 +180,14 @@ impl Exporter {
         }
         times.attach = begun.elapsed();
         let symbols = Arc::new(Symbols::new(host));
+        let cgroups = Arc::new(Cgroups::new(host));
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, &symbols, *cpus)
+                Reader::new(attached, host, &symbols, &cgroups, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -212,6 +216,7 @@ impl Exporter {
             watched: Mutex::new(watched),
             proc,
             symbols,
+            cgroups,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -323,7 +328,7 @@ impl Exporter {
             .map_err(|error| error.down())?;
         attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, &self.symbols, cpus)
+        let reader = Reader::new(attached, host, &self.symbols, &self.cgroups, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",
@@ -336,6 +341,26 @@ impl Exporter {
         for (running, reader) in self.readers() {
             if let Err(error) = reader.sweep() {
                 tracing::warn!(probe = running.name, %error, "old starts could not be swept");
+            }
+        }
+    }
+
+    /// Whether a probe names cgroups.
+    pub fn names_cgroups(&self) -> bool {
+        self.cgroups.is_wanted()
+    }
+
+    /// Looks which cgroups are gone, and takes their rows out of the maps of probes; to be called about every second.
+    pub fn retire(&self) {
+        self.cgroups.look();
+        self.meet_cgroups();
+    }
+
+    /// Finds out the names of cgroups that probes met, as long as they are there.
+    pub fn meet_cgroups(&self) {
+        for (running, reader) in self.readers() {
+            if let Err(error) = reader.retire() {
+                tracing::warn!(probe = running.name, %error, "rows of cgroups that are gone could not be taken out");
             }
         }
     }

@@ -6,6 +6,7 @@
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
+pub mod cgroup;
 pub mod cli;
 pub mod collector;
 pub mod config;
