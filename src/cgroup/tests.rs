@@ -142,6 +142,7 @@ fn who_is_missing_in_two_looks_is_gone() {
     let keys = [kept, left, renamed, never_seen];
     let cgroups = machine.open(LIMIT);
     for key in keys {
+        machine.millis.advance(1000);
         cgroups.is_gone(key);
     }
     machine.remove("unified/left");
