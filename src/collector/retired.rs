@@ -172,8 +172,7 @@ mod tests {
             rows.add(&["~gone", &format!("comm-{n}")], &[0], 1);
             rows.settle(&[]);
         }
-        assert_eq!(rows.all().iter().map(|(_, count)| count).sum::<f64>(), 100.0);
-        assert_eq!(rows.all().len(), 4);
-        assert!(rows.all().contains(&("~gone/~gone".to_owned(), 97.0)));
+        let kept = |n| (format!("~gone/comm-{n}"), 1.0);
+        assert_eq!(rows.all(), [kept(0), kept(1), kept(2), ("~gone/~gone".to_owned(), 97.0)]);
     }
 }

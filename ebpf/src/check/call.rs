@@ -19,8 +19,7 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 8] =
-            ["str", "major", "minor", "min", "max", "kstack", "ustack", "cgroup"];
+        const FUNCTIONS: [&str; 8] = ["str", "major", "minor", "min", "max", "kstack", "ustack", "cgroup"];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };

@@ -49,7 +49,9 @@ fn filled(expr: Expr, task: &Expr, span: &Range<usize>) -> Expr {
     let fill = |inner: Box<Expr>| Box::new(filled(*inner, task, span));
     let kind = match expr.kind {
         ExprKind::Name(name) if name == "task" => return task.clone(),
-        ExprKind::Member(base, field) => ExprKind::Member(fill(base), expr::Field { span: span.clone(), ..field }),
+        ExprKind::Member(base, field) => {
+            ExprKind::Member(fill(base), expr::Field { span: span.clone(), ..field })
+        }
         ExprKind::Index(base, index) => ExprKind::Index(fill(base), fill(index)),
         ExprKind::Unary(operator, operand) => ExprKind::Unary(operator, fill(operand)),
         ExprKind::Binary(operator, left, right) => ExprKind::Binary(operator, fill(left), fill(right)),
