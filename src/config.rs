@@ -14,12 +14,11 @@ use tapster_ebpf::{
 };
 
 /// The shipped library: file name and text, as in `config/probes`.
-pub const LIBRARY: [(&str, &str); 5] = [
+pub const LIBRARY: [(&str, &str); 4] = [
     ("block.yaml", include_str!("../config/probes/block.yaml")),
     ("raid.yaml", include_str!("../config/probes/raid.yaml")),
     ("functions.yaml", include_str!("../config/probes/functions.yaml")),
     ("sched.yaml", include_str!("../config/probes/sched.yaml")),
-    ("sched_who.yaml", include_str!("../config/probes/sched_who.yaml")),
 ];
 
 /// What was asked for on the command line.

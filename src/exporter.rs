@@ -3,7 +3,6 @@
 mod life;
 
 use crate::{
-    cgroup::Cgroups,
     collector::{Collected, Reader},
     family::{Kind, MetricFamily},
     kernel::{Kernel, Paths},
@@ -19,7 +18,7 @@ use life::{Change, Watched};
 use std::{
     os::fd::OwnedFd,
     panic,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -63,13 +62,13 @@ pub struct Exporter {
     /// Why the last scrape of a probe failed, by its place; for the landing page.
     failures: Mutex<Vec<Option<String>>>,
     arrays: Watch,
+    /// Which CPUs are online: a file of sysfs.
+    online: PathBuf,
     /// Probes in files that may be replaced, or are not there yet.
     watched: Mutex<Vec<Watched>>,
     proc: PathBuf,
     /// Of stacks; shared by all probes.
     symbols: Arc<Symbols>,
-    /// Named by labels; shared by all probes.
-    cgroups: Arc<Cgroups>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -180,14 +179,13 @@ impl Exporter {
         }
         times.attach = begun.elapsed();
         let symbols = Arc::new(Symbols::new(host));
-        let cgroups = Arc::new(Cgroups::new(host));
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, &symbols, &cgroups, *cpus)
+                Reader::new(attached, host, &symbols, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -213,10 +211,10 @@ impl Exporter {
         let exporter = Self {
             failures: Mutex::new(vec![None; running.len()]),
             arrays: Watch::new(host),
+            online: host.sys.join("devices/system/cpu/online"),
             watched: Mutex::new(watched),
             proc,
             symbols,
-            cgroups,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -328,7 +326,7 @@ impl Exporter {
             .map_err(|error| error.down())?;
         attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, &self.symbols, &self.cgroups, cpus)
+        let reader = Reader::new(attached, host, &self.symbols, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",
@@ -341,26 +339,6 @@ impl Exporter {
         for (running, reader) in self.readers() {
             if let Err(error) = reader.sweep() {
                 tracing::warn!(probe = running.name, %error, "old starts could not be swept");
-            }
-        }
-    }
-
-    /// Whether a probe names cgroups.
-    pub fn names_cgroups(&self) -> bool {
-        self.cgroups.is_wanted()
-    }
-
-    /// Looks which cgroups are gone, and takes their rows out of the maps of probes; to be called about every second.
-    pub fn retire(&self) {
-        self.cgroups.look();
-        self.meet_cgroups();
-    }
-
-    /// Finds out the names of cgroups that probes met, as long as they are there.
-    pub fn meet_cgroups(&self) {
-        for (running, reader) in self.readers() {
-            if let Err(error) = reader.retire() {
-                tracing::warn!(probe = running.name, %error, "rows of cgroups that are gone could not be taken out");
             }
         }
     }
@@ -504,6 +482,7 @@ impl Source for Exporter {
         }
         families.extend(topology::families(&topology));
         families.extend(own.into_families());
+        families.extend(online_cpus(&self.online));
         families.extend(process());
         families
     }
@@ -548,6 +527,17 @@ impl Source for Exporter {
     fn ready(&self) -> bool {
         true
     }
+}
+
+/// The CPUs that tasks can run on: those of the host, whichever of them this process may use. None where sysfs does not say.
+fn online_cpus(path: &Path) -> Option<MetricFamily> {
+    let count = sys::listed_cpus(path).ok()?;
+    Some(MetricFamily::single(
+        "tapster_online_cpus",
+        "Processors of this host that are online.",
+        Kind::Gauge,
+        f64::from(count),
+    ))
 }
 
 /// The exporter as a process, by the names that all Prometheus clients use, and its build.

@@ -6,7 +6,6 @@
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
-pub mod cgroup;
 pub mod cli;
 pub mod collector;
 pub mod config;

@@ -92,10 +92,6 @@ pub struct HostArgs {
     /// Where devtmpfs is mounted; device-mapper arrays are asked about through its `mapper/control`
     #[arg(long = "path.devfs", value_name = "DIR", default_value = "/dev")]
     pub devfs: PathBuf,
-    /// Where the kubelet puts links to the logs of containers, which tell the names of pods
-    /// [default: /var/log/containers below the root of process 1]
-    #[arg(long = "path.containers", value_name = "DIR")]
-    pub containers: Option<PathBuf>,
 }
 
 impl HostArgs {
@@ -108,7 +104,7 @@ impl HostArgs {
             proc: self.procfs.clone(),
             sys: self.sysfs.clone(),
             dev: self.devfs.clone(),
-            containers: self.containers.clone(),
+            cgroup: None,
         }
     }
 }

@@ -80,8 +80,8 @@ impl Kernel {
             note(format!("the kernel's version cannot be told from `{}`", release_path.display()));
             KernelVersion::default()
         });
-        let possible_cpus = sys::possible_cpus(&paths.sys.join("devices/system/cpu/possible"))
-            .unwrap_or_else(|error| {
+        let possible_cpus =
+            sys::listed_cpus(&paths.sys.join("devices/system/cpu/possible")).unwrap_or_else(|error| {
                 note(format!("the number of CPUs is not known: {error}"));
                 1
             });

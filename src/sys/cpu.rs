@@ -1,4 +1,4 @@
-//! How many CPUs the kernel may ever bring up: per-CPU maps have a value for each.
+//! How many CPUs the kernel may ever bring up, for each of which per-CPU maps have a value, and how many it runs on.
 
 use std::{fs, io, path::Path};
 
@@ -11,7 +11,7 @@ pub struct PossibleCpus(u32);
 impl PossibleCpus {
     /// Asks the running kernel.
     pub fn of_host() -> io::Result<Self> {
-        possible_cpus(Path::new("/sys/devices/system/cpu/possible")).map(Self)
+        listed_cpus(Path::new("/sys/devices/system/cpu/possible")).map(Self)
     }
 
     /// The number.
@@ -20,8 +20,8 @@ impl PossibleCpus {
     }
 }
 
-/// The number of CPUs in a file such as `/sys/devices/system/cpu/possible`: `0-3` or `0-1,4-7`.
-pub fn possible_cpus(path: &Path) -> io::Result<u32> {
+/// The number of CPUs in a file such as `/sys/devices/system/cpu/possible` or `…/online`: `0-3` or `0-1,4-7`.
+pub fn listed_cpus(path: &Path) -> io::Result<u32> {
     let text = fs::read_to_string(path)
         .map_err(|error| io::Error::new(error.kind(), format!("read {}: {error}", path.display())))?;
     count(&text).ok_or_else(|| {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_file() {
-        let error = possible_cpus(Path::new("/nonexistent/possible")).unwrap_err().to_string();
+        let error = listed_cpus(Path::new("/nonexistent/possible")).unwrap_err().to_string();
         assert!(error.starts_with("read /nonexistent/possible: "), "{error}");
     }
 
