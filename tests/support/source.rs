@@ -41,8 +41,12 @@ fn histogram(count: u64, value: f64) -> Value {
 
 /// Label sets of a family: one for each value of the labels that have several.
 fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
+    let is_array = labels.contains(&"array");
     let values = |label: &str| -> &[&str] {
         match label {
+            "state" if !is_array => &["interruptible", "uninterruptible"],
+            "reason" if !labels.contains(&"probe") => &["direct_io", "epoll", "unknown"],
+            "kind" if !is_array => &["voluntary", "involuntary", "from_idle"],
             "array" | "name" => &["md0"],
             "level" => &["raid0"],
             "kind" => &["md"],
@@ -50,7 +54,7 @@ fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
             "action" => &["idle", "check"],
-            "probe" => &["block_io", "raid_member"],
+            "probe" => &["block_io", "raid_member", "sched_off_cpu"],
             "reason" => &["max_series"],
             "attach_point" => &["rawtracepoint:block:block_bio_queue"],
             "mechanism" => &["tp_btf"],
@@ -60,9 +64,6 @@ fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
             "error" => &["ok", "ENOENT"],
             "comm" => &["postgres"],
             "command" => &["query"],
-            "namespace" => &["shop"],
-            "pod" => &["web-7d4b9c-x2k8q"],
-            "container" => &["nginx"],
             "after" => &["wakeup", "preemption"],
             "version" => &["0.0.0"],
             _ => panic!("no values for the label `{label}`"),
