@@ -22,7 +22,6 @@ use std::{
 };
 use support::{Bpftrace, Loaded, output};
 use tapster::{
-    cgroup::Cgroups,
     collector::Reader,
     exporter::{Exporter, Options},
     exposition::{self, Format},
@@ -191,9 +190,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader =
-        Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), &Arc::new(Cgroups::new(&host)), cpus)
-            .unwrap();
+    let reader = Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), cpus).unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

@@ -304,7 +304,19 @@ fn colours_agree_with_the_rules() -> Outcome {
     let near = rules.iter().find(|rule| rule.role == Role::Alert("TapsterSeriesNearLimit".into())).unwrap();
     let limit: f64 = promql::names(&near.expr).numbers[0].parse().unwrap();
     assert_eq!(steps("exporter.json", "Series, of those that fit").last(), Some(&limit));
-    Ok(format!("{slow}, {critical}, {limit}"))
+    for (title, threshold) in [
+        ("Tasks that wait, per processor", threshold("run_queue_waiting_per_cpu")),
+        ("Tasks that wait for a processor", threshold("run_queue_waiting_per_cpu")),
+        ("Wake-ups, the slowest of 100", threshold("run_queue_wakeup_seconds")),
+        ("How long they wait", threshold("run_queue_wakeup_seconds")),
+        ("Blocked for long", threshold("blocked_tasks")),
+        ("Mean length of a blocked sleep", threshold("blocked_seconds")),
+        ("Sleep without a reason", threshold("off_cpu_unexplained")),
+        ("Sleep without a reason, share", threshold("off_cpu_unexplained")),
+    ] {
+        assert_eq!(steps("sched.json", title), [threshold], "{title}");
+    }
+    Ok(format!("{slow}, {critical}, {limit}, and those of sched.yaml"))
 }
 
 fn queries() -> Vec<Query> {
@@ -343,7 +355,7 @@ fn names_are_known() -> Outcome {
     let labels_of = |place: &str, metric: &str| -> Vec<String> {
         // An alert has the labels of its series.
         if metric == "ALERTS" || recorded.contains(metric) {
-            let own = ["alertname", "alertstate", "severity", "device", "probe", "reason"];
+            let own = ["alertname", "alertstate", "severity", "device", "probe", "reason", "state", "after"];
             return of_member.iter().chain(&own).map(ToString::to_string).collect();
         }
         known.get(metric).unwrap_or_else(|| panic!("{place}: there is no `{metric}`")).clone()

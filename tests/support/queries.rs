@@ -9,7 +9,7 @@ use std::{
 
 /// What Grafana puts in place of its variables, where nothing else is asked for: everything, and a window that
 /// a test of a minute fills.
-pub(crate) const VARIABLES: [(&str, &str); 10] = [
+pub(crate) const VARIABLES: [(&str, &str); 11] = [
     ("datasource", "prometheus"),
     ("instance", ".*"),
     ("array", ".*"),
@@ -17,6 +17,7 @@ pub(crate) const VARIABLES: [(&str, &str); 10] = [
     ("device", ".*"),
     ("operation", ".*"),
     ("probe", ".*"),
+    ("reason", ".*"),
     ("__rate_interval", "1m"),
     ("__interval", "15s"),
     ("__range", "5m"),
@@ -57,6 +58,9 @@ impl Query {
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
             Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
             Role::Panel if asks(":slow_ratio") => Some("only while a member is slow"),
+            Role::Panel if asks("tapster:blocked:mean_seconds5m") => {
+                Some("only while tasks are blocked for long")
+            }
             Role::Panel if asks("ALERTS{") => Some("only while an alert is active"),
             Role::Panel if asks("_sync_completed_ratio") => Some("only while an array is synchronised"),
             Role::Panel | Role::Variable | Role::Record(_) => None,

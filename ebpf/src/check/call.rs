@@ -19,12 +19,11 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 8] = ["str", "major", "minor", "min", "max", "kstack", "ustack", "cgroup"];
+        const FUNCTIONS: [&str; 7] = ["str", "major", "minor", "min", "max", "kstack", "ustack"];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         match (name, arguments) {
-            ("cgroup", _) => self.cgroup(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
                 let capacity = match rest {

@@ -2,7 +2,6 @@
 
 mod call;
 mod cast;
-mod cgroup;
 mod event;
 mod expression;
 mod family;
