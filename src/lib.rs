@@ -14,6 +14,7 @@ pub mod elf;
 pub mod exporter;
 pub mod exposition;
 pub mod family;
+pub mod follow;
 pub mod kernel;
 pub mod label;
 pub mod loader;

@@ -138,6 +138,7 @@ mod tests {
             max_rows: 1,
             start: None,
             stacks: Vec::new(),
+            traced: false,
         }
     }
 

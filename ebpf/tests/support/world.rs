@@ -120,6 +120,7 @@ impl World {
             possible_cpus,
             arch: Arch::X86_64,
             functions: self,
+            command: false,
         }
     }
 

@@ -51,6 +51,7 @@ Examples:
   tapster report                          the shipped probes, until Ctrl-C
   tapster report block_io --for 10s       one of them, for ten seconds
   tapster report block_io -- fio job.fio  as long as a command runs
+  tapster report sched -- make            what a command and its children waited for
   tapster report own.yaml --top 5         a file of probes, five rows for each metric
   tapster report cpu.yaml --folded        its stacks, for flamegraph.pl or inferno-flamegraph
 
@@ -113,7 +114,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
             return Ok(FAILURE);
         }
     };
-    let options = Options { run_stats: false, attach: true };
+    let options = Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for failure in &failures {
         let Down { reason, message } = &failure.down;
@@ -124,7 +125,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
         let is_mistake = |failure: &Failure| {
-            let shipped = |probe: &Declared| probe.file.name.starts_with("library/");
+            let shipped = |probe: &Declared| config::group(probe).is_some();
             failure.down.reason == "compile"
                 && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
         };
