@@ -204,8 +204,7 @@ impl Config {
     fn once(&mut self) {
         let mut seen = std::collections::HashSet::new();
         self.probes.retain(|probe| {
-            group(probe).is_none()
-                || seen.insert((probe.name.value.clone(), probe.name.span.start))
+            group(probe).is_none() || seen.insert((probe.name.value.clone(), probe.name.span.start))
         });
     }
 }

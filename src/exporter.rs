@@ -4,8 +4,8 @@ mod life;
 
 use crate::{
     collector::{Collected, Reader},
-    follow::Followed,
     family::{Kind, MetricFamily},
+    follow::Followed,
     kernel::{Kernel, Paths},
     label::Host,
     loader::{Attached, Loader},

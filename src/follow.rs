@@ -85,9 +85,7 @@ pub(crate) fn register(assembled: &Assembled, maps: &[BorrowedFd<'_>]) -> Result
     let failed = || refused("this process could not be registered");
     match sys::prog_test_run_raw_tp(program.as_fd(), &[0]).map_err(failed())? {
         0 => Ok(()),
-        answer => {
-            Err(failed()(io::Error::from_raw_os_error(answer.cast_signed().wrapping_neg())))
-        }
+        answer => Err(failed()(io::Error::from_raw_os_error(answer.cast_signed().wrapping_neg()))),
     }
 }
 
@@ -106,18 +104,8 @@ impl Followed {
         let all: Vec<BorrowedFd<'_>> = maps.iter().copied().chain([lost.as_fd()]).collect();
         let task = task_offsets(btf)?;
         let mut held = Vec::new();
-        held.extend(raw_tracepoint(
-            "follow_free",
-            c"sched_process_free",
-            &follow::free(task, count)?,
-            &all,
-        )?);
-        held.extend(raw_tracepoint(
-            "follow_fork",
-            c"sched_process_fork",
-            &follow::fork(task, count)?,
-            &all,
-        )?);
+        held.extend(raw_tracepoint("follow_free", c"sched_process_free", &follow::free(task, count)?, &all)?);
+        held.extend(raw_tracepoint("follow_fork", c"sched_process_fork", &follow::fork(task, count)?, &all)?);
         register(&follow::register(0..count)?, &all)?;
         let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
         let opened = Map::open(lost.as_fd(), cpus).map_err(refused("the map of losses"))?;

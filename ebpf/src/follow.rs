@@ -189,7 +189,11 @@ mod tests {
         let task = TaskOffsets { pid: 1256, tgid: 1260 };
         for maps in [1, 4, 32] {
             let uses = |assembled: &Assembled, map: u32| {
-                assembled.insns.iter().filter(|insn| matches!(insn, Insn::Map(_, used) if *used == map)).count()
+                assembled
+                    .insns
+                    .iter()
+                    .filter(|insn| matches!(insn, Insn::Map(_, used) if *used == map))
+                    .count()
             };
             let (fork, free) = (fork(task, maps).unwrap(), free(task, maps).unwrap());
             let register = register(0..maps).unwrap();

@@ -441,7 +441,8 @@ impl TypedEvent {
             let budget = each.budget.iter().flat_map(|(size, within)| [size, within]);
             [&each.from, &each.next].into_iter().chain(budget)
         });
-        let metrics = self.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
+        let metrics =
+            self.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
         self.lets
             .iter()
             .chain(&self.key)

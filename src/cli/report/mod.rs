@@ -18,6 +18,7 @@ use crate::{
     family::{MetricFamily, Value},
     kernel::Kernel,
     name,
+    reason::Reasons,
     server::Source,
     status::Down,
     telemetry::{self, LogFormat},
@@ -114,7 +115,8 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
             return Ok(FAILURE);
         }
     };
-    let options = Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
+    let options =
+        Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for failure in &failures {
         let Down { reason, message } = &failure.down;
@@ -175,7 +177,14 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     peaks.see(&after);
     let counted = measure::since(&before, &after);
     let top = args.top.and_then(|top| usize::try_from(top).ok());
-    let tables = measure::tables(&metrics, &counted, &peaks, elapsed.as_secs_f64(), (args.sort, top));
+    let tables = measure::tables(
+        &metrics,
+        &counted,
+        &peaks,
+        &Reasons::shipped(),
+        elapsed.as_secs_f64(),
+        (args.sort, top),
+    );
     let report = Report {
         elapsed,
         end,
