@@ -17,10 +17,14 @@ use support::{
     exporter::{binary, orphans, within},
     fixture, waits,
 };
+use tapster::sys::send_signal;
 
 const SLEPT: &str = "tapster_off_cpu_duration_seconds";
 /// How far sums may be from the programs' own clocks.
 const TOLERANCE: f64 = 0.02;
+/// How often a count that is short is tried again: while somebody attaches to an event or detaches from it, one may be hidden
+/// from all programs of the host.
+const ATTEMPTS: usize = 4;
 
 /// `tapster report` of what the arguments say while a shell runs a script: the report, what the script printed, and the
 /// exit status.
@@ -46,13 +50,14 @@ fn sum(report: &Value, metric: &str, labels: &[(&str, &str)]) -> (f64, u64) {
     })
 }
 
-/// Programs of somebody else that run all the while; ended by their numbers.
+/// Programs of somebody else that run all the while; told to end by their numbers.
 struct Others(Vec<Child>);
 
 impl Others {
-    fn new(commands: &[(&Path, &[&str])]) -> Self {
+    fn new(commands: &[(&Path, &[&str])], directory: &Path) -> Self {
         let start = |(program, arguments): &(&Path, &[&str])| {
-            Command::new(program).args(*arguments).stdout(Stdio::null()).spawn().unwrap()
+            let mut command = Command::new(program);
+            command.args(*arguments).env("TMPDIR", directory).stdout(Stdio::null()).spawn().unwrap()
         };
         Self(commands.iter().map(start).collect())
     }
@@ -66,7 +71,7 @@ impl Others {
 impl Drop for Others {
     fn drop(&mut self) {
         for child in &mut self.0 {
-            let _ = child.kill();
+            let _ = send_signal(child.id(), libc::SIGTERM);
             let _ = child.wait();
         }
     }
@@ -79,16 +84,9 @@ fn build(directory: &Path, name: &str) -> Result<PathBuf, Skip> {
     Ok(program)
 }
 
-/// Children, their children whose parents have ended, and threads of all: every sleep, and no other's.
-fn children_and_threads() -> Outcome {
-    let directory = tempfile::tempdir().unwrap();
-    let family = build(directory.path(), "family")?;
-    let name = family.display().to_string();
-    // Three times as many beside them that do the same, begun before and ended after.
-    let beside: &[&str] = &["9", "2", "1000000", "10"];
-    let mut others = Others::new(&[(&family, beside)]);
-    let (found, said, status) = report(&["sched"], &format!("{name} 3 2 40 10; exit 7"), directory.path());
-    assert!(others.are_running(), "the others ended too early");
+/// The report of a family's sleeps, how many it made, and how far the sum is off; `None` if some were not seen.
+fn one_family(program: &str, directory: &Path) -> Option<(Value, u64, f64)> {
+    let (found, said, status) = report(&["sched"], &format!("{program} 3 2 40 10; exit 7"), directory);
     assert_eq!((status, &found["command"]["status"]), (Some(7), &Value::from(7)));
     assert_eq!(found["losses"], Value::from(Vec::<Value>::new()));
     let truth: Value = serde_json::from_str(&said).unwrap();
@@ -96,7 +94,28 @@ fn children_and_threads() -> Outcome {
     assert_eq!((truth["tasks"].as_u64(), sleeps), (Some(21), 840), "{said}");
     let (ours, count) = sum(&found, SLEPT, &[("reason", "sleep")]);
     let off = ours / slept - 1.0;
-    assert!(off.abs() <= TOLERANCE && count == sleeps, "{ours} s in {count} sleeps, by its clocks {said}");
+    let told = format!("{ours} s in {count} sleeps, by its clocks {said}");
+    assert!(count <= sleeps && off <= TOLERANCE, "too much: {told}");
+    if count < sleeps {
+        say(format_args!("traced: {told}, again"));
+        return None;
+    }
+    assert!(off >= -TOLERANCE, "too little: {told}");
+    Some((found, sleeps, off))
+}
+
+/// Children, their children whose parents have ended, and threads of all: every sleep, and no other's.
+fn children_and_threads() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let family = build(directory.path(), "family")?;
+    let name = family.display().to_string();
+    // Three times as many beside them that do the same, begun before and ended after.
+    let beside: &[&str] = &["9", "2", "1000000", "10"];
+    let mut others = Others::new(&[(&family, beside)], directory.path());
+    let (found, sleeps, off) = (0..ATTEMPTS)
+        .find_map(|_| one_family(&name, directory.path()))
+        .expect("sleeps of the command were missing each time");
+    assert!(others.are_running(), "the others ended too early");
     // Whatever is short has its reason as well.
     let (short, _) = sum(&found, SLEPT, &[("reason", "short")]);
     assert!(short == 0.0, "{short} s without a stack");
@@ -113,7 +132,7 @@ fn children_and_threads() -> Outcome {
     let seconds = all["seconds"].as_f64().unwrap();
     assert!(everybody > 40.0 * seconds, "{everybody} s in {seconds} s");
     Ok(format!(
-        "{count} sleeps of 21 tasks, the sum {:+.2} % off, beside 63 others; all of the host {everybody:.1} s in {seconds:.2} s",
+        "{sleeps} sleeps of 21 tasks, the sum {:+.2} % off, beside 63 others; all of the host {everybody:.1} s in {seconds:.2} s",
         off * 100.0
     ))
 }
@@ -130,7 +149,7 @@ fn sleeps_of_kinds() -> Outcome {
     let beside: Vec<[&str; 3]> = KINDS.iter().map(|kind| [*kind, "100000", "30"]).collect();
     let beside: Vec<(&Path, &[&str])> =
         beside.iter().map(|arguments| (program.as_path(), arguments.as_slice())).collect();
-    let mut others = Others::new(&beside);
+    let mut others = Others::new(&beside, directory.path());
     let each: Vec<String> =
         KINDS.iter().map(|kind| format!("{} {kind} 20 50 &", program.display())).collect();
     let script = format!("{} wait", each.join(" "));
@@ -180,7 +199,7 @@ fn a_site_s_probe() -> Outcome {
     let script = "i=0; while [ $i -lt 20 ]; do /bin/true; i=$((i+1)); done; setsid /bin/true";
     // The same beside it, for as long.
     let endless = "while :; do /bin/true; done";
-    let mut others = Others::new(&[(Path::new("sh"), &["-c", endless])]);
+    let mut others = Others::new(&[(Path::new("sh"), &["-c", endless])], directory.path());
     let execs = "tapster_execs_total";
     let (found, _, status) = report(&[file], script, directory.path());
     let own = [("own", "1"), ("tracing", "1")];

@@ -3,10 +3,11 @@
 // Each child leaves the process group and makes a child of its own, which outlives it, so that its parent is another;
 // both make threads. Every thread and first thread sleeps COUNT times for MS milliseconds by `clock_nanosleep`, and adds
 // the time that its calls took, less what it ran or waited for a processor meanwhile. One line of JSON tells the sum and
-// the number of sleeps and of tasks.
+// the number of sleeps and of tasks. SIGTERM for the first process ends them all.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,9 +17,16 @@
 
 static struct {
     atomic_long slept_ns, sleeps, tasks;
+    atomic_int stop;
 } *sums;
 static int children, threads, count;
 static long length_ns;
+
+static void stop(int signal)
+{
+    (void)signal;
+    atomic_store(&sums->stop, 1);
+}
 
 static void check(int ok, const char *what)
 {
@@ -49,10 +57,11 @@ static void *sleep_often(void *unused)
     int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     check(file >= 0, "schedstat");
     atomic_fetch_add(&sums->tasks, 1);
-    for (int turn = 0; turn < count; turn++) {
+    for (int turn = 0; turn < count && !atomic_load(&sums->stop); turn++) {
         struct timespec length = {length_ns / 1000000000, length_ns % 1000000000};
         long began = busy(file), before = now();
-        check(!clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL), "clock_nanosleep");
+        int error = clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL);
+        check(!error || atomic_load(&sums->stop), "clock_nanosleep");
         long after = now(), ended = busy(file);
         atomic_fetch_add(&sums->slept_ns, (after - before) - (ended - began));
         atomic_fetch_add(&sums->sleeps, 1);
@@ -94,6 +103,7 @@ int main(int argc, char **argv)
         _exit(0);
     }
     close(ends[1]);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = stop, .sa_flags = SA_RESTART}, NULL);
     be_process();
     // All have the other end until they end, also those that are nobody's to wait for.
     check(!read(ends[0], &(char){0}, 1), "read");
