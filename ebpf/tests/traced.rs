@@ -41,7 +41,7 @@ fn compile(fields: &str, command: bool) -> Result<Program, Vec<Diagnostic>> {
 
 /// A machine on which process 7 runs, the event's task is of process 8, and the map says this.
 fn machine(program: &Program, said: &[(u32, u32)]) -> Vm {
-    let mut env = Environment { cpus: 1, pid_tgid: 7 << 32 | 70, ..Environment::default() };
+    let mut env = Environment { cpus: 1, pid_tgid: 0x7_0000_0046, ..Environment::default() };
     // After a word the number of the thread, and that of the process.
     let task = [0_u32, 80, 8, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
     env.kernel.insert(TASK, task);
@@ -101,7 +101,7 @@ fn a_value_like_any_other() {
     vm.load(&program.codes[0].assembled.insns);
     vm.run(&context(&[TASK, 0])).unwrap();
     let rows = vm.map(usize::try_from(ROWS).unwrap());
-    let key: Vec<u8> = rows.iter().map(|(key, _)| key.to_vec()).next().unwrap();
+    let key: Vec<u8> = rows.iter().map(|(key, _)| key).next().unwrap();
     assert_eq!(key.chunks(8).map(|word| word[0]).collect::<Vec<_>>(), [1, 0]);
 }
 

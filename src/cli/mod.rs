@@ -192,6 +192,7 @@ pub struct CompileArgs {
 
 /// Flags of `report`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ReportArgs {
     /// Shipped probes, groups of them such as `sched`, or files of probes in YAML [default: the shipped probes]
     #[arg(value_name = "NAME|FILE")]
