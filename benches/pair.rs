@@ -22,6 +22,7 @@ use std::{
 };
 use support::{Bpftrace, Loaded, output};
 use tapster::{
+    cgroup::Cgroups,
     collector::Reader,
     exporter::{Exporter, Options},
     exposition::{self, Format},
@@ -137,7 +138,7 @@ fn own_cost(exporter: &Exporter) -> f64 {
 fn pair() {
     let device = LoopDevice::new();
     let kernel = Kernel::detect(&Paths::default());
-    let options = Options { run_stats: true, attach: true, command: false };
+    let options = Options { run_stats: true, attach: true };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), options).0;
     println!(
         "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"
@@ -190,7 +191,9 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader = Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), cpus).unwrap();
+    let reader =
+        Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), &Arc::new(Cgroups::new(&host)), cpus)
+            .unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

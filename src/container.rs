@@ -31,7 +31,8 @@ impl Container {
         paths.find_map(Self::in_path)
     }
 
-    fn in_path(path: &str) -> Option<Self> {
+    /// The innermost container that a cgroup is of, by its path.
+    pub fn in_path(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         (0..parts.len()).rev().find_map(|index| {
             let above = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
@@ -44,7 +45,7 @@ impl Container {
     fn in_part(part: &str, above: Option<&str>) -> Option<Self> {
         let bare = part.strip_suffix(".scope").unwrap_or(part);
         let (runtime, id) = bare.rsplit_once(['-', ':']).unwrap_or(("", bare));
-        if id.len() == ID && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        if id.len() == ID && is_id(id) {
             // The monitor of a container is outside of it.
             return (!runtime.ends_with("conmon")).then(|| Self::Id(id.into()));
         }
@@ -64,12 +65,37 @@ impl Container {
         }
     }
 
-    fn shown(&self) -> &str {
+    /// Its name, or the first 12 digits of its id, as its runtime shows it.
+    pub fn shown(&self) -> &str {
         match self {
             Self::Id(id) => &id[..12],
             Self::Name(name) => name,
         }
     }
+}
+
+/// Whether a text is an id or a part of one.
+pub fn is_id(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The UID of the pod that a cgroup is of, by its path: `kubepods-burstable-podUID.slice` with `_` for `-`,
+/// `kubepods-podUID.slice:cri-containerd:ID`, `podUID` below `kubepods`. Of pods within containers the innermost.
+pub fn pod_uid(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    (0..parts.len()).rev().find_map(|index| {
+        let slice = parts[index].split(':').next()?;
+        match slice.strip_suffix(".slice") {
+            Some(slice) if slice.contains("kubepods-") => {
+                slice.rsplit_once("-pod").map(|(_, uid)| uid.replace('_', "-"))
+            }
+            Some(_) => None,
+            None => {
+                let is_below = parts[..index].iter().rev().take(2).any(|part| *part == "kubepods");
+                slice.strip_prefix("pod").filter(|uid| is_below && !uid.is_empty()).map(str::to_owned)
+            }
+        }
+    })
 }
 
 /// The first process of a container, whose id begins so or whose name is this.
@@ -188,6 +214,32 @@ mod tests {
             assert_eq!(Container::of(&format!("0::{path}\n")), None, "{path}");
         }
         assert_eq!(Container::of("nonsense"), None);
+    }
+
+    #[test]
+    fn pods_of_all_drivers() {
+        let uid = "0a1b2c3d-0000-4000-8000-0123456789ab";
+        let flat = uid.replace('-', "_");
+        for path in [
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{flat}.slice/cri-containerd-{A}.scope"
+            ),
+            format!("/kubepods.slice/kubepods-pod{flat}.slice/crio-{A}.scope/container"),
+            format!(
+                "/system.slice/containerd.service/kubepods-besteffort-pod{flat}.slice:cri-containerd:{A}"
+            ),
+            format!(
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{flat}.slice/cri-containerd-{A}.scope"
+            ),
+            format!("/kubepods/besteffort/pod{uid}/{A}"),
+            format!("/kubepods/pod{uid}/{A}/inner"),
+            format!("/docker/{B}/kubelet/kubepods/burstable/pod{uid}/{A}"),
+        ] {
+            assert_eq!(pod_uid(&path).as_deref(), Some(uid), "{path}");
+        }
+        for path in ["/", "/system.slice/pods.service", "/podman/pod1", "/kubepods.slice", "/kubepods/pod"] {
+            assert_eq!(pod_uid(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -3,12 +3,12 @@
 mod life;
 
 use crate::{
+    cgroup::Cgroups,
     collector::{Collected, Reader},
     family::{Kind, MetricFamily},
-    follow::Followed,
     kernel::{Kernel, Paths},
     label::Host,
-    loader::{Attached, Loader},
+    loader::Loader,
     server::Source,
     status::{Down, ProbeStatus, ProgramStatus},
     symbol::Symbols,
@@ -28,11 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tapster_ebpf::{
-    attach::Target,
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
-    program::TRACED,
     typed::{TypedLabel, TypedMetric},
 };
 
@@ -72,11 +70,11 @@ pub struct Exporter {
     proc: PathBuf,
     /// Of stacks; shared by all probes.
     symbols: Arc<Symbols>,
+    /// Named by labels; shared by all probes.
+    cgroups: Arc<Cgroups>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
-    /// The command's processes, for probes that ask for them.
-    followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
     _stats: Option<OwnedFd>,
 }
@@ -110,8 +108,6 @@ pub struct Options {
     pub run_stats: bool,
     /// Whether programs are attached, or only loaded to hear the verifier.
     pub attach: bool,
-    /// Whether children of this process are told from all others: probes that ask for `traced` count what they do.
-    pub command: bool,
 }
 
 fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
@@ -130,29 +126,6 @@ fn waiting(watched: Option<&Watched>) -> Option<Down> {
     })
 }
 
-/// Has this process's children followed in the maps of all probes that ask for them; those are down if it cannot be done.
-fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Option<Followed> {
-    let map = |attached: &Attached| attached.program.map_named(TRACED);
-    let asking = || loaded.iter().flatten();
-    let maps: Result<Vec<_>, _> =
-        asking().filter_map(|attached| Some(attached.map(map(attached)?))).collect();
-    let refused = match (maps, &kernel.btf) {
-        (Ok(maps), _) if maps.is_empty() => return None,
-        (Ok(maps), Ok(btf)) => match Followed::start(btf, &maps) {
-            Ok(followed) => return Some(followed),
-            Err(error) => error.to_string(),
-        },
-        (Err(error), _) => error.to_string(),
-        (Ok(_), Err(_)) => "without the kernel's BTF processes cannot be followed".to_owned(),
-    };
-    for attached in loaded.iter_mut() {
-        if attached.as_ref().is_ok_and(|attached| map(attached).is_some()) {
-            *attached = Err(Down { reason: "attach", message: refused.clone() });
-        }
-    }
-    None
-}
-
 impl Exporter {
     /// Brings probes up, each for itself: what fails is said in the list and shows as down.
     pub fn start(
@@ -168,7 +141,7 @@ impl Exporter {
             tracing::warn!(%error, "the limit on locked memory stays; maps may not fit");
         }
         let cpus = PossibleCpus::of_host();
-        let target = Target { command: options.command, ..kernel.target() };
+        let target = kernel.target();
         let mut running = Vec::new();
         let begun = Instant::now();
         let proc = host.proc.clone();
@@ -194,7 +167,6 @@ impl Exporter {
         drop(loader);
         times.load = begun.elapsed();
         let begun = Instant::now();
-        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         if options.attach {
             for attached in &mut loaded {
                 let Ok(inner) = attached else { continue };
@@ -210,13 +182,14 @@ impl Exporter {
         }
         times.attach = begun.elapsed();
         let symbols = Arc::new(Symbols::new(host));
+        let cgroups = Arc::new(Cgroups::new(host));
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, &symbols, *cpus)
+                Reader::new(attached, host, &symbols, &cgroups, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -246,10 +219,10 @@ impl Exporter {
             watched: Mutex::new(watched),
             proc,
             symbols,
+            cgroups,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
-            followed,
             _stats: stats,
         };
         (exporter, failures, times)
@@ -358,7 +331,7 @@ impl Exporter {
             .map_err(|error| error.down())?;
         attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, &self.symbols, cpus)
+        let reader = Reader::new(attached, host, &self.symbols, &self.cgroups, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",
@@ -371,6 +344,26 @@ impl Exporter {
         for (running, reader) in self.readers() {
             if let Err(error) = reader.sweep() {
                 tracing::warn!(probe = running.name, %error, "old starts could not be swept");
+            }
+        }
+    }
+
+    /// Whether a probe names cgroups.
+    pub fn names_cgroups(&self) -> bool {
+        self.cgroups.is_wanted()
+    }
+
+    /// Looks which cgroups are gone, and takes their rows out of the maps of probes; to be called about every second.
+    pub fn retire(&self) {
+        self.cgroups.look();
+        self.meet_cgroups();
+    }
+
+    /// Finds out the names of cgroups that probes met, as long as they are there.
+    pub fn meet_cgroups(&self) {
+        for (running, reader) in self.readers() {
+            if let Err(error) = reader.retire() {
+                tracing::warn!(probe = running.name, %error, "rows of cgroups that are gone could not be taken out");
             }
         }
     }
@@ -501,12 +494,6 @@ impl Source for Exporter {
             own.series.push(&[name], number(collected.series));
             for (reason, count) in collected.dropped.losses {
                 own.dropped.push(&[name, reason], number(count));
-            }
-            if let Some(followed) = &self.followed
-                && reader.program().layout.traced
-                && let Ok(lost) = followed.lost()
-            {
-                own.dropped.push(&[name, "max_processes"], number(lost));
             }
             if let Some(unmatched) = collected.dropped.unmatched {
                 own.unmatched.push(&[name], number(unmatched));

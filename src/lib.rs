@@ -6,6 +6,7 @@
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
+pub mod cgroup;
 pub mod cli;
 pub mod collector;
 pub mod config;
@@ -14,7 +15,6 @@ pub mod elf;
 pub mod exporter;
 pub mod exposition;
 pub mod family;
-pub mod follow;
 pub mod kernel;
 pub mod label;
 pub mod loader;

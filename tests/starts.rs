@@ -14,6 +14,7 @@ use std::{
 };
 use support::{case::parse, random::Random, world::World};
 use tapster::{
+    cgroup::Cgroups,
     collector::Reader,
     family::Value,
     kernel::{Kernel, Paths},
@@ -121,7 +122,10 @@ fn reader(timeout: &str) -> Option<Reader> {
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
     let attached = Loader::new(None).load(program).unwrap();
     let host = Host::default();
-    Some(Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), cpus).unwrap())
+    Some(
+        Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), &Arc::new(Cgroups::new(&host)), cpus)
+            .unwrap(),
+    )
 }
 
 #[test]

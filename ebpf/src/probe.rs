@@ -590,8 +590,8 @@ pub enum Decoder {
     Stack(Side),
     /// A stack of the kernel of a task that slept → what it waited for.
     Reason,
-    /// Cgroup id → path.
-    Cgroup,
+    /// Cgroup id → its path, or whose it is.
+    Cgroup(CgroupPart),
     /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
     RaidArray,
     /// `major << 20 | minor` of an array → its level; rows of what is no array are left out.
@@ -600,8 +600,21 @@ pub enum Decoder {
     RaidSlot,
 }
 
+/// What of a cgroup is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgroupPart {
+    /// Its path.
+    Path,
+    /// The namespace of its pod.
+    Namespace,
+    /// Its pod.
+    Pod,
+    /// Its container.
+    Container,
+}
+
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 16] = [
+pub const DECODERS: [(&str, Decoder); 19] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
@@ -614,7 +627,10 @@ pub const DECODERS: [(&str, Decoder); 16] = [
     ("kstack", Decoder::Stack(Side::Kernel)),
     ("ustack", Decoder::Stack(Side::User)),
     ("reason", Decoder::Reason),
-    ("cgroup", Decoder::Cgroup),
+    ("cgroup", Decoder::Cgroup(CgroupPart::Path)),
+    ("namespace", Decoder::Cgroup(CgroupPart::Namespace)),
+    ("pod", Decoder::Cgroup(CgroupPart::Pod)),
+    ("container", Decoder::Cgroup(CgroupPart::Container)),
     ("raid_array", Decoder::RaidArray),
     ("raid_level", Decoder::RaidLevel),
     ("raid_slot", Decoder::RaidSlot),

@@ -106,7 +106,6 @@ impl Host {
             possible_cpus: 2,
             arch: Arch::X86_64,
             functions: self,
-            command: false,
         }
     }
 

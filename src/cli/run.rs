@@ -25,6 +25,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How many such looks there are to one at whether replaced files still run, which reads the maps of every process.
 const LOOKS_PER_RELEASE: u64 = 10;
+/// How often it is looked which cgroups are gone, where a probe names them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Such looks may take one part in so many of the time.
+const LOOK_SHARE: u32 = 50;
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -61,7 +65,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     let detect = begun.elapsed();
-    let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
+    let options = Options { run_stats: !args.no_run_stats, attach: true };
     let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {
@@ -104,9 +108,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let result = runtime.block_on(async {
         let sweeper = tokio::spawn(sweep(exporter.clone()));
         let follower = tokio::spawn(follow(exporter.clone(), args.host.paths(), args.host.host()));
+        let retirer = tokio::spawn(retire(exporter.clone()));
         let result = server::serve(listener, exporter.clone(), shutdown()).await;
         sweeper.abort();
         follower.abort();
+        retirer.abort();
         result
     });
     // Programs detach when their descriptors close, which is when the last reference goes.
@@ -127,6 +133,20 @@ async fn sweep(exporter: Arc<Exporter>) {
         let exporter = exporter.clone();
         // A panic in it is logged by the runtime, and the next round tries again.
         let _ = tokio::task::spawn_blocking(move || exporter.sweep()).await;
+    }
+}
+
+async fn retire(exporter: Arc<Exporter>) {
+    loop {
+        let (exporter, begun) = (exporter.clone(), Instant::now());
+        // As above.
+        let _ = tokio::task::spawn_blocking(move || {
+            if exporter.names_cgroups() {
+                exporter.retire();
+            }
+        })
+        .await;
+        tokio::time::sleep(LOOK_EVERY.max(begun.elapsed() * LOOK_SHARE)).await;
     }
 }
 

@@ -18,6 +18,8 @@ use tokio::{
 
 /// How often starts without an end are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often cgroups are named, where a probe names them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest interval; the parser of times needs some end.
 const LONGEST: f64 = 1e6;
 
@@ -95,6 +97,8 @@ async fn wait(
         Some(Ticks { every, tick }) => (every, Some(tick)),
         None => (SWEEP_EVERY, None),
     };
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut sweeps = tokio::time::interval(SWEEP_EVERY);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -112,6 +116,13 @@ async fn wait(
             number = received(&mut interrupt, &mut terminate) => number,
             _ = sweeps.tick() => {
                 exporter.sweep();
+                continue;
+            }
+            // Not to take them out when they are gone: a report is of what ran, by name.
+            _ = looks.tick() => {
+                if exporter.names_cgroups() {
+                    exporter.meet_cgroups();
+                }
                 continue;
             }
             _ = ticks.tick() => {

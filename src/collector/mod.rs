@@ -5,12 +5,14 @@
 //! is left out of the scrape and said to be down; the others go on.
 
 mod histogram;
+mod retired;
 mod row;
 mod starts;
 
 use crate::{
+    cgroup::{Cgroups, Part},
     family::{Kind, MetricFamily, Sample, Value},
-    label::{self, Decode, Host, LabelError, Spec},
+    label::{self, Decode, Host, LabelError, Spec, number::unsigned},
     loader::{Attached, LoadError},
     reason::Reasons,
     status::ProgramStatus,
@@ -18,18 +20,19 @@ use crate::{
     sys::{self, PossibleCpus},
     topology::Topology,
 };
+use retired::Retired;
 use row::Row;
 use starts::Starts;
 use std::{
     collections::HashMap,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 use tapster_ebpf::{
-    layout::{Drop, Layout},
+    layout::{Drop, Layout, Slot},
     probe::Decoder,
     program::{DROPS, Program, ROWS},
     typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
@@ -49,6 +52,14 @@ pub enum CollectError {
     Map(#[from] io::Error),
 }
 
+/// What turns rows into series. Held while labels are decoded, not while the answer is written; while maps are read only
+/// if rows may be taken out of them.
+struct Labels {
+    decoders: Vec<Box<dyn Decode>>,
+    /// Rows that were taken out.
+    retired: Retired,
+}
+
 /// One attached probe as scrapes see it.
 pub struct Reader {
     attached: Attached,
@@ -56,8 +67,10 @@ pub struct Reader {
     drops: sys::Map,
     starts: Option<Starts>,
     cpus: usize,
-    /// Held while labels are decoded, not while maps are read or the answer is written.
-    decoders: Mutex<Vec<Box<dyn Decode>>>,
+    labels: Mutex<Labels>,
+    /// Labels of cgroups, by their place, and what of a cgroup each shows.
+    cgroup_labels: Vec<(usize, Part)>,
+    cgroups: Arc<Cgroups>,
     label_names: Arc<[String]>,
     expired: AtomicU64,
 }
@@ -94,6 +107,7 @@ fn decoder(
     attached: &Attached,
     host: &Host,
     symbols: &Arc<Symbols>,
+    cgroups: &Arc<Cgroups>,
     cpus: PossibleCpus,
 ) -> Result<Box<dyn Decode>, CollectError> {
     let spec = match &label.decoder {
@@ -106,7 +120,10 @@ fn decoder(
         Decoder::Errno => Spec::Errno,
         Decoder::Syscall => Spec::Syscall,
         Decoder::Ksym => Spec::Ksym,
-        Decoder::Cgroup => Spec::Cgroup,
+        Decoder::Cgroup(part) => {
+            cgroups.want()?;
+            return Ok(Box::new(label::cgroup::Cgroup::new(cgroups.clone(), *part)));
+        }
         Decoder::RaidArray => Spec::RaidArray,
         Decoder::RaidLevel => Spec::RaidLevel,
         Decoder::RaidSlot => Spec::RaidSlot,
@@ -139,13 +156,14 @@ impl Reader {
         attached: Attached,
         host: &Host,
         symbols: &Arc<Symbols>,
+        cgroups: &Arc<Cgroups>,
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
         let decoders = program
             .labels
             .iter()
-            .map(|label| decoder(label, &attached, host, symbols, cpus))
+            .map(|label| decoder(label, &attached, host, symbols, cgroups, cpus))
             .collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
@@ -156,7 +174,15 @@ impl Reader {
             drops: open(DROPS)?,
             starts,
             cpus: usize::try_from(cpus.get()).unwrap_or(1),
-            decoders: Mutex::new(decoders),
+            labels: Mutex::new(Labels { decoders, retired: Retired::new(program.layout.max_rows) }),
+            cgroup_labels: (0..)
+                .zip(&program.labels)
+                .filter_map(|(index, label)| match label.decoder {
+                    Decoder::Cgroup(part) => Some((index, part)),
+                    _ => None,
+                })
+                .collect(),
+            cgroups: cgroups.clone(),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             expired: AtomicU64::new(0),
             attached,
@@ -190,31 +216,78 @@ impl Reader {
     pub fn collect(&self, topology: &Arc<Topology>) -> io::Result<Collected> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = sys::monotonic_ns();
+        // A row must not be seen both in the map and among those taken out of it, or in neither.
+        let held = (!self.cgroup_labels.is_empty()).then(|| self.lock_labels());
         let dump = self.rows.dump()?;
         let series = u64::try_from(dump.len()).unwrap_or(0);
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
         {
-            let mut decoders = self.decoders.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut labels = held.unwrap_or_else(|| self.lock_labels());
+            let Labels { decoders, retired } = &mut *labels;
             for decoder in decoders.iter_mut() {
                 decoder.refresh(topology);
             }
             let mut seen: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
-            for (key, value) in dump.iter() {
-                let Some(labels) = labels(key, layout, &mut decoders) else { continue };
-                let row = Row::read(value, layout, metrics, self.cpus, now_ns);
-                match seen.get(&labels) {
-                    Some(index) => rows[*index].1.join(&row, metrics, layout),
-                    None => {
-                        seen.insert(labels.clone(), rows.len());
-                        rows.push((labels, row));
-                    }
+            let mut add = |labels: Arc<[String]>, row: Row| match seen.get(&labels) {
+                Some(index) => rows[*index].1.join(&row, metrics, layout),
+                None => {
+                    seen.insert(labels.clone(), rows.len());
+                    rows.push((labels, row));
                 }
+            };
+            for (key, value) in dump.iter() {
+                if let Some(labels) = texts(key, layout, decoders) {
+                    add(labels, Row::read(value, layout, metrics, self.cpus, now_ns));
+                }
+            }
+            for (labels, row) in retired.rows() {
+                add(labels.clone(), row.clone());
             }
         }
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         let families =
             metrics.iter().enumerate().map(|(index, metric)| self.family(index, metric, &rows)).collect();
         Ok(Collected { families, series, dropped: self.dropped()? })
+    }
+
+    fn lock_labels(&self) -> MutexGuard<'_, Labels> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes rows of cgroups that are gone out of the map and keeps what they counted, so that many of them, each short, do
+    /// not fill it.
+    pub fn retire(&self) -> io::Result<()> {
+        if self.cgroup_labels.is_empty() {
+            return Ok(());
+        }
+        let Program { layout, metrics, .. } = self.program();
+        let mut labels = self.lock_labels();
+        let Labels { decoders, retired } = &mut *labels;
+        let mut gone: Vec<(Vec<u8>, Vec<usize>)> = Vec::new();
+        self.rows.scan(|key, _| {
+            let is_gone = |(index, _): &&(usize, Part)| {
+                self.cgroups.is_gone(unsigned(part(key, layout.labels[*index])))
+            };
+            let labels: Vec<usize> =
+                self.cgroup_labels.iter().filter(is_gone).map(|(index, _)| *index).collect();
+            if !labels.is_empty() {
+                gone.push((key.to_vec(), labels));
+            }
+        })?;
+        for (key, labels) in gone {
+            // What another decoder leaves out, it may show again.
+            let Some(texts) = texts(&key, layout, decoders) else { continue };
+            let Some(value) = self.rows.lookup(&key)? else { continue };
+            self.rows.delete(&key)?;
+            let row = Row::read(&value, layout, metrics, self.cpus, 0);
+            retired.add(texts, labels, row.counts(metrics, layout), metrics, layout);
+        }
+        let parts = |labels: &[usize]| -> Vec<Part> {
+            let of = |label| self.cgroup_labels.iter().find(|(index, _)| index == label);
+            labels.iter().filter_map(of).map(|(_, part)| *part).collect()
+        };
+        retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout);
+        Ok(())
     }
 
     fn family(&self, index: usize, metric: &TypedMetric, rows: &[(Arc<[String]>, Row)]) -> MetricFamily {
@@ -276,18 +349,17 @@ impl Reader {
     }
 }
 
+/// The bytes of a label in a key.
+fn part(key: &[u8], slot: Slot) -> &[u8] {
+    let start = usize::try_from(slot.offset).unwrap_or(0);
+    let end = start + usize::try_from(slot.size).unwrap_or(0);
+    key.get(start..end).unwrap_or_default()
+}
+
 /// The texts of a row's labels; `None` if one of them leaves it out.
-fn labels(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Option<Arc<[String]>> {
-    layout
-        .labels
-        .iter()
-        .zip(decoders)
-        .map(|(slot, decoder)| {
-            let start = usize::try_from(slot.offset).unwrap_or(0);
-            let end = start + usize::try_from(slot.size).unwrap_or(0);
-            decoder.decode(key.get(start..end).unwrap_or_default())
-        })
-        .collect()
+fn texts(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Option<Arc<[String]>> {
+    let slots = layout.labels.iter();
+    slots.zip(decoders).map(|(slot, decoder)| decoder.decode(part(key, *slot))).collect()
 }
 
 /// A metric without a help text of its own says what its probe measures.

@@ -87,6 +87,17 @@ impl Row {
         }
     }
 
+    /// Only what was counted: the last and the largest value of what is no more say nothing.
+    pub(super) fn counts(mut self, metrics: &[TypedMetric], layout: &Layout) -> Self {
+        for (metric, slot) in metrics.iter().zip(&layout.metrics) {
+            match metric.kind {
+                TypedMetricKind::Counter | TypedMetricKind::Histogram(_) => {}
+                TypedMetricKind::Gauge | TypedMetricKind::Max { .. } => self.0[words(*slot)].fill(0),
+            }
+        }
+        self
+    }
+
     /// A metric's words.
     pub(super) fn words(&self, slot: Slot) -> &[u64] {
         &self.0[words(slot)]
@@ -111,15 +122,15 @@ pub(super) fn to_f64(word: u64, signed: bool) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use tapster_ebpf::probe::Unit;
 
-    fn metric(kind: TypedMetricKind, signed: bool) -> TypedMetric {
+    pub(in crate::collector) fn metric(kind: TypedMetricKind, signed: bool) -> TypedMetric {
         TypedMetric { name: "m".into(), help: String::new(), kind, unit: Unit::One, signed }
     }
 
-    fn layout(sizes: &[u32], per_cpu: bool) -> Layout {
+    pub(in crate::collector) fn layout(sizes: &[u32], per_cpu: bool) -> Layout {
         let mut offset = 0;
         let metrics = sizes
             .iter()
@@ -138,11 +149,10 @@ mod tests {
             max_rows: 1,
             start: None,
             stacks: Vec::new(),
-            traced: false,
         }
     }
 
-    fn bytes(words: &[u64]) -> Vec<u8> {
+    pub(in crate::collector) fn bytes(words: &[u64]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 

@@ -6,10 +6,10 @@
 //! them up.
 
 mod block_device;
-mod cgroup;
+pub(crate) mod cgroup;
 mod errno;
 pub(crate) mod ksym;
-mod number;
+pub(crate) mod number;
 mod raid;
 pub(crate) mod reason;
 pub(crate) mod stack;
@@ -24,7 +24,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How a label's raw value becomes text.
 pub trait Decode: Send {
@@ -62,8 +61,6 @@ pub enum Spec {
     Syscall,
     /// Name of the kernel function around an address.
     Ksym,
-    /// Path of a cgroup (version 2) by its id.
-    Cgroup,
     /// Name of an array by its kernel `dev_t`; what is no array is left out.
     RaidArray,
     /// Level of an array by its kernel `dev_t`; what is no array is left out.
@@ -81,13 +78,25 @@ pub struct Host {
     pub sys: PathBuf,
     /// Where devtmpfs is mounted.
     pub dev: PathBuf,
-    /// Where cgroup2 is mounted; `None` to look it up in the mount table.
-    pub cgroup: Option<PathBuf>,
+    /// Where the kubelet puts links to the logs of containers; `None` for `/var/log/containers` of the first process.
+    pub containers: Option<PathBuf>,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        Self { proc: "/proc".into(), sys: "/sys".into(), dev: "/dev".into(), cgroup: None }
+        Self { proc: "/proc".into(), sys: "/sys".into(), dev: "/dev".into(), containers: None }
+    }
+}
+
+impl Host {
+    /// Where links to the logs of containers are.
+    pub fn container_logs(&self) -> PathBuf {
+        const LOGS: &str = "var/log/containers";
+        self.containers.clone().unwrap_or_else(|| {
+            // The host's root, also from within a container that sees the host's processes.
+            let root = self.proc.join("1/root");
+            if root.join(".").exists() { root.join(LOGS) } else { Path::new("/").join(LOGS) }
+        })
     }
 }
 
@@ -104,9 +113,9 @@ pub enum LabelError {
         /// Why it cannot have it.
         source: io::Error,
     },
-    /// No cgroup2 file system in the mount table.
-    #[error("decoder `cgroup` finds no cgroup2 mount in `{path}`")]
-    NoCgroup2 {
+    /// No cgroups in the mount table.
+    #[error("no cgroups are mounted, says `{path}`: mount the host's `/sys/fs/cgroup`")]
+    NoCgroups {
         /// The mount table.
         path: PathBuf,
     },
@@ -124,7 +133,6 @@ pub fn decoder(spec: &Spec, host: &Host) -> Result<Box<dyn Decode>, LabelError> 
         Spec::Errno => Box::new(errno::Errno),
         Spec::Syscall => Box::new(syscall::Syscall::new()),
         Spec::Ksym => Box::new(ksym::Ksym::new(host)?),
-        Spec::Cgroup => Box::new(cgroup::Cgroup::new(host, Box::new(Instant::now))?),
         Spec::RaidArray => Box::new(raid::RaidArray::default()),
         Spec::RaidLevel => Box::new(raid::RaidLevel::default()),
         Spec::RaidSlot => Box::new(raid::RaidSlot::default()),

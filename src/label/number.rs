@@ -3,7 +3,7 @@
 use super::Decode;
 
 /// The first 8 bytes, little endian; missing ones are 0.
-pub(super) fn unsigned(raw: &[u8]) -> u64 {
+pub(crate) fn unsigned(raw: &[u8]) -> u64 {
     raw.iter().take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 

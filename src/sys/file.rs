@@ -46,6 +46,34 @@ pub fn open_in(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
     }
 }
 
+/// `struct file_handle` of a file system that is made by the kernel alone (kernfs), 5.5.
+#[repr(C)]
+struct KernfsHandle {
+    bytes: u32,
+    kind: i32,
+    /// Two halves, for the structure has the alignment of its first fields.
+    id: [u32; 2],
+}
+
+/// `FILEID_KERNFS`
+const KERNFS: i32 = 0xfe;
+
+/// Opens a directory of the file system that `mount` is on by its id, only to tell where it is (`O_PATH`). It takes
+/// `CAP_DAC_READ_SEARCH`; `ESTALE` means that there is none of this id.
+pub fn open_by_kernfs_id(mount: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    let halves = id.to_ne_bytes();
+    let half = |at: usize| u32::from_ne_bytes([halves[at], halves[at + 1], halves[at + 2], halves[at + 3]]);
+    let mut handle = KernfsHandle { bytes: 8, kind: KERNFS, id: [half(0), half(4)] };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: the kernel reads the structure, whose `bytes` says how long its end is; the call makes a descriptor.
+    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut handle, flags) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made it and nobody else knows it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, listed_cpus};
 pub use dm::{DmControl, DmTarget};
-pub use file::open_in;
+pub use file::{open_by_kernfs_id, open_in};
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};

@@ -2,6 +2,7 @@
 
 mod call;
 mod cast;
+mod cgroup;
 mod event;
 mod expression;
 mod family;

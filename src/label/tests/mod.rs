@@ -1,7 +1,6 @@
 //! Tests of the decoders, and what they share.
 
 mod block_device;
-mod cgroup;
 mod ksym;
 mod plain;
 mod raid;
@@ -36,7 +35,7 @@ impl Fixture {
     }
 
     fn host(&self) -> Host {
-        Host { proc: self.path("proc"), sys: self.path("sys"), dev: self.path("dev"), cgroup: None }
+        Host { proc: self.path("proc"), sys: self.path("sys"), dev: self.path("dev"), containers: None }
     }
 }
 

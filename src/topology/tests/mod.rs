@@ -32,7 +32,7 @@ impl Tree {
 
     pub(super) fn host(&self) -> Host {
         let root = self.directory.path();
-        Host { proc: root.join("proc"), sys: root.join("sys"), dev: root.join("dev"), cgroup: None }
+        Host { proc: root.join("proc"), sys: root.join("sys"), dev: root.join("dev"), containers: None }
     }
 
     pub(super) fn read(&mut self) -> Topology {

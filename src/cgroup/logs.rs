@@ -1,0 +1,154 @@
+//! Names of containers and pods, from the links that the kubelet makes to the logs of containers:
+//! `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log` → `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/0.log`.
+//!
+//! So no API server is asked, and nothing is followed: names of links and what they lead to are all that is read.
+
+use crate::container::is_id;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    ops::Bound,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// Links read; a node has some hundred containers.
+const LIMIT: usize = 1 << 14;
+/// Fewest digits of an id. Names of links are cut at 255 bytes, and the id stands at the end.
+const SHORTEST: usize = 12;
+/// A directory whose time of change is younger than this when it was read may change again within the same time.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pod {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// What the links say.
+#[derive(Debug)]
+pub(super) struct Logs {
+    directory: PathBuf,
+    /// When the directory had last changed as it was read.
+    changed: Option<SystemTime>,
+    /// Pod and name of containers by their id, or the beginning of it.
+    containers: BTreeMap<String, (Pod, String)>,
+    /// Pods by UID: of containers without a log of their own, as the one that holds a pod's network.
+    pods: HashMap<String, Pod>,
+}
+
+impl Logs {
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, changed: None, containers: BTreeMap::new(), pods: HashMap::new() }
+    }
+
+    /// Reads the directory if it has changed; whether it was read.
+    pub(super) fn refresh(&mut self) -> bool {
+        let changed = self.directory.metadata().and_then(|metadata| metadata.modified()).ok();
+        if changed == self.changed {
+            return false;
+        }
+        let (mut containers, mut pods) = (BTreeMap::new(), HashMap::new());
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten().take(LIMIT) {
+            let name = entry.file_name();
+            let Some((id, pod, container)) = name.to_str().and_then(parse_link) else { continue };
+            if let Some(uid) = fs::read_link(entry.path()).ok().and_then(|target| uid(&target, &pod)) {
+                pods.insert(uid, pod.clone());
+            }
+            containers.insert(id.to_owned(), (pod, container.to_owned()));
+        }
+        let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        let is_settled = age.is_none_or(|age| age >= SETTLED);
+        *self = Self {
+            directory: std::mem::take(&mut self.directory),
+            changed: changed.filter(|_| is_settled),
+            containers,
+            pods,
+        };
+        true
+    }
+
+    /// Pod and name of a container by its whole id.
+    pub(super) fn container(&self, id: &str) -> Option<(&Pod, &str)> {
+        // What sorts between a beginning of the id and the id begins so itself.
+        let (known, (pod, name)) =
+            self.containers.range::<str, _>((Bound::Unbounded, Bound::Included(id))).next_back()?;
+        id.starts_with(known.as_str()).then_some((pod, name.as_str()))
+    }
+
+    /// A pod by its UID.
+    pub(super) fn pod(&self, uid: &str) -> Option<&Pod> {
+        self.pods.get(uid)
+    }
+}
+
+/// Id, pod and container of a link's name. Names of pods and namespaces have no `_`, ids no `-`.
+fn parse_link(name: &str) -> Option<(&str, Pod, &str)> {
+    let (names, id) = name.strip_suffix(".log")?.rsplit_once('-')?;
+    let mut names = names.splitn(3, '_');
+    let (pod, namespace, container) = (names.next()?, names.next()?, names.next()?);
+    let is_whole = !pod.is_empty() && !namespace.is_empty() && !container.is_empty();
+    let pod = Pod { namespace: namespace.into(), name: pod.into() };
+    (is_whole && id.len() >= SHORTEST && is_id(id)).then_some((id, pod, container))
+}
+
+/// The UID in `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/0.log`.
+fn uid(target: &Path, pod: &Pod) -> Option<String> {
+    let begin = format!("{}_{}_", pod.namespace, pod.name);
+    target.iter().find_map(|part| part.to_str()?.strip_prefix(&begin)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const A: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const B: &str = "0123456789ff0123456789abcdef0123456789abcdef0123456789abcdef0123";
+
+    fn pod(namespace: &str, name: &str) -> Pod {
+        Pod { namespace: namespace.into(), name: name.into() }
+    }
+
+    #[test]
+    fn links_name_containers_and_pods() {
+        let root = tempfile::tempdir().unwrap();
+        let mut logs = Logs::new(root.path().join("containers"));
+        assert!(!logs.refresh(), "a directory that is not there has not changed");
+        fs::create_dir(root.path().join("containers")).unwrap();
+        let link =
+            |name: &str, target: &str| symlink(target, root.path().join("containers").join(name)).unwrap();
+        let target = "/var/log/pods/shop_web-7d4b9c-x2k8q_11111111-2222/nginx/0.log";
+        link(&format!("web-7d4b9c-x2k8q_shop_nginx-{A}.log"), target);
+        // A name that was cut at 255 bytes.
+        link(&format!("db-0_shop_side-car-{}.log", &B[..40]), "/elsewhere/0.log");
+        for other in
+            ["README", "a_b.log", &format!("a_b-{A}.log"), &format!("a_b_-{A}.log"), "a_b_c-0123.log"]
+        {
+            link(other, "/dev/null");
+        }
+        assert!(logs.refresh());
+        let web = pod("shop", "web-7d4b9c-x2k8q");
+        assert_eq!(logs.container(A), Some((&web, "nginx")));
+        assert_eq!(logs.container(B), Some((&pod("shop", "db-0"), "side-car")));
+        assert_eq!(logs.container(&A.replace("abcdef", "abcdee")), None);
+        assert_eq!(logs.container(&format!("f{}", &A[1..])), None);
+        assert_eq!(logs.pod("11111111-2222"), Some(&web));
+        assert_eq!(logs.pod("33333333"), None);
+        assert_eq!(logs.containers.len(), 2, "{:?}", logs.containers);
+    }
+
+    #[test]
+    fn a_directory_that_has_settled_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut logs = Logs::new(directory.path().into());
+        assert!(logs.refresh() && logs.refresh(), "it has changed just now");
+        let settled = SystemTime::now() - 2 * SETTLED;
+        fs::File::open(directory.path()).unwrap().set_modified(settled).unwrap();
+        assert!(logs.refresh() && !logs.refresh());
+        symlink("/dev/null", directory.path().join(format!("p_n_c-{A}.log"))).unwrap();
+        assert!(logs.refresh());
+        assert!(logs.container(A).is_some());
+    }
+}

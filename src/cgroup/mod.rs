@@ -1,0 +1,300 @@
+//! Cgroups by id: their paths, and whose they are: the pod, its namespace, the container.
+//!
+//! A key is the number of the hierarchy in the upper 16 bits, 0 for version 2, and the cgroup's id in it below, which
+//! is never used again. So a key that is in a map was a cgroup when it was written, and one that is not found is gone for
+//! good.
+//!
+//! All probes share what is known here. [`Cgroups::look`], called about every second, asks whether each is still there.
+//! One that is missing in two looks, one after the other, is gone: by then nobody counts for it any more.
+
+mod logs;
+mod mount;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use crate::{
+    container::{Container, pod_uid},
+    label::{Host, LabelError},
+};
+use logs::Logs;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+pub use tapster_ebpf::probe::CgroupPart as Part;
+use tree::{Found, Spot, Tree};
+
+/// What cgroups that are gone are called, all of them, to keep the number of series down.
+pub const GONE: &str = "~gone";
+
+/// Cgroups remembered.
+const LIMIT: usize = 1 << 15;
+/// Least time between two looks at the mount table.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bits of a key below the hierarchy's number.
+const ID_BITS: u32 = 48;
+
+/// The texts of a cgroup; empty where there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Texts {
+    path: Arc<str>,
+    namespace: Arc<str>,
+    pod: Arc<str>,
+    container: Arc<str>,
+}
+
+impl Texts {
+    fn part(&self, part: Part) -> &Arc<str> {
+        match part {
+            Part::Path => &self.path,
+            Part::Namespace => &self.namespace,
+            Part::Pod => &self.pod,
+            Part::Container => &self.container,
+        }
+    }
+
+    /// Those that say whose it is.
+    fn owner(&self) -> [&Arc<str>; 3] {
+        [&self.namespace, &self.pod, &self.container]
+    }
+
+    fn gone() -> Self {
+        let gone: Arc<str> = GONE.into();
+        Self { path: gone.clone(), namespace: gone.clone(), pod: gone.clone(), container: gone }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// As far as is known: not yet missing in a look.
+    Living,
+    /// Not found in the last look.
+    Missing,
+    Gone,
+}
+
+#[derive(Debug)]
+struct Entry {
+    texts: Texts,
+    directory: Option<PathBuf>,
+    state: State,
+    /// Whether its container may still get a name.
+    is_unnamed: bool,
+    /// When it was first asked for.
+    since: Instant,
+    /// The look before it was last asked for.
+    used: u64,
+}
+
+type Clock = Box<dyn Fn() -> Instant + Send>;
+
+struct Known {
+    host: Host,
+    clock: Clock,
+    trees: Vec<Tree>,
+    /// When the mount table was last read.
+    mounts_read: Option<Instant>,
+    logs: Logs,
+    entries: HashMap<u64, Entry>,
+    looks: u64,
+    limit: usize,
+}
+
+/// All that is known of cgroups, shared by all labels.
+pub struct Cgroups(Mutex<Known>);
+
+impl std::fmt::Debug for Cgroups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cgroups").finish_non_exhaustive()
+    }
+}
+
+impl Cgroups {
+    /// Reads nothing yet.
+    pub fn new(host: &Host) -> Self {
+        Self::with(host, Box::new(Instant::now), LIMIT)
+    }
+
+    fn with(host: &Host, clock: Clock, limit: usize) -> Self {
+        let (host, logs) = (host.clone(), Logs::new(host.container_logs()));
+        let (trees, entries) = (Vec::new(), HashMap::new());
+        Self(Mutex::new(Known { host, clock, trees, mounts_read: None, logs, entries, looks: 1, limit }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that there are cgroups to be named.
+    pub fn want(&self) -> Result<(), LabelError> {
+        let mut known = self.lock();
+        if known.trees.is_empty() { known.read_mounts() } else { Ok(()) }
+    }
+
+    /// Whether some label wants cgroups named.
+    pub fn is_wanted(&self) -> bool {
+        !self.lock().trees.is_empty()
+    }
+
+    /// A text of the cgroup of a key.
+    pub fn text(&self, key: u64, part: Part) -> Arc<str> {
+        self.lock().texts(key).part(part).clone()
+    }
+
+    /// Whether the cgroup of a key is gone.
+    pub fn is_gone(&self, key: u64) -> bool {
+        let mut known = self.lock();
+        known.texts(key);
+        known.entries.get(&key).is_some_and(|entry| entry.state == State::Gone)
+    }
+
+    /// The texts, of these parts, of all cgroups that are not gone and were lately asked for.
+    pub fn living(&self, parts: &[Part]) -> HashSet<Vec<Arc<str>>> {
+        let known = self.lock();
+        let living = known.entries.values().filter(|entry| entry.state != State::Gone);
+        living.map(|entry| parts.iter().map(|part| entry.texts.part(*part).clone()).collect()).collect()
+    }
+
+    /// Reads names of containers anew where they have changed.
+    pub fn refresh(&self) {
+        self.lock().refresh();
+    }
+
+    /// Asks of each cgroup whether it is still there, and forgets those that nobody asked for since the look before the last.
+    pub fn look(&self) {
+        self.lock().look();
+    }
+}
+
+impl Known {
+    fn read_mounts(&mut self) -> Result<(), LabelError> {
+        let now = (self.clock)();
+        if self.mounts_read.is_some_and(|read| now.saturating_duration_since(read) < PAUSE) {
+            return Ok(());
+        }
+        let mounts = mount::mounts(&self.host.proc)?;
+        self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc)).collect();
+        self.mounts_read = Some(now);
+        self.logs.refresh();
+        Ok(())
+    }
+
+    fn find(&mut self, key: u64, since: Instant) -> Found {
+        let (hierarchy, id) = (key >> ID_BITS, key & ((1 << ID_BITS) - 1));
+        let now = (self.clock)();
+        let is_known = self.trees.iter().any(|tree| tree.hierarchy() == hierarchy);
+        // A hierarchy may be mounted later; without its mount nothing can be said.
+        if !is_known && self.read_mounts().is_err() {
+            return Found::Unknown;
+        }
+        match self.trees.iter_mut().find(|tree| tree.hierarchy() == hierarchy) {
+            Some(tree) => tree.find(id, since, now, self.limit),
+            None => Found::Unknown,
+        }
+    }
+
+    fn texts(&mut self, key: u64) -> Texts {
+        let looks = self.looks;
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.used = looks;
+            return entry.texts.clone();
+        }
+        let since = (self.clock)();
+        let (texts, directory, state, is_unnamed) = match self.find(key, since) {
+            Found::Living(Spot { path, directory }) => {
+                let (texts, is_unnamed) = self.describe(&path);
+                (texts, directory, State::Living, is_unnamed)
+            }
+            Found::Dead => (Texts::gone(), None, State::Living, false),
+            Found::Unknown => return Texts::gone(),
+        };
+        if self.entries.len() < self.limit {
+            let entry = Entry { texts: texts.clone(), directory, state, is_unnamed, since, used: looks };
+            self.entries.insert(key, entry);
+        }
+        texts
+    }
+
+    /// The texts of a path, and whether a container in it has no name yet.
+    fn describe(&self, path: &str) -> (Texts, bool) {
+        let empty: Arc<str> = "".into();
+        let mut texts =
+            Texts { path: path.into(), namespace: empty.clone(), pod: empty.clone(), container: empty };
+        let Some(container) = Container::in_path(path) else { return (texts, false) };
+        texts.container = container.shown().into();
+        let Container::Id(id) = &container else { return (texts, false) };
+        let named = self.logs.container(id);
+        let pod = named.map(|(pod, _)| pod).or_else(|| self.logs.pod(&pod_uid(path)?));
+        if let Some(pod) = pod {
+            (texts.namespace, texts.pod) = (pod.namespace.as_str().into(), pod.name.as_str().into());
+        }
+        if let Some((_, name)) = named {
+            texts.container = name.into();
+        }
+        (texts, named.is_none())
+    }
+
+    fn refresh(&mut self) {
+        if !self.logs.refresh() {
+            return;
+        }
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != State::Gone) {
+            (entry.texts, entry.is_unnamed) = self.describe(&entry.texts.path.clone());
+        }
+        self.entries = entries;
+    }
+
+    fn look(&mut self) {
+        self.refresh();
+        self.looks += 1;
+        let looks = self.looks;
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|_, entry| entry.used + 2 >= looks);
+        for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != State::Gone) {
+            let id = key & ((1 << ID_BITS) - 1);
+            if entry.directory.as_ref().is_some_and(|directory| Tree::is_at(directory, id)) {
+                entry.state = State::Living;
+                continue;
+            }
+            entry.state = match (self.find(*key, entry.since), entry.state) {
+                // It was renamed, which version 1 allows, or is not below the mount.
+                (Found::Living(Spot { path, directory }), _) => {
+                    (entry.texts, entry.is_unnamed) = self.describe(&path);
+                    entry.directory = directory;
+                    State::Living
+                }
+                (Found::Unknown, state) => state,
+                (Found::Dead, State::Living) => State::Missing,
+                (Found::Dead, State::Missing | State::Gone) => State::Gone,
+            };
+        }
+        bury(&mut entries);
+        self.entries = entries;
+    }
+}
+
+/// Takes from cgroups that are gone the texts that no living one has. What is empty stays: it is shared by all that are
+/// no containers, for good.
+fn bury(entries: &mut HashMap<u64, Entry>) {
+    let living = entries.values().filter(|entry| entry.state != State::Gone);
+    let (mut paths, mut owners) = (HashSet::new(), HashSet::new());
+    for entry in living {
+        paths.insert(entry.texts.path.clone());
+        owners.insert(entry.texts.owner().map(Arc::clone));
+    }
+    for entry in entries.values_mut().filter(|entry| entry.state == State::Gone) {
+        let gone = Texts::gone();
+        let is_nobody = entry.texts.owner().iter().all(|text| text.is_empty());
+        if !is_nobody && !owners.contains(&entry.texts.owner().map(Arc::clone)) {
+            (entry.texts.namespace, entry.texts.pod, entry.texts.container) =
+                (gone.namespace, gone.pod, gone.container);
+        }
+        if !paths.contains(&entry.texts.path) {
+            entry.texts.path = gone.path;
+        }
+    }
+}

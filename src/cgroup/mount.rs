@@ -1,0 +1,142 @@
+//! Where hierarchies of cgroups are mounted.
+//!
+//! There is one of version 2, whose number is 0, and any number of version 1. A machine has either, or both
+//! ("hybrid").
+
+use crate::label::LabelError;
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+/// A hierarchy and its mount point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// As in the first column of `/proc/cgroups`; 0 for version 2.
+    pub(super) hierarchy: u64,
+    pub(super) point: PathBuf,
+}
+
+/// One mount of each hierarchy: of the whole of it if there is such a mount, else of a part.
+pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, LabelError> {
+    let read = |name: &str| {
+        let path = proc.join(name);
+        fs::read(&path).map_err(|source| LabelError::Unreadable { decoder: "cgroup", path, source })
+    };
+    let table = read("self/mountinfo")?;
+    // Absent where the kernel has no cgroups, and then there is no mount either.
+    let numbers = read("self/cgroup").unwrap_or_default();
+    let numbers = String::from_utf8_lossy(&numbers);
+    let mut found: Vec<(bool, Mount)> = Vec::new();
+    for line in table.split(|byte| *byte == b'\n').filter_map(Line::parse) {
+        let Some(hierarchy) = line.hierarchy(&numbers) else { continue };
+        let is_whole = line.root == b"/";
+        let mount = Mount { hierarchy, point: PathBuf::from(OsString::from_vec(line.point)) };
+        match found.iter_mut().find(|(_, known)| known.hierarchy == hierarchy) {
+            Some(known) if is_whole && !known.0 => *known = (true, mount),
+            Some(_) => {}
+            None => found.push((is_whole, mount)),
+        }
+    }
+    if found.is_empty() {
+        return Err(LabelError::NoCgroups { path: proc.join("self/mountinfo") });
+    }
+    Ok(found.into_iter().map(|(_, mount)| mount).collect())
+}
+
+/// A line of mountinfo:
+/// `20 41 31 0:38 / /sys/fs/cgroup/cpu rw,relatime shared:4 - cgroup cgroup rw,cpu,cpuacct`.
+struct Line<'t> {
+    root: Vec<u8>,
+    point: Vec<u8>,
+    kind: &'t [u8],
+    /// Of the file system; version 1 has its controllers here.
+    options: &'t [u8],
+}
+
+impl<'t> Line<'t> {
+    fn parse(line: &'t [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let root = unescape(fields.nth(3)?);
+        let point = unescape(fields.next()?);
+        fields.find(|field| *field == b"-")?;
+        let kind = fields.next()?;
+        Some(Self { root, point, kind, options: fields.nth(1).unwrap_or_default() })
+    }
+
+    /// Its number in `NUMBER:CONTROLLERS:PATH` of `/proc/self/cgroup`; `None` for another file system.
+    fn hierarchy(&self, numbers: &str) -> Option<u64> {
+        match self.kind {
+            b"cgroup2" => Some(0),
+            b"cgroup" => numbers.lines().find_map(|line| {
+                let (number, rest) = line.split_once(':')?;
+                let (controllers, _) = rest.split_once(':')?;
+                let is_mine = !controllers.is_empty()
+                    && controllers.split(',').all(|controller| {
+                        self.options.split(|byte| *byte == b',').any(|option| option == controller.as_bytes())
+                    });
+                number.parse().ok().filter(|number| is_mine && *number != 0)
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Undoes the `\040` that the kernel writes for a space.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        let octal = match rest {
+            [b'\\', digits @ ..] => digits.get(..3).and_then(octal),
+            _ => None,
+        };
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &rest[4..] } else { after };
+    }
+    bytes
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_mount_of_each_hierarchy() {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir(proc.path().join("self")).unwrap();
+        let whole = "2 1 0:38 / /cg rw shared:4 master:1 - cgroup2 none rw";
+        let part = "1 1 0:38 /part /with\\040space rw - cgroup2 c rw";
+        let cpu = "22 1 0:20 / /cpu rw - cgroup cgroup rw,xattr,cpuacct,cpu";
+        let named = "23 1 0:21 / /systemd rw - cgroup cgroup rw,xattr,name=systemd";
+        let unknown = "24 1 0:22 / /pids rw - cgroup cgroup rw,pids";
+        let other = "25 1 0:23 / / rw - ext4 /dev/vda rw";
+        for (table, expected) in [
+            (vec![whole], vec![(0, "/cg")]),
+            (vec![part, cpu], vec![(0, "/with space"), (7, "/cpu")]),
+            (vec![other, part, whole], vec![(0, "/cg")]),
+            (vec![cpu, unknown, named, "", "- - -"], vec![(7, "/cpu"), (1, "/systemd")]),
+            (vec![other], vec![]),
+        ] {
+            fs::write(proc.path().join("self/mountinfo"), table.join("\n")).unwrap();
+            fs::write(proc.path().join("self/cgroup"), "7:cpu,cpuacct:/\n1:name=systemd:/\n0::/\n").unwrap();
+            let found = match mounts(proc.path()) {
+                Ok(found) => found,
+                Err(error) => {
+                    assert!(matches!(error, LabelError::NoCgroups { .. }), "{error}");
+                    Vec::new()
+                }
+            };
+            let mut found: Vec<_> =
+                found.iter().map(|mount| (mount.hierarchy, mount.point.to_str().unwrap())).collect();
+            found.sort_by_key(|(hierarchy, _)| expected.iter().position(|(number, _)| number == hierarchy));
+            assert_eq!(found, expected, "{table:?}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Cgroups of a machine in a directory, whose tree is walked, and of this machine, whose kernel is asked.
+
+use super::*;
+use crate::sys::{Capabilities, Capability};
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, fs::symlink},
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use tempfile::TempDir;
+
+const A: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const B: &str = "ba9876543210fedcba9876543210fedcba9876543210fedcba9876543210fedc";
+
+/// A clock that only the test moves.
+#[derive(Clone, Default)]
+struct Millis(Arc<AtomicU64>);
+
+impl Millis {
+    fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn clock(&self) -> Clock {
+        let (start, millis) = (Instant::now(), self.clone());
+        Box::new(move || start + Duration::from_millis(millis.0.load(Ordering::Relaxed)))
+    }
+}
+
+/// A machine with version 2 in `unified` and the controllers `cpu,cpuacct` of version 1 in `cpu`, hierarchy 3.
+struct Machine {
+    directory: TempDir,
+    millis: Millis,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { directory: tempfile::tempdir().unwrap(), millis: Millis::default() };
+        for directory in ["proc/self", "unified", "cpu", "logs"] {
+            fs::create_dir_all(machine.path(directory)).unwrap();
+        }
+        let line =
+            |name: &str, end: &str| format!("20 1 0:38 / {} rw - {end}\n", machine.path(name).display());
+        let mounts = line("unified", "cgroup2 cgroup2 rw") + &line("cpu", "cgroup cgroup rw,cpu,cpuacct");
+        fs::write(machine.path("proc/self/mountinfo"), mounts).unwrap();
+        fs::write(machine.path("proc/self/cgroup"), "4:memory:/\n3:cpu,cpuacct:/\n0::/\n").unwrap();
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Makes a cgroup; its key.
+    fn make(&self, path: &str) -> u64 {
+        let directory = self.path(path);
+        fs::create_dir_all(&directory).unwrap();
+        let hierarchy = if path.starts_with("cpu") { 3 << ID_BITS } else { 0 };
+        hierarchy | directory.metadata().unwrap().ino()
+    }
+
+    fn remove(&self, path: &str) {
+        fs::remove_dir(self.path(path)).unwrap();
+    }
+
+    /// The log of a container of a pod.
+    fn log(&self, names: &str, id: &str, target: &str) {
+        symlink(target, self.path("logs").join(format!("{names}-{id}.log"))).unwrap();
+    }
+
+    fn open(&self, limit: usize) -> Cgroups {
+        let host = Host { proc: self.path("proc"), containers: Some(self.path("logs")), ..Host::default() };
+        Cgroups::with(&host, self.millis.clock(), limit)
+    }
+
+    /// A second later: who is asked for, and a look.
+    fn look(&self, cgroups: &Cgroups, keys: &[u64]) {
+        self.millis.advance(1000);
+        for key in keys {
+            cgroups.is_gone(*key);
+        }
+        cgroups.look();
+    }
+}
+
+fn path(cgroups: &Cgroups, key: u64) -> String {
+    cgroups.text(key, Part::Path).to_string()
+}
+
+fn owner(cgroups: &Cgroups, key: u64) -> String {
+    [Part::Namespace, Part::Pod, Part::Container].map(|part| cgroups.text(key, part).to_string()).join("/")
+}
+
+#[test]
+fn keys_give_paths_in_each_hierarchy() {
+    let machine = Machine::new();
+    let root = machine.make("unified");
+    let service = machine.make("unified/system.slice/foo.service");
+    let old = machine.make("cpu/system.slice");
+    fs::write(machine.path("unified/cgroup.procs"), "1\n").unwrap();
+    let cgroups = machine.open(LIMIT);
+    assert!(!cgroups.is_wanted());
+    cgroups.want().unwrap();
+    assert!(cgroups.is_wanted());
+    for (key, expected) in [
+        (root, "/"),
+        (service, "/system.slice/foo.service"),
+        (old, "/system.slice"),
+        (3 << ID_BITS | service, "~gone"),
+        (0, "~gone"),
+        (u64::MAX, "~gone"),
+    ] {
+        assert_eq!(path(&cgroups, key), expected, "{key:#x}");
+    }
+    let other = std::ffi::OsStr::from_bytes(b"a\xff");
+    fs::create_dir(machine.path("cpu").join(other)).unwrap();
+    machine.millis.advance(1000);
+    let key = 3 << ID_BITS | machine.path("cpu").join(other).metadata().unwrap().ino();
+    assert_eq!(path(&cgroups, key), "/a\\xff");
+}
+
+#[test]
+fn walks_are_a_second_apart() {
+    let machine = Machine::new();
+    let root = machine.make("unified");
+    let cgroups = machine.open(LIMIT);
+    assert_eq!(path(&cgroups, root), "/");
+    let late = machine.make("unified/late");
+    assert_eq!(path(&cgroups, late), "~gone");
+    machine.millis.advance(999);
+    assert_eq!(path(&cgroups, late), "~gone");
+    machine.millis.advance(1);
+    assert_eq!(path(&cgroups, late), "/late");
+}
+
+#[test]
+fn who_is_missing_in_two_looks_is_gone() {
+    let machine = Machine::new();
+    let [kept, left, renamed] = ["unified/kept", "unified/left", "cpu/before"].map(|path| machine.make(path));
+    let never_seen = u64::MAX >> 20;
+    let keys = [kept, left, renamed, never_seen];
+    let cgroups = machine.open(LIMIT);
+    for key in keys {
+        machine.millis.advance(1000);
+        cgroups.is_gone(key);
+    }
+    machine.remove("unified/left");
+    fs::rename(machine.path("cpu/before"), machine.path("cpu/after")).unwrap();
+    machine.look(&cgroups, &keys);
+    assert_eq!(keys.map(|key| cgroups.is_gone(key)), [false; 4]);
+    assert_eq!(path(&cgroups, left), "/left", "it may still be counted for");
+    assert_eq!(path(&cgroups, renamed), "/after");
+    machine.look(&cgroups, &keys);
+    assert_eq!(keys.map(|key| cgroups.is_gone(key)), [false, true, false, true]);
+    assert_eq!(path(&cgroups, left), "~gone");
+    assert_eq!(owner(&cgroups, left), "//", "it was no container's");
+    assert_eq!(owner(&cgroups, never_seen), "~gone/~gone/~gone");
+    // Nobody asks for it any more.
+    for _ in 0..4 {
+        machine.look(&cgroups, &[kept]);
+    }
+    assert_eq!(cgroups.lock().entries.keys().collect::<Vec<_>>(), [&kept]);
+}
+
+#[test]
+fn containers_have_the_names_of_their_logs() {
+    let machine = Machine::new();
+    let pod = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod11_22.slice";
+    let web = machine.make(&format!("unified/{pod}/cri-containerd-{A}.scope"));
+    let inner = machine.make(&format!("unified/{pod}/cri-containerd-{A}.scope/inner"));
+    let pause = machine.make(&format!("unified/{pod}/cri-containerd-{B}.scope"));
+    let slice = machine.make(&format!("unified/{pod}"));
+    let docker = machine.make(&format!("cpu/docker/{B}"));
+    let late = machine.make(&format!("cpu/kubepods/pod33/{A}"));
+    let lxc = machine.make("cpu/lxc/box");
+    machine.log("web-1_shop_nginx", A, "/var/log/pods/shop_web-1_11-22/nginx/0.log");
+    let cgroups = machine.open(LIMIT);
+    for (key, expected) in [
+        (web, "shop/web-1/nginx"),
+        (inner, "shop/web-1/nginx"),
+        (pause, "shop/web-1/ba9876543210"),
+        (slice, "//"),
+        (docker, "//ba9876543210"),
+        (late, "shop/web-1/nginx"),
+        (lxc, "//box"),
+    ] {
+        assert_eq!(owner(&cgroups, key), expected);
+    }
+    machine.log("db-0_shop_mysql", B, "/elsewhere");
+    cgroups.refresh();
+    assert_eq!(owner(&cgroups, docker), "shop/db-0/mysql", "a log that came later");
+    // A name stays when its log is removed.
+    fs::remove_dir_all(machine.path("logs")).unwrap();
+    cgroups.refresh();
+    assert_eq!(owner(&cgroups, web), "shop/web-1/nginx");
+}
+
+#[test]
+fn a_container_is_gone_with_its_last_cgroup() {
+    let machine = Machine::new();
+    let scope = format!("unified/kubepods/pod11/{A}");
+    let (outer, inner) = (machine.make(&scope), machine.make(&format!("{scope}/inner")));
+    machine.log("web-1_shop_nginx", A, "/var/log/pods/shop_web-1_11/nginx/0.log");
+    let cgroups = machine.open(LIMIT);
+    let both = [outer, inner];
+    let owners = || both.map(|key| owner(&cgroups, key));
+    assert_eq!(owners(), ["shop/web-1/nginx"; 2]);
+    machine.remove(&format!("{scope}/inner"));
+    machine.look(&cgroups, &both);
+    machine.look(&cgroups, &both);
+    assert_eq!(both.map(|key| cgroups.is_gone(key)), [false, true]);
+    assert_eq!(owners(), ["shop/web-1/nginx"; 2]);
+    assert!(cgroups.living(&[Part::Pod]).contains(&vec!["web-1".into()]));
+    machine.remove(&scope);
+    machine.look(&cgroups, &both);
+    machine.look(&cgroups, &both);
+    assert_eq!(owners(), ["~gone/~gone/~gone"; 2]);
+    assert!(cgroups.living(&[Part::Pod]).is_empty());
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let machine = Machine::new();
+    let keys: Vec<_> = (0..10).map(|n| machine.make(&format!("unified/{n}"))).collect();
+    let cgroups = machine.open(4);
+    for _ in 0..3 {
+        machine.look(&cgroups, &keys);
+        let known = keys.iter().filter(|key| path(&cgroups, **key) != "~gone").count();
+        assert!(known <= 4, "{known}");
+        assert!(cgroups.lock().entries.len() <= 4);
+        assert!(!keys.iter().any(|key| cgroups.is_gone(*key)), "what was not found need not be gone");
+    }
+}
+
+#[test]
+fn deep_trees_do_not_hide_the_rest() {
+    let machine = Machine::new();
+    let deep = machine.make(&format!("unified/{}", vec!["d"; 100].join("/")));
+    let shallow = machine.make("unified/s");
+    let cgroups = machine.open(LIMIT);
+    assert_eq!(path(&cgroups, deep), "~gone");
+    assert_eq!(path(&cgroups, shallow), "/s");
+    machine.look(&cgroups, &[deep]);
+    machine.look(&cgroups, &[deep]);
+    assert!(!cgroups.is_gone(deep));
+}
+
+/// A cgroup of this machine that goes with the test.
+struct Own(PathBuf);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn the_kernel_opens_cgroups_by_id() {
+    let mounts = match mount::mounts(Path::new("/proc")) {
+        Ok(mounts) => mounts,
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    let mut tried = 0;
+    for mount in mounts {
+        let name = format!("tapster-test-{}", std::process::id());
+        let own = Own(mount.point.join(&name));
+        if let Err(error) = fs::create_dir(&own.0) {
+            eprintln!("skipped: `{}`: {error}", own.0.display());
+            continue;
+        }
+        let key = mount.hierarchy << ID_BITS | own.0.metadata().unwrap().ino();
+        let cgroups = Cgroups::new(&Host::default());
+        assert_eq!(path(&cgroups, key), format!("/{name}"), "{mount:?}");
+        let walks = cgroups.lock().trees.iter().filter(|tree| tree.walks()).count();
+        let may_open = Capabilities::of_process().unwrap().has(Capability::DacReadSearch);
+        assert_eq!(walks == 0, may_open, "{walks} hierarchies are walked");
+        drop(own);
+        for (look, expected) in [(1, false), (2, true)] {
+            cgroups.look();
+            assert_eq!(cgroups.is_gone(key), expected, "look {look}, {mount:?}");
+        }
+        tried += 1;
+    }
+    if tried == 0 {
+        eprintln!("skipped: no cgroup can be made");
+    }
+}

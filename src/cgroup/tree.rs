@@ -1,0 +1,196 @@
+//! One hierarchy of cgroups: where the cgroup of an id is.
+//!
+//! The kernel opens a cgroup by its id (`open_by_handle_at(2)`, which takes `CAP_DAC_READ_SEARCH`), and says so
+//! if there is none any more. Where it does not, the whole tree is walked, at most once a second: the id is the
+//! number of the directory's inode.
+
+use super::mount::Mount;
+use crate::{name::escape, sys};
+use std::{
+    collections::HashMap,
+    fs::{self, DirEntry, File},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirEntryExt, MetadataExt},
+        },
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Levels walked; the kernel itself sets no limit.
+const DEPTH_LIMIT: usize = 64;
+/// Least time between two walks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What the kernel writes behind the path of a directory that was removed while it was open.
+const DELETED: &[u8] = b" (deleted)";
+
+/// Where a cgroup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// Its path in the hierarchy.
+    pub(super) path: String,
+    /// Its directory; `None` for one that is outside of what is mounted.
+    pub(super) directory: Option<PathBuf>,
+}
+
+/// What looking for a cgroup gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Living(Spot),
+    /// It is no more, and its id does not come again.
+    Dead,
+    /// It was not to be found out.
+    Unknown,
+}
+
+/// A mounted hierarchy.
+#[derive(Debug)]
+pub(super) struct Tree {
+    mount: Mount,
+    /// Where links to open files are.
+    links: PathBuf,
+    /// What a walk found, where the kernel does not open cgroups by id.
+    walk: Option<Walk>,
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    begun: Option<Instant>,
+    /// Whether nothing was left out.
+    complete: bool,
+    directories: HashMap<u64, PathBuf>,
+}
+
+impl Tree {
+    pub(super) fn new(mount: Mount, proc: &Path) -> Self {
+        let mut tree = Self { mount, links: proc.join("self/fd"), walk: None };
+        let own = tree.mount.point.metadata().map(|metadata| metadata.ino());
+        let opens = own.is_ok_and(|own| {
+            let opened = tree.open(own).and_then(|fd| File::from(fd).metadata());
+            opened.is_ok_and(|metadata| metadata.ino() == own)
+        });
+        if !opens {
+            tree.walk = Some(Walk::default());
+        }
+        tree
+    }
+
+    pub(super) fn hierarchy(&self) -> u64 {
+        self.mount.hierarchy
+    }
+
+    /// Whether it has to be walked.
+    #[cfg(test)]
+    pub(super) fn walks(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// Looks for a cgroup that somebody was in no later than at `since`; `limit` is the most that a walk keeps.
+    pub(super) fn find(&mut self, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
+        match self.walk.take() {
+            None => self.find_by_handle(id),
+            Some(mut walk) => {
+                let found = self.find_by_walk(&mut walk, id, since, now, limit);
+                self.walk = Some(walk);
+                found
+            }
+        }
+    }
+
+    /// Whether a directory is still that of the cgroup.
+    pub(super) fn is_at(directory: &Path, id: u64) -> bool {
+        directory.symlink_metadata().is_ok_and(|metadata| metadata.ino() == id)
+    }
+
+    fn open(&self, id: u64) -> io::Result<OwnedFd> {
+        // Opened each time: held open it would keep the file system from being unmounted.
+        sys::open_by_kernfs_id(File::open(&self.mount.point)?.as_fd(), id)
+    }
+
+    fn find_by_handle(&self, id: u64) -> Found {
+        let fd = match self.open(id) {
+            Ok(fd) => fd,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
+                return Found::Dead;
+            }
+            Err(_) => return Found::Unknown,
+        };
+        let Ok(target) = fs::read_link(self.links.join(fd.as_raw_fd().to_string())) else {
+            return Found::Unknown;
+        };
+        if target.starts_with(&self.mount.point) && Self::is_at(&target, id) {
+            return Found::Living(self.spot(target));
+        }
+        // Before 6.2 or so a removed cgroup can be opened for as long as something holds on to it.
+        if target.as_os_str().as_bytes().ends_with(DELETED) {
+            return Found::Dead;
+        }
+        // What is beside or above the part that is mounted here has its path in the whole hierarchy.
+        Found::Living(Spot { path: escape(target.as_os_str().as_bytes()), directory: None })
+    }
+
+    fn find_by_walk(&self, walk: &mut Walk, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
+        let spot = |walk: &Walk| {
+            let directory = walk.directories.get(&id).filter(|directory| Self::is_at(directory, id))?;
+            Some(Found::Living(self.spot(directory.clone())))
+        };
+        if let Some(found) = spot(walk) {
+            return found;
+        }
+        let is_recent = |begun: Instant| now.saturating_duration_since(begun) < PAUSE;
+        let walks = !walk.begun.is_some_and(is_recent);
+        if walks {
+            *walk = Walk::of(&self.mount.point, now, limit);
+        }
+        let is_later = walks || walk.begun.is_some_and(|begun| begun > since);
+        let has_seen_it_gone = walk.complete && is_later;
+        spot(walk).unwrap_or(if has_seen_it_gone { Found::Dead } else { Found::Unknown })
+    }
+
+    fn spot(&self, directory: PathBuf) -> Spot {
+        let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
+        Spot { path: format!("/{}", escape(below.as_os_str().as_bytes())), directory: Some(directory) }
+    }
+}
+
+impl Walk {
+    /// Learns where all cgroups are, up to a limit.
+    fn of(root: &Path, begun: Instant, limit: usize) -> Self {
+        let mut walk = Self { begun: Some(begun), complete: true, directories: HashMap::new() };
+        let Ok(metadata) = root.metadata() else {
+            return Self { complete: false, ..walk };
+        };
+        walk.directories.insert(metadata.ino(), root.to_owned());
+        let mut pending = vec![(root.to_owned(), 0)];
+        while let Some((directory, depth)) = pending.pop() {
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    // A directory removed since its parent was read holds nothing to miss.
+                    walk.complete &= error.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
+            };
+            for entry in entries.filter_map(Result::ok).filter(is_directory) {
+                if walk.directories.len() >= limit {
+                    return Self { complete: false, ..walk };
+                }
+                walk.directories.insert(entry.ino(), entry.path());
+                if depth == DEPTH_LIMIT {
+                    walk.complete = false;
+                } else {
+                    pending.push((entry.path(), depth + 1));
+                }
+            }
+        }
+        walk
+    }
+}
+
+fn is_directory(entry: &DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_dir())
+}

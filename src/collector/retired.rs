@@ -1,0 +1,178 @@
+//! Rows that were taken out of the map, because a cgroup in their labels is gone.
+//!
+//! What they counted stays in the series that it was counted in as long as something else of that series lives, so that
+//! it does not get less: another cgroup of the container, another container of the namespace. After that the series ends,
+//! and its counts go to the one of all that are gone. So the sum over all series is what happened.
+
+use super::row::Row;
+use crate::cgroup::GONE;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+use tapster_ebpf::{layout::Layout, typed::TypedMetric};
+
+/// Counts of what is gone, by the texts of their labels.
+#[derive(Debug)]
+pub(super) struct Retired {
+    /// With the places of the labels whose cgroup is gone.
+    rows: HashMap<(Arc<[String]>, Vec<usize>), Row>,
+    /// Most of them.
+    limit: usize,
+}
+
+impl Retired {
+    /// As many as there are rows in the map.
+    pub(super) fn new(max_rows: u32) -> Self {
+        Self { rows: HashMap::new(), limit: usize::try_from(max_rows).unwrap_or(usize::MAX) }
+    }
+
+    /// Adds a row. Where there is no room for more, the texts of all its labels are those of what is gone.
+    pub(super) fn add(
+        &mut self,
+        texts: Arc<[String]>,
+        gone: Vec<usize>,
+        row: Row,
+        metrics: &[TypedMetric],
+        layout: &Layout,
+    ) {
+        let mut key = (texts, gone);
+        if self.rows.len() >= self.limit && !self.rows.contains_key(&key) {
+            key.0 = key.0.iter().map(|_| GONE.to_owned()).collect();
+        }
+        match self.rows.get_mut(&key) {
+            Some(known) => known.join(&row, metrics, layout),
+            None => {
+                self.rows.insert(key, row);
+            }
+        }
+    }
+
+    /// Ends series of which nothing lives any more. `living` has the texts that living cgroups have in the labels of
+    /// these places.
+    pub(super) fn settle(
+        &mut self,
+        living: impl Fn(&[usize]) -> HashSet<Vec<Arc<str>>>,
+        metrics: &[TypedMetric],
+        layout: &Layout,
+    ) {
+        let mut known: HashMap<Vec<usize>, HashSet<Vec<Arc<str>>>> = HashMap::new();
+        let mut ended = Vec::new();
+        for key in self.rows.keys() {
+            let (texts, gone) = key;
+            let own = || gone.iter().map(|index| texts[*index].as_str());
+            if own().all(|text| text == GONE || text.is_empty()) {
+                continue;
+            }
+            let living = known.entry(gone.clone()).or_insert_with(|| living(gone));
+            if !living.contains(&own().map(Arc::from).collect::<Vec<Arc<str>>>()) {
+                ended.push(key.clone());
+            }
+        }
+        for key in ended {
+            let Some(row) = self.rows.remove(&key) else { continue };
+            let (texts, gone) = key;
+            let text = |(index, text): (usize, &String)| {
+                if gone.contains(&index) { GONE.to_owned() } else { text.clone() }
+            };
+            let texts = texts.iter().enumerate().map(text).collect();
+            self.add(texts, gone, row, metrics, layout);
+        }
+    }
+
+    /// Texts and counts of all.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<[String]>, &Row)> {
+        self.rows.iter().map(|((texts, _), row)| (texts, row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::row::tests::{bytes, layout, metric};
+    use tapster_ebpf::typed::TypedMetricKind;
+
+    struct Rows {
+        retired: Retired,
+        metrics: [TypedMetric; 2],
+        layout: Layout,
+    }
+
+    impl Rows {
+        fn new(limit: u32) -> Self {
+            Self {
+                retired: Retired::new(limit),
+                metrics: [metric(TypedMetricKind::Counter, false), metric(TypedMetricKind::Gauge, false)],
+                layout: layout(&[8, 16], true),
+            }
+        }
+
+        fn add(&mut self, texts: &[&str], gone: &[usize], count: u64) {
+            let row = Row::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1);
+            let row = row.counts(&self.metrics, &self.layout);
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            self.retired.add(texts, gone.to_vec(), row, &self.metrics, &self.layout);
+        }
+
+        fn settle(&mut self, living: &[&[&str]]) {
+            let texts = |owner: &&[&str]| owner.iter().map(|text| Arc::from(*text)).collect();
+            let living = |_: &[usize]| living.iter().map(texts).collect();
+            self.retired.settle(living, &self.metrics, &self.layout);
+        }
+
+        /// Texts and counters, sorted.
+        fn all(&self) -> Vec<(String, f64)> {
+            let number =
+                |row: &Row, index: usize| row.number(self.layout.metrics[index], &self.metrics[index]);
+            let mut all: Vec<_> = self
+                .retired
+                .rows()
+                .map(|(texts, row)| {
+                    assert_eq!(number(row, 1), None, "a gauge of what is gone says nothing");
+                    (texts.join("/"), number(row, 0).unwrap())
+                })
+                .collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        }
+    }
+
+    fn expected(rows: &[(&str, f64)]) -> Vec<(String, f64)> {
+        rows.iter().map(|(texts, count)| ((*texts).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn a_series_ends_with_the_last_that_lives() {
+        let mut rows = Rows::new(10);
+        rows.add(&["shop", "web", "read"], &[0, 1], 3);
+        rows.add(&["shop", "web", "read"], &[0, 1], 4);
+        rows.add(&["shop", "db", "read"], &[0, 1], 10);
+        rows.add(&["", "", "read"], &[0, 1], 100);
+        rows.add(&["~gone", "~gone", "write"], &[0, 1], 1000);
+        rows.settle(&[&["shop", "web"]]);
+        let stays = [("//read", 100.0), ("shop/web/read", 7.0), ("~gone/~gone/write", 1000.0)];
+        assert_eq!(rows.all(), expected(&[&stays[..2], &[("~gone/~gone/read", 10.0)], &stays[2..]].concat()));
+        rows.settle(&[]);
+        let ended = [("~gone/~gone/read", 17.0), ("~gone/~gone/write", 1000.0)];
+        assert_eq!(rows.all(), expected(&[&[("//read", 100.0)], &ended[..]].concat()));
+    }
+
+    #[test]
+    fn two_cgroups_in_one_row() {
+        let mut rows = Rows::new(10);
+        rows.add(&["waker", "sleeper"], &[1], 3);
+        rows.settle(&[&["waker"]]);
+        assert_eq!(rows.all(), expected(&[("waker/~gone", 3.0)]));
+    }
+
+    #[test]
+    fn nothing_is_lost_where_there_is_no_room() {
+        let mut rows = Rows::new(3);
+        for n in 0..100_u64 {
+            rows.add(&["~gone", &format!("comm-{n}")], &[0], 1);
+            rows.settle(&[]);
+        }
+        let kept = |n| (format!("~gone/comm-{n}"), 1.0);
+        assert_eq!(rows.all(), [kept(0), kept(1), kept(2), ("~gone/~gone".to_owned(), 97.0)]);
+    }
+}
