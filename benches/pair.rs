@@ -138,7 +138,7 @@ fn own_cost(exporter: &Exporter) -> f64 {
 fn pair() {
     let device = LoopDevice::new();
     let kernel = Kernel::detect(&Paths::default());
-    let options = Options { run_stats: true, attach: true };
+    let options = Options { run_stats: true, attach: true, command: false };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), options).0;
     println!(
         "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"

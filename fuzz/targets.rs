@@ -95,6 +95,7 @@ fn compile_all(text: &str, btf: Option<&Btf>) {
             possible_cpus: 2,
             arch: Arch::X86_64,
             functions: &Everything,
+            command: false,
         };
         for probe in &file.probes {
             match compile(probe, &target) {

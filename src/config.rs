@@ -22,12 +22,15 @@ pub const LIBRARY: [(&str, &str); 5] = [
     ("sched_who.yaml", include_str!("../config/probes/sched_who.yaml")),
 ];
 
+/// How names of shipped files begin.
+const SHIPPED: &str = "library/";
+
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Files of probes; without any the library runs.
     pub files: Vec<PathBuf>,
-    /// Only these probes, from the files and the library; empty for all.
+    /// Only these probes, or groups of shipped ones, from the files and the library; empty for all.
     pub probes: Vec<String>,
 }
 
@@ -79,13 +82,28 @@ pub struct Config {
 pub fn library() -> Result<Vec<Probe>, ConfigError> {
     let mut probes = Vec::new();
     for (name, text) in LIBRARY {
-        let (file, diagnostics) = declaration::parse(&SourceFile::new(format!("library/{name}"), text));
+        let (file, diagnostics) = declaration::parse(&SourceFile::new(format!("{SHIPPED}{name}"), text));
         if !diagnostics.is_empty() {
             return Err(ConfigError::Library(diagnostics.iter().map(ToString::to_string).collect()));
         }
         probes.extend(file.probes);
     }
     Ok(probes)
+}
+
+/// The group of a shipped probe: the name of the file that it is in.
+pub fn group(probe: &Probe) -> Option<&str> {
+    probe.file.name.strip_prefix(SHIPPED)?.strip_suffix(".yaml")
+}
+
+/// Whether a word means a probe: it is its name, or that of its group.
+pub fn is_called(probe: &Probe, word: &str) -> bool {
+    probe.name.value == word || group(probe) == Some(word)
+}
+
+/// What words may mean these probes.
+fn known(probes: &[Probe]) -> impl Iterator<Item = &str> {
+    probes.iter().flat_map(|probe| [probe.name.value.as_str()].into_iter().chain(group(probe)))
 }
 
 /// Reads a file of probes, or what is wrong with it as a text; more than what a parser takes is not even read.
@@ -111,7 +129,8 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
     let library = library()?;
     let mut config = Config::default();
     if request.files.is_empty() {
-        let wanted = |probe: &Probe| probe.enabled || request.probes.contains(&probe.name.value);
+        let named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let wanted = |probe: &Probe| probe.enabled || named(probe);
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
     for path in &request.files {
@@ -131,10 +150,9 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
             Library::Named(names) => {
                 for name in names {
                     let found: Vec<Probe> =
-                        library.iter().filter(|probe| probe.name.value == name.value).cloned().collect();
+                        library.iter().filter(|probe| is_called(probe, &name.value)).cloned().collect();
                     if found.is_empty() {
-                        let near =
-                            nearest(&name.value, library.iter().map(|probe| probe.name.value.as_str()));
+                        let near = nearest(&name.value, known(&library));
                         let hint = near.map_or("`tapster list --library` shows them".into(), |near| {
                             format!("did you mean `{near}`?")
                         });
@@ -154,7 +172,7 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Reads what words on the command line name: shipped probes or files. Without any the library runs.
+/// Reads what words on the command line name: shipped probes, groups of them, or files. Without any the library runs.
 pub fn named(words: &[String]) -> Result<Config, ConfigError> {
     if words.is_empty() {
         return load(&Request::default());
@@ -164,13 +182,13 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
     for word in words {
         let mut request = Request::default();
         let is_file = word.contains(['/', '.']);
-        let is_shipped = library.iter().any(|probe| probe.name.value == *word);
+        let is_shipped = library.iter().any(|probe| is_called(probe, word));
         if is_shipped && !is_file {
             request.probes.push(word.clone());
         } else if is_file || fs::exists(word).unwrap_or(false) {
             request.files.push(word.into());
         } else {
-            let near = nearest(word, library.iter().map(|probe| probe.name.value.as_str()));
+            let near = nearest(word, known(&library));
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::Neither { name: word.clone(), hint });
         }
@@ -187,8 +205,7 @@ impl Config {
     fn once(&mut self) {
         let mut seen = std::collections::HashSet::new();
         self.probes.retain(|probe| {
-            !probe.file.name.starts_with("library/")
-                || seen.insert((probe.name.value.clone(), probe.name.span.start))
+            group(probe).is_none() || seen.insert((probe.name.value.clone(), probe.name.span.start))
         });
     }
 }
@@ -198,13 +215,13 @@ fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
         return Ok(());
     }
     for name in names {
-        if !config.probes.iter().any(|probe| probe.name.value == *name) {
-            let near = nearest(name, config.probes.iter().map(|probe| probe.name.value.as_str()));
+        if !config.probes.iter().any(|probe| is_called(probe, name)) {
+            let near = nearest(name, known(&config.probes));
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::NoProbe { name: name.clone(), hint });
         }
     }
-    config.probes.retain(|probe| names.contains(&probe.name.value));
+    config.probes.retain(|probe| names.iter().any(|name| is_called(probe, name)));
     Ok(())
 }
 
@@ -254,7 +271,14 @@ mod tests {
             names(&named(&["block_request", &path, "block_io"]).unwrap()),
             ["block_request", "forks", "block_io"]
         );
+        // A group has also what is off unless asked for.
+        assert_eq!(
+            names(&named(&["sched"]).unwrap()),
+            ["sched_off_cpu", "sched_run_queue", "sched_switches", "sched_migrations"]
+        );
+        assert_eq!(names(&named(&["block_io", "block"]).unwrap()), ["block_io", "block_request"]);
         for (word, expected) in [
+            ("shed", "`shed` is neither a shipped probe nor a file; did you mean `sched`?"),
             ("block_oi", "`block_oi` is neither a shipped probe nor a file; did you mean `block_io`?"),
             ("", "`` is neither a shipped probe nor a file"),
             ("missing.yaml", "cannot read `missing.yaml`: No such file or directory (os error 2)"),

@@ -6,9 +6,10 @@ use crate::{
     cgroup::Cgroups,
     collector::{Collected, Reader},
     family::{Kind, MetricFamily},
+    follow::Followed,
     kernel::{Kernel, Paths},
     label::Host,
-    loader::Loader,
+    loader::{Attached, Loader},
     server::Source,
     status::{Down, ProbeStatus, ProgramStatus},
     symbol::Symbols,
@@ -28,9 +29,11 @@ use std::{
     time::{Duration, Instant},
 };
 use tapster_ebpf::{
+    attach::Target,
     btf::Btf,
     diagnostic::Diagnostic,
     probe::{KernelVersion, Probe},
+    program::TRACED,
     typed::{TypedLabel, TypedMetric},
 };
 
@@ -75,6 +78,8 @@ pub struct Exporter {
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
+    /// The command's processes, for probes that ask for them.
+    followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
     _stats: Option<OwnedFd>,
 }
@@ -108,6 +113,8 @@ pub struct Options {
     pub run_stats: bool,
     /// Whether programs are attached, or only loaded to hear the verifier.
     pub attach: bool,
+    /// Whether children of this process are told from all others: probes that ask for `traced` count what they do.
+    pub command: bool,
 }
 
 fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
@@ -126,6 +133,29 @@ fn waiting(watched: Option<&Watched>) -> Option<Down> {
     })
 }
 
+/// Has this process's children followed in the maps of all probes that ask for them; those are down if it cannot be done.
+fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Option<Followed> {
+    let map = |attached: &Attached| attached.program.map_named(TRACED);
+    let asking = || loaded.iter().flatten();
+    let maps: Result<Vec<_>, _> =
+        asking().filter_map(|attached| Some(attached.map(map(attached)?))).collect();
+    let refused = match (maps, &kernel.btf) {
+        (Ok(maps), _) if maps.is_empty() => return None,
+        (Ok(maps), Ok(btf)) => match Followed::start(btf, &maps) {
+            Ok(followed) => return Some(followed),
+            Err(error) => error.to_string(),
+        },
+        (Err(error), _) => error.to_string(),
+        (Ok(_), Err(_)) => "without the kernel's BTF processes cannot be followed".to_owned(),
+    };
+    for attached in loaded.iter_mut() {
+        if attached.as_ref().is_ok_and(|attached| map(attached).is_some()) {
+            *attached = Err(Down { reason: "attach", message: refused.clone() });
+        }
+    }
+    None
+}
+
 impl Exporter {
     /// Brings probes up, each for itself: what fails is said in the list and shows as down.
     pub fn start(
@@ -141,7 +171,7 @@ impl Exporter {
             tracing::warn!(%error, "the limit on locked memory stays; maps may not fit");
         }
         let cpus = PossibleCpus::of_host();
-        let target = kernel.target();
+        let target = Target { command: options.command, ..kernel.target() };
         let mut running = Vec::new();
         let begun = Instant::now();
         let proc = host.proc.clone();
@@ -167,6 +197,7 @@ impl Exporter {
         drop(loader);
         times.load = begun.elapsed();
         let begun = Instant::now();
+        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         if options.attach {
             for attached in &mut loaded {
                 let Ok(inner) = attached else { continue };
@@ -223,6 +254,7 @@ impl Exporter {
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
+            followed,
             _stats: stats,
         };
         (exporter, failures, times)
@@ -494,6 +526,12 @@ impl Source for Exporter {
             own.series.push(&[name], number(collected.series));
             for (reason, count) in collected.dropped.losses {
                 own.dropped.push(&[name, reason], number(count));
+            }
+            if let Some(followed) = &self.followed
+                && reader.program().layout.traced
+                && let Ok(lost) = followed.lost()
+            {
+                own.dropped.push(&[name, "max_processes"], number(lost));
             }
             if let Some(unmatched) = collected.dropped.unmatched {
                 own.unmatched.push(&[name], number(unmatched));

@@ -15,6 +15,7 @@ pub mod elf;
 pub mod exporter;
 pub mod exposition;
 pub mod family;
+pub mod follow;
 pub mod kernel;
 pub mod label;
 pub mod loader;

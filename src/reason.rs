@@ -1,5 +1,7 @@
 //! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`).
 
+use crate::label::stack::LOST;
+use std::collections::HashMap;
 use tapster_ebpf::{
     diagnostic::SourceFile,
     glob::Glob,
@@ -25,7 +27,14 @@ struct Pattern {
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     patterns: Vec<Pattern>,
+    /// What each reason is, in a sentence.
+    sentences: HashMap<String, String>,
 }
+
+/// Of sleeps whose stack was not taken, because they were short.
+pub(crate) const SHORT: &str = "short";
+/// Of stacks without any function that is in the table.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 fn text(node: &Node) -> &str {
     if let Data::Scalar { text, .. } = &node.data { text } else { "" }
@@ -50,9 +59,11 @@ impl Reasons {
     pub fn read(yaml: &str) -> Self {
         let file = SourceFile::new("reasons.yaml", yaml);
         let Ok(Some(root)) = yaml::parse(&file) else { return Self::default() };
-        let mut patterns = Vec::new();
+        let (mut patterns, mut sentences) = (Vec::new(), HashMap::new());
         for entry in items(get(&root, "reasons")) {
             let Some(reason) = get(entry, "reason").map(text) else { continue };
+            let sentence = get(entry, "text").map(text).unwrap_or_default();
+            sentences.entry(reason.to_owned()).or_insert_with(|| sentence.to_owned());
             let priority =
                 get(entry, "priority").and_then(|node| text(node).parse().ok()).unwrap_or(PRIORITY);
             for (key, innermost) in [("functions", false), ("innermost", true)] {
@@ -66,7 +77,17 @@ impl Reasons {
         }
         // The first that matches a function is then the one that counts.
         patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.priority));
-        Self { patterns }
+        Self { patterns, sentences }
+    }
+
+    /// What a reason is, in a sentence for people; also those that are no reasons of the table.
+    pub fn sentence(&self, reason: &str) -> Option<&str> {
+        match reason {
+            SHORT => Some("Short sleeps, whose stack was not taken"),
+            UNKNOWN => Some("Not known: no function of the stack is in the table of reasons"),
+            LOST => Some("Not known: the stack could not be kept"),
+            _ => self.sentences.get(reason).map(String::as_str),
+        }
     }
 
     /// The reason of a stack, given innermost first: of all that match, what has the highest priority, and of equals the

@@ -4,13 +4,13 @@
 //! The first word of each record says what it is and of which function; uprobes have it as their cookie (5.15),
 //! or in the program itself. Only [`decode`] knows the places of a record's parts besides the programs.
 //!
-//! A process is followed if its number is in the map [`PIDS`]: the fork of one that is adds its child, before that
-//! runs, and the end of its last thread takes it out. Numbers are those of the initial namespace.
+//! Which processes are followed is in the map [`PIDS`], see [`mod@follow`].
 
 use crate::{
     asm::{AsmError, Assembled, Assembler, Label},
     attach::Arch,
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R6, R7, R8, R9, Reg, Size, Src},
+    follow::{self, FOLLOWED, TaskOffsets},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size, Src},
     program::{MapDef, MapKind},
 };
 
@@ -28,14 +28,6 @@ pub const LOST_PROCESSES: u32 = 1;
 
 /// Arguments in a record.
 pub const ARGUMENTS: usize = 4;
-/// Processes that are followed at one time at most.
-const MOST_PROCESSES: u32 = 8192;
-
-/// `PIDS` of a process whose calls are shown.
-const SHOWN: i32 = 1;
-/// `PIDS` of one of which only its children are: the one that starts the command.
-const PARENT: i32 = 2;
-
 /// Does not wake a reader: it looks by itself. Waking costs more than all else that the programs do.
 const NO_WAKEUP: i32 = 1;
 
@@ -62,15 +54,6 @@ impl Kind {
     pub fn word(self, function: u32) -> u64 {
         u64::from(self as u8) | u64::from(function) << 32
     }
-}
-
-/// Where the programs find what they need of a task, bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskOffsets {
-    /// `task_struct.pid`
-    pub pid: u32,
-    /// `task_struct.tgid`
-    pub tgid: u32,
 }
 
 /// Whose stack the stack pointer is in.
@@ -103,7 +86,7 @@ pub fn maps(ring_bytes: u32) -> [MapDef; 3] {
     };
     [
         map("ring", MapKind::Ring, 0, 0, ring_bytes),
-        map("pids", MapKind::Hash, 4, 4, MOST_PROCESSES),
+        follow::map("pids"),
         map("lost", MapKind::PerCpuArray, 4, 8, 2),
     ]
 }
@@ -233,36 +216,17 @@ impl Writer {
     fn new() -> Self {
         let mut asm = Assembler::default();
         let (end, lost) = (asm.label(), asm.label());
-        asm.push(Insn::Alu64(Alu::Mov, R6, R1.into()));
-        asm.push(Insn::Call(Helper::PidTgid));
-        asm.push(Insn::Alu64(Alu::Mov, R7, R0.into()));
+        follow::begin(&mut asm);
         Self { asm, end, lost }
-    }
-
-    /// `*(u32 *)(fp - 4) = process`
-    fn process(&mut self) {
-        self.asm.push(Insn::Alu64(Alu::Mov, R1, R7.into()));
-        self.asm.push(Insn::Alu64(Alu::Rsh, R1, Src::Imm(32)));
-        self.asm.push(Insn::Store(Size::W, FP, -4, R1));
     }
 
     /// Goes to the end unless the process is in the map, as one that is shown if that is asked for.
     fn only_followed(&mut self, shown: bool) {
-        self.asm.comment("is the process followed?");
-        self.process();
-        self.map_and_key(PIDS, -4);
-        self.asm.push(Insn::Call(Helper::MapLookup));
-        self.asm.jump_if(Cond::Eq, R0, 0, self.end);
+        follow::only_followed(&mut self.asm, PIDS, self.end);
         if shown {
             self.asm.push(Insn::Load(Size::W, R1, R0, 0));
-            self.asm.jump_if(Cond::Ne, R1, SHOWN, self.end);
+            self.asm.jump_if(Cond::Ne, R1, FOLLOWED, self.end);
         }
-    }
-
-    fn map_and_key(&mut self, map: u32, key: i32) {
-        self.asm.push(Insn::Map(R1, map));
-        self.asm.push(Insn::Alu64(Alu::Mov, R2, FP.into()));
-        self.asm.push(Insn::Alu64(Alu::Add, R2, Src::Imm(key)));
     }
 
     /// A record of so many bytes.
@@ -326,24 +290,11 @@ impl Writer {
     fn finish(mut self) -> Result<Assembled, AsmError> {
         self.asm.jump(self.end);
         self.asm.place(self.lost);
-        self.count(LOST_RECORDS);
+        follow::count(&mut self.asm, LOST, LOST_RECORDS);
         self.asm.place(self.end);
         self.asm.push(Insn::Alu64(Alu::Mov, R0, Src::Imm(0)));
         self.asm.push(Insn::Exit);
         self.asm.finish()
-    }
-
-    /// One more in `LOST`. The CPU's own counter, but the thread may be interrupted by another while it adds.
-    fn count(&mut self, index: u32) {
-        let none = self.asm.label();
-        self.asm.comment("lost");
-        self.asm.push(Insn::StoreImm(Size::W, FP, -8, index.cast_signed()));
-        self.map_and_key(LOST, -8);
-        self.asm.push(Insn::Call(Helper::MapLookup));
-        self.asm.jump_if(Cond::Eq, R0, 0, none);
-        self.asm.push(Insn::Alu64(Alu::Mov, R1, Src::Imm(1)));
-        self.asm.push(Insn::AtomicAdd(Size::DW, R0, 0, R1));
-        self.asm.place(none);
     }
 
     /// The first word.
@@ -421,45 +372,16 @@ pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmErro
     program.finish()
 }
 
-/// A raw tracepoint program that has what is needed of a task read: `pid` to `fp - 16`, `tgid` to `fp - 12`.
-fn read_task(program: &mut Writer, argument: i16, task: TaskOffsets) {
-    program.asm.comment("the task's numbers");
-    program.asm.push(Insn::Load(Size::DW, R8, R6, argument * 8));
-    for (place, offset) in [(-16, task.pid), (-12, task.tgid)] {
-        program.asm.push(Insn::Alu64(Alu::Mov, R1, FP.into()));
-        program.asm.push(Insn::Alu64(Alu::Add, R1, Src::Imm(place)));
-        program.asm.push(Insn::Alu64(Alu::Mov, R2, Src::Imm(4)));
-        program.asm.push(Insn::Alu64(Alu::Mov, R3, R8.into()));
-        program.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(offset.cast_signed())));
-        program.asm.push(Insn::Call(Helper::ReadKernel));
-        program.asm.jump_if(Cond::Ne, R0, 0, program.end);
-    }
-}
-
-/// `pids[*(u32 *)(fp + key)] = value`; `r0` is 0 if that was done.
-fn follow(program: &mut Writer, key: i32, value: i32) {
-    program.asm.push(Insn::StoreImm(Size::W, FP, -20, value));
-    program.map_and_key(PIDS, key);
-    program.asm.push(Insn::Alu64(Alu::Mov, R3, FP.into()));
-    program.asm.push(Insn::Alu64(Alu::Add, R3, Src::Imm(-20)));
-    program.asm.push(Insn::Alu64(Alu::Mov, R4, Src::Imm(0)));
-    program.asm.push(Insn::Call(Helper::MapUpdate));
-}
-
 /// Of the raw tracepoint `sched_process_fork(parent, child)`: the child of a followed process is followed.
 pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
     let mut program = Writer::new();
     program.only_followed(false);
-    read_task(&mut program, 1, task);
-    program.asm.comment("a thread of the same process is followed already");
-    program.asm.push(Insn::Load(Size::W, R1, FP, -12));
-    program.asm.push(Insn::Alu64(Alu::Mov, R2, R7.into()));
-    program.asm.push(Insn::Alu64(Alu::Rsh, R2, Src::Imm(32)));
-    program.asm.jump_if(Cond::Eq, R1, R2, program.end);
+    follow::read_task(&mut program.asm, 1, task, program.end);
+    follow::only_process(&mut program.asm, program.end);
     let followed = program.asm.label();
-    follow(&mut program, -12, SHOWN);
+    follow::insert(&mut program.asm, PIDS, -12, FOLLOWED);
     program.asm.jump_if(Cond::Eq, R0, 0, followed);
-    program.count(LOST_PROCESSES);
+    follow::count(&mut program.asm, LOST, LOST_PROCESSES);
     program.asm.jump(program.end);
     program.asm.place(followed);
     program.reserve(FORK);
@@ -497,30 +419,19 @@ pub fn end() -> Result<Assembled, AsmError> {
     plain(Kind::End)
 }
 
-/// Of the raw tracepoint `sched_process_free(task)`: with its leader, which is the last to go, a process is gone.
+/// Of the raw tracepoint `sched_process_free(task)`, see [`follow::free`].
 pub fn free(task: TaskOffsets) -> Result<Assembled, AsmError> {
     let mut program = Writer::new();
-    read_task(&mut program, 0, task);
-    program.asm.push(Insn::Load(Size::W, R1, FP, -16));
-    program.asm.push(Insn::Load(Size::W, R2, FP, -12));
-    program.asm.jump_if(Cond::Ne, R1, R2, program.end);
-    program.map_and_key(PIDS, -12);
+    follow::read_task(&mut program.asm, 0, task, program.end);
+    follow::only_leader(&mut program.asm, program.end);
+    follow::map_and_key(&mut program.asm, PIDS, -12);
     program.asm.push(Insn::Call(Helper::MapDelete));
     program.finish()
 }
 
-/// Run once by the process that will start the command: its children are followed, itself is not. It is a program
-/// because only the kernel knows a process's number in the initial namespace. Returns 0 if that was done.
+/// Run once by the process that will start the command, see [`follow::register`].
 pub fn register() -> Result<Assembled, AsmError> {
-    let mut asm = Assembler::default();
-    asm.push(Insn::Call(Helper::PidTgid));
-    asm.push(Insn::Alu64(Alu::Mov, R7, R0.into()));
-    let end = asm.label();
-    let mut program = Writer { lost: asm.label(), asm, end };
-    program.process();
-    follow(&mut program, -4, PARENT);
-    program.asm.push(Insn::Exit);
-    program.asm.finish()
+    follow::register([PIDS])
 }
 
 #[cfg(test)]

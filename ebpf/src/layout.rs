@@ -99,6 +99,8 @@ pub struct Layout {
     pub start: Option<StartLayout>,
     /// Stacks that are kept, at most one entry for each side.
     pub stacks: Vec<StackLayout>,
+    /// Whether there is a map of the processes of a command, keyed by their number, 4 bytes.
+    pub traced: bool,
 }
 
 /// Layout of the map of stacks of one side, whose key is the stack's number. A value begins with [`STACK_HEADER`]
@@ -324,7 +326,8 @@ impl Layout {
         });
         let key_size = if labels.is_empty() { 4 } else { size };
         let stacks = stacks(probe, max_rows);
-        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start, stacks }
+        let traced = probe.events.iter().any(TypedEvent::asks_for_traced);
+        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start, stacks, traced }
     }
 
     /// Whether rows are found by a hash of their labels, or there is only one.

@@ -9,7 +9,8 @@
 //! 5. [`mod@lower`]: typed probe × [`host::Host`] → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
 //! 6. [`object`]: program → an ELF object that any eBPF loader takes.
 //!
-//! [`mod@callgraph`] is apart from these: the fixed programs of `tapster callgraph`, with the same assembler.
+//! [`mod@callgraph`] and [`follow`] are apart from these: fixed programs, with the same assembler. The former is that of
+//! `tapster callgraph`, the latter knows the processes of a command.
 //!
 //! [`vm`] and [`eval`] run a program and a typed expression without a kernel, for tests.
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod declaration;
 pub mod diagnostic;
 pub mod eval;
 pub mod expr;
+pub mod follow;
 pub mod glob;
 pub mod histogram;
 pub mod host;

@@ -3,6 +3,7 @@
 use crate::{
     asm::Assembled,
     attach::Sites,
+    follow,
     layout::{Drop, Layout},
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
@@ -111,6 +112,9 @@ pub const STARTS: u32 = 3;
 /// Table of starts before it, for a layout that has one.
 pub const TABLE: u32 = 4;
 
+/// Name of the map of processes that are the command's, for probes that ask for `traced`.
+pub const TRACED: &str = "traced";
+
 /// Kernel bookkeeping of a hash entry, bytes: `struct htab_elem` and its bucket.
 const HASH_ENTRY_BYTES: u64 = 64;
 
@@ -196,6 +200,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             max_entries: 1,
         });
     }
+    maps.extend(layout.traced.then(|| follow::map(TRACED)));
     maps
 }
 

@@ -227,6 +227,8 @@ pub enum Node {
     Cast(Box<Typed>),
     /// Address of a type that the verifier tracks, as a plain number.
     Number(Box<Typed>),
+    /// Whether the process of this number is the command's, 1 or 0.
+    Traced(Box<Typed>),
     /// Text at an address.
     TextAt {
         /// The address.
@@ -270,7 +272,7 @@ impl Typed {
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
             Node::Load { base, .. } | Node::TextAt { base, .. } => vec![base],
-            Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) => vec![a],
+            Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
             Node::Binary(_, a, b) => vec![a, b],
             Node::Conditional(c, a, b) => vec![c, a, b],
             Node::Stack { task: Some(task), .. } => vec![task],
@@ -430,6 +432,28 @@ pub struct TypedEvent {
     pub labels: Vec<Typed>,
     /// One for each metric, at an end.
     pub metrics: Vec<TypedValue>,
+}
+
+impl TypedEvent {
+    /// Whether anything of it depends on whose a process is.
+    pub fn asks_for_traced(&self) -> bool {
+        let each = self.each.iter().flat_map(|each| {
+            let budget = each.budget.iter().flat_map(|(size, within)| [size, within]);
+            [&each.from, &each.next].into_iter().chain(budget)
+        });
+        let metrics =
+            self.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
+        self.lets
+            .iter()
+            .chain(&self.key)
+            .chain(&self.filters)
+            .chain(&self.late_filters)
+            .chain(&self.saves)
+            .chain(&self.labels)
+            .chain(each)
+            .chain(metrics)
+            .any(|value| value.any(&|typed| matches!(typed.kind, Node::Traced(_))))
+    }
 }
 
 /// A metric's value at one event.

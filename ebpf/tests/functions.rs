@@ -106,6 +106,7 @@ impl Host {
             possible_cpus: 2,
             arch: Arch::X86_64,
             functions: self,
+            command: false,
         }
     }
 

@@ -2,11 +2,9 @@
 
 use super::plan::Plan;
 use crate::{
+    follow::{self, FollowError, refused, task_offsets},
     places::{Means, Places, PlacesError},
-    sys::{
-        self, LoadRefused, Map, PossibleCpus, ProgramKind, Ring, attach_raw_tracepoint, create_map,
-        has_uprobe_multi, load_program,
-    },
+    sys::{self, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
 };
 use std::{
     ffi::{CStr, CString},
@@ -15,8 +13,8 @@ use std::{
 };
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
-    btf::{Btf, Kind},
-    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, TaskOffsets, Word},
+    btf::Btf,
+    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, Word},
 };
 
 /// Longest record.
@@ -27,33 +25,12 @@ pub enum AttachError {
     /// A program could not be assembled; our own mistake.
     #[error(transparent)]
     Assemble(#[from] AsmError),
-    /// The verifier refused one.
-    #[error("the kernel refused the program `{name}`: {refused}")]
-    Program {
-        /// Which.
-        name: &'static str,
-        /// What it says.
-        refused: LoadRefused,
-    },
-    /// Something else that the kernel refused.
-    #[error("{what}: {error}")]
-    Refused {
-        /// What was tried.
-        what: String,
-        /// Its error.
-        error: io::Error,
-    },
-    /// The kernel's types lack what is needed.
-    #[error("the kernel's BTF has no `{0}`")]
-    NoType(&'static str),
+    /// What the kernel refused, or does not have.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     /// The places.
     #[error("{0}: give a pattern that fewer functions match")]
     Places(#[from] PlacesError),
-}
-
-fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> AttachError {
-    let what = what.into();
-    |error| AttachError::Refused { what, error }
 }
 
 /// A call graph in the kernel. Dropping it detaches everything.
@@ -78,30 +55,23 @@ pub struct Losses {
     pub processes: u64,
 }
 
-/// Where the numbers of a task are in this kernel.
-fn task_offsets(btf: &Btf) -> Result<TaskOffsets, AttachError> {
-    let task = btf.find("task_struct", Kind::Struct).ok_or(AttachError::NoType("struct task_struct"))?;
-    let offset = |name, shown| {
-        btf.member(task, name).map(|found| found.bit_offset / 8).ok_or(AttachError::NoType(shown))
-    };
-    Ok(TaskOffsets { pid: offset("pid", "task_struct.pid")?, tgid: offset("tgid", "task_struct.tgid")? })
-}
-
 struct Maker {
     maps: Vec<OwnedFd>,
     held: Vec<OwnedFd>,
 }
 
 impl Maker {
+    fn maps(&self) -> Vec<BorrowedFd<'_>> {
+        self.maps.iter().map(AsFd::as_fd).collect()
+    }
+
     fn load(
         &self,
         name: &'static str,
         kind: ProgramKind,
         assembled: &Assembled,
     ) -> Result<OwnedFd, AttachError> {
-        let maps: Vec<BorrowedFd<'_>> = self.maps.iter().map(AsFd::as_fd).collect();
-        load_program(name, kind, &assembled.insns, &maps)
-            .map_err(|refused| AttachError::Program { name, refused })
+        Ok(follow::load(name, kind, assembled, &self.maps())?)
     }
 
     fn raw_tracepoint(
@@ -110,11 +80,8 @@ impl Maker {
         at: &'static CStr,
         assembled: &Assembled,
     ) -> Result<(), AttachError> {
-        let program = self.load(name, ProgramKind::RawTracepoint, assembled)?;
-        let shown = at.to_string_lossy();
-        let link = attach_raw_tracepoint(program.as_fd(), at)
-            .map_err(refused(format!("`rawtracepoint:{shown}` could not be attached to")))?;
-        self.held.extend([program, link]);
+        let held = follow::raw_tracepoint(name, at, assembled, &self.maps())?;
+        self.held.extend(held);
         Ok(())
     }
 }
@@ -138,13 +105,7 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<At
     let opened = format!("/proc/self/fd/{}", plan.file.as_raw_fd());
     let path = CString::new(opened).map_err(|error| refused("the path")(io::Error::other(error)))?;
     let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
-    let register = maker.load("follow_start", ProgramKind::RawTracepoint, &callgraph::register()?)?;
-    let answer = sys::prog_test_run_raw_tp(register.as_fd(), &[0])
-        .map_err(refused("this process could not be registered"))?;
-    if answer != 0 {
-        let error = io::Error::from_raw_os_error(answer.cast_signed().wrapping_neg());
-        return Err(refused("this process could not be registered")(error));
-    }
+    follow::register(&callgraph::register()?, &maker.maps())?;
     let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
     let (ring, lost) = (fd(&maker.maps, RING), fd(&maker.maps, LOST));
     Ok(Attached {
@@ -214,11 +175,7 @@ fn probes(
 impl Attached {
     /// What was lost up to now.
     pub fn losses(&self) -> io::Result<Losses> {
-        let count = |index: u32| -> io::Result<u64> {
-            let values = self.lost.lookup(&index.to_le_bytes())?.unwrap_or_default();
-            let (words, _) = values.as_chunks::<8>();
-            Ok(words.iter().map(|word| u64::from_le_bytes(*word)).sum())
-        };
+        let count = |index| follow::counter(&self.lost, index);
         Ok(Losses { records: count(LOST_RECORDS)?, processes: count(LOST_PROCESSES)? })
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut failed = Vec::new();
     let mut loaded = Vec::new();
     if !args.offline {
-        let options = Options { run_stats: false, attach: false };
+        let options = Options { run_stats: false, attach: false, command: false };
         let (exporter, failures, _) = Exporter::start(&compiled, &kernel, &args.host.host(), options);
         failed = failures;
         loaded = exporter.loaded();

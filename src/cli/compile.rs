@@ -9,7 +9,7 @@ use std::{
 use tapster_ebpf::{check, object, probe::Probe};
 
 pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
-    let request = if config::library()?.iter().any(|probe| probe.name.value == args.what) {
+    let request = if config::library()?.iter().any(|probe| config::is_called(probe, &args.what)) {
         config::Request { files: Vec::new(), probes: vec![args.what.clone()] }
     } else {
         config::Request { files: vec![args.what.clone().into()], probes: args.probes.clone() }

@@ -79,11 +79,14 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
 fn library(pattern: Option<&str>) -> anyhow::Result<u8> {
     let mut text = String::new();
     for probe in config::library()? {
-        if !pattern.is_none_or(|pattern| matches(pattern, &probe.name.value)) {
+        let is_meant = |pattern| matches(pattern, &probe.name.value) || config::is_called(&probe, pattern);
+        if !pattern.is_none_or(is_meant) {
             continue;
         }
-        let state = if probe.enabled { "" } else { " (off by default)" };
-        writeln!(text, "{}{state}\n    {}", probe.name.value, probe.help)?;
+        let group = config::group(&probe).map(|group| format!("group {group}"));
+        let state = (!probe.enabled).then(|| "off by default".to_owned());
+        let notes = group.into_iter().chain(state).collect::<Vec<_>>().join(", ");
+        writeln!(text, "{} ({notes})\n    {}", probe.name.value, probe.help)?;
         for metric in &probe.metrics {
             let labels: Vec<&str> = probe.labels.iter().map(|label| label.name.value.as_str()).collect();
             writeln!(text, "    tapster_{}{{{}}}", metric.name.value, labels.join(","))?;

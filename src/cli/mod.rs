@@ -69,7 +69,8 @@ pub struct ProbeArgs {
     /// File of probes in YAML; may be given several times [default: the shipped probes]
     #[arg(short, long = "config", value_name = "FILE")]
     pub config: Vec<PathBuf>,
-    /// Only these probes, separated by commas; `tapster list --library` shows the shipped ones
+    /// Only these probes, or groups of shipped ones such as `sched`, separated by commas; `tapster list --library` shows
+    /// the shipped ones
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub probes: Vec<String>,
 }
@@ -195,13 +196,17 @@ pub struct CompileArgs {
 
 /// Flags of `report`.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ReportArgs {
-    /// Shipped probes, or files of probes in YAML [default: the shipped probes]
+    /// Shipped probes, groups of them such as `sched`, or files of probes in YAML [default: the shipped probes]
     #[arg(value_name = "NAME|FILE")]
     pub what: Vec<String>,
     /// How long to count: `10s`, `2m`; without it and without a command, until Ctrl-C
     #[arg(long = "for", value_name = "TIME", value_parser = watch::time, conflicts_with = "command")]
     pub interval: Option<Duration>,
+    /// Count the whole host while the command runs, also with probes that keep to the command
+    #[arg(long = "system-wide", requires = "command")]
+    pub system_wide: bool,
     /// Most rows of a table; what is left out is added up in one
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub top: Option<u32>,
@@ -223,8 +228,8 @@ pub struct ReportArgs {
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
-    /// Count as long as this command runs; its exit status becomes that of `tapster report`. Events of the whole
-    /// host are counted, not only the command's
+    /// Count as long as this command runs; its exit status becomes that of `tapster report`. The scheduler's probes
+    /// (`sched`) count the command and its children, the others the whole host
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     let detect = begun.elapsed();
-    let options = Options { run_stats: !args.no_run_stats, attach: true };
+    let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
     let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {

@@ -149,6 +149,7 @@ pub(super) mod tests {
             max_rows: 1,
             start: None,
             stacks: Vec::new(),
+            traced: false,
         }
     }
 

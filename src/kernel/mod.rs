@@ -113,6 +113,7 @@ impl Kernel {
             possible_cpus: self.possible_cpus,
             arch: function::arch().unwrap_or(Arch::X86_64),
             functions: self,
+            command: false,
         }
     }
 

@@ -5,14 +5,12 @@ use super::{
     number::unsigned,
     stack::{LOST, Stack},
 };
-use crate::{reason::Reasons, topology::Topology};
+use crate::{
+    reason::{Reasons, SHORT, UNKNOWN},
+    topology::Topology,
+};
 use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::typed::{LOST_STACK, NO_STACK};
-
-/// Of sleeps whose stack was not taken, because they were short.
-const SHORT: &str = "short";
-/// Of stacks without any function that is in the table.
-const UNKNOWN: &str = "unknown";
 
 /// Reasons of stacks by their number.
 pub(crate) struct Reason {

@@ -17,7 +17,7 @@ use tapster_ebpf::{
 /// Longest text: what stores of Prometheus' series commonly take. Frames that are beyond it are left out, outermost first.
 const LONGEST: usize = 2048;
 /// What stands for stacks that could not be kept.
-pub(super) const LOST: &str = "~lost";
+pub(crate) const LOST: &str = "~lost";
 /// What stands for frames that were left out.
 const CUT: &str = "~cut";
 /// How functions begin through which the kernel reaches a program: they are innermost and say nothing of the event.

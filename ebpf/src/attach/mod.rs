@@ -37,6 +37,8 @@ pub struct Target<'a> {
     pub arch: Arch,
     /// Functions that can be attached to.
     pub functions: &'a dyn Functions,
+    /// Whether probes count while a command runs, whose tasks `traced` tells from all others; without one it is always true.
+    pub command: bool,
 }
 
 /// What a compiler asks about functions of a kernel and of programs on it. The answers are looked up when they are

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     diagnostic::nearest,
-    expr::{Binary, Expr},
+    expr::{Binary, Expr, ExprKind, Field},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Builtin, Node, Type, Typed},
 };
 
 impl Scope<'_> {
@@ -19,13 +19,15 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 8] = ["str", "major", "minor", "min", "max", "kstack", "ustack", "cgroup"];
+        const FUNCTIONS: [&str; 9] =
+            ["str", "major", "minor", "min", "max", "kstack", "ustack", "traced", "cgroup"];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         match (name, arguments) {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
+            ("traced", _) => self.traced(expression, expr, arguments),
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
                 let capacity = match rest {
                     [] => TEXT_CAPACITY,
@@ -93,6 +95,46 @@ impl Scope<'_> {
                     |near| format!("did you mean `{near}`?"),
                 );
                 wrong(format!("there is no function `{name}`"), &hint)
+            }
+        }
+    }
+
+    /// `traced` and `traced(TASK)`: whether the current process, or that of a task, is the command's. Without a command
+    /// everything is.
+    pub(super) fn traced(
+        &self,
+        expression: &Expression,
+        expr: &Expr,
+        arguments: &[Expr],
+    ) -> Result<Typed, Problems> {
+        let process = match arguments {
+            [] => Typed::new(Node::Builtin(Builtin::Pid), Type::U32),
+            [task] => self.process(expression, task)?,
+            _ => {
+                let message = format!("`traced` does not take {} arguments", arguments.len());
+                let hint = Some("traced, traced(args.p)".into());
+                return Err(self.problem(expression, expr.span.clone(), message, hint));
+            }
+        };
+        if !self.target.command {
+            return Ok(Typed::constant(1));
+        }
+        Ok(Typed::new(Node::Traced(Box::new(process)), Type::S64))
+    }
+
+    /// The number of a task's process.
+    fn process(&self, expression: &Expression, task: &Expr) -> Result<Typed, Problems> {
+        let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
+        match self.value(expression, task)?.ty {
+            Type::Pointer { to, .. } if is_task(to) => {
+                let field = Field { name: "tgid".into(), span: task.span.clone() };
+                let member = ExprKind::Member(Box::new(task.clone()), field);
+                self.value(expression, &Expr { kind: member, span: task.span.clone() })
+            }
+            _ => {
+                let message = "`traced` takes a `struct task_struct *`, or nothing for the current task";
+                let hint = Some("traced, traced(args.p)".into());
+                Err(self.problem(expression, task.span.clone(), message, hint))
             }
         }
     }

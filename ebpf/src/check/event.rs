@@ -9,7 +9,9 @@ use crate::{
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Mechanism, Role, Side, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{
+        AccessMode, Mechanism, Node as TypedNode, Role, Side, Type, Typed, TypedEach, TypedEvent, TypedValue,
+    },
     yaml::{Data, Node},
 };
 
@@ -249,6 +251,10 @@ impl Checker<'_> {
             for part in parts {
                 let part = Expression { ast: part.clone(), node: filter.node.clone() };
                 let Some(condition) = self.keep(scope.check_number(&part, "a condition")) else { continue };
+                // Known to hold, as `traced` without a command.
+                if matches!(condition.kind, TypedNode::Constant(truth) if truth != 0) {
+                    continue;
+                }
                 let lets: Vec<Typed> = placeholder_lets(&scope);
                 if condition.needs_start(&lets) {
                     late_filters.push(condition);

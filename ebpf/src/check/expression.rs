@@ -361,6 +361,13 @@ impl Scope<'_> {
                 (a, b, ty)
             }
         };
+        // What is known is a constant, so that a comparison with it is one instruction.
+        if let (Node::Constant(truth), Type::Int { .. }) = (&condition.kind, &ty) {
+            let taken = if *truth != 0 { &a } else { &b };
+            if let Node::Constant(value) = taken.kind {
+                return Ok(Typed { is_time, ..Typed::new(Node::Constant(value), ty) });
+            }
+        }
         let node = Node::Conditional(Box::new(condition), Box::new(a), Box::new(b));
         Ok(Typed { is_time, ..Typed::new(node, ty) })
     }

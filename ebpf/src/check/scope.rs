@@ -22,9 +22,9 @@ pub(super) struct Problem {
 pub(super) type Problems = Vec<Problem>;
 
 /// Names without a scope of their own.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
-    "true", "retval", "frame", "func", "kstack", "ustack",
+    "true", "retval", "frame", "func", "kstack", "ustack", "traced", "tracing",
 ];
 
 /// Memory that an expression may name.
@@ -125,6 +125,8 @@ impl<'a> Scope<'a> {
                 Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
             }
             "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),
+            "traced" => return self.traced(expression, expr, &[]).map(Operand::Value),
+            "tracing" => Typed::constant(u64::from(self.target.command)),
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
             "duration" if self.saved.is_some() => {

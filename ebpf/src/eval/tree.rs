@@ -132,8 +132,9 @@ impl Event<'_> {
             Node::Cast(operand) => in_type(of(operand), &typed.ty),
             Node::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
-            // Stacks are kept by the program, not computed.
+            // Stacks are kept by the program, not computed; and only a map knows who is followed.
             Node::Stack { .. }
+            | Node::Traced(_)
             | Node::Context
             | Node::Text(_)
             | Node::Comm

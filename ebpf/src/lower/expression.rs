@@ -4,7 +4,9 @@ use super::{CONTEXT, Lowering};
 use crate::{
     check::unsigned_operation,
     eval,
+    follow::FOLLOWED,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, Reg, Size, Src},
+    program::{TRACED, map_named},
     typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
 };
 
@@ -21,6 +23,7 @@ fn calls(typed: &Typed) -> bool {
         | Node::TextField { .. }
         | Node::TextLocated { .. }
         | Node::Number(_)
+        | Node::Traced(_)
         | Node::Function(None) => true,
         Node::Load { access, .. } => *access != AccessMode::Direct,
         // Texts are compared through the stack.
@@ -96,6 +99,7 @@ impl Lowering<'_> {
                 }
             }
             Node::Number(operand) => self.number(operand),
+            Node::Traced(process) => self.traced(process, depth),
             Node::Context => self.mov(dst, CONTEXT),
             Node::Function(Some(number)) => self.constant(dst, u64::from(*number)),
             Node::Function(None) => {
@@ -264,6 +268,22 @@ impl Lowering<'_> {
         self.call(Helper::ReadKernel);
         self.load_slot(R1, to);
         self.stack.used -= 16;
+    }
+
+    /// 1 or 0: whether the map of processes has this one as the command's.
+    fn traced(&mut self, process: &Typed, depth: usize) {
+        let (dst, end) = (VALUES[depth], self.asm.label());
+        self.eval(process, depth);
+        let key = self.stack.take(8);
+        self.store_slot(key, dst);
+        self.lookup(map_named(self.layout, TRACED), key);
+        self.stack.used -= 8;
+        self.mov(dst, 0);
+        self.asm.jump_if(Cond::Eq, R0, 0, end);
+        self.asm.push(Insn::Load(Size::W, R0, R0, 0));
+        self.asm.jump_if(Cond::Ne, R0, FOLLOWED, end);
+        self.mov(dst, 1);
+        self.asm.place(end);
     }
 
     /// Left and right side into two registers, of which the first is that of `depth`.

@@ -398,7 +398,11 @@ fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
         Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::Stack { .. } | Node::TextAt { .. } | Node::Conditional(..) | Node::Unary(Unary::Not, _) => true,
+        Node::Stack { .. }
+        | Node::Traced(_)
+        | Node::TextAt { .. }
+        | Node::Conditional(..)
+        | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }

@@ -22,7 +22,8 @@ const INNER: usize = 88;
 const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
-/// Tracepoints `test:untyped`, of which BTF knows nothing, `test:typed`, and `test:record` with a format.
+/// Tracepoints `test:untyped`, of which BTF knows nothing, `test:typed`, `test:task` with a `task_struct`, and `test:record`
+/// with a format.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
@@ -52,7 +53,7 @@ impl Tracepoints for World {
     }
 
     fn all(&self) -> Vec<(String, String)> {
-        ["untyped", "typed", "stop", "record"].map(|name| ("test".into(), name.into())).to_vec()
+        ["untyped", "typed", "stop", "record", "task"].map(|name| ("test".into(), name.into())).to_vec()
     }
 }
 
@@ -120,6 +121,7 @@ impl World {
             possible_cpus,
             arch: Arch::X86_64,
             functions: self,
+            command: false,
         }
     }
 
@@ -212,6 +214,9 @@ fn types() -> Vec<u8> {
             ("color", color),
         ],
     );
+    let task = b.structure("task_struct", 16, &[("pid", s32, 32, 0), ("tgid", s32, 64, 0)]);
+    let task = b.pointer(task);
+    b.tracepoint("task", &[("task", task), ("node", node_pointer)]);
     b.finish()
 }
 

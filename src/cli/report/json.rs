@@ -77,6 +77,7 @@ fn metric(table: &Table) -> Value {
         "kind": kind,
         "unit": table.metric.unit.name(),
         "labels": table.label_names.to_vec(),
+        "sentences": table.sentences,
         "rows": rows,
         "rows_left_out": table.left_out,
         "rest": sum(&table.rest),

@@ -5,9 +5,10 @@ use crate::{
     cli::Sort,
     exporter::Exporter,
     family::{Histogram, MetricFamily, Sample, Value},
+    reason::Reasons,
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -39,11 +40,18 @@ pub(super) struct Metric {
     pub(super) largest_in: Option<String>,
     /// Of its labels, in their order, which are stacks and whose.
     pub(super) stacks: Vec<Option<Side>>,
+    /// Of its labels, in their order, which are reasons.
+    pub(super) reasons: Vec<bool>,
 }
 
 impl Metric {
     pub(super) fn has_stacks(&self) -> bool {
         self.stacks.iter().any(Option::is_some)
+    }
+
+    /// Whether a label is a reason, by its place.
+    pub(super) fn is_reason(&self, label: usize) -> bool {
+        self.reasons.get(label).copied().unwrap_or_default()
     }
 
     /// Whose stack a label is, by its place.
@@ -61,8 +69,9 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
             Decoder::Stack(side) => Some(side),
             _ => None,
         };
-        let stacks: Vec<_> =
-            labels.get(probe).map(|labels| labels.iter().map(side).collect()).unwrap_or_default();
+        let labels = labels.get(probe).copied().unwrap_or_default();
+        let stacks: Vec<_> = labels.iter().map(side).collect();
+        let reasons: Vec<_> = labels.iter().map(|label| label.decoder == Decoder::Reason).collect();
         let declaration = declared.iter().find(|declared| declared.name.value == probe);
         for metric in typed {
             let kind = match metric.kind {
@@ -90,6 +99,7 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
                 unit: Unit::of(metric),
                 largest_in,
                 stacks: stacks.clone(),
+                reasons: reasons.clone(),
             });
         }
     }
@@ -254,6 +264,8 @@ pub(super) struct Table {
     pub(super) rest: Option<Row>,
     /// All rows added up, where that makes sense and there are several.
     pub(super) all: Option<Row>,
+    /// What the reasons in it are, in sentences.
+    pub(super) sentences: BTreeMap<String, String>,
 }
 
 impl Row {
@@ -340,6 +352,7 @@ pub(super) fn tables(
     metrics: &[Metric],
     counted: &[MetricFamily],
     peaks: &Peaks,
+    reasons: &Reasons,
     seconds: f64,
     (sort, top): (Sort, Option<usize>),
 ) -> Vec<Table> {
@@ -376,6 +389,12 @@ pub(super) fn tables(
                 }
             });
             let all = (rows.len() > 1).then(|| sum(&rows, metric.kind)).flatten();
+            let sentences = rows.iter().flat_map(|row| {
+                let labels = row.labels.iter().enumerate();
+                let named = labels.filter(|(label, _)| metric.is_reason(*label)).map(|(_, reason)| reason);
+                named.filter_map(|reason| Some((reason.clone(), reasons.sentence(reason)?.to_owned())))
+            });
+            let sentences = sentences.collect();
             let others = rows.split_off(top.unwrap_or(usize::MAX).min(rows.len()));
             Table {
                 metric: metric.clone(),
@@ -386,6 +405,7 @@ pub(super) fn tables(
                 left_out: others.len(),
                 rest: sum(&others, metric.kind),
                 all,
+                sentences,
             }
         })
         .collect()

@@ -18,6 +18,7 @@ use crate::{
     family::{MetricFamily, Value},
     kernel::Kernel,
     name,
+    reason::Reasons,
     server::Source,
     status::Down,
     telemetry::{self, LogFormat},
@@ -51,6 +52,7 @@ Examples:
   tapster report                          the shipped probes, until Ctrl-C
   tapster report block_io --for 10s       one of them, for ten seconds
   tapster report block_io -- fio job.fio  as long as a command runs
+  tapster report sched -- make            what a command and its children waited for
   tapster report own.yaml --top 5         a file of probes, five rows for each metric
   tapster report cpu.yaml --folded        its stacks, for flamegraph.pl or inferno-flamegraph
 
@@ -113,7 +115,8 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
             return Ok(FAILURE);
         }
     };
-    let options = Options { run_stats: false, attach: true };
+    let options =
+        Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
     for failure in &failures {
         let Down { reason, message } = &failure.down;
@@ -124,7 +127,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
         let is_mistake = |failure: &Failure| {
-            let shipped = |probe: &Declared| probe.file.name.starts_with("library/");
+            let shipped = |probe: &Declared| config::group(probe).is_some();
             failure.down.reason == "compile"
                 && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
         };
@@ -174,7 +177,14 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     peaks.see(&after);
     let counted = measure::since(&before, &after);
     let top = args.top.and_then(|top| usize::try_from(top).ok());
-    let tables = measure::tables(&metrics, &counted, &peaks, elapsed.as_secs_f64(), (args.sort, top));
+    let tables = measure::tables(
+        &metrics,
+        &counted,
+        &peaks,
+        &Reasons::shipped(),
+        elapsed.as_secs_f64(),
+        (args.sort, top),
+    );
     let report = Report {
         elapsed,
         end,

@@ -16,7 +16,15 @@ use std::sync::Arc;
 const PLAIN: Layout = Layout { columns: None, bars: false };
 
 fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
-    Metric { name: name.into(), probe: "probe".into(), kind, unit, largest_in: None, stacks: Vec::new() }
+    Metric {
+        name: name.into(),
+        probe: "probe".into(),
+        kind,
+        unit,
+        largest_in: None,
+        stacks: Vec::new(),
+        reasons: Vec::new(),
+    }
 }
 
 /// Native buckets of whole powers of two, by the power of their upper bound.
@@ -63,7 +71,7 @@ fn measured(metrics: &[Metric], counted: &[MetricFamily], sort: Sort, top: Optio
         end: End::Time,
         command: Vec::new(),
         probes: vec![Probe { name: "probe".into(), down: None, unmatched: Some(2.0) }],
-        tables: tables(metrics, counted, &peaks, 10.0, (sort, top)),
+        tables: tables(metrics, counted, &peaks, &Reasons::shipped(), 10.0, (sort, top)),
         losses: losses(counted),
     }
 }
@@ -242,7 +250,8 @@ fn the_largest_value_and_its_source() {
         labels: ["slow".into(), "read".into()].into(),
         value: Value::Histogram(Histogram { counts: vec![0, 1], ..histogram(&[(1025, 1)], 500.0) }),
     });
-    let tables = tables(&metrics, &[duration, second], &peaks, 1.0, (Sort::Labels, None));
+    let tables =
+        tables(&metrics, &[duration, second], &peaks, &Reasons::shipped(), 1.0, (Sort::Labels, None));
     let found: Vec<Largest> = tables[0].rows.iter().map(|row| row.largest().unwrap()).collect();
     let largest = |value, source| Largest { value, source };
     assert_eq!(
@@ -312,6 +321,49 @@ fn distributions_share_a_scale() {
     assert!(text.contains("█            ▁\n"), "{text}");
 }
 
+/// Reasons are told in sentences, and what is no reason of the table too; programs get both.
+#[test]
+fn reasons_are_sentences() {
+    let name = "tapster_off_cpu_duration_seconds";
+    let metric = Metric { reasons: vec![false, true], ..metric(name, Kind::Histogram, Unit::Seconds) };
+    let row = |labels, sum| (labels, Value::Histogram(histogram(&[(-4, 10)], sum)));
+    let slept = family(
+        name,
+        FamilyKind::Histogram,
+        vec![
+            row(&["poll", "poll"][..], 0.5),
+            row(&["", "unknown"], 0.4),
+            row(&["", "short"], 0.3),
+            row(&["", "no_such_reason"], 0.2),
+        ],
+    );
+    let report = measured(&[metric], &[slept], Sort::Total, Some(3));
+    let text = text(&report, PLAIN);
+    let titles = text.lines().find(|line| line.starts_with("  device")).unwrap();
+    let reason = titles.find("operation").unwrap();
+    let reasons: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != titles)
+        .skip(1)
+        .map_while(|line| line.get(reason..)?.split("  ").next())
+        .collect();
+    assert_eq!(
+        reasons[..3],
+        [
+            "Waiting for any of several files (poll)",
+            "Not known: no function of the stack is in the table of reasons",
+            "Short sleeps, whose stack was not taken"
+        ],
+        "{text}"
+    );
+    assert!(text.contains("\n  poll "), "a label that is no reason stays: {text}");
+    let json = json::json(&report);
+    let metric = &json["metrics"][0];
+    assert_eq!(metric["rows"][0]["labels"]["operation"], "poll");
+    assert_eq!(metric["sentences"]["poll"], "Waiting for any of several files (poll)");
+    assert_eq!(metric["sentences"].get("no_such_reason"), None);
+}
+
 /// What `docs/report.md` promises.
 #[test]
 fn json_has_a_form() {
@@ -343,6 +395,8 @@ fn json_has_a_form() {
                     "kind": "histogram",
                     "unit": "seconds",
                     "labels": ["device", "operation"],
+                    "sentences": {},
+                "sentences": {},
                     "rows": [{
                         "labels": { "device": "ram0", "operation": "read" },
                         "count": 160,
@@ -369,6 +423,7 @@ fn json_has_a_form() {
                     "kind": "counter",
                     "unit": "bytes",
                     "labels": ["device"],
+                    "sentences": {},
                     "rows": [{ "labels": { "device": "a" }, "value": 30, "per_second": 3, "share": 0.75 }],
                     "rows_left_out": 1,
                     "rest": { "value": 10, "per_second": 1, "share": 0.25 },
@@ -389,6 +444,7 @@ fn json_has_a_form() {
             ..story()
         }],
         &Peaks::of(&[]),
+        &Reasons::shipped(),
         1.0,
         (Sort::Total, None),
     );

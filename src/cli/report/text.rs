@@ -121,7 +121,11 @@ impl Line {
 
 /// The rows of a table, with what was left out and the sum of all behind them.
 fn lines(table: &Table) -> Vec<Line> {
-    let texts = |row: &Row| row.labels.iter().map(|label| printable(label)).collect();
+    let text = |(place, label): (usize, &String)| {
+        let sentence = table.sentences.get(label).filter(|_| table.metric.is_reason(place));
+        printable(sentence.unwrap_or(label))
+    };
+    let texts = |row: &Row| row.labels.iter().enumerate().map(text).collect();
     let mut lines: Vec<Line> =
         table.rows.iter().map(|row| Line::new(table, texts(row), row, false)).collect();
     if table.left_out > 0 {

@@ -1,0 +1,241 @@
+//! Probes that keep to a command: `tapster report sched -- COMMAND` counts what it and its children slept, by their own
+//! clocks, and nothing of others that do the same beside them.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+
+mod support;
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use support::{
+    cases::{Cases, Outcome, Skip, say},
+    command::{root, text, tool},
+    exporter::{binary, orphans, within},
+    fixture,
+    metrics::whole,
+    waits,
+};
+use tapster::sys::send_signal;
+
+const SLEPT: &str = "tapster_off_cpu_duration_seconds";
+/// How far sums may be from the programs' own clocks.
+const TOLERANCE: f64 = 0.02;
+/// How often a count that is short is tried again: while somebody attaches to an event or detaches from it, one may be hidden
+/// from all programs of the host.
+const ATTEMPTS: usize = 4;
+
+/// `tapster report` of what the arguments say while a shell runs a script: the report, what the script printed, and the
+/// exit status.
+fn report(arguments: &[&str], script: &str, directory: &Path) -> (Value, String, Option<i32>) {
+    let file = directory.join("report.json");
+    let mut command = binary();
+    command.arg("report").args(arguments).args(["--json", "-o", file.to_str().unwrap(), "--"]);
+    let output = command.args(["sh", "-c", script]).stdin(Stdio::null()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, "", "{script}");
+    let report = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    (report, String::from_utf8(output.stdout).unwrap(), output.status.code())
+}
+
+/// The sum and count of all rows of a metric with these labels.
+fn sum(report: &Value, metric: &str, labels: &[(&str, &str)]) -> (f64, u64) {
+    let metric = report["metrics"].as_array().unwrap().iter().find(|found| found["name"] == metric).unwrap();
+    let rows = metric["rows"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| labels.iter().all(|(name, value)| row["labels"][*name] == *value));
+    rows.fold((0.0, 0), |(sum, count), row| {
+        let own = row["sum"].as_f64().or(row["value"].as_f64()).unwrap();
+        (sum + own, count + row["count"].as_u64().unwrap_or_default())
+    })
+}
+
+/// Programs of somebody else that run all the while; told to end by their numbers.
+struct Others(Vec<Child>);
+
+impl Others {
+    fn new(commands: &[(&Path, &[&str])], directory: &Path) -> Self {
+        let start = |(program, arguments): &(&Path, &[&str])| {
+            let mut command = Command::new(program);
+            command.args(*arguments).env("TMPDIR", directory).stdout(Stdio::null()).spawn().unwrap()
+        };
+        Self(commands.iter().map(start).collect())
+    }
+
+    /// Whether they still do what they are for.
+    fn are_running(&mut self) -> bool {
+        self.0.iter_mut().all(|child| child.try_wait().unwrap().is_none())
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = send_signal(child.id(), libc::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
+
+fn build(directory: &Path, name: &str) -> Result<PathBuf, Skip> {
+    let program = directory.join(name);
+    let source = fixture::file(format!("programs/{name}.c"));
+    text(tool("cc")?.args(["-O1", "-Wall", "-pthread"]).arg("-o").arg(&program).arg(source));
+    Ok(program)
+}
+
+/// The report of a family's sleeps, how many it made, and how far the sum is off; `None` if some were not seen.
+fn one_family(program: &str, directory: &Path) -> Option<(Value, u64, f64)> {
+    let (found, said, status) = report(&["sched"], &format!("{program} 3 2 40 10; exit 7"), directory);
+    assert_eq!((status, &found["command"]["status"]), (Some(7), &Value::from(7)));
+    assert_eq!(found["losses"], Value::from(Vec::<Value>::new()));
+    let truth: Value = serde_json::from_str(&said).unwrap();
+    let (slept, sleeps) = (truth["slept"].as_f64().unwrap(), truth["sleeps"].as_u64().unwrap());
+    assert_eq!((truth["tasks"].as_u64(), sleeps), (Some(21), 840), "{said}");
+    let (ours, count) = sum(&found, SLEPT, &[("reason", "sleep")]);
+    let off = ours / slept - 1.0;
+    let told = format!("{ours} s in {count} sleeps, by its clocks {said}");
+    assert!(count <= sleeps && off <= TOLERANCE, "too much: {told}");
+    if count < sleeps {
+        say(format_args!("traced: {told}, again"));
+        return None;
+    }
+    assert!(off >= -TOLERANCE, "too little: {told}");
+    Some((found, sleeps, off))
+}
+
+/// Children, their children whose parents have ended, and threads of all: every sleep, and no other's.
+fn children_and_threads() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let family = build(directory.path(), "family")?;
+    let name = family.display().to_string();
+    // Three times as many beside them that do the same, begun before and ended after.
+    let beside: &[&str] = &["9", "2", "1000000", "10"];
+    let mut others = Others::new(&[(&family, beside)], directory.path());
+    let (found, sleeps, off) = (0..ATTEMPTS)
+        .find_map(|_| one_family(&name, directory.path()))
+        .expect("sleeps of the command were missing each time");
+    assert!(others.are_running(), "the others ended too early");
+    // Whatever is short has its reason as well.
+    let (short, _) = sum(&found, SLEPT, &[("reason", "short")]);
+    assert!(short == 0.0, "{short} s without a stack");
+    // Nobody else waited for a processor or was switched either: far fewer than those beside.
+    let (_, waits) = sum(&found, "tapster_run_queue_duration_seconds", &[]);
+    let (switches, _) = sum(&found, "tapster_context_switches_total", &[]);
+    assert!(waits >= sleeps && (840.0..2000.0).contains(&switches), "{waits} waits, {switches} switches");
+    let (idle, _) = sum(&found, "tapster_context_switches_total", &[("kind", "from_idle")]);
+    assert!(idle == 0.0, "{idle} switches from idle tasks, which are nobody's");
+    // All of it where that is asked for: the 63 others alone sleep 63 times as long as the report takes.
+    let (all, _, _) =
+        report(&["sched_off_cpu", "--system-wide"], &format!("{name} 0 0 20 10"), directory.path());
+    let (everybody, _) = sum(&all, SLEPT, &[("reason", "sleep")]);
+    let seconds = all["seconds"].as_f64().unwrap();
+    assert!(everybody > 40.0 * seconds, "{everybody} s in {seconds} s");
+    Ok(format!(
+        "{sleeps} sleeps of 21 tasks, the sum {:+.2} % off, beside 63 others; all of the host {everybody:.1} s in {seconds:.2} s",
+        off * 100.0
+    ))
+}
+
+/// Sleeps of several kinds by programs that know how long and on what, with others of the same names beside them; the
+/// wake-up is another task's each time.
+fn sleeps_of_kinds() -> Outcome {
+    const KINDS: [&str; 6] = ["nanosleep", "pipe_read", "futex_mutex", "epoll", "tcp_receive", "flock"];
+    let directory = tempfile::tempdir().unwrap();
+    let program = waits::build(directory.path())?;
+    let family = waits::family();
+    let probes = directory.path().join("probes.yaml");
+    fs::write(&probes, &family.probes).unwrap();
+    let beside: Vec<[&str; 3]> = KINDS.iter().map(|kind| [*kind, "100000", "30"]).collect();
+    let beside: Vec<(&Path, &[&str])> =
+        beside.iter().map(|arguments| (program.as_path(), arguments.as_slice())).collect();
+    let mut others = Others::new(&beside, directory.path());
+    let each: Vec<String> =
+        KINDS.iter().map(|kind| format!("{} {kind} 20 50 &", program.display())).collect();
+    let script = format!("{} wait", each.join(" "));
+    let (found, said, _) = report(&[probes.to_str().unwrap()], &script, directory.path());
+    assert!(others.are_running(), "the others ended too early");
+    let mut worst: (f64, &str) = (0.0, "");
+    let mut seen = 0;
+    for line in said.lines() {
+        let truth: Value = serde_json::from_str(line).unwrap();
+        let kind = KINDS.iter().find(|kind| truth["kind"] == **kind).unwrap();
+        if let Some(why) = truth["skipped"].as_str() {
+            say(format_args!("traced: {kind}: {why}"));
+            continue;
+        }
+        let number = |name: &str| truth[name].as_f64().unwrap();
+        let slept = number("seconds") - number("run_seconds") - number("run_queue_seconds");
+        let off = sum(&found, SLEPT, &[("comm", kind)]).0 / slept - 1.0;
+        assert!(off.abs() <= TOLERANCE, "{kind}: {:+.2} % off: {line}", off * 100.0);
+        seen += 1;
+        if off.abs() > worst.0.abs() {
+            worst = (off, kind);
+        }
+    }
+    assert!(seen >= 4, "{said}");
+    Ok(format!("{seen} kinds, at most {:+.2} % off ({})", worst.0 * 100.0, worst.1))
+}
+
+/// A site's probe asks the same, at any event and of the current task; who starts the command is not of it.
+fn a_site_s_probe() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let probes = directory.path().join("probes.yaml");
+    fs::write(
+        &probes,
+        "probes:
+  - name: execs
+    at: tracepoint:sched:sched_process_exec
+    labels: { own: traced, tracing: tracing, comm: comm }
+    metrics: [{ counter: execs_total, help: Programs started. }]
+  - name: ends
+    at: rawtracepoint:sched:sched_process_exit
+    where: traced && args.p.pid == args.p.tgid
+    metrics: [{ counter: ends_total, help: Processes ended. }]
+",
+    )
+    .unwrap();
+    let file = probes.to_str().unwrap();
+    let script = "i=0; while [ $i -lt 20 ]; do /bin/true; i=$((i+1)); done; setsid /bin/true";
+    // The same beside it, for as long.
+    let endless = "while :; do /bin/true; done";
+    let mut others = Others::new(&[(Path::new("sh"), &["-c", endless])], directory.path());
+    let execs = "tapster_execs_total";
+    let (found, _, status) = report(&[file], script, directory.path());
+    let own = [("own", "1"), ("tracing", "1")];
+    let count = |comm: &str| sum(&found, execs, &[own[0], own[1], ("comm", comm)]).0;
+    // `setsid` may run the program itself or in a child.
+    assert_eq!((status, count("true"), count("sh"), count("setsid")), (Some(0), 21.0, 1.0, 1.0), "{found}");
+    let foreign = sum(&found, execs, &[("own", "0"), ("comm", "true")]).0;
+    assert!(foreign >= 1.0, "the others started nothing");
+    let ends = sum(&found, "tapster_ends_total", &[]).0;
+    assert!((21.0..=23.0).contains(&ends), "{ends} processes of the command ended");
+    // Everything is `traced` where there is no command.
+    let output = binary().args(["report", file, "--json", "--for", "300ms"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = sum(&found, execs, &[("comm", "true")]).0;
+    let traced = sum(&found, execs, &[("own", "1"), ("tracing", "0"), ("comm", "true")]).0;
+    assert_eq!(whole(traced), whole(all));
+    assert!(all >= 1.0 && others.are_running(), "{all} programs started");
+    format!("21 programs of the command, {foreign} of others, {ends} ends")
+}
+
+#[test]
+fn a_command_and_its_children() {
+    let mut cases = Cases::new("traced");
+    if let Err(Skip(reason)) = root() {
+        say(format_args!("traced: skipped: {reason}"));
+        return cases.finish();
+    }
+    let before = orphans();
+    cases.run("children and threads", children_and_threads);
+    cases.run("sleeps of kinds", sleeps_of_kinds);
+    cases.run("a site's probe", || Ok(a_site_s_probe()));
+    if let Ok(before) = before {
+        let gone = || orphans().is_ok_and(|after| after.is_subset(&before));
+        assert!(within(Duration::from_secs(10), gone).is_some(), "programs are left in the kernel");
+    }
+    cases.finish();
+}
