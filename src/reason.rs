@@ -17,6 +17,8 @@ const PRIORITY: u32 = 50;
 #[derive(Clone, Debug)]
 struct Pattern {
     glob: Glob,
+    /// Of the function that must have called it, if any: `CALLER;FUNCTION`, as stacks are written.
+    caller: Option<Glob>,
     priority: u32,
     /// Whether it counts only for the function that sleeps itself.
     innermost: bool,
@@ -67,11 +69,12 @@ impl Reasons {
             let priority =
                 get(entry, "priority").and_then(|node| text(node).parse().ok()).unwrap_or(PRIORITY);
             for (key, innermost) in [("functions", false), ("innermost", true)] {
-                patterns.extend(items(get(entry, key)).iter().map(|function| Pattern {
-                    glob: Glob::new(text(function)),
-                    priority,
-                    innermost,
-                    reason: reason.into(),
+                patterns.extend(items(get(entry, key)).iter().map(|function| {
+                    let (caller, function) = match text(function).split_once(';') {
+                        Some((caller, function)) => (Some(Glob::new(caller)), function),
+                        None => (None, text(function)),
+                    };
+                    Pattern { glob: Glob::new(function), caller, priority, innermost, reason: reason.into() }
                 }));
             }
         }
@@ -94,13 +97,20 @@ impl Reasons {
     /// innermost, which is nearest to what is waited for.
     pub fn of<'f>(&self, functions: impl Iterator<Item = &'f str>) -> Option<&str> {
         let mut best: Option<&Pattern> = None;
-        for (index, function) in functions.enumerate() {
-            let plain = plain(function);
+        let mut functions = functions.map(plain).peekable();
+        let mut innermost = true;
+        while let Some(function) = functions.next() {
+            let caller = functions.peek().copied();
             let better = |pattern: &&Pattern| best.is_none_or(|best| pattern.priority > best.priority);
-            let fits = |pattern: &&Pattern| (index == 0 || !pattern.innermost) && pattern.glob.matches(plain);
+            let fits = |pattern: &&Pattern| {
+                (innermost || !pattern.innermost)
+                    && pattern.glob.matches(function)
+                    && pattern.caller.as_ref().is_none_or(|glob| caller.is_some_and(|by| glob.matches(by)))
+            };
             if let Some(found) = self.patterns.iter().take_while(better).find(fits) {
                 best = Some(found);
             }
+            innermost = false;
         }
         best.map(|pattern| pattern.reason.as_str())
     }

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tapster::reason::Reasons;
+use tapster_ebpf::{glob::Glob, yaml::Node};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -53,6 +54,80 @@ fn stacks_of_known_sleeps_have_their_reason() {
     assert!(low.is_empty(), "less than 95 % have the right reason: {low:#?}");
 }
 
+/// Rows of a file of the tests, without its heading.
+fn rows(name: &str) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(file("tests/fixtures/reasons").join(name)).unwrap();
+    text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+}
+
+/// Names of functions in an entry, callers apart, without the one that is every function.
+fn patterns(entry: &Node) -> impl Iterator<Item = &str> {
+    let lists = ["functions", "innermost"].map(|key| yaml::items(entry, key)).into_iter().flatten();
+    lists.flat_map(|pattern| yaml::text(pattern).split(';')).filter(|part| *part != "*")
+}
+
+/// `functions.tsv` is made of what five kernels and all their modules say of themselves
+/// (`cargo test --release --test guest -- --ignored functions_of_reasons`); `elsewhere.tsv` says by hand why none of
+/// those has a function.
+#[test]
+fn each_pattern_is_of_a_function_that_some_kernel_has() {
+    let table = yaml::read(&file("config/reasons/linux.yaml"));
+    let (found, elsewhere) = (rows("functions.tsv"), rows("elsewhere.tsv"));
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    for row in &found {
+        let [pattern, kernels, function] = row.as_slice() else { panic!("{row:?}") };
+        assert!(!kernels.is_empty() && Glob::new(pattern).matches(function), "{row:?}");
+        assert!(known.insert(pattern), "`{pattern}` is there twice");
+    }
+    for row in &elsewhere {
+        let [pattern, why] = row.as_slice() else { panic!("{row:?}") };
+        let is_reason = ["inlined", "arm64", "OpenZFS"].contains(&why.as_str()) || why.starts_with("CONFIG_");
+        assert!(is_reason, "{row:?}");
+        assert!(known.insert(pattern), "`{pattern}` is in both files");
+    }
+    let mut used: BTreeSet<&str> = BTreeSet::new();
+    for entry in yaml::items(&table, "reasons") {
+        let reason = yaml::text(yaml::get(entry, "reason").unwrap());
+        let before = used.len();
+        used.extend(patterns(entry));
+        assert!(used.len() > before, "`{reason}` has no pattern of its own");
+    }
+    let missing: Vec<_> = used.difference(&known).collect();
+    assert!(missing.is_empty(), "no kernel has {missing:?}");
+    let stale: Vec<_> = known.difference(&used).collect();
+    assert!(stale.is_empty(), "not in the table: {stale:?}");
+    assert!(
+        found.len() > 1200 && elsewhere.len() * 10 < found.len(),
+        "{} and {}",
+        found.len(),
+        elsewhere.len()
+    );
+}
+
+/// A thread of the kernel is idle where its own function sleeps, and not where it has work.
+#[test]
+fn threads_that_have_work_are_not_idle() {
+    let table = Reasons::shipped();
+    for (stack, reason) in [
+        ("ret_from_fork_asm;ret_from_fork;kthread;worker_thread", Some("idle_worker")),
+        ("ret_from_fork_asm;ret_from_fork;kthread;worker_thread;process_one_work;some_work", None),
+        ("ret_from_fork_asm;ret_from_fork;kthread;some_thread", Some("idle_kernel")),
+        ("ret_from_fork_asm;ret_from_fork;kthread;some_thread;some_wait", None),
+        ("ret_from_fork_asm;ret_from_fork;kthread;kjournald2", Some("idle_file_system")),
+        (
+            "ret_from_fork_asm;ret_from_fork;kthread;kjournald2;jbd2_journal_commit_transaction",
+            Some("journal"),
+        ),
+        (
+            "ret_from_fork;kthread;worker_thread;process_one_work;wb_workfn;wb_writeback;wbt_wait;rq_qos_wait",
+            Some("block_throttle"),
+        ),
+        ("entry_SYSCALL_64_after_hwframe;do_syscall_64;some_call;some_thread", None),
+    ] {
+        assert_eq!(table.of(stack.rsplit(';')), reason, "{stack}");
+    }
+}
+
 #[test]
 fn a_reason_has_one_sentence() {
     let file = yaml::read(&file("config/reasons/linux.yaml"));
@@ -66,5 +141,5 @@ fn a_reason_has_one_sentence() {
         };
         assert!(is_identifier(of("reason")), "{}", of("reason"));
     }
-    assert!(texts.len() > 100);
+    assert!(texts.len() > 160);
 }

@@ -18,6 +18,7 @@ mod image;
 mod kernel;
 mod machine;
 mod matrix;
+mod names;
 mod queries;
 mod scenario;
 #[path = "../support/mod.rs"]
@@ -205,5 +206,26 @@ fn functions_beside_bpftrace() {
             beside::counted(&kernel, Path::new(env!("CARGO_BIN_EXE_tapster")), &modules, work.path())
         });
     }
+    cases.finish();
+}
+
+/// Which function each pattern of the table of reasons matches on which kernels, these and the one that runs here, for
+/// `tests/fixtures/reasons/functions.tsv`.
+#[test]
+#[ignore = "some minutes, to be run when the table of reasons has changed"]
+fn functions_of_reasons() {
+    let mut cases = Cases::new("reasons");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    cases.run("functions of the table", || {
+        let mut kernels = Vec::new();
+        for series in kernel::SERIES {
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            kernels.push((series.name.to_owned(), names::of(&kernel, &modules, work.path())?));
+        }
+        kernels.push(names::here());
+        Ok(names::record(&mut kernels))
+    });
     cases.finish();
 }
