@@ -165,16 +165,16 @@ fn saturated() -> Outcome {
 #[repr(align(4096))]
 struct Page([u8; 4096]);
 
-/// Reads past the page cache until told to stop: how often, and how long that took.
+/// Reads past the page cache until told to stop: how often, and how long that took without the waits for a processor.
 fn read(device: &Path, stop: &AtomicBool) -> (u32, f64) {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(device).unwrap();
     let mut page = Page([0; 4096]);
-    let (begun, mut reads) = (Instant::now(), 0);
+    let (begun, queued, mut reads) = (Instant::now(), waited(), 0);
     while !stop.load(Ordering::Relaxed) && begun.elapsed() < LIMIT {
         file.read_exact_at(&mut page.0, 0).unwrap();
         reads += 1;
     }
-    (reads, begun.elapsed().as_secs_f64())
+    (reads, begun.elapsed().as_secs_f64() - (waited() - queued))
 }
 
 /// Tasks that read from a device that takes few requests: they are blocked all of the time, each time for as long as it takes
@@ -209,15 +209,16 @@ fn blocked() -> Outcome {
     let fired = fired.unwrap_or_else(|| panic!("no alert: {figures}"));
     assert!(fired >= Duration::from_mins(10) / SHORTER, "the alert fired after {fired:?}");
     // They do nothing else, and others of the host may read so, too.
-    assert!(counted > 0.95 * read && counted < 1.05 * read, "{counted} s counted, {read} s in reads");
+    assert!(counted > 0.98 * read && counted < 1.05 * read, "{counted} s counted, {read} s in reads");
     let (tasks, mean) = (tasks.unwrap(), mean.unwrap());
     let (readers, each) = (f64::from(READERS), read / f64::from(reads));
-    // A window of three seconds has the ends of sleeps of a fifth of a second, and its scrapes are not quite in time.
-    assert!(tasks > 0.75 * readers && tasks < 1.25 * readers, "{figures}, and {readers} there are");
+    // A window of three seconds has the ends of sleeps of a fifth of a second, its scrapes are not quite in time, and on a busy
+    // host the readers wait for a processor as well.
+    assert!(tasks > 0.6 * readers && tasks < 1.25 * readers, "{figures}, and {readers} there are");
     assert!(mean > 0.75 * each && mean < 1.25 * each, "{figures}, and a read took {each} s");
     Ok(format!(
         "{READERS} readers: {tasks:.2} blocked for {mean:.3} s each by the rules, {each:.3} s by themselves; alert after {:.1} s; \
-         {counted:.2} s counted of {read:.2} s",
+         {counted:.2} s counted of {read:.2} s in reads",
         fired.as_secs_f64()
     ))
 }
