@@ -9,7 +9,7 @@ use std::{
 
 /// What Grafana puts in place of its variables, where nothing else is asked for: everything, and a window that
 /// a test of a minute fills.
-pub(crate) const VARIABLES: [(&str, &str); 11] = [
+pub(crate) const VARIABLES: [(&str, &str); 12] = [
     ("datasource", "prometheus"),
     ("instance", ".*"),
     ("array", ".*"),
@@ -18,6 +18,7 @@ pub(crate) const VARIABLES: [(&str, &str); 11] = [
     ("operation", ".*"),
     ("probe", ".*"),
     ("reason", ".*"),
+    ("namespace", ".*"),
     ("__rate_interval", "1m"),
     ("__interval", "15s"),
     ("__range", "5m"),
