@@ -28,7 +28,7 @@ const LOOKS_PER_RELEASE: u64 = 10;
 /// How often it is looked which cgroups are gone, where a probe names them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Such looks may take one part in so many of the time.
-const LOOK_SHARE: u32 = 50;
+const LOOK_SHARE: u32 = 20;
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 

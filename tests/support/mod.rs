@@ -16,6 +16,7 @@ pub(crate) mod golden;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod observer;
+pub(crate) mod pods;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod promql;

@@ -1,0 +1,271 @@
+//! Whose time it is: containers as runtimes make them, with programs in them that know how long they slept and waited; and
+//! many short cgroups, of which every event must be in some series.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use support::{
+    cases::{Cases, Outcome, Skip, say},
+    command::root,
+    exporter::Tapster,
+    fixture,
+    metrics::{Metrics, whole},
+    pods::{self, Container, OFF_CPU, RUN_QUEUE, Storm, Truth, Worst},
+};
+
+const PROBES: &str = "sched_container_off_cpu,sched_container_run_queue,site_who";
+const SWITCHES: &str = "tapster_site_who_total";
+const GONE: (&str, &str) = ("container", "~gone");
+/// A cgroup is gone after two looks; they are a second apart, more on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a count that is short is tried again: while somebody attaches to an event or detaches from it, one may be hidden
+/// from all programs of the host.
+const ATTEMPTS: usize = 4;
+
+/// A cgroup of the test in a hierarchy, with whatever the test makes in it.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new(mount: &str) -> Option<Self> {
+        let tree = Self(Path::new(mount).join(format!("tapster-test-{}", std::process::id())));
+        fs::create_dir(&tree.0).is_ok().then_some(tree)
+    }
+
+    /// Of each version that this machine has: of version 1 that of the processor controller.
+    fn all() -> Result<Vec<(&'static str, Self)>, Skip> {
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
+        let mounted = |is_it: &dyn Fn(&str, &str) -> bool| {
+            table.lines().find_map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                is_it(fields.get(2)?, fields.get(3)?).then(|| fields[1].to_owned())
+            })
+        };
+        let second = mounted(&|kind, _| kind == "cgroup2");
+        let first =
+            mounted(&|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "cpu"));
+        let tree = |version, mount: Option<String>| Some((version, Self::new(&mount?)?));
+        let trees: Vec<_> = [tree("v2", second), tree("v1", first)].into_iter().flatten().collect();
+        if trees.is_empty() {
+            return Err(Skip(
+                "no cgroup can be made, neither of version 2 nor of the processor controller in version 1"
+                    .into(),
+            ));
+        }
+        Ok(trees)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        pods::remove(&self.0);
+    }
+}
+
+fn start(logs: &Path) -> Tapster {
+    let file = fixture::file("probes/who.yaml");
+    let library = fixture::file("../config/probes/sched_who.yaml");
+    let files = ["-c", file.to_str().unwrap(), "-c", library.to_str().unwrap()];
+    let arguments = [&files[..], &["--strict", "--probes", PROBES]].concat();
+    Tapster::start(&[&arguments[..], &["--path.containers", logs.to_str().unwrap()]].concat())
+}
+
+fn no_losses(metrics: &Metrics) {
+    for reason in ["max_series", "max_inflight", "busy", "fault"] {
+        let found = metrics.sum("tapster_probe_dropped_total", &[("reason", reason)]);
+        assert_eq!(whole(found), 0, "{reason}");
+    }
+    let unknown: Vec<_> = metrics
+        .0
+        .iter()
+        .filter(|sample| sample.labels.values().any(|text| text.contains("unknown")))
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+/// Scrapes until it holds.
+fn wait(tapster: &Tapster, what: &str, holds: impl Fn(&Metrics) -> bool) -> Metrics {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = tapster.scrape();
+        if holds(&metrics) {
+            return metrics;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn line(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn containers() -> Outcome {
+    let trees = Tree::all()?;
+    let directory = tempfile::tempdir().unwrap();
+    let program = pods::build(directory.path())?;
+    let mut all = Vec::new();
+    for (version, tree) in &trees {
+        let containers = Container::all(version);
+        pods::make(&tree.0, directory.path(), &containers)?;
+        all.extend(
+            containers.into_iter().map(|container| (tree.0.join(&container.path), tree.0.clone(), container)),
+        );
+    }
+    let tapster = start(directory.path());
+    let first = tapster.scrape();
+    let cpus = thread::available_parallelism().map_or(1, usize::from).min(2);
+    let (mut worst, mut pending) = (Worst::default(), all.clone());
+    for _ in 0..ATTEMPTS {
+        let mut short = Vec::new();
+        // Two at a time want one processor: their waits are many and short.
+        for together in pending.chunks(2 * cpus) {
+            let before = tapster.scrape();
+            let start = |(number, (cgroup, root, _)): (usize, &(PathBuf, PathBuf, Container))| {
+                let mut command = Command::new(&program);
+                command.arg("stay").arg(cgroup).arg(root).args([
+                    "200",
+                    "10",
+                    &(number % cpus).to_string(),
+                    "2",
+                ]);
+                command.stdout(Stdio::piped()).spawn().unwrap()
+            };
+            let running: Vec<Child> = together.iter().enumerate().map(start).collect();
+            let truths: Vec<Truth> = running.into_iter().map(|child| Truth::parse(&line(child))).collect();
+            let after = tapster.scrape();
+            for (one, truth) in together.iter().zip(truths) {
+                if !worst.compare((&before, &after), &one.2, truth) {
+                    short.push(one.clone());
+                }
+            }
+        }
+        pending = short;
+    }
+    assert!(pending.is_empty(), "short each time: {pending:?}");
+    let counted = tapster.scrape();
+    no_losses(&counted);
+    assert_eq!(pods::lessened(&first, &counted), [""; 0]);
+    // All of it moves to those that are gone, nothing else does, and nothing is less than before.
+    for (_, tree) in &trees {
+        pods::remove(&tree.0);
+    }
+    let sum = |metrics: &Metrics, family: &str| -> f64 {
+        all.iter().map(|(_, _, container)| metrics.sum(family, &container.labels())).sum()
+    };
+    let gone = wait(&tapster, "containers that are gone", |metrics| {
+        [OFF_CPU, RUN_QUEUE].iter().all(|family| sum(metrics, family) == 0.0)
+    });
+    for family in [OFF_CPU, RUN_QUEUE] {
+        let (left, came) = (sum(&counted, family), gone.sum(family, &[GONE]));
+        // Waits of tasks that were ending may have come in between.
+        assert!((came / left - 1.0).abs() < 1e-3, "{family}: {left} s left, {came} s came");
+    }
+    assert_eq!(pods::lessened(&counted, &gone), [""; 0]);
+    let versions = trees.iter().map(|(version, _)| *version).collect::<Vec<_>>().join(" and ");
+    Ok(format!("{} containers, {worst}, version {versions}", all.len()))
+}
+
+fn resident_kib(tapster: &Tapster) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", tapster.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn storm(count: u32, seconds: u32) -> Outcome {
+    let mut short = String::new();
+    for _ in 0..ATTEMPTS {
+        match one_storm(count, seconds)? {
+            Ok(figures) => return Ok(figures),
+            Err(why) => short = why,
+        }
+    }
+    panic!("short each time: {short}");
+}
+
+/// Cgroups that live for some milliseconds, while somebody scrapes four times a second. The error is how much is missing.
+fn one_storm(count: u32, seconds: u32) -> Result<Result<String, String>, Skip> {
+    let trees = Tree::all()?;
+    let directory = tempfile::tempdir().unwrap();
+    let program = pods::build(directory.path())?;
+    let tapster = start(directory.path());
+    let mut command = Command::new(program);
+    command.args(["storm", &count.to_string(), &seconds.to_string()]);
+    // As pods: below what the cgroupfs driver makes.
+    for (_, tree) in &trees {
+        let pod = tree.0.join("kubepods/pod0a1b");
+        fs::create_dir_all(&pod).unwrap();
+        command.arg(pod);
+    }
+    let mut last = tapster.scrape();
+    let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
+    let (mut longest, mut resident, mut rows) = (Duration::ZERO, Vec::new(), 0.0_f64);
+    while running.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(250));
+        let begun = Instant::now();
+        let body = tapster.get("/metrics");
+        longest = longest.max(begun.elapsed());
+        let now = Metrics::parse(body.text());
+        assert_eq!(pods::lessened(&last, &now), [""; 0]);
+        rows = rows.max(now.sum("tapster_probe_series", &[("probe", "site_who")]));
+        resident.push(resident_kib(&tapster));
+        last = now;
+    }
+    let truth = Storm::parse(&line(running));
+    let metrics = wait(&tapster, "rows that are taken out", |metrics| {
+        metrics.sum("tapster_probe_series", &[("probe", "site_who")]) == 0.0
+    });
+    no_losses(&metrics);
+    let (all, gone) = (metrics.sum(SWITCHES, &[]), metrics.sum(SWITCHES, &[GONE, ("cgroup", "~gone")]));
+    // A processor may be so slow that a sleep is over before it began.
+    assert!(truth.least > 2 * u64::from(count), "{truth:?}");
+    assert!(whole(all) <= truth.most, "{all} switches, truth {truth:?}");
+    assert_eq!(whole(all), whole(gone), "all are gone");
+    if whole(all) < truth.least {
+        return Ok(Err(format!("{all} switches, truth {truth:?}")));
+    }
+    // From when the first were taken out: whatever is kept is kept by then.
+    let settled = resident.len() / 4;
+    let (before, after) = (resident[settled], *resident.last().unwrap());
+    assert!(after <= before + 2048, "resident memory grew: {resident:?} KiB");
+    Ok(Ok(format!(
+        "{count} cgroups in {:.1} s: {all} of {} to {} switches in series, at most {rows} rows in the map, {before} → {after} KiB, longest scrape {:.1} ms",
+        truth.seconds,
+        truth.least,
+        truth.most,
+        longest.as_secs_f64() * 1e3,
+    )))
+}
+
+#[test]
+fn whose_time_it_is() {
+    let mut cases = Cases::new("pods");
+    if let Err(Skip(reason)) = root() {
+        say(format_args!("pods: skipped: {reason}"));
+        return cases.finish();
+    }
+    cases.run("containers", containers);
+    cases.run("a short storm", || storm(1500, 8));
+    cases.finish();
+}
+
+#[test]
+#[ignore = "a minute"]
+fn a_minute_of_short_cgroups() {
+    let mut cases = Cases::new("pods");
+    if let Err(Skip(reason)) = root() {
+        say(format_args!("pods: skipped: {reason}"));
+        return cases.finish();
+    }
+    cases.run("a storm", || storm(5000, 60));
+    cases.finish();
+}

@@ -1,0 +1,198 @@
+//! A tree of containers as runtimes make it: cgroups named as theirs, links to logs as the kubelet makes them.
+
+use super::{
+    cases::Skip,
+    command::{text, tool},
+    fixture,
+    metrics::Metrics,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Families of the library, and labels that tell their series of a container apart.
+pub(crate) const OFF_CPU: &str = "tapster_container_off_cpu_seconds_total";
+pub(crate) const RUN_QUEUE: &str = "tapster_container_run_queue_seconds_total";
+
+/// How a runtime names the cgroup of a container: `UID` and `FLAT` stand for the pod's, `ID` for the container's. Whether
+/// it has a log.
+pub(crate) const FORMS: [(&str, &str, bool); 8] = [
+    (
+        "containerd",
+        "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podFLAT.slice/cri-containerd-ID.scope",
+        true,
+    ),
+    ("crio", "kubepods.slice/kubepods-podFLAT.slice/crio-ID.scope", true),
+    ("cgroupfs", "kubepods/besteffort/podUID/ID", true),
+    ("service", "system.slice/containerd.service/kubepods-burstable-podFLAT.slice:cri-containerd:ID", true),
+    ("nested", "kubepods.slice/kubepods-podFLAT.slice/cri-containerd-ID.scope/inner", true),
+    ("within", "docker/NODE/kubelet/kubepods/podUID/ID", true),
+    ("docker", "system.slice/docker-ID.scope", false),
+    ("dockerfs", "docker/ID", false),
+];
+
+/// How far sums may be from what programs say.
+const TOLERANCE: f64 = 0.02;
+
+/// A container of the tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    pub(crate) name: String,
+    /// Its cgroup below the root of the tree.
+    pub(crate) path: String,
+    /// Names of its link to a log and of what that leads to.
+    pub(crate) log: Option<(String, String)>,
+    /// The values of its labels.
+    namespace: String,
+    pod: String,
+    label: String,
+}
+
+impl Container {
+    fn new(version: &str, (name, path, has_log): (&str, &str, bool), number: usize) -> Self {
+        let name = format!("{name}-{version}");
+        let uid = format!("0a1b2c3d-0000-4000-8000-{number:012x}");
+        let id = format!("{number:012x}{}", "5".repeat(52));
+        let path = path.replace("UID", &uid).replace("FLAT", &uid.replace('-', "_"));
+        let path = path.replace("ID", &id).replace("NODE", &"a".repeat(64));
+        let (namespace, pod) = (format!("ns-{version}"), format!("{name}-7d4b9c"));
+        let log = format!("{pod}_{namespace}_app-{name}-{id}.log");
+        let log = (log, format!("/var/log/pods/{namespace}_{pod}_{uid}/app-{name}/0.log"));
+        let named = |text: String| if has_log { text } else { String::new() };
+        Self {
+            label: if has_log { format!("app-{name}") } else { id[..12].to_owned() },
+            namespace: named(namespace),
+            pod: named(pod),
+            log: has_log.then_some(log),
+            name,
+            path,
+        }
+    }
+
+    /// One of each form, in a version of cgroups.
+    pub(crate) fn all(version: &str) -> Vec<Self> {
+        let first = if version == "v1" { 0x1000 } else { 0x2000 };
+        FORMS.into_iter().zip(first..).map(|(form, number)| Self::new(version, form, number)).collect()
+    }
+
+    pub(crate) fn labels(&self) -> [(&str, &str); 3] {
+        [("namespace", &self.namespace), ("pod", &self.pod), ("container", &self.label)]
+    }
+}
+
+/// Builds the program that lives in them.
+pub(crate) fn build(directory: &Path) -> Result<PathBuf, Skip> {
+    let program = directory.join("pods");
+    let source = fixture::file("programs/pods.c");
+    text(tool("cc")?.args(["-O1", "-Wall", "-static"]).arg("-o").arg(&program).arg(source));
+    Ok(program)
+}
+
+/// What a program said of itself: seconds asleep and waiting, while it was in the cgroup, at least and at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Truth {
+    slept: (f64, f64),
+    queued: (f64, f64),
+}
+
+impl Truth {
+    pub(crate) fn parse(line: &str) -> Self {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let seconds = |key: &str| {
+            let of = |bound: &str| json[bound][key].as_f64().unwrap();
+            (of("least"), of("most"))
+        };
+        Self { slept: seconds("slept"), queued: seconds("queued") }
+    }
+}
+
+/// How far off sleeps and waits were, at the most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Worst([f64; 2]);
+
+impl Worst {
+    /// Compares what a container was counted with between two scrapes with what its program says; whether all of it was
+    /// counted. More than it says is a failure, less is for the caller to judge.
+    pub(crate) fn compare(
+        &mut self,
+        (before, after): (&Metrics, &Metrics),
+        container: &Container,
+        truth: Truth,
+    ) -> bool {
+        let name = &container.name;
+        assert!(truth.slept.0 > 0.5 && truth.queued.0 > 0.1, "{name}: {truth:?}");
+        let states = after.values(OFF_CPU, &container.labels(), "state");
+        assert!(states.iter().any(|state| state == "interruptible"), "{name}: {states:?}");
+        let off = [(OFF_CPU, truth.slept), (RUN_QUEUE, truth.queued)].map(|(family, (least, most))| {
+            let sum = |metrics: &Metrics| metrics.sum(family, &container.labels());
+            let counted = sum(after) - sum(before);
+            assert!(counted < most * (1.0 + TOLERANCE), "{name}: {counted} s in {family}, {truth:?}");
+            // Within the bounds nothing is off.
+            counted / counted.clamp(least, most) - 1.0
+        });
+        let is_whole = off.iter().all(|off| *off > -TOLERANCE);
+        if is_whole {
+            self.0 = [self.0[0].max(off[0].abs()), self.0[1].max(off[1].abs())];
+        }
+        is_whole
+    }
+}
+
+impl std::fmt::Display for Worst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [sleeps, waits] = self.0.map(|off| off * 100.0);
+        write!(f, "sleeps at most {sleeps:.2} % off, waits at most {waits:.2} %")
+    }
+}
+
+/// What a storm said of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storm {
+    pub(crate) least: u64,
+    pub(crate) most: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Storm {
+    pub(crate) fn parse(line: &str) -> Self {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let number = |key: &str| json[key].as_u64().unwrap();
+        Self { least: number("least"), most: number("most"), seconds: json["seconds"].as_f64().unwrap() }
+    }
+}
+
+/// Series that are less than they were, though they are still there.
+pub(crate) fn lessened(before: &Metrics, after: &Metrics) -> Vec<String> {
+    let is_ours = |name: &str| name == OFF_CPU || name == RUN_QUEUE || name == "tapster_site_who_total";
+    let known = before.0.iter().filter(|sample| is_ours(&sample.name));
+    known
+        .filter_map(|old| {
+            let new = after.0.iter().find(|new| new.name == old.name && new.labels == old.labels)?;
+            (new.value < old.value).then(|| format!("{old:?} became {}", new.value))
+        })
+        .collect()
+}
+
+/// Makes the cgroups and links of containers; what is missing is why not.
+pub(crate) fn make(root: &Path, logs: &Path, containers: &[Container]) -> Result<(), Skip> {
+    for container in containers {
+        let directory = root.join(&container.path);
+        fs::create_dir_all(&directory)
+            .map_err(|error| Skip(format!("`{}` cannot be made: {error}", directory.display())))?;
+        if let Some((link, target)) = &container.log {
+            std::os::unix::fs::symlink(target, logs.join(link)).unwrap();
+        }
+    }
+    Ok(())
+}
+
+/// Removes a tree of cgroups in which no process is.
+pub(crate) fn remove(root: &Path) {
+    let inner = fs::read_dir(root).into_iter().flatten().flatten();
+    for entry in inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    let _ = fs::remove_dir(root);
+}
