@@ -276,7 +276,8 @@ fn ours(contest: &Contest, kernel: &Kernel, program: &Path, calls: u64) -> Resul
     let (file, diagnostics) = declaration::parse(&SourceFile::new("bench", yaml));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let options = Options { run_stats: false, attach: true, command: false };
-    let (exporter, failures, _) = Exporter::start(&file.probes, kernel, &Host::default(), options);
+    let (exporter, failures, _) =
+        Exporter::start(&file.probes, kernel, &Host::default(), Vec::new(), options);
     if let Some(failure) = failures.first() {
         return Err(failure.down.message.lines().next().unwrap_or_default().to_owned());
     }

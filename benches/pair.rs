@@ -22,15 +22,13 @@ use std::{
 };
 use support::{Bpftrace, Loaded, output};
 use tapster::{
-    cgroup::Cgroups,
-    collector::Reader,
+    collector::{Reader, Shared},
     exporter::{Exporter, Options},
     exposition::{self, Format},
     kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
     server::Source,
-    symbol::Symbols,
     sys::{self, PossibleCpus},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe, program::ROWS};
@@ -139,7 +137,7 @@ fn pair() {
     let device = LoopDevice::new();
     let kernel = Kernel::detect(&Paths::default());
     let options = Options { run_stats: true, attach: true, command: false };
-    let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), options).0;
+    let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), Vec::new(), options).0;
     println!(
         "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"
     );
@@ -191,9 +189,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader =
-        Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), &Arc::new(Cgroups::new(&host)), cpus)
-            .unwrap();
+    let reader = Reader::new(attached, &host, &Shared::new(&host, Vec::new()), cpus).unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

@@ -9,7 +9,7 @@ use std::{
 use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
-    probe::{Library, Probe, ProbeFile},
+    probe::{Library, Probe, ProbeFile, Reason},
     yaml::{self, MAX_BYTES},
 };
 
@@ -74,6 +74,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Declared probes, not yet compiled.
     pub probes: Vec<Probe>,
+    /// Reasons of sleeps besides the shipped ones.
+    pub reasons: Vec<Reason>,
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -126,6 +128,10 @@ pub fn read(path: &PathBuf) -> Result<Result<Arc<SourceFile>, Diagnostic>, Confi
 
 /// Reads all that was asked for.
 pub fn load(request: &Request) -> Result<Config, ConfigError> {
+    gather(request)?.something()
+}
+
+fn gather(request: &Request) -> Result<Config, ConfigError> {
     let library = library()?;
     let mut config = Config::default();
     if request.files.is_empty() {
@@ -141,9 +147,10 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
                 continue;
             }
         };
-        let (ProbeFile { library: from_library, probes }, diagnostics) = declaration::parse(&source);
+        let (ProbeFile { library: from_library, probes, reasons }, diagnostics) = declaration::parse(&source);
         config.diagnostics.extend(diagnostics);
         config.probes.extend(probes);
+        config.reasons.extend(reasons);
         match from_library {
             Library::None => {}
             Library::All => config.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
@@ -166,9 +173,6 @@ pub fn load(request: &Request) -> Result<Config, ConfigError> {
     }
     config.once();
     restrict(&mut config, &request.probes)?;
-    if config.probes.is_empty() && config.diagnostics.is_empty() {
-        return Err(ConfigError::Nothing);
-    }
     Ok(config)
 }
 
@@ -192,15 +196,24 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::Neither { name: word.clone(), hint });
         }
-        let Config { probes, diagnostics } = load(&request)?;
+        let Config { probes, reasons, diagnostics } = gather(&request)?;
         config.probes.extend(probes);
+        config.reasons.extend(reasons);
         config.diagnostics.extend(diagnostics);
     }
     config.once();
-    Ok(config)
+    config.something()
 }
 
 impl Config {
+    /// Refuses a configuration in which nothing is wrong, but there is nothing to do either.
+    fn something(self) -> Result<Self, ConfigError> {
+        if self.probes.is_empty() && self.diagnostics.is_empty() {
+            return Err(ConfigError::Nothing);
+        }
+        Ok(self)
+    }
+
     /// Keeps one of each shipped probe: two files, say, may both ask for the library.
     fn once(&mut self) {
         let mut seen = std::collections::HashSet::new();

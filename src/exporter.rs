@@ -3,16 +3,15 @@
 mod life;
 
 use crate::{
-    cgroup::Cgroups,
-    collector::{Collected, Reader},
+    collector::{Collected, Reader, Shared},
     family::{Kind, MetricFamily},
     follow::Followed,
     kernel::{Kernel, Paths},
     label::Host,
     loader::{Attached, Loader},
+    reason::Reasons,
     server::Source,
     status::{Down, ProbeStatus, ProgramStatus},
-    symbol::Symbols,
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
 };
@@ -32,7 +31,7 @@ use tapster_ebpf::{
     attach::Target,
     btf::Btf,
     diagnostic::Diagnostic,
-    probe::{KernelVersion, Probe},
+    probe::{KernelVersion, Probe, Reason},
     program::TRACED,
     typed::{TypedLabel, TypedMetric},
 };
@@ -71,10 +70,8 @@ pub struct Exporter {
     /// Probes in files that may be replaced, or are not there yet.
     watched: Mutex<Vec<Watched>>,
     proc: PathBuf,
-    /// Of stacks; shared by all probes.
-    symbols: Arc<Symbols>,
-    /// Named by labels; shared by all probes.
-    cgroups: Arc<Cgroups>,
+    /// What labels of all probes are told by.
+    shared: Shared,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
@@ -157,11 +154,13 @@ fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Op
 }
 
 impl Exporter {
-    /// Brings probes up, each for itself: what fails is said in the list and shows as down.
+    /// Brings probes up, each for itself: what fails is said in the list and shows as down. `reasons` are those of the
+    /// configuration, before the shipped ones.
     pub fn start(
         probes: &[Probe],
         kernel: &Kernel,
         host: &Host,
+        reasons: Vec<Reason>,
         options: Options,
     ) -> (Self, Vec<Failure>, StartTimes) {
         let mut times = StartTimes::default();
@@ -212,15 +211,14 @@ impl Exporter {
             }
         }
         times.attach = begun.elapsed();
-        let symbols = Arc::new(Symbols::new(host));
-        let cgroups = Arc::new(Cgroups::new(host));
+        let shared = Shared::new(host, reasons);
         let mut failures = Vec::new();
         for (index, (probe, attached)) in probes.iter().zip(loaded).enumerate() {
             let internal =
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, &symbols, &cgroups, *cpus)
+                Reader::new(attached, host, &shared, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -249,8 +247,7 @@ impl Exporter {
             online: host.sys.join("devices/system/cpu/online"),
             watched: Mutex::new(watched),
             proc,
-            symbols,
-            cgroups,
+            shared,
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
@@ -283,6 +280,11 @@ impl Exporter {
     /// Each probe that is up, by name, with its labels.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &[TypedLabel])> {
         self.readers().map(|(running, reader)| (running.name.as_str(), reader.program().labels.as_slice()))
+    }
+
+    /// The table of reasons that labels are told by.
+    pub fn reasons(&self) -> &Reasons {
+        self.shared.reasons.reasons()
     }
 
     /// Most kernel memory of each probe that is up, bytes.
@@ -363,7 +365,7 @@ impl Exporter {
             .map_err(|error| error.down())?;
         attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, &self.symbols, &self.cgroups, cpus)
+        let reader = Reader::new(attached, host, &self.shared, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",
@@ -382,12 +384,12 @@ impl Exporter {
 
     /// Whether a probe names cgroups.
     pub fn names_cgroups(&self) -> bool {
-        self.cgroups.is_wanted()
+        self.shared.cgroups.is_wanted()
     }
 
     /// Looks which cgroups are gone, and takes their rows out of the maps of probes; to be called about every second.
     pub fn retire(&self) {
-        self.cgroups.look();
+        self.shared.cgroups.look();
         self.meet_cgroups();
     }
 

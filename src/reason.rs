@@ -1,25 +1,32 @@
-//! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`).
+//! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`), and a site's own before it.
 
 use crate::label::stack::LOST;
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 use tapster_ebpf::{
-    diagnostic::SourceFile,
+    declaration,
+    diagnostic::{Diagnostic, SourceFile},
     glob::Glob,
-    yaml::{self, Data, Node},
+    probe::{Reason, ReasonPattern},
 };
 
 /// The shipped table.
 const SHIPPED: &str = include_str!("../config/reasons/linux.yaml");
-/// Priority of reasons that have none.
-const PRIORITY: u32 = 50;
+/// Of sleeps whose stack was not taken, because they were short.
+pub(crate) const SHORT: &str = "short";
+/// Of stacks without any function that is in the table.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// A pattern of names of functions, and whose it is.
 #[derive(Clone, Debug)]
 struct Pattern {
     glob: Glob,
-    /// Of the function that must have called it, if any: `CALLER;FUNCTION`, as stacks are written.
+    /// Of the function that must have called it, if any.
     caller: Option<Glob>,
-    priority: u32,
+    /// The higher counts: by priority, and of one priority a site's own.
+    rank: (u32, bool),
     /// Whether it counts only for the function that sleeps itself.
     innermost: bool,
     reason: String,
@@ -33,53 +40,56 @@ pub struct Reasons {
     sentences: HashMap<String, String>,
 }
 
-/// Of sleeps whose stack was not taken, because they were short.
-pub(crate) const SHORT: &str = "short";
-/// Of stacks without any function that is in the table.
-pub(crate) const UNKNOWN: &str = "unknown";
-
-fn text(node: &Node) -> &str {
-    if let Data::Scalar { text, .. } = &node.data { text } else { "" }
+/// The entries of the shipped table, and what is wrong with it: nothing, which a test sees to.
+pub fn shipped() -> (Vec<Reason>, Vec<Diagnostic>) {
+    let (file, diagnostics) = declaration::parse(&SourceFile::new("library/reasons.yaml", SHIPPED));
+    (file.reasons, diagnostics)
 }
 
-fn get<'n>(entry: &'n Node, key: &str) -> Option<&'n Node> {
-    let Data::Mapping(pairs) = &entry.data else { return None };
-    pairs.iter().find(|(name, _)| text(name) == key).map(|(_, value)| value)
+/// The table of an exporter: the shipped one behind what its configuration has. It is made when first asked for.
+#[derive(Debug, Default)]
+pub struct Table {
+    site: Vec<Reason>,
+    made: OnceLock<Arc<Reasons>>,
 }
 
-fn items(node: Option<&Node>) -> &[Node] {
-    if let Some(Data::Sequence(items)) = node.map(|node| &node.data) { items } else { &[] }
+impl Table {
+    /// With these entries of the configuration.
+    pub fn new(site: Vec<Reason>) -> Self {
+        Self { site, made: OnceLock::new() }
+    }
+
+    /// The table.
+    pub fn reasons(&self) -> &Arc<Reasons> {
+        self.made.get_or_init(|| Arc::new(Reasons::new(&self.site, &shipped().0)))
+    }
 }
 
 impl Reasons {
     /// The table that is in the program.
     pub fn shipped() -> Self {
-        Self::read(SHIPPED)
+        Self::new(&[], &shipped().0)
     }
 
-    /// Reads a table; entries that are none are left out. Only for tables that a test has looked at.
-    pub fn read(yaml: &str) -> Self {
-        let file = SourceFile::new("reasons.yaml", yaml);
-        let Ok(Some(root)) = yaml::parse(&file) else { return Self::default() };
+    /// A table of a site's entries and the shipped ones. Of equal priority, a site's own counts.
+    pub fn new(site: &[Reason], shipped: &[Reason]) -> Self {
         let (mut patterns, mut sentences) = (Vec::new(), HashMap::new());
-        for entry in items(get(&root, "reasons")) {
-            let Some(reason) = get(entry, "reason").map(text) else { continue };
-            let sentence = get(entry, "text").map(text).unwrap_or_default();
-            sentences.entry(reason.to_owned()).or_insert_with(|| sentence.to_owned());
-            let priority =
-                get(entry, "priority").and_then(|node| text(node).parse().ok()).unwrap_or(PRIORITY);
-            for (key, innermost) in [("functions", false), ("innermost", true)] {
-                patterns.extend(items(get(entry, key)).iter().map(|function| {
-                    let (caller, function) = match text(function).split_once(';') {
-                        Some((caller, function)) => (Some(Glob::new(caller)), function),
-                        None => (None, text(function)),
-                    };
-                    Pattern { glob: Glob::new(function), caller, priority, innermost, reason: reason.into() }
-                }));
+        let own = site.iter().map(|entry| (entry, true));
+        for (entry, is_own) in own.chain(shipped.iter().map(|entry| (entry, false))) {
+            let reason = &entry.reason.value;
+            if let Some(text) = &entry.text {
+                sentences.entry(reason.clone()).or_insert_with(|| text.value.clone());
             }
+            patterns.extend(entry.patterns.iter().map(|pattern| Pattern {
+                glob: Glob::new(pattern.function()),
+                caller: pattern.caller().map(Glob::new),
+                rank: (entry.priority, is_own),
+                innermost: pattern.innermost,
+                reason: reason.clone(),
+            }));
         }
         // The first that matches a function is then the one that counts.
-        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.priority));
+        patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.rank));
         Self { patterns, sentences }
     }
 
@@ -101,7 +111,7 @@ impl Reasons {
         let mut innermost = true;
         while let Some(function) = functions.next() {
             let caller = functions.peek().copied();
-            let better = |pattern: &&Pattern| best.is_none_or(|best| pattern.priority > best.priority);
+            let better = |pattern: &&Pattern| best.is_none_or(|best| pattern.rank > best.rank);
             let fits = |pattern: &&Pattern| {
                 (innermost || !pattern.innermost)
                     && pattern.glob.matches(function)
@@ -116,7 +126,100 @@ impl Reasons {
     }
 }
 
+/// Of each entry of a table the patterns that match none of these functions.
+pub fn unmatched<'e>(entries: &'e [Reason], functions: &[&str]) -> Vec<(&'e Reason, Vec<&'e ReasonPattern>)> {
+    let mut names: Vec<&str> = functions.iter().map(|function| plain(function)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let matches = |pattern: &str| {
+        let glob = Glob::new(pattern);
+        let literal = pattern.split(['*', '?', '[']).next().unwrap_or_default();
+        let first = names.partition_point(|name| *name < literal);
+        names[first..].iter().take_while(|name| name.starts_with(literal)).any(|name| glob.matches(name))
+    };
+    entries
+        .iter()
+        .map(|entry| {
+            let has = |pattern: &ReasonPattern| {
+                matches(pattern.function()) && pattern.caller().is_none_or(matches)
+            };
+            let missing = entry.patterns.iter().filter(|pattern| !has(pattern));
+            (entry, missing.collect())
+        })
+        .collect()
+}
+
 /// A function without what a compiler appends to the name of a part or a variant.
 fn plain(function: &str) -> &str {
     function.split('.').next().unwrap_or(function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(yaml: &str) -> Vec<Reason> {
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("site.yaml", yaml));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        file.reasons
+    }
+
+    #[test]
+    fn the_shipped_table_has_no_mistake() {
+        let (entries, diagnostics) = shipped();
+        assert!(
+            diagnostics.is_empty(),
+            "{}",
+            diagnostics.iter().map(ToString::to_string).collect::<String>()
+        );
+        assert!(entries.len() > 100, "{} entries", entries.len());
+        // Each has its sentence.
+        let table = Reasons::shipped();
+        for entry in &entries {
+            assert!(table.sentence(&entry.reason.value).is_some_and(|text| !text.is_empty()), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn a_site_s_own_counts_where_priorities_are_equal() {
+        let site = entries(
+            "reasons:
+  - { reason: grabber, text: Waiting for the frame grabber, functions: [grab_*] }
+  - { reason: our_pipe, functions: [pipe_read] }
+  - { reason: ioctl, functions: [our_ioctl;grab_wait], priority: 51 }
+  - { reason: outer, functions: [grab_outer, vfs_read], priority: 51 }
+  - { reason: weak, functions: [do_nanosleep], priority: 49 }
+  - { reason: poll, text: Waiting for a file, innermost: [our_poll] }
+",
+        );
+        let table = Table::new(site);
+        let of = |stack: &str| table.reasons().of(stack.split(' ')).map(str::to_owned);
+        for (stack, expected) in [
+            ("grab_frame ioctl", Some("grabber")),
+            // The shipped table has this at the same priority, and elsewhere on the stack as well.
+            ("pipe_read vfs_something", Some("our_pipe")),
+            ("do_nanosleep pipe_read", Some("our_pipe")),
+            ("pipe_read do_nanosleep", Some("our_pipe")),
+            ("pipe_read.isra.0", Some("our_pipe")),
+            // Of two own ones the innermost, unless the other has a higher priority.
+            ("pipe_read grab_frame", Some("our_pipe")),
+            ("grab_frame pipe_read", Some("grabber")),
+            ("grab_frame grab_outer", Some("outer")),
+            // A shipped one of a higher priority counts.
+            ("do_nanosleep", Some("sleep")),
+            ("do_sys_poll pipe_read", Some("poll")),
+            ("our_poll", Some("poll")),
+            ("something our_poll", None),
+            ("grab_wait our_ioctl", Some("ioctl")),
+            ("our_ioctl grab_wait", Some("grabber")),
+            ("nothing_known", None),
+        ] {
+            assert_eq!(of(stack).as_deref(), expected, "{stack}");
+        }
+        let sentence = |reason| table.reasons().sentence(reason);
+        assert_eq!(sentence("grabber"), Some("Waiting for the frame grabber"));
+        // Without a text of its own; with another than the shipped one.
+        assert_eq!((sentence("our_pipe"), sentence("poll")), (None, Some("Waiting for a file")));
+        assert_eq!(sentence("sleep"), Some("Sleeping for a time that the program chose"));
+    }
 }

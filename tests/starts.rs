@@ -14,13 +14,11 @@ use std::{
 };
 use support::{case::parse, random::Random, world::World};
 use tapster::{
-    cgroup::Cgroups,
-    collector::Reader,
+    collector::{Reader, Shared},
     family::Value,
     kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
-    symbol::Symbols,
     sys::{Capabilities, Capability, PossibleCpus, prog_test_run_raw_tp},
     topology::Topology,
 };
@@ -122,10 +120,7 @@ fn reader(timeout: &str) -> Option<Reader> {
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
     let attached = Loader::new(None).load(program).unwrap();
     let host = Host::default();
-    Some(
-        Reader::new(attached, &host, &Arc::new(Symbols::new(&host)), &Arc::new(Cgroups::new(&host)), cpus)
-            .unwrap(),
-    )
+    Some(Reader::new(attached, &host, &Shared::new(&host, Vec::new()), cpus).unwrap())
 }
 
 #[test]

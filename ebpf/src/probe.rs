@@ -15,6 +15,47 @@ pub struct ProbeFile {
     pub library: Library,
     /// The probes that could be read.
     pub probes: Vec<Probe>,
+    /// The reasons that could be read, in their order.
+    pub reasons: Vec<Reason>,
+}
+
+/// Priority of a reason that has none.
+pub const DEFAULT_PRIORITY: u32 = 50;
+
+/// What sleeps in certain functions of the kernel wait for. One reason may have several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The label's value.
+    pub reason: Spanned<String>,
+    /// The same in a sentence.
+    pub text: Option<Spanned<String>>,
+    /// 1 to 100; the highest counts.
+    pub priority: u32,
+    /// The functions.
+    pub patterns: Vec<ReasonPattern>,
+    /// Where it stands.
+    pub file: Arc<SourceFile>,
+}
+
+/// Functions of a reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReasonPattern {
+    /// A name, or a pattern of [`crate::glob`]; behind `;`, as stacks are written, where only a certain caller's counts.
+    pub pattern: Spanned<String>,
+    /// Whether they count only if it is they who sleep.
+    pub innermost: bool,
+}
+
+impl ReasonPattern {
+    /// The functions.
+    pub fn function(&self) -> &str {
+        self.pattern.value.split_once(';').map_or(&self.pattern.value, |(_, function)| function)
+    }
+
+    /// Who must have called them, if that matters.
+    pub fn caller(&self) -> Option<&str> {
+        self.pattern.value.split_once(';').map(|(caller, _)| caller)
+    }
 }
 
 /// What `library:` asks for.

@@ -1,5 +1,7 @@
 //! `tapster check`: would these probes run here?
 
+mod reasons;
+
 use super::{CheckArgs, FAILURE, USAGE, lacks, print, report};
 use crate::{
     config,
@@ -7,6 +9,7 @@ use crate::{
     kernel::Kernel,
 };
 use std::fmt::Write;
+use tapster_ebpf::probe::{Decoder, Probe};
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let config = match config::load(&args.probes.request()) {
@@ -45,7 +48,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut loaded = Vec::new();
     if !args.offline {
         let options = Options { run_stats: false, attach: false, command: false };
-        let (exporter, failures, _) = Exporter::start(&compiled, &kernel, &args.host.host(), options);
+        let (exporter, failures, _) =
+            Exporter::start(&compiled, &kernel, &args.host.host(), Vec::new(), options);
         failed = failures;
         loaded = exporter.loaded();
     }
@@ -92,6 +96,13 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         if let Some(failure) = failure {
             writeln!(text, "{}", failure.down.message)?;
         }
+    }
+    let asks = |probe: &Probe| {
+        let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
+        decoders.any(|decoder| decoder.value == Decoder::Reason)
+    };
+    if !config.reasons.is_empty() || compiled.iter().any(asks) {
+        reasons::told(&config.reasons, &kernel, args.verbose, &mut text)?;
     }
     print(&text);
     Ok(if failed.is_empty() { 0 } else { FAILURE })

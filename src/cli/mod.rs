@@ -152,6 +152,9 @@ pub struct CheckArgs {
     /// Only compile, without asking the kernel's verifier; needs nothing but to read tracefs
     #[arg(long)]
     pub offline: bool,
+    /// List the patterns of the table of reasons that match no function of this kernel
+    #[arg(short, long)]
+    pub verbose: bool,
 }
 
 /// Flags of `list`.

@@ -66,7 +66,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     };
     let detect = begun.elapsed();
     let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
-    let (exporter, failures, times) = Exporter::start(&probes, &kernel, &args.host.host(), options);
+    let (exporter, failures, times) =
+        Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {
             tracing::warn!(probe = name, "{message}");

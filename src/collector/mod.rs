@@ -14,7 +14,7 @@ use crate::{
     family::{Kind, MetricFamily, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec, number::unsigned},
     loader::{Attached, LoadError},
-    reason::Reasons,
+    reason,
     status::ProgramStatus,
     symbol::Symbols,
     sys::{self, PossibleCpus},
@@ -33,7 +33,7 @@ use std::{
 };
 use tapster_ebpf::{
     layout::{Drop, Layout, Slot},
-    probe::Decoder,
+    probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
     typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
 };
@@ -101,13 +101,34 @@ pub struct Dropped {
     pub unmatched: Option<u64>,
 }
 
+/// What the labels of all probes are told by.
+#[derive(Debug)]
+pub struct Shared {
+    /// Functions of stacks.
+    pub symbols: Arc<Symbols>,
+    /// Names of cgroups.
+    pub cgroups: Arc<Cgroups>,
+    /// Reasons of sleeps.
+    pub reasons: reason::Table,
+}
+
+impl Shared {
+    /// For probes on a host whose configuration has these reasons.
+    pub fn new(host: &Host, reasons: Vec<Reason>) -> Self {
+        Self {
+            symbols: Arc::new(Symbols::new(host)),
+            cgroups: Arc::new(Cgroups::new(host)),
+            reasons: reason::Table::new(reasons),
+        }
+    }
+}
+
 /// What turns a label's bytes into text; stacks are looked up in a map of the probe.
 fn decoder(
     label: &TypedLabel,
     attached: &Attached,
     host: &Host,
-    symbols: &Arc<Symbols>,
-    cgroups: &Arc<Cgroups>,
+    Shared { symbols, cgroups, reasons }: &Shared,
     cpus: PossibleCpus,
 ) -> Result<Box<dyn Decode>, CollectError> {
     let spec = match &label.decoder {
@@ -141,7 +162,7 @@ fn decoder(
             let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));
             let stack = label::stack::Stack::new(*side, frames, kept, symbols.clone());
             return Ok(if label.decoder == Decoder::Reason {
-                Box::new(label::reason::Reason::new(stack, Reasons::shipped()))
+                Box::new(label::reason::Reason::new(stack, reasons.reasons().clone()))
             } else {
                 Box::new(stack)
             });
@@ -155,15 +176,14 @@ impl Reader {
     pub fn new(
         attached: Attached,
         host: &Host,
-        symbols: &Arc<Symbols>,
-        cgroups: &Arc<Cgroups>,
+        shared: &Shared,
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
         let decoders = program
             .labels
             .iter()
-            .map(|label| decoder(label, &attached, host, symbols, cgroups, cpus))
+            .map(|label| decoder(label, &attached, host, shared, cpus))
             .collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
@@ -182,7 +202,7 @@ impl Reader {
                     _ => None,
                 })
                 .collect(),
-            cgroups: cgroups.clone(),
+            cgroups: shared.cgroups.clone(),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             expired: AtomicU64::new(0),
             attached,

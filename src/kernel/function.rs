@@ -135,6 +135,11 @@ fn is_variant_of(name: &str, function: &str) -> bool {
 }
 
 impl Kernel {
+    /// Names of the kernel's functions and those of loaded modules; `None` if they cannot be read.
+    pub fn function_names(&self) -> Option<Vec<&str>> {
+        self.symbols().map(|symbols| symbols.names().collect())
+    }
+
     fn symbols(&self) -> Option<&Symbols> {
         self.functions.symbols.get_or_init(|| Symbols::read(&self.kallsyms())).as_ref()
     }

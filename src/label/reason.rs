@@ -15,14 +15,14 @@ use tapster_ebpf::typed::{LOST_STACK, NO_STACK};
 /// Reasons of stacks by their number.
 pub(crate) struct Reason {
     stack: Stack,
-    reasons: Reasons,
+    reasons: Arc<Reasons>,
     /// No more than the kernel keeps stacks: numbers are never used again. A stack keeps the reason that it got first, for
     /// what it was counted under must not get less.
     known: HashMap<u64, String>,
 }
 
 impl Reason {
-    pub(crate) fn new(stack: Stack, reasons: Reasons) -> Self {
+    pub(crate) fn new(stack: Stack, reasons: Arc<Reasons>) -> Self {
         Self { stack, reasons, known: HashMap::new() }
     }
 }

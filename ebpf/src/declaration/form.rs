@@ -62,6 +62,31 @@ pub(super) const FILE: &[Key] = &[
         "Shipped probes to run besides those of this file: `true` for all that are on by default, or a list of names.",
     ),
     key("probes", Form::List(&Form::Mapping(PROBE)), "The probes."),
+    key(
+        "reasons",
+        Form::List(&Form::Mapping(REASON)),
+        "What sleeps wait for, for labels decoded by `reason`: besides the shipped table, and before it at equal priority.",
+    ),
+];
+
+pub(super) const REASON: &[Key] = &[
+    required(
+        "reason",
+        Form::Name,
+        "The label's value, which should not change: lower case letters, digits and `_`.",
+    ),
+    key("text", Form::Text, "The same in a sentence, for people."),
+    key(
+        "priority",
+        Form::Integer(1, 100),
+        "Of all functions of a stack that are in the table, one with the highest says the reason. Default 50.",
+    ),
+    key(
+        "functions",
+        Form::List(&Form::Text),
+        "Functions of the kernel, wherever they are on the stack; `*`, `?` and `[...]` match several.",
+    ),
+    key("innermost", Form::List(&Form::Text), "Functions that count only if it is they who sleep."),
 ];
 
 pub(super) const PROBE: &[Key] = &[

@@ -4,6 +4,7 @@
 
 mod form;
 mod metric;
+mod reason;
 
 pub use form::schema;
 pub(crate) use metric::{buckets, default_range};
@@ -40,6 +41,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
         Ok(Some(root)) => {
             if let Some(fields) = reader.fields(&root, form::FILE, "the file") {
                 result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
+                result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
                 for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
                     if result.probes.len() == MAX_PROBES {
                         reader.error(node.span.clone(), format!("more than {MAX_PROBES} probes in one file"));

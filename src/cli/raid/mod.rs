@@ -142,7 +142,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Option<Exporter>
         return Ok(None);
     }
     let options = Options { run_stats: false, attach: true, command: false };
-    let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
+    let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
     for failure in &failures {
         eprintln!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);
     }

@@ -18,7 +18,6 @@ use crate::{
     family::{MetricFamily, Value},
     kernel::Kernel,
     name,
-    reason::Reasons,
     server::Source,
     status::Down,
     telemetry::{self, LogFormat},
@@ -117,7 +116,8 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     };
     let options =
         Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
-    let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), options);
+    let (exporter, failures, _) =
+        Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     for failure in &failures {
         let Down { reason, message } = &failure.down;
         // Diagnostics and the verifier's log have lines of their own.
@@ -181,7 +181,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         &metrics,
         &counted,
         &peaks,
-        &Reasons::shipped(),
+        exporter.reasons(),
         elapsed.as_secs_f64(),
         (args.sort, top),
     );

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     cli::Sort,
     family::{Histogram, Kind as FamilyKind, Native, Sample},
+    reason::Reasons,
 };
 use serde_json::json;
 use std::sync::Arc;
