@@ -140,9 +140,8 @@ pub fn unmatched<'e>(entries: &'e [Reason], functions: &[&str]) -> Vec<(&'e Reas
     entries
         .iter()
         .map(|entry| {
-            let has = |pattern: &ReasonPattern| {
-                matches(pattern.function()) && pattern.caller().is_none_or(matches)
-            };
+            let has =
+                |pattern: &ReasonPattern| matches(pattern.function()) && pattern.caller().is_none_or(matches);
             let missing = entry.patterns.iter().filter(|pattern| !has(pattern));
             (entry, missing.collect())
         })
@@ -192,8 +191,15 @@ mod tests {
   - { reason: poll, text: Waiting for a file, innermost: [our_poll] }
 ",
         );
-        let table = Table::new(site);
-        let of = |stack: &str| table.reasons().of(stack.split(' ')).map(str::to_owned);
+        let shipped = entries(
+            "reasons:
+  - { reason: sleep, text: Sleeping, functions: [do_nanosleep] }
+  - { reason: pipe, text: Reading from a pipe, functions: [pipe_read, vfs_*] }
+  - { reason: poll, text: Waiting for any of several files, priority: 60, functions: [do_sys_poll] }
+",
+        );
+        let table = Reasons::new(&site, &shipped);
+        let of = |stack: &str| table.of(stack.split(' ')).map(str::to_owned);
         for (stack, expected) in [
             ("grab_frame ioctl", Some("grabber")),
             // The shipped table has this at the same priority, and elsewhere on the stack as well.
@@ -216,10 +222,14 @@ mod tests {
         ] {
             assert_eq!(of(stack).as_deref(), expected, "{stack}");
         }
-        let sentence = |reason| table.reasons().sentence(reason);
+        let sentence = |reason| table.sentence(reason);
         assert_eq!(sentence("grabber"), Some("Waiting for the frame grabber"));
         // Without a text of its own; with another than the shipped one.
         assert_eq!((sentence("our_pipe"), sentence("poll")), (None, Some("Waiting for a file")));
-        assert_eq!(sentence("sleep"), Some("Sleeping for a time that the program chose"));
+        assert_eq!(sentence("sleep"), Some("Sleeping"));
+        // Behind the shipped table of the program it is the same.
+        let table = Table::new(site);
+        assert_eq!(table.reasons().of(["grab_frame"].into_iter()), Some("grabber"));
+        assert!(table.reasons().sentence("wait_child").is_some());
     }
 }

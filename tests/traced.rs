@@ -222,6 +222,32 @@ fn a_site_s_probe() -> String {
     format!("21 programs of the command, {foreign} of others, {ends} ends")
 }
 
+/// What a site's own table says of a sleep is the label, and its sentence is what people read.
+fn a_site_s_reason() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let table = directory.path().join("table.yaml");
+    let text = "A nap, as it was ordered";
+    fs::write(
+        &table,
+        format!("reasons: [{{ reason: nap, text: '{text}', priority: 90, functions: [do_nanosleep] }}]\n"),
+    )
+    .unwrap();
+    // The table of one file, the probe of another.
+    let table = table.to_str().unwrap();
+    let (found, _, _) = report(&[table, "sched_off_cpu"], "sleep 0.2", directory.path());
+    let (slept, count) = sum(&found, SLEPT, &[("reason", "nap")]);
+    assert!((0.2..0.25).contains(&slept) && count == 1, "{slept} s in {count} sleeps: {found}");
+    assert_eq!(sum(&found, SLEPT, &[("reason", "sleep")]).1, 0);
+    assert_eq!(found["metrics"][0]["sentences"]["nap"], text);
+    let output = binary().args(["report", "sched_off_cpu", table, "--", "sleep", "0.2"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.lines().any(|line| line.starts_with(&format!("  {text}  "))), "{printed}");
+    // Without a probe there is nothing to do.
+    let output = binary().args(["report", table, "--", "sleep", "0.2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    format!("one nap of {slept:.4} s")
+}
+
 #[test]
 fn a_command_and_its_children() {
     let mut cases = Cases::new("traced");
@@ -233,6 +259,7 @@ fn a_command_and_its_children() {
     cases.run("children and threads", children_and_threads);
     cases.run("sleeps of kinds", sleeps_of_kinds);
     cases.run("a site's probe", || Ok(a_site_s_probe()));
+    cases.run("a site's reason", || Ok(a_site_s_reason()));
     if let Ok(before) = before {
         let gone = || orphans().is_ok_and(|after| after.is_subset(&before));
         assert!(within(Duration::from_secs(10), gone).is_some(), "programs are left in the kernel");

@@ -84,7 +84,7 @@ pub(super) const REASON: &[Key] = &[
     key(
         "functions",
         Form::List(&Form::Text),
-        "Functions of the kernel, wherever they are on the stack; `*`, `?` and `[...]` match several.",
+        "Functions of the kernel, wherever they are on the stack, or CALLER;FUNCTION; `*`, `?` and `[...]` match several.",
     ),
     key("innermost", Form::List(&Form::Text), "Functions that count only if it is they who sleep."),
 ];

@@ -115,10 +115,9 @@ impl Reader {
 
     fn pattern(&mut self, node: &Node, key: &str, innermost: bool) -> Option<ReasonPattern> {
         let text = self.text(node, key)?;
-        let hint =
-            "the name of a function of the kernel; `*` is any text, `?` one character, `[ab]` one of those";
-        let wrong = |byte: u8| !(byte.is_ascii_alphanumeric() || b"_*?[]!-".contains(&byte));
-        if text.is_empty() {
+        let hint = "the name of a function of the kernel, or CALLER;FUNCTION; `*` is any text, `?` one character, `[ab]` one of those";
+        let wrong = |byte: u8| !(byte.is_ascii_alphanumeric() || b"_*?[]!-;".contains(&byte));
+        if text.split(';').any(str::is_empty) {
             self.error_hint(node.span.clone(), "the pattern is empty", hint);
             return None;
         }
@@ -127,11 +126,11 @@ impl Reader {
             self.error_hint(node.span.clone(), message, "leave out what compilers append");
             return None;
         }
-        if text.bytes().any(wrong) {
+        if text.bytes().any(wrong) || text.split(';').count() > 2 {
             self.error_hint(node.span.clone(), format!("`{text}` is no pattern of functions"), hint);
             return None;
         }
-        if text.bytes().all(|byte| matches!(byte, b'*' | b'?')) {
+        if text.bytes().all(|byte| matches!(byte, b'*' | b'?' | b';')) {
             let message = format!("`{text}` matches every function");
             self.error_hint(node.span.clone(), message, "sleeps without a reason are `unknown` as it is");
             return None;

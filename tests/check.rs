@@ -1,0 +1,152 @@
+//! What `tapster check` says of the table of reasons: which of its patterns match nothing, on a kernel of few functions and
+//! on this one beside `grep`.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+use support::{cases::say, command::tool, exporter::binary, fixture};
+
+const SITE: &str = "probes:
+  - name: slept
+    at: rawtracepoint:block:block_rq_issue
+    labels: { reason: { value: kstack, as: reason } }
+    metrics: [{ counter: slept_total, help: Sleeps. }]
+reasons:
+  - { reason: grabber, text: Waiting for the frame grabber, functions: [vfs_rea?, grab_*] }
+  - { reason: part, functions: [split_by_compiler, 'raid0_*;vfs_read', 'nobody;vfs_read'] }
+";
+
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Lines about the table.
+fn told(output: &Output) -> Vec<String> {
+    let text = stdout(output);
+    let lines = text.lines().skip_while(|line| !line.starts_with("reasons: "));
+    lines.map(str::to_owned).collect()
+}
+
+/// Reasons and the patterns of theirs that match nothing, as `--verbose` lists them.
+fn listed(lines: &[String]) -> Vec<(&str, Vec<&str>)> {
+    let lines = lines.iter().filter_map(|line| line.strip_prefix("    "));
+    lines
+        .map(|line| {
+            let (reason, patterns) = line.split_once(": nothing matches ").unwrap();
+            let patterns = patterns.strip_suffix(", so it cannot be told").unwrap_or(patterns);
+            (reason, patterns.split(", ").collect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_kernel_of_few_functions() {
+    let kernel = fixture::Kernel::new();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("site.yaml"), SITE).unwrap();
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "--offline", "-c", "site.yaml"], more].concat();
+        kernel.tapster(directory.path(), &arguments)
+    };
+    let lines = told(&check(&[]));
+    let of = "matches no function of this kernel and its loaded modules";
+    assert_eq!(
+        lines[..2],
+        [
+            format!("reasons: `grab_*` of `grabber` {of} (site.yaml:7)"),
+            format!("reasons: `nobody;vfs_read` of `part` {of} (site.yaml:8)"),
+        ],
+        "{lines:#?}"
+    );
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines[2].contains("can be told here, by ") && lines[2].ends_with("(--verbose lists them)"));
+    // Of the shipped table the kernel has `vfs_read` at most, and `raid0_make_request` of a module.
+    let lines = told(&check(&["--verbose"]));
+    let listed = listed(&lines);
+    assert!(listed.len() > 100, "{lines:#?}");
+    let all: BTreeSet<&str> = listed.iter().flat_map(|(_, patterns)| patterns.iter().copied()).collect();
+    assert!(all.contains("do_nanosleep") && !all.contains("raid*_make_request"), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("    sleep: ") && line.ends_with(", so it cannot be told"))
+    );
+    // What asks for no reason is told nothing of them.
+    let plain = SITE.split("reasons:\n").next().unwrap().replace(", as: reason", "");
+    fs::write(directory.path().join("site.yaml"), plain).unwrap();
+    assert_eq!(told(&check(&[])), Vec::<String>::new());
+}
+
+/// Functions of this kernel and its modules by name, without what compilers append.
+fn functions() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let words = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let functions = words.filter(|words| matches!(words[..], [_, "t" | "T" | "w" | "W", _, ..]));
+    functions.map(|words| words[2].split('.').next().unwrap().to_owned()).collect()
+}
+
+/// Of these patterns those that match a whole line of a file, by `grep`.
+fn grep(patterns: &[&str], names: &Path) -> usize {
+    let expressions: String = patterns
+        .iter()
+        .map(|pattern| format!("{}\n", pattern.replace('?', ".").replace('*', ".*")))
+        .collect();
+    let file = names.with_extension("patterns");
+    fs::write(&file, expressions).unwrap();
+    let mut grep: Command = tool("grep").unwrap_or_else(|why| panic!("{}", why.0));
+    let output = grep.args(["-c", "-x", "-f"]).arg(&file).arg(names).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// `grep` finds nothing for what is said to match nothing, and something for each other pattern.
+#[test]
+fn this_kernel() {
+    let names = functions();
+    if names.len() < 1000 || !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        say("check: skipped: this kernel does not tell its functions");
+        return;
+    }
+    let output =
+        binary().args(["check", "--offline", "--verbose", "--probes", "sched_off_cpu"]).output().unwrap();
+    let lines = told(&output);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("names");
+    fs::write(&file, names.iter().map(|name| format!("{name}\n")).collect::<String>()).unwrap();
+    let (table, _) = tapster::reason::shipped();
+    let listed = listed(&lines);
+    let missing: BTreeSet<(&str, &str)> = listed
+        .iter()
+        .flat_map(|(reason, patterns)| patterns.iter().map(move |pattern| (*reason, *pattern)))
+        .collect();
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for entry in &table {
+        for pattern in &entry.patterns {
+            let text = pattern.pattern.value.as_str();
+            // A caller is another matter.
+            if text.contains(';') {
+                continue;
+            }
+            let is_missing = missing.contains(&(entry.reason.value.as_str(), text));
+            if is_missing { &mut without } else { &mut with }.push(text);
+        }
+    }
+    assert_eq!(grep(&without, &file), 0, "grep finds some of {without:?}");
+    for pattern in &with {
+        assert!(
+            names.contains(*pattern) || grep(&[pattern], &file) > 0,
+            "grep finds nothing for `{pattern}`"
+        );
+    }
+    assert!(with.len() > 200 && !without.is_empty(), "{} and {}", with.len(), without.len());
+    say(format_args!(
+        "check: {} patterns that this kernel has, {} that it has not",
+        with.len(),
+        without.len()
+    ));
+}
