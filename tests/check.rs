@@ -93,12 +93,10 @@ fn functions() -> BTreeSet<String> {
 
 /// Of these patterns those that match a whole line of a file, by `grep`.
 fn grep(patterns: &[&str], names: &Path) -> usize {
-    let expressions: String = patterns
-        .iter()
-        .map(|pattern| format!("{}\n", pattern.replace('?', ".").replace('*', ".*")))
-        .collect();
+    let lines: Vec<String> =
+        patterns.iter().map(|pattern| pattern.replace('?', ".").replace('*', ".*")).collect();
     let file = names.with_extension("patterns");
-    fs::write(&file, expressions).unwrap();
+    fs::write(&file, lines.join("\n") + "\n").unwrap();
     let mut grep: Command = tool("grep").unwrap_or_else(|why| panic!("{}", why.0));
     let output = grep.args(["-c", "-x", "-f"]).arg(&file).arg(names).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
@@ -117,7 +115,7 @@ fn this_kernel() {
     let lines = told(&output);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("names");
-    fs::write(&file, names.iter().map(|name| format!("{name}\n")).collect::<String>()).unwrap();
+    fs::write(&file, names.iter().map(String::as_str).collect::<Vec<_>>().join("\n") + "\n").unwrap();
     let (table, _) = tapster::reason::shipped();
     let listed = listed(&lines);
     let missing: BTreeSet<(&str, &str)> = listed

@@ -229,7 +229,9 @@ fn a_site_s_reason() -> String {
     let text = "A nap, as it was ordered";
     fs::write(
         &table,
-        format!("reasons: [{{ reason: nap, text: '{text}', priority: 90, functions: [hrtimer_nanosleep] }}]\n"),
+        format!(
+            "reasons: [{{ reason: nap, text: '{text}', priority: 90, functions: [hrtimer_nanosleep] }}]\n"
+        ),
     )
     .unwrap();
     // The table of one file, the probe of another.
