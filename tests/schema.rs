@@ -73,7 +73,7 @@ fn read(path: &Path) -> Value {
 /// Every file that must be right: the shipped ones, those of the tests, and those for a fuzzer to begin with.
 fn good_files() -> Vec<PathBuf> {
     let mut files = fixture::yaml_files("probes");
-    for directory in ["../config", "../config/probes", "../fuzz/seeds/yaml", "golden"] {
+    for directory in ["../config", "../config/probes", "../config/reasons", "../fuzz/seeds/yaml", "golden"] {
         if fixture::file(directory).is_dir() {
             files.extend(fixture::yaml_files(directory));
         }
@@ -128,7 +128,7 @@ fn nested(path: &[String], key: &str) -> Value {
     let mut value = json!({ key: null });
     for step in path.iter().rev() {
         value = match step.as_str() {
-            "probes" | "metrics" => json!({ step.as_str(): [value] }),
+            "probes" | "metrics" | "reasons" => json!({ step.as_str(): [value] }),
             "labels" => json!({ step.as_str(): { "name": value } }),
             _ => json!({ step.as_str(): value }),
         };
