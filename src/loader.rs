@@ -145,8 +145,10 @@ impl Loader {
             .ebpf
             .load(&bytes)
             .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
-        let mut functions = Vec::new();
-        for code in &program.codes {
+        let maps = program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
+        let session = Functions::session(&program, &maps);
+        let mut functions: Vec<Option<Functions>> = session.into_iter().flatten().map(Some).collect();
+        for code in &program.codes[functions.len()..] {
             if user::is_user(code) {
                 functions.push(None);
                 continue;

@@ -3,7 +3,7 @@
 //!
 //! Each place has a cookie, which tells the program where it was stopped.
 
-use crate::sys::{self, KernelFunctions, Spot};
+use crate::sys::{self, Ends, KernelFunctions, Spot};
 use std::{
     ffi::{CStr, CString},
     io,
@@ -22,6 +22,8 @@ const MOST_PROGRAMS: usize = 512;
 pub enum Means {
     /// All with one link, 5.18 for the kernel and 6.6 for programs.
     Multi,
+    /// All with one link, and both ends of each function, 6.10 and for the kernel only.
+    Session,
     /// Each with an event of its own, which carries a cookie, 5.15.
     Cookie,
     /// Each with an event of its own, and without a cookie.
@@ -35,7 +37,7 @@ pub enum Means {
 pub struct Places {
     spots: Spots,
     cookies: Vec<u64>,
-    at_return: bool,
+    ends: Ends,
 }
 
 #[derive(Debug)]
@@ -83,15 +85,15 @@ pub enum PlacesError {
 
 impl Places {
     /// Functions of the kernel by symbol and, where all are known, by address.
-    pub fn kernel(functions: Vec<(CString, Option<u64>)>, cookies: Vec<u64>, at_return: bool) -> Self {
+    pub fn kernel(functions: Vec<(CString, Option<u64>)>, cookies: Vec<u64>, ends: Ends) -> Self {
         let addresses = functions.iter().map(|(_, address)| *address).collect();
         let symbols = functions.into_iter().map(|(symbol, _)| symbol).collect();
-        Self { spots: Spots::Kernel { symbols, addresses }, cookies, at_return }
+        Self { spots: Spots::Kernel { symbols, addresses }, cookies, ends }
     }
 
     /// Offsets in a file.
-    pub fn file(path: CString, offsets: Vec<u64>, cookies: Vec<u64>, at_return: bool) -> Self {
-        Self { spots: Spots::File { path, offsets }, cookies, at_return }
+    pub fn file(path: CString, offsets: Vec<u64>, cookies: Vec<u64>, ends: Ends) -> Self {
+        Self { spots: Spots::File { path, offsets }, cookies, ends }
     }
 
     /// How many there are.
@@ -134,14 +136,14 @@ impl Places {
         let linked = match &self.spots {
             Spots::Kernel { addresses: Some(addresses), .. } => {
                 let functions = KernelFunctions::Addresses(&addresses[from..to]);
-                sys::attach_kprobes(program, functions, cookies, self.at_return)
+                sys::attach_kprobes(program, functions, cookies, self.ends)
             }
             Spots::Kernel { symbols, addresses: None } => {
                 let symbols: Vec<&CStr> = symbols[from..to].iter().map(CString::as_c_str).collect();
-                sys::attach_kprobes(program, KernelFunctions::Symbols(&symbols), cookies, self.at_return)
+                sys::attach_kprobes(program, KernelFunctions::Symbols(&symbols), cookies, self.ends)
             }
             Spots::File { path, offsets } => {
-                sys::attach_uprobes(program, path, &offsets[from..to], cookies, self.at_return)
+                sys::attach_uprobes(program, path, &offsets[from..to], cookies, self.ends)
             }
         };
         match linked {
@@ -160,9 +162,9 @@ impl Places {
     pub fn each(&self, program: BorrowedFd<'_>, with_cookie: bool) -> Result<Held, PlacesError> {
         self.one_by_one(usize::MAX, |spot, cookie| {
             Ok(if with_cookie {
-                sys::attach_probe_with_cookie(program, spot, self.at_return, cookie).map(Vec::from)
+                sys::attach_probe_with_cookie(program, spot, self.ends, cookie).map(Vec::from)
             } else {
-                sys::attach_probe(program, spot, self.at_return).map(|event| vec![event])
+                sys::attach_probe(program, spot, self.ends).map(|event| vec![event])
             })
         })
     }
@@ -175,7 +177,7 @@ impl Places {
         let mut programs = Vec::new();
         let held = self.one_by_one(MOST_PROGRAMS, |spot, cookie| {
             let program: OwnedFd = load(cookie)?;
-            let event = sys::attach_probe(program.as_fd(), spot, self.at_return);
+            let event = sys::attach_probe(program.as_fd(), spot, self.ends);
             programs.push(program);
             Ok::<_, E>(event.map(|event| vec![event]))
         })?;

@@ -1,6 +1,11 @@
 //! The host that a program is compiled for, and what its kernel lets programs do.
 
-use crate::{attach::Arch, probe::KernelVersion};
+use crate::{
+    attach::{Arch, Target},
+    btf::{Btf, Kind},
+    insn::KernelFunction,
+    probe::KernelVersion,
+};
 
 /// What the instructions depend on besides the probe.
 #[derive(Clone, Copy, Debug)]
@@ -11,9 +16,39 @@ pub struct Host {
     pub kernel: KernelVersion,
     /// Its processor.
     pub arch: Arch,
+    /// What it has for both ends of calls in one program, for a probe that needs it.
+    pub session: Option<Session>,
+}
+
+/// The functions of the kernel that a program for both ends of calls asks, by their numbers in its BTF. 6.10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// `bpf_session_is_return`
+    pub is_return: i32,
+    /// `bpf_session_cookie`
+    pub cookie: i32,
+}
+
+impl Session {
+    /// Those of a kernel, if it has them.
+    pub fn find(btf: &Btf) -> Option<Self> {
+        let number = |function: KernelFunction| {
+            btf.find(function.name(), Kind::Func).and_then(|found| i32::try_from(found).ok())
+        };
+        Some(Self {
+            is_return: number(KernelFunction::SessionIsReturn)?,
+            cookie: number(KernelFunction::SessionCookie)?,
+        })
+    }
 }
 
 impl Host {
+    /// Of a target, without sessions.
+    pub fn of(target: &Target<'_>) -> Self {
+        let Target { possible_cpus, kernel, arch, .. } = *target;
+        Self { possible_cpus, kernel, arch, session: None }
+    }
+
     /// Whether programs can exchange and compare what is in memory: `BPF_XCHG`, `BPF_CMPXCHG`. The compiler of arm64 came
     /// to know them later.
     pub(crate) fn exchanges(self) -> bool {

@@ -257,6 +257,15 @@ pub enum Helper {
     AttachCookie = 174,
 }
 
+/// A function of the kernel itself that programs may call; its number is that of its type in the kernel's BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelFunction {
+    /// `bpf_session_is_return(ctx)`: whether a program for both ends of calls runs at a return, 6.10
+    SessionIsReturn,
+    /// `bpf_session_cookie(ctx)`: eight bytes that the return of a call has from its entry, 6.10
+    SessionCookie,
+}
+
 /// One instruction, or the two halves of one for `Imm64` and `Map`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Insn {
@@ -291,6 +300,8 @@ pub enum Insn {
     MayGoto(i16),
     /// Helper call.
     Call(Helper),
+    /// Call of a function of the kernel by its number there. 5.13.
+    CallKernel(KernelFunction, i32),
     /// Return `r0`.
     Exit,
 }
@@ -348,6 +359,8 @@ impl Insn {
             Self::JumpIf32(cond, dst, src, offset) => jump(0x06, cond, dst, src, offset),
             Self::MayGoto(offset) => slot(0xe5, ZERO, ZERO, offset, 0),
             Self::Call(helper) => slot(0x85, ZERO, ZERO, 0, helper as i32),
+            // `BPF_PSEUDO_KFUNC_CALL`
+            Self::CallKernel(_, number) => slot(0x85, ZERO, Reg(2), 0, number),
             Self::Exit => slot(0x95, ZERO, ZERO, 0, 0),
         };
         out.push(last);

@@ -49,7 +49,8 @@ pub fn compile(
     target: &attach::Target<'_>,
 ) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
-    let host = host::Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch };
+    let session = target.btf.filter(|_| lower::joins_ends(&typed)).and_then(host::Session::find);
+    let host = host::Host { session, ..host::Host::of(target) };
     lower::lower(typed, host).map_err(|error| {
         vec![Diagnostic::error(&probe.file, probe.name.span.clone(), error.to_string()).hint(error.hint())]
     })

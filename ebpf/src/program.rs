@@ -21,6 +21,8 @@ pub struct Program {
     pub maps: Vec<MapDef>,
     /// One for each event.
     pub codes: Vec<Code>,
+    /// The two codes of a pair in one, for links that carry over what an entry leaves to its return, 6.10.
+    pub session: Option<Assembled>,
     /// Where everything is in the maps.
     pub layout: Layout,
     /// Labels in the order of the layout.
@@ -227,6 +229,7 @@ impl Program {
             help: probe.help,
             maps: maps(&layout),
             codes,
+            session: None,
             layout,
             labels: probe.labels,
             metrics: probe.metrics,

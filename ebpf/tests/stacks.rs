@@ -27,7 +27,7 @@ fn machine(labels: &str, more: &str, kernel: KernelVersion) -> (Program, Vm) {
         "probes:\n  - name: case\n    at: rawtracepoint:test:typed\n{more}    labels: {{ {labels} }}\n    metrics: [{{ counter: case_total }}]\n"
     );
     let typed = check::check(&case::parse(&yaml).unwrap(), &target).unwrap();
-    let program = lower::lower(typed, Host { possible_cpus: 2, kernel, arch: target.arch }).unwrap();
+    let program = lower::lower(typed, Host { kernel, ..Host::of(&target) }).unwrap();
     let vm = case::machine(&program, Environment::default());
     (program, vm)
 }

@@ -4,7 +4,7 @@ use super::plan::Plan;
 use crate::{
     follow::{self, FollowError, refused, task_offsets},
     places::{Means, Places, PlacesError},
-    sys::{self, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
+    sys::{self, Ends, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
 };
 use std::{
     ffi::{CStr, CString},
@@ -157,7 +157,7 @@ fn probes(
     for (is_entry, list) in [(false, &plan.exits), (true, &plan.entries)] {
         let offsets = list.iter().map(|place| place.offset).collect();
         let words = list.iter().map(|place| place.word).collect();
-        let places = Places::file(path.to_owned(), offsets, words, false);
+        let places = Places::file(path.to_owned(), offsets, words, Ends::Entry);
         let held = if means == Means::Program {
             places.each_its_own(|word| load(maker, kind, is_entry, Word::Fixed(word)))?
         } else {

@@ -44,12 +44,14 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
             Emit::Asm | Emit::Obj => match tapster_ebpf::compile(probe, &target) {
                 Ok(program) if args.emit == Emit::Asm => {
                     for code in &program.codes {
+                        let listing = code.assembled.listing();
+                        writeln!(text, "{} ({}):\n{listing}", code.at, code.mechanism.name())?;
+                    }
+                    if let Some(session) = &program.session {
                         writeln!(
                             text,
-                            "{} ({}):\n{}",
-                            code.at,
-                            code.mechanism.name(),
-                            code.assembled.listing()
+                            "both, where the kernel takes it (kprobe_session):\n{}",
+                            session.listing()
                         )?;
                     }
                 }

@@ -7,7 +7,7 @@ use super::{LoadError, useful_lines};
 use crate::{
     kernel::Kernel,
     places::{Means, Places, PlacesError},
-    sys::{self, LoadRefused, ProgInfo, ProgramKind, load_program},
+    sys::{self, Ends, LoadRefused, ProgInfo, ProgramKind, load_program},
 };
 use std::{
     ffi::CString,
@@ -16,7 +16,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Place, left_out},
     insn::{Alu, Helper, Insn, R0, Src},
-    program::Code,
+    program::{Code, Program},
     typed::Mechanism,
 };
 
@@ -84,11 +84,10 @@ impl Functions {
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
         let insns = &code.assembled.insns;
-        let one =
-            |means, program| Self { means, held: Vec::new(), programs: vec![program], refused: Vec::new() };
+        let one = |means, program| Self::new(means, vec![program]);
         if places(code).len() > 1 && !code.one_by_one {
             let (kind, has): (_, fn(BorrowedFd<'_>) -> bool) = if is_of_kernel(code) {
-                (ProgramKind::KprobeMulti, sys::has_kprobe_multi)
+                (ProgramKind::KprobeMulti, |program| sys::has_kprobe_multi(program, Ends::Entry))
             } else {
                 (ProgramKind::UprobeMulti, sys::has_uprobe_multi)
             };
@@ -110,7 +109,23 @@ impl Functions {
         // One shows whether the verifier takes them all.
         let number = code.sites.list.first().map_or(0, |site| site.number);
         load(ProgramKind::Probe, &with_number(code, number.into())).map_err(verifier(code))?;
-        Ok(Self { means: Means::Program, held: Vec::new(), programs: Vec::new(), refused: Vec::new() })
+        Ok(Self::new(Means::Program, Vec::new()))
+    }
+
+    /// The two codes of a pair by one program, where the kernel takes it: with the first, and nothing is left to do for the
+    /// second.
+    pub(super) fn session(program: &Program, maps: &[BorrowedFd<'_>]) -> Option<[Self; 2]> {
+        let insns = &program.session.as_ref()?.insns;
+        let loaded = load_program(&program.name, ProgramKind::KprobeSession, insns, maps);
+        let loaded = loaded
+            .inspect_err(|refused| tracing::debug!(probe = program.name, %refused, "no session"))
+            .ok()?;
+        sys::has_kprobe_multi(loaded.as_fd(), Ends::Both)
+            .then(|| [vec![loaded], Vec::new()].map(|programs| Self::new(Means::Session, programs)))
+    }
+
+    fn new(means: Means, programs: Vec<OwnedFd>) -> Self {
+        Self { means, held: Vec::new(), programs, refused: Vec::new() }
     }
 
     /// Attaches to all functions.
@@ -120,15 +135,22 @@ impl Functions {
         maps: &[BorrowedFd<'_>],
         kernel: &Kernel,
     ) -> Result<(), LoadError> {
+        if self.means == Means::Session && self.programs.is_empty() {
+            return Ok(());
+        }
         let list = places(code);
         let cookies = list.iter().map(|(index, _)| code.sites.list[*index].number.into()).collect();
-        let at_return = matches!(code.mechanism, Mechanism::Kretprobe | Mechanism::Uretprobe);
+        let ends = match code.mechanism {
+            _ if self.means == Means::Session => Ends::Both,
+            Mechanism::Kretprobe | Mechanism::Uretprobe => Ends::Return,
+            _ => Ends::Entry,
+        };
         let text = |text: &str| CString::new(text).map_err(|error| refused(code, error.to_string()));
         // The file that was read, should another have its name by now: in that one the places would be wrong.
         let file = code.sites.file.as_deref().and_then(|path| kernel.program_file(path));
         let places = if let Some(file) = &file {
             let path = text(&format!("/proc/self/fd/{}", file.file.as_raw_fd()))?;
-            Places::file(path, list.iter().filter_map(|(_, offset)| *offset).collect(), cookies, at_return)
+            Places::file(path, list.iter().filter_map(|(_, offset)| *offset).collect(), cookies, ends)
         } else {
             let mut functions = Vec::new();
             for site in &code.sites.list {
@@ -137,11 +159,11 @@ impl Functions {
                 };
                 functions.push((text(symbol)?, *address));
             }
-            Places::kernel(functions, cookies, at_return)
+            Places::kernel(functions, cookies, ends)
         };
         let failed = |error: PlacesError| refused(code, error.to_string());
         let held = match (self.means, self.programs.first()) {
-            (Means::Multi, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
+            (Means::Multi | Means::Session, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
             (Means::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
             (Means::Event, Some(program)) => places.each(program.as_fd(), false).map_err(failed)?,
             (Means::Program, _) | (_, None) => {
@@ -193,8 +215,12 @@ impl Functions {
 
     /// The name of the way that they are attached.
     pub(super) fn mechanism(&self, code: &Code) -> String {
-        let many = self.means == Means::Multi && code.sites.list.len() > 1;
-        format!("{}{}", code.mechanism.name(), if many { "_multi" } else { "" })
+        let name = code.mechanism.name();
+        match self.means {
+            Means::Session => "kprobe_session".into(),
+            Means::Multi if code.sites.list.len() > 1 => format!("{name}_multi"),
+            Means::Multi | Means::Cookie | Means::Event | Means::Program => name.into(),
+        }
     }
 
     /// Which functions the kernel did not take.

@@ -11,6 +11,8 @@ use tapster_ebpf::usdt::Site;
 
 /// `BPF_TRACE_KPROBE_MULTI`
 pub(super) const KPROBE_MULTI: u32 = 42;
+/// `BPF_TRACE_KPROBE_SESSION`
+pub(super) const KPROBE_SESSION: u32 = 56;
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const UPROBE_MULTI: u32 = 48;
 /// `BPF_F_KPROBE_MULTI_RETURN`, `BPF_F_UPROBE_MULTI_RETURN`, and the bit of `config` of a kprobe or uprobe event that says
@@ -120,24 +122,42 @@ impl KernelFunctions<'_> {
     }
 }
 
+/// Where a program stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// When a function begins, or at an instruction.
+    Entry,
+    /// When it returns.
+    Return,
+    /// At both, the same program: a session, 6.10 and functions of the kernel only.
+    Both,
+}
+
+impl Ends {
+    /// The bit that asks for returns.
+    fn flag(self) -> u8 {
+        if self == Self::Return { AT_RETURN } else { 0 }
+    }
+}
+
 /// Attaches one program to many functions of the kernel, each with its cookie, 5.18. The program was loaded for that.
 pub fn attach_kprobes(
     program: BorrowedFd<'_>,
     functions: KernelFunctions<'_>,
     cookies: &[u64],
-    at_return: bool,
+    ends: Ends,
 ) -> io::Result<OwnedFd> {
     if functions.count() != cookies.len() {
         return Err(io::Error::other("each function has one cookie: this is a bug in tapster"));
     }
-    Ok(link_kprobes(program, functions, cookies, at_return)?)
+    Ok(link_kprobes(program, functions, cookies, ends)?)
 }
 
 fn link_kprobes(
     program: BorrowedFd<'_>,
     functions: KernelFunctions<'_>,
     cookies: &[u64],
-    at_return: bool,
+    ends: Ends,
 ) -> Result<OwnedFd, bpf::Refused> {
     let pointers: Vec<u64> = match functions {
         KernelFunctions::Symbols(symbols) => symbols.iter().map(|symbol| symbol.as_ptr() as u64).collect(),
@@ -149,8 +169,8 @@ fn link_kprobes(
     };
     let mut attributes = KernelMultiLink {
         program: bpf::number(program),
-        attach_type: KPROBE_MULTI,
-        multi_flags: u32::from(at_return) * u32::from(AT_RETURN),
+        attach_type: if ends == Ends::Both { KPROBE_SESSION } else { KPROBE_MULTI },
+        multi_flags: ends.flag().into(),
         count: u32::try_from(functions.count().min(cookies.len())).unwrap_or(u32::MAX),
         symbols,
         addresses,
@@ -164,9 +184,9 @@ fn link_kprobes(
 
 /// Whether the kernel can do [`attach_kprobes`], asked with a program loaded for it: only a kernel that can looks for the
 /// function, of which there is none.
-pub fn has_kprobe_multi(program: BorrowedFd<'_>) -> bool {
+pub fn has_kprobe_multi(program: BorrowedFd<'_>, ends: Ends) -> bool {
     let nowhere = KernelFunctions::Symbols(&[c"no function is called that"]);
-    let error = link_kprobes(program, nowhere, &[0], false).err().map(|refused| refused.errno);
+    let error = link_kprobes(program, nowhere, &[0], ends).err().map(|refused| refused.errno);
     matches!(error, Some(libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
 }
 
@@ -176,7 +196,7 @@ pub fn attach_uprobes(
     path: &CStr,
     offsets: &[u64],
     cookies: &[u64],
-    at_return: bool,
+    ends: Ends,
 ) -> io::Result<OwnedFd> {
     if offsets.len() != cookies.len() {
         return Err(io::Error::other("each place has one cookie: this is a bug in tapster"));
@@ -188,7 +208,7 @@ pub fn attach_uprobes(
         offsets: offsets.as_ptr() as u64,
         cookies: cookies.as_ptr() as u64,
         count: u32::try_from(offsets.len()).map_err(io::Error::other)?,
-        multi_flags: u32::from(at_return) * u32::from(AT_RETURN),
+        multi_flags: ends.flag().into(),
         ..MultiLink::default()
     };
     // SAFETY: the kernel reads a string, and `count` offsets and cookies, of which there are as many; the command makes
@@ -228,7 +248,7 @@ pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Resu
 /// Whether the kernel can do [`attach_uprobes`], asked with a program loaded for it: the root directory is no file to
 /// attach to, which only a kernel that looks at the path can tell.
 pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
-    attach_uprobes(program, c"/", &[0], &[0], false)
+    attach_uprobes(program, c"/", &[0], &[0], Ends::Entry)
         .is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
 }
 
@@ -245,10 +265,10 @@ pub enum Spot<'a> {
 pub fn attach_probe_with_cookie(
     program: BorrowedFd<'_>,
     spot: Spot<'_>,
-    at_return: bool,
+    ends: Ends,
     cookie: u64,
 ) -> io::Result<[OwnedFd; 2]> {
-    let event = open_probe(spot, config(at_return))?;
+    let event = open_probe(spot, u64::from(ends.flag()))?;
     let mut attributes = PerfLink {
         program: bpf::number(program),
         event: bpf::number(event.as_fd()),
@@ -262,8 +282,8 @@ pub fn attach_probe_with_cookie(
 }
 
 /// The same for older kernels, without a cookie.
-pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, at_return: bool) -> io::Result<OwnedFd> {
-    let event = open_probe(spot, config(at_return))?;
+pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, ends: Ends) -> io::Result<OwnedFd> {
+    let event = open_probe(spot, u64::from(ends.flag()))?;
     enable(&event, program)?;
     Ok(event)
 }
@@ -279,11 +299,6 @@ fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The bits of `config` but for semaphores.
-fn config(at_return: bool) -> u64 {
-    u64::from(at_return) * u64::from(AT_RETURN)
 }
 
 /// `config` has a bit for returns, and the place of a semaphore in its upper half.

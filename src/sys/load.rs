@@ -54,6 +54,8 @@ pub enum ProgramKind {
     Probe,
     /// Many kprobes with one link, 5.18.
     KprobeMulti,
+    /// Many kprobes with one link, each at both ends of its function, 6.10.
+    KprobeSession,
     /// Many uprobes with one link, 6.6.
     UprobeMulti,
     /// A raw tracepoint, 4.17.
@@ -66,6 +68,7 @@ impl ProgramKind {
         match self {
             Self::Probe => (2, 0),
             Self::KprobeMulti => (2, super::attach::KPROBE_MULTI),
+            Self::KprobeSession => (2, super::attach::KPROBE_SESSION),
             Self::UprobeMulti => (2, super::attach::UPROBE_MULTI),
             Self::RawTracepoint => (17, 0),
         }

@@ -25,8 +25,8 @@ mod table;
 mod tests;
 
 pub use attach::{
-    KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie, attach_raw_tracepoint,
-    attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_multi,
+    Ends, KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
+    attach_raw_tracepoint, attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_multi,
 };
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};

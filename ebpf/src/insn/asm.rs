@@ -2,7 +2,7 @@
 //!
 //! Jump offsets stay relative and in slots, as in the log.
 
-use super::{Alu, Cond, Helper, Insn, Reg, Size, Src};
+use super::{Alu, Cond, Helper, Insn, KernelFunction, Reg, Size, Src};
 use std::fmt;
 
 impl Alu {
@@ -82,6 +82,16 @@ impl Helper {
     }
 }
 
+impl KernelFunction {
+    /// Its name in the kernel.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionIsReturn => "bpf_session_is_return",
+            Self::SessionCookie => "bpf_session_cookie",
+        }
+    }
+}
+
 /// A register by the name of its width: `r1` or `w1`.
 struct Named(char, Reg);
 
@@ -148,6 +158,7 @@ impl fmt::Display for Insn {
             Self::MayGoto(offset) => write!(f, "may_goto {offset:+}"),
             Self::JumpIf32(cond, dst, src, offset) => jump(f, 'w', cond, dst, src, offset),
             Self::Call(helper) => write!(f, "call {}#{}", helper.name(), helper as i32),
+            Self::CallKernel(function, number) => write!(f, "call {}#{number}", function.name()),
             Self::Exit => f.write_str("exit"),
         }
     }

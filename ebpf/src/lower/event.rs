@@ -23,6 +23,9 @@ impl Lowering<'_> {
         let event = self.event;
         let exit = self.asm.label();
         self.asm.push(Insn::Alu64(Alu::Mov, CONTEXT, R1.into()));
+        if let Some((session, at_return)) = self.end_of_session {
+            self.carry(session, at_return);
+        }
         let expressions = self.expressions();
         if expressions.iter().any(|typed| typed.any(&reads_by_helper)) {
             let slot = self.stack.take(8);

@@ -59,6 +59,11 @@ impl Lowering<'_> {
             Node::Argument(offset) => {
                 self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
             }
+            Node::Field { offset, .. }
+                if self.entered.is_some() && *offset == self.host.arch.stack_pointer() =>
+            {
+                self.load_value(dst, self.entered.unwrap_or(0), &typed.ty);
+            }
             Node::Field { offset, size } => {
                 let width = Size::from_bytes(*size).unwrap_or(Size::DW);
                 self.asm.push(Insn::Load(width, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));

@@ -10,14 +10,17 @@ mod event;
 mod expression;
 mod histogram;
 mod metric;
+mod session;
 mod stack;
 mod start;
 mod text;
 
+pub use session::joins_ends;
+
 use crate::{
-    asm::{AsmError, Assembler},
+    asm::{AsmError, Assembled, Assembler},
     attach::Arch,
-    host::Host,
+    host::{Host, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
     layout::{Drop, Layout, MAX_ROW},
     program::{Code, DROPS, Program},
@@ -41,6 +44,9 @@ pub enum LowerError {
     /// A row is one value of a map.
     #[error("the metrics take {0} bytes for each label set, more than {MAX_ROW}")]
     Row(u32),
+    /// Both ends of calls are in one program.
+    #[error("the program is too long: a jump spans {0} instructions")]
+    Session(usize),
     /// The instructions do not fit.
     #[error(transparent)]
     Asm(#[from] AsmError),
@@ -52,7 +58,7 @@ impl LowerError {
         match self {
             Self::Stack { .. } => "use fewer labels, shorter texts (str(pointer, 16)) or fewer saved values",
             Self::Row(_) => "use fewer histograms, a lower schema or a narrower range of buckets",
-            Self::Asm(_) => "split the probe into several",
+            Self::Session(_) | Self::Asm(_) => "split the probe into several",
         }
     }
 }
@@ -65,11 +71,6 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
     }
     let mut codes = Vec::new();
     for (index, event) in probe.events.iter().enumerate() {
-        let mut lowering = Lowering::new(&probe, event, &layout, host);
-        lowering.program();
-        if lowering.stack.peak > STACK {
-            return Err(LowerError::Stack { at: event.at.to_string(), bytes: lowering.stack.peak });
-        }
         codes.push(Code {
             name: format!("{}_{index}", probe.name),
             at: event.at.clone(),
@@ -79,10 +80,11 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             one_by_one: event.mechanism == Mechanism::Kretprobe
                 && !host.returns_have_stack()
                 && uses_frame(event),
-            assembled: lowering.asm.finish()?,
+            assembled: Lowering::new(&probe, event, &layout, host).assembled()?,
         });
     }
-    Ok(Program::new(probe, layout, codes))
+    let session = session::joined(&probe, &layout, host)?;
+    Ok(Program { session, ..Program::new(probe, layout, codes) })
 }
 
 /// Bytes of the stack handed out, from the top down.
@@ -138,6 +140,10 @@ struct Lowering<'a> {
     faults: Option<i16>,
     /// Place of a `u32` key for arrays.
     index: i16,
+    /// Whether it is a part of a program for both ends of calls: what that calls, and whether it is the return.
+    end_of_session: Option<(Session, bool)>,
+    /// Where the return of a call keeps what its entry has left: where the stack was.
+    entered: Option<i16>,
 }
 
 impl<'a> Lowering<'a> {
@@ -158,7 +164,18 @@ impl<'a> Lowering<'a> {
             saved: Vec::new(),
             faults: None,
             index,
+            end_of_session: None,
+            entered: None,
         }
+    }
+
+    /// Writes the program.
+    fn assembled(mut self) -> Result<Assembled, LowerError> {
+        self.program();
+        if self.stack.peak > STACK {
+            return Err(LowerError::Stack { at: self.event.at.to_string(), bytes: self.stack.peak });
+        }
+        Ok(self.asm.finish()?)
     }
 
     fn mov(&mut self, dst: Reg, src: impl Into<Src>) {

@@ -24,6 +24,10 @@ pub struct Environment {
     pub cgroup_id: u64,
     /// What came with attaching the program.
     pub cookie: u64,
+    /// Whether a program for both ends of calls is at a return.
+    pub is_return: bool,
+    /// What the return of a call has from its entry; read and written by both.
+    pub session_cookie: [u8; 8],
     /// CPU the program runs on.
     pub cpu: u32,
     /// CPUs of the machine; read once by `Vm::new`.
@@ -51,6 +55,8 @@ impl Default for Environment {
             task: 0xffff_8880_0100_0000,
             cgroup_id: 1,
             cookie: 0,
+            is_return: false,
+            session_cookie: [0; 8],
             cpu: 0,
             cpus: 2,
             kernel_stack: Vec::new(),

@@ -56,6 +56,9 @@ pub enum Fault {
         /// The pointer.
         address: u64,
     },
+    /// A function of the kernel wants the context and got something else.
+    #[error("`r1` is not the context")]
+    NotContext,
     /// A helper wants a map and got something else.
     #[error("{0:#x} is not a map")]
     NotMap(u64),

@@ -1,9 +1,9 @@
 //! One run: registers, memory and the effect of each instruction.
 
 use super::alu::{alu32, alu64, holds32, holds64, low};
-use super::memory::{AddressSpace, CONTEXT_START, FRAME_POINTER, map_address};
+use super::memory::{AddressSpace, CONTEXT_START, FRAME_POINTER, SESSION_COOKIE, map_address};
 use super::{Environment, Fault, Map};
-use crate::insn::{Alu, FP, Insn, R0, R1, R5, Reg, Size, Src};
+use crate::insn::{Alu, FP, Insn, KernelFunction, R0, R1, R5, Reg, Size, Src};
 
 /// Where a run goes after an instruction.
 pub(super) enum Next {
@@ -31,7 +31,7 @@ impl<'a> Frame<'a> {
         let mut registers = [None; 11];
         registers[usize::from(R1.0)] = Some(CONTEXT_START);
         registers[usize::from(FP.0)] = Some(FRAME_POINTER);
-        Self { registers, memory: AddressSpace::new(context, maps), env }
+        Self { registers, memory: AddressSpace::new(context, maps, env.session_cookie), env }
     }
 
     pub(super) fn get(&self, reg: Reg) -> Result<u64, Fault> {
@@ -179,6 +179,18 @@ impl<'a> Frame<'a> {
             }
             Insn::Call(helper) => {
                 let value = self.call(helper)?;
+                self.registers[usize::from(R1.0)..=usize::from(R5.0)].fill(None);
+                self.set(R0, value)?;
+            }
+            Insn::CallKernel(function, _) => {
+                if self.get(R1)? != CONTEXT_START {
+                    return Err(Fault::NotContext);
+                }
+                let value = match function {
+                    // Of a `bool` the rest of the register says nothing.
+                    KernelFunction::SessionIsReturn => 0xa5a5_a500 | u64::from(self.env.is_return),
+                    KernelFunction::SessionCookie => SESSION_COOKIE,
+                };
                 self.registers[usize::from(R1.0)..=usize::from(R5.0)].fill(None);
                 self.set(R0, value)?;
             }

@@ -12,6 +12,7 @@ pub(super) const STACK_SIZE: u64 = 512;
 const STACK: u64 = 0x0100;
 const CONTEXT: u64 = 0x0101;
 const MAPS: u64 = 0x0102;
+const SESSION: u64 = 0x0103;
 /// Region of the values of map 0; map 1 has the next.
 const VALUES: u64 = 0x0200;
 const VALUES_END: u64 = 0x0f00;
@@ -34,6 +35,9 @@ pub(super) const FRAME_POINTER: u64 = base(STACK) + STACK_SIZE;
 /// Address of the context.
 pub(super) const CONTEXT_START: u64 = base(CONTEXT);
 
+/// Address of the eight bytes that the return of a call has from its entry.
+pub(super) const SESSION_COOKIE: u64 = base(SESSION);
+
 /// What a program holds for a map.
 pub(super) fn map_address(map: u32) -> u64 {
     base(MAPS) + u64::from(map)
@@ -53,6 +57,7 @@ pub(super) enum Place {
     Stack(usize),
     Context(usize),
     Value { map: usize, cell: usize, offset: usize },
+    Session(usize),
     Elsewhere,
 }
 
@@ -63,12 +68,13 @@ pub(super) struct AddressSpace<'a> {
     written: Vec<bool>,
     context: &'a [u8],
     pub(super) maps: &'a mut [Map],
+    pub(super) session: [u8; 8],
 }
 
 impl<'a> AddressSpace<'a> {
-    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map]) -> Self {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map], session: [u8; 8]) -> Self {
         let size = index(STACK_SIZE);
-        Self { stack: vec![POISON; size], written: vec![false; size], context, maps }
+        Self { stack: vec![POISON; size], written: vec![false; size], context, maps, session }
     }
 
     /// Address of a cell of a map's values.
@@ -90,6 +96,9 @@ impl<'a> AddressSpace<'a> {
             STACK => within(offset, self.stack.len()).map(Place::Stack).ok_or_else(|| out("stack")),
             CONTEXT => within(offset, self.context.len()).map(Place::Context).ok_or_else(|| out("context")),
             MAPS => Err(out("map, which is opaque")),
+            SESSION => {
+                within(offset, self.session.len()).map(Place::Session).ok_or_else(|| out("session cookie"))
+            }
             VALUES..VALUES_END => {
                 let map = index(region - VALUES);
                 let found = self.maps.get(map).filter(|_| address >= start).and_then(|found| {
@@ -126,6 +135,7 @@ impl<'a> AddressSpace<'a> {
                 &self.stack[offset..offset + len]
             }
             Place::Context(offset) => &self.context[offset..offset + len],
+            Place::Session(offset) => &self.session[offset..offset + len],
             Place::Value { map, cell, offset } => {
                 let cell = self.maps[map].cell(cell).expect("`place` found the cell");
                 &cell[offset..offset + len]
@@ -138,7 +148,7 @@ impl<'a> AddressSpace<'a> {
     pub(super) fn argument(&self, address: u64, size: u64) -> Result<&[u8], Fault> {
         match self.place(address, size)? {
             Place::Context(_) | Place::Elsewhere => Err(Fault::NotOwn { address }),
-            Place::Stack(_) | Place::Value { .. } => {
+            Place::Stack(_) | Place::Value { .. } | Place::Session(_) => {
                 self.own(address, size)?.ok_or(Fault::NotOwn { address })
             }
         }
@@ -156,6 +166,7 @@ impl<'a> AddressSpace<'a> {
                 let cell = self.maps[map].cell_mut(cell).expect("`place` found the cell");
                 cell[offset..offset + bytes.len()].copy_from_slice(bytes);
             }
+            Place::Session(offset) => self.session[offset..offset + bytes.len()].copy_from_slice(bytes),
             Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
         }
         Ok(())
@@ -165,7 +176,7 @@ impl<'a> AddressSpace<'a> {
     pub(super) fn fill(&mut self, address: u64, size: u64) -> Result<(), Fault> {
         match self.place(address, size)? {
             Place::Stack(offset) => self.written[offset..offset + index_of_size(size)].fill(true),
-            Place::Value { .. } => {}
+            Place::Value { .. } | Place::Session(_) => {}
             Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
         }
         Ok(())
@@ -177,7 +188,11 @@ impl<'a> AddressSpace<'a> {
             Place::Stack(_) | Place::Context(_) if !address.is_multiple_of(size) => {
                 Err(Fault::Misaligned { address, size })
             }
-            Place::Stack(_) | Place::Context(_) | Place::Value { .. } | Place::Elsewhere => Ok(()),
+            Place::Stack(_)
+            | Place::Context(_)
+            | Place::Value { .. }
+            | Place::Session(_)
+            | Place::Elsewhere => Ok(()),
         }
     }
 

@@ -85,7 +85,10 @@ impl Vm {
                     let slot = self.starts[index + 1] + i64::from(offset);
                     index = self.starts.binary_search(&slot).map_err(|_| at(Fault::BadJump(slot)))?;
                 }
-                Next::Exit(value) => return Ok(value),
+                Next::Exit(value) => {
+                    frame.env.session_cookie = frame.memory.session;
+                    return Ok(value);
+                }
             }
         }
         Err(VmError { index, fault: Fault::StepLimit(limit) })

@@ -92,15 +92,21 @@ impl Builder {
     /// A raw tracepoint as `tp_btf` finds it: `__traceiter_NAME` and `btf_trace_NAME`.
     pub fn tracepoint(&mut self, name: &str, parameters: &[(&str, u32)]) {
         let void = self.pointer(0);
-        let prototype = self.add("", FUNC_PROTO, false, parameters.len() + 1, 0);
-        self.words(&[0, void]);
-        for (name, kind) in parameters {
-            let name = self.name(name);
-            self.words(&[name, *kind]);
-        }
-        self.add(&format!("__traceiter_{name}"), FUNC, false, 0, prototype);
+        let all: Vec<_> = std::iter::once(("", void)).chain(parameters.iter().copied()).collect();
+        let prototype = self.function(&format!("__traceiter_{name}"), &all);
         let function = self.pointer(prototype);
         self.add(&format!("btf_trace_{name}"), TYPEDEF, false, 0, function);
+    }
+
+    /// A function without a result; the number of its prototype.
+    pub fn function(&mut self, name: &str, parameters: &[(&str, u32)]) -> u32 {
+        let prototype = self.add("", FUNC_PROTO, false, parameters.len(), 0);
+        for (name, kind) in parameters {
+            let name = if name.is_empty() { 0 } else { self.name(name) };
+            self.words(&[name, *kind]);
+        }
+        self.add(name, FUNC, false, 0, prototype);
+        prototype
     }
 
     pub fn finish(self) -> Vec<u8> {

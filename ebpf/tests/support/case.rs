@@ -82,11 +82,7 @@ pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Re
         |diagnostics: Vec<Diagnostic>| diagnostics.iter().map(|one| format!("{one:?}\n")).collect::<String>();
     let probe = parse(&yaml).map_err(show)?;
     let typed = check::check(&probe, target).map_err(show)?;
-    let program = lower::lower(
-        typed.clone(),
-        Host { possible_cpus: target.possible_cpus, kernel: target.kernel, arch: target.arch },
-    )
-    .map_err(|error| error.to_string())?;
+    let program = lower::lower(typed.clone(), Host::of(target)).map_err(|error| error.to_string())?;
     Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
 }
 

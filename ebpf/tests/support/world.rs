@@ -199,6 +199,10 @@ fn types() -> Vec<u8> {
         ],
     );
     assert_eq!(node, node_pointer + 1);
+    // What programs for both ends of calls need.
+    for name in ["bpf_session_is_return", "bpf_session_cookie"] {
+        b.function(name, &[]);
+    }
     b.tracepoint(
         "typed",
         &[

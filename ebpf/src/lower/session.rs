@@ -1,0 +1,85 @@
+//! Both ends of the calls of many functions in one program, which the kernel runs at each entry and at its return. It carries
+//! eight bytes from the one to the other, in which the entry leaves where the stack was: what tells its call from others, and
+//! what the registers no longer say at the return since 6.14. A return whose entry was not seen is not seen either.
+//!
+//! Linux 6.10; source: `kprobe_multi_link_prog_run` in `kernel/trace/bpf_trace.c`.
+
+use super::{CONTEXT, LowerError, Lowering, uses_frame};
+use crate::{
+    asm::Assembled,
+    host::{Host, Session},
+    insn::{Alu, Cond, Insn, KernelFunction, R0, R1, Size, Src},
+    layout::Layout,
+    typed::{Mechanism, TypedEvent, TypedProbe},
+};
+
+/// Whether a probe is one for such a program.
+pub fn joins_ends(probe: &TypedProbe) -> bool {
+    ends(probe).is_some()
+}
+
+/// The two ends, if they are entry and return of the same functions of the kernel, of which there are several, and the
+/// return has to know the frame of its call.
+fn ends(probe: &TypedProbe) -> Option<[&TypedEvent; 2]> {
+    let [start, end] = probe.events.as_slice() else { return None };
+    let are_ends = (start.mechanism, end.mechanism) == (Mechanism::Kprobe, Mechanism::Kretprobe);
+    let same = start.sites.list.len() > 1 && start.sites.list == end.sites.list;
+    (are_ends && same && uses_frame(end)).then_some([start, end])
+}
+
+/// The program, where the kernel has sessions and the probe is one for them.
+pub(super) fn joined(
+    probe: &TypedProbe,
+    layout: &Layout,
+    host: Host,
+) -> Result<Option<Assembled>, LowerError> {
+    let (Some(session), Some([start, end])) = (host.session, ends(probe)) else { return Ok(None) };
+    let part = |event: &TypedEvent, at_return| {
+        let mut lowering = Lowering::new(probe, event, layout, host);
+        lowering.end_of_session = Some((session, at_return));
+        lowering.assembled()
+    };
+    let (start, end) = (part(start, false)?, part(end, true)?);
+    let distance: usize = start.insns.iter().map(Insn::slots).sum();
+    let distance = i16::try_from(distance).map_err(|_| LowerError::Session(distance))?;
+    let mut both = Assembled::default();
+    both.comments.push((0, "at the return?".into()));
+    both.insns.extend([
+        Insn::Alu64(Alu::Mov, CONTEXT, Src::Reg(R1)),
+        Insn::CallKernel(KernelFunction::SessionIsReturn, session.is_return),
+        Insn::Alu64(Alu::Mov, R1, Src::Reg(CONTEXT)),
+        // Of a `bool` the rest of the register says nothing.
+        Insn::Alu64(Alu::And, R0, Src::Imm(1)),
+        Insn::JumpIf(Cond::Ne, R0, Src::Imm(0), distance),
+    ]);
+    // Jumps are from where they are, so each part stays as it is.
+    for part in [start, end] {
+        let before = both.insns.len();
+        both.comments.extend(part.comments.into_iter().map(|(at, text)| (before + at, text)));
+        both.insns.extend(part.insns);
+    }
+    Ok(Some(both))
+}
+
+impl Lowering<'_> {
+    /// At the entry, leaves where the stack is for the return; there, keeps what was left. The context is in `r1`.
+    pub(super) fn carry(&mut self, session: Session, at_return: bool) {
+        let stack = i16::try_from(self.host.arch.stack_pointer()).unwrap_or(0);
+        self.asm.comment("what the return has from its entry: where the stack was");
+        self.asm.push(Insn::CallKernel(KernelFunction::SessionCookie, session.cookie));
+        if at_return {
+            let slot = self.stack.take(8);
+            self.asm.push(Insn::Load(Size::DW, R1, R0, 0));
+            self.store_slot(slot, R1);
+            self.entered = Some(slot);
+        } else {
+            self.asm.push(Insn::Load(Size::DW, R1, CONTEXT, stack));
+            // As it will be at the return, which takes that off again.
+            let popped = self.host.arch.popped();
+            if popped > 0 {
+                self.alu(Alu::Add, R1, i32::try_from(popped).unwrap_or(0));
+            }
+            self.asm.push(Insn::Store(Size::DW, R0, 0, R1));
+        }
+    }
+}
