@@ -77,9 +77,11 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
 fn every_bad_file_is_explained() {
     let kernel = fixture::Kernel::new();
     let mut golden = Golden::new("errors");
+    let no_kprobes = fixture::Kernel::without(&["kprobe_events"]);
     let mut names = Vec::new();
     for path in fixture::yaml_files("errors") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let kernel = if name == "no_kprobes" { &no_kprobes } else { &kernel };
         let output =
             kernel.tapster(&fixture::file("errors"), &["check", "--offline", "-c", &format!("{name}.yaml")]);
         compare(&mut golden, &name, &output);

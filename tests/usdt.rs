@@ -211,6 +211,30 @@ fn moved() -> Outcome {
     Ok(checked(directory.path(), &program, &program, true))
 }
 
+/// A probe that needs several programs is one line of what `check` prints, with as many places as readelf has notes.
+fn in_one_line() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, _) = build(directory.path(), &["-O1"])?;
+    let at = format!("usdt:{}:shop:step", program.display());
+    let file = probes(
+        directory.path(),
+        &format!(
+            "probes: [{{ name: step, at: \"{at}\", labels: {{ number: arg0 }}, metrics: [{{ counter: step_total }}] }}]\n"
+        ),
+    );
+    let printed = text(binary().args(["check", "--offline", "-c", file.to_str().unwrap()]));
+    let readelf = text(tool("readelf")?.arg("-n").arg(&program));
+    let places = readelf.lines().filter(|line| line.trim() == "Name: step").count();
+    let lines: Vec<&str> = printed.lines().map(str::trim).collect();
+    let [first, way] = lines.as_slice() else { panic!("{printed}") };
+    assert!(
+        first.starts_with(&format!("step  compiled  {places} programs")),
+        "a form for each place: {printed}"
+    );
+    assert_eq!(*way, format!("{at} by usdt, {places} places"));
+    Ok(format!("{places} places"))
+}
+
 fn refused() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let (program, _) = build(directory.path(), &["-O2", "-DSEMAPHORES"])?;
@@ -325,5 +349,6 @@ fn probes_of_programs_pass_their_values() {
     cases.run("moved after it was linked", moved);
     cases.run("refused", refused);
     cases.run("listed", listed);
+    cases.run("checked", in_one_line);
     cases.finish();
 }

@@ -7,9 +7,13 @@ use crate::{
     config,
     exporter::{Exporter, Options},
     kernel::Kernel,
+    status::ProgramStatus,
 };
 use std::fmt::Write;
-use tapster_ebpf::probe::{Decoder, Probe};
+use tapster_ebpf::{
+    probe::{Decoder, Probe},
+    program::Program,
+};
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let config = match config::load(&args.probes.request()) {
@@ -74,20 +78,17 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         // Both ends of calls leave out the same.
         let mut left_out: Vec<&String> = Vec::new();
         let status = loaded.iter().find(|(name, _)| *name == program.name).map(|(_, programs)| programs);
-        for (index, code) in program.codes.iter().enumerate() {
-            // The way that was taken, where it was loaded: some have a choice only the kernel can tell.
-            let mechanism = status
-                .and_then(|programs| programs.get(index))
-                .map_or_else(|| code.mechanism.name().to_owned(), |status| status.mechanism.clone());
-            let functions = match code.sites.list.len() {
-                0 | 1 => String::new(),
-                count => format!(", {count} functions"),
+        for Way { at, mechanism, functions, places } in ways(program, status.map_or(&[], Vec::as_slice)) {
+            let count = match (functions, places) {
+                (0 | 1, 0 | 1) => String::new(),
+                (0 | 1, places) => format!(", {places} places"),
+                (functions, _) => format!(", {functions} functions"),
             };
-            writeln!(text, "{:width$}            {} by {mechanism}{functions}", "", code.at)?;
-            for what in &code.sites.left_out {
-                if !left_out.contains(&what) {
-                    left_out.push(what);
-                }
+            writeln!(text, "{:width$}            {at} by {mechanism}{count}", "")?;
+        }
+        for what in program.codes.iter().flat_map(|code| &code.sites.left_out) {
+            if !left_out.contains(&what) {
+                left_out.push(what);
             }
         }
         for what in left_out {
@@ -106,6 +107,38 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     }
     print(&text);
     Ok(if failed.is_empty() { 0 } else { FAILURE })
+}
+
+/// How a probe gets to an attach point.
+struct Way {
+    at: String,
+    mechanism: String,
+    functions: usize,
+    /// Where a program passes its own probe.
+    places: usize,
+}
+
+/// One for each attach point, of which a program's own probe may need several programs: its arguments are elsewhere at each
+/// place that passes it.
+fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
+    for code in &program.codes {
+        let at = code.at.to_string();
+        // The way that was taken, where it was loaded: some have a choice only the kernel can tell.
+        let taken = loaded.iter().find(|status| status.attach_point == at && code.usdt.is_none());
+        let mechanism =
+            taken.map_or_else(|| code.mechanism.name().to_owned(), |status| status.mechanism.clone());
+        let (functions, places) =
+            (code.sites.list.len(), code.usdt.as_ref().map_or(0, |sites| sites.list.len()));
+        match ways
+            .iter_mut()
+            .find(|known| known.at == at && known.mechanism == mechanism && code.usdt.is_some())
+        {
+            Some(known) => known.places += places,
+            None => ways.push(Way { at, mechanism, functions, places }),
+        }
+    }
+    ways
 }
 
 fn kibibytes(bytes: u64) -> String {

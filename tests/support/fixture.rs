@@ -37,12 +37,22 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new() -> Self {
+        Self::without(&[])
+    }
+
+    /// One that lacks these files of tracefs.
+    pub(crate) fn without(lacks: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let host = file("fixtures/host");
         let sys = directory.path().join("sys/kernel");
         fs::create_dir_all(sys.join("btf")).unwrap();
         fs::write(sys.join("btf/vmlinux"), types()).unwrap();
-        symlink(host.join("sys/kernel/tracing"), sys.join("tracing")).unwrap();
+        fs::create_dir(sys.join("tracing")).unwrap();
+        for entry in fs::read_dir(host.join("sys/kernel/tracing")).unwrap().map(Result::unwrap) {
+            if !lacks.iter().any(|lack| entry.file_name() == *lack) {
+                symlink(entry.path(), sys.join("tracing").join(entry.file_name())).unwrap();
+            }
+        }
         symlink(host.join("sys/devices"), directory.path().join("sys/devices")).unwrap();
         symlink(host.join("proc"), directory.path().join("proc")).unwrap();
         Self { directory }

@@ -21,7 +21,8 @@ fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
 }
 
 /// `fentry:NAME`, `fexit:NAME`
-pub(super) fn traced(name: &str, at_return: bool, target: &Target<'_>) -> Result<Resolved, Missing> {
+pub(super) fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolved, Missing> {
+    let Wanted { function: name, at_return, .. } = *wanted;
     let kind = if at_return { "fexit" } else { "fentry" };
     if is_pattern(name) {
         let by_register = if at_return { "kretprobe" } else { "kprobe" };
@@ -39,8 +40,9 @@ pub(super) fn traced(name: &str, at_return: bool, target: &Target<'_>) -> Result
         });
     };
     let Some((_, prototype)) = prototype(name, target) else {
-        let nearest: Vec<String> =
-            near(name, btf.names(Kind::Func), 3).into_iter().map(|near| format!("`{kind}:{near}`")).collect();
+        // Of both ends of a call one thing is said.
+        let shown = |near: &str| if wanted.whole { format!("`{near}`") } else { format!("`{kind}:{near}`") };
+        let nearest: Vec<String> = near(name, btf.names(Kind::Func), 3).into_iter().map(shown).collect();
         let hint = if nearest.is_empty() {
             "it may be in a module, which is not looked at, or part of its callers".into()
         } else {

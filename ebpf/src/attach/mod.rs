@@ -185,8 +185,8 @@ pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Resul
             rawtracepoint::resolve(category.as_deref(), name, target)
         }
         AttachPoint::Function { mechanism, function } => match mechanism {
-            FunctionMechanism::Fentry => function::traced(function, false, target),
-            FunctionMechanism::Fexit => function::traced(function, true, target),
+            FunctionMechanism::Fentry => function::traced(&wanted(function, false), target),
+            FunctionMechanism::Fexit => function::traced(&wanted(function, true), target),
             FunctionMechanism::Kprobe => function::probed(&wanted(function, false), target),
             FunctionMechanism::Kretprobe => function::probed(&wanted(function, true), target),
         },
