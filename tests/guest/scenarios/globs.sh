@@ -56,9 +56,10 @@ tapster check --offline -c /wrong.yaml >/results/wrong 2>&1
 # A call that has begun before it is looked at.
 run mkfifo /pipe
 cat /pipe >/dev/null &
+early=$!
 exec 9>/pipe
 sleep 0.5
-exporter -c /globs.yaml
+exporter -c /globs.yaml 9>&-
 scrape before
 cd /sys/kernel/tracing
 echo 16384 >buffer_size_kb
@@ -72,7 +73,7 @@ run ls -lR /etc /sys/class/block >/dev/null
 run sh -c 'mkdir /tmp/d; echo x >/tmp/d/f; ln -s f /tmp/d/l; cat /tmp/d/l; rm -r /tmp/d' >/dev/null
 echo x >&9
 exec 9>&-
-wait %1
+wait $early
 sleep 0.2
 echo 0 >/sys/kernel/tracing/tracing_on
 run cp /sys/kernel/tracing/trace /results/globs.trace
