@@ -10,7 +10,7 @@ use tapster_ebpf::{
         Arch, ArgumentValue, Functions, Missing, Place, Request, Resolved, Site, Sites, Target,
         UserFunctions, Wanted, resolve,
     },
-    btf::Btf,
+    btf::{Btf, Kind},
     compile, declaration,
     diagnostic::SourceFile,
     insn::{Helper, Insn},
@@ -214,4 +214,25 @@ fn returns_of_a_program_are_seen_in_two_ways() {
         KernelVersion(6, 12, 0),
     );
     assert_eq!(program.layout.start.unwrap().key_size, 24);
+}
+
+#[test]
+fn many_functions_are_found_as_few_are() {
+    let mut types = Builder::new();
+    let int = types.int("int", 4, true);
+    for number in 0..500 {
+        // Every name twice, of which the first counts; and types of the names that are no functions.
+        types.structure(&format!("f{}", number % 250), 4, &[("x", int, 0, 0)]);
+        types.function(&format!("f{}", number % 250), &[("x", int)]);
+    }
+    let bytes = types.finish();
+    let many = Btf::parse(bytes.clone()).unwrap();
+    for number in (0..260).rev() {
+        let name = format!("f{number}");
+        let one = Btf::parse(bytes.clone()).unwrap();
+        let first = one.ids().find(|id| one.kind(*id) == Kind::Func && one.name(*id) == name);
+        assert_eq!(one.find(&name, Kind::Func), first, "{name}, alone");
+        assert_eq!(many.find(&name, Kind::Func), first, "{name}, one of many");
+        assert_eq!(first.is_some(), number < 250);
+    }
 }

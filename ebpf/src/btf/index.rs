@@ -26,6 +26,9 @@ pub enum BtfError {
     },
 }
 
+/// After so many names were looked up one by one, functions get a table: a pattern may match thousands.
+const MANY: usize = 64;
+
 /// BTF bytes and where each type starts in them.
 pub struct Btf {
     data: Box<dyn AsRef<[u8]> + Send>,
@@ -34,6 +37,8 @@ pub struct Btf {
     strings: std::ops::Range<usize>,
     /// Names looked up before; scanning all types costs about a third of a millisecond.
     found: RefCell<HashMap<(String, Kind), Option<TypeId>>>,
+    /// Functions by name, once many were looked up.
+    functions: OnceCell<HashMap<Box<str>, TypeId>>,
     /// All enumerations, once asked for.
     enums: OnceCell<Vec<TypeId>>,
 }
@@ -94,7 +99,14 @@ impl Btf {
         if at != types.end {
             return Err(BtfError::Truncated("the last type"));
         }
-        Ok(Self { data: Box::new(data), offsets, strings, found: RefCell::default(), enums: OnceCell::new() })
+        Ok(Self {
+            data: Box::new(data),
+            offsets,
+            strings,
+            found: RefCell::default(),
+            functions: OnceCell::new(),
+            enums: OnceCell::new(),
+        })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -226,9 +238,19 @@ impl Btf {
         if let Some(found) = self.found.borrow().get(&key) {
             return *found;
         }
-        let found = self.scan(name, kind);
+        let is_one_of_many = kind == Kind::Func && self.found.borrow().len() >= MANY;
+        let found = if is_one_of_many { self.functions().get(name).copied() } else { self.scan(name, kind) };
         self.found.borrow_mut().insert(key, found);
         found
+    }
+
+    fn functions(&self) -> &HashMap<Box<str>, TypeId> {
+        self.functions.get_or_init(|| {
+            // Backwards, so that the first of a name stays.
+            let ids = (1..self.offsets.len()).rev().filter_map(|id| TypeId::try_from(id).ok());
+            let functions = ids.filter(|id| self.kind(*id) == Kind::Func);
+            functions.map(|id| (self.name(id).into(), id)).collect()
+        })
     }
 
     /// Names are stored once, so the name is sought in the strings and then compared as a number.
