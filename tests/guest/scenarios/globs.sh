@@ -98,8 +98,8 @@ run sh -c 'echo function >current_tracer'
 echo >trace
 echo 1 >tracing_on
 cd /
-run dd if=/dev/zero of=/mnt/file bs=64k count=40 conv=fsync 2>/dev/null
-run fio --name=f --directory=/mnt --rw=randrw --bs=4k --size=1M --numjobs=4 --thread --ioengine=psync --fsync=16 --output=/dev/null
+run dd if=/dev/zero of=/mnt/file bs=64k count=10 conv=fsync 2>/dev/null
+run fio --name=f --directory=/mnt --rw=randrw --bs=4k --size=256k --numjobs=4 --thread --ioengine=psync --fsync=16 --output=/dev/null
 run cp -r /etc /mnt
 run ls -lR /mnt >/dev/null
 run rm -r /mnt/etc
