@@ -20,6 +20,9 @@ use tapster_ebpf::{
     typed::Mechanism,
 };
 
+/// From so many places on it is said that they are attached to one by one, which takes milliseconds each, and longer to let go.
+const MANY: usize = 32;
+
 /// The functions of one code in the kernel.
 #[derive(Debug)]
 pub(super) struct Functions {
@@ -161,6 +164,11 @@ impl Functions {
             }
             Places::kernel(functions, cookies, ends)
         };
+        let links = matches!(self.means, Means::Multi | Means::Session);
+        if !links && list.len() >= MANY {
+            let places = list.len();
+            tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
+        }
         let failed = |error: PlacesError| refused(code, error.to_string());
         let held = match (self.means, self.programs.first()) {
             (Means::Multi | Means::Session, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
