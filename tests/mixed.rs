@@ -1,13 +1,10 @@
 //! What sleeps have no reason while real programs work side by side: a compiler, fio on a slow device and on an ordinary
 //! file, `PostgreSQL` with pgbench, and a Prometheus that scrapes.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
-#![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 mod support;
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,9 +15,9 @@ use support::{
     command::{root, text, tool},
     exporter::Tapster,
     fixture,
-    metrics::{Metrics, whole},
     postgres::{self, Cluster},
     prometheus::Prometheus,
+    sleep::unexplained,
     slow::SlowDevice,
 };
 
@@ -30,15 +27,7 @@ const SECONDS: u64 = 20;
 const COMPILERS: usize = 2;
 /// Requests in a second of the slow device.
 const PER_SECOND: u32 = 60;
-/// How much of the time asleep may be without a reason.
-const UNEXPLAINED: f64 = 0.02;
-/// Stacks that a failure shows of those without a reason.
-const SHOWN: usize = 12;
-
-/// Reasons of who waits because it wants to, or has nothing to do: of those a host at rest is full.
-const CHOSEN: [&str; 6] = ["sleep", "poll", "select", "epoll", "signal_wait", "futex"];
-
-/// A program that works until it is dropped.
+/// A program that works for so long.
 struct Load {
     name: &'static str,
     child: Child,
@@ -82,56 +71,6 @@ fn fio(name: &'static str, directory: &Path, options: &[&str]) -> Result<Load, S
     command.args(["--name=job", "--time_based", "--thread", "--output-format=terse", "--bs=16k"]);
     command.arg(format!("--runtime={SECONDS}")).arg(format!("--directory={}", directory.display()));
     Ok(Load::start(name, command.args(options)))
-}
-
-/// Sleep in a time, by what was waited for.
-#[derive(Debug, Default)]
-struct Sleep {
-    whole: f64,
-    unexplained: f64,
-}
-
-impl Sleep {
-    fn add(&mut self, seconds: f64, reason: &str) {
-        self.whole += seconds;
-        if ["unknown", "~lost"].contains(&reason) {
-            self.unexplained += seconds;
-        }
-    }
-
-    fn part(&self) -> f64 {
-        self.unexplained / self.whole
-    }
-}
-
-/// Label sets of a counter or a sum, and how much each grew.
-fn grown<'m>(
-    after: &'m Metrics,
-    before: &Metrics,
-    name: &'m str,
-) -> Vec<(&'m BTreeMap<String, String>, f64)> {
-    let old: BTreeMap<_, f64> = before
-        .0
-        .iter()
-        .filter(|sample| sample.name == name)
-        .map(|sample| (&sample.labels, sample.value))
-        .collect();
-    let samples = after.0.iter().filter(|sample| sample.name == name);
-    samples.map(|sample| (&sample.labels, sample.value - old.get(&sample.labels).unwrap_or(&0.0))).collect()
-}
-
-/// Stacks without a reason, the longest first, for who adds a pattern.
-fn stacks(after: &Metrics, before: &Metrics) -> String {
-    let mut found: Vec<_> = grown(after, before, "tapster_site_slept_seconds_total")
-        .into_iter()
-        .filter(|(labels, seconds)| labels["reason"] == "unknown" && *seconds > 0.0)
-        .collect();
-    found.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    found.iter().take(SHOWN).fold(String::new(), |mut lines, (labels, seconds)| {
-        let [comm, state, stack] = ["comm", "state", "stack"].map(|name| labels[name].as_str());
-        let _ = writeln!(lines, "  {seconds:.3} s of `{comm}`, {state}: {stack}");
-        lines
-    })
 }
 
 fn side_by_side() -> Outcome {
@@ -191,42 +130,8 @@ fn side_by_side() -> Outcome {
     if let Ok(keep) = std::env::var("TAPSTER_KEEP") {
         fs::write(Path::new(&keep).join("mixed.prom"), tapster.get("/metrics").text()).unwrap();
     }
-    for reason in ["max_series", "max_inflight", "busy", "fault"] {
-        let dropped = whole(after.sum("tapster_probe_dropped_total", &[("reason", reason)]));
-        assert_eq!(dropped, 0, "{reason}");
-    }
-
-    let [mut all, mut uninterruptible, mut busy, mut unchosen] = [(); 4].map(|()| Sleep::default());
-    for (labels, seconds) in grown(&after, &before, "tapster_off_cpu_duration_seconds_sum") {
-        let reason = labels["reason"].as_str();
-        all.add(seconds, reason);
-        if labels["state"] == "uninterruptible" {
-            uninterruptible.add(seconds, reason);
-        }
-        if !reason.starts_with("idle_") && labels["state"] != "idle" {
-            busy.add(seconds, reason);
-            if !CHOSEN.contains(&reason) {
-                unchosen.add(seconds, reason);
-            }
-        }
-    }
-    let kinds = [
-        ("of all sleep", all),
-        ("of uninterruptible sleep", uninterruptible),
-        ("without idle threads of the kernel", busy),
-        ("without what programs chose to wait for", unchosen),
-    ];
-    let mut figures =
-        vec![format!("{compiled} files compiled, scrapes of at most {:.0} ms", scrape * 1000.0)];
-    for (name, sleep) in &kinds {
-        figures.push(format!("unexplained {:.3} % {name} ({:.1} s)", sleep.part() * 100.0, sleep.whole));
-    }
-    let figures = figures.join(", ");
-    let bad = kinds.iter().any(|(_, sleep)| sleep.whole < 1.0 || sleep.part() >= UNEXPLAINED);
-    let unexplained = stacks(&after, &before);
-    assert!(!bad, "{figures}; the stacks without a reason:\n{unexplained}");
-    Ok(figures
-        + &if unexplained.is_empty() { String::new() } else { format!("; without a reason:\n{unexplained}") })
+    let judged = unexplained(&after, &before);
+    Ok(format!("{compiled} files compiled, scrapes of at most {:.0} ms, {judged}", scrape * 1000.0))
 }
 
 #[test]

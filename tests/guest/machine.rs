@@ -46,6 +46,7 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.program(exporter)?;
     image.program(&waits::build(directory)?)?;
     image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
+    image.file("reasons.yaml", include_bytes!("../probes/reasons.yaml"), 0o644);
     let program = directory.join("stacks");
     let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];

@@ -223,11 +223,31 @@ fn nested(_: &Kernel, results: &Results) -> String {
 /// Those that run only when they are named.
 ///
 /// `waits`: under emulation the kernel's account of processor time, from which the programs know how long they slept, is off by
-/// some percent for a few kinds.
-pub(crate) const ON_REQUEST: [Scenario; 1] = [Scenario {
-    name: "waits",
-    script: include_str!("scenarios/waits.sh"),
-    disks: &[],
-    memory_mib: 1536,
-    check: waits::check,
-}];
+/// some percent for a few kinds. `delays` are those kinds that wait for blocks, beside the kernel's account of such waits.
+/// `mixed` are programs that work side by side, for the part of their sleep that has no reason.
+pub(crate) const ON_REQUEST: [Scenario; 3] = [
+    Scenario {
+        name: "waits",
+        script: include_str!("scenarios/waits.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: waits::check,
+    },
+    Scenario {
+        name: "delays",
+        script: concat!(
+            "kinds='file_read file_write_part direct_read direct_write device_read device_direct page_fault block_request'\n",
+            include_str!("scenarios/waits.sh"),
+        ),
+        disks: &[],
+        memory_mib: 1536,
+        check: waits::check_delays,
+    },
+    Scenario {
+        name: "mixed",
+        script: include_str!("scenarios/mixed.sh"),
+        disks: &[],
+        memory_mib: 2048,
+        check: waits::check_mixed,
+    },
+];

@@ -1,5 +1,6 @@
 // hog NAME CPU SECONDS: runs on one processor and never sleeps, and says as one line of JSON what the kernel counted for
-// it in that time: how long it waited for the processor, and how often it left it.
+// it in that time: how long it waited for the processor, by schedstat and, where it can be had, by its delay accounting,
+// and how often it left it.
 #define _GNU_SOURCE
 #include <sched.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
+
+#include "taskstats.h"
 
 static double now(void)
 {
@@ -16,9 +19,11 @@ static double now(void)
 }
 
 struct reading {
-    double queued;
+    double queued, delayed; // delayed is -1 where the kernel does not tell.
     long voluntary, involuntary;
 };
+
+static struct taskstats_socket accounting;
 
 static struct reading read_all(void)
 {
@@ -29,13 +34,18 @@ static struct reading read_all(void)
     fclose(file);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return (struct reading){waited / 1e9, usage.ru_nvcsw, usage.ru_nivcsw};
+    struct delays delays = {.cpu = -1};
+    taskstats_read(accounting, &delays);
+    return (struct reading){waited / 1e9, delays.cpu, usage.ru_nvcsw, usage.ru_nivcsw};
 }
 
 static void print_between(struct reading from, struct reading to)
 {
-    printf("{\"run_queue_seconds\":%.9f,\"voluntary\":%ld,\"involuntary\":%ld}", to.queued - from.queued,
+    printf("{\"run_queue_seconds\":%.9f,\"voluntary\":%ld,\"involuntary\":%ld", to.queued - from.queued,
            to.voluntary - from.voluntary, to.involuntary - from.involuntary);
+    if (from.delayed >= 0)
+        printf(",\"delay_seconds\":%.9f", to.delayed - from.delayed);
+    printf("}");
 }
 
 int main(int argc, char **argv)
@@ -47,6 +57,7 @@ int main(int argc, char **argv)
     CPU_SET(atoi(argv[2]), &one);
     if (sched_setaffinity(0, sizeof one, &one))
         return 1;
+    accounting = taskstats_open();
     // The first reading brings its code and memory. It is named within the outer readings and all of the inner ones.
     read_all();
     struct reading outer = read_all();

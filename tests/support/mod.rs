@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
+pub(crate) mod accounting;
 pub(crate) mod cases;
 pub(crate) mod command;
 pub(crate) mod device;
@@ -21,6 +22,7 @@ pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
 pub(crate) mod queries;
+pub(crate) mod sleep;
 pub(crate) mod slow;
 pub(crate) mod source;
 pub(crate) mod waits;

@@ -17,8 +17,10 @@ for setting in size=64 queue_mode=2 irqmode=2 completion_nsec=30000000 memory_ba
 done
 nodes
 export WAITS_DIRECTORY=/slow WAITS_DEVICE=/dev/mapper/slow WAITS_SHALLOW=/dev/nullb0
+# Before 5.14 it is always on.
+[ -e /proc/sys/kernel/task_delayacct ] && echo 1 >/proc/sys/kernel/task_delayacct
 exporter -c /waits.yaml
-for kind in $(waits --list); do
+for kind in ${kinds:-$(waits --list)}; do
     # So few that writers are held back; all who write would be.
     [ $kind = write_throttle ] && echo 1000000 >/proc/sys/vm/dirty_bytes
     run waits --stacks $kind 8 100 >>/results/waits.json

@@ -1,6 +1,7 @@
 // waits [--stacks] KIND COUNT [MS]: sleeps COUNT times in one known way, MS milliseconds each, and says as one line of
 // JSON how long the calls took by its own clock, and how much of that it ran or waited for a processor: the rest it
-// slept. `waits --list` prints the kinds.
+// slept; and, where it can be had, how long it waited for block devices by the kernel's delay accounting. `waits --list`
+// prints the kinds.
 //
 // The sleeper has the kind's name as the name of its task; what wakes it is another process named `waker`. They agree
 // through shared memory, so that the sleeper has no sleeps but the one that it is for. Kinds that need a slow device
@@ -24,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../taskstats.h"
 #include "stacks.h"
 
 long length_ns = 50000000;
@@ -208,6 +210,9 @@ int main(int argc, char **argv)
     if (with_stacks)
         stacks_begin(sleeper);
     int schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    struct taskstats_socket accounting = taskstats_open();
+    struct delays delays_before, delays_after;
+    bool has_delays = taskstats_read(accounting, &delays_before);
     // Only now has anything in this system this name.
     prctl(PR_SET_NAME, kind->name);
     struct rusage before, after;
@@ -236,6 +241,7 @@ int main(int argc, char **argv)
     }
     getrusage(RUSAGE_SELF, &after);
     prctl(PR_SET_NAME, "waits");
+    has_delays = has_delays && taskstats_read(accounting, &delays_after);
     end_children();
     if (kind->end)
         kind->end();
@@ -244,6 +250,8 @@ int main(int argc, char **argv)
     printf(",\"sleeps\":%d,\"seconds\":%.9f,\"run_seconds\":%.9f,", count, whole / 1e9, ran / 1e9);
     if (schedstat >= 0)
         printf("\"run_queue_seconds\":%.9f,", queued / 1e9);
+    if (has_delays)
+        printf("\"block_delay_seconds\":%.9f,", delays_after.block - delays_before.block);
     printf("\"voluntary\":%ld,\"involuntary\":%ld", after.ru_nvcsw - before.ru_nvcsw,
            after.ru_nivcsw - before.ru_nivcsw);
     if (with_stacks)
