@@ -222,8 +222,8 @@ fn nested(_: &Kernel, results: &Results) -> String {
 
 /// Those that run only when they are named.
 ///
-/// `waits`: under emulation the kernel's account of processor time, from which the programs know how long they slept, is off by
-/// some percent for a few kinds. `delays` are those kinds that wait for blocks, beside the kernel's account of such waits.
+/// `waits`: of 68 kinds one to four are more than 2 % off where the host is busy. Their sleeps are short, and an emulated processor
+/// that its host stops for some milliseconds between two of the kernel's clocks makes a part of one that counts. `delays` are those kinds that wait for blocks, beside the kernel's account of such waits.
 /// `mixed` are programs that work side by side, for the part of their sleep that has no reason.
 pub(crate) const ON_REQUEST: [Scenario; 3] = [
     Scenario {

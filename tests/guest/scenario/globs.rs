@@ -58,17 +58,19 @@ fn file_system(kernel: &Kernel, results: &Results) -> String {
         functions.insert(function);
         sum += expected;
     }
-    assert!(functions.len() >= 50 && sum >= 5000, "{sum} calls of {functions:?}");
-    let drops = after.since(&before, "tapster_probe_dropped_total", &[]);
-    assert_eq!(drops, 0, "dropped");
     let ways = after.values("tapster_probe_runs_total", &[("probe", "ext4")], "mechanism");
     let mechanism: Vec<String> = BTreeSet::from_iter(ways).into_iter().collect();
     let mechanism = mechanism.join(" and ");
+    // One by one they are a tenth of all.
+    let (least, calls) = if mechanism.contains("session") { (50, 5000) } else { (5, 500) };
+    assert!(functions.len() >= least && sum >= calls, "{sum} calls of {functions:?}");
+    let drops = after.since(&before, "tapster_probe_dropped_total", &[]);
+    assert_eq!(drops, 0, "dropped");
     let attach = attach_ms(log);
-    // One by one it would be minutes.
+    // All of them one by one would be minutes.
     assert!(attach < 30_000.0, "attached in {attach} ms");
     format!(
-        "ext4_* by {mechanism} attached in {attach} ms, {sum} calls of {} functions as traced",
+        "both ends by {mechanism} attached in {attach} ms, {sum} calls of {} functions as traced",
         functions.len()
     )
 }

@@ -20,11 +20,35 @@ export WAITS_DIRECTORY=/slow WAITS_DEVICE=/dev/mapper/slow WAITS_SHALLOW=/dev/nu
 # Before 5.14 it is always on.
 [ -e /proc/sys/kernel/task_delayacct ] && echo 1 >/proc/sys/kernel/task_delayacct
 exporter -c /waits.yaml
-for kind in ${kinds:-$(waits --list)}; do
-    # So few that writers are held back; all who write would be.
-    [ $kind = write_throttle ] && echo 1000000 >/proc/sys/vm/dirty_bytes
-    run waits --stacks $kind 8 100 >>/results/waits.json
+all=${kinds:-$(waits --list)}
+one() {
+    run waits --stacks $1 8 300 >/results/waits-$1.json
+}
+# Many at once, because nearly all the time they sleep; those of one file system one after the other.
+lanes=
+for lane in files 0 1 2 3 4 5; do
+    (
+        number=0
+        for kind in $all; do
+            case $kind in
+            write_throttle) continue ;;
+            file_* | direct_* | fsync* | syncfs | page_fault) own=files ;;
+            *) own=$((number % 6)) number=$((number + 1)) ;;
+            esac
+            [ $own = $lane ] && one $kind
+        done
+    ) &
+    lanes="$lanes $!"
 done
+wait $lanes
+case $all in
+*write_throttle*)
+    # So few that writers are held back; all who write would be.
+    echo 1000000 >/proc/sys/vm/dirty_bytes
+    one write_throttle
+    ;;
+esac
+cat /results/waits-*.json >/results/waits.json
 scrape after
 stop_exporter
 run umount /slow

@@ -131,6 +131,24 @@ static long run_queue(int file)
     return (long)waited;
 }
 
+// A point in time by three clocks, in nanoseconds.
+struct point {
+    long time, ran, queued;
+};
+
+// All three at one moment: who waits for a processor between two readings reads again, because the clocks would tell of
+// different times.
+static struct point point(int schedstat)
+{
+    struct point at;
+    do {
+        at.queued = run_queue(schedstat);
+        at.time = now(CLOCK_MONOTONIC);
+        at.ran = now(CLOCK_THREAD_CPUTIME_ID);
+    } while (run_queue(schedstat) != at.queued);
+    return at;
+}
+
 static void be_waker(int count)
 {
     prctl(PR_SET_NAME, "waker");
@@ -213,8 +231,6 @@ int main(int argc, char **argv)
     struct taskstats_socket accounting = taskstats_open();
     struct delays delays_before, delays_after;
     bool has_delays = taskstats_read(accounting, &delays_before);
-    // Only now has anything in this system this name.
-    prctl(PR_SET_NAME, kind->name);
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
     long whole = 0, ran = 0, queued = 0;
@@ -226,13 +242,15 @@ int main(int argc, char **argv)
             while (turn->armed < turns)
                 sched_yield();
         }
-        long waited = run_queue(schedstat);
-        long before_run = now(CLOCK_THREAD_CPUTIME_ID);
-        long begun = now(CLOCK_MONOTONIC);
+        // Only now has anything in this system this name.
+        prctl(PR_SET_NAME, kind->name);
+        struct point begun = point(schedstat);
         kind->sleep();
-        whole += now(CLOCK_MONOTONIC) - begun;
-        ran += now(CLOCK_THREAD_CPUTIME_ID) - before_run;
-        queued += run_queue(schedstat) - waited;
+        struct point ended = point(schedstat);
+        prctl(PR_SET_NAME, "waits");
+        whole += ended.time - begun.time;
+        ran += ended.ran - begun.ran;
+        queued += ended.queued - begun.queued;
         // It may wake up for another reason than the waker's.
         while (kind->wake && turn->woken < turns)
             sched_yield();
@@ -240,7 +258,6 @@ int main(int argc, char **argv)
             kind->after();
     }
     getrusage(RUSAGE_SELF, &after);
-    prctl(PR_SET_NAME, "waits");
     has_delays = has_delays && taskstats_read(accounting, &delays_after);
     end_children();
     if (kind->end)
