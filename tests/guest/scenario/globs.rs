@@ -62,8 +62,8 @@ fn file_system(kernel: &Kernel, results: &Results) -> String {
     let mechanism: Vec<String> = BTreeSet::from_iter(ways).into_iter().collect();
     let mechanism = mechanism.join(" and ");
     // One by one they are a tenth of all.
-    let (least, calls) = if mechanism.contains("session") { (50, 5000) } else { (5, 500) };
-    assert!(functions.len() >= least && sum >= calls, "{sum} calls of {functions:?}");
+    let (least, least_calls) = if mechanism.contains("session") { (50, 5000) } else { (5, 500) };
+    assert!(functions.len() >= least && sum >= least_calls, "{sum} calls of {functions:?}");
     let drops = after.since(&before, "tapster_probe_dropped_total", &[]);
     assert_eq!(drops, 0, "dropped");
     let attach = attach_ms(log);

@@ -97,7 +97,7 @@ for _ in $(seq 600); do
 done
 scrape ext4-before
 cd /sys/kernel/tracing
-run sh -c 'echo "ext4_*" >set_ftrace_filter'
+run sh -c 'echo "$1" >set_ftrace_filter' - "$some"
 run sh -c 'echo function >current_tracer'
 echo >trace
 echo 1 >tracing_on
