@@ -27,8 +27,9 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 const LOOKS_PER_RELEASE: u64 = 10;
 /// How often it is looked which cgroups are gone, where a probe names them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Such looks may take one part in so many of the time.
+/// Such looks may take one part in so many of the time, as long as they are no further apart than this.
 const LOOK_SHARE: u32 = 20;
+const LOOK_LATEST: Duration = Duration::from_secs(5);
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -147,7 +148,7 @@ async fn retire(exporter: Arc<Exporter>) {
             }
         })
         .await;
-        tokio::time::sleep(LOOK_EVERY.max(begun.elapsed() * LOOK_SHARE)).await;
+        tokio::time::sleep((begun.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_LATEST)).await;
     }
 }
 
