@@ -45,7 +45,7 @@ const MIB: u64 = 1 << 20;
 /// Time that two observers on one tracepoint may see apart: the programs of one run before those of the other.
 const BETWEEN_OBSERVERS: f64 = 6e-6;
 
-/// How often a job with a short count is tried.
+/// How often a job with a short count is tried, and one of which the kernel's time is much longer than ours.
 const ATTEMPTS: usize = 4;
 
 /// A device under load, and whether it does nothing else.
@@ -166,7 +166,7 @@ fn rank(percentile: f64, count: u64) -> u64 {
 }
 
 /// Ours is inside `fio`'s, so it is not longer at any rank.
-fn assert_not_longer(job: &Job, Measured { report, histogram, stat, has_requests }: &Measured) {
+fn assert_not_longer(job: &Job, Measured { report, histogram, .. }: &Measured) {
     assert!(
         mean(histogram) <= report.mean * 1.0001,
         "{}: mean {} above fio's {}",
@@ -182,13 +182,20 @@ fn assert_not_longer(job: &Job, Measured { report, histogram, stat, has_requests
             job.name()
         );
     }
-    // The kernel takes the time of a request from its allocation, inside ours, to just after the event that ends ours.
-    // It does so for requests: where several bios share one, or one has several, its sum is another.
+}
+
+/// Seconds that the kernel's own sum is longer than ours, if it is much longer.
+///
+/// It takes the time of a request from its allocation, inside ours, to just after the event that ends ours. It does so for
+/// requests: where several bios share one, or one has several, its sum is another.
+fn shorter(job: &Job, Measured { report, histogram, stat, has_requests }: &Measured) -> Option<f64> {
     let direction = stat.direction(job.operation());
-    if *has_requests && direction.merges == 0 && direction.ios == report.ios {
-        let least = direction.ticks_ms as f64 / 1e3 * 0.95 - 2e-3 - report.ios as f64 * BETWEEN_OBSERVERS;
-        assert!(histogram.sum >= least, "{}: sum {} below the kernel's {}", job.name(), histogram.sum, least);
+    if !has_requests || direction.merges > 0 || direction.ios != report.ios {
+        return None;
     }
+    let kernel = direction.ticks_ms as f64 / 1e3;
+    let least = kernel * 0.95 - 2e-3 - report.ios as f64 * BETWEEN_OBSERVERS;
+    (histogram.sum < least).then_some(kernel - histogram.sum)
 }
 
 fn figures(job: &Job, Measured { report, histogram, stat, has_requests: _ }: &Measured) -> String {
@@ -233,9 +240,21 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
             for depth in [1, 32] {
                 let job = Job { target: &target.path, pattern, block_bytes, depth, bytes, extra: &[] };
                 cases.run(&format!("{}: {}", kind(target), job.name()), || {
-                    let measured = measure(tapster, target, &job, || job.run())?;
+                    let mut measured = measure(tapster, target, &job, || job.run())?;
                     if target.exclusive {
+                        // Who completes a request may lose the processor between the two ends, to whom it woke for
+                        // one; what is measured too short is so each time.
+                        for _ in 1..ATTEMPTS {
+                            let Some(seconds) = shorter(&job, &measured) else { break };
+                            say(format_args!(
+                                "block: {}: {seconds:.3} s below the kernel's, again",
+                                job.name()
+                            ));
+                            measured = measure(tapster, target, &job, || job.run())?;
+                        }
                         assert_not_longer(&job, &measured);
+                        let below = shorter(&job, &measured);
+                        assert_eq!(below, None, "{}: seconds below the kernel's each time", job.name());
                     }
                     Ok(figures(&job, &measured))
                 });

@@ -222,9 +222,11 @@ fn nested(_: &Kernel, results: &Results) -> String {
 
 /// Those that run only when they are named.
 ///
-/// `waits`: of 68 kinds one to four are more than 2 % off where the host is busy. Their sleeps are short, and an emulated processor
-/// that its host stops for some milliseconds between two of the kernel's clocks makes a part of one that counts. `delays` are those kinds that wait for blocks, beside the kernel's account of such waits.
-/// `mixed` are programs that work side by side, for the part of their sleep that has no reason.
+/// `waits`: on a busy host some of its 68 kinds are more than 2 % off. That the host stops an emulated processor between two of
+/// the kernel's clocks would explain it, but has not been shown.
+///
+/// `delays` are those kinds that wait for blocks, beside the kernel's account of such waits. `mixed` are programs that work
+/// side by side, for the part of their sleep that has no reason.
 pub(crate) const ON_REQUEST: [Scenario; 3] = [
     Scenario {
         name: "waits",
