@@ -5,7 +5,7 @@ use crate::support::{
     cases::Skip,
     command::{text, tool},
     metrics::Metrics,
-    waits,
+    pods, waits,
 };
 use std::{
     collections::BTreeMap,
@@ -47,6 +47,10 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.program(&waits::build(directory)?)?;
     image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
     image.file("reasons.yaml", include_bytes!("../probes/reasons.yaml"), 0o644);
+    image.program(&pods::build(directory)?)?;
+    image.file("pods.list", pods::list().as_bytes(), 0o644);
+    image.file("who.yaml", include_bytes!("../probes/who.yaml"), 0o644);
+    image.file("sched_who.yaml", include_bytes!("../../config/probes/sched_who.yaml"), 0o644);
     let program = directory.join("stacks");
     let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);
     let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];

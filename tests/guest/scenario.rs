@@ -5,6 +5,7 @@ mod filesystems;
 mod functions;
 mod globs;
 mod hot;
+mod pods;
 mod stacks;
 mod story;
 mod trial;
@@ -27,7 +28,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 13] = [
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -48,6 +49,13 @@ pub(crate) const ALL: [Scenario; 12] = [
         disks: &[],
         memory_mib: 1536,
         check: stacks::check,
+    },
+    Scenario {
+        name: "pods",
+        script: include_str!("scenarios/pods.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: pods::check,
     },
     Scenario {
         name: "usdt",

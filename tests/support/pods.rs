@@ -82,6 +82,17 @@ impl Container {
     }
 }
 
+/// All of them, a line for each: the version, the name, the cgroup, the link and what it leads to, `-` for none.
+pub(crate) fn list() -> String {
+    let all = ["v1", "v2"].into_iter().flat_map(|version| {
+        Container::all(version).into_iter().map(move |Container { name, path, log, .. }| {
+            let (link, target) = log.unwrap_or_else(|| ("-".into(), "-".into()));
+            format!("{version} {name} {path} {link} {target}\n")
+        })
+    });
+    all.collect()
+}
+
 /// Builds the program that lives in them.
 pub(crate) fn build(directory: &Path) -> Result<PathBuf, Skip> {
     let program = directory.join("pods");

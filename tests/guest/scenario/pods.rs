@@ -1,0 +1,49 @@
+//! Containers as runtimes make them, in each arrangement of cgroups, and many that are short.
+
+use crate::{
+    kernel::Kernel,
+    machine::Results,
+    support::{
+        metrics::whole,
+        pods::{Container, OFF_CPU, RUN_QUEUE, Storm, Truth, Worst},
+    },
+};
+
+const SWITCHES: &str = "tapster_site_who_total";
+
+pub(crate) fn check(_: &Kernel, results: &Results) -> String {
+    let arrangements: [(&str, &[&str]); 3] =
+        [("unified", &["v2"]), ("old", &["v1"]), ("hybrid", &["v2", "v1"])];
+    arrangements.map(|(name, versions)| arrangement(results, name, versions)).join("; ")
+}
+
+fn arrangement(results: &Results, name: &str, versions: &[&str]) -> String {
+    let [before, after, gone] =
+        ["before", "after", "gone"].map(|when| results.metrics(&format!("{name}-{when}.prom")));
+    let containers: Vec<Container> = versions.iter().flat_map(|version| Container::all(version)).collect();
+    let mut worst = Worst::default();
+    for container in &containers {
+        let truth = Truth::parse(results.text(&format!("{name}-{}.json", container.name)));
+        let is_whole = worst.compare((&before, &after), container, truth);
+        assert!(is_whole, "{name}: {} is short of {truth:?}", container.name);
+        for family in [OFF_CPU, RUN_QUEUE] {
+            assert_eq!(gone.find(family, &container.labels()), None, "{name}: {} is gone", container.name);
+        }
+    }
+    for reason in ["max_series", "max_inflight", "busy", "fault"] {
+        let found = gone.sum("tapster_probe_dropped_total", &[("reason", reason)]);
+        assert_eq!(whole(found), 0, "{name}: {reason}");
+    }
+    let storm = Storm::parse(results.text(&format!("{name}-storm.json")));
+    let sum = |labels: &[(&str, &str)]| whole(gone.sum(SWITCHES, labels));
+    let all = sum(&[]);
+    assert!((storm.least..=storm.most).contains(&all), "{name}: {all} switches of {storm:?}");
+    assert_eq!(all, sum(&[("container", "~gone"), ("cgroup", "~gone")]), "{name}: all are gone");
+    assert_eq!(gone.sum("tapster_probe_series", &[("probe", "site_who")]), 0.0, "{name}: rows are left");
+    format!(
+        "{name}: {} containers, {worst}, {all} of {} to {} switches",
+        containers.len(),
+        storm.least,
+        storm.most
+    )
+}
