@@ -123,7 +123,9 @@ fn containers() -> Outcome {
     }
     let tapster = start(directory.path());
     let first = tapster.scrape();
-    let cpus = thread::available_parallelism().map_or(1, usize::from).min(2);
+    // Others have a processor to themselves where there is one: some virtual machines have tasks of which no tracer sees that
+    // they leave the processor, and then a wait has no end.
+    let cpus = (thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 2);
     let (mut worst, mut pending) = (Worst::default(), all.clone());
     for _ in 0..ATTEMPTS {
         let mut short = Vec::new();
@@ -133,7 +135,7 @@ fn containers() -> Outcome {
             let start = |(number, (cgroup, root, _)): (usize, &(PathBuf, PathBuf, Container))| {
                 let mut command = Command::new(&program);
                 command.arg("stay").arg(cgroup).arg(root).args([
-                    "200",
+                    "100",
                     "10",
                     &(number % cpus).to_string(),
                     "2",

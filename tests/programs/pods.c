@@ -69,9 +69,14 @@ struct reading {
     double time, ran, queued;
 };
 
+// All three at one time: where this thread was interrupted in between, again.
 static struct reading look(void)
 {
-    return (struct reading){now(), seconds(CLOCK_THREAD_CPUTIME_ID), queued()};
+    struct reading reading;
+    do
+        reading = (struct reading){now(), seconds(CLOCK_THREAD_CPUTIME_ID), queued()};
+    while (now() - reading.time > 200e-6);
+    return reading;
 }
 
 static double slept(struct reading from, struct reading to)
