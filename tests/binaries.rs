@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{root, sdt_header, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{sdt_header, text, tool},
     exporter::{Tapster, binary, within},
     metrics::{Metrics, whole},
 };
@@ -369,11 +369,9 @@ fn of_a_container() -> Outcome {
 
 #[test]
 fn files_of_programs_come_and_go() {
-    let mut cases = Cases::new("binaries");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("binaries: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("binaries") else {
+        return;
+    };
     cases.run("a file that appears later", appears_later);
     cases.run("a file that is replaced", replaced);
     cases.run("a file that is written over", written_over);

@@ -25,7 +25,7 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    command::{text, tool},
     device::{LoopDevice, Stat, Zram, disk_of, filled_file, memory_directory, wait_quiet},
     exporter::{Tapster, within},
     fio::{Job, PERCENTILE_ERROR, Report},
@@ -644,11 +644,9 @@ fn renumbered(directory: &Path) -> Outcome {
 
 #[test]
 fn block_io_is_counted_as_it_happened() {
-    let mut cases = Cases::new("block");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("block: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("block") else {
+        return;
+    };
     let tapster = Tapster::start(&[]);
     let memory = memory_directory();
     let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{text, tool},
     exporter::{Tapster, within},
     metrics::whole,
     postgres::{Cluster, give, nobody, server},
@@ -307,11 +307,9 @@ fn commands() -> Outcome {
 
 #[test]
 fn queries_are_those_of_the_server() {
-    let mut cases = Cases::new("databases");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("databases: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("databases") else {
+        return;
+    };
     cases.run("PostgreSQL under pgbench", queries);
     cases.run("MariaDB", commands);
     cases.finish();

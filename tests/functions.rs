@@ -12,8 +12,8 @@ use std::{
     process::Command,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{text, tool},
     exporter::Tapster,
     metrics::Metrics,
 };
@@ -135,11 +135,9 @@ fn within(metrics: &Metrics, family: &str, own_ns: &[u64]) -> String {
 
 #[test]
 fn calls_are_counted_and_timed() {
-    let mut cases = Cases::new("functions");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("functions: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("functions") else {
+        return;
+    };
     cases.run("a program at any address", || calls(&["-pie", "-fPIE"]));
     cases.run("a program at a fixed address", || calls(&["-no-pie"]));
     cases.finish();

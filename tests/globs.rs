@@ -14,8 +14,8 @@ use std::{
     time::Instant,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{output, root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{output, text, tool},
     exporter::{Tapster, binary},
     metrics::{Metrics, whole},
 };
@@ -307,11 +307,9 @@ probes:
 
 #[test]
 fn patterns_and_languages() {
-    let mut cases = Cases::new("globs");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("globs: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("globs") else {
+        return;
+    };
     let directory = Directory(tempfile::tempdir().unwrap());
     cases.run("every function of a program", || every_function(&directory));
     cases.run("50 000 functions", || fifty_thousand(&directory));

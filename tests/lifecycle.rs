@@ -14,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::root,
+    cases::{Cases, Outcome, Skip},
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     exporter::{Tapster, is_release, kernel_programs, orphans, within},
     fio::Job,
@@ -360,11 +359,9 @@ fn memory_and_start() -> Outcome {
 
 #[test]
 fn it_comes_and_goes_without_a_trace() {
-    let mut cases = Cases::new("lifecycle");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("lifecycle: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("lifecycle") else {
+        return;
+    };
     cases.run("memory and time to start", memory_and_start);
     cases.run("SIGTERM during scrapes", || ends_by(libc::SIGTERM));
     cases.run("SIGINT during scrapes", || ends_by(libc::SIGINT));

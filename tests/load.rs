@@ -16,21 +16,22 @@ use std::{
     process::{Command, Output},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{output, root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{output, text, tool},
     exporter::{Tapster, binary},
     fixture,
     metrics::whole,
 };
 
-/// Entries of a Go program's functions, and how often a stack was moved. A function looks at its entry whether the stack
-/// is large enough; if not it is moved, and the function begins again at its entry, which is a second event of one call.
+/// Entries of a Go program's functions, and how often one asked for a larger stack. A function looks at its entry whether the
+/// stack is large enough, and is told that it is not when others are to run as well; the stack is moved or others run, and the
+/// function begins again at its entry, which is a second event of one call.
 const GO: &str = r#"
 probes:
   - { name: hash, at: "uprobe:PROGRAM:main.hash", metrics: [{ counter: hash_total, help: x }] }
   - { name: grow, at: "uprobe:PROGRAM:main.grow", metrics: [{ counter: grow_total, help: x }] }
   - { name: throw, at: "uprobe:PROGRAM:main.throw", metrics: [{ counter: throw_total, help: x }] }
-  - { name: moves, at: "uprobe:PROGRAM:runtime.copystack", metrics: [{ counter: moves_total, help: x }] }
+  - { name: asked, at: "uprobe:PROGRAM:runtime.newstack", metrics: [{ counter: asked_total, help: x }] }
 "#;
 
 const RUST: &str = r#"
@@ -95,11 +96,11 @@ fn go_entries(seconds: f64) -> Outcome {
         again += seen - calls;
         figures.push(format!("{name} {seen} seen of {calls}"));
     }
-    let moves = whole(metrics.sum("tapster_moves_total", &[]));
-    assert!(again <= moves, "{again} entries more than calls, but {moves} moves of stacks; {figures:?}");
+    let asked = whole(metrics.sum("tapster_asked_total", &[]));
+    assert!(again <= asked, "{again} entries more than calls, but stacks asked for {asked} times; {figures:?}");
     // What needs no stack of its own never begins again.
     assert_eq!(whole(metrics.sum("tapster_hash_total", &[])), own(&run, "hash"));
-    Ok(format!("{seconds} s of Go: {}, stacks moved {moves} times", figures.join(", ")))
+    Ok(format!("{seconds} s of Go: {}, stacks asked for {asked} times", figures.join(", ")))
 }
 
 /// The table at the end of a graph, which may be long.
@@ -161,11 +162,9 @@ fn rust_calls(seconds: f64) -> Outcome {
 }
 
 fn all(seconds: f64) {
-    let mut cases = Cases::new("load");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("load: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("load") else {
+        return;
+    };
     cases.run("Go, entries", || go_entries(seconds));
     cases.run("Go, entries and returns", || go_calls(seconds));
     cases.run("Rust", || rust_calls(seconds));

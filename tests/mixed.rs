@@ -12,13 +12,14 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    command::{text, tool},
     exporter::Tapster,
     fixture,
     postgres::{self, Cluster},
     prometheus::Prometheus,
     sleep::unexplained,
     slow::SlowDevice,
+    waits,
 };
 
 /// How long each of them works.
@@ -49,9 +50,7 @@ impl Load {
 
 /// Compiles the programs of the tests again and again, and prints how often.
 fn compile(directory: &Path) -> Result<u64, Skip> {
-    let mut sources: Vec<PathBuf> =
-        fs::read_dir(fixture::file("programs/waits")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    let sources = waits::sources();
     let begun = Instant::now();
     let mut compiled = 0;
     for source in sources.iter().cycle() {
@@ -137,11 +136,9 @@ fn side_by_side() -> Outcome {
 #[test]
 #[ignore = "half a minute with all processors, and it needs gcc, fio, PostgreSQL and Prometheus"]
 fn sleeps_of_real_programs_have_reasons() {
-    let mut cases = Cases::new("mixed");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("mixed: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("mixed") else {
+        return;
+    };
     cases.run("four loads side by side", side_by_side);
     cases.finish();
 }

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    cases::{Cases, Outcome},
+    command::{text, tool},
     exporter::Tapster,
     metrics::whole,
 };
@@ -74,11 +74,9 @@ fn counters() -> Outcome {
 
 #[test]
 fn timers_and_counters() {
-    let mut cases = Cases::new("perf");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("perf: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("perf") else {
+        return;
+    };
     cases.run("profile, interval, software", counters);
     cases.finish();
 }

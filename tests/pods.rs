@@ -13,8 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::root,
+    cases::{Cases, Outcome, Skip},
     exporter::Tapster,
     fixture,
     metrics::{Metrics, whole},
@@ -250,11 +249,9 @@ fn one_storm(count: u32, seconds: u32) -> Result<Result<String, String>, Skip> {
 
 #[test]
 fn whose_time_it_is() {
-    let mut cases = Cases::new("pods");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("pods: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("pods") else {
+        return;
+    };
     cases.run("containers", containers);
     cases.run("a short storm", || storm(1500, 8));
     cases.finish();
@@ -263,11 +260,9 @@ fn whose_time_it_is() {
 #[test]
 #[ignore = "a minute"]
 fn a_minute_of_short_cgroups() {
-    let mut cases = Cases::new("pods");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("pods: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("pods") else {
+        return;
+    };
     cases.run("a storm", || storm(5000, 60));
     cases.finish();
 }

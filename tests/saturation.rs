@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
+    cases::{Cases, Outcome, Skip},
     command::{root, text, tool},
     durations,
     exporter::{Tapster, within},
@@ -236,11 +236,9 @@ fn online_cpus() -> Outcome {
 
 #[test]
 fn more_to_do_than_processors() {
-    let mut cases = Cases::new("saturation");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("saturation: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("saturation") else {
+        return;
+    };
     cases.run("online processors", online_cpus);
     cases.run("tasks wait for a processor", saturated);
     cases.run("tasks are blocked", blocked);

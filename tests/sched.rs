@@ -17,13 +17,13 @@ use std::{
 };
 use support::{
     accounting::DelayAccounting,
-    cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{text, tool},
     exporter::Tapster,
     fixture,
     metrics::{Metrics, whole},
     slow::SlowDevice,
-    waits::{self, Family, Truths},
+    waits::{self, FOR_BLOCKS, Family, Truths},
 };
 use tempfile::TempDir;
 
@@ -57,21 +57,12 @@ fn wait(program: &Path, kind: &str, sleeps: u32, slow: Option<&SlowDevice>) -> S
     text(&mut command)
 }
 
-/// Those on the slow device take turns, each its own.
-const ON_DEVICE: [&str; 12] = [
-    "file_read",
-    "file_write_part",
-    "direct_read",
-    "direct_write",
-    "device_read",
-    "device_direct",
-    "fsync",
-    "fsync_new",
-    "syncfs",
-    "page_fault",
-    "block_request",
-    "write_throttle",
-];
+/// Those on the slow device take turns, each its own: these, and what waits for blocks.
+const FOR_FILES: [&str; 4] = ["fsync", "fsync_new", "syncfs", "write_throttle"];
+
+fn is_on_device(kind: &str) -> bool {
+    FOR_FILES.contains(&kind) || FOR_BLOCKS.contains(&kind)
+}
 
 /// Kinds of sleeps that are run again when they are wrong: a wait of which this kernel's tracing keeps quiet makes one of few
 /// sleeps too long or too short. What is wrong twice is no accident.
@@ -91,7 +82,7 @@ impl Ground {
         let file = self.directory.path().join("probes.yaml");
         fs::write(&file, &self.family.probes).unwrap();
         let (slower, others): (Vec<&str>, Vec<&str>) =
-            kinds.iter().partition(|kind| ON_DEVICE.contains(kind));
+            kinds.iter().partition(|kind| is_on_device(kind));
         let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
         let (truths, next) = (Mutex::new(Truths::default()), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -140,8 +131,8 @@ fn sleeps(extent: Extent) -> Outcome {
     let program = waits::build(directory.path())?;
     let kinds = text(Command::new(&program).arg("--list"));
     // Those on the device in the order in which they are here.
-    let kinds = kinds.lines().filter(|kind| !ON_DEVICE.contains(kind)).chain(ON_DEVICE);
-    let kinds: Vec<&str> = kinds.collect();
+    let others = kinds.lines().filter(|kind| !is_on_device(kind));
+    let kinds: Vec<&str> = others.chain(FOR_BLOCKS).chain(FOR_FILES).collect();
     let slow = SlowDevice::new(PER_SECOND);
     let ground = Ground { family: waits::family(), program, slow, directory };
     let (mut truths, metrics) = ground.watch(&kinds, extent.sleeps);
@@ -295,11 +286,9 @@ fn queue(extent: Extent) -> Outcome {
 }
 
 fn without_a_processor(extent: Extent) {
-    let mut cases = Cases::new("sched");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("sched: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("sched") else {
+        return;
+    };
     cases.run("sleeps of every kind", || sleeps(extent));
     cases.run("waits for a processor", || queue(extent));
     cases.finish();

@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{output, root, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{output, text, tool},
     exporter::{Tapster, binary, within},
     metrics::{Metrics, whole},
 };
@@ -336,11 +336,9 @@ fn of_another_task() -> Outcome {
 
 #[test]
 fn stacks_are_those_of_the_source() {
-    let mut cases = Cases::new("stacks");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("stacks: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("stacks") else {
+        return;
+    };
     cases.run("a program at any address", || ended(&["-pie", "-fPIE"]));
     cases.run("a program at a fixed address", || ended(&["-no-pie"]));
     cases.run("a program without a build id", without_build_id);

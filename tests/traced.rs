@@ -13,7 +13,7 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip, say},
-    command::{root, text, tool},
+    command::{text, tool},
     exporter::{binary, orphans, within},
     fixture,
     metrics::whole,
@@ -252,11 +252,9 @@ fn a_site_s_reason() -> String {
 
 #[test]
 fn a_command_and_its_children() {
-    let mut cases = Cases::new("traced");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("traced: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("traced") else {
+        return;
+    };
     let before = orphans();
     cases.run("children and threads", children_and_threads);
     cases.run("sleeps of kinds", sleeps_of_kinds);

@@ -13,8 +13,8 @@ use std::{
     process::Command,
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
-    command::{output, root, sdt_header, text, tool},
+    cases::{Cases, Outcome, Skip},
+    command::{output, sdt_header, text, tool},
     exporter::{Tapster, binary},
     metrics::{Metrics, whole},
 };
@@ -335,11 +335,9 @@ fn listed() -> Outcome {
 
 #[test]
 fn probes_of_programs_pass_their_values() {
-    let mut cases = Cases::new("usdt");
-    if let Err(Skip(reason)) = root() {
-        say(format_args!("usdt: skipped: {reason}"));
-        return cases.finish();
-    }
+    let Some(mut cases) = Cases::as_root("usdt") else {
+        return;
+    };
     cases.run("values in memory", || values(&["-O0", "-no-pie"]));
     cases.run("values in registers", || values(&["-O1", "-pie", "-fPIE"]));
     cases.run("with semaphores", || values(&["-O2", "-pie", "-fPIE", "-DSEMAPHORES"]));

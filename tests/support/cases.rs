@@ -1,5 +1,6 @@
 //! Cases of one test: each runs whatever became of those before it, or skips and says why.
 
+use super::command::root;
 use std::{
     fmt::Display,
     io::Write,
@@ -30,6 +31,17 @@ pub(crate) fn say(line: impl Display) {
 impl Cases {
     pub(crate) fn new(suite: &'static str) -> Self {
         Self { suite, ran: 0, skipped: 0, failed: Vec::new() }
+    }
+
+    /// Those that attach programs. Where this process may not, it says so, and there are none.
+    pub(crate) fn as_root(suite: &'static str) -> Option<Self> {
+        match root() {
+            Ok(()) => Some(Self::new(suite)),
+            Err(Skip(reason)) => {
+                say(format_args!("{suite}: skipped: {reason}"));
+                None
+            }
+        }
     }
 
     pub(crate) fn run(&mut self, name: &str, case: impl FnOnce() -> Outcome) {

@@ -18,7 +18,7 @@ const EXPLAINED: f64 = 0.95;
 const TOLERANCE: f64 = 0.02;
 
 /// Kinds whose every sleep is one for a block device, as the kernel's accounting of delays takes it.
-const FOR_BLOCKS: [&str; 8] = [
+pub(crate) const FOR_BLOCKS: [&str; 8] = [
     "file_read",
     "file_write_part",
     "direct_read",
@@ -35,14 +35,19 @@ fn accounts_are_exact(release: &str) -> bool {
     (numbers.next(), numbers.next()) < (Some(6), Some(12))
 }
 
+/// What the program is made of.
+pub(crate) fn sources() -> Vec<PathBuf> {
+    let files = fs::read_dir(fixture::file("programs/waits")).unwrap();
+    let mut sources: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    sources.sort();
+    sources
+}
+
 /// Builds it, for any system: without libraries.
 pub(crate) fn build(directory: &Path) -> Result<PathBuf, Skip> {
     let program = directory.join("waits");
-    let mut sources: Vec<PathBuf> =
-        fs::read_dir(fixture::file("programs/waits")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
-    sources.sort();
-    text(tool("cc")?.args(["-O1", "-static", "-pthread"]).arg("-o").arg(&program).args(sources));
+    text(tool("cc")?.args(["-O1", "-static", "-pthread"]).arg("-o").arg(&program).args(sources()));
     Ok(program)
 }
 

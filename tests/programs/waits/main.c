@@ -168,6 +168,16 @@ static void be_waker(int count)
         pause();
 }
 
+// Stays on the processor that it is on. Since 6.12 a task that goes to sleep may be left in the run queue for a while, and if it
+// is moved with that, the kernel counts the whole sleep as a wait for a processor (`sched_info_enqueue`).
+static void stay(void)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(check(sched_getcpu(), "sched_getcpu"), &one);
+    check(sched_setaffinity(0, sizeof one, &one), "sched_setaffinity");
+}
+
 static void list(void)
 {
     for (size_t table = 0; table < sizeof tables / sizeof *tables; table++)
@@ -227,6 +237,7 @@ int main(int argc, char **argv)
         be_waker(count);
     if (with_stacks)
         stacks_begin(sleeper);
+    stay();
     int schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     struct taskstats_socket accounting = taskstats_open();
     struct delays delays_before, delays_after;
