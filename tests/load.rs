@@ -97,7 +97,10 @@ fn go_entries(seconds: f64) -> Outcome {
         figures.push(format!("{name} {seen} seen of {calls}"));
     }
     let asked = whole(metrics.sum("tapster_asked_total", &[]));
-    assert!(again <= asked, "{again} entries more than calls, but stacks asked for {asked} times; {figures:?}");
+    assert!(
+        again <= asked,
+        "{again} entries more than calls, but stacks asked for {asked} times; {figures:?}"
+    );
     // What needs no stack of its own never begins again.
     assert_eq!(whole(metrics.sum("tapster_hash_total", &[])), own(&run, "hash"));
     Ok(format!("{seconds} s of Go: {}, stacks asked for {asked} times", figures.join(", ")))

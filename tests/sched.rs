@@ -81,8 +81,7 @@ impl Ground {
     fn watch(&self, kinds: &[&str], sleeps: u32) -> (Truths, Metrics) {
         let file = self.directory.path().join("probes.yaml");
         fs::write(&file, &self.family.probes).unwrap();
-        let (slower, others): (Vec<&str>, Vec<&str>) =
-            kinds.iter().partition(|kind| is_on_device(kind));
+        let (slower, others): (Vec<&str>, Vec<&str>) = kinds.iter().partition(|kind| is_on_device(kind));
         let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
         let (truths, next) = (Mutex::new(Truths::default()), AtomicUsize::new(0));
         std::thread::scope(|scope| {

@@ -29,7 +29,21 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 12] = [
+pub(crate) const ALL: [Scenario; 14] = [
+    Scenario {
+        name: "waits",
+        script: include_str!("scenarios/waits.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: waits::check,
+    },
+    Scenario {
+        name: "command",
+        script: include_str!("scenarios/command.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        check: command::check,
+    },
     Scenario {
         name: "functions",
         script: include_str!("scenarios/functions.sh"),
@@ -224,43 +238,15 @@ fn nested(_: &Kernel, results: &Results) -> String {
 
 /// Those that run only when they are named.
 ///
-/// `waits`: on a busy host some of its 68 kinds are more than 2 % off. That the host stops an emulated processor between two of
-/// the kernel's clocks would explain it, but has not been shown.
-///
-/// `delays` are those kinds that wait for blocks, beside the kernel's account of such waits. `mixed` are programs that work
-/// side by side, for the part of their sleep that has no reason. `pods` are containers in each arrangement of cgroups: on a busy
-/// host waits for a processor were 2.4 to 6.7 % above the kernel's count. `command` is a command whose sleeps are told from others'.
-pub(crate) const ON_REQUEST: [Scenario; 5] = [
-    Scenario {
-        name: "command",
-        script: include_str!("scenarios/command.sh"),
-        disks: &[],
-        memory_mib: 1024,
-        check: command::check,
-    },
+/// `mixed` are programs that work side by side, for the part of their sleep that has no reason. `pods` are containers in each
+/// arrangement of cgroups.
+pub(crate) const ON_REQUEST: [Scenario; 2] = [
     Scenario {
         name: "pods",
         script: include_str!("scenarios/pods.sh"),
         disks: &[],
         memory_mib: 1024,
         check: pods::check,
-    },
-    Scenario {
-        name: "waits",
-        script: include_str!("scenarios/waits.sh"),
-        disks: &[],
-        memory_mib: 1536,
-        check: waits::check,
-    },
-    Scenario {
-        name: "delays",
-        script: concat!(
-            "kinds='file_read file_write_part direct_read direct_write device_read device_direct page_fault block_request'\n",
-            include_str!("scenarios/waits.sh"),
-        ),
-        disks: &[],
-        memory_mib: 1536,
-        check: waits::check_delays,
     },
     Scenario {
         name: "mixed",

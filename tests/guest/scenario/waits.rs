@@ -21,13 +21,6 @@ pub(crate) fn check(kernel: &Kernel, results: &Results) -> String {
     truths(results).check(&family(), &results.metrics("after.prom"), &kernel.release)
 }
 
-/// Only beside the kernel's account of delays for blocks, which emulation does not disturb.
-pub(crate) fn check_delays(kernel: &Kernel, results: &Results) -> String {
-    let truths = truths(results);
-    assert!(truths.accounted() >= 6, "the kernel accounts delays of {} kinds", truths.accounted());
-    truths.account(&family(), &results.metrics("after.prom"), &kernel.release)
-}
-
 /// Programs that work side by side: how much of all sleep has no reason.
 pub(crate) fn check_mixed(_: &Kernel, results: &Results) -> String {
     unexplained(&results.metrics("after.prom"), &results.metrics("before.prom"))

@@ -20,9 +20,14 @@ export WAITS_DIRECTORY=/slow WAITS_DEVICE=/dev/mapper/slow WAITS_SHALLOW=/dev/nu
 # Before 5.14 it is always on.
 [ -e /proc/sys/kernel/task_delayacct ] && echo 1 >/proc/sys/kernel/task_delayacct
 exporter -c /waits.yaml
-all=${kinds:-$(waits --list)}
+all=$(waits --list)
+# As often as it takes for something that comes between once to be little of the whole: sleeps on the device are short.
 one() {
-    run waits --stacks $1 8 300 >/results/waits-$1.json
+    case $1 in
+    file_* | direct_* | device_* | block_request | fsync* | syncfs | page_fault | rcu | write_throttle) sleeps=32 ;;
+    *) sleeps=8 ;;
+    esac
+    run waits --stacks $1 $sleeps 300 >/results/waits-$1.json
 }
 # Many at once, because nearly all the time they sleep; those of one file system one after the other.
 lanes=
@@ -41,13 +46,9 @@ for lane in files 0 1 2 3 4 5; do
     lanes="$lanes $!"
 done
 wait $lanes
-case $all in
-*write_throttle*)
-    # So few that writers are held back; all who write would be.
-    echo 1000000 >/proc/sys/vm/dirty_bytes
-    one write_throttle
-    ;;
-esac
+# So few that writers are held back; all who write would be.
+echo 1000000 >/proc/sys/vm/dirty_bytes
+one write_throttle
 cat /results/waits-*.json >/results/waits.json
 scrape after
 stop_exporter

@@ -130,6 +130,10 @@ static void throttle_prepare(void)
     directory_prepare();
     file = check(open(inside(0), O_RDWR | O_CREAT | O_CLOEXEC, 0600), "open");
     unlink(inside(0));
+    // It has its blocks, or writes would wait for those who look for some, too.
+    for (off_t at = 0; at < PAGES * PAGE * 4; at += CHUNK)
+        check(pwrite(file, buffer, CHUNK, at), "pwrite");
+    check(fsync(file), "fsync");
 }
 
 // More than may be dirty.
