@@ -111,6 +111,10 @@ fn two_files_are_told_apart() {
     let kernel = fixture::Kernel::new();
     let directory = fixture::file("errors");
     let output = kernel.tapster(&directory, &["check", "--offline", "-c", "units.yaml", "-c", "pairs.yaml"]);
+    for arguments in [["-c", "units.yaml", "pairs.yaml"], ["units.yaml", "pairs.yaml", "-v"]] {
+        let other = kernel.tapster(&directory, &[&["check", "--offline"], &arguments[..]].concat());
+        assert_eq!(other.stderr, output.stderr, "{arguments:?}");
+    }
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     for file in ["--> units.yaml:", "--> pairs.yaml:"] {

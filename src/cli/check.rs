@@ -16,7 +16,9 @@ use tapster_ebpf::{
 };
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let config = match config::load(&args.probes.request()) {
+    let mut request = args.probes.request();
+    request.files.extend(args.files.iter().cloned());
+    let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("error: {error}");

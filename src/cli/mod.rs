@@ -143,6 +143,9 @@ pub struct RunArgs {
 /// Flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
+    /// Files of probes in YAML, as with `--config` [default: the shipped probes]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     /// Which probes.
     #[command(flatten)]
     pub probes: ProbeArgs,
