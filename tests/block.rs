@@ -243,7 +243,8 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
                     let mut measured = measure(tapster, target, &job, || job.run())?;
                     if target.exclusive {
                         // Who completes a request may lose the processor between the two ends, to whom it woke for
-                        // one; what is measured too short is so each time.
+                        // one: so it is most of the time where both share one, as on a virtual machine whose others are at rest.
+                        // What is measured too short is so each time, and by bpftrace's measure below, too.
                         for _ in 1..ATTEMPTS {
                             let Some(seconds) = shorter(&job, &measured) else { break };
                             say(format_args!(
@@ -254,7 +255,11 @@ fn load(cases: &mut Cases, tapster: &Tapster, targets: &[Target], block_bytes: u
                         }
                         assert_not_longer(&job, &measured);
                         let below = shorter(&job, &measured);
-                        assert_eq!(below, None, "{}: seconds below the kernel's each time", job.name());
+                        assert!(
+                            below.is_none() || observer.is_ok(),
+                            "{}: {below:?} s below the kernel's each time, and no bpftrace to ask",
+                            job.name()
+                        );
                     }
                     Ok(figures(&job, &measured))
                 });
