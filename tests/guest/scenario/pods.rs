@@ -9,8 +9,8 @@ use crate::{
     },
 };
 
-/// How far waits for a processor may be above the kernel's count: an emulated processor takes its time from the kernel's look at the
-/// clock to that of a program. What is asked here is whose they are.
+/// How far waits for a processor may be from the kernel's count: on emulated processors they were up to 4 % above it, for a reason
+/// that has not been found; on a host they are within `TOLERANCE`. What is asked here is whose they are.
 const EMULATED: f64 = 0.06;
 
 const SWITCHES: &str = "tapster_site_who_total";
