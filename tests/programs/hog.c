@@ -2,6 +2,7 @@
 // it in that time: how long it waited for the processor, by schedstat and, where it can be had, by its delay accounting,
 // and how often it left it.
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,14 +10,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "moment.h"
 #include "taskstats.h"
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
 
 struct reading {
     double queued, delayed; // delayed is -1 where the kernel does not tell.
@@ -24,14 +19,13 @@ struct reading {
 };
 
 static struct taskstats_socket accounting;
+static int schedstat;
 
 static struct reading read_all(void)
 {
-    unsigned long ran, waited = 0;
-    FILE *file = fopen("/proc/thread-self/schedstat", "r");
-    if (!file || fscanf(file, "%lu %lu", &ran, &waited) != 2)
+    long waited = moment_queued(schedstat);
+    if (waited < 0)
         exit(3);
-    fclose(file);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     struct delays delays = {.cpu = -1};
@@ -57,14 +51,15 @@ int main(int argc, char **argv)
     CPU_SET(atoi(argv[2]), &one);
     if (sched_setaffinity(0, sizeof one, &one))
         return 1;
+    schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     accounting = taskstats_open();
     // The first reading brings its code and memory. It is named within the outer readings and all of the inner ones.
     read_all();
     struct reading outer = read_all();
     prctl(PR_SET_NAME, argv[1]);
     struct reading inner = read_all();
-    double end = now() + atof(argv[3]);
-    while (now() < end)
+    double end = moment_clock(CLOCK_MONOTONIC) + atof(argv[3]) * 1e9;
+    while (moment_clock(CLOCK_MONOTONIC) < end)
         ;
     struct reading last = read_all();
     prctl(PR_SET_NAME, "hog-ended");

@@ -20,18 +20,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLEEPS = 3 };
+#include "moment.h"
 
-static double seconds(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return time.tv_sec + time.tv_nsec / 1e9;
-}
+enum { SLEEPS = 3 };
 
 static double now(void)
 {
-    return seconds(CLOCK_MONOTONIC);
+    return moment_clock(CLOCK_MONOTONIC) / 1e9;
 }
 
 static void pause_for(double length)
@@ -39,17 +34,6 @@ static void pause_for(double length)
     struct timespec time = {(time_t)length, (long)((length - (time_t)length) * 1e9)};
     while (nanosleep(&time, &time) && errno == EINTR)
         ;
-}
-
-// How long this thread waited for a processor.
-static double queued(void)
-{
-    unsigned long ran, waited = 0;
-    FILE *file = fopen("/proc/thread-self/schedstat", "r");
-    if (!file || fscanf(file, "%lu %lu", &ran, &waited) != 2)
-        exit(3);
-    fclose(file);
-    return waited / 1e9;
 }
 
 static int enter(const char *cgroup)
@@ -65,53 +49,37 @@ static int enter(const char *cgroup)
     return 0;
 }
 
-struct reading {
-    double time, ran, queued;
-};
-
-// All three at one time: where this thread was interrupted in between, again.
-static struct reading look(void)
-{
-    struct reading reading;
-    do
-        reading = (struct reading){now(), seconds(CLOCK_THREAD_CPUTIME_ID), queued()};
-    while (now() - reading.time > 200e-6);
-    return reading;
-}
-
-static double slept(struct reading from, struct reading to)
-{
-    return to.time - from.time - (to.ran - from.ran) - (to.queued - from.queued);
-}
-
 static int stay(char **arguments)
 {
     int sleeps = atoi(arguments[2]), cpu = atoi(arguments[4]);
     double length = atof(arguments[3]) / 1e3, spin = atof(arguments[5]);
-    // The first reading brings its code and memory. It is in the cgroup within the outer readings and all of the inner ones.
-    look();
-    struct reading outer = look();
+    int schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    // The first moment brings its code and memory. It is in the cgroup within the outer ones and all of the inner ones.
+    if (moment_now(schedstat).queued < 0)
+        return 3;
+    struct moment outer = moment_now(schedstat);
     if (enter(arguments[0]))
         return 1;
-    struct reading inner = look();
+    struct moment inner = moment_now(schedstat);
     for (int i = 0; i < sleeps; i++)
         pause_for(length);
-    struct reading woken = look();
+    struct moment woken = moment_now(schedstat);
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
     if (sched_setaffinity(0, sizeof one, &one))
         return 1;
-    struct reading begun = look();
-    while (now() < begun.time + spin)
+    struct moment begun = moment_now(schedstat);
+    while (now() < begun.time / 1e9 + spin)
         ;
-    struct reading ended = look();
+    struct moment ended = moment_now(schedstat);
     if (enter(arguments[1]))
         return 1;
-    struct reading beyond = look();
-    printf("{\"least\":{\"slept\":%.9f,\"queued\":%.9f},", slept(inner, woken), ended.queued - inner.queued);
-    printf("\"most\":{\"slept\":%.9f,\"queued\":%.9f}}\n", slept(outer, begun) + slept(ended, beyond),
-           beyond.queued - outer.queued);
+    struct moment beyond = moment_now(schedstat);
+    printf("{\"least\":{\"slept\":%.9f,\"queued\":%.9f},", moment_slept(inner, woken) / 1e9,
+           (ended.queued - inner.queued) / 1e9);
+    printf("\"most\":{\"slept\":%.9f,\"queued\":%.9f}}\n",
+           (moment_slept(outer, begun) + moment_slept(ended, beyond)) / 1e9, (beyond.queued - outer.queued) / 1e9);
     return 0;
 }
 

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../moment.h"
 #include "../taskstats.h"
 #include "stacks.h"
 
@@ -112,41 +113,6 @@ void *shared(size_t size)
     if (memory == MAP_FAILED)
         fail("mmap");
     return memory;
-}
-
-static long now(clockid_t clock)
-{
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return time.tv_sec * 1000000000L + time.tv_nsec;
-}
-
-// How long this task waited for a processor since it began, by the kernel's own count; -1 where it does not count.
-static long run_queue(int file)
-{
-    char text[128] = "";
-    unsigned long ran, waited;
-    if (file < 0 || pread(file, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%lu %lu", &ran, &waited) != 2)
-        return -1;
-    return (long)waited;
-}
-
-// A point in time by three clocks, in nanoseconds.
-struct point {
-    long time, ran, queued;
-};
-
-// All three at one moment: who waits for a processor between two readings reads again, because the clocks would tell of
-// different times.
-static struct point point(int schedstat)
-{
-    struct point at;
-    do {
-        at.queued = run_queue(schedstat);
-        at.time = now(CLOCK_MONOTONIC);
-        at.ran = now(CLOCK_THREAD_CPUTIME_ID);
-    } while (run_queue(schedstat) != at.queued);
-    return at;
 }
 
 static void be_waker(int count)
@@ -255,9 +221,9 @@ int main(int argc, char **argv)
         }
         // Only now has anything in this system this name.
         prctl(PR_SET_NAME, kind->name);
-        struct point begun = point(schedstat);
+        struct moment begun = moment_now(schedstat);
         kind->sleep();
-        struct point ended = point(schedstat);
+        struct moment ended = moment_now(schedstat);
         prctl(PR_SET_NAME, "waits");
         whole += ended.time - begun.time;
         ran += ended.ran - begun.ran;
