@@ -177,8 +177,9 @@ fn frames(typed: &Typed, side: Side) -> u32 {
     typed.children().into_iter().map(|child| frames(child, side)).max().unwrap_or(0).max(own)
 }
 
-/// The stacks that a probe's events take. There are no more than rows, since each is in a label; two rows are left for
-/// events without a stack, and for those whose stack there is no room for.
+/// The stacks that a probe's events take. There are no more than rows, since each is in a label; rows are left for events
+/// without a stack, and for those whose stack there is no room for: one for each, or, where other labels tell them apart,
+/// a quarter.
 fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
     let longest = |side: Side| {
         let of_event = |event: &TypedEvent| {
@@ -188,7 +189,9 @@ fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
         };
         probe.events.iter().map(of_event).max().unwrap_or(0)
     };
-    let max_entries = max_rows.saturating_sub(2).max(1);
+    let labels = probe.events.iter().map(|event| event.labels.len()).max().unwrap_or(0);
+    let left = if labels > 1 { (max_rows / 4).max(2) } else { 2 };
+    let max_entries = max_rows.saturating_sub(left).max(1);
     [Side::Kernel, Side::User]
         .into_iter()
         .map(|side| StackLayout { side, frames: longest(side), max_entries })

@@ -175,6 +175,23 @@ fn what_does_not_fit_is_counted_under_a_number_of_its_own() {
 }
 
 #[test]
+fn what_does_not_fit_has_rows_also_where_other_labels_tell_it_apart() {
+    let (_, mut vm) = machine("stack: kstack, processor: cpu", "    max_series: 16\n", KERNELS[1]);
+    for stack in 1..=30 {
+        vm.env.kernel_stack = vec![stack];
+        for cpu in [0, 1].into_iter().take(if stack > 12 { 2 } else { 1 }) {
+            vm.env.cpu = cpu;
+            run(&mut vm);
+        }
+        vm.env.cpu = 0;
+    }
+    let rows = rows(&vm);
+    assert_eq!(rows.len(), 14, "twelve stacks, and the rest of each processor");
+    assert_eq!([rows[&vec![LOST_STACK, 0]], rows[&vec![LOST_STACK, 1]]], [18, 18]);
+    assert_eq!((drops(&vm, Drop::Stack), drops(&vm, Drop::Series)), (36, 0));
+}
+
+#[test]
 fn memory_in_use_is_left_alone() {
     for kernel in KERNELS {
         let (program, mut vm) = machine("stack: kstack", "", kernel);

@@ -42,7 +42,7 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let mut image = Image::default();
     image.system()?;
     // busybox has a mke2fs of its own, which makes no journal.
-    image.tools(&["fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
+    image.tools(&["chrt", "fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
     image.program(exporter)?;
     image.program(&waits::build(directory)?)?;
     image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
@@ -50,6 +50,7 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     image.program(&pods::build(directory)?)?;
     image.file("pods.list", pods::list().as_bytes(), 0o644);
     image.file("who.yaml", include_bytes!("../probes/who.yaml"), 0o644);
+    image.file("sched.yaml", include_bytes!("../../config/probes/sched.yaml"), 0o644);
     image.file("sched_who.yaml", include_bytes!("../../config/probes/sched_who.yaml"), 0o644);
     let program = directory.join("stacks");
     let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name);

@@ -132,8 +132,10 @@ fn arrays_in_guests() {
     // These two compare times, so they are alone.
     if let Some(Ready { kernel, modules }) = kernels.last().filter(|_| has_newest) {
         if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
-            let name = format!("Linux {}: queries", kernel.release);
-            cases.run(&name, || queries::answered(kernel, &base, modules));
+            for guest in &queries::GUESTS {
+                let name = format!("Linux {}: queries of {}", kernel.release, guest.name);
+                cases.run(&name, || queries::answered(guest, kernel, &base, modules));
+            }
         }
         if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
             let name = format!("Linux {}: detection", kernel.release);
