@@ -5,10 +5,11 @@
 //! Needs root, `perf`, `bpftrace` and `bpftool`; where one is missing it says so and ends. The load is `perf bench sched
 //! pipe`, two processes that wake each other: on one CPU, where a switch is all that happens, and where the scheduler
 //! puts them. Each is attached alone, between two runs without any probe, and the rounds change the order. Shown is what
-//! a switch takes longer than without probes by the CPU time of both processes and by the clock on the wall, and then,
-//! in a run of its own because the counting costs something itself, the run of the programs by the kernel's count.
+//! a switch takes longer than without probes by the CPU time of both processes and by the clock on the wall, in percent with
+//! the standard error of the mean over the rounds, and then, in a run of its own because the counting costs something itself,
+//! the run of the programs by the kernel's count.
 //!
-//! `TAPSTER_BENCH_LOOPS` and `TAPSTER_BENCH_ROUNDS` say how much.
+//! `TAPSTER_BENCH_LOOPS` and `TAPSTER_BENCH_ROUNDS` say how much, `TAPSTER_BENCH_ONLY` names one of them to be measured alone.
 #![expect(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -172,12 +173,29 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What is summed over rounds for one that is attached.
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    bare: Switch,
-    with: Switch,
-    run: f64,
+/// The rounds of one that is attached.
+#[derive(Default)]
+struct Rounds {
+    bare: Vec<Switch>,
+    with: Vec<Switch>,
+    run: Vec<f64>,
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+impl Rounds {
+    /// Nanoseconds without and more with, and how many percent that is, with its standard error.
+    fn more(&self, of: impl Fn(&Switch) -> f64) -> (f64, f64, String) {
+        let [bare, with] =
+            [&self.bare, &self.with].map(|rounds| rounds.iter().map(&of).collect::<Vec<f64>>());
+        let more: Vec<f64> = with.iter().zip(&bare).map(|(with, bare)| 100.0 * (with / bare - 1.0)).collect();
+        let (middle, count) = (mean(&more), more.len() as f64);
+        let squares: f64 = more.iter().map(|more| (more - middle).powi(2)).sum();
+        let error = (squares / (count - 1.0) / count).sqrt();
+        (mean(&bare), mean(&with) - mean(&bare), format!("{middle:5.1} ± {error:3.1} %"))
+    }
 }
 
 fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
@@ -189,9 +207,11 @@ fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
         (Who::Bpftrace, "bpftrace"),
         (Who::Library, "all of sched"),
     ];
-    let mut sums = [Sum::default(); ALL.len()];
+    let only = std::env::var("TAPSTER_BENCH_ONLY").ok();
+    let chosen = |index: &usize| only.as_ref().is_none_or(|only| only == ALL[*index].1);
+    let mut all: [Rounds; ALL.len()] = Default::default();
     for round in 0..rounds {
-        let mut order: Vec<usize> = (0..ALL.len()).collect();
+        let mut order: Vec<usize> = (0..ALL.len()).filter(chosen).collect();
         if round % 2 == 1 {
             order.reverse();
         }
@@ -205,30 +225,24 @@ fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
             let last = held.programs();
             drop((counting, held));
             let after = ping_pong(place, loops);
-            let sum = &mut sums[index];
-            sum.bare.wall += f64::midpoint(before.wall, after.wall);
-            sum.bare.cpu += f64::midpoint(before.cpu, after.cpu);
-            sum.with.wall += with.wall;
-            sum.with.cpu += with.cpu;
+            let middle = |of: fn(&Switch) -> f64| f64::midpoint(of(&before), of(&after));
+            let bare = Switch { wall: middle(|switch| switch.wall), cpu: middle(|switch| switch.cpu) };
             let ran: u64 = first.iter().zip(&last).map(|(first, last)| last.1 - first.1).sum();
-            sum.run += ran as f64 / (loops / 2) as f64;
+            all[index].bare.push(bare);
+            all[index].with.push(with);
+            all[index].run.push(ran as f64 / (loops / 2) as f64);
         }
     }
-    let mean = |sum: f64| sum / rounds as f64;
-    let hash = sums[3];
-    for (sum, (_, name)) in sums.iter().zip(ALL) {
-        let (cpu, wall) = (sum.with.cpu - sum.bare.cpu, sum.with.wall - sum.bare.wall);
+    let hash = &all[3];
+    let hash = (!hash.run.is_empty()).then(|| (hash.more(|switch| switch.cpu).1, mean(&hash.run)));
+    for (rounds, (_, name)) in all.iter().zip(ALL).filter(|(rounds, _)| !rounds.run.is_empty()) {
+        let (bare_cpu, cpu, percent_cpu) = rounds.more(|switch| switch.cpu);
+        let (bare_wall, wall, percent_wall) = rounds.more(|switch| switch.wall);
+        let run = mean(&rounds.run);
+        let ratios = hash.map(|(of_cpu, of_run)| format!("{:4.2} {:4.2}", cpu / of_cpu, run / of_run));
         println!(
-            "{name:36} {:6.0} {:6.0} {:5.1} %   {:6.0} {:6.0} {:5.1} %   {:6.0}   {:4.2} {:4.2}",
-            mean(sum.bare.cpu),
-            mean(cpu),
-            100.0 * cpu / sum.bare.cpu,
-            mean(sum.bare.wall),
-            mean(wall),
-            100.0 * wall / sum.bare.wall,
-            mean(sum.run),
-            cpu / (hash.with.cpu - hash.bare.cpu),
-            sum.run / hash.run,
+            "{name:36} {bare_cpu:6.0} {cpu:6.0} {percent_cpu}   {bare_wall:6.0} {wall:6.0} {percent_wall}   {run:6.0}   {}",
+            ratios.unwrap_or_default(),
         );
     }
 }
@@ -259,10 +273,10 @@ fn main() {
             kernel.release
         );
         println!(
-            "                                     CPU time                 wall clock               run      of the hash's"
+            "                                     CPU time                       wall clock                     run      of the hash's"
         );
         println!(
-            "                                     without  more            without  more            programs CPU  run"
+            "                                     without  more                  without  more                  programs CPU  run"
         );
         measure(place, loops, rounds, &kernel);
         println!();

@@ -72,6 +72,15 @@ fn run(ready: &Ready, base: &Path, scenario: &scenario::Scenario) -> Outcome {
     Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
 }
 
+/// An emulated processor that its host stops for a while looks like a slow device, and now and then a kernel does not
+/// survive it. What fails twice is no accident.
+fn twice(name: &str, attempt: impl Fn() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(&attempt)).unwrap_or_else(|_| {
+        say(format_args!("guest: {name}: failed, tried once more"));
+        attempt()
+    })
+}
+
 #[test]
 fn arrays_in_guests() {
     let mut cases = Cases::new("guest");
@@ -116,13 +125,8 @@ fn arrays_in_guests() {
             scope.spawn(|| {
                 while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
-                    let attempt = || catch_unwind(AssertUnwindSafe(|| run(ready, &base, scenario)));
-                    // An emulated processor that its host stops for a while looks like a slow device, and now and
-                    // then a kernel does not survive it. What fails twice is no accident.
-                    let outcome = attempt().or_else(|_| {
-                        say(format_args!("guest: {name}: failed, tried once more"));
-                        attempt()
-                    });
+                    let outcome =
+                        catch_unwind(AssertUnwindSafe(|| twice(&name, || run(ready, &base, scenario))));
                     let mut cases = told.lock().unwrap();
                     cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
                 }
@@ -134,12 +138,12 @@ fn arrays_in_guests() {
         if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
             for guest in &queries::GUESTS {
                 let name = format!("Linux {}: queries of {}", kernel.release, guest.name);
-                cases.run(&name, || queries::answered(guest, kernel, &base, modules));
+                cases.run(&name, || twice(&name, || queries::answered(guest, kernel, &base, modules)));
             }
         }
         if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
             let name = format!("Linux {}: detection", kernel.release);
-            cases.run(&name, || matrix::part(kernel, &base, modules));
+            cases.run(&name, || twice(&name, || matrix::part(kernel, &base, modules)));
         }
     }
     cases.finish();
