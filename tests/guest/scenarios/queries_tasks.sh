@@ -1,5 +1,6 @@
 # Tasks in every state that a rule or a panel asks for, for $1 seconds or until the test has its answers.
 modprobe brd rd_nr=1 rd_size=32768
+mkdir -p /dev/mqueue
 
 # A device that keeps its readers blocked.
 slowed late /dev/ram0 250
@@ -34,9 +35,10 @@ sleep 1
 sed 's/enabled: false/enabled: true/; s/max_series: 4096/max_series: 24/' /sched.yaml >/few.yaml
 sed 's/enabled: false/enabled: true/' /sched_who.yaml >/who.yaml
 tapster run -c /few.yaml -c /who.yaml --path.containers /logs 2>/results/tapster.log &
-# What sleeps only now has no room.
+# What sleeps only now has no room, or takes the last.
 sleep 10
-for number in $(seq 6); do
-    while :; do sh -c 'sleep 1 | cat'; done &
+for kind in pipe_read unix_receive udp_receive tcp_receive eventfd signalfd inotify flock posix_lock sysv_semaphore mq_receive \
+    pause sigwaitinfo futex_condition splice fifo_open; do
+    while :; do waits $kind 8 300 >/dev/null; done &
 done
 wait
