@@ -9,7 +9,8 @@
 //! the standard error of the mean over the rounds, and then, in a run of its own because the counting costs something itself,
 //! the run of the programs by the kernel's count.
 //!
-//! `TAPSTER_BENCH_LOOPS` and `TAPSTER_BENCH_ROUNDS` say how much, `TAPSTER_BENCH_ONLY` names one of them to be measured alone.
+//! `TAPSTER_BENCH_LOOPS` and `TAPSTER_BENCH_ROUNDS` say how much. `TAPSTER_BENCH_ONLY` names some of them, separated by `;`,
+//! that alone are measured, and `TAPSTER_BENCH_PLACE`, `one` or `any`, where.
 #![expect(
     clippy::unwrap_used,
     clippy::cast_precision_loss,
@@ -208,7 +209,8 @@ fn measure(place: Place, loops: u64, rounds: u64, kernel: &Kernel) {
         (Who::Library, "all of sched"),
     ];
     let only = std::env::var("TAPSTER_BENCH_ONLY").ok();
-    let chosen = |index: &usize| only.as_ref().is_none_or(|only| only == ALL[*index].1);
+    let chosen =
+        |index: &usize| only.as_ref().is_none_or(|only| only.split(';').any(|name| name == ALL[*index].1));
     let mut all: [Rounds; ALL.len()] = Default::default();
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..ALL.len()).filter(chosen).collect();
@@ -264,10 +266,14 @@ fn main() {
         return;
     }
     let (loops, rounds) = (number("TAPSTER_BENCH_LOOPS", 300_000), number("TAPSTER_BENCH_ROUNDS", 6));
-    for (place, name, loops) in [
-        (Place::OneCpu, "on one CPU", loops),
-        (Place::Anywhere, "wherever the scheduler puts them", loops / 10),
+    let wanted = std::env::var("TAPSTER_BENCH_PLACE").ok();
+    for (place, word, name, loops) in [
+        (Place::OneCpu, "one", "on one CPU", loops),
+        (Place::Anywhere, "any", "wherever the scheduler puts them", loops / 10),
     ] {
+        if wanted.as_ref().is_some_and(|wanted| wanted != word) {
+            continue;
+        }
         println!(
             "Linux {}, {rounds} rounds, `perf bench sched pipe -l {loops}` {name}; ns for one switch",
             kernel.release
