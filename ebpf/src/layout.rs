@@ -189,8 +189,7 @@ fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
         };
         probe.events.iter().map(of_event).max().unwrap_or(0)
     };
-    let labels = probe.events.iter().map(|event| event.labels.len()).max().unwrap_or(0);
-    let left = if labels > 1 { (max_rows / 4).max(2) } else { 2 };
+    let left = if probe.labels.len() > 1 { (max_rows / 4).max(2) } else { 2 };
     let max_entries = max_rows.saturating_sub(left).max(1);
     [Side::Kernel, Side::User]
         .into_iter()

@@ -177,13 +177,12 @@ fn what_does_not_fit_is_counted_under_a_number_of_its_own() {
 #[test]
 fn what_does_not_fit_has_rows_also_where_other_labels_tell_it_apart() {
     let (_, mut vm) = machine("stack: kstack, processor: cpu", "    max_series: 16\n", KERNELS[1]);
-    for stack in 1..=30 {
-        vm.env.kernel_stack = vec![stack];
-        for cpu in [0, 1].into_iter().take(if stack > 12 { 2 } else { 1 }) {
-            vm.env.cpu = cpu;
+    for (cpu, stacks) in [(0, 1..=30), (1, 13..=30)] {
+        vm.env.cpu = cpu;
+        for stack in stacks {
+            vm.env.kernel_stack = vec![stack];
             run(&mut vm);
         }
-        vm.env.cpu = 0;
     }
     let rows = rows(&vm);
     assert_eq!(rows.len(), 14, "twelve stacks, and the rest of each processor");

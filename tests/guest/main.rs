@@ -75,7 +75,8 @@ fn run(ready: &Ready, base: &Path, scenario: &scenario::Scenario) -> Outcome {
 
 /// What a panic said.
 fn said(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map_or("a panic without words", String::as_str)
+    let literal = || panic.downcast_ref::<&str>().copied();
+    panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("a panic without words")
 }
 
 /// Whether it was the emulation that failed. QEMU's processors, a thread each, now and then run half of what the kernel patches
@@ -84,25 +85,16 @@ fn is_of_emulation(said: &str) -> bool {
     ["Oops: int3", "self-detected stall on CPU"].iter().any(|sign| said.contains(sign))
 }
 
-/// An emulated processor that its host stops for a while looks like a slow device. What fails twice is no accident, apart
-/// from failures of the emulation itself.
-fn twice(name: &str, attempt: impl Fn() -> Outcome) -> Outcome {
-    let mut crashes = 0;
-    loop {
-        let panic = match catch_unwind(AssertUnwindSafe(&attempt)) {
+/// Boots again, at the most three times, where the emulation failed.
+fn emulated(name: &str, attempt: impl Fn() -> Outcome) -> Outcome {
+    for _ in 0..3 {
+        match catch_unwind(AssertUnwindSafe(&attempt)) {
             Ok(outcome) => return outcome,
-            Err(panic) => panic,
-        };
-        let said = said(&*panic);
-        if !is_of_emulation(said) || crashes == 3 {
-            say(format_args!(
-                "guest: {name}: failed, tried once more: {}",
-                said.lines().next().unwrap_or("")
-            ));
-            break;
+            Err(panic) if is_of_emulation(said(&*panic)) => {
+                say(format_args!("guest: {name}: the emulation failed, booted again"));
+            }
+            Err(panic) => resume_unwind(panic),
         }
-        crashes += 1;
-        say(format_args!("guest: {name}: the emulation failed, booted again"));
     }
     attempt()
 }
@@ -151,8 +143,15 @@ fn arrays_in_guests() {
             scope.spawn(|| {
                 while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
-                    let outcome =
-                        catch_unwind(AssertUnwindSafe(|| twice(&name, || run(ready, &base, scenario))));
+                    let attempt =
+                        || catch_unwind(AssertUnwindSafe(|| emulated(&name, || run(ready, &base, scenario))));
+                    // An emulated processor that its host stops for a while looks like a slow device. What fails twice
+                    // is no accident.
+                    let outcome = attempt().or_else(|panic| {
+                        let line = said(&*panic).lines().next().unwrap_or_default();
+                        say(format_args!("guest: {name}: failed, tried once more: {line}"));
+                        attempt()
+                    });
                     let mut cases = told.lock().unwrap();
                     cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
                 }
@@ -164,12 +163,12 @@ fn arrays_in_guests() {
         if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
             for guest in &queries::GUESTS {
                 let name = format!("Linux {}: queries of {}", kernel.release, guest.name);
-                cases.run(&name, || twice(&name, || queries::answered(guest, kernel, &base, modules)));
+                cases.run(&name, || emulated(&name, || queries::answered(guest, kernel, &base, modules)));
             }
         }
         if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
             let name = format!("Linux {}: detection", kernel.release);
-            cases.run(&name, || twice(&name, || matrix::part(kernel, &base, modules)));
+            cases.run(&name, || emulated(&name, || matrix::part(kernel, &base, modules)));
         }
     }
     cases.finish();
