@@ -24,9 +24,10 @@ use tapster::sys::send_signal;
 const SLEPT: &str = "tapster_off_cpu_duration_seconds";
 /// How far sums may be from the programs' own clocks.
 const TOLERANCE: f64 = 0.02;
-/// How often a count that is short is tried again: on some kernels no tracing program runs while a task of the control plane is
-/// current, and a timer that meets one wakes everybody unseen (see `block.rs`).
-const ATTEMPTS: usize = 10;
+/// How often what is short is tried again: on some kernels no tracing program runs while a task of the control plane is
+/// current, and a timer that meets one wakes everybody unseen (see `block.rs`). That comes some times a second for a while,
+/// so that an attempt is a tenth of a second, and there are enough for one that meets none. Too much is never tried again.
+const ATTEMPTS: usize = 40;
 
 /// `tapster report` of what the arguments say while a shell runs a script: the report, what the script printed, and the
 /// exit status.
@@ -88,12 +89,12 @@ fn build(directory: &Path, name: &str) -> Result<PathBuf, Skip> {
 
 /// The report of a family's sleeps, how many it made, and how far the sum is off; `None` if some were not seen.
 fn one_family(program: &str, directory: &Path) -> Option<(Value, u64, f64)> {
-    let (found, said, status) = report(&["sched"], &format!("{program} 3 2 40 10; exit 7"), directory);
+    let (found, said, status) = report(&["sched"], &format!("{program} 3 2 10 10; exit 7"), directory);
     assert_eq!((status, &found["command"]["status"]), (Some(7), &Value::from(7)));
     assert_eq!(found["losses"], Value::from(Vec::<Value>::new()));
     let truth: Value = serde_json::from_str(&said).unwrap();
     let (slept, sleeps) = (truth["slept"].as_f64().unwrap(), truth["sleeps"].as_u64().unwrap());
-    assert_eq!((truth["tasks"].as_u64(), sleeps), (Some(21), 840), "{said}");
+    assert_eq!((truth["tasks"].as_u64(), sleeps), (Some(21), 210), "{said}");
     let (ours, count) = sum(&found, SLEPT, &[("reason", "sleep")]);
     let off = ours / slept - 1.0;
     let told = format!("{ours} s in {count} sleeps, by its clocks {said}");
@@ -124,7 +125,7 @@ fn children_and_threads() -> Outcome {
     // Nobody else waited for a processor or was switched either: far fewer than those beside.
     let (_, waits) = sum(&found, "tapster_run_queue_duration_seconds", &[]);
     let (switches, _) = sum(&found, "tapster_context_switches_total", &[]);
-    assert!(waits >= sleeps && (840.0..2000.0).contains(&switches), "{waits} waits, {switches} switches");
+    assert!(waits >= sleeps && (210.0..600.0).contains(&switches), "{waits} waits, {switches} switches");
     let (idle, _) = sum(&found, "tapster_context_switches_total", &[("kind", "from_idle")]);
     assert!(idle == 0.0, "{idle} switches from idle tasks, which are nobody's");
     // All of it where that is asked for: the 63 others alone sleep 63 times as long as the report takes.
@@ -153,30 +154,45 @@ fn sleeps_of_kinds() -> Outcome {
         beside.iter().map(|arguments| (program.as_path(), arguments.as_slice())).collect();
     let mut others = Others::new(&beside, directory.path());
     let each: Vec<String> =
-        KINDS.iter().map(|kind| format!("{} {kind} 20 50 &", program.display())).collect();
+        KINDS.iter().map(|kind| format!("{} {kind} 10 20 &", program.display())).collect();
     let script = format!("{} wait", each.join(" "));
-    let (found, said, _) = report(&[probes.to_str().unwrap()], &script, directory.path());
+    let attempt = || {
+        let (found, said, _) = report(&[probes.to_str().unwrap()], &script, directory.path());
+        kinds_seen(&found, &said, &KINDS)
+    };
+    let (seen, worst) =
+        (0..ATTEMPTS).find_map(|_| attempt()).expect("sleeps of the command were missing each time");
     assert!(others.are_running(), "the others ended too early");
+    Ok(format!("{seen} kinds, at most {:+.2} % off ({})", worst.0 * 100.0, worst.1))
+}
+
+/// How many kinds the report has as the programs say, and the one that is furthest off; `None` if one is short.
+fn kinds_seen(report: &Value, said: &str, kinds: &[&'static str]) -> Option<(usize, (f64, &'static str))> {
     let mut worst: (f64, &str) = (0.0, "");
-    let mut seen = 0;
+    let (mut seen, mut short) = (0, false);
     for line in said.lines() {
         let truth: Value = serde_json::from_str(line).unwrap();
-        let kind = KINDS.iter().find(|kind| truth["kind"] == **kind).unwrap();
+        let kind = kinds.iter().find(|kind| truth["kind"] == **kind).unwrap();
         if let Some(why) = truth["skipped"].as_str() {
             say(format_args!("traced: {kind}: {why}"));
             continue;
         }
         let number = |name: &str| truth[name].as_f64().unwrap();
         let slept = number("seconds") - number("run_seconds") - number("run_queue_seconds");
-        let off = sum(&found, SLEPT, &[("comm", kind)]).0 / slept - 1.0;
-        assert!(off.abs() <= TOLERANCE, "{kind}: {:+.2} % off: {line}", off * 100.0);
+        let off = sum(report, SLEPT, &[("comm", kind)]).0 / slept - 1.0;
+        let told = format!("{kind}: {:+.2} % off: {line}", off * 100.0);
+        assert!(off <= TOLERANCE, "too much: {told}");
+        if off < -TOLERANCE {
+            say(format_args!("traced: {told}, again"));
+            short = true;
+        }
         seen += 1;
         if off.abs() > worst.0.abs() {
             worst = (off, kind);
         }
     }
     assert!(seen >= 4, "{said}");
-    Ok(format!("{seen} kinds, at most {:+.2} % off ({})", worst.0 * 100.0, worst.1))
+    (!short).then_some((seen, worst))
 }
 
 /// A site's probe asks the same, at any event and of the current task; who starts the command is not of it.
@@ -236,14 +252,22 @@ fn a_site_s_reason() -> String {
     .unwrap();
     // The table of one file, the probe of another.
     let table = table.to_str().unwrap();
-    let (found, _, _) = report(&[table, "sched_off_cpu"], "sleep 0.2", directory.path());
-    let (slept, count) = sum(&found, SLEPT, &[("reason", "nap")]);
+    let attempt = || {
+        let (found, _, _) = report(&[table, "sched_off_cpu"], "sleep 0.2", directory.path());
+        let (slept, count) = sum(&found, SLEPT, &[("reason", "nap")]);
+        (count > 0).then_some((found, slept, count))
+    };
+    let (found, slept, count) = (0..ATTEMPTS).find_map(|_| attempt()).expect("no nap was seen");
     assert!((0.2..0.25).contains(&slept) && count == 1, "{slept} s in {count} sleeps: {found}");
     assert_eq!(sum(&found, SLEPT, &[("reason", "sleep")]).1, 0);
     assert_eq!(found["metrics"][0]["sentences"]["nap"], text);
-    let output = binary().args(["report", "sched_off_cpu", table, "--", "sleep", "0.2"]).output().unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(printed.lines().any(|line| line.starts_with(&format!("  {text}  "))), "{printed}");
+    let sentence = |_| {
+        let output =
+            binary().args(["report", "sched_off_cpu", table, "--", "sleep", "0.2"]).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        printed.lines().any(|line| line.starts_with(&format!("  {text}  ")))
+    };
+    assert!((0..ATTEMPTS).any(sentence), "no line of the report begins with {text:?}");
     // Without a probe there is nothing to do.
     let output = binary().args(["report", table, "--", "sleep", "0.2"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
