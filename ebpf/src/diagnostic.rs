@@ -1,5 +1,6 @@
 //! What is said to a person about their YAML: a message with a place and a hint, drawn in one way.
 
+use memchr::memmem;
 use std::{fmt, ops::Range, sync::Arc};
 
 /// A text with a name, which spans refer to.
@@ -142,41 +143,100 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// Up to `most` candidates near to `name`, the nearest first.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
+    let part = memmem::Finder::new(name);
+    let mut sought = Sought::new(name, limit);
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
-        .map(|candidate| {
+        .filter_map(|candidate| {
             // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
-            let contained = name.len() >= 4 && candidate.contains(name);
-            let distance = if contained { 1 } else { distance(name, candidate) };
-            (distance, candidate)
+            let contained = name.len() >= 4 && part.find(candidate.as_bytes()).is_some();
+            let distance = if contained { 1 } else { sought.distance(candidate)? };
+            (distance <= limit).then_some((distance, candidate))
         })
-        .filter(|(distance, _)| *distance <= limit)
         .collect();
     found.sort_unstable();
     found.dedup();
     found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
 
-/// Edits (insert, delete, replace, swap of neighbours) from one name to the other, case ignored.
-fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.to_lowercase().chars().collect();
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i; b.len() + 1];
-        for j in 1..=b.len() {
-            let replace = last[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            row[j] = replace.min(last[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                row[j] = row[j].min(before[j - 2] + 1);
+/// How often each character is in a name, those that share five bits together.
+type Letters = [i32; 32];
+
+/// A name to which others are compared; there may be a hundred thousand of them, few of which are near.
+struct Sought {
+    name: Vec<char>,
+    letters: Letters,
+    limit: usize,
+    other: Vec<char>,
+    /// Of the table of distances between beginnings of the names the row before last, the last and the next.
+    rows: [Vec<usize>; 3],
+}
+
+impl Sought {
+    fn new(name: &str, limit: usize) -> Self {
+        let name: Vec<char> = name.to_lowercase().chars().collect();
+        let letters = letters(&name);
+        Self { name, letters, limit, other: Vec::new(), rows: Default::default() }
+    }
+
+    /// Edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if they are more
+    /// than the limit.
+    fn distance(&mut self, other: &str) -> Option<usize> {
+        let Self { name: a, letters: of_name, limit, other: b, rows: [before, last, next] } = self;
+        let limit = *limit;
+        b.clear();
+        b.extend(other.chars().flat_map(char::to_lowercase));
+        // Each edit changes the length by one at the most, and how often there are two characters.
+        let differ: u32 = letters(b).iter().zip(&*of_name).map(|(a, b)| a.abs_diff(*b)).sum();
+        if a.len().abs_diff(b.len()) > limit || usize::try_from(differ).map_or(true, |sum| sum > 2 * limit) {
+            return None;
+        }
+        let beyond = limit + 1;
+        for row in [&mut *before, last, next] {
+            row.clear();
+            row.resize(b.len() + 1, beyond);
+        }
+        for (column, distance) in last.iter_mut().enumerate().take(limit + 1) {
+            *distance = column;
+        }
+        let mut near = [true; 2];
+        for row in 1..=a.len() {
+            // Further from the diagonal there are more edits than the limit.
+            let columns = row.saturating_sub(limit).max(1)..=(row + limit).min(b.len());
+            next[columns.start() - 1] = if *columns.start() == 1 { row.min(beyond) } else { beyond };
+            let mut least = next[columns.start() - 1];
+            for column in columns {
+                let replaced = last[column - 1] + usize::from(a[row - 1] != b[column - 1]);
+                let mut edits = replaced.min(last[column] + 1).min(next[column - 1] + 1);
+                if row > 1 && column > 1 && a[row - 1] == b[column - 2] && a[row - 2] == b[column - 1] {
+                    edits = edits.min(before[column - 2] + 1);
+                }
+                next[column] = edits.min(beyond);
+                least = least.min(edits);
+            }
+            // A swap comes from the row before last.
+            near = [near[1], least <= limit];
+            if near == [false; 2] {
+                return None;
+            }
+            std::mem::swap(before, last);
+            std::mem::swap(last, next);
+            // What the band of the next row reads on its right.
+            if let Some(right) = last.get_mut(row + limit + 1) {
+                *right = beyond;
             }
         }
-        before = last;
-        last = row;
+        Some(last[b.len()]).filter(|distance| *distance <= limit)
     }
-    last[b.len()]
+}
+
+fn letters(name: &[char]) -> Letters {
+    let mut letters = Letters::default();
+    for letter in name {
+        letters[*letter as usize % 32] += 1;
+    }
+    letters
 }
 
 #[cfg(test)]
@@ -219,5 +279,64 @@ mod tests {
         assert_eq!(nearest("rq_issue", names), Some("block_rq_issue"));
         assert_eq!(nearest("entirely_different_thing", names), None);
         assert_eq!(near("block_rq_is", names, 5).len(), 1 + 1);
+    }
+
+    /// The whole table, without any short cut.
+    fn distance(a: &str, b: &str) -> usize {
+        let a: Vec<char> = a.to_lowercase().chars().collect();
+        let b: Vec<char> = b.to_lowercase().chars().collect();
+        let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+        for i in 0..=a.len() {
+            for j in 0..=b.len() {
+                if i == 0 || j == 0 {
+                    table[i][j] = i + j;
+                    continue;
+                }
+                let replace = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                table[i][j] = replace.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
+                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                    table[i][j] = table[i][j].min(table[i - 2][j - 2] + 1);
+                }
+            }
+        }
+        table[a.len()][b.len()]
+    }
+
+    #[test]
+    fn distances_are_those_of_the_whole_table() {
+        // Names of few letters, so that some are near; the second is the first with some edits, or another.
+        let mut state: u64 = 1;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let mut near = 0;
+        for round in 0..20_000 {
+            let mut letter = || ['a', 'b', '_', 'Ä', 'é', 'x'][random(6)];
+            let mut name: Vec<char> = Vec::new();
+            for _ in 0..round % 24 {
+                name.push(letter());
+            }
+            let mut other = name.clone();
+            for _ in 0..random(8) {
+                let at = random(other.len() + 1);
+                match random(3) {
+                    0 => other.insert(at, 'b'),
+                    1 if at + 1 < other.len() => other.swap(at, at + 1),
+                    _ if at < other.len() => drop(other.remove(at)),
+                    _ => {}
+                }
+            }
+            let (name, other): (String, String) = (name.into_iter().collect(), other.into_iter().collect());
+            let limit = random(9);
+            let whole = distance(&name, &other);
+            let expected = (whole <= limit).then_some(whole);
+            let mut sought = Sought::new(&name, limit);
+            // What an earlier comparison left does not matter.
+            sought.distance("abababababab_xxxxxx");
+            assert_eq!(sought.distance(&other), expected, "{name:?}, {other:?}, {limit}");
+            near += usize::from(expected.is_some());
+        }
+        assert!(near > 5000, "{near}");
     }
 }
