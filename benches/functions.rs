@@ -22,7 +22,7 @@ use tapster::{
     exporter::{Exporter, Options},
     kernel::{Kernel, Paths},
     label::Host,
-    server::Source,
+    source::Source,
     sys,
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile};

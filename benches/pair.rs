@@ -28,7 +28,7 @@ use tapster::{
     kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
-    server::Source,
+    source::Source,
     sys::{self, PossibleCpus},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe, program::ROWS};

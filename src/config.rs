@@ -9,7 +9,7 @@ use std::{
 use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
-    probe::{Library, Probe, ProbeFile, Reason},
+    probe::{Library, Otlp, Probe, ProbeFile, Reason},
     yaml::{self, MAX_BYTES},
 };
 
@@ -76,6 +76,8 @@ pub struct Config {
     pub probes: Vec<Probe>,
     /// Reasons of sleeps besides the shipped ones.
     pub reasons: Vec<Reason>,
+    /// Where metrics go.
+    pub otlp: Option<Otlp>,
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -147,7 +149,9 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
                 continue;
             }
         };
-        let (ProbeFile { library: from_library, probes, reasons }, diagnostics) = declaration::parse(&source);
+        let (ProbeFile { library: from_library, probes, reasons, otlp }, diagnostics) =
+            declaration::parse(&source);
+        config.goes(otlp);
         config.diagnostics.extend(diagnostics);
         config.probes.extend(probes);
         config.reasons.extend(reasons);
@@ -196,7 +200,7 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::Neither { name: word.clone(), hint });
         }
-        let Config { probes, reasons, diagnostics } = gather(&request)?;
+        let Config { probes, reasons, otlp: _, diagnostics } = gather(&request)?;
         config.probes.extend(probes);
         config.reasons.extend(reasons);
         config.diagnostics.extend(diagnostics);
@@ -212,6 +216,19 @@ impl Config {
             return Err(ConfigError::Nothing);
         }
         Ok(self)
+    }
+
+    /// Takes where metrics go, which one file may say.
+    fn goes(&mut self, otlp: Option<Otlp>) {
+        match (&self.otlp, otlp) {
+            (Some(first), Some(second)) if first.file.name != second.file.name => {
+                let message = format!("`otlp` is given twice: `{}` has it as well", first.file.name);
+                let diagnostic = Diagnostic::error(&second.file, second.span, message);
+                self.diagnostics.push(diagnostic.hint("give it in one file"));
+            }
+            (None, otlp) => self.otlp = otlp,
+            (Some(_), _) => {}
+        }
     }
 
     /// Keeps one of each shipped probe: two files, say, may both ask for the library.

@@ -10,7 +10,7 @@ use crate::{
     label::Host,
     loader::{Attached, Loader},
     reason::Reasons,
-    server::Source,
+    source::Source,
     status::{Down, ProbeStatus, ProgramStatus},
     sys::{self, PossibleCpus},
     topology::{self, Topology, Watch},
@@ -25,7 +25,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tapster_ebpf::{
     attach::Target,
@@ -75,6 +75,8 @@ pub struct Exporter {
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
     cpus: u32,
+    /// From when programs of probes can have run.
+    began: SystemTime,
     /// The command's processes, for probes that ask for them.
     followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
@@ -195,7 +197,7 @@ impl Exporter {
             compiled.into_iter().map(|program| loader.load(program?).map_err(|error| error.down())).collect();
         drop(loader);
         times.load = begun.elapsed();
-        let begun = Instant::now();
+        let (begun, began) = (Instant::now(), SystemTime::now());
         let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         if options.attach {
             for attached in &mut loaded {
@@ -218,7 +220,7 @@ impl Exporter {
                 |error: &dyn std::error::Error| Down { reason: "internal", message: error.to_string() };
             let state = attached.and_then(|attached| {
                 let cpus = cpus.as_ref().map_err(|error| internal(error))?;
-                Reader::new(attached, host, &shared, *cpus)
+                Reader::new(attached, began, host, &shared, *cpus)
                     .map_err(|error| Down { reason: "collect", message: error.to_string() })
             });
             let (reader, mut down) = match state {
@@ -251,6 +253,7 @@ impl Exporter {
             told_silent: AtomicBool::new(false),
             probes: running,
             cpus: kernel.possible_cpus,
+            began,
             followed,
             _stats: stats,
         };
@@ -363,9 +366,10 @@ impl Exporter {
         let mut attached = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw))
             .load(program)
             .map_err(|error| error.down())?;
+        let began = SystemTime::now();
         attached.attach(kernel).map_err(|error| error.down())?;
         let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-        let reader = Reader::new(attached, host, &self.shared, cpus)
+        let reader = Reader::new(attached, began, host, &self.shared, cpus)
             .map_err(|error| Down { reason: "collect", message: error.to_string() })?;
         running.reader.set(reader).map_err(|_| Down {
             reason: "internal",
@@ -495,9 +499,10 @@ impl Own {
         }
     }
 
-    fn into_families(self) -> [MetricFamily; 9] {
+    fn into_families(self, began: SystemTime) -> [MetricFamily; 9] {
         let Self { up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } = self;
         [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
+            .map(|family| family.since(began))
     }
 }
 
@@ -546,7 +551,7 @@ impl Source for Exporter {
             tracing::warn!("members of device-mapper raid and mirror arrays have no latency: {reason}");
         }
         families.extend(topology::families(&topology));
-        families.extend(own.into_families());
+        families.extend(own.into_families(self.began));
         families.extend(online_cpus(&self.online));
         families.extend(process());
         families
@@ -633,12 +638,17 @@ fn process() -> Vec<MetricFamily> {
     let ticks = number(procfs::ticks_per_second());
     let started = procfs::boot_time_secs().map_or(0.0, number) + number(stat.starttime) / ticks;
     let resident = number(stat.rss.saturating_mul(procfs::page_size()));
-    families.push(MetricFamily::single(
+    let cpu = MetricFamily::single(
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
         Kind::Counter,
         number(stat.utime + stat.stime) / ticks,
-    ));
+    );
+    let began = Duration::try_from_secs_f64(started).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
+    families.push(match began {
+        Some(began) => cpu.since(began),
+        None => cpu,
+    });
     families.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident));
     families.push(gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", number(stat.vsize)));
     families.push(gauge(

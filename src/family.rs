@@ -1,7 +1,11 @@
 //! A metric family: what a scrape consists of, between the collector that fills it and the
 //! exposition that writes it. Nothing here knows the kernel or a wire format.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 use tapster_ebpf::histogram::native_bound;
 
 /// What kind of metric a family holds.
@@ -26,8 +30,43 @@ pub struct MetricFamily {
     pub kind: Kind,
     /// Label names shared by every sample, in the order of `Sample::labels`.
     pub label_names: Arc<[String]>,
+    /// From when the samples of counters and histograms were counted.
+    pub origin: Origin,
     /// One per label set.
     pub samples: Vec<Sample>,
+}
+
+/// From when the series of a family were counted. It stays the same as long as they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Origin {
+    /// When counting began: what had no series then was zero. `None` where nobody knows.
+    pub began: Option<SystemTime>,
+    /// Series that ended, by their label values. One that is there again began to count when it ended.
+    pub ended: Arc<HashMap<Arc<[String]>, Ended>>,
+}
+
+/// A series that ended: what it had counted is in another since.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// When.
+    pub at: SystemTime,
+    /// Label values of the series that has its counts now.
+    pub into: Arc<[String]>,
+}
+
+impl Origin {
+    /// Counting began at this time, and no series has ended.
+    pub fn at(began: SystemTime) -> Self {
+        Self { began: Some(began), ended: Arc::default() }
+    }
+
+    /// From when the series with these label values was counted.
+    pub fn of(&self, labels: &Arc<[String]>) -> Option<SystemTime> {
+        if self.ended.is_empty() {
+            return self.began;
+        }
+        self.ended.get(labels).map(|ended| ended.at).or(self.began)
+    }
 }
 
 /// One label set and its value.
@@ -235,8 +274,16 @@ impl MetricFamily {
             help: help.into(),
             kind,
             label_names: label_names.iter().map(ToString::to_string).collect(),
+            origin: Origin::default(),
             samples: Vec::new(),
         }
+    }
+
+    /// The same, counted from `began` on.
+    #[must_use]
+    pub fn since(mut self, began: SystemTime) -> Self {
+        self.origin = Origin::at(began);
+        self
     }
 
     /// Adds a number under `labels`, given in the order of the family's label names.

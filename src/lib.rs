@@ -2,7 +2,7 @@
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`loader`] brings it in ([`places`] to many functions at once), [`collector`] reads its maps (through [`sys`], with [`label`] and
-//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers. [`exporter`] holds the running
+//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
 //! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
@@ -16,14 +16,17 @@ pub mod exporter;
 pub mod exposition;
 pub mod family;
 pub mod follow;
+pub mod gzip;
 pub mod kernel;
 pub mod label;
 pub mod loader;
 pub mod name;
+pub mod otlp;
 pub mod perf;
 pub mod places;
 pub mod reason;
 pub mod server;
+pub mod source;
 pub mod status;
 pub mod symbol;
 pub mod sys;

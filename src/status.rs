@@ -1,5 +1,7 @@
 //! What a person or a scrape is told about a probe: where it attached, whether it is up, what it costs.
 
+use std::time::{Duration, SystemTime};
+
 /// State of one probe of the running exporter.
 #[derive(Clone, Debug, Default)]
 pub struct ProbeStatus {
@@ -52,4 +54,42 @@ pub struct ProgramStatus {
     pub run_ns: u64,
     /// Runs the kernel skipped because the program was already running on that CPU.
     pub missed: u64,
+}
+
+/// State of the push to an OTLP receiver.
+#[derive(Clone, Debug, Default)]
+pub struct PushStatus {
+    /// Where to, without what may be secret.
+    pub endpoint: String,
+    /// `HTTP` or `gRPC`.
+    pub protocol: &'static str,
+    /// `cumulative`, `delta` or `lowmemory`.
+    pub temporality: &'static str,
+    /// How often.
+    pub interval: Duration,
+    /// How pushes ended so far, by the values of the label `result`.
+    pub results: Vec<(&'static str, u64)>,
+    /// Points that were taken so far.
+    pub points: u64,
+    /// Points that were rejected so far.
+    pub rejected: u64,
+    /// Bytes sent so far.
+    pub bytes: u64,
+    /// When a push was taken last.
+    pub last_success: Option<SystemTime>,
+    /// The last push.
+    pub last: Option<LastPush>,
+}
+
+/// How a push ended.
+#[derive(Clone, Debug)]
+pub struct LastPush {
+    /// When.
+    pub time: SystemTime,
+    /// A value of the label `result`.
+    pub result: &'static str,
+    /// What went wrong; empty if nothing did.
+    pub message: String,
+    /// How long it took.
+    pub took: Duration,
 }

@@ -17,6 +17,23 @@ pub struct ProbeFile {
     pub probes: Vec<Probe>,
     /// The reasons that could be read, in their order.
     pub reasons: Vec<Reason>,
+    /// Where metrics go.
+    pub otlp: Option<Otlp>,
+}
+
+/// `exporters:` and `otlp:` of a file: texts as they were written. What they mean is for the exporter.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// Where they stand in it.
+    pub span: Span,
+    /// Keys with one text.
+    pub settings: Vec<(&'static str, Spanned<String>)>,
+    /// Names and values of headers.
+    pub headers: Vec<(Spanned<String>, Spanned<String>)>,
+    /// Attributes of the resource.
+    pub resource: Vec<(Spanned<String>, Spanned<String>)>,
 }
 
 /// Priority of a reason that has none.

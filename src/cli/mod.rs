@@ -4,6 +4,7 @@ mod callgraph;
 mod check;
 mod compile;
 mod list;
+mod otlp;
 mod raid;
 mod report;
 mod run;
@@ -123,9 +124,10 @@ pub struct RunArgs {
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
-    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces
-    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = ":9955")]
-    pub listen: String,
+    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces [default: :9955; without `prometheus` among the
+    /// exporters, none]
+    #[arg(long = "web.listen-address", value_name = "ADDR")]
+    pub listen: Option<String>,
     /// Exit if any probe does not come up, instead of running the others
     #[arg(long)]
     pub strict: bool,
@@ -138,6 +140,9 @@ pub struct RunArgs {
     /// Form of log messages
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Where metrics go.
+    #[command(flatten)]
+    pub otlp: otlp::OtlpArgs,
 }
 
 /// Flags of `check`.

@@ -6,16 +6,26 @@ use crate::{
     exporter::{Exporter, Failure, Options},
     kernel::{Kernel, Paths},
     label::Host,
+    otlp::{
+        Encoder, Pusher, Sink, State, WithPush,
+        client::Client,
+        resource,
+        setting::{Exports, SettingError, Settings, Shape, Sources},
+    },
     server,
+    source::Source,
     status::Down,
     sys, telemetry,
 };
 use std::{
+    env,
     sync::Arc,
     time::{Duration, Instant},
 };
+use tapster_ebpf::probe::Otlp;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::MissedTickBehavior,
 };
 
@@ -32,6 +42,8 @@ const LOOK_SHARE: u32 = 20;
 const LOOK_LATEST: Duration = Duration::from_secs(5);
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// Where it serves unless told otherwise.
+const LISTEN: &str = ":9955";
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
@@ -46,6 +58,14 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if report(&config.diagnostics) {
         return Ok(USAGE);
     }
+    let exports = exports(args, config.otlp.as_ref());
+    let (exports, client) = match exports.and_then(|exports| Ok((client(&exports)?, exports))) {
+        Ok((client, exports)) => (exports, client),
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(USAGE);
+        }
+    };
     let kernel = Kernel::detect(&args.host.paths());
     if lacks(&kernel) {
         return Ok(FAILURE);
@@ -58,7 +78,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     }
     // The port first: nothing should be attached for an exporter that cannot serve.
-    let listener = match server::bind(&args.listen) {
+    let address = args.listen.as_deref().or(exports.serve.then_some(LISTEN));
+    let listener = match address.map(server::bind).transpose() {
         Ok(listener) => listener,
         Err(error) => {
             eprintln!("error: {error}");
@@ -99,9 +120,15 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     );
     drop((kernel, probes));
     sys::release_memory();
-    let address = listener.local_addr();
-    tracing::info!(%address, "serving /metrics");
     let exporter = Arc::new(exporter);
+    let (source, pushers) = pushers(exporter.clone(), &exports, client, &args.host.host());
+    match &listener {
+        Some(listener) => tracing::info!(address = %listener.local_addr(), "serving /metrics"),
+        None if pushers.is_empty() => {
+            tracing::warn!("nothing is served and nothing is pushed, as was asked for")
+        }
+        None => tracing::info!("no port is open, because metrics are only pushed"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)
@@ -111,7 +138,25 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let sweeper = tokio::spawn(sweep(exporter.clone()));
         let follower = tokio::spawn(follow(exporter.clone(), args.host.paths(), args.host.host()));
         let retirer = tokio::spawn(retire(exporter.clone()));
-        let result = server::serve(listener, exporter.clone(), shutdown()).await;
+        // What pushes ends, with a last push, when the sender is gone.
+        let (stop, stopped) = watch::channel(());
+        let pushing: Vec<_> =
+            pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
+        let shutdown = async move {
+            shutdown().await;
+            drop(stop);
+        };
+        let result = match listener {
+            Some(listener) => server::serve(listener, source, shutdown).await,
+            None => {
+                shutdown.await;
+                Ok(())
+            }
+        };
+        for pusher in pushing {
+            // A panic in it is logged by the runtime.
+            let _ = pusher.await;
+        }
         sweeper.abort();
         follower.abort();
         retirer.abort();
@@ -122,6 +167,48 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     result?;
     tracing::info!("stopped");
     Ok(0)
+}
+
+/// Reads where metrics go.
+fn exports(args: &RunArgs, file: Option<&Otlp>) -> Result<Exports, SettingError> {
+    let variable = |name: &str| env::var_os(name).map(|text| text.into_string().map_err(|_| ()));
+    Exports::read(&Sources { flags: args.otlp.flags(), variable: &variable, file })
+}
+
+/// The way to the receiver, if there is one.
+fn client(exports: &Exports) -> Result<Option<Client>, SettingError> {
+    exports.push.clone().map(Client::new).transpose()
+}
+
+/// What pushes, and the source with what became of pushes.
+fn pushers(
+    exporter: Arc<Exporter>,
+    exports: &Exports,
+    client: Option<Client>,
+    host: &Host,
+) -> (Arc<dyn Source>, Vec<Pusher>) {
+    let mut source: Arc<dyn Source> = exporter;
+    let mut pushers = Vec::new();
+    if client.is_none() && exports.console.is_none() {
+        return (source, pushers);
+    }
+    let variable = |name: &str| env::var(name).ok();
+    let resource = resource::resource(host, &variable, &exports.resource);
+    let encoder = |shape| Encoder::new(resource.clone(), shape);
+    if let Some(client) = client {
+        let settings = client.settings().clone();
+        let state = Arc::new(State::new(&settings));
+        source = Arc::new(WithPush::new(source, state.clone()));
+        let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
+        tracing::info!(%endpoint, ?protocol, interval = ?shape.interval, "pushing metrics by OTLP");
+        let sink = Sink::Receiver { client, state };
+        pushers.push(Pusher::new(source.clone(), sink, encoder(shape), shape.interval, push_timeout));
+    }
+    if let Some(shape) = exports.console {
+        let Shape { interval, .. } = shape;
+        pushers.push(Pusher::new(source.clone(), Sink::Console, encoder(shape), interval, interval));
+    }
+    (source, pushers)
 }
 
 fn millis(duration: Duration) -> f64 {

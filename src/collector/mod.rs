@@ -11,7 +11,7 @@ mod starts;
 
 use crate::{
     cgroup::{Cgroups, Part},
-    family::{Kind, MetricFamily, Sample, Value},
+    family::{Kind, MetricFamily, Origin, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec, number::unsigned},
     loader::{Attached, LoadError},
     reason,
@@ -30,6 +30,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 use tapster_ebpf::{
     layout::{Drop, Layout, Slot},
@@ -72,6 +73,8 @@ pub struct Reader {
     cgroup_labels: Vec<(usize, Part)>,
     cgroups: Arc<Cgroups>,
     label_names: Arc<[String]>,
+    /// A moment before the first event could count.
+    began: SystemTime,
     expired: AtomicU64,
 }
 
@@ -172,9 +175,10 @@ fn decoder(
 }
 
 impl Reader {
-    /// Opens the maps of an attached probe.
+    /// Opens the maps of a probe that was attached after `began`.
     pub fn new(
         attached: Attached,
+        began: SystemTime,
         host: &Host,
         shared: &Shared,
         cpus: PossibleCpus,
@@ -204,6 +208,7 @@ impl Reader {
                 .collect(),
             cgroups: shared.cgroups.clone(),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
+            began,
             expired: AtomicU64::new(0),
             attached,
         })
@@ -241,7 +246,7 @@ impl Reader {
         let dump = self.rows.dump()?;
         let series = u64::try_from(dump.len()).unwrap_or(0);
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
-        {
+        let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
             let Labels { decoders, retired } = &mut *labels;
             for decoder in decoders.iter_mut() {
@@ -263,10 +268,14 @@ impl Reader {
             for (labels, row) in retired.rows() {
                 add(labels.clone(), row.clone());
             }
-        }
+            Origin { began: Some(self.began), ended: retired.ended() }
+        };
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let families =
-            metrics.iter().enumerate().map(|(index, metric)| self.family(index, metric, &rows)).collect();
+        let families = metrics
+            .iter()
+            .enumerate()
+            .map(|(index, metric)| self.family(index, metric, &origin, &rows))
+            .collect();
         Ok(Collected { families, series, dropped: self.dropped()? })
     }
 
@@ -294,23 +303,30 @@ impl Reader {
                 gone.push((key.to_vec(), labels));
             }
         })?;
+        let at = SystemTime::now();
         for (key, labels) in gone {
             // What another decoder leaves out, it may show again.
             let Some(texts) = texts(&key, layout, decoders) else { continue };
             let Some(value) = self.rows.lookup(&key)? else { continue };
             self.rows.delete(&key)?;
             let row = Row::read(&value, layout, metrics, self.cpus, 0);
-            retired.add(texts, labels, row.counts(metrics, layout), metrics, layout);
+            retired.add(texts, labels, row.counts(metrics, layout), at, metrics, layout);
         }
         let parts = |labels: &[usize]| -> Vec<Part> {
             let of = |label| self.cgroup_labels.iter().find(|(index, _)| index == label);
             labels.iter().filter_map(of).map(|(_, part)| *part).collect()
         };
-        retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout);
+        retired.settle(|labels| self.cgroups.living(&parts(labels)), at, metrics, layout);
         Ok(())
     }
 
-    fn family(&self, index: usize, metric: &TypedMetric, rows: &[(Arc<[String]>, Row)]) -> MetricFamily {
+    fn family(
+        &self,
+        index: usize,
+        metric: &TypedMetric,
+        origin: &Origin,
+        rows: &[(Arc<[String]>, Row)],
+    ) -> MetricFamily {
         let kind = match metric.kind {
             TypedMetricKind::Counter => Kind::Counter,
             TypedMetricKind::Gauge | TypedMetricKind::Max { .. } => Kind::Gauge,
@@ -335,6 +351,7 @@ impl Reader {
             help: help(metric, self.program()).into(),
             kind,
             label_names: self.label_names.clone(),
+            origin: origin.clone(),
             samples,
         }
     }

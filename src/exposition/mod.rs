@@ -48,35 +48,55 @@ impl Format {
     }
 }
 
+/// Which families may be exposed together: each well-formed, and each name once.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Base names so far: a gauge `x` and a counter `x_total` are one family to `OpenMetrics`.
+    names: HashSet<String>,
+}
+
+impl Admission {
+    /// Whether the family may be exposed beside those before it.
+    pub fn check(&self, family: &MetricFamily) -> Result<(), ExpositionError> {
+        if self.names.contains(base_name(family)) {
+            return Err(ExpositionError::DuplicateFamily { name: family.name.to_string() });
+        }
+        check::family(family)
+    }
+
+    /// Takes the family's name, if the family may be exposed.
+    pub fn admit(&mut self, family: &MetricFamily) -> Result<(), ExpositionError> {
+        self.check(family)?;
+        self.names.insert(base_name(family).to_owned());
+        Ok(())
+    }
+}
+
 /// A scrape being written, family by family.
 #[derive(Debug)]
 pub struct Exposition {
     format: Format,
     body: Vec<u8>,
-    /// Base names so far: a gauge `x` and a counter `x_total` are one family to `OpenMetrics`.
-    names: HashSet<String>,
+    admission: Admission,
 }
 
 impl Exposition {
     /// An empty scrape.
     pub fn new(format: Format) -> Self {
-        Self { format, body: Vec::new(), names: HashSet::new() }
+        Self { format, body: Vec::new(), admission: Admission::default() }
     }
 
     /// Writes one family, all of it or nothing. It is taken by value because `prometheus-client` wants to own what
     /// it writes, and a copy of every count of every scrape is not free.
     pub fn add(&mut self, family: MetricFamily) -> Result<(), ExpositionError> {
+        self.admission.check(&family)?;
         let name = base_name(&family).to_owned();
-        if self.names.contains(&name) {
-            return Err(ExpositionError::DuplicateFamily { name: family.name.to_string() });
-        }
-        check::family(&family)?;
         match self.format {
             Format::Text => text::write(&mut self.body, &family),
             Format::OpenMetrics => collector::open_metrics(&mut self.body, family)?,
             Format::Protobuf => collector::protobuf(&mut self.body, family)?,
         }
-        self.names.insert(name);
+        self.admission.names.insert(name);
         Ok(())
     }
 

@@ -1,10 +1,5 @@
 //! Compression of response bodies, as far as `Accept-Encoding` allows it.
 
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use crate::exposition::parse_quality;
 
 /// Whether an `Accept-Encoding` header lets us answer with gzip. Its own entry outweighs `*`.
@@ -26,13 +21,6 @@ pub(super) fn accepts_gzip(accept_encoding: Option<&str>) -> bool {
         }
     }
     any
-}
-
-/// `body` as gzip. The fast level: a scrape is read once, over a network that is quicker than the better levels.
-pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    // The encoder has no errors of its own, only those of what it writes to.
-    encoder.write_all(body).and_then(|()| encoder.finish()).expect("a vector takes everything")
 }
 
 #[cfg(test)]

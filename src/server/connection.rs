@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::{Listener, ServerError, Source, routes};
+use super::{Listener, ServerError, routes};
+use crate::source::Source;
 
 /// Open connections; more wait in the kernel's queue. Far above any number of scrapers.
 const MAX_CONNECTIONS: usize = 256;

@@ -2,8 +2,9 @@
 //! other files, so that it works on a host that reaches nothing else.
 
 use std::fmt::{self, Display, Formatter, Write};
+use std::time::{Duration, SystemTime};
 
-use crate::status::{Down, ProbeStatus, ProgramStatus};
+use crate::status::{Down, LastPush, ProbeStatus, ProgramStatus, PushStatus};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points shown before the rest of a probe's is folded away.
@@ -21,12 +22,13 @@ const MEMORY: &str = "Memory";
 const FIRST_NUMBER: usize = 3;
 
 /// The page as HTML.
-pub(super) fn render(probes: &[ProbeStatus], ready: bool) -> String {
-    Page { probes, ready }.to_string()
+pub(super) fn render(probes: &[ProbeStatus], push: Option<&PushStatus>, ready: bool) -> String {
+    Page { probes, push, ready }.to_string()
 }
 
 struct Page<'a> {
     probes: &'a [ProbeStatus],
+    push: Option<&'a PushStatus>,
     ready: bool,
 }
 
@@ -54,6 +56,9 @@ impl Display for Page<'_> {
             )?;
         }
         self.table(f)?;
+        if let Some(push) = self.push {
+            pushes(f, push)?;
+        }
         f.write_str("</main>\n</body>\n</html>\n")
     }
 }
@@ -92,6 +97,47 @@ impl Page<'_> {
         }
         f.write_str("</tbody>\n</table>\n")
     }
+}
+
+/// The push to an OTLP receiver: where to, and what became of it.
+fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
+    let PushStatus { endpoint, protocol, temporality, interval, results, .. } = push;
+    write!(
+        f,
+        "<h2>Push</h2>\n<p>To <code>{}</code> by OTLP over {protocol}, {temporality}, every {}.</p>\n<dl>",
+        Breakable(endpoint),
+        Nanos(nanos(*interval))
+    )?;
+    let ago = |time: SystemTime| Nanos(nanos(time.elapsed().unwrap_or_default()));
+    match push.last_success {
+        Some(time) => figure(f, "Last taken", false, format_args!("{} ago", ago(time)))?,
+        None => figure(f, "Last taken", push.last.is_some(), "never")?,
+    }
+    let count = |wanted: bool| {
+        let is_good = |result: &str| matches!(result, "taken" | "partial");
+        results.iter().filter(|(result, _)| is_good(result) == wanted).map(|(_, count)| count).sum::<u64>()
+    };
+    figure(f, "Pushes taken", false, Count(count(true)))?;
+    figure(f, "Pushes not taken", count(false) > 0, Count(count(false)))?;
+    figure(f, "Points", false, Count(push.points))?;
+    figure(f, "Rejected points", push.rejected > 0, Count(push.rejected))?;
+    figure(f, "Sent", false, Bytes(push.bytes))?;
+    f.write_str("</dl>\n")?;
+    match &push.last {
+        Some(LastPush { time, result, message, took }) if !message.is_empty() => write!(
+            f,
+            "<p class=\"note\">The last push, {} ago, ended after {} as <b>{}</b>: {}</p>\n",
+            ago(*time),
+            Nanos(nanos(*took)),
+            Escaped(result),
+            Escaped(message)
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn figure(f: &mut Formatter<'_>, name: &str, alarm: bool, value: impl Display) -> fmt::Result {
@@ -362,7 +408,7 @@ mod tests {
             dropped: vec![(evil(), 1)],
             ..Default::default()
         };
-        let html = render(&[probe], true);
+        let html = render(&[probe], None, true);
         assert!(!html.contains("<script"), "{html}");
         assert_eq!(html.matches("&lt;script&gt;&quot;&#39;&amp;").count(), 8);
     }
@@ -376,7 +422,7 @@ mod tests {
             down: Some(Down { reason: "verifier", message }),
             ..Default::default()
         };
-        let html = render(&[up, down], true);
+        let html = render(&[up, down], None, true);
         assert!(html.find("broken") < html.find("fine"));
         assert!(html.contains("1 of 2"), "{html}");
         assert!(html.contains("<summary><b>verifier</b> program refused</summary><pre>program"), "{html}");
@@ -385,7 +431,7 @@ mod tests {
     #[test]
     fn a_message_of_one_line_does_not_unfold_to_itself() {
         let down = Some(Down { reason: "attach", message: "no such symbol\n".into() });
-        let html = render(&[ProbeStatus { down, ..Default::default() }], true);
+        let html = render(&[ProbeStatus { down, ..Default::default() }], None, true);
         assert!(html.contains("<p><b>attach</b> no such symbol</p>"), "{html}");
     }
 
@@ -397,8 +443,8 @@ mod tests {
     #[test]
     fn runs_that_are_not_counted_are_not_shown_as_fast() {
         let probe = ProbeStatus { programs: vec![ProgramStatus::default()], ..Default::default() };
-        let html = render(&[probe], true);
+        let html = render(&[probe], None, true);
         assert!(html.contains("kernel.bpf_stats_enabled") && html.contains(">–</td>"));
-        assert!(render(&[], true).contains("No probes are configured."));
+        assert!(render(&[], None, true).contains("No probes are configured."));
     }
 }

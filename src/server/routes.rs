@@ -1,9 +1,8 @@
 //! The routes and their handlers. Whatever asks the [`Source`] for more than readiness runs on a blocking thread,
 //! because it reads kernel maps, and under a limit, because those threads outlive the request that started them.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -13,24 +12,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
-use super::{Source, compress, page};
+use super::{compress, page};
 use crate::exposition::{Exposition, ExpositionError, Format};
-use crate::family::{Kind, MetricFamily};
+use crate::gzip::gzip;
+use crate::source::{self, Logged, Source};
 
 /// Requests to the source at a time, as `node_exporter`'s `--web.max-requests` has it.
 const MAX_REQUESTS: usize = 40;
 /// When to give up on a source that does not answer; above every sensible scrape timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// The families the server adds itself.
-const SCRAPE_DURATION: &str = "tapster_scrape_duration_seconds";
-const LEFT_OUT: &str = "tapster_scrape_families_left_out";
 
 #[derive(Clone)]
 struct Shared {
     source: Arc<dyn Source>,
     limit: Arc<Semaphore>,
-    /// Families that have been logged as left out. Their errors repeat with every scrape, and once is enough.
-    logged: Arc<Mutex<HashSet<String>>>,
+    logged: Arc<Logged>,
 }
 
 /// All routes over `source`.
@@ -58,11 +54,11 @@ async fn ready(State(shared): State<Shared>) -> Response {
 
 async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let format = Format::negotiate(joined(&headers, &header::ACCEPT).as_deref());
-    let gzip = compress::accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
+    let packed = compress::accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
     let logged = Arc::clone(&shared.logged);
     let result = blocking(shared, move |source| {
         let body = scrape(source, format, &logged);
-        if gzip { compress::gzip(&body) } else { body }
+        if packed { gzip(&body) } else { body }
     })
     .await;
     match result {
@@ -71,7 +67,7 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
             headers.insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-            if gzip {
+            if packed {
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
             response
@@ -81,40 +77,21 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 }
 
 /// A complete scrape. A family that cannot be written costs it nothing else, but is logged and counted.
-pub(super) fn scrape(source: &dyn Source, format: Format, logged: &Mutex<HashSet<String>>) -> Vec<u8> {
+pub(super) fn scrape(source: &dyn Source, format: Format, logged: &Logged) -> Vec<u8> {
     let mut exposition = Exposition::new(format);
     let mut left_out: Vec<ExpositionError> =
-        collect(source).into_iter().filter_map(|family| exposition.add(family).err()).collect();
-    let number = f64::from(u32::try_from(left_out.len()).unwrap_or(u32::MAX));
-    let help = "Metric families missing from this scrape because they are malformed; the log says why.";
-    left_out.extend(exposition.add(MetricFamily::single(LEFT_OUT, help, Kind::Gauge, number)).err());
+        source::collect(source).into_iter().filter_map(|family| exposition.add(family).err()).collect();
+    left_out.extend(exposition.add(source::left_out(left_out.len())).err());
     for error in &left_out {
-        log_once(error, logged);
+        logged.log(error);
     }
     exposition.finish()
 }
 
-/// The source's families and the time they took.
-fn collect(source: &dyn Source) -> Vec<MetricFamily> {
-    let start = Instant::now();
-    let mut families = source.collect();
-    let duration = start.elapsed().as_secs_f64();
-    if !families.iter().any(|family| &*family.name == SCRAPE_DURATION) {
-        let help = "Time it took to collect the metrics of this scrape, before they were written.";
-        families.push(MetricFamily::single(SCRAPE_DURATION, help, Kind::Gauge, duration));
-    }
-    families
-}
-
-fn log_once(error: &ExpositionError, logged: &Mutex<HashSet<String>>) {
-    let mut logged = logged.lock().unwrap_or_else(PoisonError::into_inner);
-    if logged.insert(error.family().to_owned()) {
-        tracing::error!(family = error.family(), %error, "a metric family is left out of scrapes");
-    }
-}
-
 async fn landing(State(shared): State<Shared>) -> Response {
-    match blocking(shared, |source| page::render(&source.status(), source.ready())).await {
+    match blocking(shared, |source| page::render(&source.status(), source.push().as_ref(), source.ready()))
+        .await
+    {
         Ok(html) => {
             let headers: [(HeaderName, &str); 4] = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::exposition::Format;
 use crate::family::Kind;
+use crate::family::MetricFamily;
+use crate::source::Source;
+use crate::status::ProbeStatus;
 
 #[derive(Default)]
 struct Fake {

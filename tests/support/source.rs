@@ -10,7 +10,8 @@ use std::{
 };
 use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
-    server::{self, Source},
+    server,
+    source::Source,
     status::ProbeStatus,
 };
 

@@ -67,6 +67,64 @@ pub(super) const FILE: &[Key] = &[
         Form::List(&Form::Mapping(REASON)),
         "What sleeps wait for, for labels decoded by `reason`: besides the shipped table, and before it at equal priority.",
     ),
+    key(
+        "exporters",
+        Form::List(&Form::Word(&["prometheus", "otlp", "console", "none"])),
+        "Where metrics go. Default `prometheus`, and `otlp` as well where an endpoint is given.",
+    ),
+    key(
+        "otlp",
+        Form::Mapping(OTLP),
+        "How metrics are pushed by OTLP. Flags and `OTEL_*` variables go before these keys.",
+    ),
+];
+
+pub(super) const OTLP: &[Key] = &[
+    key(
+        "endpoint",
+        Form::Text,
+        "URL of the receiver: `http://HOST:4318`, to which `/v1/metrics` is added, or `http://HOST:4317` for gRPC.",
+    ),
+    key("metrics_endpoint", Form::Text, "Whole URL for metrics, taken as it is; before `endpoint`."),
+    key("protocol", Form::Word(&["http/protobuf", "grpc"]), "How requests travel; default `http/protobuf`."),
+    key("headers", Form::Named(&Form::Text), "Headers of each request: name → value."),
+    key("timeout", Form::Duration, "How long one request may take; default 10s."),
+    key("compression", Form::Word(&["gzip", "none"]), "Whether requests are compressed; default `gzip`."),
+    key(
+        "certificate",
+        Form::Text,
+        "File of the authorities that sign the receiver's certificate (PEM). Default: those that the host trusts.",
+    ),
+    key(
+        "client_certificate",
+        Form::Text,
+        "File of this host's certificate (PEM), for receivers that ask for one.",
+    ),
+    key("client_key", Form::Text, "File of its key (PEM)."),
+    key(
+        "insecure",
+        Form::Boolean,
+        "Whether gRPC to an endpoint without `http://` or `https://` is without TLS; default false.",
+    ),
+    key("interval", Form::Duration, "How often metrics are pushed; default 1m."),
+    key("push_timeout", Form::Duration, "How long a push may take, its repetitions included; default 30s."),
+    key(
+        "temporality",
+        Form::Word(&["cumulative", "delta", "lowmemory"]),
+        "Totals since the beginning, differences, or differences of histograms only; default `cumulative`.",
+    ),
+    key(
+        "histograms",
+        Form::Word(&["base2_exponential_bucket_histogram", "explicit_bucket_histogram"]),
+        "Form of histograms whose buckets are exponential; default as they were counted.",
+    ),
+    key(
+        "attributes",
+        Form::Word(&["prometheus", "semconv"]),
+        "Keys of attributes: the labels of `/metrics`, or the names of OpenTelemetry's conventions where there are any; default `prometheus`.",
+    ),
+    key("resource", Form::Named(&Form::Text), "Attributes of the resource: key → text."),
+    key("service_name", Form::Text, "`service.name` of the resource; default `tapster`."),
 ];
 
 pub(super) const REASON: &[Key] = &[

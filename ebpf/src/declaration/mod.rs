@@ -4,6 +4,7 @@
 
 mod form;
 mod metric;
+mod otlp;
 mod reason;
 
 pub use form::schema;
@@ -42,6 +43,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
             if let Some(fields) = reader.fields(&root, form::FILE, "the file") {
                 result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
                 result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
+                result.otlp = reader.otlp(fields.get("exporters"), fields.get("otlp"));
                 for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
                     if result.probes.len() == MAX_PROBES {
                         reader.error(node.span.clone(), format!("more than {MAX_PROBES} probes in one file"));

@@ -18,7 +18,7 @@ use crate::{
     exporter::{Exporter, Options},
     family::MetricFamily,
     kernel::Kernel,
-    server::Source,
+    source::Source,
     telemetry::{self, LogFormat},
     topology::{Array, Topology, Watch},
 };

@@ -18,7 +18,7 @@ use crate::{
     family::{MetricFamily, Value},
     kernel::Kernel,
     name,
-    server::Source,
+    source::Source,
     status::Down,
     telemetry::{self, LogFormat},
 };

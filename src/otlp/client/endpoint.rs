@@ -1,0 +1,105 @@
+//! The receiver's address, by the rules of OTLP's specification for each protocol.
+
+use crate::otlp::setting::Protocol;
+use hyper::Uri;
+use std::fmt;
+
+/// What is added to an endpoint that is for all signals.
+const PATH: &str = "/v1/metrics";
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+/// Why a text is no endpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WrongEndpoint {
+    /// What is wrong.
+    pub message: String,
+    /// What to write.
+    pub hint: String,
+}
+
+impl Endpoint {
+    /// Reads an endpoint: the whole address of metrics if `is_whole`, else that of all signals, which over HTTP gets
+    /// `/v1/metrics`. Over gRPC the scheme may be left out, and then `insecure` decides about TLS.
+    pub fn parse(
+        text: &str,
+        protocol: Protocol,
+        is_whole: bool,
+        insecure: bool,
+    ) -> Result<Self, WrongEndpoint> {
+        let hint = match protocol {
+            Protocol::Http => "an endpoint is a URL such as `http://collector:4318`",
+            Protocol::Grpc => "an endpoint of gRPC is a URL such as `http://collector:4317`, without a path",
+        };
+        let wrong = |message: String| WrongEndpoint { message, hint: hint.into() };
+        let whole = match (text.split_once("://"), protocol) {
+            (Some(_), _) => text.to_owned(),
+            (None, Protocol::Grpc) => format!("{}://{text}", if insecure { "http" } else { "https" }),
+            (None, Protocol::Http) => return Err(wrong(format!("`{text}` has no `http://` or `https://`"))),
+        };
+        let uri: Uri = whole.parse().map_err(|error| wrong(format!("`{text}` is no URL: {error}")))?;
+        let scheme = uri.scheme_str().unwrap_or_default();
+        if !matches!(scheme, "http" | "https") {
+            let name = match protocol {
+                Protocol::Http => "HTTP",
+                Protocol::Grpc => "gRPC",
+            };
+            return Err(wrong(format!("{name} has no scheme `{scheme}`: it is `http` or `https`")));
+        }
+        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
+            return Err(wrong(format!("`{text}` names no host")));
+        };
+        if authority.as_str().contains('@') {
+            let hint = "give them as a header: `authorization=Basic%20…`";
+            return Err(WrongEndpoint {
+                message: "a URL with a user and a password is not taken".into(),
+                hint: hint.into(),
+            });
+        }
+        let path = uri.path().trim_end_matches('/');
+        match protocol {
+            Protocol::Grpc if !path.is_empty() || uri.query().is_some() => {
+                Err(wrong(format!("`{text}` has a path, which gRPC has none of")))
+            }
+            Protocol::Http if !is_whole => {
+                let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+                let whole = format!("{scheme}://{authority}{path}{PATH}{query}");
+                whole.parse().map(Self).map_err(|error| wrong(format!("`{text}` is no URL: {error}")))
+            }
+            Protocol::Grpc | Protocol::Http => Ok(Self(uri)),
+        }
+    }
+
+    /// The address of the specification, for a receiver on this host.
+    pub fn local(protocol: Protocol) -> Self {
+        Self(match protocol {
+            Protocol::Http => Uri::from_static("http://localhost:4318/v1/metrics"),
+            Protocol::Grpc => Uri::from_static("http://localhost:4317"),
+        })
+    }
+
+    /// As HTTP wants it.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether the way there is by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// Without its query, which may hold a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = self.0.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
+        write!(
+            f,
+            "{}://{authority}{}",
+            self.0.scheme_str().unwrap_or_default(),
+            self.0.path().trim_end_matches('/')
+        )
+    }
+}

@@ -1,0 +1,149 @@
+//! OTLP by gRPC: one unary call on a kept connection.
+
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, http::USER_AGENT, kept, said, whole};
+use hyper::{
+    Uri,
+    header::{self, HeaderMap, HeaderValue},
+    http::uri::PathAndQuery,
+};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use prost::{
+    Message,
+    bytes::{Buf, BufMut, Bytes},
+};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::MetadataMap,
+};
+use tonic_types::StatusExt;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
+type Transport = legacy::Client<HttpsConnector<HttpConnector>, Counted<tonic::body::Body>>;
+
+#[derive(Debug)]
+pub(super) struct Client {
+    transport: Transport,
+    origin: Uri,
+    gzip: bool,
+    sent: Arc<AtomicU64>,
+}
+
+impl Client {
+    pub(super) fn new(
+        connector: HttpsConnector<HttpConnector>,
+        endpoint: Endpoint,
+        gzip: bool,
+        sent: Arc<AtomicU64>,
+    ) -> Self {
+        Self { transport: kept(connector, true), origin: endpoint.uri().clone(), gzip, sent }
+    }
+
+    pub(super) async fn send(&self, message: Bytes, headers: &HeaderMap, limit: Duration) -> Answer {
+        let mut headers = headers.clone();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        let mut request =
+            Request::from_parts(MetadataMap::from_headers(headers), Default::default(), message);
+        request.set_timeout(limit);
+        let (transport, sent) = (self.transport.clone(), Arc::clone(&self.sent));
+        let service = tower::service_fn(move |request: hyper::Request<tonic::body::Body>| {
+            transport.request(request.map(|body| Counted { body, sent: Arc::clone(&sent) }))
+        });
+        let mut grpc = Grpc::with_origin(service, self.origin.clone())
+            .max_decoding_message_size(MAX_ANSWER)
+            .accept_compressed(CompressionEncoding::Gzip);
+        if self.gzip {
+            grpc = grpc.send_compressed(CompressionEncoding::Gzip);
+        }
+        if let Err(error) = grpc.ready().await {
+            return Answer::Again { message: whole(&error), after: None };
+        }
+        match grpc.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
+            Ok(response) => {
+                let partial = response.into_inner().partial_success.unwrap_or_default();
+                Answer::Taken {
+                    rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0),
+                    message: said(&partial.error_message),
+                }
+            }
+            Err(status) => failure(&status),
+        }
+    }
+}
+
+/// Which codes a client tries again is in the specification of OTLP; of `RESOURCE_EXHAUSTED` only one that says when.
+fn failure(status: &Status) -> Answer {
+    let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let code = status.code();
+    let text = said(status.message());
+    // tonic's own text of a connection that failed says that it did, its causes say why.
+    let why = std::error::Error::source(status).map(whole).unwrap_or_default();
+    let mut message = format!("gRPC status {code:?}");
+    for part in [text, why] {
+        if !part.is_empty() && !message.contains(&part) {
+            message = format!("{message}: {part}");
+        }
+    }
+    match code {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Answer::Again { message, after },
+        Code::ResourceExhausted if after.is_some() => Answer::Again { message, after },
+        // Nobody answered: this is what tonic makes of a connection that failed.
+        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
+            Answer::Again { message, after }
+        }
+        _ => Answer::Refused { message },
+    }
+}
+
+/// Messages that are encoded already, so that one that is sent again is not encoded again.
+#[derive(Clone, Copy, Debug)]
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = ExportMetricsServiceResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = ExportMetricsServiceResponse;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
+        let bytes = from.copy_to_bytes(from.remaining());
+        // A receiver that answers in another form took it all the same.
+        Ok(Some(ExportMetricsServiceResponse::decode(bytes).unwrap_or_default()))
+    }
+}

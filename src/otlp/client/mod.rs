@@ -1,0 +1,244 @@
+//! One request to the receiver, and what it answered. Connections are kept from one push to the next; names are looked up
+//! and TLS is spoken outside of any lock. When a request is sent again is not decided here.
+
+mod endpoint;
+mod grpc;
+mod http;
+mod tls;
+
+pub use endpoint::{Endpoint, WrongEndpoint};
+
+use super::setting::{Protocol, SettingError, Settings};
+use hyper::{
+    body::{Body, Frame, SizeHint},
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::connect::HttpConnector,
+    rt::{TokioExecutor, TokioTimer},
+};
+use prost::bytes::Bytes;
+use std::{
+    error::Error,
+    fmt::Write as _,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// Connections that nobody uses are closed after this: above the usual interval, so that one is kept.
+const IDLE: Duration = Duration::from_mins(5);
+/// Most bytes of an answer that are read.
+const MAX_ANSWER: usize = 256 * 1024;
+/// Longest message of a receiver that is repeated.
+const MAX_MESSAGE: usize = 300;
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Taken, but for some points, and what the receiver says of it.
+    Taken {
+        /// Points that were not.
+        rejected: u64,
+        /// Why, or a warning; may be empty.
+        message: String,
+    },
+    /// Not taken; the same would not be either.
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// Not taken; the same may be, later.
+    Again {
+        /// Why.
+        message: String,
+        /// When the receiver wants it, where it says so.
+        after: Option<Duration>,
+    },
+}
+
+/// A way to the receiver.
+#[derive(Debug)]
+pub struct Client {
+    settings: Settings,
+    headers: HeaderMap,
+    /// Times and sizes of the files of TLS, as they were read.
+    files: tls::Seen,
+    transport: Transport,
+    sent: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Http(http::Client),
+    Grpc(grpc::Client),
+}
+
+impl Client {
+    /// Reads the files of TLS. That the receiver does not answer is not noticed here.
+    pub fn new(settings: Settings) -> Result<Self, SettingError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            // Both were checked where they were read.
+            let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) else {
+                continue;
+            };
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        let files = tls::Seen::of(&settings.tls);
+        let sent = Arc::default();
+        let transport = Transport::new(&settings, &sent)?;
+        Ok(Self { settings, headers, files, transport, sent })
+    }
+
+    /// Reads the files of TLS again if they are others. If they are wrong, those that were read before stay in use.
+    pub fn refresh(&mut self) -> Result<(), SettingError> {
+        let now = tls::Seen::of(&self.settings.tls);
+        if now == self.files {
+            return Ok(());
+        }
+        self.files = now;
+        self.transport = Transport::new(&self.settings, &self.sent)?;
+        tracing::info!("read the certificates for pushes again, because their files changed");
+        Ok(())
+    }
+
+    /// How it was set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether a message has to be compressed before it is sent; gRPC does that by itself.
+    pub fn packs(&self) -> bool {
+        self.settings.gzip && self.settings.protocol == Protocol::Http
+    }
+
+    /// Bytes of requests that were sent so far, without headers.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Sends a message, compressed if it has to be, within the time for one request.
+    pub async fn send(&self, message: Bytes) -> Answer {
+        let limit = self.settings.timeout;
+        let answer = async {
+            match &self.transport {
+                Transport::Http(client) => client.send(message, &self.headers).await,
+                Transport::Grpc(client) => client.send(message, &self.headers, limit).await,
+            }
+        };
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Answer::Again {
+            message: format!("there was no answer within {limit:?}"),
+            after: None,
+        })
+    }
+}
+
+impl Transport {
+    fn new(settings: &Settings, sent: &Arc<AtomicU64>) -> Result<Self, SettingError> {
+        let endpoint = settings.endpoint.clone();
+        let config = tls::config(&settings.tls, endpoint.is_tls())?;
+        Ok(match settings.protocol {
+            Protocol::Http => {
+                let connector =
+                    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
+                let connector = connector.wrap_connector(connector_of_tcp());
+                Self::Http(http::Client::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
+            }
+            Protocol::Grpc => {
+                let connector =
+                    HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http2();
+                let connector = connector.wrap_connector(connector_of_tcp());
+                Self::Grpc(grpc::Client::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
+            }
+        })
+    }
+}
+
+fn connector_of_tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(Duration::from_mins(1)));
+    connector
+}
+
+/// A client of either version of HTTP that keeps its connection.
+fn kept<B>(
+    connector: HttpsConnector<HttpConnector>,
+    is_http2: bool,
+) -> hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, B>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(1)
+        .http2_only(is_http2)
+        .build(connector)
+}
+
+/// An error with all that caused it, in one line.
+fn whole(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            let _ = write!(text, ": {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// What a receiver says, cut to what a line of a log can bear.
+fn said(message: &str) -> String {
+    let line: String =
+        message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
+    line.trim().to_owned()
+}
+
+/// A body whose bytes are counted as they leave.
+#[derive(Debug)]
+struct Counted<B> {
+    body: B,
+    sent: Arc<AtomicU64>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let counted = self.get_mut();
+        let frame = Pin::new(&mut counted.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            counted.sent.fetch_add(bytes, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,81 @@
+//! Names. A metric has the name that it has at `/metrics`, suffixes included: every strategy of Prometheus' translation
+//! of OTLP gives that name back, and so does a receiver that translates nothing. The unit is the one that the name
+//! says, because Prometheus adds a unit that the name lacks.
+
+use super::setting::Names;
+use crate::family::{Kind, MetricFamily};
+
+/// Suffixes of names, and the unit in UCUM that they say.
+const UNITS: [(&str, &str); 5] =
+    [("seconds", "s"), ("bytes", "By"), ("ratio", "1"), ("celsius", "Cel"), ("volts", "V")];
+
+/// Labels that the semantic conventions of OpenTelemetry have a name for. `operation` is none of them: the values of
+/// `disk.io.direction` are `read` and `write` only.
+const ATTRIBUTES: [(&str, &str); 4] = [
+    ("device", "system.device"),
+    ("namespace", "k8s.namespace.name"),
+    ("pod", "k8s.pod.name"),
+    ("container", "k8s.container.name"),
+];
+
+/// The unit of a family in UCUM: `s`, `By`, `1`; for a counter of things their name in braces; empty where nobody knows.
+pub(super) fn unit(family: &MetricFamily) -> String {
+    let name = &*family.name;
+    let base = match family.kind {
+        Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
+        Kind::Gauge | Kind::Histogram => name,
+    };
+    let last = base.rsplit('_').next().unwrap_or(base);
+    if let Some((_, unit)) = UNITS.iter().find(|(suffix, _)| *suffix == last && base != last) {
+        // Prometheus gives `_ratio` to gauges only.
+        return if *unit == "1" && family.kind != Kind::Gauge { String::new() } else { (*unit).to_owned() };
+    }
+    match family.kind {
+        Kind::Counter if !last.is_empty() => format!("{{{last}}}"),
+        Kind::Counter | Kind::Gauge | Kind::Histogram => String::new(),
+    }
+}
+
+/// The key of the attribute for a label.
+pub(super) fn attribute(label: &str, names: Names) -> &str {
+    match names {
+        Names::Prometheus => label,
+        Names::Semconv => {
+            ATTRIBUTES.iter().find(|(known, _)| *known == label).map_or(label, |(_, attribute)| attribute)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_those_of_names() {
+        for (name, kind, expected) in [
+            ("tapster_block_io_duration_seconds", Kind::Histogram, "s"),
+            ("tapster_block_io_bytes_total", Kind::Counter, "By"),
+            ("tapster_probe_run_seconds_total", Kind::Counter, "s"),
+            ("tapster_probe_memory_bytes", Kind::Gauge, "By"),
+            ("tapster_raid_array_sync_completed_ratio", Kind::Gauge, "1"),
+            ("tapster_hit_ratio_total", Kind::Counter, ""),
+            ("tapster_block_io_errors_total", Kind::Counter, "{errors}"),
+            ("tapster_probe_up", Kind::Gauge, ""),
+            ("tapster_queue_depth", Kind::Histogram, ""),
+            // The suffix of another kind, or no suffix at all.
+            ("tapster_seconds_spent", Kind::Gauge, ""),
+            ("seconds", Kind::Gauge, ""),
+            ("x_total", Kind::Gauge, ""),
+        ] {
+            assert_eq!(unit(&MetricFamily::new(name, "", kind, &[])), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn attributes_keep_the_label_unless_asked() {
+        assert_eq!(attribute("pod", Names::Prometheus), "pod");
+        assert_eq!(attribute("pod", Names::Semconv), "k8s.pod.name");
+        assert_eq!(attribute("device", Names::Semconv), "system.device");
+        assert_eq!(attribute("operation", Names::Semconv), "operation");
+    }
+}

@@ -1,0 +1,325 @@
+//! The loop: reads the families at each interval, sends them, and sends again what was not taken, as the specification of
+//! OTLP has it.
+//!
+//! One push is under way at a time, and has a deadline. What is not taken by then is given up and not kept: the next push
+//! has the totals since the beginning, or the differences to what was taken. So a receiver that is away costs the memory of
+//! one push, and nothing is lost when it is back. Collecting is on threads that may block, as for scrapes.
+
+use super::{
+    client::{Answer, Client},
+    delta::{Pending, Taken},
+    request::Encoder,
+    retry::{self, Backoff},
+    state::{Result, State},
+};
+use crate::{
+    exposition::{Admission, ExpositionError},
+    family::MetricFamily,
+    gzip::gzip,
+    source::{self, Logged, Source},
+};
+use prost::{Message, bytes::Bytes};
+use std::{
+    fmt,
+    io::{self, Write},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
+
+/// How long the last push may hold up the end of the process.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Where pushes go.
+#[derive(Debug)]
+pub enum Sink {
+    /// To a receiver.
+    Receiver {
+        /// The way there.
+        client: Client,
+        /// What became of them.
+        state: Arc<State>,
+    },
+    /// To standard output: each request as a line of OTLP's JSON.
+    Console,
+}
+
+/// Pushes the families of a source.
+pub struct Pusher {
+    source: Arc<dyn Source>,
+    sink: Sink,
+    reader: Reader,
+    interval: Duration,
+    /// How long a push may take.
+    limit: Duration,
+    /// The receiver wants nothing before.
+    held_until: Option<Instant>,
+    /// A collection that did not end in time. There is no other before it has.
+    late: Option<JoinHandle<Vec<Parcel>>>,
+}
+
+impl fmt::Debug for Pusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pusher")
+            .field("sink", &self.sink)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What collecting needs; shared with the thread that does it.
+#[derive(Clone)]
+struct Reader {
+    encoder: Arc<Encoder>,
+    taken: Arc<Mutex<Taken>>,
+    logged: Arc<Logged>,
+}
+
+/// A request, ready to be sent as often as it takes.
+#[derive(Debug)]
+struct Parcel {
+    body: Bytes,
+    points: u64,
+    pending: Vec<Pending>,
+}
+
+impl Reader {
+    /// All families as requests.
+    fn requests(&self, source: &dyn Source) -> Vec<super::request::Request> {
+        let families = families(source, &self.logged);
+        // After reading: a point must not end before its probe was attached.
+        let time = SystemTime::now();
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.encoder.requests(&families, time, &mut taken)
+    }
+
+    fn parcels(&self, source: &dyn Source, is_packed: bool) -> Vec<Parcel> {
+        let parcel = |request: super::request::Request| {
+            let message = request.message.encode_to_vec();
+            let body = if is_packed { gzip(&message) } else { message };
+            Parcel { body: body.into(), points: request.points, pending: request.pending }
+        };
+        self.requests(source).into_iter().map(parcel).collect()
+    }
+
+    fn take(&self, pending: Vec<Pending>) {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take(pending);
+    }
+}
+
+/// The families that may be exposed, as a scrape has them.
+fn families(source: &dyn Source, logged: &Logged) -> Vec<MetricFamily> {
+    let mut admission = Admission::default();
+    let mut left_out: Vec<ExpositionError> = Vec::new();
+    let mut families = source::collect(source);
+    families.retain(|family| admission.admit(family).map_err(|error| left_out.push(error)).is_ok());
+    let number = source::left_out(left_out.len());
+    match admission.admit(&number) {
+        Ok(()) => families.push(number),
+        Err(error) => left_out.push(error),
+    }
+    for error in &left_out {
+        logged.log(error);
+    }
+    families
+}
+
+impl Pusher {
+    /// Pushes to a receiver at each `interval`, for no longer than `limit` each time.
+    pub fn new(
+        source: Arc<dyn Source>,
+        sink: Sink,
+        encoder: Encoder,
+        interval: Duration,
+        limit: Duration,
+    ) -> Self {
+        let reader = Reader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
+        Self { source, sink, reader, interval, limit, held_until: None, late: None }
+    }
+
+    /// Pushes until the sender of `stop` is gone, and then once more. The first push is somewhere within the first
+    /// interval, so that hosts that started together do not push together.
+    pub async fn run(mut self, mut stop: watch::Receiver<()>) {
+        let mut next = Instant::now() + self.interval.mul_f64(retry::fraction());
+        loop {
+            tokio::select! {
+                () = sleep_until(next) => {}
+                _ = stop.changed() => break,
+            }
+            let deadline = Instant::now() + self.limit;
+            let goes_on = {
+                let mut push = pin!(self.push(deadline));
+                tokio::select! {
+                    goes_on = &mut push => goes_on,
+                    _ = stop.changed() => {
+                        // It has older figures than the last one, which needs time as well.
+                        let _ = timeout(LAST / 2, push).await;
+                        break;
+                    }
+                }
+            };
+            if !goes_on {
+                return;
+            }
+            while next <= Instant::now() {
+                next += self.interval;
+            }
+        }
+        self.held_until = None;
+        self.push(Instant::now() + LAST).await;
+    }
+
+    /// One push; whether there is any sense in another.
+    async fn push(&mut self, deadline: Instant) -> bool {
+        let begun = Instant::now();
+        let Sink::Receiver { state, .. } = &self.sink else {
+            return self.print().await;
+        };
+        let state = Arc::clone(state);
+        let (result, message) = self.deliver(deadline, &state).await;
+        let is_other = state.ended(result, message.clone(), begun.elapsed());
+        match result {
+            _ if !is_other => tracing::debug!(result = result.name(), message, "push ended"),
+            Result::Taken => tracing::info!("metrics are pushed"),
+            Result::Partial => {
+                tracing::warn!(
+                    message,
+                    "the receiver rejected points; how many is in `tapster_otlp_rejected_points_total`"
+                );
+            }
+            Result::HeldBack => tracing::warn!(message, "the receiver holds pushes back"),
+            Result::Refused => tracing::error!(message, "the receiver refused a push"),
+            Result::Failed => tracing::warn!(message, "a push failed; the next one makes up for it"),
+        }
+        true
+    }
+
+    async fn deliver(&mut self, deadline: Instant, state: &State) -> (Result, String) {
+        if let Some(left) = self.held_until.and_then(|until| until.checked_duration_since(Instant::now())) {
+            return (
+                Result::HeldBack,
+                format!("the receiver asked for a pause, of which {left:.0?} are left"),
+            );
+        }
+        let Sink::Receiver { client, .. } = &mut self.sink else {
+            return (Result::Failed, "there is no receiver: this is a bug in tapster".into());
+        };
+        if let Err(error) = client.refresh() {
+            tracing::error!(
+                "the certificates for pushes cannot be read again, so the old ones stay: {error}"
+            );
+        }
+        let is_packed = client.packs();
+        let parcels = match self.collect(deadline, is_packed).await {
+            Ok(parcels) => parcels,
+            Err(message) => return (Result::Failed, message),
+        };
+        let mut ended = (Result::Taken, String::new());
+        for parcel in parcels {
+            let (result, message) = self.send(parcel, deadline, state).await;
+            // The worst is what is said, and the first of its kind.
+            if result > ended.0 || ended.1.is_empty() {
+                ended = (result.max(ended.0), message);
+            }
+            if result == Result::Failed {
+                break;
+            }
+        }
+        ended
+    }
+
+    /// Reads and encodes the families.
+    async fn collect(
+        &mut self,
+        deadline: Instant,
+        is_packed: bool,
+    ) -> std::result::Result<Vec<Parcel>, String> {
+        if let Some(late) = self.late.take_if(|late| late.is_finished()) {
+            drop(late);
+        }
+        if self.late.is_some() {
+            return Err("collecting did not end yet for a push before".into());
+        }
+        let (reader, source) = (self.reader.clone(), Arc::clone(&self.source));
+        let mut task = tokio::task::spawn_blocking(move || reader.parcels(&*source, is_packed));
+        match timeout_at(deadline, &mut task).await {
+            Ok(Ok(parcels)) => Ok(parcels),
+            // Never cancelled, so it is a panic; the runtime caught it.
+            Ok(Err(error)) => {
+                tracing::error!(%error, "collecting panicked");
+                Err("collecting failed inside tapster, which is a bug; its log says where".into())
+            }
+            Err(_) => {
+                self.late = Some(task);
+                Err("collecting did not end in time".into())
+            }
+        }
+    }
+
+    /// Sends a request until it is taken or refused, or the time is over.
+    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &State) -> (Result, String) {
+        let Sink::Receiver { client, .. } = &self.sink else {
+            return (Result::Failed, String::new());
+        };
+        let mut backoff = Backoff::new();
+        let mut is_again = false;
+        loop {
+            let bytes = client.sent_bytes();
+            let answer = timeout_at(deadline, client.send(parcel.body.clone())).await;
+            state.sent(client.sent_bytes() - bytes, is_again);
+            let (message, after) = match answer {
+                Ok(Answer::Taken { rejected, message }) => {
+                    state.taken(parcel.points, rejected);
+                    self.reader.take(parcel.pending);
+                    let result = if rejected > 0 { Result::Partial } else { Result::Taken };
+                    if rejected == 0 && !message.is_empty() {
+                        tracing::debug!(message, "the receiver has something to say");
+                    }
+                    return (result, message);
+                }
+                Ok(Answer::Refused { message }) => return (Result::Refused, message),
+                Ok(Answer::Again { message, after }) => (message, after),
+                Err(_) => return (Result::Failed, "there was no answer in the time for a push".into()),
+            };
+            let wait = backoff.wait(after);
+            let again = Instant::now() + wait;
+            if again >= deadline {
+                self.held_until = after.map(|_| again);
+                return (Result::Failed, message);
+            }
+            tracing::debug!(message, ?wait, "a request is sent again");
+            sleep(wait).await;
+            is_again = true;
+        }
+    }
+
+    /// Prints all families; whether standard output still takes any.
+    async fn print(&mut self) -> bool {
+        let (reader, source) = (self.reader.clone(), Arc::clone(&self.source));
+        let print = move || -> io::Result<()> {
+            for request in reader.requests(&*source) {
+                let mut line = serde_json::to_vec(&request.message)?;
+                line.push(b'\n');
+                io::stdout().lock().write_all(&line)?;
+                reader.take(request.pending);
+            }
+            io::stdout().flush()
+        };
+        match tokio::task::spawn_blocking(print).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "standard output takes no metrics any more; nothing is printed from here on");
+                false
+            }
+            Err(error) => {
+                tracing::error!(%error, "collecting panicked");
+                true
+            }
+        }
+    }
+}

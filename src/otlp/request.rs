@@ -1,0 +1,180 @@
+//! Families → requests of a bounded size, encoded.
+
+use super::{
+    delta::{self, Pending, Taken},
+    point::{self, Point, Span},
+    setting::Shape,
+};
+use crate::family::MetricFamily;
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::InstrumentationScope,
+    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
+    resource::v1::Resource,
+};
+use prost::Message;
+use std::time::SystemTime;
+
+/// Most bytes of a request before compression. Receivers take 4 MiB unless told otherwise, and a point that is larger than
+/// the rest of it still goes out.
+pub(super) const MAX_BYTES: usize = 3 << 20;
+
+/// How families become requests.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    resource: Resource,
+    shape: Shape,
+    max_bytes: usize,
+}
+
+/// A request, and what counts as taken when it has been.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) message: ExportMetricsServiceRequest,
+    pub(super) points: u64,
+    pub(super) pending: Vec<Pending>,
+}
+
+impl Encoder {
+    /// For families of the host and process that the resource says.
+    pub fn new(resource: Resource, shape: Shape) -> Self {
+        Self { resource, shape, max_bytes: MAX_BYTES }
+    }
+
+    /// The same with other limits of a request's bytes.
+    #[must_use]
+    pub fn max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// All families as requests, encoded, with totals since the beginning.
+    pub fn encode(&self, families: &[MetricFamily], time: SystemTime) -> Vec<Vec<u8>> {
+        let requests = self.requests(families, time, &mut Taken::default());
+        requests.iter().map(|request| request.message.encode_to_vec()).collect()
+    }
+
+    /// All families as requests; with differences to what was taken, where they are asked for.
+    pub(super) fn requests(
+        &self,
+        families: &[MetricFamily],
+        time: SystemTime,
+        taken: &mut Taken,
+    ) -> Vec<Request> {
+        let mut cutter = Cutter::new(self);
+        for family in families {
+            let is_delta = delta::is_delta(family.kind, self.shape.temporality);
+            if is_delta {
+                taken.settle(family);
+            }
+            cutter.begin(family, is_delta);
+            for sample in &family.samples {
+                let difference;
+                let (value, start, pending) = if is_delta {
+                    let Some((value, start, pending)) = taken.difference(family, sample, time) else {
+                        continue;
+                    };
+                    difference = value;
+                    (&difference, start, Some(pending))
+                } else {
+                    (&sample.value, family.origin.of(&sample.labels), None)
+                };
+                let span = Span { start, time };
+                let point = point::point(family, &sample.labels, value, span, self.shape);
+                cutter.add(family, is_delta, point, pending);
+            }
+            cutter.end(family, is_delta);
+        }
+        cutter.finish()
+    }
+
+    fn message(&self, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
+        let scope = InstrumentationScope {
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..InstrumentationScope::default()
+        };
+        let scope = ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() };
+        let resource = ResourceMetrics {
+            resource: Some(self.resource.clone()),
+            scope_metrics: vec![scope],
+            ..ResourceMetrics::default()
+        };
+        ExportMetricsServiceRequest { resource_metrics: vec![resource] }
+    }
+}
+
+/// Fills a request until it is full, then the next.
+struct Cutter<'a> {
+    encoder: &'a Encoder,
+    /// Size of a request without metrics, and of the one being filled.
+    empty: usize,
+    size: usize,
+    /// Size of the family being added, without points.
+    head: usize,
+    metrics: Vec<Metric>,
+    points: Vec<Point>,
+    count: u64,
+    pending: Vec<Pending>,
+    done: Vec<Request>,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(encoder: &'a Encoder) -> Self {
+        // Lengths of what encloses the metrics grow with them, by less than this.
+        let empty = encoder.message(Vec::new()).encoded_len() + 16;
+        Self {
+            encoder,
+            empty,
+            size: empty,
+            head: 0,
+            metrics: Vec::new(),
+            points: Vec::new(),
+            count: 0,
+            pending: Vec::new(),
+            done: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, family: &MetricFamily, is_delta: bool) {
+        // As above, for the metric and the data in it.
+        self.head = point::metric(family, is_delta, Vec::new()).encoded_len() + 16;
+    }
+
+    fn add(&mut self, family: &MetricFamily, is_delta: bool, point: Point, pending: Option<Pending>) {
+        let size = point.size();
+        let head = if self.points.is_empty() { self.head } else { 0 };
+        if self.count > 0 && self.size + head + size > self.encoder.max_bytes {
+            self.end(family, is_delta);
+            self.cut();
+        }
+        if self.points.is_empty() {
+            self.size += self.head;
+        }
+        self.size += size;
+        self.count += 1;
+        self.points.push(point);
+        self.pending.extend(pending);
+    }
+
+    fn end(&mut self, family: &MetricFamily, is_delta: bool) {
+        if !self.points.is_empty() {
+            self.metrics.push(point::metric(family, is_delta, std::mem::take(&mut self.points)));
+        }
+    }
+
+    fn cut(&mut self) {
+        self.done.push(Request {
+            message: self.encoder.message(std::mem::take(&mut self.metrics)),
+            points: std::mem::take(&mut self.count),
+            pending: std::mem::take(&mut self.pending),
+        });
+        self.size = self.empty;
+    }
+
+    fn finish(mut self) -> Vec<Request> {
+        if self.count > 0 {
+            self.cut();
+        }
+        self.done
+    }
+}

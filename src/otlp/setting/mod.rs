@@ -1,0 +1,563 @@
+//! What is given about pushing: by flags, by the variables that every program with OpenTelemetry knows, and by `otlp:` in a
+//! file. Of several that say the same, the first of this order wins, each setting for itself:
+//!
+//! 1. the flag;
+//! 2. the variable for metrics, `OTEL_EXPORTER_OTLP_METRICS_…`;
+//! 3. the variable for all signals, `OTEL_EXPORTER_OTLP_…`;
+//! 4. the key in the file.
+//!
+//! An empty variable is one that is not set, as OpenTelemetry has it. What is wrong is an error that names where it stands,
+//! not a default.
+
+mod parse;
+
+use parse::{headers, pairs};
+
+use crate::otlp::client::Endpoint;
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use tapster_ebpf::{
+    diagnostic::{Diagnostic, SourceFile, Span, nearest},
+    probe::Otlp,
+};
+
+/// How requests travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2 with protobuf, port 4317 by custom.
+    Grpc,
+    /// HTTP with a body of protobuf, port 4318 by custom.
+    Http,
+}
+
+/// Whether points are totals or differences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporality {
+    /// Since the beginning.
+    Cumulative,
+    /// Since the last push that was taken.
+    Delta,
+    /// Histograms since the last push that was taken, counters since the beginning.
+    LowMemory,
+}
+
+/// The form of histograms whose buckets are exponential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Histograms {
+    /// As they were counted.
+    Exponential,
+    /// With the bounds of the classic form.
+    Explicit,
+}
+
+/// Keys of attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// The labels of `/metrics`.
+    Prometheus,
+    /// Those of OpenTelemetry's semantic conventions, where there are any.
+    Semconv,
+}
+
+/// Where metrics go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exporter {
+    /// Scrapes of `/metrics`.
+    Prometheus,
+    /// Pushes by OTLP.
+    Otlp,
+    /// A line of OTLP's JSON on standard output for each push.
+    Console,
+}
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::Http)];
+const TEMPORALITIES: [(&str, Temporality); 3] = [
+    ("cumulative", Temporality::Cumulative),
+    ("delta", Temporality::Delta),
+    ("lowmemory", Temporality::LowMemory),
+];
+const HISTOGRAMS: [(&str, Histograms); 2] = [
+    ("base2_exponential_bucket_histogram", Histograms::Exponential),
+    ("explicit_bucket_histogram", Histograms::Explicit),
+];
+const NAMES: [(&str, Names); 2] = [("prometheus", Names::Prometheus), ("semconv", Names::Semconv)];
+const COMPRESSIONS: [(&str, bool); 2] = [("gzip", true), ("none", false)];
+const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
+const EXPORTERS: [(&str, Option<Exporter>); 4] = [
+    ("prometheus", Some(Exporter::Prometheus)),
+    ("otlp", Some(Exporter::Otlp)),
+    ("console", Some(Exporter::Console)),
+    ("none", None),
+];
+
+/// Where a setting can be given. The texts are what a user types.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    /// The key under `otlp:` in a file; `exporters` stands beside it.
+    key: &'static str,
+    flag: &'static str,
+    /// The first that is set counts.
+    variables: &'static [&'static str],
+}
+
+const fn setting(key: &'static str, flag: &'static str, variables: &'static [&'static str]) -> Setting {
+    Setting { key, flag, variables }
+}
+
+const EXPORTERS_SETTING: Setting = setting("exporters", "--exporters", &["OTEL_METRICS_EXPORTER"]);
+const ENDPOINT: Setting = setting("endpoint", "--otlp.endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"]);
+const METRICS_ENDPOINT: Setting =
+    setting("metrics_endpoint", "--otlp.metrics-endpoint", &["OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"]);
+const PROTOCOL: Setting = setting(
+    "protocol",
+    "--otlp.protocol",
+    &["OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"],
+);
+const HEADERS: Setting = setting(
+    "headers",
+    "--otlp.headers",
+    &["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"],
+);
+const TIMEOUT: Setting = setting(
+    "timeout",
+    "--otlp.timeout",
+    &["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
+);
+const COMPRESSION: Setting = setting(
+    "compression",
+    "--otlp.compression",
+    &["OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"],
+);
+const CERTIFICATE: Setting = setting(
+    "certificate",
+    "--otlp.certificate",
+    &["OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"],
+);
+const CLIENT_CERTIFICATE: Setting = setting(
+    "client_certificate",
+    "--otlp.client-certificate",
+    &["OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"],
+);
+const CLIENT_KEY: Setting = setting(
+    "client_key",
+    "--otlp.client-key",
+    &["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "OTEL_EXPORTER_OTLP_CLIENT_KEY"],
+);
+const INSECURE: Setting = setting(
+    "insecure",
+    "--otlp.insecure",
+    &["OTEL_EXPORTER_OTLP_METRICS_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"],
+);
+const INTERVAL: Setting = setting("interval", "--otlp.interval", &["OTEL_METRIC_EXPORT_INTERVAL"]);
+const PUSH_TIMEOUT: Setting = setting("push_timeout", "--otlp.push-timeout", &["OTEL_METRIC_EXPORT_TIMEOUT"]);
+const TEMPORALITY: Setting =
+    setting("temporality", "--otlp.temporality", &["OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"]);
+const HISTOGRAM: Setting =
+    setting("histograms", "--otlp.histograms", &["OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"]);
+const ATTRIBUTES: Setting = setting("attributes", "--otlp.attributes", &[]);
+const RESOURCE: Setting = setting("resource", "--otlp.resource", &["OTEL_RESOURCE_ATTRIBUTES"]);
+const SERVICE_NAME: Setting = setting("service_name", "--otlp.service-name", &["OTEL_SERVICE_NAME"]);
+const DISABLED: &str = "OTEL_SDK_DISABLED";
+
+/// Where a text stands.
+#[derive(Clone, Debug)]
+enum Place {
+    Flag(&'static str),
+    Variable(&'static str),
+    File(Arc<SourceFile>, Span, &'static str),
+}
+
+/// A setting that cannot be used: where it stands, and why.
+#[derive(Debug)]
+pub struct SettingError(Wrong);
+
+#[derive(Debug)]
+enum Wrong {
+    Named { place: &'static str, message: String, hint: Option<String> },
+    File(Box<Diagnostic>),
+}
+
+impl SettingError {
+    fn new(place: &Place, message: String, hint: Option<String>) -> Self {
+        Self(match place {
+            Place::Flag(place) | Place::Variable(place) => Wrong::Named { place, message, hint },
+            Place::File(file, span, key) => {
+                let diagnostic = Diagnostic::error(file, span.clone(), format!("`{key}`: {message}"));
+                Wrong::File(Box::new(match hint {
+                    Some(hint) => diagnostic.hint(hint),
+                    None => diagnostic,
+                }))
+            }
+        })
+    }
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Wrong::Named { place, message, hint } => {
+                write!(f, "error: `{place}`: {message}")?;
+                hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
+            }
+            Wrong::File(diagnostic) => write!(f, "{diagnostic}"),
+        }
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+/// A text that was given, and where.
+#[derive(Clone, Debug)]
+struct Given {
+    text: String,
+    place: Place,
+}
+
+impl Given {
+    fn wrong(&self, message: impl Into<String>) -> SettingError {
+        SettingError::new(&self.place, message.into(), None)
+    }
+
+    fn wrong_hint(&self, message: impl Into<String>, hint: impl Into<String>) -> SettingError {
+        SettingError::new(&self.place, message.into(), Some(hint.into()))
+    }
+
+    /// One of these words.
+    fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, SettingError> {
+        let text = self.text.trim();
+        if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+            return Ok(*value);
+        }
+        let names: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let lower = text.to_ascii_lowercase();
+        let hint = match nearest(&lower, words.iter().map(|(word, _)| *word)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it is one of {}", names.join(", ")),
+        };
+        Err(self.wrong_hint(format!("`{text}` is not known here"), hint))
+    }
+
+    /// A time: of a variable in milliseconds, else with its unit.
+    fn time(&self) -> Result<Duration, SettingError> {
+        let text = self.text.trim();
+        let (time, expected) = match self.place {
+            Place::Variable(_) => {
+                (text.parse().ok().map(Duration::from_millis), "a whole number of milliseconds: `10000`")
+            }
+            Place::Flag(_) | Place::File(..) => {
+                (parse::time(text), "a number and a unit: `10s`, `500ms`, `1m`")
+            }
+        };
+        match time {
+            Some(Duration::ZERO) => Err(self.wrong("it must be more than nothing")),
+            Some(time) if time <= LONGEST => Ok(time),
+            Some(_) => Err(self.wrong("it is longer than a day")),
+            None => Err(self.wrong(format!("`{text}` is no time: expected {expected}"))),
+        }
+    }
+}
+
+/// Longest interval and time limit.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Texts of flags, by their names.
+pub type Flags = Vec<(&'static str, Option<String>)>;
+
+/// All that was given.
+pub struct Sources<'a> {
+    /// Flags that were given.
+    pub flags: Flags,
+    /// The environment: the text of a variable; `Err` where it is no UTF-8.
+    pub variable: &'a dyn Fn(&str) -> Option<Result<String, ()>>,
+    /// `otlp:` and `exporters:` of the file.
+    pub file: Option<&'a Otlp>,
+}
+
+impl fmt::Debug for Sources<'_> {
+    /// Without texts, some of which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Sources<'_> {
+    fn flag(&self, setting: Setting) -> Option<Given> {
+        let (_, text) = self.flags.iter().find(|(flag, _)| *flag == setting.flag)?;
+        Some(Given { text: text.clone()?, place: Place::Flag(setting.flag) })
+    }
+
+    fn variable(&self, name: &'static str) -> Result<Option<Given>, SettingError> {
+        let place = Place::Variable(name);
+        match (self.variable)(name) {
+            Some(Ok(text)) if text.trim().is_empty() => Ok(None),
+            Some(Ok(text)) => Ok(Some(Given { text, place })),
+            Some(Err(())) => Err(SettingError::new(&place, "its text is not UTF-8".into(), None)),
+            None => Ok(None),
+        }
+    }
+
+    fn variables(&self, setting: Setting) -> Result<Option<Given>, SettingError> {
+        for name in setting.variables {
+            if let Some(given) = self.variable(name)? {
+                return Ok(Some(given));
+            }
+        }
+        Ok(None)
+    }
+
+    fn file(&self, setting: Setting) -> Option<Given> {
+        let file = self.file?;
+        let (key, text) = file.settings.iter().find(|(key, _)| *key == setting.key)?;
+        let place = Place::File(Arc::clone(&file.file), text.span.clone(), key);
+        Some(Given { text: text.value.clone(), place })
+    }
+
+    fn get(&self, setting: Setting) -> Result<Option<Given>, SettingError> {
+        if let Some(given) = self.flag(setting) {
+            return Ok(Some(given));
+        }
+        Ok(self.variables(setting)?.or_else(|| self.file(setting)))
+    }
+
+    fn value<T>(
+        &self,
+        setting: Setting,
+        default: T,
+        read: impl Fn(&Given) -> Result<T, SettingError>,
+    ) -> Result<T, SettingError> {
+        self.get(setting)?.map_or(Ok(default), |given| read(&given))
+    }
+}
+
+/// How metrics are pushed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// How.
+    pub protocol: Protocol,
+    /// Headers of each request, some of which may be secret.
+    pub headers: Vec<(String, String)>,
+    /// Whether requests are compressed by gzip.
+    pub gzip: bool,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Files of TLS.
+    pub tls: Tls,
+    /// How long a push may take, its repetitions included.
+    pub push_timeout: Duration,
+    /// What is pushed, and how often.
+    pub shape: Shape,
+}
+
+/// Files of TLS, each with the name of the setting that has it.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Authorities that sign the receiver's certificate, instead of those that the host trusts.
+    pub authorities: Option<TlsFile>,
+    /// What the receiver knows this host by: certificates and their key.
+    pub client: Option<(TlsFile, TlsFile)>,
+}
+
+/// A file, and the setting that names it.
+#[derive(Clone, Debug)]
+pub struct TlsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    place: Place,
+}
+
+impl TlsFile {
+    fn new(given: &Given) -> Self {
+        Self { path: PathBuf::from(given.text.trim()), place: given.place.clone() }
+    }
+
+    /// An error that names the setting.
+    pub(in crate::otlp) fn wrong(&self, message: impl Into<String>) -> SettingError {
+        SettingError::new(&self.place, message.into(), None)
+    }
+
+    #[cfg(test)]
+    pub(in crate::otlp) fn at(path: PathBuf) -> Self {
+        Self { path, place: Place::Flag("--otlp.certificate") }
+    }
+}
+
+/// All that metrics go to.
+#[derive(Debug)]
+pub struct Exports {
+    /// Whether `/metrics` is served.
+    pub serve: bool,
+    /// Whether they are printed, and how.
+    pub console: Option<Shape>,
+    /// Whether they are pushed, and how.
+    pub push: Option<Settings>,
+    /// Attributes of the resource, which go before what is found out. Those that are given last win.
+    pub resource: Vec<(String, String)>,
+}
+
+/// What is pushed, and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How often.
+    pub interval: Duration,
+    /// Totals or differences.
+    pub temporality: Temporality,
+    /// The form of histograms.
+    pub histograms: Histograms,
+    /// Keys of attributes.
+    pub attributes: Names,
+}
+
+/// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
+const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
+/// Default of `OTEL_METRIC_EXPORT_TIMEOUT`.
+const DEFAULT_PUSH_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `OTEL_EXPORTER_OTLP_TIMEOUT`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Exports {
+    /// Reads what was given. What is about pushing is looked at only where something is pushed: the variables are often set
+    /// for all programs of a host.
+    pub fn read(sources: &Sources<'_>) -> Result<Self, SettingError> {
+        let disabled = match sources.variable(DISABLED)? {
+            Some(given) => given.word(&BOOLEANS)?,
+            None => false,
+        };
+        let endpoint = endpoint(sources)?;
+        let exporters = match sources.get(EXPORTERS_SETTING)? {
+            Some(given) => exporters(&given)?,
+            None if endpoint.is_some() => vec![Exporter::Prometheus, Exporter::Otlp],
+            None => vec![Exporter::Prometheus],
+        };
+        let is_asked = |exporter| exporters.contains(&exporter) && !disabled;
+        let serve = exporters.contains(&Exporter::Prometheus);
+        if !is_asked(Exporter::Otlp) && !is_asked(Exporter::Console) {
+            return Ok(Self { serve, console: None, push: None, resource: Vec::new() });
+        }
+        let shape = Shape {
+            interval: sources.value(INTERVAL, DEFAULT_INTERVAL, Given::time)?,
+            temporality: sources
+                .value(TEMPORALITY, Temporality::Cumulative, |given| given.word(&TEMPORALITIES))?,
+            histograms: sources.value(HISTOGRAM, Histograms::Exponential, |given| given.word(&HISTOGRAMS))?,
+            attributes: sources.value(ATTRIBUTES, Names::Prometheus, |given| given.word(&NAMES))?,
+        };
+        Ok(Self {
+            serve,
+            console: is_asked(Exporter::Console).then_some(shape),
+            push: is_asked(Exporter::Otlp)
+                .then(|| settings(sources, endpoint.as_ref(), shape))
+                .transpose()?,
+            resource: resource(sources)?,
+        })
+    }
+}
+
+/// A list of exporters; `none` is an empty one.
+fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
+    let words: Vec<&str> = given.text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+    let mut exporters = Vec::new();
+    for word in &words {
+        let one = Given { text: (*word).to_owned(), place: given.place.clone() };
+        match one.word(&EXPORTERS)? {
+            Some(exporter) => exporters.push(exporter),
+            None if words.len() > 1 => {
+                return Err(given.wrong("`none` does not go with others"));
+            }
+            None => {}
+        }
+    }
+    Ok(exporters)
+}
+
+/// The first that was given, and whether it is the address of metrics or the one of all signals.
+fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
+    for (setting, is_whole) in [(METRICS_ENDPOINT, true), (ENDPOINT, false)] {
+        if let Some(given) = sources.flag(setting) {
+            return Ok(Some((given, is_whole)));
+        }
+    }
+    for (setting, is_whole) in [(METRICS_ENDPOINT, true), (ENDPOINT, false)] {
+        if let Some(given) = sources.variables(setting)? {
+            return Ok(Some((given, is_whole)));
+        }
+    }
+    let of_file = |(setting, is_whole)| sources.file(setting).map(|given| (given, is_whole));
+    Ok([(METRICS_ENDPOINT, true), (ENDPOINT, false)].into_iter().find_map(of_file))
+}
+
+fn settings(
+    sources: &Sources<'_>,
+    endpoint: Option<&(Given, bool)>,
+    shape: Shape,
+) -> Result<Settings, SettingError> {
+    let protocol = sources.value(PROTOCOL, Protocol::Http, |given| given.word(&PROTOCOLS))?;
+    let insecure = sources.value(INSECURE, false, |given| given.word(&BOOLEANS))?;
+    let endpoint = match endpoint {
+        Some((given, is_whole)) => Endpoint::parse(given.text.trim(), protocol, *is_whole, insecure)
+            .map_err(|wrong| given.wrong_hint(wrong.message, wrong.hint))?,
+        None => Endpoint::local(protocol),
+    };
+    let file = |setting| Ok(sources.get(setting)?.as_ref().map(TlsFile::new));
+    let client = match (file(CLIENT_CERTIFICATE)?, file(CLIENT_KEY)?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(certificate), None) => {
+            return Err(certificate.wrong(format!(
+                "a client's certificate needs its key: give `{}` or `{}` as well",
+                CLIENT_KEY.flag, CLIENT_KEY.variables[1]
+            )));
+        }
+        (None, Some(key)) => {
+            return Err(key.wrong(format!(
+                "a client's key needs its certificate: give `{}` or `{}` as well",
+                CLIENT_CERTIFICATE.flag, CLIENT_CERTIFICATE.variables[1]
+            )));
+        }
+    };
+    Ok(Settings {
+        endpoint,
+        protocol,
+        headers: header_list(sources)?,
+        gzip: sources.value(COMPRESSION, true, |given| given.word(&COMPRESSIONS))?,
+        timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::time)?,
+        tls: Tls { authorities: file(CERTIFICATE)?, client },
+        push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::time)?,
+        shape,
+    })
+}
+
+fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+    if let Some(given) =
+        sources.flag(HEADERS).map_or_else(|| sources.variables(HEADERS), |flag| Ok(Some(flag)))?
+    {
+        return headers(&given.text).map_err(|message| given.wrong(message));
+    }
+    let Some(file) = sources.file else { return Ok(Vec::new()) };
+    let mut list = Vec::new();
+    for (name, value) in &file.headers {
+        let checked = parse::header(&name.value, &value.value).map_err(|message| {
+            let place = Place::File(Arc::clone(&file.file), name.span.clone(), HEADERS.key);
+            SettingError::new(&place, message, None)
+        })?;
+        list.push(checked);
+    }
+    Ok(list)
+}
+
+/// Attributes of the resource from all sources, the strongest last.
+fn resource(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    if let Some(file) = sources.file {
+        all.extend(file.resource.iter().map(|(key, value)| (key.value.clone(), value.value.clone())));
+    }
+    for given in [sources.variables(RESOURCE)?, sources.flag(RESOURCE)].into_iter().flatten() {
+        all.extend(pairs(&given.text).map_err(|message| given.wrong(message))?);
+    }
+    if let Some(given) = sources.get(SERVICE_NAME)? {
+        all.push(("service.name".into(), given.text.trim().to_owned()));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;
