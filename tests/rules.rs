@@ -19,7 +19,7 @@ use std::{
 use support::{
     cases::{Cases, Outcome, Skip},
     command::{output, root, tool},
-    durations,
+    durations::{self, Place},
     exporter::{Tapster, within},
     families, fixture,
     prometheus::{Prometheus, text_only},
@@ -308,10 +308,57 @@ fn without_each_matcher() -> Vec<Change> {
     changes
 }
 
+/// The alerts outside of those of arrays with other numbers, or with other windows, in their expressions.
+fn with_other_numbers() -> Vec<Change> {
+    let mut changes = Vec::new();
+    let rules = queries::rules();
+    for (name, rule) in alerts(&rules) {
+        let tests = close_tests(&rule.file, name);
+        // Arrays have their numbers in recording rules.
+        if rule.file.file_stem().is_none_or(|stem| stem != tests) {
+            continue;
+        }
+        let text = fs::read_to_string(&rule.file).unwrap();
+        let begin = text.find(&format!("- alert: {name}\n")).unwrap();
+        let end = begin + text[begin..].find("\n        for: ").unwrap();
+        let expr = &text[begin..end];
+        let mut change = |what: String, to: &str| {
+            let changed = format!("{}{to}{}", &text[..begin], &text[end..]);
+            changes.push((format!("{name}: {what}"), tests.to_owned(), rule.file.clone(), changed));
+        };
+        // 0 and 1 are none, and a state.
+        for number in promql::names(&rule.expr).numbers.iter().filter(|number| !["0", "1"].contains(&&***number)) {
+            let value: f64 = number.parse().unwrap();
+            for to in [value * 0.93, value * 1.07] {
+                let found = format!(" {number}");
+                assert_eq!(expr.matches(&found).count(), 1, "`{name}`: which {number}?");
+                change(format!("{to} for {number}"), &expr.replace(&found, &format!(" {to}")));
+            }
+        }
+        // All of them at once: that what one no longer sees is old for another one, too, is no mistake.
+        let by = |old: Duration| (old.mul_f64(0.07)).max(Duration::from_mins(step_minutes(name)));
+        let windows = |to: &dyn Fn(Duration) -> Duration| {
+            durations::replace(expr, |place, old| if place == Place::Window { to(old) } else { old })
+        };
+        for (what, to) in [
+            ("shorter windows", windows(&|old| old - by(old))),
+            ("longer windows", windows(&|old| old + by(old))),
+        ] {
+            if to != expr {
+                change(what.into(), &to);
+            }
+        }
+    }
+    changes
+}
+
 /// Changes of one number, condition, matcher or severity each, and the unit tests that must fail by it.
 fn changes() -> Vec<Change> {
     let mut changes = without_each_matcher();
     assert!(changes.len() > 10, "{} matchers", changes.len());
+    let numbers = with_other_numbers();
+    assert!(numbers.len() > 10, "{} numbers", numbers.len());
+    changes.extend(numbers);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for rule in queries::rules() {
         let (kind, name) = match &rule.role {
@@ -383,8 +430,8 @@ fn changes() -> Vec<Change> {
     changes
 }
 
-/// A threshold that is 7 % or a minute off, a `for` that is a step or two off, an `unless`, a matcher or a severity that is
-/// missing: each makes the unit tests fail.
+/// A threshold that is 7 % or a minute off, a window or a `for` that is a step or two off, an `unless`, a matcher or a
+/// severity that is missing: each makes the unit tests fail.
 fn changed_rules_are_noticed() -> Outcome {
     tool("promtool")?;
     let changes = Mutex::new(changes());
@@ -407,26 +454,39 @@ fn changed_rules_are_noticed() -> Outcome {
     Ok(format!("{total} changes, each noticed"))
 }
 
-/// The table of the exporter's own families is what the exporter serves.
+/// The tables of the exporter's own families are what the exporter serves: those about pushes only while it pushes.
 fn families_are_served() -> Outcome {
     root()?;
-    let tapster = Tapster::start(&[]);
-    let response = tapster.get("/metrics");
-    let served: BTreeSet<&str> =
-        response.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let known = families::series();
-    for name in &served {
-        assert!(known.contains_key(*name), "tests/support/families.rs does not know `{name}`");
-    }
-    let metrics = tapster.scrape();
-    for (name, labels) in families::OWN {
-        assert!(served.contains(name), "`{name}` is not served");
-        for sample in metrics.0.iter().filter(|sample| sample.name == name) {
-            let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
-            assert_eq!(found, labels.iter().copied().collect::<BTreeSet<_>>(), "{name}");
+    let mut figures = Vec::new();
+    // Nobody listens on the port of `discard`, and nobody needs to.
+    for arguments in [&[][..], &["--otlp.endpoint", "http://127.0.0.1:9", "--otlp.interval", "1s"]] {
+        let tapster = Tapster::start(arguments);
+        let response = tapster.get("/metrics");
+        let served: BTreeSet<&str> =
+            response.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        for name in &served {
+            assert!(known.contains_key(*name), "tests/support/families.rs does not know `{name}`");
         }
+        let is_pushed = !arguments.is_empty();
+        for (name, _) in families::PUSH {
+            assert_eq!(served.contains(name), is_pushed, "`{name}` with {arguments:?}");
+        }
+        let metrics = tapster.scrape();
+        for (name, labels) in families::OWN.iter().chain(families::PUSH.iter().filter(|_| is_pushed)) {
+            assert!(served.contains(name), "`{name}` is not served");
+            for sample in metrics.0.iter().filter(|sample| sample.name == *name) {
+                let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
+                assert_eq!(found, labels.iter().copied().collect::<BTreeSet<_>>(), "{name}");
+            }
+        }
+        for result in families::RESULTS.iter().filter(|_| is_pushed) {
+            let found = metrics.find("tapster_otlp_pushes_total", &[("result", result)]);
+            assert!(found.is_some(), "no pushes are `{result}`");
+        }
+        figures.push(format!("{}", served.len()));
     }
-    Ok(format!("{} families", served.len()))
+    Ok(format!("{} families, {} while pushing", figures[0], figures[1]))
 }
 
 /// The table of the families of arrays is what the topology makes of one that has all of them.

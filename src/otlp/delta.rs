@@ -75,7 +75,8 @@ impl Taken {
         };
         let is_nothing = match &difference {
             Value::Number(number) => *number == 0.0,
-            Value::Histogram(histogram) => histogram.count() == 0,
+            // The sum of an event may have been read after its bucket.
+            Value::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
         };
         (!is_nothing).then(|| (difference, Some(base.time), pending(sample.value.clone())))
     }

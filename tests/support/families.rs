@@ -38,6 +38,21 @@ pub(crate) const OWN: [(&str, &[&str]); 19] = [
     ("process_start_time_seconds", &[]),
 ];
 
+/// Families about pushes by OTLP, which the exporter serves while it pushes; `tests/rules.rs` compares them, too.
+pub(crate) const PUSH: [(&str, &[&str]); 8] = [
+    ("tapster_otlp_pushes_total", &["result"]),
+    ("tapster_otlp_points_total", &[]),
+    ("tapster_otlp_rejected_points_total", &[]),
+    ("tapster_otlp_sent_bytes_total", &[]),
+    ("tapster_otlp_retries_total", &[]),
+    ("tapster_otlp_push_seconds_total", &[]),
+    ("tapster_otlp_last_success_timestamp_seconds", &[]),
+    ("tapster_otlp_interval_seconds", &[]),
+];
+
+/// How a push may end: the values of the label `result` of these.
+pub(crate) const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
+
 /// What Prometheus itself adds.
 const PROMETHEUS: [(&str, &[&str]); 3] =
     [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
@@ -75,7 +90,7 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
 /// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
 pub(crate) fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
-    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PROMETHEUS) {
+    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&PROMETHEUS) {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }
     for (name, kind, labels) in library() {

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
@@ -41,7 +41,7 @@ fn histogram(count: u64, value: f64) -> Value {
 }
 
 /// Label sets of a family: one for each value of the labels that have several.
-fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
+fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
     let is_array = labels.contains(&"array");
     let values = |label: &str| -> &[&str] {
         match label {
@@ -60,6 +60,7 @@ fn label_sets(labels: &[&str]) -> Vec<Vec<String>> {
             "attach_point" => &["rawtracepoint:block:block_bio_queue"],
             "mechanism" => &["tp_btf"],
             "filesystem" => &["ext4"],
+            "result" if name.starts_with("tapster_otlp_") => &families::RESULTS,
             "result" => &["hit", "miss"],
             "syscall" => &["openat"],
             "error" => &["ok", "ENOENT"],
@@ -101,7 +102,7 @@ impl Story {
         let mut family = MetricFamily::new(name, "A family of the story.", kind, labels);
         let seconds = self.begun.elapsed().as_secs_f64();
         let states = labels.iter().any(|label| matches!(*label, "state" | "action"));
-        for set in label_sets(labels) {
+        for set in label_sets(name, labels) {
             // Of the states of an array one is current; a member has one state.
             if name == "tapster_raid_member_info" && set.last().is_some_and(|state| state != "clean") {
                 continue;
@@ -114,6 +115,10 @@ impl Story {
                 }
                 Kind::Gauge if states && !current => Value::Number(0.0),
                 Kind::Gauge if name == "tapster_probe_max_series" => Value::Number(1024.0),
+                // Pushes go well.
+                Kind::Gauge if name == "tapster_otlp_last_success_timestamp_seconds" => {
+                    Value::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
+                }
                 Kind::Gauge => Value::Number(1.0),
                 Kind::Histogram => {
                     let is_slow = set.iter().any(|value| value == "dm-0");
@@ -139,7 +144,8 @@ impl Source for Story {
             all.push(self.family(name, Kind::Gauge, labels));
         }
         // Those of the server are added by the server.
-        for (name, labels) in families::OWN.iter().filter(|(name, _)| !name.starts_with("tapster_scrape_")) {
+        let own = families::OWN.iter().filter(|(name, _)| !name.starts_with("tapster_scrape_"));
+        for (name, labels) in own.chain(&families::PUSH) {
             let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
             all.push(self.family(name, kind, if *name == "tapster_probe_up" { &["probe"] } else { labels }));
         }

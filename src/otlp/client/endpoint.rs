@@ -34,6 +34,14 @@ impl Endpoint {
             Protocol::Grpc => "an endpoint of gRPC is a URL such as `http://collector:4317`, without a path",
         };
         let wrong = |message: String| WrongEndpoint { message, hint: hint.into() };
+        // First of all, so that no message repeats a password.
+        let after_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);
+        if after_scheme.split(['/', '?']).next().is_some_and(|authority| authority.contains('@')) {
+            return Err(WrongEndpoint {
+                message: "a URL with a user and a password is not taken".into(),
+                hint: "give them as a header: `authorization=Basic%20…`".into(),
+            });
+        }
         let whole = match (text.split_once("://"), protocol) {
             (Some(_), _) => text.to_owned(),
             (None, Protocol::Grpc) => format!("{}://{text}", if insecure { "http" } else { "https" }),
@@ -51,12 +59,11 @@ impl Endpoint {
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
             return Err(wrong(format!("`{text}` names no host")));
         };
-        if authority.as_str().contains('@') {
-            let hint = "give them as a header: `authorization=Basic%20…`";
-            return Err(WrongEndpoint {
-                message: "a URL with a user and a password is not taken".into(),
-                hint: hint.into(),
-            });
+        let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+        if let Some((_, port)) = after_host.rsplit_once(':')
+            && authority.port_u16().is_none()
+        {
+            return Err(wrong(format!("`{port}` is no port")));
         }
         let path = uri.path().trim_end_matches('/');
         match protocol {

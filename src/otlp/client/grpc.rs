@@ -2,7 +2,8 @@
 
 use super::{Answer, Counted, Endpoint, MAX_ANSWER, http::USER_AGENT, kept, said, whole};
 use hyper::{
-    Uri,
+    Response, StatusCode, Uri,
+    body::Incoming,
     header::{self, HeaderMap, HeaderValue},
     http::uri::PathAndQuery,
 };
@@ -25,6 +26,9 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
+/// How HTTP/2 says that the other side closed the connection. Its reason, an alert of TLS say, is lost on the way.
+const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "connection reset"];
+const REFUSED_BY_TLS: &str = " (a receiver does this when it asks for a client's certificate and gets none, or one that it does not trust)";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 type Transport = legacy::Client<HttpsConnector<HttpConnector>, Counted<tonic::body::Body>>;
@@ -55,7 +59,8 @@ impl Client {
         request.set_timeout(limit);
         let (transport, sent) = (self.transport.clone(), Arc::clone(&self.sent));
         let service = tower::service_fn(move |request: hyper::Request<tonic::body::Body>| {
-            transport.request(request.map(|body| Counted { body, sent: Arc::clone(&sent) }))
+            let answer = transport.request(request.map(|body| Counted { body, sent: Arc::clone(&sent) }));
+            async { answer.await.map(of_grpc) }
         });
         let mut grpc = Grpc::with_origin(service, self.origin.clone())
             .max_decoding_message_size(MAX_ANSWER)
@@ -74,24 +79,41 @@ impl Client {
                     message: said(&partial.error_message),
                 }
             }
-            Err(status) => failure(&status),
+            Err(status) => failure(&status, self.origin.scheme_str() == Some("https")),
         }
     }
 }
 
+/// An answer that is not one of gRPC, from a proxy say, without its body: tonic takes its code from the status of HTTP, as
+/// gRPC has it, but only if there is nothing else to read.
+fn of_grpc(response: Response<Incoming>) -> Response<tonic::body::Body> {
+    if response.status() == StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS) {
+        response.map(tonic::body::Body::new)
+    } else {
+        response.map(|_| tonic::body::Body::empty())
+    }
+}
+
 /// Which codes a client tries again is in the specification of OTLP; of `RESOURCE_EXHAUSTED` only one that says when.
-fn failure(status: &Status) -> Answer {
+fn failure(status: &Status, is_tls: bool) -> Answer {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let code = status.code();
-    let text = said(status.message());
-    // tonic's own text of a connection that failed says that it did, its causes say why.
-    let why = std::error::Error::source(status).map(whole).unwrap_or_default();
-    let mut message = format!("gRPC status {code:?}");
-    for part in [text, why] {
-        if !part.is_empty() && !message.contains(&part) {
-            message = format!("{message}: {part}");
+    // Nobody answered: this is what tonic makes of a connection that failed.
+    if let (Some(cause), Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled) =
+        (std::error::Error::source(status), code)
+    {
+        let mut message = whole(cause);
+        if is_tls && CLOSED.iter().any(|closed| message.contains(closed)) {
+            message.push_str(REFUSED_BY_TLS);
         }
+        return Answer::Again { message, after };
     }
+    let text = said(status.message());
+    let message = if text.is_empty() {
+        format!("gRPC status {code:?}")
+    } else {
+        format!("gRPC status {code:?}: {text}")
+    };
     match code {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -100,10 +122,6 @@ fn failure(status: &Status) -> Answer {
         | Code::Unavailable
         | Code::DataLoss => Answer::Again { message, after },
         Code::ResourceExhausted if after.is_some() => Answer::Again { message, after },
-        // Nobody answered: this is what tonic makes of a connection that failed.
-        Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
-            Answer::Again { message, after }
-        }
         _ => Answer::Refused { message },
     }
 }
