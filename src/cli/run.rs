@@ -62,7 +62,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let (exports, client) = match exports.and_then(|exports| Ok((client(&exports)?, exports))) {
         Ok((client, exports)) => (exports, client),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", error.to_string().trim_end());
             return Ok(USAGE);
         }
     };

@@ -5,7 +5,8 @@ use crate::label::Host;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// What Kubernetes' downward API is commonly asked to put into the environment, and the attribute that it is.
+/// What Kubernetes' downward API is commonly asked to put into the environment, and the attribute that it is. Names without
+/// `K8S_` mean other things elsewhere, so they count in a pod only.
 const KUBERNETES: [(&str, &[&str]); 6] = [
     ("k8s.cluster.name", &["K8S_CLUSTER_NAME"]),
     ("k8s.node.name", &["K8S_NODE_NAME", "NODE_NAME"]),
@@ -14,6 +15,8 @@ const KUBERNETES: [(&str, &[&str]); 6] = [
     ("k8s.pod.uid", &["K8S_POD_UID", "POD_UID"]),
     ("k8s.container.name", &["K8S_CONTAINER_NAME", "CONTAINER_NAME"]),
 ];
+/// Kubernetes sets it in every pod.
+const IN_A_POD: &str = "KUBERNETES_SERVICE_HOST";
 
 /// Finds out what there is to say, and puts what was `given` over it.
 pub fn resource(
@@ -36,8 +39,10 @@ pub fn resource(
     set("os.description", Some(description(&host.proc, release.as_deref().unwrap_or_default())));
     set("os.version", release);
     set("host.id", of_host(&host.proc, "etc/machine-id").map(|id| id.trim().to_owned()));
+    let is_pod = variable(IN_A_POD).is_some();
     for (attribute, variables) in KUBERNETES {
-        set(attribute, variables.iter().find_map(|name| variable(name)));
+        let mut counting = variables.iter().filter(|name| is_pod || name.starts_with("K8S_"));
+        set(attribute, counting.find_map(|name| variable(name)));
     }
     // The name of a pod's own host is the pod's; the node is what a person looks for.
     let node = attributes.get("k8s.node.name").cloned().or_else(|| name.clone());
@@ -117,8 +122,8 @@ mod tests {
         write("1/root/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
         write("1/root/etc/os-release", "NAME=x\nPRETTY_NAME=\"Debian 13\"\n");
         let host = Host { proc: root.path().into(), ..Host::default() };
-        let bare = resource(&host, &|_| None, &[]);
-        let bare = found(&bare);
+        let bare_resource = resource(&host, &|_| None, &[]);
+        let bare = found(&bare_resource);
         for (key, value) in [
             ("service.name", "tapster"),
             ("service.version", env!("CARGO_PKG_VERSION")),
@@ -134,7 +139,13 @@ mod tests {
         assert!(!bare.keys().any(|key| key.starts_with("k8s.")), "{bare:?}");
         let given =
             [("service.name".to_owned(), "mine".to_owned()), ("deployment".to_owned(), "test".to_owned())];
-        let variables = |name: &str| (name == "NODE_NAME").then(|| "worker-3".to_owned());
+        let elsewhere = |name: &str| (name == "CONTAINER_NAME").then(|| "a program's own".to_owned());
+        assert_eq!(found(&resource(&host, &elsewhere, &[])), bare);
+        let variables = |name: &str| match name {
+            "NODE_NAME" => Some("worker-3".to_owned()),
+            IN_A_POD => Some("10.0.0.1".to_owned()),
+            _ => None,
+        };
         let all = resource(&host, &variables, &given);
         let all = found(&all);
         for (key, value) in [

@@ -26,10 +26,11 @@ const LIMIT: Duration = Duration::from_mins(3);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Alerts that no guest can bring about; they are asked without their last comparison, and must not have an answer with it.
-const UNREACHED: [(&str, &str); 3] = [
+const UNREACHED: [(&str, &str); 4] = [
     ("TapsterFamiliesLeftOut", "only a mistake in the exporter makes a malformed family"),
     ("TapsterScrapeSlow", "no guest of this size makes a scrape of five seconds"),
     ("TapsterReloadFailed", "the exporter reads its configuration at the start, and ends if it is wrong"),
+    ("TapsterPointsRejected", "only a receiver rejects points, and nobody takes the pushes of the guest"),
 ];
 
 fn change(place: Place, duration: Duration) -> Duration {

@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -37,8 +37,30 @@ impl Prometheus {
         Self::start_every(Duration::from_secs(1), directory, targets, features, rules)
     }
 
+    /// The same with another binary than the installed one.
+    pub(crate) fn start_binary(
+        binary: &Path,
+        directory: &Path,
+        targets: &[(&str, SocketAddr)],
+        features: &[&str],
+        rules: &[PathBuf],
+    ) -> Result<Self, Skip> {
+        Self::start_command(Command::new(binary), Duration::from_secs(1), directory, targets, features, rules)
+    }
+
     /// The same with an interval for scrapes and evaluations.
     pub(crate) fn start_every(
+        interval: Duration,
+        directory: &Path,
+        targets: &[(&str, SocketAddr)],
+        features: &[&str],
+        rules: &[PathBuf],
+    ) -> Result<Self, Skip> {
+        Self::start_command(tool("prometheus")?, interval, directory, targets, features, rules)
+    }
+
+    fn start_command(
+        mut command: Command,
         interval: Duration,
         directory: &Path,
         targets: &[(&str, SocketAddr)],
@@ -61,7 +83,6 @@ impl Prometheus {
         fs::write(&file, config).unwrap();
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let log = fs::File::create(directory.join("log")).unwrap();
-        let mut command = tool("prometheus")?;
         command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))

@@ -165,16 +165,24 @@ impl Source for Story {
     }
 }
 
+/// The story, which began a minute ago: the first who asks should see something.
+pub(crate) fn story() -> Arc<dyn Source> {
+    Arc::new(Story { begun: Instant::now().checked_sub(Duration::from_mins(1)).unwrap_or_else(Instant::now) })
+}
+
 /// Serves the story until the test process ends.
 pub(crate) fn serve() -> SocketAddr {
+    serve_source(story())
+}
+
+/// Serves a source until the test process ends.
+pub(crate) fn serve_source(source: Arc<dyn Source>) -> SocketAddr {
     let listener = server::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr();
-    // The first scrape should see something.
-    let begun = Instant::now().checked_sub(Duration::from_mins(1)).unwrap_or_else(Instant::now);
     thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(server::serve(listener, Arc::new(Story { begun }), std::future::pending())).unwrap();
+        runtime.block_on(server::serve(listener, source, std::future::pending())).unwrap();
     });
     address
 }

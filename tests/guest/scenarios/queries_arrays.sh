@@ -57,7 +57,9 @@ probes:
     max_series: 2
     metrics: [{ counter: crowded_total, help: Programs started. }]
 X
-tapster run -c /site.yaml 2>/results/tapster.log &
+# Pushes that nobody takes, as nobody listens there.
+OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9 OTEL_METRIC_EXPORT_INTERVAL=1000 \
+    tapster run -c /site.yaml 2>/results/tapster.log &
 cat >/load.fio <<X
 [global]
 time_based
