@@ -189,7 +189,9 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader = Reader::new(attached, &host, &Shared::new(&host, Vec::new()), cpus).unwrap();
+    let reader =
+        Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
+            .unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

@@ -6,6 +6,10 @@ use std::io::Write;
 /// `body` as gzip. The fast level: it is read once, over a network that is quicker than the better levels.
 pub fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 8), Compression::fast());
-    // The encoder has no errors of its own, only those of what it writes to.
-    encoder.write_all(body).and_then(|()| encoder.finish()).expect("a vector takes everything")
+    match encoder.write_all(body).and_then(|()| encoder.finish()) {
+        Ok(packed) => packed,
+        Err(error) => {
+            unreachable!("the encoder has no errors but those of a vector, which takes everything: {error}")
+        }
+    }
 }

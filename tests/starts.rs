@@ -120,7 +120,10 @@ fn reader(timeout: &str) -> Option<Reader> {
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
     let attached = Loader::new(None).load(program).unwrap();
     let host = Host::default();
-    Some(Reader::new(attached, &host, &Shared::new(&host, Vec::new()), cpus).unwrap())
+    Some(
+        Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
+            .unwrap(),
+    )
 }
 
 #[test]

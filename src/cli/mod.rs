@@ -46,7 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attach the probes and serve /metrics
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Say whether the probes would run here: compile them and let this kernel verify them
     Check(CheckArgs),
     /// Show what there is to attach to, with its arguments, or the shipped probes
@@ -350,7 +350,7 @@ pub enum Emit {
 
 /// Does what was asked; the result is the exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command.unwrap_or(Command::Run(cli.run)) {
+    match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::List(args) => list::list(&args),

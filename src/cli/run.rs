@@ -125,7 +125,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     match &listener {
         Some(listener) => tracing::info!(address = %listener.local_addr(), "serving /metrics"),
         None if pushers.is_empty() => {
-            tracing::warn!("nothing is served and nothing is pushed, as was asked for")
+            tracing::warn!("nothing is served and nothing is pushed, as was asked for");
         }
         None => tracing::info!("no port is open, because metrics are only pushed"),
     }
@@ -200,8 +200,8 @@ fn pushers(
         let state = Arc::new(State::new(&settings));
         source = Arc::new(WithPush::new(source, state.clone()));
         let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
-        tracing::info!(%endpoint, ?protocol, interval = ?shape.interval, "pushing metrics by OTLP");
-        let sink = Sink::Receiver { client, state };
+        tracing::info!(%endpoint, protocol = protocol.name(), interval = ?shape.interval, "pushing metrics by OTLP");
+        let sink = Sink::Receiver { client: Box::new(client), state };
         pushers.push(Pusher::new(source.clone(), sink, encoder(shape), shape.interval, push_timeout));
     }
     if let Some(shape) = exports.console {

@@ -35,12 +35,11 @@ pub(super) struct Taken {
 
 /// Whether a family is pushed as differences.
 pub(super) fn is_delta(kind: Kind, temporality: Temporality) -> bool {
-    match (kind, temporality) {
-        (Kind::Gauge, _) | (_, Temporality::Cumulative) => false,
+    match temporality {
+        Temporality::Cumulative => false,
+        Temporality::Delta => kind != Kind::Gauge,
         // Counters are read from a total anyway, as those that OpenTelemetry calls asynchronous.
-        (Kind::Counter, Temporality::LowMemory) => false,
-        (Kind::Counter, Temporality::Delta) => true,
-        (Kind::Histogram, Temporality::Delta | Temporality::LowMemory) => true,
+        Temporality::LowMemory => kind == Kind::Histogram,
     }
 }
 

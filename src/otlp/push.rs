@@ -41,7 +41,7 @@ pub enum Sink {
     /// To a receiver.
     Receiver {
         /// The way there.
-        client: Client,
+        client: Box<Client>,
         /// What became of them.
         state: Arc<State>,
     },

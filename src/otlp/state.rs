@@ -175,10 +175,7 @@ impl State {
     pub fn status(&self) -> PushStatus {
         self.change(|counts| PushStatus {
             endpoint: self.endpoint.clone(),
-            protocol: match self.protocol {
-                Protocol::Grpc => "gRPC",
-                Protocol::Http => "HTTP",
-            },
+            protocol: self.protocol.name(),
             temporality: match self.temporality {
                 Temporality::Cumulative => "cumulative",
                 Temporality::Delta => "delta",

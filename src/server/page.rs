@@ -124,9 +124,9 @@ fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
     figure(f, "Sent", false, Bytes(push.bytes))?;
     f.write_str("</dl>\n")?;
     match &push.last {
-        Some(LastPush { time, result, message, took }) if !message.is_empty() => write!(
+        Some(LastPush { time, result, message, took }) if !message.is_empty() => writeln!(
             f,
-            "<p class=\"note\">The last push, {} ago, ended after {} as <b>{}</b>: {}</p>\n",
+            "<p class=\"note\">The last push, {} ago, ended after {} as <b>{}</b>: {}</p>",
             ago(*time),
             Nanos(nanos(*took)),
             Escaped(result),

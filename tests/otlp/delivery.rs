@@ -77,6 +77,7 @@ fn cases() -> Vec<Case> {
         http("cut off within the answer", Answer::CutWithin, BACKOFF, "taken", ""),
         http("an answer without an end", Answer::Endless, Some((0.5, 2.5)), "taken", ""),
         http("an answer of another form", Answer::Garbage, None, "taken", ""),
+        http("a slow answer", Answer::Slow(Duration::from_millis(700)), None, "taken", ""),
         rpc("taken", Answer::Take, None, "taken", ""),
         rpc("partial success", partial(), None, "partial", "too old"),
         rpc(
@@ -100,6 +101,7 @@ fn cases() -> Vec<Case> {
         rpc("closed without an answer", Answer::CutBefore, BACKOFF, "taken", ""),
         rpc("cut off within the answer", Answer::CutWithin, BACKOFF, "taken", ""),
         rpc("an answer without an end", Answer::Endless, Some((0.0, 2.5)), "taken", ""),
+        rpc("a slow answer", Answer::Slow(Duration::from_millis(700)), None, "taken", ""),
         rpc("a proxy's 503", status(503, None), BACKOFF, "taken", ""),
     ]
 }
@@ -140,6 +142,9 @@ fn run(case: &Case) -> Outcome {
         }
         None => {
             assert!(!is_same, "it was sent again");
+            if let Answer::Slow(time) = case.answer {
+                assert!(gap >= time, "a push began while another was under way");
+            }
             assert_eq!(retries, Some(0.0));
         }
     }
@@ -201,6 +206,7 @@ fn travels(transport: Transport, gzip: bool) -> Outcome {
     for request in &received {
         assert_eq!(request.answer, Answer::Take, "{request:?}");
         assert_eq!(request.connection, 1, "the connection was not kept");
+        assert!(request.path.starts_with('/'), "{}", request.path);
         let encoding = if transport == Transport::Grpc { "grpc-encoding" } else { "content-encoding" };
         assert_eq!(request.header(encoding), gzip.then_some("gzip"));
         let agent = request.header("user-agent").unwrap_or_default();
@@ -221,6 +227,18 @@ fn requests_travel_as_they_should() {
         }
     }
     suite.finish();
+}
+
+/// An endpoint for metrics is taken as it is.
+#[test]
+fn a_path_of_its_own() {
+    let receiver = Receiver::start(Options { path: Some("/tenant/1/otlp"), ..Options::of(Transport::Http) });
+    let endpoint = format!("http://{}/tenant/1/otlp", receiver.address());
+    let _pushing = push(&receiver, &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &endpoint)]);
+    let received = receiver.wait(2);
+    assert!(
+        received.iter().all(|request| request.answer == Answer::Take && request.path == "/tenant/1/otlp")
+    );
 }
 
 /// A receiver that wants nothing for longer than a push may take gets nothing until then, and everything after.

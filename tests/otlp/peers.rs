@@ -288,7 +288,13 @@ fn same_answers(binary: &Path) -> Outcome {
     let state = Arc::new(State::new(&settings));
     let (shape, limit) = (settings.shape, settings.push_timeout);
     let client = Client::new(settings).unwrap_or_else(|error| panic!("{error}"));
-    let pusher = Pusher::new(story, Sink::Receiver { client, state }, encoder, shape.interval, limit);
+    let pusher = Pusher::new(
+        story,
+        Sink::Receiver { client: Box::new(client), state },
+        encoder,
+        shape.interval,
+        limit,
+    );
     let (stop, stopped) = tokio::sync::watch::channel(());
     let pushing = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

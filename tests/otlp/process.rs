@@ -110,6 +110,46 @@ fn equal(transport: Transport) -> Outcome {
     ))
 }
 
+/// What a receiver of differences has added up, over an outage of its own, is what is scraped in the end.
+fn differences() -> Outcome {
+    let receiver = Receiver::start(Options::of(Transport::Grpc));
+    let endpoint = format!("http://{}", receiver.address());
+    let tapster = Tapster::start(&[
+        "-c",
+        &ten().display().to_string(),
+        "--otlp.endpoint",
+        &endpoint,
+        "--otlp.protocol",
+        "grpc",
+        "--otlp.interval",
+        "200ms",
+        "--otlp.push-timeout",
+        "1500ms",
+        "--otlp.temporality",
+        "delta",
+    ]);
+    receiver.wait(3);
+    load()?;
+    receiver.go_away();
+    load()?;
+    sleep(Duration::from_secs(2));
+    receiver.come_back();
+    let before = receiver.received().len();
+    receiver.wait(before + 3);
+    load()?;
+    let failed = tapster.scrape().sum("tapster_otlp_pushes_total", &[("result", "failed")]);
+    assert!(failed > 0.0, "no push failed while the receiver was away");
+    sleep(Duration::from_millis(600));
+    let low = series::scrape(tapster.address);
+    // Differences of what happened before the first scrape are taken before the second.
+    sleep(Duration::from_millis(900));
+    let sums = series::summed(receiver.taken().iter().map(|request| &request.request));
+    let high = series::scrape(tapster.address);
+    let Compared { series, at_rest, buckets } = series::compare_sums(&low, &sums, &high);
+    assert!(at_rest > 50 && buckets > 50, "{at_rest} of {series} at rest, {buckets} buckets");
+    Ok(format!("{series} series, {at_rest} at rest with {buckets} native buckets; {failed} pushes failed"))
+}
+
 /// A counter's start is the same in every push.
 fn starts(receiver: &Receiver) -> usize {
     use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -275,6 +315,7 @@ fn run(cases: &mut Cases) -> Result<(), Skip> {
     for transport in [Transport::Http, Transport::Grpc] {
         cases.run(&format!("{transport:?}: all series, to the last bucket"), || equal(transport));
     }
+    cases.run("the sums of differences are the totals", differences);
     cases.run("a receiver that hangs and is away", bad_receiver);
     cases.run("pushes only", pushes_only);
     cases.run("console", console);

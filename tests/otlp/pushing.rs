@@ -107,7 +107,7 @@ pub(crate) fn start(settings: Settings) -> Result<Pushing, SettingError> {
     events.add(1);
     let source: Arc<dyn Source> = Arc::new(WithPush::new(events.clone(), state.clone()));
     let (shape, limit) = (settings.shape, settings.push_timeout);
-    let sink = Sink::Receiver { client: Client::new(settings)?, state: state.clone() };
+    let sink = Sink::Receiver { client: Box::new(Client::new(settings)?), state: state.clone() };
     let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), shape);
     let pusher = Pusher::new(source, sink, encoder, shape.interval, limit);
     let (stop, stopped) = watch::channel(());

@@ -78,7 +78,7 @@ fn of_scrape(histogram: &proto::Histogram) -> Series {
         }
     }
     // One without native buckets has no zero bucket either.
-    let native = (histogram.zero_threshold > 0.0).then(|| Native {
+    let native = (histogram.zero_threshold > 0.0).then_some(Native {
         schema: histogram.schema,
         zero_threshold: histogram.zero_threshold,
         zero_count: histogram.zero_count,
@@ -222,7 +222,7 @@ pub(crate) fn compare(before: &All, pushed: &All, after: &All) -> Compared {
             (_, Series::Gauge(_), Series::Gauge(_)) if moves(&key.0) => {}
             (Series::Gauge(low), Series::Gauge(found), Series::Gauge(high)) => {
                 let is_one_of = [low, high].iter().any(|known| known.to_bits() == found.to_bits());
-                assert!(is_one_of || low != high, "{key:?}: {found}, not {low}");
+                assert!(is_one_of || low.to_bits() != high.to_bits(), "{key:?}: {found}, not {low}");
             }
             (_, Series::Gauge(_), Series::Gauge(_)) => {}
             (low, Series::Counter(found), Series::Counter(high)) => {
@@ -277,4 +277,90 @@ fn histogram(key: &Key, low: &Series, found: &Series, high: &Series, is_at_rest:
         assert_eq!(sum.to_bits(), high_sum.to_bits(), "{key:?}: {sum}, not {high_sum}");
     }
     buckets
+}
+
+/// What a receiver of differences has added up of requests.
+pub(crate) fn summed<'a>(requests: impl IntoIterator<Item = &'a ExportMetricsServiceRequest>) -> All {
+    let mut sums = All::new();
+    for request in requests {
+        for (key, series) in pushed([request]) {
+            let Some(sum) = sums.get_mut(&key) else {
+                sums.insert(key, series);
+                continue;
+            };
+            match (sum, series) {
+                (Series::Counter(sum), Series::Counter(more)) => *sum += more,
+                (Series::Gauge(last), Series::Gauge(now)) => *last = now,
+                (
+                    Series::Histogram { count, sum, native, classic },
+                    Series::Histogram {
+                        count: more,
+                        sum: more_sum,
+                        native: more_native,
+                        classic: more_classic,
+                    },
+                ) => {
+                    *count += more;
+                    *sum += more_sum;
+                    if let (Some(native), Some(more)) = (native, more_native) {
+                        native.zero_count += more.zero_count;
+                        for (index, count) in more.buckets {
+                            *native.buckets.entry(index).or_default() += count;
+                        }
+                    }
+                    for ((_, count), (_, more)) in
+                        classic.iter_mut().flatten().zip(more_classic.iter().flatten())
+                    {
+                        *count += more;
+                    }
+                }
+                other => panic!("{key:?} changes its kind: {other:?}"),
+            }
+        }
+    }
+    sums
+}
+
+/// Compares sums of differences with scrapes before and after. Sums of fractions differ in their last digits, and a series
+/// that never counted anything may be missing.
+pub(crate) fn compare_sums(low: &All, sums: &All, high: &All) -> Compared {
+    let mut compared = Compared::default();
+    let near = |found: f64, expected: f64| (found - expected).abs() <= expected.abs() * 1e-9 + 1e-12;
+    for (key, high) in high {
+        // The exporter's own go on while it is scraped.
+        if matches!(high, Series::Gauge(_)) {
+            continue;
+        }
+        let found = sums.get(key).unwrap_or_else(|| panic!("{key:?} was never pushed"));
+        compared.series += 1;
+        let is_at_rest = low.get(key) == Some(high);
+        compared.at_rest += usize::from(is_at_rest);
+        match (low.get(key), found, high) {
+            (low, Series::Counter(found), Series::Counter(high)) => {
+                let low = if let Some(Series::Counter(low)) = low { *low } else { 0.0 };
+                let is_between = *found >= low - low * 1e-9 - 1e-12 && *found <= high + high * 1e-9 + 1e-12;
+                assert!(is_between, "{key:?}: {found}, not {low} to {high}");
+            }
+            (
+                _,
+                Series::Histogram { count, sum, native, classic },
+                Series::Histogram { count: most, sum: whole, native: expected, classic: bounds },
+            ) => {
+                assert!(count <= most, "{key:?}: {count} of {most}");
+                if is_at_rest {
+                    assert_eq!(count, most, "{key:?}");
+                    assert!(near(*sum, *whole), "{key:?}: {sum}, not {whole}");
+                    match native {
+                        Some(native) => {
+                            assert_eq!(Some(native), expected.as_ref(), "{key:?}");
+                            compared.buckets += native.buckets.len() + 1;
+                        }
+                        None => assert_eq!(classic, bounds, "{key:?}"),
+                    }
+                }
+            }
+            other => panic!("{key:?}: kinds differ: {other:?}"),
+        }
+    }
+    compared
 }

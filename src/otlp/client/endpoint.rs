@@ -50,10 +50,7 @@ impl Endpoint {
         let uri: Uri = whole.parse().map_err(|error| wrong(format!("`{text}` is no URL: {error}")))?;
         let scheme = uri.scheme_str().unwrap_or_default();
         if !matches!(scheme, "http" | "https") {
-            let name = match protocol {
-                Protocol::Http => "HTTP",
-                Protocol::Grpc => "gRPC",
-            };
+            let name = protocol.name();
             return Err(wrong(format!("{name} has no scheme `{scheme}`: it is `http` or `https`")));
         }
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {

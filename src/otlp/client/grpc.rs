@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tonic::{
-    Code, Request, Status,
+    Code, Extensions, Request, Status,
     client::Grpc,
     codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
@@ -44,7 +44,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(
         connector: HttpsConnector<HttpConnector>,
-        endpoint: Endpoint,
+        endpoint: &Endpoint,
         gzip: bool,
         sent: Arc<AtomicU64>,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Client {
         let mut headers = headers.clone();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let mut request =
-            Request::from_parts(MetadataMap::from_headers(headers), Default::default(), message);
+            Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), message);
         request.set_timeout(limit);
         let (transport, sent) = (self.transport.clone(), Arc::clone(&self.sent));
         let service = tower::service_fn(move |request: hyper::Request<tonic::body::Body>| {

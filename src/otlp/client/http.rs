@@ -21,7 +21,7 @@ pub(super) const USER_AGENT: &str = concat!("tapster/", env!("CARGO_PKG_VERSION"
 
 #[derive(Debug)]
 pub(super) struct Client {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Counted<Full<Bytes>>>,
+    transport: legacy::Client<HttpsConnector<HttpConnector>, Counted<Full<Bytes>>>,
     endpoint: Endpoint,
     gzip: bool,
     sent: Arc<AtomicU64>,
@@ -34,7 +34,7 @@ impl Client {
         gzip: bool,
         sent: Arc<AtomicU64>,
     ) -> Self {
-        Self { client: kept(connector, false), endpoint, gzip, sent }
+        Self { transport: kept(connector, false), endpoint, gzip, sent }
     }
 
     pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap) -> Answer {
@@ -48,7 +48,7 @@ impl Client {
         if self.gzip {
             own.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        match self.client.request(request).await {
+        match self.transport.request(request).await {
             Ok(response) => answer(response).await,
             Err(error) => Answer::Again { message: whole(&error), after: None },
         }

@@ -155,7 +155,7 @@ impl Transport {
                 let connector =
                     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http2();
                 let connector = connector.wrap_connector(connector_of_tcp());
-                Self::Grpc(grpc::Client::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
+                Self::Grpc(grpc::Client::new(connector, &endpoint, settings.gzip, Arc::clone(sent)))
             }
         })
     }

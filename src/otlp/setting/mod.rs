@@ -29,6 +29,16 @@ pub enum Protocol {
     Http,
 }
 
+impl Protocol {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "gRPC",
+            Self::Http => "HTTP",
+        }
+    }
+}
+
 /// Whether points are totals or differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Temporality {
@@ -374,11 +384,6 @@ impl TlsFile {
     /// An error that names the setting.
     pub(in crate::otlp) fn wrong(&self, message: impl Into<String>) -> SettingError {
         SettingError::new(&self.place, message.into(), None)
-    }
-
-    #[cfg(test)]
-    pub(in crate::otlp) fn at(path: PathBuf) -> Self {
-        Self { path, place: Place::Flag("--otlp.certificate") }
     }
 }
 

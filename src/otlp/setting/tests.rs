@@ -48,7 +48,7 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!(settings.protocol, Protocol::Http);
     assert_eq!(settings.timeout, Duration::from_secs(10));
     assert_eq!(settings.push_timeout, Duration::from_secs(30));
-    assert_eq!(settings.shape.interval, Duration::from_secs(60));
+    assert_eq!(settings.shape.interval, Duration::from_mins(1));
     assert_eq!(settings.shape.temporality, Temporality::Cumulative);
     assert!(settings.headers.is_empty() && settings.tls.authorities.is_none());
     // Where the specification leaves it to the implementation, or where no SDK has what is better here.
@@ -94,6 +94,9 @@ fn which_exporters() {
     assert!(exports.push.is_some());
 }
 
+/// Endpoint, timeout and interval in seconds, whether there is gzip, headers, temporality.
+type Seen = (String, u64, u64, bool, String, Temporality);
+
 /// Each setting by each way, the strongest first: what is given by several is that of the first.
 #[test]
 fn flags_go_before_variables_and_variables_before_files() {
@@ -123,7 +126,6 @@ fn flags_go_before_variables_and_variables_before_files() {
         ("--otlp.headers", "from=flag"),
         ("--otlp.temporality", "cumulative"),
     ];
-    type Seen = (String, u64, u64, bool, String, Temporality);
     let seen = |flags: &[(&'static str, &str)], variables: &[(&str, &str)]| -> Seen {
         let settings = read(flags, variables, file).unwrap().push.unwrap();
         let headers: Vec<String> =
