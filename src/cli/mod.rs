@@ -45,7 +45,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Attach the probes and serve /metrics
+    /// Attach the probes, serve /metrics, and push by OTLP where an endpoint is given
     Run(Box<RunArgs>),
     /// Say whether the probes would run here: compile them and let this kernel verify them
     Check(CheckArgs),

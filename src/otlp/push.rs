@@ -184,17 +184,17 @@ impl Pusher {
         let (result, message) = self.deliver(deadline, &state).await;
         let is_other = state.ended(result, message.clone(), begun.elapsed());
         match result {
-            _ if !is_other => tracing::debug!(result = result.name(), message, "push ended"),
+            _ if !is_other => tracing::debug!(result = result.name(), why = message, "push ended"),
             Result::Taken => tracing::info!("metrics are pushed"),
             Result::Partial => {
                 tracing::warn!(
-                    message,
+                    why = message,
                     "the receiver rejected points; how many is in `tapster_otlp_rejected_points_total`"
                 );
             }
-            Result::HeldBack => tracing::warn!(message, "the receiver holds pushes back"),
-            Result::Refused => tracing::error!(message, "the receiver refused a push"),
-            Result::Failed => tracing::warn!(message, "a push failed; the next one makes up for it"),
+            Result::HeldBack => tracing::warn!(why = message, "the receiver holds pushes back"),
+            Result::Refused => tracing::error!(why = message, "the receiver refused a push"),
+            Result::Failed => tracing::warn!(why = message, "a push failed; the next one makes up for it"),
         }
         true
     }
@@ -278,7 +278,7 @@ impl Pusher {
                     self.reader.take(parcel.pending);
                     let result = if rejected > 0 { Result::Partial } else { Result::Taken };
                     if rejected == 0 && !message.is_empty() {
-                        tracing::debug!(message, "the receiver has something to say");
+                        tracing::debug!(said = message, "the receiver has something to say");
                     }
                     return (result, message);
                 }
@@ -292,7 +292,7 @@ impl Pusher {
                 self.held_until = after.map(|_| again);
                 return (Result::Failed, message);
             }
-            tracing::debug!(message, ?wait, "a request is sent again");
+            tracing::debug!(why = message, ?wait, "a request is sent again");
             sleep(wait).await;
             is_again = true;
         }

@@ -1,6 +1,6 @@
 //! OTLP by gRPC: one unary call on a kept connection.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, http::USER_AGENT, kept, said, whole};
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, http::USER_AGENT, kept, said, why};
 use hyper::{
     Response, StatusCode, Uri,
     body::Incoming,
@@ -69,7 +69,7 @@ impl Client {
             grpc = grpc.send_compressed(CompressionEncoding::Gzip);
         }
         if let Err(error) = grpc.ready().await {
-            return Answer::Again { message: whole(&error), after: None };
+            return Answer::Again { message: why(&error), after: None };
         }
         match grpc.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
             Ok(response) => {
@@ -102,7 +102,7 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
     if let (Some(cause), Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled) =
         (std::error::Error::source(status), code)
     {
-        let mut message = whole(cause);
+        let mut message = why(cause);
         if is_tls && CLOSED.iter().any(|closed| message.contains(closed)) {
             message.push_str(REFUSED_BY_TLS);
         }

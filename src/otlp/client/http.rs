@@ -1,6 +1,6 @@
 //! OTLP by HTTP: a POST with a body of protobuf.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, kept, said, whole};
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, kept, said, whole, why};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -50,7 +50,7 @@ impl Client {
         }
         match self.transport.request(request).await {
             Ok(response) => answer(response).await,
-            Err(error) => Answer::Again { message: whole(&error), after: None },
+            Err(error) => Answer::Again { message: why(&error), after: None },
         }
     }
 }

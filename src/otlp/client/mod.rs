@@ -187,6 +187,19 @@ where
         .build(connector)
 }
 
+/// Why nobody answered, in one line: of the client's own words only whether there was a connection.
+fn why(error: &(dyn Error + 'static)) -> String {
+    let mut place = Some(error);
+    while let Some(inner) = place {
+        place = inner.source();
+        if let Some(client) = inner.downcast_ref::<hyper_util::client::legacy::Error>() {
+            let what = if client.is_connect() { "cannot connect" } else { "the connection failed" };
+            return place.map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", whole(cause)));
+        }
+    }
+    whole(error)
+}
+
 /// An error with all that caused it, in one line.
 fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
