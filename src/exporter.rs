@@ -3,7 +3,7 @@
 mod life;
 
 use crate::{
-    collector::{Collected, Reader, Shared},
+    collector::{Collected, Reader, Shared, View},
     family::{Kind, MetricFamily},
     follow::Followed,
     kernel::{Kernel, Paths},
@@ -77,6 +77,8 @@ pub struct Exporter {
     cpus: u32,
     /// From when programs of probes can have run.
     began: SystemTime,
+    /// From when this process took CPU time: read once, since a clock that is set must not move it.
+    process_began: Option<SystemTime>,
     /// The command's processes, for probes that ask for them.
     followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
@@ -254,6 +256,7 @@ impl Exporter {
             probes: running,
             cpus: kernel.possible_cpus,
             began,
+            process_began: process_began(),
             followed,
             _stats: stats,
         };
@@ -412,14 +415,16 @@ impl Exporter {
         index: usize,
         running: &Running,
         topology: &Arc<Topology>,
+        view: View,
     ) -> Result<Collected, Down> {
         let Some(reader) = running.reader.get() else {
             return Err(running
                 .down()
                 .unwrap_or(Down { reason: "internal", message: "it is not there".into() }));
         };
-        let result =
-            reader.collect(topology).map_err(|error| Down { reason: "collect", message: error.to_string() });
+        let result = reader
+            .collect(topology, view)
+            .map_err(|error| Down { reason: "collect", message: error.to_string() });
         let failure = result.as_ref().err().map(|down| down.message.clone());
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures[index] != failure {
@@ -506,15 +511,15 @@ impl Own {
     }
 }
 
-impl Source for Exporter {
-    fn collect(&self) -> Vec<MetricFamily> {
+impl Exporter {
+    fn families(&self, view: View) -> Vec<MetricFamily> {
         // Once, and first: all that is said of arrays in this scrape is about the same ones.
         let topology = self.arrays.refresh();
         let mut own = Own::new();
         let mut families = Vec::new();
         for (index, running) in self.probes.iter().enumerate() {
             let name = running.name.as_str();
-            let collected = self.collect_probe(index, running, &topology);
+            let collected = self.collect_probe(index, running, &topology, view);
             match collected.as_ref().map(|_| running.down()) {
                 Ok(None) => own.up.push(&[name, ""], 1.0),
                 Ok(Some(down)) => own.up.push(&[name, down.reason], 0.0),
@@ -553,8 +558,18 @@ impl Source for Exporter {
         families.extend(topology::families(&topology));
         families.extend(own.into_families(self.began));
         families.extend(online_cpus(&self.online));
-        families.extend(process());
+        families.extend(process(self.process_began));
         families
+    }
+}
+
+impl Source for Exporter {
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.families(View::Now)
+    }
+
+    fn counted(&self) -> Vec<MetricFamily> {
+        self.families(View::Counted)
     }
 
     fn status(&self) -> Vec<ProbeStatus> {
@@ -579,7 +594,7 @@ impl Source for Exporter {
                     status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
                     status.max_series = program.layout.max_rows.into();
                     status.memory_bytes = reader.memory_bytes();
-                    if let Ok(collected) = reader.collect(&topology) {
+                    if let Ok(collected) = reader.collect(&topology, View::Now) {
                         status.series = collected.series;
                         status.dropped = collected
                             .dropped
@@ -610,8 +625,16 @@ fn online_cpus(path: &Path) -> Option<MetricFamily> {
     ))
 }
 
+/// When this process started; `None` where procfs does not say.
+fn process_began() -> Option<SystemTime> {
+    let stat = procfs::process::Process::myself().and_then(|process| process.stat()).ok()?;
+    let ticks = number(procfs::ticks_per_second());
+    let started = number(procfs::boot_time_secs().ok()?) + number(stat.starttime) / ticks;
+    UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(started).ok()?)
+}
+
 /// The exporter as a process, by the names that all Prometheus clients use, and its build.
-fn process() -> Vec<MetricFamily> {
+fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
     let mut build = MetricFamily::new(
         "tapster_build_info",
         "Version of the exporter; the value is always 1.",
@@ -644,7 +667,6 @@ fn process() -> Vec<MetricFamily> {
         Kind::Counter,
         number(stat.utime + stat.stime) / ticks,
     );
-    let began = Duration::try_from_secs_f64(started).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
     families.push(match began {
         Some(began) => cpu.since(began),
         None => cpu,

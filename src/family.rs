@@ -41,31 +41,22 @@ pub struct MetricFamily {
 pub struct Origin {
     /// When counting began: what had no series then was zero. `None` where nobody knows.
     pub began: Option<SystemTime>,
-    /// Series that ended, by their label values. One that is there again began to count when it ended.
-    pub ended: Arc<HashMap<Arc<[String]>, Ended>>,
-}
-
-/// A series that ended: what it had counted is in another since.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
-    /// When.
-    pub at: SystemTime,
-    /// Label values of the series that has its counts now.
-    pub into: Arc<[String]>,
+    /// Series, by their label values, that lost what they had counted to another at this time, and count anew since.
+    pub restarted: Arc<HashMap<Arc<[String]>, SystemTime>>,
 }
 
 impl Origin {
-    /// Counting began at this time, and no series has ended.
+    /// Counting began at this time, and no series lost its counts.
     pub fn at(began: SystemTime) -> Self {
-        Self { began: Some(began), ended: Arc::default() }
+        Self { began: Some(began), restarted: Arc::default() }
     }
 
     /// From when the series with these label values was counted.
     pub fn of(&self, labels: &Arc<[String]>) -> Option<SystemTime> {
-        if self.ended.is_empty() {
+        if self.restarted.is_empty() {
             return self.began;
         }
-        self.ended.get(labels).map(|ended| ended.at).or(self.began)
+        self.restarted.get(labels).copied().or(self.began)
     }
 }
 

@@ -20,6 +20,11 @@ const LEFT_OUT: &str = "tapster_scrape_families_left_out";
 pub trait Source: Send + Sync + 'static {
     /// All metric families as they are now.
     fn collect(&self) -> Vec<MetricFamily>;
+    /// The same for who adds up differences: each count is under the labels that it was counted with, also where a scrape
+    /// has moved it since because what they name has ended.
+    fn counted(&self) -> Vec<MetricFamily> {
+        self.collect()
+    }
     /// State of every probe, for the landing page.
     fn status(&self) -> Vec<ProbeStatus>;
     /// State of the push, for the landing page; `None` where nothing is pushed.
@@ -31,9 +36,9 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// The families of a source, and the time that they took.
-pub fn collect(source: &dyn Source) -> Vec<MetricFamily> {
+pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let start = Instant::now();
-    let mut families = source.collect();
+    let mut families = read();
     let duration = start.elapsed().as_secs_f64();
     if !families.iter().any(|family| &*family.name == DURATION) {
         let help = "Time it took to collect the metrics of this scrape, before they were written.";

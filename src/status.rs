@@ -79,6 +79,8 @@ pub struct PushStatus {
     pub last_success: Option<SystemTime>,
     /// The last push.
     pub last: Option<LastPush>,
+    /// The last push of which not all was taken.
+    pub last_problem: Option<LastPush>,
 }
 
 /// How a push ended.

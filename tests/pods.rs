@@ -17,7 +17,7 @@ use support::{
     exporter::Tapster,
     fixture,
     metrics::{Metrics, whole},
-    pods::{self, Container, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Truth, Worst},
+    pods::{self, Container, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Tree, Truth, Worst},
 };
 
 const PROBES: &str = "sched_container_off_cpu,sched_container_run_queue,site_who";
@@ -28,45 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a count that is short is tried again: while somebody attaches to an event or detaches from it, one may be hidden
 /// from all programs of the host.
 const ATTEMPTS: usize = 4;
-
-/// A cgroup of the test in a hierarchy, with whatever the test makes in it.
-struct Tree(PathBuf);
-
-impl Tree {
-    fn new(mount: &str) -> Option<Self> {
-        let tree = Self(Path::new(mount).join(format!("tapster-test-{}", std::process::id())));
-        fs::create_dir(&tree.0).is_ok().then_some(tree)
-    }
-
-    /// Of each version that this machine has: of version 1 that of the processor controller.
-    fn all() -> Result<Vec<(&'static str, Self)>, Skip> {
-        let table = fs::read_to_string("/proc/self/mounts").unwrap();
-        let mounted = |is_it: &dyn Fn(&str, &str) -> bool| {
-            table.lines().find_map(|line| {
-                let fields: Vec<&str> = line.split(' ').collect();
-                is_it(fields.get(2)?, fields.get(3)?).then(|| fields[1].to_owned())
-            })
-        };
-        let second = mounted(&|kind, _| kind == "cgroup2");
-        let first =
-            mounted(&|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "cpu"));
-        let tree = |version, mount: Option<String>| Some((version, Self::new(&mount?)?));
-        let trees: Vec<_> = [tree("v2", second), tree("v1", first)].into_iter().flatten().collect();
-        if trees.is_empty() {
-            return Err(Skip(
-                "no cgroup can be made, neither of version 2 nor of the processor controller in version 1"
-                    .into(),
-            ));
-        }
-        Ok(trees)
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        pods::remove(&self.0);
-    }
-}
 
 fn start(logs: &Path) -> Tapster {
     let file = fixture::file("probes/who.yaml");

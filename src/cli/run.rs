@@ -20,12 +20,13 @@ use crate::{
 use std::{
     env,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 use tapster_ebpf::probe::Otlp;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{oneshot, watch},
     time::MissedTickBehavior,
 };
 
@@ -42,6 +43,8 @@ const LOOK_SHARE: u32 = 20;
 const LOOK_LATEST: Duration = Duration::from_secs(5);
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long pushes may hold it up: the one under way and the last.
+const PUSHES_END: Duration = Duration::from_secs(8);
 /// Where it serves unless told otherwise.
 const LISTEN: &str = ":9955";
 
@@ -138,24 +141,24 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let sweeper = tokio::spawn(sweep(exporter.clone()));
         let follower = tokio::spawn(follow(exporter.clone(), args.host.paths(), args.host.host()));
         let retirer = tokio::spawn(retire(exporter.clone()));
-        // What pushes ends, with a last push, when the sender is gone.
         let (stop, stopped) = watch::channel(());
-        let pushing: Vec<_> =
-            pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
+        let pushing = (!pushers.is_empty()).then(|| push(pushers, stopped)).transpose()?;
         let shutdown = async move {
             shutdown().await;
+            // What pushes ends now, with a last push, while requests under way are answered.
             drop(stop);
         };
         let result = match listener {
-            Some(listener) => server::serve(listener, source, shutdown).await,
+            Some(listener) => server::serve(listener, source, shutdown).await.map_err(anyhow::Error::from),
             None => {
                 shutdown.await;
                 Ok(())
             }
         };
-        for pusher in pushing {
-            // A panic in it is logged by the runtime.
-            let _ = pusher.await;
+        if let Some(pushing) = pushing
+            && tokio::time::timeout(PUSHES_END, pushing).await.is_err()
+        {
+            tracing::warn!("the last push did not end in time");
         }
         sweeper.abort();
         follower.abort();
@@ -209,6 +212,29 @@ fn pushers(
         pushers.push(Pusher::new(source.clone(), Sink::Console, encoder(shape), interval, interval));
     }
     (source, pushers)
+}
+
+/// Pushes on a thread of their own: what a receiver does and what compression takes is no business of those who are served.
+/// Answers with what is done when all have ended.
+fn push(pushers: Vec<Pusher>, stopped: watch::Receiver<()>) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    thread::Builder::new().name("push".into()).spawn(move || {
+        runtime.block_on(async {
+            let running: Vec<_> =
+                pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
+            for pusher in running {
+                // A panic in it is logged by the runtime.
+                let _ = pusher.await;
+            }
+        });
+        // A collection or a terminal that hangs is left behind.
+        runtime.shutdown_background();
+        // Nobody waits any more if it took too long.
+        let _ = ended.send(());
+    })?;
+    Ok(end)
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -5,6 +5,7 @@
 //! is left out of the scrape and said to be down; the others go on.
 
 mod histogram;
+mod ledger;
 mod retired;
 mod row;
 mod starts;
@@ -20,11 +21,12 @@ use crate::{
     sys::{self, PossibleCpus},
     topology::Topology,
 };
+use ledger::Ledger;
 use retired::Retired;
 use row::Row;
 use starts::Starts;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -59,6 +61,17 @@ struct Labels {
     decoders: Vec<Box<dyn Decode>>,
     /// Rows that were taken out.
     retired: Retired,
+    /// Counts that changed their series.
+    ledger: Ledger,
+}
+
+/// Under which labels counts are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Those that they have now: what ended is with all that is gone.
+    Now,
+    /// Those that they were counted with, also of what ended. No series gets less, and no count is in two.
+    Counted,
 }
 
 /// One attached probe as scrapes see it.
@@ -198,7 +211,11 @@ impl Reader {
             drops: open(DROPS)?,
             starts,
             cpus: usize::try_from(cpus.get()).unwrap_or(1),
-            labels: Mutex::new(Labels { decoders, retired: Retired::new(program.layout.max_rows) }),
+            labels: Mutex::new(Labels {
+                decoders,
+                retired: Retired::new(program.layout.max_rows),
+                ledger: Ledger::new(program.layout.max_rows),
+            }),
             cgroup_labels: (0..)
                 .zip(&program.labels)
                 .filter_map(|(index, label)| match label.decoder {
@@ -238,7 +255,7 @@ impl Reader {
     }
 
     /// Reads the probe's maps as they are now; members of arrays are those of `topology`.
-    pub fn collect(&self, topology: &Arc<Topology>) -> io::Result<Collected> {
+    pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<Collected> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = sys::monotonic_ns();
         // A row must not be seen both in the map and among those taken out of it, or in neither.
@@ -248,27 +265,43 @@ impl Reader {
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
         let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
-            let Labels { decoders, retired } = &mut *labels;
+            let Labels { decoders, retired, ledger } = &mut *labels;
             for decoder in decoders.iter_mut() {
                 decoder.refresh(topology);
             }
-            let mut seen: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
-            let mut add = |labels: Arc<[String]>, row: Row| match seen.get(&labels) {
-                Some(index) => rows[*index].1.join(&row, metrics, layout),
+            let moves = !self.cgroup_labels.is_empty();
+            let at = SystemTime::now();
+            let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
+            let mut add = |labels: Arc<[String]>, row: Row| match places.get(&labels) {
+                Some(place) => rows[*place].1.join(&row, metrics, layout),
                 None => {
-                    seen.insert(labels.clone(), rows.len());
+                    places.insert(labels.clone(), rows.len());
                     rows.push((labels, row));
                 }
             };
             for (key, value) in dump.iter() {
                 if let Some(labels) = texts(key, layout, decoders) {
-                    add(labels, Row::read(value, layout, metrics, self.cpus, now_ns));
+                    let row = Row::read(value, layout, metrics, self.cpus, now_ns);
+                    if moves {
+                        ledger.show(key, &labels, &row, at, metrics, layout);
+                    }
+                    add(labels, row);
                 }
             }
             for (labels, row) in retired.rows() {
                 add(labels.clone(), row.clone());
             }
-            Origin { began: Some(self.began), ended: retired.ended() }
+            if moves {
+                let keys: HashSet<&[u8]> = dump.iter().map(|(key, _)| key).collect();
+                ledger.forget(&keys, &places);
+            }
+            match view {
+                View::Now => Origin { began: Some(self.began), restarted: ledger.restarted() },
+                View::Counted => {
+                    rows = ledger.own(rows, &places, metrics, layout);
+                    Origin::at(self.began)
+                }
+            }
         };
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         let families = metrics
@@ -291,7 +324,7 @@ impl Reader {
         }
         let Program { layout, metrics, .. } = self.program();
         let mut labels = self.lock_labels();
-        let Labels { decoders, retired } = &mut *labels;
+        let Labels { decoders, retired, ledger } = &mut *labels;
         let mut gone: Vec<(Vec<u8>, Vec<usize>)> = Vec::new();
         self.rows.scan(|key, _| {
             let is_gone = |(index, _): &&(usize, Part)| {
@@ -309,14 +342,20 @@ impl Reader {
             let Some(texts) = texts(&key, layout, decoders) else { continue };
             let Some(value) = self.rows.lookup(&key)? else { continue };
             self.rows.delete(&key)?;
-            let row = Row::read(&value, layout, metrics, self.cpus, 0);
-            retired.add(texts, labels, row.counts(metrics, layout), at, metrics, layout);
+            let row = Row::read(&value, layout, metrics, self.cpus, 0).counts(metrics, layout);
+            let before = ledger.take_out(&key);
+            let texts = retired.add(texts, labels, (row.clone(), before.is_some()), metrics, layout);
+            if let Some(before) = before {
+                ledger.count_moved(&before, &texts, &row, at, metrics, layout);
+            }
         }
         let parts = |labels: &[usize]| -> Vec<Part> {
             let of = |label| self.cgroup_labels.iter().find(|(index, _)| index == label);
             labels.iter().filter_map(of).map(|(_, part)| *part).collect()
         };
-        retired.settle(|labels| self.cgroups.living(&parts(labels)), at, metrics, layout);
+        for (from, to, row) in retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout) {
+            ledger.count_moved(&from, &to, &row, at, metrics, layout);
+        }
         Ok(())
     }
 

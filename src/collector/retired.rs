@@ -5,89 +5,63 @@
 //! and its counts go to the one of all that are gone. So the sum over all series is what happened.
 
 use super::row::Row;
-use crate::{cgroup::GONE, family::Ended};
+use crate::cgroup::GONE;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
-    time::SystemTime,
 };
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
 /// Counts of what is gone, by the texts of their labels.
 #[derive(Debug)]
 pub(super) struct Retired {
-    /// With the places of the labels whose cgroup is gone.
-    rows: HashMap<(Arc<[String]>, Vec<usize>), Row>,
-    /// Series that ended. Shared with the families that were collected; copied when one ends while they are in use.
-    ended: Arc<HashMap<Arc<[String]>, Ended>>,
-    /// Their labels, those that ended first in front: beyond the limit they are forgotten.
-    order: VecDeque<Arc<[String]>>,
-    /// Most rows, and most series that ended.
+    /// With the places of the labels whose cgroup is gone, and whether somebody was shown counts of these texts.
+    rows: HashMap<(Arc<[String]>, Vec<usize>), (Row, bool)>,
+    /// Most of them.
     limit: usize,
 }
 
 impl Retired {
     /// As many as there are rows in the map.
     pub(super) fn new(max_rows: u32) -> Self {
-        Self {
-            rows: HashMap::new(),
-            ended: Arc::default(),
-            order: VecDeque::new(),
-            limit: usize::try_from(max_rows).unwrap_or(usize::MAX),
-        }
+        Self { rows: HashMap::new(), limit: usize::try_from(max_rows).unwrap_or(usize::MAX) }
     }
 
-    /// Series that ended, and where their counts went. If one that was forgotten comes back, nobody sees that it had
-    /// ended: that takes more ended series than the probe can hold.
-    pub(super) fn ended(&self) -> Arc<HashMap<Arc<[String]>, Ended>> {
-        Arc::clone(&self.ended)
-    }
-
-    fn end(&mut self, texts: Arc<[String]>, into: Arc<[String]>, at: SystemTime) {
-        let ended = Arc::make_mut(&mut self.ended);
-        if ended.insert(Arc::clone(&texts), Ended { at, into }).is_none() {
-            self.order.push_back(texts);
-        }
-        while self.order.len() > self.limit {
-            if let Some(oldest) = self.order.pop_front() {
-                ended.remove(&oldest);
-            }
-        }
-    }
-
-    /// Adds a row. Where there is no room for more, the texts of all its labels are those of what is gone.
+    /// Adds a row, and answers with the texts that it has now. Where there is no room for more, the texts of all its labels
+    /// are those of what is gone.
     pub(super) fn add(
         &mut self,
         texts: Arc<[String]>,
         gone: Vec<usize>,
-        row: Row,
-        at: SystemTime,
+        (row, is_shown): (Row, bool),
         metrics: &[TypedMetric],
         layout: &Layout,
-    ) {
+    ) -> Arc<[String]> {
         let mut key = (texts, gone);
         if self.rows.len() >= self.limit && !self.rows.contains_key(&key) {
-            let into: Arc<[String]> = key.0.iter().map(|_| GONE.to_owned()).collect();
-            let texts = std::mem::replace(&mut key.0, Arc::clone(&into));
-            self.end(texts, into, at);
+            key.0 = key.0.iter().map(|_| GONE.to_owned()).collect();
         }
+        let texts = Arc::clone(&key.0);
         match self.rows.get_mut(&key) {
-            Some(known) => known.join(&row, metrics, layout),
+            Some((known, was_shown)) => {
+                known.join(&row, metrics, layout);
+                *was_shown |= is_shown;
+            }
             None => {
-                self.rows.insert(key, row);
+                self.rows.insert(key, (row, is_shown));
             }
         }
+        texts
     }
 
     /// Ends series of which nothing lives any more. `living` has the texts that living cgroups have in the labels of
-    /// these places.
+    /// these places. Answers with what moved where, of counts that somebody was shown.
     pub(super) fn settle(
         &mut self,
         living: impl Fn(&[usize]) -> HashSet<Vec<Arc<str>>>,
-        at: SystemTime,
         metrics: &[TypedMetric],
         layout: &Layout,
-    ) {
+    ) -> Vec<(Arc<[String]>, Arc<[String]>, Row)> {
         let mut known: HashMap<Vec<usize>, HashSet<Vec<Arc<str>>>> = HashMap::new();
         let mut ended = Vec::new();
         for key in self.rows.keys() {
@@ -101,21 +75,25 @@ impl Retired {
                 ended.push(key.clone());
             }
         }
+        let mut moves = Vec::new();
         for key in ended {
-            let Some(row) = self.rows.remove(&key) else { continue };
+            let Some((row, is_shown)) = self.rows.remove(&key) else { continue };
             let (texts, gone) = key;
             let text = |(index, text): (usize, &String)| {
                 if gone.contains(&index) { GONE.to_owned() } else { text.clone() }
             };
-            let into: Arc<[String]> = texts.iter().enumerate().map(text).collect();
-            self.end(texts, Arc::clone(&into), at);
-            self.add(into, gone, row, at, metrics, layout);
+            let into = texts.iter().enumerate().map(text).collect();
+            let into = self.add(into, gone, (row.clone(), is_shown), metrics, layout);
+            if is_shown {
+                moves.push((texts, into, row));
+            }
         }
+        moves
     }
 
     /// Texts and counts of all.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<[String]>, &Row)> {
-        self.rows.iter().map(|((texts, _), row)| (texts, row))
+        self.rows.iter().map(|((texts, _), (row, _))| (texts, row))
     }
 }
 
@@ -123,15 +101,14 @@ impl Retired {
 mod tests {
     use super::*;
     use crate::collector::row::tests::{bytes, layout, metric};
-    use std::time::Duration;
     use tapster_ebpf::typed::TypedMetricKind;
 
     struct Rows {
         retired: Retired,
         metrics: [TypedMetric; 2],
         layout: Layout,
-        /// A second later at each look.
-        now: SystemTime,
+        /// From where, and to where.
+        moves: Vec<(String, String)>,
     }
 
     impl Rows {
@@ -140,34 +117,22 @@ mod tests {
                 retired: Retired::new(limit),
                 metrics: [metric(TypedMetricKind::Counter, false), metric(TypedMetricKind::Gauge, false)],
                 layout: layout(&[8, 16], true),
-                now: SystemTime::UNIX_EPOCH,
+                moves: Vec::new(),
             }
-        }
-
-        /// Series that ended: labels, when, and where their counts are.
-        fn ended(&self) -> Vec<(String, u64, String)> {
-            let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-            let ended = self.retired.ended();
-            let mut all: Vec<_> = ended
-                .iter()
-                .map(|(texts, ended)| (texts.join("/"), since(ended.at), ended.into.join("/")))
-                .collect();
-            all.sort();
-            all
         }
 
         fn add(&mut self, texts: &[&str], gone: &[usize], count: u64) {
             let row = Row::read(&bytes(&[count, 5, 7]), &self.layout, &self.metrics, 1, 1);
             let row = row.counts(&self.metrics, &self.layout);
             let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-            self.retired.add(texts, gone.to_vec(), row, self.now, &self.metrics, &self.layout);
+            self.retired.add(texts, gone.to_vec(), (row, true), &self.metrics, &self.layout);
         }
 
         fn settle(&mut self, living: &[&[&str]]) {
             let texts = |owner: &&[&str]| owner.iter().map(|text| Arc::from(*text)).collect();
             let living = |_: &[usize]| living.iter().map(texts).collect();
-            self.now += Duration::from_secs(1);
-            self.retired.settle(living, self.now, &self.metrics, &self.layout);
+            let moves = self.retired.settle(living, &self.metrics, &self.layout);
+            self.moves.extend(moves.iter().map(|(from, to, _)| (from.join("/"), to.join("/"))));
         }
 
         /// Texts and counters, sorted.
@@ -202,12 +167,11 @@ mod tests {
         rows.settle(&[&["shop", "web"]]);
         let stays = [("//read", 100.0), ("shop/web/read", 7.0), ("~gone/~gone/write", 1000.0)];
         assert_eq!(rows.all(), expected(&[&stays[..2], &[("~gone/~gone/read", 10.0)], &stays[2..]].concat()));
-        let end = |texts: &str, at| (texts.to_owned(), at, "~gone/~gone/read".to_owned());
-        assert_eq!(rows.ended(), [end("shop/db/read", 1)]);
         rows.settle(&[]);
-        assert_eq!(rows.ended(), [end("shop/db/read", 1), end("shop/web/read", 2)]);
         let ended = [("~gone/~gone/read", 17.0), ("~gone/~gone/write", 1000.0)];
         assert_eq!(rows.all(), expected(&[&[("//read", 100.0)], &ended[..]].concat()));
+        let moved = |from: &str| (from.to_owned(), "~gone/~gone/read".to_owned());
+        assert_eq!(rows.moves, [moved("shop/db/read"), moved("shop/web/read")]);
     }
 
     #[test]
@@ -227,6 +191,5 @@ mod tests {
         }
         let kept = |n| (format!("~gone/comm-{n}"), 1.0);
         assert_eq!(rows.all(), [kept(0), kept(1), kept(2), ("~gone/~gone".to_owned(), 97.0)]);
-        assert_eq!(rows.ended().len(), 3, "what ended is forgotten beyond the limit");
     }
 }

@@ -87,6 +87,19 @@ impl Row {
         }
     }
 
+    /// This without the counts of another, which are part of it.
+    pub(super) fn without(mut self, other: &Self, metrics: &[TypedMetric], layout: &Layout) -> Self {
+        for (metric, slot) in metrics.iter().zip(&layout.metrics) {
+            if matches!(metric.kind, TypedMetricKind::Counter | TypedMetricKind::Histogram(_)) {
+                let range = words(*slot);
+                for (mine, theirs) in self.0[range.clone()].iter_mut().zip(&other.0[range]) {
+                    *mine = mine.wrapping_sub(*theirs);
+                }
+            }
+        }
+        self
+    }
+
     /// Only what was counted: the last and the largest value of what is no more say nothing.
     pub(super) fn counts(mut self, metrics: &[TypedMetric], layout: &Layout) -> Self {
         for (metric, slot) in metrics.iter().zip(&layout.metrics) {

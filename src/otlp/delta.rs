@@ -2,18 +2,20 @@
 //! when that was read. Nothing counts as taken before the receiver said so; what a failed push held is in the next one.
 
 use super::setting::Temporality;
-use crate::family::{Histogram, Kind, MetricFamily, Origin, Sample, Value};
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-    time::SystemTime,
-};
+use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-/// What was taken of a series: its value, and when that was read.
+/// Series that are not there are forgotten when they are more than those that are, and than this.
+const FORGOTTEN: usize = 1000;
+
+/// What was taken of a series.
 #[derive(Clone, Debug)]
 struct Base {
     value: Value,
+    /// When that was read.
     time: SystemTime,
+    /// The last push that had the series.
+    push: u64,
 }
 
 /// A series: the name of its family and its label values.
@@ -26,11 +28,12 @@ pub(super) struct Pending {
     base: Base,
 }
 
-/// What was taken of all series. Series that are not collected for a while keep what was taken of them, so that they do
-/// not begin anew when they are back; there are as many as the probes can hold.
+/// What was taken of all series. Those that are not there for a while keep what was taken of them, so that they do not
+/// begin anew when they are back.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     families: HashMap<Arc<str>, HashMap<Arc<[String]>, Base>>,
+    push: u64,
 }
 
 /// Whether a family is pushed as differences.
@@ -44,40 +47,42 @@ pub(super) fn is_delta(kind: Kind, temporality: Temporality) -> bool {
 }
 
 impl Taken {
+    /// A push begins.
+    pub(super) fn begin(&mut self) {
+        self.push += 1;
+    }
+
     /// What a sample has on top of what was taken, and from when; `None` if nothing came.
     pub(super) fn difference(
-        &self,
+        &mut self,
         family: &MetricFamily,
         sample: &Sample,
         time: SystemTime,
     ) -> Option<(Value, Option<SystemTime>, Pending)> {
-        let pending = |value: Value| Pending {
+        let pending = |value: &Value| Pending {
             key: (Arc::clone(&family.name), Arc::clone(&sample.labels)),
-            base: Base { value, time },
+            base: Base { value: value.clone(), time, push: self.push },
         };
-        let base = self.families.get(&family.name).and_then(|series| series.get(&sample.labels));
+        let base = self.families.get_mut(&family.name).and_then(|series| series.get_mut(&sample.labels));
         let Some(base) = base else {
             let start = family.origin.of(&sample.labels);
-            return Some((sample.value.clone(), start, pending(sample.value.clone())));
+            return Some((sample.value.clone(), start, pending(&sample.value)));
         };
+        base.push = self.push;
         let difference = match (&sample.value, &base.value) {
             (Value::Number(now), Value::Number(before)) if now >= before => Value::Number(now - before),
             (Value::Histogram(now), Value::Histogram(before)) if has_grown(now, before) => {
                 Value::Histogram(now.since(before))
             }
-            // More was taken than there is: what an ended series had been taken for is still to come here.
-            _ if !family.origin.ended.is_empty() => return None,
             // It began anew: its programs in the kernel were replaced.
-            _ => {
-                return Some((sample.value.clone(), Some(base.time), pending(sample.value.clone())));
-            }
+            _ => sample.value.clone(),
         };
         let is_nothing = match &difference {
             Value::Number(number) => *number == 0.0,
             // The sum of an event may have been read after its bucket.
             Value::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
         };
-        (!is_nothing).then(|| (difference, Some(base.time), pending(sample.value.clone())))
+        (!is_nothing).then(|| (difference, Some(base.time), pending(&sample.value)))
     }
 
     /// Counts as taken what was in a request.
@@ -87,26 +92,22 @@ impl Taken {
         }
     }
 
-    /// Series that ended: what they had counted is in another series now, so what was taken of them was taken of that.
-    pub(super) fn settle(&mut self, family: &MetricFamily) {
-        let Origin { ended, .. } = &family.origin;
-        if ended.is_empty() {
-            return;
-        }
-        let Some(series) = self.families.get_mut(&family.name) else { return };
-        let over: Vec<Arc<[String]>> = series
-            .iter()
-            .filter(|(labels, base)| ended.get(*labels).is_some_and(|ended| ended.at > base.time))
-            .map(|(labels, _)| Arc::clone(labels))
-            .collect();
-        for labels in over {
-            let (Some(base), Some(ended)) = (series.remove(&labels), ended.get(&labels)) else { continue };
-            match series.entry(Arc::clone(&ended.into)) {
-                Entry::Occupied(mut entry) => add(&mut entry.get_mut().value, &base.value),
-                Entry::Vacant(entry) => {
-                    entry.insert(base);
-                }
+    /// Forgets series that are not there any more, those that are missing longest first, where there are too many.
+    pub(super) fn forget(&mut self) {
+        let push = self.push;
+        for series in self.families.values_mut() {
+            let present = series.values().filter(|base| base.push == push).count();
+            let most = present.max(FORGOTTEN);
+            let missing = series.len() - present;
+            if missing <= most {
+                continue;
             }
+            let mut last: Vec<u64> =
+                series.values().map(|base| base.push).filter(|last| *last != push).collect();
+            last.sort_unstable();
+            // All that were there last at this push, or before.
+            let until = last[missing - most - 1];
+            series.retain(|_, base| base.push == push || base.push > until);
         }
     }
 
@@ -120,12 +121,4 @@ impl Taken {
 fn has_grown(now: &Histogram, before: &Histogram) -> bool {
     now.counts.len() == before.counts.len()
         && now.counts.iter().zip(&before.counts).all(|(now, before)| now >= before)
-}
-
-fn add(value: &mut Value, other: &Value) {
-    match (value, other) {
-        (Value::Number(mine), Value::Number(theirs)) => *mine += theirs,
-        (Value::Histogram(mine), Value::Histogram(theirs)) => mine.add(theirs),
-        (Value::Number(_), Value::Histogram(_)) | (Value::Histogram(_), Value::Number(_)) => {}
-    }
 }

@@ -34,10 +34,10 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Start and time. A clock that was set back must not make a point end before it begins.
+    /// Start and time. A clock that was set back must not make a point end before it begins: then the start is unknown.
     fn unix_ns(self) -> (u64, u64) {
         let time = unix_ns(self.time);
-        (self.start.map_or(0, unix_ns).min(time), time)
+        (self.start.map(unix_ns).filter(|start| *start <= time).unwrap_or_default(), time)
     }
 }
 

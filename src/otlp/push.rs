@@ -8,7 +8,7 @@
 use super::{
     client::{Answer, Client},
     delta::{Pending, Taken},
-    request::Encoder,
+    request::{Encoder, Request},
     retry::{self, Backoff},
     state::{Result, State},
 };
@@ -61,6 +61,10 @@ pub struct Pusher {
     held_until: Option<Instant>,
     /// A collection that did not end in time. There is no other before it has.
     late: Option<JoinHandle<Vec<Parcel>>>,
+    /// The same where it is printed.
+    printing: Option<JoinHandle<io::Result<()>>>,
+    /// Why the files of TLS that are there now cannot be used.
+    unread: Option<String>,
 }
 
 impl fmt::Debug for Pusher {
@@ -89,22 +93,45 @@ struct Parcel {
 }
 
 impl Reader {
-    /// All families as requests.
-    fn requests(&self, source: &dyn Source) -> Vec<super::request::Request> {
-        let families = families(source, &self.logged);
+    /// Gives all families as requests.
+    fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(Request)) {
+        let families = families(&self.logged, || {
+            if self.encoder.has_differences() { source.counted() } else { source.collect() }
+        });
         // After reading: a point must not end before its probe was attached.
         let time = SystemTime::now();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        self.encoder.requests(&families, time, &mut taken)
+        self.encoder.requests(&families, time, &mut taken, each);
     }
 
     fn parcels(&self, source: &dyn Source, is_packed: bool) -> Vec<Parcel> {
-        let parcel = |request: super::request::Request| {
+        let mut parcels = Vec::new();
+        self.requests(source, &mut |request| {
             let message = request.message.encode_to_vec();
             let body = if is_packed { gzip(&message) } else { message };
-            Parcel { body: body.into(), points: request.points, pending: request.pending }
-        };
-        self.requests(source).into_iter().map(parcel).collect()
+            parcels.push(Parcel { body: body.into(), points: request.points, pending: request.pending });
+        });
+        parcels
+    }
+
+    /// Writes all families as lines of JSON.
+    fn print(&self, source: &dyn Source) -> io::Result<()> {
+        let mut lines = Vec::new();
+        let mut pending = Vec::new();
+        let mut wrong = None;
+        self.requests(source, &mut |request| {
+            wrong = serde_json::to_writer(&mut lines, &request.message).err().or(wrong.take());
+            lines.push(b'\n');
+            pending.extend(request.pending);
+        });
+        if let Some(error) = wrong {
+            return Err(error.into());
+        }
+        let mut output = io::stdout().lock();
+        output.write_all(&lines)?;
+        output.flush()?;
+        self.take(pending);
+        Ok(())
     }
 
     fn take(&self, pending: Vec<Pending>) {
@@ -113,10 +140,10 @@ impl Reader {
 }
 
 /// The families that may be exposed, as a scrape has them.
-fn families(source: &dyn Source, logged: &Logged) -> Vec<MetricFamily> {
+fn families(logged: &Logged, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let mut admission = Admission::default();
     let mut left_out: Vec<ExpositionError> = Vec::new();
-    let mut families = source::collect(source);
+    let mut families = source::collect(read);
     families.retain(|family| admission.admit(family).map_err(|error| left_out.push(error)).is_ok());
     let number = source::left_out(left_out.len());
     match admission.admit(&number) {
@@ -139,7 +166,17 @@ impl Pusher {
         limit: Duration,
     ) -> Self {
         let reader = Reader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
-        Self { source, sink, reader, interval, limit, held_until: None, late: None }
+        Self {
+            source,
+            sink,
+            reader,
+            interval,
+            limit,
+            held_until: None,
+            late: None,
+            printing: None,
+            unread: None,
+        }
     }
 
     /// Pushes until the sender of `stop` is gone, and then once more. The first push is somewhere within the first
@@ -166,9 +203,9 @@ impl Pusher {
             if !goes_on {
                 return;
             }
-            while next <= Instant::now() {
-                next += self.interval;
-            }
+            // The next moment of the same rhythm; pushes that should have been meanwhile are left out.
+            let late = next.elapsed().as_nanos() / self.interval.as_nanos().max(1);
+            next += self.interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX));
         }
         self.held_until = None;
         self.push(Instant::now() + LAST).await;
@@ -178,7 +215,7 @@ impl Pusher {
     async fn push(&mut self, deadline: Instant) -> bool {
         let begun = Instant::now();
         let Sink::Receiver { state, .. } = &self.sink else {
-            return self.print().await;
+            return self.print(deadline).await;
         };
         let state = Arc::clone(state);
         let (result, message) = self.deliver(deadline, &state).await;
@@ -209,10 +246,15 @@ impl Pusher {
         let Sink::Receiver { client, .. } = &mut self.sink else {
             return (Result::Failed, "there is no receiver: this is a bug in tapster".into());
         };
-        if let Err(error) = client.refresh() {
-            tracing::error!(
-                "the certificates for pushes cannot be read again, so the old ones stay: {error}"
-            );
+        match client.refresh().map_err(|error| error.to_string()) {
+            Ok(()) => self.unread = None,
+            Err(error) if self.unread.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::error!(
+                    "the certificates for pushes cannot be read again, so the old ones stay: {error}"
+                );
+                self.unread = Some(error);
+            }
         }
         let is_packed = client.packs();
         let parcels = match self.collect(deadline, is_packed).await {
@@ -298,26 +340,25 @@ impl Pusher {
         }
     }
 
-    /// Prints all families; whether standard output still takes any.
-    async fn print(&mut self) -> bool {
+    /// Prints all families; whether standard output still takes any. One that takes nothing for a while holds up nobody.
+    async fn print(&mut self, deadline: Instant) -> bool {
+        if self.printing.as_ref().is_some_and(|printing| !printing.is_finished()) {
+            return true;
+        }
         let (reader, source) = (self.reader.clone(), Arc::clone(&self.source));
-        let print = move || -> io::Result<()> {
-            for request in reader.requests(&*source) {
-                let mut line = serde_json::to_vec(&request.message)?;
-                line.push(b'\n');
-                io::stdout().lock().write_all(&line)?;
-                reader.take(request.pending);
-            }
-            io::stdout().flush()
-        };
-        match tokio::task::spawn_blocking(print).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+        let mut task = tokio::task::spawn_blocking(move || reader.print(&*source));
+        match timeout_at(deadline, &mut task).await {
+            Ok(Ok(Ok(()))) => true,
+            Ok(Ok(Err(error))) => {
                 tracing::error!(%error, "standard output takes no metrics any more; nothing is printed from here on");
                 false
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::error!(%error, "collecting panicked");
+                true
+            }
+            Err(_) => {
+                self.printing = Some(task);
                 true
             }
         }

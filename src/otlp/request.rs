@@ -3,7 +3,7 @@
 use super::{
     delta::{self, Pending, Taken},
     point::{self, Point, Span},
-    setting::Shape,
+    setting::{Shape, Temporality},
 };
 use crate::family::MetricFamily;
 use opentelemetry_proto::tonic::{
@@ -49,23 +49,26 @@ impl Encoder {
 
     /// All families as requests, encoded, with totals since the beginning.
     pub fn encode(&self, families: &[MetricFamily], time: SystemTime) -> Vec<Vec<u8>> {
-        let requests = self.requests(families, time, &mut Taken::default());
-        requests.iter().map(|request| request.message.encode_to_vec()).collect()
+        let mut encoded = Vec::new();
+        self.requests(families, time, &mut Taken::default(), &mut |request| {
+            encoded.push(request.message.encode_to_vec());
+        });
+        encoded
     }
 
-    /// All families as requests; with differences to what was taken, where they are asked for.
+    /// Gives all families as requests, one after the other, so that there is never more than one; with differences to what
+    /// was taken, where they are asked for.
     pub(super) fn requests(
         &self,
         families: &[MetricFamily],
         time: SystemTime,
         taken: &mut Taken,
-    ) -> Vec<Request> {
-        let mut cutter = Cutter::new(self);
+        each: &mut dyn FnMut(Request),
+    ) {
+        taken.begin();
+        let mut cutter = Cutter::new(self, each);
         for family in families {
             let is_delta = delta::is_delta(family.kind, self.shape.temporality);
-            if is_delta {
-                taken.settle(family);
-            }
             cutter.begin(family, is_delta);
             for sample in &family.samples {
                 let difference;
@@ -84,7 +87,13 @@ impl Encoder {
             }
             cutter.end(family, is_delta);
         }
-        cutter.finish()
+        cutter.finish();
+        taken.forget();
+    }
+
+    /// Whether differences are asked for.
+    pub(super) fn has_differences(&self) -> bool {
+        self.shape.temporality != Temporality::Cumulative
     }
 
     fn message(&self, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
@@ -115,11 +124,11 @@ struct Cutter<'a> {
     points: Vec<Point>,
     count: u64,
     pending: Vec<Pending>,
-    done: Vec<Request>,
+    each: &'a mut dyn FnMut(Request),
 }
 
 impl<'a> Cutter<'a> {
-    fn new(encoder: &'a Encoder) -> Self {
+    fn new(encoder: &'a Encoder, each: &'a mut dyn FnMut(Request)) -> Self {
         // Lengths of what encloses the metrics grow with them, by less than this.
         let empty = encoder.message(Vec::new()).encoded_len() + 16;
         Self {
@@ -131,7 +140,7 @@ impl<'a> Cutter<'a> {
             points: Vec::new(),
             count: 0,
             pending: Vec::new(),
-            done: Vec::new(),
+            each,
         }
     }
 
@@ -163,7 +172,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn cut(&mut self) {
-        self.done.push(Request {
+        (self.each)(Request {
             message: self.encoder.message(std::mem::take(&mut self.metrics)),
             points: std::mem::take(&mut self.count),
             pending: std::mem::take(&mut self.pending),
@@ -171,10 +180,9 @@ impl<'a> Cutter<'a> {
         self.size = self.empty;
     }
 
-    fn finish(mut self) -> Vec<Request> {
+    fn finish(mut self) {
         if self.count > 0 {
             self.cut();
         }
-        self.done
     }
 }

@@ -51,7 +51,7 @@ pub fn resource(
             attributes.insert(key.to_owned(), value);
         }
     };
-    set("host.name", name);
+    set("host.name", node.clone());
     // It becomes Prometheus' `instance`, by which people know a host in alerts and dashboards.
     set("service.instance.id", node);
     for (key, value) in given {
@@ -153,7 +153,7 @@ mod tests {
             ("deployment", "test"),
             ("k8s.node.name", "worker-3"),
             ("service.instance.id", "worker-3"),
-            ("host.name", "node-17"),
+            ("host.name", "worker-3"),
         ] {
             assert_eq!(all.get(key), Some(&value), "{key}");
         }

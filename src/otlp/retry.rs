@@ -24,12 +24,13 @@ impl Backoff {
 
     /// The next time to wait.
     pub(super) fn wait(&mut self, asked: Option<Duration>) -> Duration {
-        if let Some(asked) = asked {
-            return asked.min(LONGEST_ASKED);
-        }
         let wait = self.next;
         self.next = (self.next * 3 / 2).min(LONGEST);
-        wait.mul_f64(0.5 + fraction())
+        match asked {
+            // A little later than asked, for all were asked at once. "Now" is no time to wait: it would only spin.
+            Some(asked) if !asked.is_zero() => asked.min(LONGEST_ASKED).mul_f64(1.0 + fraction() / 10.0),
+            Some(_) | None => wait.mul_f64(0.5 + fraction()),
+        }
     }
 }
 
@@ -50,8 +51,10 @@ mod tests {
             let wait = backoff.wait(None).as_secs_f64();
             assert!((expected * 0.5..=expected * 1.5).contains(&wait), "{wait}, not around {expected}");
         }
-        assert_eq!(backoff.wait(Some(Duration::from_secs(7))), Duration::from_secs(7));
-        assert_eq!(backoff.wait(Some(Duration::from_secs(1 << 40))), LONGEST_ASKED);
+        for (asked, least, most) in [(7, 7.0, 7.7), (1 << 40, 600.0, 660.0), (0, 2.5, 7.5)] {
+            let wait = backoff.wait(Some(Duration::from_secs(asked))).as_secs_f64();
+            assert!((least..=most).contains(&wait), "{wait}, asked for {asked}");
+        }
     }
 
     #[test]

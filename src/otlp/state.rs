@@ -56,6 +56,7 @@ struct Counts {
     busy: Duration,
     last_success: Option<SystemTime>,
     last: Option<LastPush>,
+    last_problem: Option<LastPush>,
 }
 
 /// What became of pushes so far.
@@ -114,7 +115,11 @@ impl State {
                 counts.last_success = Some(time);
             }
             let is_other = counts.last.as_ref().is_none_or(|last| last.result != result.name());
-            counts.last = Some(LastPush { time, result: result.name(), message, took });
+            let last = LastPush { time, result: result.name(), message, took };
+            if result != Result::Taken {
+                counts.last_problem = Some(last.clone());
+            }
+            counts.last = Some(last);
             is_other
         })
     }
@@ -188,6 +193,7 @@ impl State {
             bytes: counts.bytes,
             last_success: counts.last_success,
             last: counts.last.clone(),
+            last_problem: counts.last_problem.clone(),
         })
     }
 }
@@ -219,6 +225,12 @@ impl WithPush {
 impl Source for WithPush {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = self.source.collect();
+        families.extend(self.state.families());
+        families
+    }
+
+    fn counted(&self) -> Vec<MetricFamily> {
+        let mut families = self.source.counted();
         families.extend(self.state.families());
         families
     }

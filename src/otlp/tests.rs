@@ -7,7 +7,7 @@ use super::{
     setting::{Histograms, Names, Shape, Temporality},
     unix_ns,
 };
-use crate::family::{Ended, Histogram, Kind, MetricFamily, Native, Origin, Sample, Value};
+use crate::family::{Histogram, Kind, MetricFamily, Native, Sample, Value};
 use opentelemetry_proto::tonic::{
     common::v1::any_value,
     metrics::v1::{
@@ -39,13 +39,24 @@ fn encoder(shape: Shape) -> Encoder {
     Encoder::new(Resource::default(), shape)
 }
 
+fn requests(
+    encoder: &Encoder,
+    families: &[MetricFamily],
+    time: SystemTime,
+    taken: &mut Taken,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    encoder.requests(families, time, taken, &mut |request| requests.push(request));
+    requests
+}
+
 fn metrics(requests: &[Request]) -> Vec<Metric> {
     let resources = requests.iter().flat_map(|request| &request.message.resource_metrics);
     resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| scope.metrics.clone()).collect()
 }
 
 fn one(family: &MetricFamily, shape: Shape) -> Metric {
-    let requests = encoder(shape).requests(std::slice::from_ref(family), at(100), &mut Taken::default());
+    let requests = requests(&encoder(shape), std::slice::from_ref(family), at(100), &mut Taken::default());
     let [metric] = &metrics(&requests)[..] else { panic!("{requests:?}") };
     metric.clone()
 }
@@ -211,10 +222,10 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
 #[test]
 fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
     let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]);
-    let requests = encoder(SHAPE).requests(&[counter], at(3), &mut Taken::default());
+    let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut Taken::default());
     let metrics = metrics(&requests);
     let [point] = numbers(&metrics[0]) else { panic!("{metrics:?}") };
-    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (unix_ns(at(3)), unix_ns(at(3))));
+    assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (0, unix_ns(at(3))), "0 is unknown");
 }
 
 #[test]
@@ -224,8 +235,7 @@ fn a_series_that_came_back_began_when_it_ended() {
         Kind::Counter,
         vec![(&["pod", "a"], Value::Number(1.0)), (&["~gone", "a"], Value::Number(5.0))],
     );
-    let ended = Ended { at: at(50), into: labels(&["~gone", "a"]) };
-    counter.origin.ended = Arc::new(HashMap::from([(labels(&["pod", "a"]), ended)]));
+    counter.origin.restarted = Arc::new(HashMap::from([(labels(&["pod", "a"]), at(50))]));
     let metric = one(&counter, SHAPE);
     let starts: Vec<u64> = numbers(&metric).iter().map(|point| point.start_time_unix_nano).collect();
     assert_eq!(starts, [unix_ns(at(50)), unix_ns(at(10))]);
@@ -254,7 +264,7 @@ fn requests_are_cut_by_size() {
     });
     families[2].samples.clear();
     for limit in [600, 2000, 10_000, 1 << 20] {
-        let requests = encoder(SHAPE).max_bytes(limit).requests(&families, at(100), &mut Taken::default());
+        let requests = requests(&encoder(SHAPE).max_bytes(limit), &families, at(100), &mut Taken::default());
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             let size = request.message.encoded_len();
@@ -278,7 +288,7 @@ fn requests_are_cut_by_size() {
         assert_eq!(seen, BTreeMap::from([("a_total".into(), 500), ("b_seconds".into(), 500)]), "{limit}");
     }
     // A point beyond all limits goes out by itself.
-    let requests = encoder(SHAPE).max_bytes(1).requests(&families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(SHAPE).max_bytes(1), &families, at(100), &mut Taken::default());
     assert_eq!(requests.len(), 1000);
 }
 
@@ -404,7 +414,7 @@ fn sums_of_differences_are_the_totals() {
             let is_last = step == 29;
             // Some series are not there for a while.
             let shown = if is_last { u64::MAX } else { random.below(1 << 12) | 1 };
-            let requests = encoder.requests(&families(&totals, shown), at(100 + step), &mut taken);
+            let requests = requests(&encoder, &families(&totals, shown), at(100 + step), &mut taken);
             for request in requests {
                 if is_last || random.below(3) > 0 {
                     sums.add(std::slice::from_ref(&request), &mut ends);
@@ -436,58 +446,39 @@ fn sums_of_differences_are_the_totals() {
             }
         }
         assert!(
-            encoder.requests(&families(&totals, u64::MAX), at(200), &mut taken).is_empty(),
+            requests(&encoder, &families(&totals, u64::MAX), at(200), &mut taken).is_empty(),
             "nothing new is nothing to push"
         );
     }
 }
 
-/// A pod that ends moves its counts to the series of all that are gone; a receiver of differences must not get them twice.
+/// Series that are gone are kept for a while, since an array may come back, but not for ever.
 #[test]
-fn what_ended_is_not_sent_twice() {
+fn series_that_are_gone_are_forgotten() {
     let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let encoder = encoder(shape);
     let mut taken = Taken::default();
-    let mut sent: BTreeMap<Vec<String>, f64> = BTreeMap::new();
-    let mut push = |samples: Vec<(&[&str], f64)>, ended: &[(&[&str], u64)], seconds: u64| {
-        let samples = samples.into_iter().map(|(texts, value)| (texts, Value::Number(value))).collect();
-        let mut counter = family("x_total", Kind::Counter, samples);
-        counter.origin = Origin {
-            began: Some(at(10)),
-            ended: Arc::new(
-                ended
-                    .iter()
-                    .map(|(texts, seconds)| {
-                        (labels(texts), Ended { at: at(*seconds), into: labels(&["~gone", "~gone"]) })
-                    })
-                    .collect(),
-            ),
-        };
-        for request in encoder.requests(&[counter], at(seconds), &mut taken) {
-            for metric in metrics(std::slice::from_ref(&request)) {
-                for point in numbers(&metric) {
-                    let Some(number_data_point::Value::AsInt(number)) = point.value else {
-                        panic!("{point:?}")
-                    };
-                    let texts = attributes(point).iter().map(|(_, text)| (*text).to_owned()).collect();
-                    *sent.entry(texts).or_default() += number as f64;
-                }
-            }
+    let mut push = |names: std::ops::Range<u32>, seconds: u64| {
+        let mut counter = family("x_total", Kind::Counter, vec![(&["", ""], Value::Number(1.0))]);
+        counter.samples = names
+            .map(|number| Sample { labels: labels(&[&number.to_string(), "x"]), value: Value::Number(1.0) })
+            .collect();
+        let mut points = 0;
+        for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
+            points += request.points;
             taken.take(request.pending);
         }
-        (sent.values().sum::<f64>(), taken.series())
+        (points, taken.series())
     };
-    assert_eq!(push(vec![(&["shop", "web"], 5.0), (&["shop", "db"], 3.0)], &[], 100), (8.0, 2));
-    // `web` counted 2 more, and ended.
-    let gone: (&[&str], f64) = (&["~gone", "~gone"], 7.0);
-    let ended: (&[&str], u64) = (&["shop", "web"], 105);
-    assert_eq!(push(vec![gone, (&["shop", "db"], 4.0)], &[ended], 110), (11.0, 2));
-    // It is there again and counts from nothing.
-    assert_eq!(push(vec![gone, (&["shop", "db"], 4.0), (&["shop", "web"], 1.0)], &[ended], 120), (12.0, 3));
-    // It ends again, with 9, and so does `db`, before anything of that was pushed.
-    let last: (&[&str], f64) = (&["~gone", "~gone"], 7.0 + 9.0 + 6.0);
-    let ended: [(&[&str], u64); 2] = [(&["shop", "web"], 125), (&["shop", "db"], 126)];
-    assert_eq!(push(vec![last], &ended, 130), (22.0, 1));
+    assert_eq!(push(0..10, 100), (10, 10));
+    assert_eq!(push(5..6, 110), (0, 10), "nothing new, and nothing forgotten");
+    assert_eq!(push(0..10, 120), (0, 10), "they are back and begin where they were");
+    for round in 0..20_u32 {
+        push(round * 500..(round + 1) * 500, 130 + u64::from(round));
+    }
+    let (_, kept) = push(0..1, 200);
+    assert!((1000..=1600).contains(&kept), "{kept} series are kept");
+    let (points, _) = push(9990..10_000, 210);
+    assert_eq!(points, 0, "the last that were there are kept");
 }
 
 /// Programs that were replaced count from nothing.
@@ -498,7 +489,7 @@ fn a_counter_that_began_anew_is_sent_whole() {
     let mut sent = Vec::new();
     for (value, seconds) in [(10.0, 100), (4.0, 110), (6.0, 120)] {
         let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
-        for request in encoder(shape).requests(&[counter], at(seconds), &mut taken) {
+        for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
             for metric in metrics(std::slice::from_ref(&request)) {
                 sent.extend(numbers(&metric).iter().map(|point| (point.value, point.start_time_unix_nano)));
             }
@@ -516,7 +507,7 @@ fn lowmemory_is_differences_of_histograms_only() {
         family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]),
         family("y", Kind::Histogram, vec![(&[], Value::Histogram(histogram(1, &[], 0.1)))]),
     ];
-    let requests = encoder(shape).requests(&families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(shape), &families, at(100), &mut Taken::default());
     let metrics = metrics(&requests);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
     let Some(Data::ExponentialHistogram(histogram)) = &metrics[1].data else { panic!("{metrics:?}") };

@@ -123,16 +123,16 @@ fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
     figure(f, "Rejected points", push.rejected > 0, Count(push.rejected))?;
     figure(f, "Sent", false, Bytes(push.bytes))?;
     f.write_str("</dl>\n")?;
-    match &push.last {
-        Some(LastPush { time, result, message, took }) if !message.is_empty() => writeln!(
+    match &push.last_problem {
+        Some(LastPush { time, result, message, took }) => writeln!(
             f,
-            "<p class=\"note\">The last push, {} ago, ended after {} as <b>{}</b>: {}</p>",
+            "<p class=\"note\">The last push that was not taken whole, {} ago, ended after {} as <b>{}</b>: {}</p>",
             ago(*time),
             Nanos(nanos(*took)),
             Escaped(result),
             Escaped(message)
         ),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

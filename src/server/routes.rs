@@ -79,8 +79,10 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 /// A complete scrape. A family that cannot be written costs it nothing else, but is logged and counted.
 pub(super) fn scrape(source: &dyn Source, format: Format, logged: &Logged) -> Vec<u8> {
     let mut exposition = Exposition::new(format);
-    let mut left_out: Vec<ExpositionError> =
-        source::collect(source).into_iter().filter_map(|family| exposition.add(family).err()).collect();
+    let mut left_out: Vec<ExpositionError> = source::collect(|| source.collect())
+        .into_iter()
+        .filter_map(|family| exposition.add(family).err())
+        .collect();
     left_out.extend(exposition.add(source::left_out(left_out.len())).err());
     for error in &left_out {
         logged.log(error);

@@ -11,6 +11,7 @@ mod support;
 mod answer;
 mod authority;
 mod delivery;
+mod gone;
 mod outage;
 mod peers;
 mod process;

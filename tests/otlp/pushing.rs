@@ -140,9 +140,9 @@ impl Pushing {
             .expect("it is a result")
     }
 
-    /// What the last push has to say.
+    /// What the last push that was not taken has to say.
     pub(crate) fn message(&self) -> String {
-        self.state.status().last.map(|last| last.message).unwrap_or_default()
+        self.state.status().last_problem.map(|last| last.message).unwrap_or_default()
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) const OTLP: &[Key] = &[
     key("metrics_endpoint", Form::Text, "Whole URL for metrics, taken as it is; before `endpoint`."),
     key("protocol", Form::Word(&["http/protobuf", "grpc"]), "How requests travel; default `http/protobuf`."),
     key("headers", Form::Named(&Form::Text), "Headers of each request: name → value."),
-    key("timeout", Form::Duration, "How long one request may take; default 10s."),
+    key("timeout", Form::Text, "How long one request may take; default 10s."),
     key("compression", Form::Word(&["gzip", "none"]), "Whether requests are compressed; default `gzip`."),
     key(
         "certificate",
@@ -106,8 +106,8 @@ pub(super) const OTLP: &[Key] = &[
         Form::Boolean,
         "Whether gRPC to an endpoint without `http://` or `https://` is without TLS; default false.",
     ),
-    key("interval", Form::Duration, "How often metrics are pushed; default 1m."),
-    key("push_timeout", Form::Duration, "How long a push may take, its repetitions included; default 30s."),
+    key("interval", Form::Text, "How often metrics are pushed; default 1m."),
+    key("push_timeout", Form::Text, "How long a push may take, its repetitions included; default 30s."),
     key(
         "temporality",
         Form::Word(&["cumulative", "delta", "lowmemory"]),

@@ -8,7 +8,7 @@ use std::fmt;
 const PATH: &str = "/v1/metrics";
 
 /// Where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
 /// Why a text is no endpoint.
@@ -42,19 +42,21 @@ impl Endpoint {
                 hint: "give them as a header: `authorization=Basic%20…`".into(),
             });
         }
+        // Messages leave out the query, which may hold a key.
+        let shown = text.split('?').next().unwrap_or_default();
         let whole = match (text.split_once("://"), protocol) {
             (Some(_), _) => text.to_owned(),
             (None, Protocol::Grpc) => format!("{}://{text}", if insecure { "http" } else { "https" }),
-            (None, Protocol::Http) => return Err(wrong(format!("`{text}` has no `http://` or `https://`"))),
+            (None, Protocol::Http) => return Err(wrong(format!("`{shown}` has no `http://` or `https://`"))),
         };
-        let uri: Uri = whole.parse().map_err(|error| wrong(format!("`{text}` is no URL: {error}")))?;
+        let uri: Uri = whole.parse().map_err(|error| wrong(format!("`{shown}` is no URL: {error}")))?;
         let scheme = uri.scheme_str().unwrap_or_default();
         if !matches!(scheme, "http" | "https") {
             let name = protocol.name();
             return Err(wrong(format!("{name} has no scheme `{scheme}`: it is `http` or `https`")));
         }
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty()) else {
-            return Err(wrong(format!("`{text}` names no host")));
+            return Err(wrong(format!("`{shown}` names no host")));
         };
         let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
         if let Some((_, port)) = after_host.rsplit_once(':')
@@ -65,12 +67,12 @@ impl Endpoint {
         let path = uri.path().trim_end_matches('/');
         match protocol {
             Protocol::Grpc if !path.is_empty() || uri.query().is_some() => {
-                Err(wrong(format!("`{text}` has a path, which gRPC has none of")))
+                Err(wrong(format!("`{shown}` has a path or a query, which gRPC has none of")))
             }
             Protocol::Http if !is_whole => {
                 let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 let whole = format!("{scheme}://{authority}{path}{PATH}{query}");
-                whole.parse().map(Self).map_err(|error| wrong(format!("`{text}` is no URL: {error}")))
+                whole.parse().map(Self).map_err(|error| wrong(format!("`{shown}` is no URL: {error}")))
             }
             Protocol::Grpc | Protocol::Http => Ok(Self(uri)),
         }
@@ -92,6 +94,12 @@ impl Endpoint {
     /// Whether the way there is by TLS.
     pub fn is_tls(&self) -> bool {
         self.0.scheme_str() == Some("https")
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -27,8 +27,10 @@ use tonic::{
 use tonic_types::StatusExt;
 
 /// How HTTP/2 says that the other side closed the connection. Its reason, an alert of TLS say, is lost on the way.
-const CLOSED: [&str; 3] = ["connection closed", "broken pipe", "connection reset"];
+const CLOSED: [&str; 4] = ["connection closed", "broken pipe", "connection reset", "not ready"];
 const REFUSED_BY_TLS: &str = " (a receiver does this when it asks for a client's certificate and gets none, or one that it does not trust)";
+/// How tonic begins what it says of an answer that is too large.
+const TOO_LARGE: &str = "decoded message length too large";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 type Transport = legacy::Client<HttpsConnector<HttpConnector>, Counted<tonic::body::Body>>;
@@ -53,7 +55,7 @@ impl Client {
 
     pub(super) async fn send(&self, message: Bytes, headers: &HeaderMap, limit: Duration) -> Answer {
         let mut headers = headers.clone();
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
         let mut request =
             Request::from_parts(MetadataMap::from_headers(headers), Extensions::default(), message);
         request.set_timeout(limit);
@@ -99,8 +101,10 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let code = status.code();
     // Nobody answered: this is what tonic makes of a connection that failed.
-    if let (Some(cause), Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled) =
-        (std::error::Error::source(status), code)
+    if let (
+        Some(cause),
+        Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted,
+    ) = (std::error::Error::source(status), code)
     {
         let mut message = why(cause);
         if is_tls && CLOSED.iter().any(|closed| message.contains(closed)) {
@@ -115,6 +119,8 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
         format!("gRPC status {code:?}: {text}")
     };
     match code {
+        // An answer that is too large is tonic's to refuse, with the code of a receiver that wants it again.
+        Code::OutOfRange if status.message().contains(TOO_LARGE) => Answer::Refused { message },
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted

@@ -1,6 +1,6 @@
 //! OTLP by HTTP: a POST with a body of protobuf.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, kept, said, whole, why};
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, kept, said, why};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -16,6 +16,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// How long the body of an answer may take after its head.
+const BODY: Duration = Duration::from_secs(2);
 const PROTOBUF: &str = "application/x-protobuf";
 pub(super) const USER_AGENT: &str = concat!("tapster/", env!("CARGO_PKG_VERSION"));
 
@@ -37,7 +39,8 @@ impl Client {
         Self { transport: kept(connector, false), endpoint, gzip, sent }
     }
 
-    pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap) -> Answer {
+    /// Sends a request. `None` if there is no head of an answer within the limit.
+    pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap, limit: Duration) -> Option<Answer> {
         let mut request = Request::new(Counted { body: Full::new(body), sent: Arc::clone(&self.sent) });
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri().clone();
@@ -48,10 +51,10 @@ impl Client {
         if self.gzip {
             own.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        match self.transport.request(request).await {
+        Some(match tokio::time::timeout(limit, self.transport.request(request)).await.ok()? {
             Ok(response) => answer(response).await,
             Err(error) => Answer::Again { message: why(&error), after: None },
-        }
+        })
     }
 }
 
@@ -59,25 +62,15 @@ async fn answer(response: Response<Incoming>) -> Answer {
     let (head, body) = response.into_parts();
     let status = head.status;
     let after = head.headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
-    let content_type =
-        head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_protobuf = content_type.starts_with(PROTOBUF);
-    let body = Limited::new(body, MAX_ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_protobuf = content_type.is_some_and(|kind| kind.starts_with(PROTOBUF));
+    // The status decides. A body that does not come, or has no end, changes nothing of it.
+    let body = tokio::time::timeout(BODY, Limited::new(body, MAX_ANSWER).collect()).await;
+    let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
     if status.is_success() {
-        let body = match body {
-            Ok(body) => body,
-            // It may have been taken or not. A total that comes twice does no harm, one that is lost does.
-            Err(error) => {
-                return Answer::Again {
-                    message: format!("the answer broke off: {}", whole(&*error)),
-                    after: None,
-                };
-            }
-        };
         // A receiver that answers in another form took it all the same.
-        let partial =
-            ExportMetricsServiceResponse::decode(body).ok().and_then(|response| response.partial_success);
-        let partial = partial.unwrap_or_default();
+        let response = body.and_then(|body| ExportMetricsServiceResponse::decode(body).ok());
+        let partial = response.and_then(|response| response.partial_success).unwrap_or_default();
         return Answer::Taken {
             rejected: u64::try_from(partial.rejected_data_points).unwrap_or(0),
             message: said(&partial.error_message),

@@ -33,8 +33,10 @@ use std::{
 
 /// Connections that nobody uses are closed after this: above the usual interval, so that one is kept.
 const IDLE: Duration = Duration::from_mins(5);
-/// Most bytes of an answer that are read.
-const MAX_ANSWER: usize = 256 * 1024;
+/// A connection whose other side acknowledges nothing for so long is given up.
+const GONE: Duration = Duration::from_secs(15);
+/// Most bytes of an answer that are read, as the specification recommends.
+const MAX_ANSWER: usize = 4 << 20;
 /// Longest message of a receiver that is repeated.
 const MAX_MESSAGE: usize = 300;
 
@@ -62,7 +64,7 @@ pub enum Answer {
     },
 }
 
-/// A way to the receiver.
+/// A way to the receiver. Values of headers are marked as sensitive, so that nothing prints them.
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
@@ -103,8 +105,8 @@ impl Client {
         if now == self.files {
             return Ok(());
         }
-        self.files = now;
         self.transport = Transport::new(&self.settings, &self.sent)?;
+        self.files = now;
         tracing::info!("read the certificates for pushes again, because their files changed");
         Ok(())
     }
@@ -127,13 +129,13 @@ impl Client {
     /// Sends a message, compressed if it has to be, within the time for one request.
     pub async fn send(&self, message: Bytes) -> Answer {
         let limit = self.settings.timeout;
-        let answer = async {
-            match &self.transport {
-                Transport::Http(client) => client.send(message, &self.headers).await,
-                Transport::Grpc(client) => client.send(message, &self.headers, limit).await,
+        let answer = match &self.transport {
+            Transport::Http(client) => client.send(message, &self.headers, limit).await,
+            Transport::Grpc(client) => {
+                tokio::time::timeout(limit, client.send(message, &self.headers, limit)).await.ok()
             }
         };
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Answer::Again {
+        answer.unwrap_or_else(|| Answer::Again {
             message: format!("there was no answer within {limit:?}"),
             after: None,
         })
@@ -166,6 +168,8 @@ fn connector_of_tcp() -> HttpConnector {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(Duration::from_mins(1)));
+    // A receiver that vanished without a word must not keep its connection for a quarter of an hour.
+    connector.set_tcp_user_timeout(Some(GONE));
     connector
 }
 
@@ -184,6 +188,8 @@ where
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1)
         .http2_only(is_http2)
+        .http2_keep_alive_interval(GONE)
+        .http2_keep_alive_timeout(GONE)
         .build(connector)
 }
 
@@ -194,10 +200,10 @@ fn why(error: &(dyn Error + 'static)) -> String {
         place = inner.source();
         if let Some(client) = inner.downcast_ref::<hyper_util::client::legacy::Error>() {
             let what = if client.is_connect() { "cannot connect" } else { "the connection failed" };
-            return place.map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", whole(cause)));
+            return place.map_or_else(|| what.to_owned(), |cause| said(&format!("{what}: {}", whole(cause))));
         }
     }
-    whole(error)
+    said(&whole(error))
 }
 
 /// An error with all that caused it, in one line.

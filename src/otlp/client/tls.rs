@@ -6,18 +6,21 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::{fs, sync::Arc, time::SystemTime};
+use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
 
-/// Times and sizes of the files, to see whether one was replaced.
+/// What tells whether a file was replaced or may be read now: number, size, and time of the last change, of rights too.
+type Mark = (u64, u64, i64, i64);
+
+/// The files as they were when they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen(Vec<Option<(SystemTime, u64)>>);
+pub(super) struct Seen(Vec<Option<Mark>>);
 
 impl Seen {
     pub(super) fn of(tls: &Tls) -> Self {
         let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
         let seen = |file: &TlsFile| {
             let metadata = fs::metadata(&file.path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
         };
         Self(tls.authorities.iter().chain(client).map(seen).collect())
     }

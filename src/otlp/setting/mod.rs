@@ -92,10 +92,13 @@ const HISTOGRAMS: [(&str, Histograms); 2] = [
 const NAMES: [(&str, Names); 2] = [("prometheus", Names::Prometheus), ("semconv", Names::Semconv)];
 const COMPRESSIONS: [(&str, bool); 2] = [("gzip", true), ("none", false)];
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
-const EXPORTERS: [(&str, Option<Exporter>); 4] = [
+const EXPORTERS: [(&str, Option<Exporter>); 6] = [
     ("prometheus", Some(Exporter::Prometheus)),
     ("otlp", Some(Exporter::Otlp)),
     ("console", Some(Exporter::Console)),
+    // An old name of it, and one for the form that it has here.
+    ("logging", Some(Exporter::Console)),
+    ("otlp/stdout", Some(Exporter::Console)),
     ("none", None),
 ];
 
@@ -167,6 +170,8 @@ const ATTRIBUTES: Setting = setting("attributes", "--otlp.attributes", &[]);
 const RESOURCE: Setting = setting("resource", "--otlp.resource", &["OTEL_RESOURCE_ATTRIBUTES"]);
 const SERVICE_NAME: Setting = setting("service_name", "--otlp.service-name", &["OTEL_SERVICE_NAME"]);
 const DISABLED: &str = "OTEL_SDK_DISABLED";
+/// Keys whose texts may hold secrets.
+const SECRET: [&str; 3] = ["headers", "endpoint", "metrics_endpoint"];
 
 /// Where a text stands.
 #[derive(Clone, Debug)]
@@ -182,14 +187,22 @@ pub struct SettingError(Wrong);
 
 #[derive(Debug)]
 enum Wrong {
-    Named { place: &'static str, message: String, hint: Option<String> },
+    Named { place: String, message: String, hint: Option<String> },
     File(Box<Diagnostic>),
 }
 
 impl SettingError {
     fn new(place: &Place, message: String, hint: Option<String>) -> Self {
         Self(match place {
-            Place::Flag(place) | Place::Variable(place) => Wrong::Named { place, message, hint },
+            Place::Flag(place) | Place::Variable(place) => {
+                Wrong::Named { place: (*place).to_owned(), message, hint }
+            }
+            // The line is not drawn: it may hold a password.
+            Place::File(file, span, key) if SECRET.contains(key) => {
+                let (line, column) = file.position(span.start);
+                let place = format!("{key}` ({}:{line}:{column})", file.name);
+                Wrong::Named { place, message, hint }
+            }
             Place::File(file, span, key) => {
                 let diagnostic = Diagnostic::error(file, span.clone(), format!("`{key}`: {message}"));
                 Wrong::File(Box::new(match hint {
@@ -205,7 +218,8 @@ impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Wrong::Named { place, message, hint } => {
-                write!(f, "error: `{place}`: {message}")?;
+                let close = if place.ends_with(')') { "" } else { "`" };
+                write!(f, "error: `{place}{close}: {message}")?;
                 hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
             }
             Wrong::File(diagnostic) => write!(f, "{diagnostic}"),
@@ -246,6 +260,11 @@ impl Given {
         Err(self.wrong_hint(format!("`{text}` is not known here"), hint))
     }
 
+    /// A limit of time, of which 0 is none.
+    fn limit(&self) -> Result<Duration, SettingError> {
+        if self.text.trim() == "0" { Ok(LONGEST) } else { self.time() }
+    }
+
     /// A time: of a variable in milliseconds, else with its unit.
     fn time(&self) -> Result<Duration, SettingError> {
         let text = self.text.trim();
@@ -258,7 +277,7 @@ impl Given {
             }
         };
         match time {
-            Some(Duration::ZERO) => Err(self.wrong("it must be more than nothing")),
+            Some(time) if time < SHORTEST => Err(self.wrong("it must be a millisecond or more")),
             Some(time) if time <= LONGEST => Ok(time),
             Some(_) => Err(self.wrong("it is longer than a day")),
             None => Err(self.wrong(format!("`{text}` is no time: expected {expected}"))),
@@ -266,7 +285,8 @@ impl Given {
     }
 }
 
-/// Longest interval and time limit.
+/// Shortest and longest interval and time limit.
+const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// Texts of flags, by their names.
@@ -339,7 +359,7 @@ impl Sources<'_> {
 }
 
 /// How metrics are pushed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where to.
     pub endpoint: Endpoint,
@@ -357,6 +377,22 @@ pub struct Settings {
     pub push_timeout: Duration,
     /// What is pushed, and how often.
     pub shape: Shape,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the values of headers, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("endpoint", &self.endpoint.to_string())
+            .field("protocol", &self.protocol)
+            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("gzip", &self.gzip)
+            .field("timeout", &self.timeout)
+            .field("push_timeout", &self.push_timeout)
+            .field("tls", &self.tls)
+            .field("shape", &self.shape)
+            .finish()
+    }
 }
 
 /// Files of TLS, each with the name of the setting that has it.
@@ -424,10 +460,13 @@ impl Exports {
     /// Reads what was given. What is about pushing is looked at only where something is pushed: the variables are often set
     /// for all programs of a host.
     pub fn read(sources: &Sources<'_>) -> Result<Self, SettingError> {
-        let disabled = match sources.variable(DISABLED)? {
-            Some(given) => given.word(&BOOLEANS)?,
-            None => false,
-        };
+        // It is often set for all programs of a host, so one that is wrong ends nothing.
+        let disabled = sources.variable(DISABLED)?.is_some_and(|given| {
+            given.word(&BOOLEANS).unwrap_or_else(|error| {
+                tracing::warn!("{error}; it counts as `false`");
+                false
+            })
+        });
         let endpoint = endpoint(sources)?;
         let exporters = match sources.get(EXPORTERS_SETTING)? {
             Some(given) => exporters(&given)?,
@@ -524,9 +563,9 @@ fn settings(
         protocol,
         headers: header_list(sources)?,
         gzip: sources.value(COMPRESSION, true, |given| given.word(&COMPRESSIONS))?,
-        timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::time)?,
+        timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::limit)?,
         tls: Tls { authorities: file(CERTIFICATE)?, client },
-        push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::time)?,
+        push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::limit)?,
         shape,
     })
 }
@@ -549,17 +588,23 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
     Ok(list)
 }
 
-/// Attributes of the resource from all sources, the strongest last.
+/// Attributes of the resource from all sources, the strongest last. Of the two settings of one source, the name of the
+/// service is the stronger.
 fn resource(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     let mut all: Vec<(String, String)> = Vec::new();
     if let Some(file) = sources.file {
         all.extend(file.resource.iter().map(|(key, value)| (key.value.clone(), value.value.clone())));
     }
-    for given in [sources.variables(RESOURCE)?, sources.flag(RESOURCE)].into_iter().flatten() {
-        all.extend(pairs(&given.text).map_err(|message| given.wrong(message))?);
-    }
-    if let Some(given) = sources.get(SERVICE_NAME)? {
-        all.push(("service.name".into(), given.text.trim().to_owned()));
+    let from = [
+        (None, sources.file(SERVICE_NAME)),
+        (sources.variables(RESOURCE)?, sources.variables(SERVICE_NAME)?),
+        (sources.flag(RESOURCE), sources.flag(SERVICE_NAME)),
+    ];
+    for (attributes, name) in from {
+        if let Some(given) = attributes {
+            all.extend(pairs(&given.text).map_err(|message| given.wrong(message))?);
+        }
+        all.extend(name.map(|given| ("service.name".to_owned(), given.text.trim().to_owned())));
     }
     Ok(all)
 }

@@ -223,7 +223,7 @@ fn what_is_wrong_is_named() {
             "10s",
             "`10s` is no time: expected a whole number of milliseconds: `10000`",
         ),
-        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "it must be more than nothing"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0", "it must be a millisecond or more"),
         ("OTEL_METRIC_EXPORT_TIMEOUT", "99999999999", "it is longer than a day"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip", "`zip` is not known here\n  hint: did you mean `gzip`?"),
         (
@@ -231,7 +231,6 @@ fn what_is_wrong_is_named() {
             "yes",
             "`yes` is not known here\n  hint: it is one of `true`, `false`",
         ),
-        ("OTEL_SDK_DISABLED", "1", "`1` is not known here\n  hint: it is one of `true`, `false`"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a", "entry 1 has no `=`: expected `KEY=VALUE`, separated by commas"),
         (
             "OTEL_METRICS_EXPORTER",
@@ -264,7 +263,7 @@ fn what_is_wrong_is_named() {
         ("ftp://a", "http/protobuf", format!("HTTP has no scheme `ftp`: it is `http` or `https`{http}")),
         ("unix:///run/x", "grpc", format!("`unix:///run/x` is no URL: invalid format{grpc}")),
         ("tcp://a:1", "grpc", format!("gRPC has no scheme `tcp`: it is `http` or `https`{grpc}")),
-        ("http://a:1/path", "grpc", format!("`http://a:1/path` has a path, which gRPC has none of{grpc}")),
+        ("http://a:1/path", "grpc", format!("`http://a:1/path` has a path or a query, which gRPC has none of{grpc}")),
         ("http://a:99999", "http/protobuf", format!("`99999` is no port{http}")),
         ("http://a b", "http/protobuf", format!("`http://a b` is no URL: invalid uri character{http}")),
         (
@@ -276,14 +275,52 @@ fn what_is_wrong_is_named() {
     ] {
         assert_eq!(endpoint(text, protocol), format!("error: `--otlp.endpoint`: {expected}"));
     }
-    // In a file: with its place.
-    let file = "otlp:\n  endpoint: http://a:1\n  temporality: delta\n  headers: {'a b': c}\n";
+    // In a file: with its place, and the line where no secret can be in it.
+    let file = "otlp:\n  endpoint: http://a:1\n  temporality: deltas\n";
     assert_eq!(
         read(&[], NONE, file).unwrap_err(),
-        "error: `headers`: `a b` is not the name of a header\n --> site.yaml:4:13\n4 |   headers: {'a b': c}\n  |             ^^^^^\n"
+        "error: `temporality`: `deltas` is not known here\n --> site.yaml:3:16\n3 |   temporality: deltas\n  |                ^^^^^^ did you mean \
+         `delta`?\n"
     );
-    // Secrets are not repeated.
-    assert!(!with("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer s3cret\u{7}").contains("s3cret"));
+    let file = "otlp:\n  endpoint: http://a:1\n  headers: {'a b': s3cret}\n";
+    assert_eq!(
+        read(&[], NONE, file).unwrap_err(),
+        "error: `headers` (site.yaml:3:13): `a b` is not the name of a header"
+    );
+}
+
+/// Neither an error nor what is printed of settings has a password.
+#[test]
+fn secrets_are_not_repeated() {
+    let of = |variables: &[(&str, &str)], file: &str| match read(&[], variables, file) {
+        Ok(exports) => format!("{exports:?}"),
+        Err(error) => error,
+    };
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:1?key=s3cret");
+    for (variables, file) in [
+        (&[endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer s3cret\u{7}")][..], ""),
+        (&[endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer s3cret")], ""),
+        (&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], ""),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@a:1")], ""),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "a?key=s3cret")], ""),
+        (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a b?key=s3cret")], ""),
+        (NONE, "otlp: {endpoint: 'http://me:s3cret@a:1'}"),
+        (NONE, "otlp: {endpoint: 'http://a:1', headers: {authorization: \"s3cret\\x07\"}}"),
+        (NONE, "otlp: {metrics_endpoint: 'a/s3cret?key=s3cret'}"),
+    ] {
+        let text = of(variables, file).replace("`a/s3cret`", "");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+/// 0 is no limit of time, as the specification has it; what is not `true` does not disable.
+#[test]
+fn values_of_the_specification() {
+    let settings = push(&[("OTEL_EXPORTER_OTLP_TIMEOUT", "0"), ("OTEL_METRIC_EXPORT_TIMEOUT", "0")]);
+    assert_eq!((settings.timeout, settings.push_timeout), (LONGEST, LONGEST));
+    push(&[("OTEL_SDK_DISABLED", "1")]);
+    let exports = read(&[], &[("OTEL_METRICS_EXPORTER", "logging")], "").unwrap();
+    assert!(exports.console.is_some() && !exports.serve);
 }
 
 #[test]
@@ -300,4 +337,9 @@ fn resources_by_strength() {
         [("OTEL_RESOURCE_ATTRIBUTES", "zone=a%2Cb, service.name=attribute,"), ("OTEL_SERVICE_NAME", "own")];
     assert_eq!(of(&[], &variables), "rack=r1,service.name=own,zone=a,b");
     assert_eq!(of(&[("--otlp.resource", "zone=flag")], &variables), "rack=r1,service.name=own,zone=flag");
+    assert_eq!(
+        of(&[("--otlp.resource", "service.name=flag")], &variables),
+        "rack=r1,service.name=flag,zone=a,b"
+    );
+    assert_eq!(of(&[], &variables[..1]), "rack=r1,service.name=attribute,zone=a,b");
 }
