@@ -22,7 +22,7 @@ use std::{
 };
 use support::{Bpftrace, Loaded, output};
 use tapster::{
-    collector::{Reader, Shared},
+    collector::{Reader, Shared, View},
     exporter::{Exporter, Options},
     exposition::{self, Format},
     kernel::{Kernel, Paths},
@@ -197,7 +197,9 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         let mut bytes = 0;
         let (begun, cpu) = (Instant::now(), cpu_time());
         for _ in 0..TIMES {
-            bytes = exposition::encode(reader.collect(&Arc::default()).unwrap().families, format).body.len();
+            bytes = exposition::encode(reader.collect(&Arc::default(), View::Now).unwrap().families, format)
+                .body
+                .len();
         }
         println!(
             "{name:34} {rows:6} label sets {lines:7} series  {:12} {:6.1} ms CPU {:6.1} ms wall {:8} bytes",

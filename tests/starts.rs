@@ -14,7 +14,7 @@ use std::{
 };
 use support::{case::parse, random::Random, world::World};
 use tapster::{
-    collector::{Reader, Shared},
+    collector::{Reader, Shared, View},
     family::Value,
     kernel::{Kernel, Paths},
     label::Host,
@@ -42,7 +42,7 @@ probes:
 
 /// What the counter has in all rows of which this is true.
 fn counted(reader: &Reader, which: impl Fn(&[String]) -> bool) -> u64 {
-    let collected = reader.collect(&Arc::new(Topology::default())).unwrap();
+    let collected = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap();
     let samples = collected.families[0].samples.iter().filter(|sample| which(&sample.labels));
     samples
         .map(|sample| match sample.value {
@@ -136,7 +136,7 @@ fn every_end_finds_its_own_start() {
         assert_eq!(counted(&reader, |labels| labels[1] == name), EVENTS, "thread {name}");
     }
     assert_eq!(counted(&reader, |labels| labels[0] != "1"), 0, "ends that found another's start");
-    let dropped = reader.collect(&Arc::new(Topology::default())).unwrap().dropped;
+    let dropped = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped;
     assert_eq!(dropped.unmatched, Some(0));
     assert!(dropped.losses.iter().all(|(_, count)| *count == 0), "{:?}", dropped.losses);
 }
@@ -148,7 +148,7 @@ fn a_start_is_given_up_or_found_by_its_end_never_both() {
     reader.sweep().unwrap();
     let ends: u64 = counts.iter().map(|[_, ends]| ends).sum();
     let found = counted(&reader, |_| true);
-    let dropped = reader.collect(&Arc::new(Topology::default())).unwrap().dropped;
+    let dropped = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped;
     let expired = dropped.losses.iter().find(|(reason, _)| *reason == "expired").unwrap().1;
     println!("{found} found and {expired} given up of {ends}");
     assert_eq!(counted(&reader, |labels| labels[0] != "1"), 0, "ends that found another's start");

@@ -22,7 +22,7 @@ use crate::{
     topology::Topology,
 };
 use ledger::Ledger;
-use retired::Retired;
+use retired::{Move, Retired};
 use row::Row;
 use starts::Starts;
 use std::{
@@ -353,7 +353,9 @@ impl Reader {
             let of = |label| self.cgroup_labels.iter().find(|(index, _)| index == label);
             labels.iter().filter_map(of).map(|(_, part)| *part).collect()
         };
-        for (from, to, row) in retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout) {
+        for Move { from, to, row } in
+            retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout)
+        {
             ledger.count_moved(&from, &to, &row, at, metrics, layout);
         }
         Ok(())

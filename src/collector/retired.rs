@@ -12,11 +12,22 @@ use std::{
 };
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
+/// Texts of labels, and the places of those whose cgroup is gone.
+type Key = (Arc<[String]>, Vec<usize>);
+
+/// Counts that went from one series to another.
+#[derive(Debug)]
+pub(super) struct Move {
+    pub(super) from: Arc<[String]>,
+    pub(super) to: Arc<[String]>,
+    pub(super) row: Row,
+}
+
 /// Counts of what is gone, by the texts of their labels.
 #[derive(Debug)]
 pub(super) struct Retired {
-    /// With the places of the labels whose cgroup is gone, and whether somebody was shown counts of these texts.
-    rows: HashMap<(Arc<[String]>, Vec<usize>), (Row, bool)>,
+    /// And whether somebody was shown counts of these texts.
+    rows: HashMap<Key, (Row, bool)>,
     /// Most of them.
     limit: usize,
 }
@@ -61,7 +72,7 @@ impl Retired {
         living: impl Fn(&[usize]) -> HashSet<Vec<Arc<str>>>,
         metrics: &[TypedMetric],
         layout: &Layout,
-    ) -> Vec<(Arc<[String]>, Arc<[String]>, Row)> {
+    ) -> Vec<Move> {
         let mut known: HashMap<Vec<usize>, HashSet<Vec<Arc<str>>>> = HashMap::new();
         let mut ended = Vec::new();
         for key in self.rows.keys() {
@@ -85,7 +96,7 @@ impl Retired {
             let into = texts.iter().enumerate().map(text).collect();
             let into = self.add(into, gone, (row.clone(), is_shown), metrics, layout);
             if is_shown {
-                moves.push((texts, into, row));
+                moves.push(Move { from: texts, to: into, row });
             }
         }
         moves
@@ -132,7 +143,7 @@ mod tests {
             let texts = |owner: &&[&str]| owner.iter().map(|text| Arc::from(*text)).collect();
             let living = |_: &[usize]| living.iter().map(texts).collect();
             let moves = self.retired.settle(living, &self.metrics, &self.layout);
-            self.moves.extend(moves.iter().map(|(from, to, _)| (from.join("/"), to.join("/"))));
+            self.moves.extend(moves.iter().map(|Move { from, to, .. }| (from.join("/"), to.join("/"))));
         }
 
         /// Texts and counters, sorted.

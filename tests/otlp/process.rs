@@ -299,6 +299,25 @@ fn console() -> Outcome {
         metrics.iter().find(|metric| metric["name"] == "tapster_probe_runs_total").expect("a counter");
     assert_eq!(metric["sum"]["isMonotonic"], true, "{metric}");
     let count = metrics.len();
+    // Somebody does not read for a while: the end comes all the same.
+    sleep(Duration::from_secs(3));
+    assert!(child.try_wait().unwrap().is_none());
+    let mut stalled = binary()
+        .args(["--log.level", "error", "--probes", "block_io", "--exporters", "console"])
+        .args(["--otlp.interval", "50ms"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    sleep(Duration::from_secs(3));
+    // SAFETY: it is a child that was not waited for, so the number is still its own.
+    unsafe { libc::kill(i32::try_from(stalled.id()).unwrap(), libc::SIGTERM) };
+    let ended = within(Duration::from_secs(15), || stalled.try_wait().unwrap().is_some());
+    let status = ended.map(|_| stalled.wait().unwrap());
+    if status.is_none() {
+        stalled.kill().unwrap();
+    }
+    assert!(status.is_some_and(|status| status.success()), "a full pipe holds up the end: {status:?}");
     // Nobody reads any more: it goes on without printing.
     drop(lines);
     sleep(Duration::from_millis(600));
@@ -355,13 +374,23 @@ fn wrong_settings_end_the_start() {
         let (code, text) = ended(binary().args(["-c", &file.display().to_string()]));
         (code, text.replace(&file.display().to_string(), "site.yaml"))
     };
+    let (code, text) = check("library: true\notlp:\n  endpoint: http://a:1\n  histograms: explicit\n");
+    assert_eq!(
+        (code, &*text),
+        (
+            Some(2),
+            "error: `histograms`: `explicit` is not known here\n --> site.yaml:4:15\n4 |   histograms: explicit\n  |               \
+             ^^^^^^^^ it is one of `base2_exponential_bucket_histogram`, `explicit_bucket_histogram`"
+        )
+    );
+    // What may hold a secret is not shown.
     let (code, text) = check("library: true\notlp:\n  endpoint: collector\n");
     assert_eq!(
         (code, &*text),
         (
             Some(2),
-            "error: `endpoint`: `collector` has no `http://` or `https://`\n --> site.yaml:3:13\n3 |   endpoint: collector\n  \
-             |             ^^^^^^^^^ an endpoint is a URL such as `http://collector:4318`"
+            "error: `endpoint` (site.yaml:3:13): `collector` has no `http://` or `https://`\n  hint: an endpoint is a URL \
+             such as `http://collector:4318`"
         )
     );
     let (code, text) = check("library: true\notlp:\n  endpont: http://a:1\n");
