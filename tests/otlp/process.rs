@@ -6,10 +6,11 @@ use crate::{
     series::{self, All, Compared},
     support::{
         cases::{Cases, Outcome, Skip},
-        command::{root, tool},
+        command::{root, sdt_header, text, tool},
         device::{LoopDevice, Zram, filled_file, memory_directory},
         exporter::{Tapster, binary, within},
         fio::Job,
+        fixture,
     },
 };
 use std::{
@@ -106,7 +107,7 @@ fn equal(transport: Transport) -> Outcome {
     assert!(overflow, "nothing was above a top bound, as `ten_schema_4` should have it");
     let starts = starts(&receiver);
     Ok(format!(
-        "{series} series, {at_rest} at rest with {buckets} native buckets; {starts} starts, all the same"
+        "{series} series, {at_rest} at rest with {buckets} native buckets; one start each of {starts} counters"
     ))
 }
 
@@ -150,23 +151,72 @@ fn differences() -> Outcome {
     Ok(format!("{series} series, {at_rest} at rest with {buckets} native buckets; {failed} pushes failed"))
 }
 
+/// A probe in a file that appears later and is replaced: its counts begin when it was attached first, and go on.
+fn replaced() -> Outcome {
+    if !sdt_header() {
+        return Err(Skip("`sys/sdt.h` is not installed (systemtap-sdt-dev)".into()));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("shop");
+    let source = fixture::file("programs/shop.c");
+    let file = directory.path().join("probes.yaml");
+    let probe = format!(
+        "probes:\n  - name: orders\n    function: \"{}:orders\"\n    metrics: [{{ counter: shop_orders_total, help: x }}]\n",
+        program.display()
+    );
+    fs::write(&file, probe).unwrap();
+    let receiver = Receiver::start(Options::of(Transport::Http));
+    let endpoint = format!("http://{}", receiver.address());
+    let begun = now_ns();
+    let tapster = Tapster::start(&[
+        "-c",
+        file.to_str().unwrap(),
+        "--otlp.endpoint",
+        &endpoint,
+        "--otlp.interval",
+        "200ms",
+    ]);
+    sleep(Duration::from_millis(500));
+    let appeared = now_ns();
+    for (number, optimised) in (1_u32..).zip(["-O1", "-O2", "-O1"]) {
+        let next = directory.path().join("next");
+        text(tool("cc")?.args([optimised, "-DSEMAPHORES", "-o"]).arg(&next).arg(&source));
+        fs::rename(&next, &program).unwrap();
+        let attached = || {
+            let lines = tapster.log();
+            let line = |line: &&String| line.contains("attached to the files that are there now");
+            lines.iter().filter(line).count() >= usize::try_from(number).unwrap()
+        };
+        assert!(within(Duration::from_secs(30), attached).is_some(), "{}", tapster.log().join("\n"));
+        text(Command::new(&program).args(["50", "0"]));
+    }
+    let requests = push_after(&receiver, now_ns());
+    let pushed = series::pushed(requests.iter().map(|request| &request.request));
+    let key = ("tapster_shop_orders_total".to_owned(), std::collections::BTreeMap::new());
+    assert_eq!(pushed.get(&key), Some(&series::Series::Counter(3.0)), "one for each file");
+    let starts = series::starts(receiver.received().iter().map(|received| &received.request), &key.0);
+    assert_eq!(starts.len(), 1, "starts {starts:?}");
+    let start = *starts.first().unwrap();
+    assert!(
+        begun < appeared && appeared < start && start < now_ns(),
+        "{start}, the file appeared at {appeared}"
+    );
+    Ok("3 files, one start".into())
+}
+
 /// A counter's start is the same in every push.
 fn starts(receiver: &Receiver) -> usize {
-    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-    let mut known = std::collections::BTreeMap::new();
-    for received in receiver.received() {
-        let scopes = received.request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
-        for metric in scopes.flat_map(|scope| &scope.metrics) {
-            let Some(Data::Sum(sum)) = &metric.data else { continue };
-            for point in &sum.data_points {
-                let key = format!("{} {:?}", metric.name, point.attributes);
-                let start = known.entry(key.clone()).or_insert(point.start_time_unix_nano);
-                assert_eq!(*start, point.start_time_unix_nano, "{key}");
-                assert!(*start > 0 && *start <= point.time_unix_nano, "{key}");
-            }
-        }
-    }
-    known.len()
+    let received = receiver.received();
+    let requests = || received.iter().map(|received| &received.request);
+    let names: std::collections::BTreeSet<String> =
+        series::pushed(requests().take(1)).into_keys().map(|(name, _)| name).collect();
+    let counters = names.iter().filter(|name| name.ends_with("_total") && !name.starts_with("process_"));
+    counters.clone().for_each(|name| {
+        let starts = series::starts(requests(), name);
+        assert_eq!(starts.len(), 1, "{name}: {starts:?}");
+        assert!(starts.first().is_some_and(|start| *start > 0), "{name}");
+    });
+    counters.count()
 }
 
 /// A receiver that hangs, then is away, costs no scrape and no memory, and has everything in the end.
@@ -335,6 +385,7 @@ fn run(cases: &mut Cases) -> Result<(), Skip> {
         cases.run(&format!("{transport:?}: all series, to the last bucket"), || equal(transport));
     }
     cases.run("the sums of differences are the totals", differences);
+    cases.run("a file that appears and is replaced", replaced);
     cases.run("a receiver that hangs and is away", bad_receiver);
     cases.run("pushes only", pushes_only);
     cases.run("console", console);

@@ -8,7 +8,10 @@ use opentelemetry_proto::tonic::{
 };
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as proto;
 use prost::Message;
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 /// Name and labels; one without text is none.
 pub(crate) type Key = (String, BTreeMap<String, String>);
@@ -170,6 +173,23 @@ fn number(point: &opentelemetry_proto::tonic::metrics::v1::NumberDataPoint) -> f
     }
 }
 
+/// Starts of the points of a counter.
+pub(crate) fn starts<'a>(
+    requests: impl IntoIterator<Item = &'a ExportMetricsServiceRequest>,
+    name: &str,
+) -> BTreeSet<u64> {
+    let mut starts = BTreeSet::new();
+    for request in requests {
+        let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        for metric in scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == name) {
+            if let Some(Data::Sum(sum)) = &metric.data {
+                starts.extend(sum.data_points.iter().map(|point| point.start_time_unix_nano));
+            }
+        }
+    }
+    starts
+}
+
 /// When the first point of a request was read, nanoseconds since 1970.
 pub(crate) fn time(request: &ExportMetricsServiceRequest) -> u64 {
     let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
@@ -202,7 +222,7 @@ pub(crate) struct Compared {
 /// Compares a push with a scrape before it and one after it. Every series is in all three, with the same labels; a count is
 /// between those of the scrapes, which is the very count where they are the same.
 pub(crate) fn compare(before: &All, pushed: &All, after: &All) -> Compared {
-    let names = |all: &All| all.keys().cloned().collect::<std::collections::BTreeSet<_>>();
+    let names = |all: &All| all.keys().cloned().collect::<BTreeSet<_>>();
     let missing: Vec<_> = names(before).difference(&names(pushed)).cloned().collect();
     assert!(missing.is_empty(), "not pushed: {missing:?}");
     let more: Vec<_> = names(pushed).difference(&names(after)).cloned().collect();
