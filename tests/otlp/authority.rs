@@ -31,7 +31,7 @@ impl Authority {
     /// A server with a certificate for `localhost` and 127.0.0.1; if there is an authority of clients, only for these.
     pub(crate) fn server(&self, demands_client_of: Option<&Authority>) -> ServerTls {
         let key = KeyPair::generate().unwrap();
-        let mut params = named("localhost", &["localhost", "127.0.0.1"]);
+        let mut params = named("localhost", &["localhost", "127.0.0.1", "collector.test"]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

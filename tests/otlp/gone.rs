@@ -100,6 +100,7 @@ fn lives(count: u32) -> Outcome {
 
 #[test]
 fn what_is_gone_is_not_sent_twice() {
+    let _host = crate::host();
     let Some(mut cases) = Cases::as_root("gone") else {
         return;
     };

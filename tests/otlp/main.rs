@@ -20,7 +20,15 @@ mod receiver;
 mod series;
 mod trust;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use support::cases::{Cases, Outcome};
+
+/// Tests that load the host and count what happens on it: one at a time.
+static HOST: Mutex<()> = Mutex::new(());
+
+fn host() -> MutexGuard<'static, ()> {
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A case that mostly waits.
 type Waiting<'a> = (String, Box<dyn FnOnce() -> Outcome + Send + 'a>);

@@ -394,6 +394,7 @@ fn run(cases: &mut Cases) -> Result<(), Skip> {
 
 #[test]
 fn the_exporter_pushes_what_it_serves() {
+    let _host = crate::host();
     let mut cases = Cases::new("process");
     if let Err(Skip(reason)) = run(&mut cases) {
         crate::support::cases::say(format_args!("process: skipped: {reason}"));

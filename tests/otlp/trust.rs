@@ -11,7 +11,14 @@ use crate::{
     },
     together,
 };
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 struct Files {
     directory: tempfile::TempDir,
@@ -176,6 +183,85 @@ fn only_who_is_trusted_gets_metrics() {
         [Transport::Http, Transport::Grpc].into_iter().flat_map(|transport| cases(&world, transport));
     together(&mut suite, waiting.collect());
     suite.finish();
+}
+
+/// A proxy that hands every `CONNECT` on to one address, and keeps the heads of requests. It ends with the test process.
+fn proxy(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, heads) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let kept = heads.clone();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let is_known = head.contains("Proxy-Authorization: Basic bWU6czNjcmV0");
+            kept.lock().unwrap().push(head);
+            if !is_known {
+                client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").unwrap();
+                continue;
+            }
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let mut server = TcpStream::connect(to).unwrap();
+            let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || io::copy(&mut from, &mut into));
+            std::thread::spawn(move || io::copy(&mut server, &mut client));
+        }
+    });
+    (address, heads)
+}
+
+/// The proxy of the host is used for what is not on the host, and TLS is with the receiver.
+#[test]
+fn pushes_go_through_a_proxy() {
+    let world = World::new();
+    for (transport, protocol) in [(Transport::Http, "http/protobuf"), (Transport::Grpc, "grpc")] {
+        let receiver = world.receiver(transport, None);
+        let (address, heads) = proxy(receiver.address());
+        let authority = world.authority.display().to_string();
+        let push = |user: &str, endpoint: &str, except: &str| {
+            start(settings(&[
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority),
+                ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+                ("OTEL_METRIC_EXPORT_TIMEOUT", "400"),
+                ("HTTPS_PROXY", &format!("http://{user}{address}")),
+                ("NO_PROXY", except),
+            ]))
+            .unwrap_or_else(|error| panic!("{error}"))
+        };
+        let mut through = push("me:s3cret@", "https://collector.test:4318", "other.test");
+        let arrived = within(Duration::from_secs(10), || receiver.received().len() >= 2);
+        assert!(
+            arrived.is_some(),
+            "{:?}; the proxy saw {:?}",
+            through.message(),
+            heads.lock().unwrap().first()
+        );
+        through.stop();
+        let seen = heads.lock().unwrap().clone();
+        assert!(seen.iter().all(|head| head.starts_with("CONNECT collector.test:4318 HTTP/1.1")), "{seen:?}");
+        assert_eq!(seen.len(), 1, "the tunnel is kept");
+        // One that is refused is said, without the password.
+        let refused = push("me:wrong@", "https://collector.test:4318", "");
+        assert!(within(Duration::from_secs(10), || refused.ended("failed") > 0).is_some());
+        let message = refused.message();
+        assert!(message.contains("HTTPS_PROXY") && !message.contains("wrong"), "{message}");
+        drop(refused);
+        // Receivers on this host, and those that are excepted, are reached without it.
+        let before = heads.lock().unwrap().len();
+        let here = push("me:s3cret@", &format!("https://{}", receiver.address()), "");
+        let taken = receiver.received().len();
+        receiver.wait(taken + 2);
+        drop(here);
+        let excepted = push("me:s3cret@", "https://collector.test:4318", ".test");
+        assert!(within(Duration::from_secs(10), || excepted.ended("failed") > 0).is_some());
+        assert_eq!(heads.lock().unwrap().len(), before, "{}", excepted.message());
+    }
 }
 
 /// Files that cannot be used end the start, with the name of the setting.

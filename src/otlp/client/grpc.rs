@@ -1,6 +1,6 @@
 //! OTLP by gRPC: one unary call on a kept connection.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, http::USER_AGENT, kept, said, why};
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, Route, http::USER_AGENT, kept, said, why};
 use hyper::{
     Response, StatusCode, Uri,
     body::Incoming,
@@ -8,7 +8,7 @@ use hyper::{
     http::uri::PathAndQuery,
 };
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::{
     Message,
@@ -33,7 +33,7 @@ const REFUSED_BY_TLS: &str = " (a receiver does this when it asks for a client's
 const TOO_LARGE: &str = "decoded message length too large";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-type Transport = legacy::Client<HttpsConnector<HttpConnector>, Counted<tonic::body::Body>>;
+type Transport = legacy::Client<HttpsConnector<Route>, Counted<tonic::body::Body>>;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -45,7 +45,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        connector: HttpsConnector<HttpConnector>,
+        connector: HttpsConnector<Route>,
         endpoint: &Endpoint,
         gzip: bool,
         sent: Arc<AtomicU64>,

@@ -1,6 +1,6 @@
 //! OTLP by HTTP: a POST with a body of protobuf.
 
-use super::{Answer, Counted, Endpoint, MAX_ANSWER, kept, said, why};
+use super::{Answer, Counted, Endpoint, MAX_ANSWER, Route, kept, said, why};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -8,7 +8,7 @@ use hyper::{
     header::{self, HeaderMap, HeaderValue},
 };
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::client::legacy;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::{Message, bytes::Bytes};
 use std::{
@@ -23,7 +23,7 @@ pub(super) const USER_AGENT: &str = concat!("tapster/", env!("CARGO_PKG_VERSION"
 
 #[derive(Debug)]
 pub(super) struct Client {
-    transport: legacy::Client<HttpsConnector<HttpConnector>, Counted<Full<Bytes>>>,
+    transport: legacy::Client<HttpsConnector<Route>, Counted<Full<Bytes>>>,
     endpoint: Endpoint,
     gzip: bool,
     sent: Arc<AtomicU64>,
@@ -31,7 +31,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        connector: HttpsConnector<HttpConnector>,
+        connector: HttpsConnector<Route>,
         endpoint: Endpoint,
         gzip: bool,
         sent: Arc<AtomicU64>,

@@ -4,6 +4,7 @@
 mod endpoint;
 mod grpc;
 mod http;
+mod proxy;
 mod tls;
 
 pub use endpoint::{Endpoint, WrongEndpoint};
@@ -19,6 +20,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use prost::bytes::Bytes;
+use proxy::Route;
 use std::{
     error::Error,
     fmt::Write as _,
@@ -146,17 +148,18 @@ impl Transport {
     fn new(settings: &Settings, sent: &Arc<AtomicU64>) -> Result<Self, SettingError> {
         let endpoint = settings.endpoint.clone();
         let config = tls::config(&settings.tls, endpoint.is_tls())?;
+        let route = Route::new(connector_of_tcp(), &endpoint, &settings.proxy);
         Ok(match settings.protocol {
             Protocol::Http => {
                 let connector =
                     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
-                let connector = connector.wrap_connector(connector_of_tcp());
+                let connector = connector.wrap_connector(route);
                 Self::Http(http::Client::new(connector, endpoint, settings.gzip, Arc::clone(sent)))
             }
             Protocol::Grpc => {
                 let connector =
                     HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http2();
-                let connector = connector.wrap_connector(connector_of_tcp());
+                let connector = connector.wrap_connector(route);
                 Self::Grpc(grpc::Client::new(connector, &endpoint, settings.gzip, Arc::clone(sent)))
             }
         })
@@ -175,9 +178,9 @@ fn connector_of_tcp() -> HttpConnector {
 
 /// A client of either version of HTTP that keeps its connection.
 fn kept<B>(
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<Route>,
     is_http2: bool,
-) -> hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, B>
+) -> hyper_util::client::legacy::Client<HttpsConnector<Route>, B>
 where
     B: Body + Send,
     B::Data: Send,

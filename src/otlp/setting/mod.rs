@@ -170,6 +170,9 @@ const ATTRIBUTES: Setting = setting("attributes", "--otlp.attributes", &[]);
 const RESOURCE: Setting = setting("resource", "--otlp.resource", &["OTEL_RESOURCE_ATTRIBUTES"]);
 const SERVICE_NAME: Setting = setting("service_name", "--otlp.service-name", &["OTEL_SERVICE_NAME"]);
 const DISABLED: &str = "OTEL_SDK_DISABLED";
+/// The proxy that is set for all programs of a host, and hosts that are reached without it; in either case.
+const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Keys whose texts may hold secrets.
 const SECRET: [&str; 3] = ["headers", "endpoint", "metrics_endpoint"];
 
@@ -373,6 +376,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Files of TLS.
     pub tls: Tls,
+    /// The way out of the network.
+    pub proxy: Proxy,
     /// How long a push may take, its repetitions included.
     pub push_timeout: Duration,
     /// What is pushed, and how often.
@@ -390,8 +395,24 @@ impl fmt::Debug for Settings {
             .field("timeout", &self.timeout)
             .field("push_timeout", &self.push_timeout)
             .field("tls", &self.tls)
+            .field("proxy", &self.proxy)
             .field("shape", &self.shape)
             .finish()
+    }
+}
+
+/// A proxy, as `curl` and Go's programs are told of it.
+#[derive(Clone, Default)]
+pub struct Proxy {
+    /// Its address, which may hold a password.
+    pub url: Option<String>,
+    /// Hosts, domains and networks that are reached without it, separated by commas.
+    pub except: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("is_set", &self.url.is_some()).field("except", &self.except).finish()
     }
 }
 
@@ -541,6 +562,7 @@ fn settings(
             .map_err(|wrong| given.wrong_hint(wrong.message, wrong.hint))?,
         None => Endpoint::local(protocol),
     };
+    let is_tls = endpoint.is_tls();
     let file = |setting| Ok(sources.get(setting)?.as_ref().map(TlsFile::new));
     let client = match (file(CLIENT_CERTIFICATE)?, file(CLIENT_KEY)?) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -565,9 +587,32 @@ fn settings(
         gzip: sources.value(COMPRESSION, true, |given| given.word(&COMPRESSIONS))?,
         timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::limit)?,
         tls: Tls { authorities: file(CERTIFICATE)?, client },
+        proxy: if is_tls { proxy(sources)? } else { Proxy::default() },
         push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::limit)?,
         shape,
     })
+}
+
+fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
+    let first =
+        |names: &[&'static str]| names.iter().find_map(|name| sources.variable(name).transpose()).transpose();
+    let url = match first(&PROXY)? {
+        Some(given) => {
+            let text = given.text.trim();
+            // The scheme may be left out. A message must not repeat a password.
+            let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+            let is_address = whole.parse().is_ok_and(|uri: hyper::Uri| uri.host().is_some());
+            if !is_address || !whole.starts_with("http://") {
+                return Err(
+                    given.wrong_hint("it is not the address of a proxy of HTTP", "`http://proxy:3128`")
+                );
+            }
+            Some(whole)
+        }
+        None => None,
+    };
+    let except = first(&NO_PROXY)?.map(|given| given.text).unwrap_or_default();
+    Ok(Proxy { url, except })
 }
 
 fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {

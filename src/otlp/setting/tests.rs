@@ -313,6 +313,29 @@ fn secrets_are_not_repeated() {
     }
 }
 
+#[test]
+fn proxies() {
+    let of = |variables: &[(&str, &str)]| {
+        let all = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318")], variables].concat();
+        read(&[], &all, "").unwrap().push.unwrap().proxy
+    };
+    assert!(of(NONE).url.is_none());
+    assert!(push(&[("HTTPS_PROXY", "nonsense://")]).proxy.url.is_none(), "it is not asked without TLS");
+    let proxy = of(&[("HTTPS_PROXY", "proxy:3128"), ("no_proxy", "10.0.0.0/8,.corp")]);
+    assert_eq!((proxy.url.as_deref(), &*proxy.except), (Some("http://proxy:3128"), "10.0.0.0/8,.corp"));
+    let proxy = of(&[("ALL_PROXY", "http://other:1"), ("https_proxy", "http://me:s3cret@proxy:1")]);
+    assert_eq!(proxy.url.as_deref(), Some("http://me:s3cret@proxy:1"));
+    assert!(!format!("{proxy:?}").contains("s3cret"));
+    for wrong in ["socks5://me:s3cret@proxy:1", "http://me:s3cret@a b", "https://s3cret"] {
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a:1"), ("HTTPS_PROXY", wrong)];
+        let error = read(&[], &variables, "").unwrap_err();
+        assert_eq!(
+            error,
+            "error: `HTTPS_PROXY`: it is not the address of a proxy of HTTP\n  hint: `http://proxy:3128`"
+        );
+    }
+}
+
 /// 0 is no limit of time, as the specification has it; what is not `true` does not disable.
 #[test]
 fn values_of_the_specification() {
