@@ -7,11 +7,12 @@ use crate::{
     config,
     exporter::{Exporter, Options},
     kernel::Kernel,
+    otlp::setting::{Exports, SettingError, Sources},
     status::ProgramStatus,
 };
 use std::fmt::Write;
 use tapster_ebpf::{
-    probe::{Decoder, Probe},
+    probe::{Decoder, Otlp, Probe},
     program::Program,
 };
 
@@ -25,6 +26,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
+    let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
     let kernel = Kernel::detect(&args.host.paths());
     // Without the right to look, nearly everything would seem to be missing.
     if config.diagnostics.is_empty() && !args.offline && lacks(&kernel) {
@@ -47,7 +49,10 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             Err(more) => diagnostics.extend(more),
         }
     }
-    if report(&diagnostics) {
+    if let Err(error) = &settings {
+        eprintln!("{}", error.to_string().trim_end());
+    }
+    if report(&diagnostics) || settings.is_err() {
         return Ok(USAGE);
     }
     let mut failed = Vec::new();
@@ -146,4 +151,12 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
 fn kibibytes(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
     if kib < 10_240 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
+}
+
+/// Whether a file says rightly where metrics go. Flags and variables are those of another process, so that pushes may be
+/// asked for there.
+fn pushes(file: &Otlp) -> Result<(), SettingError> {
+    let read = |flags| Exports::read(&Sources { flags, variable: &|_| None, file: Some(file) });
+    read(Vec::new())?;
+    read(vec![("--exporters", Some("otlp".to_owned()))]).map(|_| ())
 }

@@ -106,6 +106,11 @@ impl Ledger {
         Arc::make_mut(&mut self.restarted).insert(Arc::clone(from), at);
     }
 
+    /// Whether there is something to forget, where the map has so many rows.
+    pub(super) fn has_too_much(&self, rows: usize) -> bool {
+        self.shown.len() > rows || self.moved.len() > self.limit
+    }
+
     /// Forgets rows that are no longer in the map, and the oldest series that ended where there are too many.
     pub(super) fn forget(&mut self, keys: &HashSet<&[u8]>, present: &HashMap<Texts, usize>) {
         self.shown.retain(|key, _| keys.contains(key.as_slice()));

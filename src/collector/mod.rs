@@ -291,7 +291,7 @@ impl Reader {
             for (labels, row) in retired.rows() {
                 add(labels.clone(), row.clone());
             }
-            if moves {
+            if moves && ledger.has_too_much(dump.len()) {
                 let keys: HashSet<&[u8]> = dump.iter().map(|(key, _)| key).collect();
                 ledger.forget(&keys, &places);
             }

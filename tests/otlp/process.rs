@@ -435,6 +435,12 @@ fn wrong_settings_end_the_start() {
              ^^^^^^^^ it is one of `base2_exponential_bucket_histogram`, `explicit_bucket_histogram`"
         )
     );
+    // `check` says the same, whether the file asks for pushes or leaves that to a variable.
+    for text in ["otlp:\n  histograms: explicit\n", "exporters: [otpl]\n"] {
+        fs::write(&file, format!("library: true\n{text}")).unwrap();
+        let (code, said) = ended(binary().args(["check", "--offline", &file.display().to_string()]));
+        assert!(code == Some(2) && said.contains("is not known here"), "{code:?} {said}");
+    }
     // What may hold a secret is not shown.
     let (code, text) = check("library: true\notlp:\n  endpoint: collector\n");
     assert_eq!(
