@@ -26,9 +26,6 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-/// How HTTP/2 says that the other side closed the connection. Its reason, an alert of TLS say, is lost on the way.
-const CLOSED: [&str; 4] = ["connection closed", "broken pipe", "connection reset", "not ready"];
-const REFUSED_BY_TLS: &str = " (a receiver does this when it asks for a client's certificate and gets none, or one that it does not trust)";
 /// How tonic begins what it says of an answer that is too large.
 const TOO_LARGE: &str = "decoded message length too large";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -53,6 +50,10 @@ impl Client {
         Self { transport: kept(connector, true), origin: endpoint.uri().clone(), gzip, sent }
     }
 
+    fn is_tls(&self) -> bool {
+        self.origin.scheme_str() == Some("https")
+    }
+
     pub(super) async fn send(&self, message: Bytes, headers: &HeaderMap, limit: Duration) -> Answer {
         let mut headers = headers.clone();
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT));
@@ -71,7 +72,7 @@ impl Client {
             grpc = grpc.send_compressed(CompressionEncoding::Gzip);
         }
         if let Err(error) = grpc.ready().await {
-            return Answer::Again { message: why(&error), after: None };
+            return Answer::Again { message: why(&error, self.is_tls()), after: None };
         }
         match grpc.unary(request, PathAndQuery::from_static(EXPORT), Encoded).await {
             Ok(response) => {
@@ -81,7 +82,7 @@ impl Client {
                     message: said(&partial.error_message),
                 }
             }
-            Err(status) => failure(&status, self.origin.scheme_str() == Some("https")),
+            Err(status) => failure(&status, self.is_tls()),
         }
     }
 }
@@ -106,10 +107,7 @@ fn failure(status: &Status, is_tls: bool) -> Answer {
         Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted,
     ) = (std::error::Error::source(status), code)
     {
-        let mut message = why(cause);
-        if is_tls && CLOSED.iter().any(|closed| message.contains(closed)) {
-            message.push_str(REFUSED_BY_TLS);
-        }
+        let message = why(cause, is_tls);
         return Answer::Again { message, after };
     }
     let text = said(status.message());

@@ -53,7 +53,7 @@ impl Client {
         }
         Some(match tokio::time::timeout(limit, self.transport.request(request)).await.ok()? {
             Ok(response) => answer(response).await,
-            Err(error) => Answer::Again { message: why(&error), after: None },
+            Err(error) => Answer::Again { message: why(&error, self.endpoint.is_tls()), after: None },
         })
     }
 }

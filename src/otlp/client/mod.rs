@@ -39,6 +39,8 @@ const IDLE: Duration = Duration::from_mins(5);
 const GONE: Duration = Duration::from_secs(15);
 /// Most bytes of an answer that are read, as the specification recommends.
 const MAX_ANSWER: usize = 4 << 20;
+/// What may be behind a connection of TLS that ends.
+const REFUSED: &str = " (a receiver does this when it asks for a client's certificate and gets none, or one that it does not trust)";
 /// Longest message of a receiver that is repeated.
 const MAX_MESSAGE: usize = 300;
 
@@ -197,13 +199,16 @@ where
 }
 
 /// Why nobody answered, in one line: of the client's own words only whether there was a connection.
-fn why(error: &(dyn Error + 'static)) -> String {
+fn why(error: &(dyn Error + 'static), is_tls: bool) -> String {
     let mut place = Some(error);
     while let Some(inner) = place {
         place = inner.source();
         if let Some(client) = inner.downcast_ref::<hyper_util::client::legacy::Error>() {
             let what = if client.is_connect() { "cannot connect" } else { "the connection failed" };
-            return place.map_or_else(|| what.to_owned(), |cause| said(&format!("{what}: {}", whole(cause))));
+            let text = place.map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", whole(cause)));
+            // The alert of TLS 1.3 comes after the connection is there, and its reason may be lost on the way.
+            let is_refusal = is_tls && !client.is_connect() && !text.contains("alert");
+            return said(&text) + if is_refusal { REFUSED } else { "" };
         }
     }
     said(&whole(error))
