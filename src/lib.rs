@@ -11,6 +11,7 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod container;
+pub mod duration;
 pub mod elf;
 pub mod exporter;
 pub mod exposition;

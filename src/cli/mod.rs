@@ -14,6 +14,7 @@ mod watch;
 use crate::{
     callgraph::Output,
     config::Request,
+    duration,
     kernel::{Kernel, Paths},
     telemetry::LogFormat,
 };
@@ -213,7 +214,7 @@ pub struct ReportArgs {
     #[arg(value_name = "NAME|FILE")]
     pub what: Vec<String>,
     /// How long to count: `10s`, `2m`; without it and without a command, until Ctrl-C
-    #[arg(long = "for", value_name = "TIME", value_parser = watch::time, conflicts_with = "command")]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, conflicts_with = "command")]
     pub interval: Option<Duration>,
     /// Count the whole host while the command runs, also with probes that keep to the command
     #[arg(long = "system-wide", requires = "command")]
@@ -273,13 +274,13 @@ pub struct RaidArgs {
     #[arg(value_name = "ARRAY")]
     pub arrays: Vec<String>,
     /// How long to watch; Ctrl-C ends it early
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = watch::time)]
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub interval: Duration,
     /// A member is slow if its average is more than this many times that of the others …
     #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
     pub ratio: f64,
     /// … and at least this much above it
-    #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = watch::time)]
+    #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = duration::parse)]
     pub floor: Duration,
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]

@@ -20,8 +20,6 @@ use tokio::{
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How often cgroups are named, where a probe names them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Longest interval; the parser of times needs some end.
-const LONGEST: f64 = 1e6;
 
 /// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
 #[derive(Debug)]
@@ -219,25 +217,6 @@ pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
 }
 
-/// Reads a time: a number with its unit, `10s`, `0.5ms`.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.');
-    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-    let scale = match unit.trim() {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("expected a number and a unit: `10s`, `1ms`, `2m`".into()),
-    };
-    let seconds = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * scale;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|duration| duration.as_secs_f64() <= LONGEST)
-        .ok_or_else(|| "that is too long".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,20 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_flags() {
-        for (text, expected) in [
-            ("10s", 10.0),
-            ("1ms", 0.001),
-            ("0.5 ms", 0.0005),
-            ("2m", 120.0),
-            ("1h", 3600.0),
-            ("7us", 0.000_007),
-        ] {
-            assert_eq!(time(text), Ok(Duration::from_secs_f64(expected)), "{text}");
-        }
-        for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
-            assert!(time(text).is_err(), "{text}");
-        }
+    fn seconds_are_short() {
         assert_eq!(seconds(Duration::from_millis(9_960)), "10 s");
         assert_eq!(seconds(Duration::from_millis(2_540)), "2.5 s");
     }

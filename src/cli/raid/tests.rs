@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    cli::watch::time,
+    duration,
     family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
     topology::{Kind, Member},
 };
@@ -256,6 +256,6 @@ fn ratios_of_flags() {
     }
     assert_eq!(
         Rule::default().floor_seconds.to_bits(),
-        time("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
+        duration::parse("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
     );
 }

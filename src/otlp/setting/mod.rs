@@ -9,16 +9,16 @@
 //! An empty variable is one that is not set, as OpenTelemetry has it. What is wrong is an error that names where it stands,
 //! not a default.
 
+mod given;
 mod parse;
 
+pub use given::SettingError;
+use given::{Given, Place};
 use parse::{headers, pairs};
 
 use crate::otlp::client::Endpoint;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
-use tapster_ebpf::{
-    diagnostic::{Diagnostic, SourceFile, Span, nearest},
-    probe::Otlp,
-};
+use tapster_ebpf::probe::Otlp;
 
 /// How requests travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,125 +173,6 @@ const DISABLED: &str = "OTEL_SDK_DISABLED";
 /// The proxy that is set for all programs of a host, and hosts that are reached without it; in either case.
 const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
-/// Keys whose texts may hold secrets.
-const SECRET: [&str; 3] = ["headers", "endpoint", "metrics_endpoint"];
-
-/// Where a text stands.
-#[derive(Clone, Debug)]
-enum Place {
-    Flag(&'static str),
-    Variable(&'static str),
-    File(Arc<SourceFile>, Span, &'static str),
-}
-
-/// A setting that cannot be used: where it stands, and why.
-#[derive(Debug)]
-pub struct SettingError(Wrong);
-
-#[derive(Debug)]
-enum Wrong {
-    Named { place: String, message: String, hint: Option<String> },
-    File(Box<Diagnostic>),
-}
-
-impl SettingError {
-    fn new(place: &Place, message: String, hint: Option<String>) -> Self {
-        Self(match place {
-            Place::Flag(place) | Place::Variable(place) => {
-                Wrong::Named { place: (*place).to_owned(), message, hint }
-            }
-            // The line is not drawn: it may hold a password.
-            Place::File(file, span, key) if SECRET.contains(key) => {
-                let (line, column) = file.position(span.start);
-                let place = format!("{key}` ({}:{line}:{column})", file.name);
-                Wrong::Named { place, message, hint }
-            }
-            Place::File(file, span, key) => {
-                let diagnostic = Diagnostic::error(file, span.clone(), format!("`{key}`: {message}"));
-                Wrong::File(Box::new(match hint {
-                    Some(hint) => diagnostic.hint(hint),
-                    None => diagnostic,
-                }))
-            }
-        })
-    }
-}
-
-impl fmt::Display for SettingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Wrong::Named { place, message, hint } => {
-                let close = if place.ends_with(')') { "" } else { "`" };
-                write!(f, "error: `{place}{close}: {message}")?;
-                hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
-            }
-            Wrong::File(diagnostic) => write!(f, "{diagnostic}"),
-        }
-    }
-}
-
-impl std::error::Error for SettingError {}
-
-/// A text that was given, and where.
-#[derive(Clone, Debug)]
-struct Given {
-    text: String,
-    place: Place,
-}
-
-impl Given {
-    fn wrong(&self, message: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), None)
-    }
-
-    fn wrong_hint(&self, message: impl Into<String>, hint: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), Some(hint.into()))
-    }
-
-    /// One of these words.
-    fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, SettingError> {
-        let text = self.text.trim();
-        if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
-            return Ok(*value);
-        }
-        let names: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let lower = text.to_ascii_lowercase();
-        let hint = match nearest(&lower, words.iter().map(|(word, _)| *word)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it is one of {}", names.join(", ")),
-        };
-        Err(self.wrong_hint(format!("`{text}` is not known here"), hint))
-    }
-
-    /// A limit of time, of which 0 is none.
-    fn limit(&self) -> Result<Duration, SettingError> {
-        if self.text.trim() == "0" { Ok(LONGEST) } else { self.time() }
-    }
-
-    /// A time: of a variable in milliseconds, else with its unit.
-    fn time(&self) -> Result<Duration, SettingError> {
-        let text = self.text.trim();
-        let (time, expected) = match self.place {
-            Place::Variable(_) => {
-                (text.parse().ok().map(Duration::from_millis), "a whole number of milliseconds: `10000`")
-            }
-            Place::Flag(_) | Place::File(..) => {
-                (parse::time(text), "a number and a unit: `10s`, `500ms`, `1m`")
-            }
-        };
-        match time {
-            Some(time) if time < SHORTEST => Err(self.wrong("it must be a millisecond or more")),
-            Some(time) if time <= LONGEST => Ok(time),
-            Some(_) => Err(self.wrong("it is longer than a day")),
-            None => Err(self.wrong(format!("`{text}` is no time: expected {expected}"))),
-        }
-    }
-}
-
-/// Shortest and longest interval and time limit.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_hours(24);
-
 /// Texts of flags, by their names.
 pub type Flags = Vec<(&'static str, Option<String>)>;
 

@@ -1,7 +1,6 @@
 //! Texts of settings that are more than a word: lists of pairs, headers, times.
 
 use hyper::header::{HeaderName, HeaderValue};
-use std::time::Duration;
 
 /// Headers that belong to the protocol.
 const TAKEN: [&str; 6] =
@@ -65,18 +64,4 @@ fn decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
-}
-
-/// A number and a unit.
-pub(super) fn time(text: &str) -> Option<Duration> {
-    let split = text.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-    let (number, unit) = text.split_at(split);
-    let scale = match unit.trim() {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * scale).ok()
 }

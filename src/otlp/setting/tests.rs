@@ -1,5 +1,5 @@
-use super::*;
-use tapster_ebpf::declaration;
+use super::{given::LONGEST, *};
+use tapster_ebpf::{declaration, diagnostic::SourceFile};
 
 const NONE: &[(&str, &str)] = &[];
 
