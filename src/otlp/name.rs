@@ -20,12 +20,7 @@ const ATTRIBUTES: [(&str, &str); 4] = [
 
 /// The unit of a family in UCUM: `s`, `By`, `1`; for a counter of things their name in braces; empty where nobody knows.
 pub(super) fn unit(family: &MetricFamily) -> String {
-    let name = &*family.name;
-    let base = match family.kind {
-        Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
-        Kind::Gauge | Kind::Histogram => name,
-    };
-    let last = base.rsplit('_').next().unwrap_or(base);
+    let (base, last) = suffix(family);
     if let Some((_, unit)) = UNITS.iter().find(|(suffix, _)| *suffix == last && base != last) {
         // Prometheus gives `_ratio` to gauges only.
         return if *unit == "1" && family.kind != Kind::Gauge { String::new() } else { (*unit).to_owned() };
@@ -34,6 +29,21 @@ pub(super) fn unit(family: &MetricFamily) -> String {
         Kind::Counter if !last.is_empty() => format!("{{{last}}}"),
         Kind::Counter | Kind::Gauge | Kind::Histogram => String::new(),
     }
+}
+
+/// Whether a family counts things or bytes, which are whole, and no time.
+pub(super) fn is_of_things(family: &MetricFamily) -> bool {
+    family.kind == Kind::Counter && suffix(family).1 != "seconds"
+}
+
+/// The name without the suffix of its kind, and the last word of that.
+fn suffix(family: &MetricFamily) -> (&str, &str) {
+    let name = &*family.name;
+    let base = match family.kind {
+        Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
+        Kind::Gauge | Kind::Histogram => name,
+    };
+    (base, base.rsplit('_').next().unwrap_or(base))
 }
 
 /// The key of the attribute for a label.

@@ -128,8 +128,7 @@ pub(super) fn point(
 /// Counts of events and bytes are integers; times are not, and a gauge may be anything.
 fn number(family: &MetricFamily, value: f64) -> number_data_point::Value {
     const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
-    let is_count = family.kind == Kind::Counter && name::unit(family) != "s";
-    if is_count && value.fract() == 0.0 && value.abs() < TOO_LARGE {
+    if name::is_of_things(family) && value.fract() == 0.0 && value.abs() < TOO_LARGE {
         #[expect(clippy::cast_possible_truncation, reason = "a whole number that an i64 holds")]
         return number_data_point::Value::AsInt(value as i64);
     }

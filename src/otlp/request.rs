@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
     resource::v1::Resource,
 };
-use prost::Message;
+use prost::Message as _;
 use std::time::SystemTime;
 
 /// Most bytes of a request before compression. Receivers take 4 MiB unless told otherwise, and a point that is larger than
@@ -41,19 +41,10 @@ impl Encoder {
         Self { resource, shape, max_bytes: MAX_BYTES }
     }
 
-    /// The same with other limits of a request's bytes.
-    #[must_use]
-    pub fn max_bytes(self, max_bytes: usize) -> Self {
+    /// The same with another limit of a request's bytes.
+    #[cfg(test)]
+    pub(super) fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
-    }
-
-    /// All families as requests, encoded, with totals since the beginning.
-    pub fn encode(&self, families: &[MetricFamily], time: SystemTime) -> Vec<Vec<u8>> {
-        let mut encoded = Vec::new();
-        self.requests(families, time, &mut Taken::default(), &mut |request| {
-            encoded.push(request.message.encode_to_vec());
-        });
-        encoded
     }
 
     /// Gives all families as requests, one after the other, so that there is never more than one; with differences to what

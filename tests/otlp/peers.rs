@@ -4,7 +4,7 @@
 //! unless `TAPSTER_PROMETHEUS` or the path names one that has it.
 
 use crate::{
-    process::{compared, load, ten},
+    process::{compared, load, pushing, ten},
     pushing::settings,
     receiver::{Options, Receiver, Transport},
     series::Compared,
@@ -87,20 +87,8 @@ fn through_a_collector(transport: Transport) -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(Options::of(Transport::Http));
     let (_collector, grpc, http) = start_collector(directory.path(), receiver.address())?;
-    let (protocol, address) = match transport {
-        Transport::Grpc => ("grpc", grpc),
-        Transport::Http => ("http/protobuf", http),
-    };
-    let tapster = Tapster::start(&[
-        "-c",
-        &ten().display().to_string(),
-        "--otlp.endpoint",
-        &format!("http://{address}"),
-        "--otlp.protocol",
-        protocol,
-        "--otlp.interval",
-        "700ms",
-    ]);
+    let address = if transport == Transport::Grpc { grpc } else { http };
+    let tapster = pushing(&format!("http://{address}"), transport, &["--otlp.interval", "700ms"]);
     load()?;
     sleep(Duration::from_millis(300));
     let (Compared { series, at_rest, buckets }, _) = compared(&tapster, &receiver);

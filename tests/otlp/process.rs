@@ -29,6 +29,14 @@ pub(crate) fn ten() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/otlp/ten.yaml")
 }
 
+/// The exporter with the ten probes, which pushes to an endpoint by a protocol.
+pub(crate) fn pushing(endpoint: &str, transport: Transport, more: &[&str]) -> Tapster {
+    let protocol = if transport == Transport::Grpc { "grpc" } else { "http/protobuf" };
+    let file = ten().display().to_string();
+    let usual = ["-c", &file, "--otlp.endpoint", endpoint, "--otlp.protocol", protocol];
+    Tapster::start(&[&usual[..], more].concat())
+}
+
 /// Reads and writes of a loop device and of zram.
 pub(crate) fn load() -> Outcome {
     let memory = memory_directory()?;
@@ -82,17 +90,7 @@ pub(crate) fn compared(tapster: &Tapster, receiver: &Receiver) -> (Compared, All
 fn equal(transport: Transport) -> Outcome {
     let receiver = Receiver::start(Options::of(transport));
     let endpoint = format!("http://{}", receiver.address());
-    let protocol = if transport == Transport::Grpc { "grpc" } else { "http/protobuf" };
-    let tapster = Tapster::start(&[
-        "-c",
-        &ten().display().to_string(),
-        "--otlp.endpoint",
-        &endpoint,
-        "--otlp.protocol",
-        protocol,
-        "--otlp.interval",
-        "500ms",
-    ]);
+    let tapster = pushing(&endpoint, transport, &["--otlp.interval", "500ms"]);
     load()?;
     sleep(Duration::from_millis(300));
     let (Compared { series, at_rest, buckets }, pushed) = compared(&tapster, &receiver);
@@ -115,20 +113,8 @@ fn equal(transport: Transport) -> Outcome {
 fn differences() -> Outcome {
     let receiver = Receiver::start(Options::of(Transport::Grpc));
     let endpoint = format!("http://{}", receiver.address());
-    let tapster = Tapster::start(&[
-        "-c",
-        &ten().display().to_string(),
-        "--otlp.endpoint",
-        &endpoint,
-        "--otlp.protocol",
-        "grpc",
-        "--otlp.interval",
-        "200ms",
-        "--otlp.push-timeout",
-        "1500ms",
-        "--otlp.temporality",
-        "delta",
-    ]);
+    let delta = ["--otlp.interval", "200ms", "--otlp.push-timeout", "1500ms", "--otlp.temporality", "delta"];
+    let tapster = pushing(&endpoint, Transport::Grpc, &delta);
     receiver.wait(3);
     load()?;
     receiver.go_away();
