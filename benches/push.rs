@@ -23,7 +23,7 @@ use tapster::{
         setting::{Exports, Sources},
     },
     server,
-    source::Source,
+    source::{Selection, Source},
     status::ProbeStatus,
 };
 use tokio::sync::watch;
@@ -36,7 +36,7 @@ const RUNS: usize = 5;
 struct Fixed(Vec<MetricFamily>);
 
 impl Source for Fixed {
-    fn collect(&self) -> Vec<MetricFamily> {
+    fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         self.0.clone()
     }
 
@@ -147,7 +147,9 @@ fn scrape(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let shutdown = async move { drop(stopped.changed().await) };
-        runtime.block_on(server::serve(listener, source, shutdown)).unwrap();
+        runtime
+            .block_on(server::serve(vec![listener], source, server::Options::default(), shutdown))
+            .unwrap();
     });
     let begun = cpu();
     let output =

@@ -1,9 +1,10 @@
 //! Which probes run: the shipped library, and files given with `-c`.
 
+use crate::mark::Mark;
 use std::{
     fs,
     io::{self, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 use tapster_ebpf::{
@@ -28,7 +29,7 @@ const SHIPPED: &str = "library/";
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Files of probes; without any the library runs.
+    /// Files of probes, or directories of such files; without any the library runs.
     pub files: Vec<PathBuf>,
     /// Only these probes, or groups of shipped ones, from the files and the library; empty for all.
     pub probes: Vec<String>,
@@ -128,6 +129,38 @@ pub fn read(path: &PathBuf) -> Result<Result<Arc<SourceFile>, Diagnostic>, Confi
     }))
 }
 
+/// The files that a path means: itself, or of a directory those that end in `.yaml` or `.yml` and are not hidden, sorted by
+/// name. Directories in it are left alone: a mounted `ConfigMap` keeps its versions there.
+fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    if !path.is_dir() {
+        return Ok(vec![path.into()]);
+    }
+    let error = |source| ConfigError::Read { path: path.into(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(error)? {
+        let found = entry.map_err(error)?.path();
+        let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_yaml = found.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if is_yaml && !is_hidden && !found.is_dir() {
+            files.push(found);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Request {
+    /// The files and directories as they are now; others later mean that the configuration may be another.
+    pub fn marks(&self) -> Vec<Mark> {
+        let within = |path: &PathBuf| files(path).unwrap_or_default();
+        let mut marks: Vec<Mark> = self.files.iter().map(|path| Mark::of(path)).collect();
+        marks.extend(
+            self.files.iter().filter(|path| path.is_dir()).flat_map(within).map(|path| Mark::of(&path)),
+        );
+        marks
+    }
+}
+
 /// Reads all that was asked for.
 pub fn load(request: &Request) -> Result<Config, ConfigError> {
     gather(request)?.something()
@@ -141,7 +174,11 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
         let wanted = |probe: &Probe| probe.enabled || named(probe);
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
+    let mut paths = Vec::new();
     for path in &request.files {
+        paths.extend(files(path)?);
+    }
+    for path in &paths {
         let source = match read(path)? {
             Ok(source) => source,
             Err(diagnostic) => {
@@ -287,6 +324,31 @@ mod tests {
         assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
         let error = load(&request(&["block_oi"])).unwrap_err().to_string();
         assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
+    }
+
+    #[test]
+    fn a_directory_means_its_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let request = Request { files: vec![directory.path().into()], probes: Vec::new() };
+        assert!(matches!(load(&request), Err(ConfigError::Nothing)));
+        let probe = |name: &str| {
+            format!(
+                "probes:\n  - name: {name}\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{{counter: {name}_total}}]\n"
+            )
+        };
+        let marks = request.marks();
+        for (file, name) in
+            [("b.yml", "second"), ("a.yaml", "first"), (".c.yaml", "hidden"), ("d.txt", "text")]
+        {
+            fs::write(directory.path().join(file), probe(name)).unwrap();
+        }
+        fs::create_dir(directory.path().join("e.yaml")).unwrap();
+        assert_ne!(marks, request.marks());
+        assert_eq!(names(&load(&request).unwrap()), ["first", "second"]);
+        let marks = request.marks();
+        fs::write(directory.path().join("b.yml"), probe("other")).unwrap();
+        assert_ne!(marks, request.marks());
+        assert_eq!(names(&load(&request).unwrap()), ["first", "other"]);
     }
 
     #[test]

@@ -138,6 +138,11 @@ impl Loader {
         })
     }
 
+    /// Gets ready for this kernel.
+    pub fn of(kernel: &Kernel) -> Self {
+        Self::new(kernel.btf.as_ref().ok().map(tapster_ebpf::btf::Btf::raw))
+    }
+
     /// Makes the maps of a probe and has the verifier look at its programs, without attaching any.
     pub fn load(&mut self, program: Program) -> Result<Attached, LoadError> {
         let bytes = object::write(&program)?;

@@ -59,6 +59,11 @@ impl Table {
         Self { site, made: OnceLock::new() }
     }
 
+    /// Whether the entries of the configuration say the same as these.
+    pub fn is_of(&self, site: &[Reason]) -> bool {
+        self.site.len() == site.len() && self.site.iter().zip(site).all(|(own, other)| own.means(other))
+    }
+
     /// The table.
     pub fn reasons(&self) -> &Arc<Reasons> {
         self.made.get_or_init(|| Arc::new(Reasons::new(&self.site, &shipped().0)))

@@ -4,7 +4,7 @@
 use crate::{
     exposition::ExpositionError,
     family::{Kind, MetricFamily},
-    status::{ProbeStatus, PushStatus},
+    status::{ConfigStatus, ProbeStatus, PushStatus},
 };
 use std::{
     collections::HashSet,
@@ -19,7 +19,15 @@ const LEFT_OUT: &str = "tapster_scrape_families_left_out";
 /// What is handed out. All of it is called on threads that may block, several at a time.
 pub trait Source: Send + Sync + 'static {
     /// All metric families as they are now.
-    fn collect(&self) -> Vec<MetricFamily>;
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.select(&Selection::All)
+    }
+    /// The metric families that are asked for, as they are now.
+    fn select(&self, selection: &Selection) -> Vec<MetricFamily>;
+    /// What a selection can name, sorted. Cheap and without blocking.
+    fn words(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// The same for who adds up differences: each count is under the labels that it was counted with, also where a scrape
     /// has moved it since because what they name has ended.
     fn counted(&self) -> Vec<MetricFamily> {
@@ -31,8 +39,49 @@ pub trait Source: Send + Sync + 'static {
     fn push(&self) -> Option<PushStatus> {
         None
     }
+    /// What became of the configuration, for the landing page; `None` where it is not read again.
+    fn configuration(&self) -> Option<ConfigStatus> {
+        None
+    }
     /// Whether start-up is over. Cheap and without blocking.
     fn ready(&self) -> bool;
+}
+
+/// Which probes a scrape asks for, by their names or those of their groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// Everything that there is.
+    #[default]
+    All,
+    /// These probes, and nothing else.
+    Only(Vec<String>),
+    /// Everything but these probes.
+    Except(Vec<String>),
+}
+
+impl Selection {
+    /// Whether a probe is asked for.
+    pub fn takes(&self, is_called: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(words) => words.iter().any(|word| is_called(word)),
+            Self::Except(words) => !words.iter().any(|word| is_called(word)),
+        }
+    }
+
+    /// Whether what belongs to no probe is asked for: arrays, the process. Of two scrapes, one of some probes and one of all
+    /// others, one has it.
+    pub fn takes_rest(&self) -> bool {
+        !matches!(self, Self::Only(_))
+    }
+
+    /// The words that it names.
+    pub fn words(&self) -> &[String] {
+        match self {
+            Self::All => &[],
+            Self::Only(words) | Self::Except(words) => words,
+        }
+    }
 }
 
 /// The families of a source, and the time that they took.

@@ -56,6 +56,21 @@ pub struct ProgramStatus {
     pub missed: u64,
 }
 
+/// What became of the configuration.
+#[derive(Clone, Debug)]
+pub struct ConfigStatus {
+    /// The files and directories that it is read from; empty where the shipped probes run.
+    pub files: Vec<String>,
+    /// When what runs was read.
+    pub loaded: SystemTime,
+    /// When it was read last.
+    pub tried: SystemTime,
+    /// What was wrong with it then; empty if nothing was.
+    pub problem: String,
+    /// What it says that holds only from the next start on; empty if there is nothing.
+    pub pending: String,
+}
+
 /// State of the push to an OTLP receiver.
 #[derive(Clone, Debug, Default)]
 pub struct PushStatus {

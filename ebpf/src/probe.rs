@@ -36,6 +36,22 @@ pub struct Otlp {
     pub resource: Vec<(Spanned<String>, Spanned<String>)>,
 }
 
+impl Otlp {
+    /// Whether another file says the same.
+    pub fn means(&self, other: &Self) -> bool {
+        type Pair = (Spanned<String>, Spanned<String>);
+        let texts = |pairs: &[Pair]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, text)| (name.value.clone(), text.value.clone())).collect()
+        };
+        let settings = |otlp: &Self| -> Vec<(&'static str, String)> {
+            otlp.settings.iter().map(|(key, text)| (*key, text.value.clone())).collect()
+        };
+        settings(self) == settings(other)
+            && texts(&self.headers) == texts(&other.headers)
+            && texts(&self.resource) == texts(&other.resource)
+    }
+}
+
 /// Priority of a reason that has none.
 pub const DEFAULT_PRIORITY: u32 = 50;
 
@@ -61,6 +77,20 @@ pub struct ReasonPattern {
     pub pattern: Spanned<String>,
     /// Whether they count only if it is they who sleep.
     pub innermost: bool,
+}
+
+impl Reason {
+    /// Whether another entry says the same, wherever the two stand.
+    pub fn means(&self, other: &Self) -> bool {
+        let text = |reason: &Self| reason.text.as_ref().map(|text| text.value.clone());
+        let patterns = |reason: &Self| -> Vec<(String, bool)> {
+            reason.patterns.iter().map(|pattern| (pattern.pattern.value.clone(), pattern.innermost)).collect()
+        };
+        self.reason.value == other.reason.value
+            && self.priority == other.priority
+            && text(self) == text(other)
+            && patterns(self) == patterns(other)
+    }
 }
 
 impl ReasonPattern {
@@ -94,6 +124,8 @@ pub struct Probe {
     pub file: Arc<SourceFile>,
     /// Its name, unique but for variants limited by `kernel`.
     pub name: Spanned<String>,
+    /// What its declaration says, without comments and layout: as [`crate::yaml::Node::meaning`] gives it.
+    pub meaning: String,
     /// What it measures.
     pub help: String,
     /// The kernels that this variant is for.

@@ -4,7 +4,7 @@
 
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use saphyr_parser::{Event, Parser, ScalarStyle};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 /// Largest file that is read, bytes.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -51,6 +51,12 @@ impl Node {
         }
     }
 
+    /// What the node says, without where it stands and how it is laid out: two nodes of the same text here mean the same.
+    /// The order of keys counts, since labels and metrics keep it.
+    pub fn meaning(&self) -> String {
+        Meaning(self).to_string()
+    }
+
     /// Whether nothing was written: `key:` with no value, `~` or `null`.
     pub fn is_null(&self) -> bool {
         self.kind() == "nothing"
@@ -84,6 +90,31 @@ impl Node {
             first
         };
         self.span.start + first..self.span.start + last.max(first)
+    }
+}
+
+/// A node without its places.
+struct Meaning<'n>(&'n Node);
+
+impl fmt::Display for Meaning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.data {
+            // A quoted number is not a number, so quotes are part of what is said.
+            Data::Scalar { text, quoted: true } => write!(f, "{text:?}"),
+            Data::Scalar { text, quoted: false } => write!(f, "={text:?}"),
+            Data::Sequence(items) => {
+                f.write_str("[")?;
+                items.iter().try_for_each(|item| write!(f, "{},", Meaning(item)))?;
+                f.write_str("]")
+            }
+            Data::Mapping(entries) => {
+                f.write_str("{")?;
+                entries
+                    .iter()
+                    .try_for_each(|(key, value)| write!(f, "{}:{},", Meaning(key), Meaning(value)))?;
+                f.write_str("}")
+            }
+        }
     }
 }
 
@@ -305,6 +336,23 @@ mod tests {
             .find(|(k, _)| matches!(&k.data, Data::Scalar { text, .. } if text == key))
             .map(|(_, v)| v)
             .unwrap()
+    }
+
+    #[test]
+    fn the_meaning_is_without_layout() {
+        let meaning = |text: &str| load(text).unwrap().unwrap().meaning();
+        let same = ["a: [x, 'y']\nb: {c: 1}\n", "# said\na:\n  - x\n  - \"y\"   # again\nb:\n  c:   1\n"];
+        assert_eq!(meaning(same[0]), meaning(same[1]));
+        for other in [
+            "a: [x, y]\nb: {c: 1}\n",
+            "a: ['y', x]\nb: {c: 1}\n",
+            "b: {c: 1}\na: [x, 'y']\n",
+            "a: [x, 'y']\nb: {c: '1'}\n",
+            "a: [x, 'y', '']\nb: {c: 1}\n",
+            "a: ['x,', 'y']\nb: {c: 1}\n",
+        ] {
+            assert_ne!(meaning(same[0]), meaning(other), "{other}");
+        }
     }
 
     #[test]

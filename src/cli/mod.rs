@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod table;
 mod watch;
+mod web;
 
 use crate::{
     callgraph::Output,
@@ -68,8 +69,9 @@ pub enum Command {
 /// Which probes.
 #[derive(Args, Debug, Clone)]
 pub struct ProbeArgs {
-    /// File of probes in YAML; may be given several times [default: the shipped probes]
-    #[arg(short, long = "config", value_name = "FILE")]
+    /// File of probes in YAML, or directory of such files (`*.yaml`, `*.yml`); may be given several times [default: the
+    /// shipped probes]
+    #[arg(short, long = "config", value_name = "FILE|DIR")]
     pub config: Vec<PathBuf>,
     /// Only these probes, or groups of shipped ones such as `sched`, separated by commas; `tapster list --library` shows
     /// the shipped ones
@@ -125,11 +127,13 @@ pub struct RunArgs {
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
-    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces [default: :9955; without `prometheus` among the
-    /// exporters, none]
-    #[arg(long = "web.listen-address", value_name = "ADDR")]
-    pub listen: Option<String>,
-    /// Exit if any probe does not come up, instead of running the others
+    /// How it serves.
+    #[command(flatten)]
+    pub web: web::WebArgs,
+    /// When the configuration is read again.
+    #[command(flatten)]
+    pub auto_reload: web::AutoReloadArgs,
+    /// Exit if any probe does not come up at the start, instead of running the others
     #[arg(long)]
     pub strict: bool,
     /// Do not have the kernel count runs and run time of programs, which costs some nanoseconds a run

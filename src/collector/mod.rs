@@ -137,6 +137,16 @@ impl Shared {
             reasons: reason::Table::new(reasons),
         }
     }
+
+    /// The same with other reasons in the configuration.
+    #[must_use]
+    pub fn with_reasons(&self, reasons: Vec<Reason>) -> Self {
+        Self {
+            symbols: self.symbols.clone(),
+            cgroups: self.cgroups.clone(),
+            reasons: reason::Table::new(reasons),
+        }
+    }
 }
 
 /// What turns a label's bytes into text; stacks are looked up in a map of the probe.

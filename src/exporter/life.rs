@@ -29,8 +29,6 @@ type Seen = Result<(FileId, Option<u32>), Missing>;
 /// A probe with its files as they were seen last.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// Its place among the probes.
-    pub(super) index: usize,
     /// As declared.
     pub(super) probe: Probe,
     places: Vec<Place>,
@@ -50,7 +48,7 @@ pub(super) enum Change {
 
 impl Watched {
     /// A probe that is in files; `None` for others. To be called before it is compiled.
-    pub(super) fn new(index: usize, probe: &Probe, proc: &Path) -> Option<Self> {
+    pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
         let mut places: Vec<Place> = Vec::new();
         for event in probe.starts.iter().chain(&probe.ends) {
             for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
@@ -63,7 +61,7 @@ impl Watched {
             return None;
         }
         let seen = places.iter_mut().map(|place| place.look(proc)).collect();
-        Some(Self { index, probe: probe.clone(), places, seen })
+        Some(Self { probe: probe.clone(), places, seen })
     }
 
     /// Why a file of the probe is not there, if one is not.
@@ -136,8 +134,8 @@ mod tests {
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let proc = Path::new("/proc");
-        assert!(Watched::new(1, &file.probes[1], proc).is_none(), "in no file");
-        let mut watched = Watched::new(0, &file.probes[0], proc).unwrap();
+        assert!(Watched::new(&file.probes[1], proc).is_none(), "in no file");
+        let mut watched = Watched::new(&file.probes[0], proc).unwrap();
         assert_eq!(watched.places.len(), 1, "one file, however often it is named");
         assert!(watched.missing().unwrap().message.starts_with("there is no `"));
         assert_eq!(watched.look(proc), Change::None);

@@ -3,8 +3,8 @@
 use super::setting::{Protocol, Settings, Temporality};
 use crate::{
     family::{Kind, MetricFamily},
-    source::Source,
-    status::{LastPush, ProbeStatus, PushStatus},
+    source::{Selection, Source},
+    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -223,9 +223,11 @@ impl WithPush {
 }
 
 impl Source for WithPush {
-    fn collect(&self) -> Vec<MetricFamily> {
-        let mut families = self.source.collect();
-        families.extend(self.state.families());
+    fn select(&self, selection: &Selection) -> Vec<MetricFamily> {
+        let mut families = self.source.select(selection);
+        if selection.takes_rest() {
+            families.extend(self.state.families());
+        }
         families
     }
 
@@ -235,8 +237,16 @@ impl Source for WithPush {
         families
     }
 
+    fn words(&self) -> Vec<String> {
+        self.source.words()
+    }
+
     fn status(&self) -> Vec<ProbeStatus> {
         self.source.status()
+    }
+
+    fn configuration(&self) -> Option<ConfigStatus> {
+        self.source.configuration()
     }
 
     fn push(&self) -> Option<PushStatus> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections the kernel holds until they are accepted.
@@ -35,6 +36,9 @@ pub enum ServerError {
         /// The refusal.
         source: io::Error,
     },
+    /// What systemd hands over is not what can be served on.
+    #[error("cannot serve on the sockets of systemd: {0}")]
+    Inherited(String),
     /// The socket cannot be handed to the runtime.
     #[error("cannot serve: {0}")]
     Serve(#[source] io::Error),
@@ -79,6 +83,27 @@ pub fn bind(addr: &str) -> Result<Listener, ServerError> {
         }
     }
     Err(ServerError::Bind { addr: addr.to_owned(), source: refusal })
+}
+
+/// The sockets that systemd hands over to this process. Clears the variables that say so, for what is started from here.
+pub fn inherited() -> Result<Vec<Listener>, ServerError> {
+    let wrong = |message: String| ServerError::Inherited(message);
+    let mut handed = ListenFd::from_env();
+    if handed.len() == 0 {
+        return Err(wrong(
+            "there are none; start tapster by a socket unit, or without `--web.systemd-socket`".into(),
+        ));
+    }
+    let mut listeners = Vec::new();
+    for index in 0..handed.len() {
+        let refused = |error: io::Error| wrong(format!("number {}: {error}", index + 1));
+        let socket = handed.take_tcp_listener(index).map_err(refused)?;
+        let socket = socket.ok_or_else(|| wrong(format!("number {} is gone", index + 1)))?;
+        socket.set_nonblocking(true).map_err(refused)?;
+        let addr = socket.local_addr().map_err(refused)?;
+        listeners.push(Listener { socket, addr });
+    }
+    Ok(listeners)
 }
 
 /// Host, without the brackets of an IPv6 address, and port.

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::status::{Down, LastPush, ProbeStatus, ProgramStatus, PushStatus};
+use crate::status::{ConfigStatus, Down, LastPush, ProbeStatus, ProgramStatus, PushStatus};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points shown before the rest of a probe's is folded away.
@@ -21,15 +21,15 @@ const MEMORY: &str = "Memory";
 /// The columns before this one hold text.
 const FIRST_NUMBER: usize = 3;
 
-/// The page as HTML.
-pub(super) fn render(probes: &[ProbeStatus], push: Option<&PushStatus>, ready: bool) -> String {
-    Page { probes, push, ready }.to_string()
-}
-
-struct Page<'a> {
-    probes: &'a [ProbeStatus],
-    push: Option<&'a PushStatus>,
-    ready: bool,
+/// The page; as text it is HTML.
+pub(super) struct Page<'a> {
+    pub(super) probes: &'a [ProbeStatus],
+    pub(super) push: Option<&'a PushStatus>,
+    pub(super) configuration: Option<&'a ConfigStatus>,
+    /// Why the web configuration as it is now is not used.
+    pub(super) web: Option<&'a str>,
+    pub(super) telemetry_path: &'a str,
+    pub(super) ready: bool,
 }
 
 impl Display for Page<'_> {
@@ -40,11 +40,23 @@ impl Display for Page<'_> {
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
              <title>tapster</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
              <header><h1>tapster</h1><span class=\"muted\">{}</span>\
-             <nav><a href=\"/metrics\">Metrics</a><a href=\"/-/healthy\">Health</a>\
+             <nav><a href=\"{}\">Metrics</a><a href=\"/-/healthy\">Health</a>\
              <a href=\"/-/ready\">Readiness</a></nav></header>\n<main>\n",
-            env!("CARGO_PKG_VERSION")
+            env!("CARGO_PKG_VERSION"),
+            Escaped(self.telemetry_path)
         )?;
         self.summary(f)?;
+        if let Some(status) = self.configuration {
+            problems(f, status)?;
+        }
+        if let Some(problem) = self.web {
+            writeln!(
+                f,
+                "<div class=\"note\"><p><b>The web configuration is not used</b> as it is now; what held before goes on:\
+                 </p><pre>{}</pre></div>",
+                Escaped(problem)
+            )?;
+        }
         if !self.ready {
             f.write_str("<p class=\"note\">Starting: probes are still being attached.</p>\n")?;
         }
@@ -58,6 +70,9 @@ impl Display for Page<'_> {
         self.table(f)?;
         if let Some(push) = self.push {
             pushes(f, push)?;
+        }
+        if let Some(status) = self.configuration {
+            configuration(f, status)?;
         }
         f.write_str("</main>\n</body>\n</html>\n")
     }
@@ -99,6 +114,39 @@ impl Page<'_> {
     }
 }
 
+/// What is wrong with the configuration, if something is.
+fn problems(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
+    if !status.problem.is_empty() {
+        writeln!(
+            f,
+            "<div class=\"note\"><p><b>Not all of the configuration runs.</b> It was read {} ago, and what ran before goes on:\
+             </p><pre>{}</pre></div>",
+            ago(status.tried),
+            Escaped(status.problem.trim_end())
+        )?;
+    }
+    if !status.pending.is_empty() {
+        writeln!(f, "<p class=\"note\">{}</p>", Escaped(&status.pending))?;
+    }
+    Ok(())
+}
+
+/// Where the configuration is, and since when it runs.
+fn configuration(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
+    f.write_str("<h2>Configuration</h2>\n<p>")?;
+    if status.files.is_empty() {
+        f.write_str("The shipped probes")?;
+    }
+    for (index, file) in status.files.iter().enumerate() {
+        write!(f, "{}<code>{}</code>", if index > 0 { ", " } else { "" }, Breakable(file))?;
+    }
+    writeln!(f, ", as read {} ago.</p>", ago(status.loaded))
+}
+
+fn ago(time: SystemTime) -> Nanos {
+    Nanos(nanos(time.elapsed().unwrap_or_default()))
+}
+
 /// The push to an OTLP receiver: where to, and what became of it.
 fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
     let PushStatus { endpoint, protocol, temporality, interval, results, .. } = push;
@@ -108,7 +156,6 @@ fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
         Breakable(endpoint),
         Nanos(nanos(*interval))
     )?;
-    let ago = |time: SystemTime| Nanos(nanos(time.elapsed().unwrap_or_default()));
     match push.last_success {
         Some(time) => figure(f, "Last taken", false, format_args!("{} ago", ago(time)))?,
         None => figure(f, "Last taken", push.last.is_some(), "never")?,
@@ -366,6 +413,41 @@ fn scaled(f: &mut Formatter<'_>, value: u64, step: u64, units: &[&str]) -> fmt::
 mod tests {
     use super::*;
 
+    fn page(probes: &[ProbeStatus]) -> Page<'_> {
+        Page { probes, push: None, configuration: None, web: None, telemetry_path: "/metrics", ready: true }
+    }
+
+    fn render(probes: &[ProbeStatus]) -> String {
+        page(probes).to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_configuration_is_said() {
+        let status = ConfigStatus {
+            files: vec!["/etc/<probes>".into()],
+            loaded: SystemTime::now(),
+            tried: SystemTime::now(),
+            problem: "error: <x>".into(),
+            pending: "restart & see".into(),
+        };
+        let html = Page { configuration: Some(&status), web: Some("no <key>"), ..page(&[]) }.to_string();
+        for text in [
+            "<pre>error: &lt;x&gt;</pre>",
+            "restart &amp; see",
+            "<pre>no &lt;key&gt;</pre>",
+            "etc/<wbr>&lt;probes&gt;",
+        ] {
+            assert!(html.contains(text), "{text}: {html}");
+        }
+        let good =
+            ConfigStatus { files: Vec::new(), problem: String::new(), pending: String::new(), ..status };
+        let html = Page { configuration: Some(&good), ..page(&[]) }.to_string();
+        assert!(
+            html.contains("The shipped probes, as read ") && !html.contains("class=\"note\"><p>"),
+            "{html}"
+        );
+    }
+
     #[test]
     fn numbers_are_readable() {
         for (number, text) in [
@@ -408,7 +490,7 @@ mod tests {
             dropped: vec![(evil(), 1)],
             ..Default::default()
         };
-        let html = render(&[probe], None, true);
+        let html = render(&[probe]);
         assert!(!html.contains("<script"), "{html}");
         assert_eq!(html.matches("&lt;script&gt;&quot;&#39;&amp;").count(), 8);
     }
@@ -422,7 +504,7 @@ mod tests {
             down: Some(Down { reason: "verifier", message }),
             ..Default::default()
         };
-        let html = render(&[up, down], None, true);
+        let html = render(&[up, down]);
         assert!(html.find("broken") < html.find("fine"));
         assert!(html.contains("1 of 2"), "{html}");
         assert!(html.contains("<summary><b>verifier</b> program refused</summary><pre>program"), "{html}");
@@ -431,7 +513,7 @@ mod tests {
     #[test]
     fn a_message_of_one_line_does_not_unfold_to_itself() {
         let down = Some(Down { reason: "attach", message: "no such symbol\n".into() });
-        let html = render(&[ProbeStatus { down, ..Default::default() }], None, true);
+        let html = render(&[ProbeStatus { down, ..Default::default() }]);
         assert!(html.contains("<p><b>attach</b> no such symbol</p>"), "{html}");
     }
 
@@ -443,8 +525,8 @@ mod tests {
     #[test]
     fn runs_that_are_not_counted_are_not_shown_as_fast() {
         let probe = ProbeStatus { programs: vec![ProgramStatus::default()], ..Default::default() };
-        let html = render(&[probe], None, true);
+        let html = render(&[probe]);
         assert!(html.contains("kernel.bpf_stats_enabled") && html.contains(">–</td>"));
-        assert!(render(&[], None, true).contains("No probes are configured."));
+        assert!(render(&[]).contains("No probes are configured."));
     }
 }

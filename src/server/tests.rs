@@ -13,7 +13,7 @@ use super::*;
 use crate::exposition::Format;
 use crate::family::Kind;
 use crate::family::MetricFamily;
-use crate::source::Source;
+use crate::source::{Selection, Source};
 use crate::status::ProbeStatus;
 
 #[derive(Default)]
@@ -26,7 +26,10 @@ struct Fake {
 }
 
 impl Source for Fake {
-    fn collect(&self) -> Vec<MetricFamily> {
+    fn select(&self, selection: &Selection) -> Vec<MetricFamily> {
+        if !selection.takes(|word| word == "disk") {
+            return Vec::new();
+        }
         assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
         let gate = self.gate.lock().unwrap().take();
         if let Some((began, go)) = gate {
@@ -44,6 +47,10 @@ impl Source for Fake {
         vec![ProbeStatus { name: "disk".into(), help: "Disk & co.".into(), ..Default::default() }]
     }
 
+    fn words(&self) -> Vec<String> {
+        vec!["disk".into()]
+    }
+
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
@@ -58,6 +65,10 @@ struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    fn with(options: Options) -> Self {
         let fake = Arc::new(Fake::default());
         let listener = bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr();
@@ -66,7 +77,7 @@ impl Running {
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(serve(listener, source, async { drop(stopped.await) })).unwrap();
+            runtime.block_on(serve(vec![listener], source, options, async { drop(stopped.await) })).unwrap();
             runtime.shutdown_timeout(Duration::from_secs(1));
         });
         Self { fake, addr, stop: Some(stop), thread: Some(thread) }
@@ -240,7 +251,7 @@ fn a_broken_family_is_left_out_and_counted() {
     let logged = Arc::default();
     tracing::subscriber::with_default(subscriber, || {
         for format in [Format::Text, Format::OpenMetrics, Format::Text] {
-            let text = String::from_utf8(routes::scrape(&*server.fake, format, &logged)).unwrap();
+            let text = String::from_utf8(routes::scrape(|| server.fake.collect(), format, &logged)).unwrap();
             assert!(text.contains("\ntapster_scrape_families_left_out 1"), "{text}");
         }
     });
@@ -325,4 +336,56 @@ fn headers_without_end_are_refused() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
+fn scrapes_of_some_probes() {
+    let server = Running::start();
+    assert!(server.get("/metrics?probe=disk").text().contains("\nreads_total 7\n"));
+    assert!(server.get("/metrics?collect%5B%5D=disk").text().contains("\nreads_total 7\n"));
+    let answer = server.get("/metrics?exclude[]=disk");
+    assert_eq!(answer.status, 200);
+    assert!(!answer.text().contains("reads_total"));
+    let answer = server.get("/metrics?probe=disc");
+    assert_eq!((answer.status, answer.text()), (400, "no probe `disc` runs here; did you mean `disk`?\n"));
+    assert_eq!(server.get("/metrics?colect[]=disk").status, 400);
+}
+
+#[test]
+fn another_path_for_metrics() {
+    let server = Running::with(Options { telemetry_path: "/own/path".into(), ..Options::default() });
+    assert_eq!(server.get("/own/path").status, 200);
+    let answer = server.get("/metrics");
+    assert_eq!((answer.status, answer.text()), (404, "there is nothing here; metrics are at /own/path\n"));
+    assert!(server.get("/").text().contains("<a href=\"/own/path\">"));
+}
+
+#[test]
+fn reloading_by_http() {
+    let post = |server: &Running, method: &str| {
+        server.request(&format!("{method} /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"))
+    };
+    let server = Running::start();
+    let answer = post(&server, "POST");
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("--web.enable-lifecycle"), "{}", answer.text());
+    let answer = post(&server, "GET");
+    assert_eq!(answer.status, 405);
+    assert!(answer.head.contains("\r\nallow: post, put\r\n"), "{}", answer.head);
+    let done = Arc::new(AtomicBool::new(false));
+    let asked = done.clone();
+    let reload: Reload = Arc::new(move || {
+        if asked.swap(true, Ordering::Relaxed) { Err("it is wrong".into()) } else { Ok("1 probe".into()) }
+    });
+    let server = Running::with(Options { reload: Some(reload), ..Options::default() });
+    let answer = post(&server, "POST");
+    assert_eq!((answer.status, answer.text()), (200, "configuration reloaded: 1 probe\n"));
+    let answer = post(&server, "PUT");
+    assert_eq!(
+        (answer.status, answer.text()),
+        (500, "not all of the configuration is reloaded: it is wrong\n")
+    );
+    let panics =
+        Running::with(Options { reload: Some(Arc::new(|| panic!("on purpose"))), ..Options::default() });
+    assert_eq!(post(&panics, "POST").status, 500);
 }

@@ -23,7 +23,7 @@ use tapster::{
         resource,
         setting::{Exports, SettingError, Sources},
     },
-    source::Source,
+    source::{Selection, Source},
     status::ProbeStatus,
 };
 use tokio::sync::watch;
@@ -46,7 +46,7 @@ impl Events {
 }
 
 impl Source for Events {
-    fn collect(&self) -> Vec<MetricFamily> {
+    fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let count = self.count.load(Ordering::Relaxed);
         let counter = MetricFamily::single("events_total", "Events.", Kind::Counter, count as f64);
         let mut histogram =

@@ -11,7 +11,7 @@ use std::{
 use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
     server,
-    source::Source,
+    source::{Selection, Source},
     status::ProbeStatus,
 };
 
@@ -138,7 +138,7 @@ impl Story {
 }
 
 impl Source for Story {
-    fn collect(&self) -> Vec<MetricFamily> {
+    fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let mut all = Vec::new();
         for (name, labels) in families::ARRAYS {
             all.push(self.family(name, Kind::Gauge, labels));
@@ -182,7 +182,14 @@ pub(crate) fn serve_source(source: Arc<dyn Source>) -> SocketAddr {
     thread::spawn(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(server::serve(listener, source, std::future::pending())).unwrap();
+        runtime
+            .block_on(server::serve(
+                vec![listener],
+                source,
+                server::Options::default(),
+                std::future::pending(),
+            ))
+            .unwrap();
     });
     address
 }

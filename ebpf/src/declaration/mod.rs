@@ -553,6 +553,7 @@ impl Reader {
         let probe = Probe {
             file: self.file.clone(),
             name: name?,
+            meaning: node.meaning(),
             help,
             kernel,
             lets,

@@ -63,13 +63,14 @@ impl Metric {
 /// The metrics of the probes that are up; `declared` says which of them have the same values.
 pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
     let mut metrics = Vec::new();
-    let labels: HashMap<&str, &[TypedLabel]> = exporter.labels().collect();
-    for (probe, typed) in exporter.metrics() {
+    for running in exporter.probes() {
+        let Some(program) = running.program() else { continue };
+        let (probe, typed) = (running.name(), program.metrics.as_slice());
         let side = |label: &TypedLabel| match label.decoder {
             Decoder::Stack(side) => Some(side),
             _ => None,
         };
-        let labels = labels.get(probe).copied().unwrap_or_default();
+        let labels = program.labels.as_slice();
         let stacks: Vec<_> = labels.iter().map(side).collect();
         let reasons: Vec<_> = labels.iter().map(|label| label.decoder == Decoder::Reason).collect();
         let declaration = declared.iter().find(|declared| declared.name.value == probe);
@@ -116,11 +117,12 @@ fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>
 
 /// How often the largest values have to be read so that none leaves its window unseen; `None` without any.
 pub(super) fn window(exporter: &Exporter) -> Option<Duration> {
-    let windows =
-        exporter.metrics().flat_map(|(_, metrics)| metrics).filter_map(|metric| match metric.kind {
-            TypedMetricKind::Max { window_ns } => Some(Duration::from_nanos(window_ns)),
-            _ => None,
-        });
+    let probes = exporter.probes();
+    let metrics = probes.iter().filter_map(|running| running.program()).flat_map(|program| &program.metrics);
+    let windows = metrics.filter_map(|metric| match metric.kind {
+        TypedMetricKind::Max { window_ns } => Some(Duration::from_nanos(window_ns)),
+        _ => None,
+    });
     // A value is to be seen for two thirds of its window.
     windows.min().map(|window| window / 3)
 }

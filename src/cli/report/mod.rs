@@ -181,7 +181,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         &metrics,
         &counted,
         &peaks,
-        exporter.reasons(),
+        &exporter.reasons(),
         elapsed.as_secs_f64(),
         (args.sort, top),
     );

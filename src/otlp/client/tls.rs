@@ -1,28 +1,24 @@
 //! What the receiver is trusted by, and what it knows this host by.
 
-use crate::otlp::setting::{SettingError, Tls, TlsFile};
+use crate::{
+    mark::Mark,
+    otlp::setting::{SettingError, Tls, TlsFile},
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
-
-/// What tells whether a file was replaced or may be read now: number, size, and time of the last change, of rights too.
-type Mark = (u64, u64, i64, i64);
+use std::{fs, sync::Arc};
 
 /// The files as they were when they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen(Vec<Option<Mark>>);
+pub(super) struct Seen(Vec<Mark>);
 
 impl Seen {
     pub(super) fn of(tls: &Tls) -> Self {
         let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
-        let seen = |file: &TlsFile| {
-            let metadata = fs::metadata(&file.path).ok()?;
-            Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
-        };
-        Self(tls.authorities.iter().chain(client).map(seen).collect())
+        Self(tls.authorities.iter().chain(client).map(|file| Mark::of(&file.path)).collect())
     }
 }
 

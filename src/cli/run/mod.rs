@@ -1,0 +1,201 @@
+//! `tapster run`: attach and serve.
+
+mod push;
+mod upkeep;
+
+use super::{FAILURE, RunArgs, USAGE, lacks, report};
+use crate::{
+    config,
+    exporter::{Exporter, Failure, Options},
+    kernel::Kernel,
+    reload::Configuration,
+    server,
+    status::Down,
+    sys, telemetry,
+    web::Web,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// How long a scrape under way may hold up the end of the process.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// How long pushes may hold it up: the one under way and the last.
+const PUSHES_END: Duration = Duration::from_secs(8);
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    let begun = Instant::now();
+    telemetry::init(&args.log_level, args.log_format)?;
+    let request = args.probes.request();
+    // Before they are read: what changes from here on is seen.
+    let marks = request.marks();
+    let config = match config::load(&request) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(USAGE);
+        }
+    };
+    if report(&config.diagnostics) {
+        return Ok(USAGE);
+    }
+    let exports = push::exports(args, config.otlp.as_ref());
+    let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {
+        Ok((client, exports)) => (exports, client),
+        Err(error) => {
+            eprintln!("{}", error.to_string().trim_end());
+            return Ok(USAGE);
+        }
+    };
+    let kernel = Kernel::detect(&args.host.paths());
+    if lacks(&kernel) {
+        return Ok(FAILURE);
+    }
+    for limitation in kernel.limitations() {
+        tracing::warn!("{}", limitation.message);
+    }
+    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
+    if report(&diagnostics) {
+        return Ok(USAGE);
+    }
+    let web = match args.web.file.as_deref().map(Web::open).transpose() {
+        Ok(web) => web.map(Arc::new),
+        Err(error) => {
+            eprintln!("{}", error.to_string().trim_end());
+            return Ok(USAGE);
+        }
+    };
+    // The ports first: nothing should be attached for an exporter that cannot serve.
+    let listeners = match args.web.listeners(exports.serve) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(FAILURE);
+        }
+    };
+    let detect = begun.elapsed();
+    let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
+    let (exporter, failures, times) =
+        Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
+    for Failure { name, down: Down { reason, message } } in &failures {
+        if *reason == "waiting" && !args.strict {
+            tracing::warn!(probe = name, "{message}");
+        } else {
+            tracing::error!(probe = name, reason, "probe is down: {message}");
+        }
+    }
+    // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
+    if args.strict && !failures.is_empty() {
+        return Ok(if failures.iter().all(|failure| matches!(failure.down.reason, "compile" | "waiting")) {
+            USAGE
+        } else {
+            FAILURE
+        });
+    }
+    tracing::info!(
+        probes = exporter.up(),
+        down = failures.len(),
+        programs = exporter.programs(),
+        total_ms = millis(begun.elapsed()),
+        detect_ms = millis(detect),
+        compile_ms = millis(times.compile),
+        prepare_ms = millis(times.prepare),
+        load_ms = millis(times.load),
+        attach_ms = millis(times.attach),
+        kernel = kernel.release,
+        "probes attached"
+    );
+    drop((kernel, probes));
+    sys::release_memory();
+    let exporter = Arc::new(exporter);
+    let paths = args.host.paths();
+    let configuration =
+        Arc::new(Configuration::new(exporter.clone(), request, paths.clone(), config.otlp, marks));
+    let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
+    for listener in &listeners {
+        let scheme = if web.as_ref().is_some_and(|web| web.is_tls()) { "https" } else { "http" };
+        tracing::info!(address = %listener.local_addr(), scheme, "serving {}", args.web.telemetry_path);
+    }
+    match (listeners.is_empty(), pushers.is_empty()) {
+        (true, true) => tracing::warn!("nothing is served and nothing is pushed, as was asked for"),
+        (true, false) => tracing::info!("no port is open, because metrics are only pushed"),
+        (false, _) => {}
+    }
+    let served = server::Options {
+        telemetry_path: args.web.telemetry_path.clone(),
+        max_requests: args.web.max_requests,
+        reload: args.web.lifecycle.then(|| {
+            let configuration = configuration.clone();
+            Arc::new(move || configuration.reload()) as server::Reload
+        }),
+        web,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async {
+        let upkeep = upkeep::start(&exporter, &configuration, paths, args.auto_reload.every());
+        let (stop, stopped) = watch::channel(());
+        let pushing = (!pushers.is_empty()).then(|| push::push(pushers, stopped)).transpose()?;
+        let shutdown = async move {
+            signals(configuration).await;
+            // What pushes ends now, with a last push, while requests under way are answered.
+            drop(stop);
+        };
+        let result = if listeners.is_empty() {
+            shutdown.await;
+            Ok(())
+        } else {
+            server::serve(listeners, source, served, shutdown).await.map_err(anyhow::Error::from)
+        };
+        if let Some(pushing) = pushing
+            && tokio::time::timeout(PUSHES_END, pushing).await.is_err()
+        {
+            tracing::warn!("the last push did not end in time");
+        }
+        drop(upkeep);
+        result
+    });
+    // Programs detach when their descriptors close, which is when the last reference goes.
+    runtime.shutdown_timeout(SHUTDOWN);
+    result?;
+    tracing::info!("stopped");
+    Ok(0)
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 10.0
+}
+
+/// Returns when the process is told to end. SIGHUP has the configuration read again.
+async fn signals(configuration: Arc<Configuration>) {
+    let handlers =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = handlers else {
+        // Without handlers the signals end the process, and the kernel detaches what it held.
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {
+                tracing::info!("got SIGTERM, stopping");
+                return;
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("got SIGINT, stopping");
+                return;
+            }
+            _ = hangup.recv() => {
+                let configuration = configuration.clone();
+                // What is wrong is logged there; a signal in the meantime is answered at once, so nothing is waited for.
+                drop(tokio::task::spawn_blocking(move || configuration.reload()));
+            }
+        }
+    }
+}

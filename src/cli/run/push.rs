@@ -1,0 +1,83 @@
+//! What pushes: its settings, and the thread that it runs on.
+
+use crate::{
+    cli::RunArgs,
+    label::Host,
+    otlp::{
+        Encoder, Pusher, Sink, State, WithPush,
+        client::Client,
+        resource,
+        setting::{Exports, SettingError, Settings, Shape, Sources},
+    },
+    source::Source,
+};
+use std::{env, sync::Arc, thread};
+use tapster_ebpf::probe::Otlp;
+use tokio::sync::{oneshot, watch};
+
+/// Reads where metrics go.
+pub(super) fn exports(args: &RunArgs, file: Option<&Otlp>) -> Result<Exports, SettingError> {
+    let variable = |name: &str| env::var_os(name).map(|text| text.into_string().map_err(|_| ()));
+    Exports::read(&Sources { flags: args.otlp.flags(), variable: &variable, file })
+}
+
+/// The way to the receiver, if there is one.
+pub(super) fn client(exports: &Exports) -> Result<Option<Client>, SettingError> {
+    exports.push.clone().map(Client::new).transpose()
+}
+
+/// What pushes, and the source with what became of pushes.
+pub(super) fn pushers(
+    mut source: Arc<dyn Source>,
+    exports: &Exports,
+    client: Option<Client>,
+    host: &Host,
+) -> (Arc<dyn Source>, Vec<Pusher>) {
+    let mut pushers = Vec::new();
+    if client.is_none() && exports.console.is_none() {
+        return (source, pushers);
+    }
+    let variable = |name: &str| env::var(name).ok();
+    let resource = resource::resource(host, &variable, &exports.resource);
+    let encoder = |shape| Encoder::new(resource.clone(), shape);
+    if let Some(client) = client {
+        let settings = client.settings().clone();
+        let state = Arc::new(State::new(&settings));
+        source = Arc::new(WithPush::new(source, state.clone()));
+        let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
+        tracing::info!(%endpoint, protocol = protocol.name(), interval = ?shape.interval, "pushing metrics by OTLP");
+        let sink = Sink::Receiver { client: Box::new(client), state };
+        pushers.push(Pusher::new(source.clone(), sink, encoder(shape), shape.interval, push_timeout));
+    }
+    if let Some(shape) = exports.console {
+        let Shape { interval, .. } = shape;
+        pushers.push(Pusher::new(source.clone(), Sink::Console, encoder(shape), interval, interval));
+    }
+    (source, pushers)
+}
+
+/// Pushes on a thread of their own: what a receiver does and what compression takes is no business of those who are served.
+/// Answers with what is done when all have ended.
+pub(super) fn push(
+    pushers: Vec<Pusher>,
+    stopped: watch::Receiver<()>,
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+    thread::Builder::new().name("push".into()).spawn(move || {
+        runtime.block_on(async {
+            let running: Vec<_> =
+                pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
+            for pusher in running {
+                // A panic in it is logged by the runtime.
+                let _ = pusher.await;
+            }
+        });
+        // A collection or a terminal that hangs is left behind.
+        runtime.shutdown_background();
+        // Nobody waits any more if it took too long.
+        let _ = ended.send(());
+    })?;
+    Ok(end)
+}

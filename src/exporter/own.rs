@@ -1,0 +1,125 @@
+//! Families about the probes themselves, filled row by row.
+
+use super::{number, running::Running, seconds};
+use crate::{
+    collector::Collected,
+    family::{Kind, MetricFamily, Origin},
+    follow::Followed,
+    status::Down,
+};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+/// The families.
+pub(super) struct Own {
+    /// Label values of rows that were counted from later than the others, and from when.
+    later: HashMap<Arc<[String]>, SystemTime>,
+    up: MetricFamily,
+    runs: MetricFamily,
+    run_seconds: MetricFamily,
+    missed: MetricFamily,
+    dropped: MetricFamily,
+    unmatched: MetricFamily,
+    series: MetricFamily,
+    max_series: MetricFamily,
+    memory: MetricFamily,
+}
+
+impl Own {
+    pub(super) fn new() -> Self {
+        let probe = &["probe"];
+        let program = &["probe", "attach_point", "mechanism"];
+        let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
+        let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
+        Self {
+            later: HashMap::new(),
+            up: gauge(
+                "tapster_probe_up",
+                "Whether the probe is attached and readable; if not, reason says why.",
+                &["probe", "reason"],
+            ),
+            runs: counter(
+                "tapster_probe_runs_total",
+                "Runs of the probe's programs; 0 while the kernel does not count them.",
+                program,
+            ),
+            run_seconds: counter(
+                "tapster_probe_run_seconds_total",
+                "Time spent in the probe's programs.",
+                program,
+            ),
+            missed: counter(
+                "tapster_probe_missed_total",
+                "Runs the kernel skipped because the program was running on that CPU.",
+                program,
+            ),
+            dropped: counter(
+                "tapster_probe_dropped_total",
+                "Events that were not counted in full, by reason.",
+                &["probe", "reason"],
+            ),
+            unmatched: counter(
+                "tapster_probe_unmatched_total",
+                "End events that had no start: begun earlier, filtered out, or parts of another.",
+                probe,
+            ),
+            series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
+            max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
+            memory: gauge("tapster_probe_memory_bytes", "Kernel memory of the probe's maps.", probe),
+        }
+    }
+
+    /// Adds a probe, with what this scrape read of it. `began`: from when the exporter's counters are counted.
+    pub(super) fn add(
+        &mut self,
+        probe: &Running,
+        collected: Result<&Collected, &Down>,
+        followed: Option<&Followed>,
+        began: SystemTime,
+    ) {
+        let name = probe.name();
+        match collected.map(|_| probe.down()) {
+            Ok(None) => self.up.push(&[name, ""], 1.0),
+            Ok(Some(down)) => self.up.push(&[name, down.reason], 0.0),
+            Err(down) => self.up.push(&[name, down.reason], 0.0),
+        }
+        let Some(reader) = probe.reader() else { return };
+        let mut later = |labels: &[&str]| {
+            if probe.began() > began {
+                self.later.insert(labels.iter().map(ToString::to_string).collect(), probe.began());
+            }
+        };
+        for program in reader.programs() {
+            let labels = &[name, program.attach_point.as_str(), program.mechanism.as_str()];
+            later(labels);
+            self.runs.push(labels, number(program.runs));
+            self.run_seconds.push(labels, seconds(program.run_ns));
+            self.missed.push(labels, number(program.missed));
+        }
+        self.max_series.push(&[name], f64::from(reader.program().layout.max_rows));
+        self.memory.push(&[name], number(reader.memory_bytes()));
+        let Ok(collected) = collected else { return };
+        self.series.push(&[name], number(collected.series));
+        for (reason, count) in &collected.dropped.losses {
+            later(&[name, reason]);
+            self.dropped.push(&[name, reason], number(*count));
+        }
+        if let Some(followed) = followed
+            && reader.program().layout.traced
+            && let Ok(lost) = followed.lost()
+        {
+            self.dropped.push(&[name, "max_processes"], number(lost));
+        }
+        if let Some(unmatched) = collected.dropped.unmatched {
+            later(&[name]);
+            self.unmatched.push(&[name], number(unmatched));
+        }
+    }
+
+    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 9] {
+        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } =
+            self;
+        let origin = Origin { began: Some(began), restarted: Arc::new(later) };
+        [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
+            .map(|family| MetricFamily { origin: origin.clone(), ..family })
+    }
+}

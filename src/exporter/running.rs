@@ -1,0 +1,292 @@
+//! One declared probe and what became of it: brought up, read, brought up anew when its files change.
+
+use super::life::{Change, Watched};
+use crate::{
+    collector::{Collected, Reader, Shared, View},
+    kernel::Kernel,
+    label::Host,
+    loader::{Attached, Loader},
+    status::{Down, ProbeStatus},
+    sys::PossibleCpus,
+    topology::Topology,
+};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::SystemTime,
+};
+use tapster_ebpf::{
+    attach::Target,
+    diagnostic::Diagnostic,
+    probe::{Decoder, Probe},
+    program::Program,
+};
+
+/// What bringing a probe up needs besides its declaration.
+pub(super) struct Means<'m> {
+    pub(super) kernel: &'m Kernel,
+    pub(super) target: Target<'m>,
+    pub(super) host: &'m Host,
+    pub(super) shared: &'m Shared,
+}
+
+/// A declared probe of this process.
+#[derive(Debug)]
+pub struct Running {
+    name: String,
+    /// The name of its file, if it is a shipped probe.
+    group: Option<String>,
+    help: String,
+    meaning: String,
+    /// Whether it has a label that is told by the table of reasons.
+    asks_reasons: bool,
+    /// `FILE:LINE`, which changes with what is written above it.
+    source: Mutex<String>,
+    /// No event counted before.
+    began: SystemTime,
+    /// There from when it was first attached.
+    reader: OnceLock<Reader>,
+    /// Why it is down. It may have been up, and then what was counted stays.
+    down: Mutex<Option<Down>>,
+    /// Why the last scrape of it failed.
+    failure: Mutex<Option<String>>,
+    /// Its files, which may be replaced or are not there yet.
+    watched: Option<Mutex<Watched>>,
+}
+
+/// Why a probe does not compile.
+pub(super) fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
+    Down {
+        reason: "compile",
+        message: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// Why a probe is down, of which a file is not there: it is waited for.
+fn waiting(watched: &Watched) -> Option<Down> {
+    let missing = watched.missing()?;
+    Some(Down {
+        reason: "waiting",
+        message: format!("{}; it is attached to when it appears", missing.message),
+    })
+}
+
+fn internal(error: &dyn std::error::Error) -> Down {
+    Down { reason: "internal", message: error.to_string() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a probe stands.
+fn place(probe: &Probe) -> String {
+    let (line, _) = probe.file.position(probe.name.span.start);
+    format!("{}:{line}", probe.file.name)
+}
+
+/// Opens the maps of a probe that was attached after `began`.
+fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
+    let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
+    Reader::new(attached, began, host, shared, cpus)
+        .map_err(|error| Down { reason: "collect", message: error.to_string() })
+}
+
+impl Running {
+    /// A probe with what became of it. `watched` is as its files were before it was compiled.
+    pub(super) fn new(
+        probe: &Probe,
+        watched: Option<Watched>,
+        attached: Result<Attached, Down>,
+        began: SystemTime,
+        host: &Host,
+        shared: &Shared,
+    ) -> Self {
+        let (reader, down) = match attached.and_then(|attached| open(attached, began, host, shared)) {
+            Ok(reader) => (OnceLock::from(reader), None),
+            Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
+        };
+        let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
+        Self {
+            name: probe.name.value.clone(),
+            group: crate::config::group(probe).map(str::to_owned),
+            help: probe.help.clone(),
+            meaning: probe.meaning.clone(),
+            asks_reasons: decoders.any(|decoder| decoder.value == Decoder::Reason),
+            source: Mutex::new(place(probe)),
+            began,
+            reader,
+            down: Mutex::new(down),
+            failure: Mutex::default(),
+            watched: watched.map(Mutex::new),
+        }
+    }
+
+    /// Compiles, loads and attaches one probe.
+    pub(super) fn bring_up(probe: &Probe, loader: &mut Loader, means: &Means<'_>) -> Self {
+        // Before it is compiled: what changes from here on is seen.
+        let watched = Watched::new(probe, &means.host.proc);
+        let mut began = SystemTime::now();
+        let attached = tapster_ebpf::compile(probe, &means.target)
+            .map_err(|diagnostics| compile_failure(&diagnostics))
+            .and_then(|program| loader.load(program).map_err(|error| error.down()))
+            .and_then(|mut attached| {
+                began = SystemTime::now();
+                attached.attach(means.kernel).map_err(|error| error.down())?;
+                Ok(attached)
+            });
+        Self::new(probe, watched, attached, began, means.host, means.shared)
+    }
+
+    /// The probe's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a word means this probe: it is its name, or that of its group.
+    pub fn is_called(&self, word: &str) -> bool {
+        self.name == word || self.group.as_deref() == Some(word)
+    }
+
+    /// What words may mean it.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        [self.name.as_str()].into_iter().chain(self.group.as_deref())
+    }
+
+    /// What was compiled; `None` for a probe that was never up.
+    pub fn program(&self) -> Option<&Program> {
+        self.reader().map(Reader::program)
+    }
+
+    /// The probe in the kernel; `None` where it never was there.
+    pub fn reader(&self) -> Option<&Reader> {
+        self.reader.get()
+    }
+
+    pub(super) fn began(&self) -> SystemTime {
+        self.began
+    }
+
+    pub(super) fn asks_reasons(&self) -> bool {
+        self.asks_reasons
+    }
+
+    /// Whether a declaration says the same as this probe's.
+    pub(super) fn is_declared_as(&self, probe: &Probe) -> bool {
+        self.meaning == probe.meaning
+    }
+
+    /// Its declaration stands elsewhere now.
+    pub(super) fn stands_at(&self, probe: &Probe) {
+        *lock(&self.source) = place(probe);
+    }
+
+    pub(super) fn down(&self) -> Option<Down> {
+        lock(&self.down).clone()
+    }
+
+    pub(super) fn set_down(&self, down: Option<Down>) {
+        *lock(&self.down) = down;
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.is_some()
+    }
+
+    /// Looks whether the probe's files are still the same. If not, `kernel` is asked for, and the probe is compiled and
+    /// attached to those that are there now.
+    pub(super) fn follow<'k>(&self, host: &Host, shared: &Shared, kernel: impl FnOnce() -> &'k Kernel) {
+        let Some(watched) = &self.watched else { return };
+        let mut watched = lock(watched);
+        let change = watched.look(&host.proc);
+        if change == Change::None {
+            return;
+        }
+        let down = self.revive(&watched, change, host, shared, kernel()).err();
+        match &down {
+            None => tracing::info!(probe = self.name, "attached to the files that are there now"),
+            Some(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
+            Some(Down { reason, message }) => {
+                tracing::error!(probe = self.name, reason, "probe is down: {message}");
+            }
+        }
+        self.set_down(down);
+    }
+
+    /// Compiles and attaches the probe anew.
+    fn revive(
+        &self,
+        watched: &Watched,
+        change: Change,
+        host: &Host,
+        shared: &Shared,
+        kernel: &Kernel,
+    ) -> Result<(), Down> {
+        let program = tapster_ebpf::compile(&watched.probe, &kernel.target())
+            .map_err(|diagnostics| waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics)))?;
+        if let Some(reader) = self.reader.get() {
+            let all = change == Change::Containers;
+            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
+        }
+        let mut attached = Loader::of(kernel).load(program).map_err(|error| error.down())?;
+        let began = SystemTime::now();
+        attached.attach(kernel).map_err(|error| error.down())?;
+        let reader = open(attached, began, host, shared)?;
+        self.reader.set(reader).map_err(|_| Down {
+            reason: "internal",
+            message: "the probe was attached twice: this is a bug in tapster".into(),
+        })
+    }
+
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub(super) fn release(&self, proc: &Path) {
+        if let Some(reader) = self.reader() {
+            reader.attached().release(proc);
+        }
+    }
+
+    /// What the probe gives to this scrape; a failure is kept for the landing page and logged once.
+    pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<Collected, Down> {
+        let Some(reader) = self.reader() else {
+            return Err(self
+                .down()
+                .unwrap_or(Down { reason: "internal", message: "it is not there".into() }));
+        };
+        let result = reader
+            .collect(topology, view)
+            .map_err(|error| Down { reason: "collect", message: error.to_string() });
+        let now = result.as_ref().err().map(|down| down.message.clone());
+        let mut failure = lock(&self.failure);
+        if *failure != now {
+            if let Some(message) = &now {
+                tracing::error!(probe = self.name, message, "the probe's maps cannot be read");
+            }
+            *failure = now;
+        }
+        result
+    }
+
+    /// The probe's state, for the landing page.
+    pub(super) fn status(&self, topology: &Arc<Topology>) -> ProbeStatus {
+        let failure = lock(&self.failure).clone();
+        let mut status = ProbeStatus {
+            name: self.name.clone(),
+            help: self.help.clone(),
+            source: lock(&self.source).clone(),
+            down: self.down().or_else(|| failure.map(|message| Down { reason: "collect", message })),
+            ..ProbeStatus::default()
+        };
+        let Some(reader) = self.reader() else { return status };
+        let program = reader.program();
+        status.programs = reader.programs();
+        status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
+        status.max_series = program.layout.max_rows.into();
+        status.memory_bytes = reader.memory_bytes();
+        if let Ok(collected) = reader.collect(topology, View::Now) {
+            status.series = collected.series;
+            let losses = collected.dropped.losses.iter();
+            status.dropped = losses.map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        }
+        status
+    }
+}

@@ -1,0 +1,225 @@
+//! The configuration, read again while the exporter runs: the probes are exchanged, and what became of it is told by
+//! metrics, the log and the landing page.
+
+use crate::{
+    config::{self, Config, Request},
+    exporter::{Exchange, Exporter, Failure},
+    family::{Kind, MetricFamily},
+    kernel::{Kernel, Paths},
+    mark::Mark,
+    source::{Selection, Source},
+    status::{ConfigStatus, ProbeStatus, PushStatus},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
+
+/// The configuration of a running exporter.
+pub struct Configuration {
+    exporter: Arc<Exporter>,
+    request: Request,
+    paths: Paths,
+    /// Where metrics went at the start, which stays so.
+    otlp: Option<Otlp>,
+    /// Held while it is read and probes are exchanged.
+    reading: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The files as they were before they were read last.
+    marks: Vec<Mark>,
+    loaded: SystemTime,
+    tried: SystemTime,
+    problem: String,
+    pending: String,
+}
+
+impl std::fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Configuration").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// What the diagnostics say, one after the other.
+fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
+    diagnostics.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+impl Configuration {
+    /// The configuration that `exporter` runs with, which `request` asked for. `marks` are the files as they were before they
+    /// were read.
+    pub fn new(
+        exporter: Arc<Exporter>,
+        request: Request,
+        paths: Paths,
+        otlp: Option<Otlp>,
+        marks: Vec<Mark>,
+    ) -> Self {
+        let now = SystemTime::now();
+        let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
+        Self { exporter, request, paths, otlp, reading: Mutex::default(), state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether files changed since the configuration was read last.
+    pub fn is_stale(&self) -> bool {
+        self.request.marks() != self.state().marks
+    }
+
+    /// Reads the configuration again and exchanges the probes. Blocks until that is done, a second or more with many changed
+    /// probes. The answer says what was done, or what is wrong; then what ran before goes on.
+    pub fn reload(&self) -> Result<String, String> {
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = Instant::now();
+        let (marks, tried) = (self.request.marks(), SystemTime::now());
+        let result = self.read();
+        let mut state = self.state();
+        (state.marks, state.tried) = (marks, tried);
+        match result {
+            Ok(Read { exchange, pending }) => {
+                let problem = refusals(&exchange.refused);
+                let summary = summary(&exchange);
+                let took_ms = begun.elapsed().as_millis();
+                if problem.is_empty() {
+                    state.loaded = tried;
+                    tracing::info!(took_ms, "configuration reloaded: {summary}");
+                } else {
+                    tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
+                }
+                for Failure { name, down } in &exchange.down {
+                    tracing::error!(probe = name, reason = down.reason, "probe is down: {}", down.message);
+                }
+                if pending != state.pending && !pending.is_empty() {
+                    tracing::warn!("{pending}");
+                }
+                (state.problem, state.pending) = (problem.clone(), pending);
+                if problem.is_empty() { Ok(summary) } else { Err(problem) }
+            }
+            Err(problem) => {
+                tracing::error!("the configuration is not reloaded, what ran before goes on: {problem}");
+                state.problem.clone_from(&problem);
+                Err(problem)
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Read, String> {
+        let Config { probes, reasons, otlp, diagnostics } =
+            config::load(&self.request).map_err(|error| error.to_string())?;
+        if diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(said(&diagnostics));
+        }
+        let kernel = Kernel::detect(&self.paths);
+        let (probes, unfit) = tapster_ebpf::check::select(probes, &kernel.target());
+        if unfit.iter().any(Diagnostic::is_error) {
+            return Err(said(&unfit));
+        }
+        for warning in diagnostics.iter().chain(&unfit) {
+            tracing::warn!("{}", said([warning]));
+        }
+        let is_same = match (&self.otlp, &otlp) {
+            (Some(before), Some(now)) => before.means(now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        let pending = if is_same {
+            String::new()
+        } else {
+            "`otlp` or `exporters` changed, which are read at the start only: restart tapster to use them"
+                .to_owned()
+        };
+        Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
+    }
+
+    fn families(&self) -> [MetricFamily; 2] {
+        let state = self.state();
+        let successful = MetricFamily::single(
+            "tapster_config_last_reload_successful",
+            "Whether all of the configuration was taken over when it was last read.",
+            Kind::Gauge,
+            f64::from(u8::from(state.problem.is_empty())),
+        );
+        let loaded = state.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
+        let name = "tapster_config_last_reload_success_timestamp_seconds";
+        [successful, MetricFamily::single(name, help, Kind::Gauge, loaded)]
+    }
+}
+
+struct Read {
+    exchange: Exchange,
+    pending: String,
+}
+
+fn summary(exchange: &Exchange) -> String {
+    let Exchange { kept, changed, added, removed, down, refused } = exchange;
+    let names =
+        |failures: &[Failure]| failures.iter().map(|failure| failure.name.clone()).collect::<Vec<_>>();
+    let (down, refused) = (names(down), names(refused));
+    let mut parts = vec![format!("{kept} {} went on", if *kept == 1 { "probe" } else { "probes" })];
+    for (names, what) in
+        [(changed, "changed"), (added, "new"), (removed, "removed"), (&down, "down"), (&refused, "as before")]
+    {
+        if !names.is_empty() {
+            parts.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    parts.join(", ")
+}
+
+fn refusals(refused: &[Failure]) -> String {
+    let said = |Failure { name, down }: &Failure| {
+        let message = down.message.trim_end();
+        format!("probe `{name}` does not come up as it is declared now, so the one before goes on: {message}")
+    };
+    refused.iter().map(said).collect::<Vec<_>>().join("\n")
+}
+
+impl Source for Configuration {
+    fn select(&self, selection: &Selection) -> Vec<MetricFamily> {
+        let mut families = self.exporter.select(selection);
+        if selection.takes_rest() {
+            families.extend(self.families());
+        }
+        families
+    }
+
+    fn counted(&self) -> Vec<MetricFamily> {
+        let mut families = self.exporter.counted();
+        families.extend(self.families());
+        families
+    }
+
+    fn words(&self) -> Vec<String> {
+        self.exporter.words()
+    }
+
+    fn status(&self) -> Vec<ProbeStatus> {
+        self.exporter.status()
+    }
+
+    fn push(&self) -> Option<PushStatus> {
+        self.exporter.push()
+    }
+
+    fn configuration(&self) -> Option<ConfigStatus> {
+        let State { loaded, tried, problem, pending, .. } = &*self.state();
+        Some(ConfigStatus {
+            files: self.request.files.iter().map(|path| path.display().to_string()).collect(),
+            loaded: *loaded,
+            tried: *tried,
+            problem: problem.clone(),
+            pending: pending.clone(),
+        })
+    }
+
+    fn ready(&self) -> bool {
+        self.exporter.ready()
+    }
+}

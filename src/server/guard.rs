@@ -1,0 +1,31 @@
+//! What stands before all routes where a web configuration asks for it: limits, headers, authentication.
+
+use crate::web::{Answer, Web};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::sync::Arc;
+
+pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let settings = web.current().await;
+    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let mut response = if settings.is_too_fast() {
+        (StatusCode::TOO_MANY_REQUESTS, "too many requests; `rate_limit` says how many are answered\n")
+            .into_response()
+    } else {
+        match settings.authenticate(authorization).await {
+            Answer::Welcome => next.run(request).await,
+            Answer::Unknown => {
+                let asked = [(header::WWW_AUTHENTICATE, "Basic")];
+                (StatusCode::UNAUTHORIZED, asked, "a user and password are needed here\n").into_response()
+            }
+        }
+    };
+    for (name, value) in settings.headers() {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
+}

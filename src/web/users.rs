@@ -1,0 +1,215 @@
+//! Who may ask: users and the bcrypt hashes of their passwords. A hash is slow to verify on purpose, so it is done once for
+//! each pair, off the event loop, and one at a time.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ring::{
+    hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Semaphore;
+
+/// Most pairs that are remembered.
+const MOST_VERIFIED: usize = 100;
+
+/// Whether who asks is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes, or everybody is welcome.
+    Welcome,
+    /// No.
+    Unknown,
+}
+
+/// Names and hashes.
+#[derive(Default)]
+pub(super) struct Users(HashMap<String, String>);
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Pairs of user and password that were verified, and how that ended. Neither is kept: only what a key of this process makes
+/// of them.
+pub(super) struct Verified {
+    key: hmac::Key,
+    pairs: Mutex<HashMap<Vec<u8>, bool>>,
+    /// One at a time: each takes a processor for as long as the hash costs.
+    turn: Semaphore,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").finish_non_exhaustive()
+    }
+}
+
+impl Verified {
+    pub(super) fn new() -> Self {
+        let mut key = [0; 32];
+        // Without the kernel's random numbers the key is known, which nobody sees who cannot read this memory anyway.
+        let _ = SystemRandom::new().fill(&mut key);
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            pairs: Mutex::default(),
+            turn: Semaphore::new(1),
+        }
+    }
+
+    /// What a pair is remembered by. Each part begins with its length, so that no two pairs are the same.
+    fn pair(&self, parts: [&[u8]; 3]) -> Vec<u8> {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(&part.len().to_le_bytes());
+            context.update(part);
+        }
+        context.sign().as_ref().to_vec()
+    }
+
+    fn known(&self, pair: &[u8]) -> Option<bool> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner).get(pair).copied()
+    }
+
+    fn remember(&self, pair: Vec<u8>, is_right: bool) {
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        if pairs.len() >= MOST_VERIFIED {
+            // Wrong ones go first, or who guesses makes everybody else wait.
+            pairs.retain(|_, is_right| *is_right);
+        }
+        if pairs.len() >= MOST_VERIFIED {
+            pairs.clear();
+        }
+        pairs.insert(pair, is_right);
+    }
+}
+
+/// Why a text is no hash.
+pub(super) fn check(hash: &str) -> Result<(), String> {
+    // A hash that cannot be read is refused before anything is computed.
+    hash.parse::<bcrypt::HashParts>().map(drop).map_err(|error| error.to_string())
+}
+
+impl Users {
+    /// These users; hashes were checked.
+    pub(super) fn new(users: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(users.into_iter().collect())
+    }
+
+    pub(super) async fn authenticate(
+        &self,
+        verified: &Arc<Verified>,
+        authorization: Option<&[u8]>,
+    ) -> Answer {
+        if self.0.is_empty() {
+            return Answer::Welcome;
+        }
+        let Some((user, password)) = authorization.and_then(credentials) else { return Answer::Unknown };
+        let hash = self.0.get(&user).cloned();
+        let pair =
+            verified.pair([user.as_bytes(), hash.as_deref().unwrap_or_default().as_bytes(), &password]);
+        if let Some(is_right) = verified.known(&pair) {
+            return if is_right { Answer::Welcome } else { Answer::Unknown };
+        }
+        // Never closed.
+        let Ok(_turn) = verified.turn.acquire().await else { return Answer::Unknown };
+        let is_user = hash.is_some();
+        // Whether there is such a user should not show in the time that the answer takes, so an unknown one's password is
+        // compared as well, with a hash of another.
+        let Some(hash) = hash.or_else(|| self.0.values().next().cloned()) else { return Answer::Unknown };
+        let work = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        // A panic in it is logged by the runtime.
+        let is_right = work.await.unwrap_or(false) && is_user;
+        verified.remember(pair, is_right);
+        if is_right { Answer::Welcome } else { Answer::Unknown }
+    }
+}
+
+/// User and password of a header for Basic authentication (RFC 7617).
+fn credentials(header: &[u8]) -> Option<(String, Vec<u8>)> {
+    let text = std::str::from_utf8(header).ok()?;
+    let (scheme, encoded) = text.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let bytes = STANDARD.decode(encoded.trim()).ok()?;
+    let colon = bytes.iter().position(|byte| *byte == b':')?;
+    Some((String::from_utf8(bytes[..colon].to_vec()).ok()?, bytes[colon + 1..].to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(user: &str, password: &str) -> Vec<u8> {
+        format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).into_bytes()
+    }
+
+    #[test]
+    fn headers_of_basic_authentication() {
+        let read = |text: &str| credentials(text.as_bytes());
+        assert_eq!(credentials(&basic("a", "b:c")), Some(("a".into(), b"b:c".to_vec())));
+        assert_eq!(read("basic YTpi"), Some(("a".into(), b"b".to_vec())));
+        assert_eq!(read("Basic Og=="), Some((String::new(), Vec::new())));
+        for text in ["", "Basic", "Basic !", "Bearer YTpi", "Basic YWI=", "YTpi"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(credentials(b"Basic \xff"), None);
+    }
+
+    #[tokio::test]
+    async fn passwords_are_verified_once() {
+        let verified = Arc::new(Verified::new());
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let users = Users::new([("a".to_owned(), hash.clone())]);
+        let ask = async |user: &str, password: &str| {
+            users.authenticate(&verified, Some(&basic(user, password))).await
+        };
+        assert_eq!(ask("a", "secret").await, Answer::Welcome);
+        assert_eq!(ask("a", "wrong").await, Answer::Unknown);
+        assert_eq!(ask("b", "secret").await, Answer::Unknown);
+        assert_eq!(users.authenticate(&verified, None).await, Answer::Unknown);
+        assert_eq!(verified.pairs.lock().unwrap().len(), 3);
+        assert_eq!(ask("a", "secret").await, Answer::Welcome);
+        assert_eq!(ask("b", "secret").await, Answer::Unknown);
+        assert_eq!(verified.pairs.lock().unwrap().len(), 3, "each is remembered");
+        // Another password for the user: what is remembered is of the old hash.
+        let users = Users::new([("a".to_owned(), bcrypt::hash("other", 4).unwrap())]);
+        assert_eq!(users.authenticate(&verified, Some(&basic("a", "secret"))).await, Answer::Unknown);
+        assert_eq!(users.authenticate(&verified, Some(&basic("a", "other"))).await, Answer::Welcome);
+        assert_eq!(Users::default().authenticate(&verified, None).await, Answer::Welcome, "nobody is asked");
+    }
+
+    #[tokio::test]
+    async fn who_guesses_does_not_push_out_who_is_known() {
+        let verified = Arc::new(Verified::new());
+        let users = Users::new([("a".to_owned(), bcrypt::hash("secret", 4).unwrap())]);
+        let ask = async |password: &str| users.authenticate(&verified, Some(&basic("a", password))).await;
+        assert_eq!(ask("secret").await, Answer::Welcome);
+        let right = verified.pairs.lock().unwrap().keys().next().unwrap().clone();
+        for guess in 0..3 * MOST_VERIFIED {
+            assert_eq!(ask(&guess.to_string()).await, Answer::Unknown);
+        }
+        let pairs = verified.pairs.lock().unwrap();
+        assert!(pairs.len() <= MOST_VERIFIED && pairs.get(&right) == Some(&true));
+    }
+
+    #[test]
+    fn hashes() {
+        for hash in [
+            "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi",
+            "$2b$04$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+        ] {
+            assert_eq!(check(hash), Ok(()));
+        }
+        for text in ["", "doe", "$2y$10$short", "$1$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"]
+        {
+            assert!(check(text).is_err(), "{text}");
+        }
+    }
+}
