@@ -1,9 +1,10 @@
 //! Connections: accepts them, bounds what a slow or hostile peer can hold, and lets them finish at shutdown.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +28,8 @@ const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a peer may refuse to take what is sent to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most different reasons that TLS was not agreed on for which are logged.
+const MAX_REFUSALS: usize = 32;
 /// How long a peer may take to agree on TLS.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a peer of HTTP/2 is asked whether it is still there.
@@ -56,7 +59,7 @@ pub async fn serve(
 ) -> Result<(), ServerError> {
     let listeners: Vec<TcpListener> =
         listeners.into_iter().map(Listener::into_tokio).collect::<Result<_, _>>()?;
-    let web = options.web.clone();
+    let (web, refusals) = (options.web.clone(), Arc::<Refusals>::default());
     let router = routes::router(source, &options);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(());
@@ -73,7 +76,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             Some((stream, slot)) = arriving.recv() => {
-                let connection = Connection { router: router.clone(), web: web.clone(), stopped: stopped.clone() };
+                let connection = Connection { router: router.clone(), web: web.clone(), refusals: refusals.clone(), stopped: stopped.clone() };
                 connections.spawn(connection.handle(stream, slot));
             }
         }
@@ -112,7 +115,24 @@ async fn accept(listener: TcpListener, slots: Arc<Semaphore>, arrived: mpsc::Sen
 struct Connection {
     router: Router,
     web: Option<Arc<Web>>,
+    refusals: Arc<Refusals>,
     stopped: watch::Receiver<()>,
+}
+
+/// Why TLS was not agreed on, each said once: a client with the wrong certificate should be found in the log, and a scanner
+/// should not fill it.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<HashSet<String>>);
+
+impl Refusals {
+    fn log(&self, error: &io::Error) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < MAX_REFUSALS && said.insert(error.to_string()) {
+            tracing::warn!(%error, "TLS was not agreed on with a client; the same is not logged again");
+        } else {
+            tracing::debug!(%error, "TLS was not agreed on with a client");
+        }
+    }
 }
 
 impl Connection {
@@ -134,7 +154,7 @@ impl Connection {
                 }
                 Ok(Ok(Some(stream))) => self.http1(stream).await,
                 Ok(Ok(None)) | Err(_) => return,
-                Ok(Err(error)) => return tracing::debug!(%error, "TLS was not agreed on"),
+                Ok(Err(error)) => return self.refusals.log(&error),
             },
         };
         if let Err(error) = result {

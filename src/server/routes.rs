@@ -31,6 +31,7 @@ struct Shared {
     logged: Arc<Logged>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
+    reload_turn: Arc<Semaphore>,
     web: Option<Arc<Web>>,
 }
 
@@ -56,6 +57,7 @@ pub(super) fn router(source: Arc<dyn Source>, options: &Options) -> Router {
             logged: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
+            reload_turn: Arc::new(Semaphore::new(1)),
             web: web.clone(),
         });
     match web {
@@ -74,6 +76,8 @@ async fn reload_now(State(shared): State<Shared>) -> Response {
         let body = "reloading by HTTP is not allowed: start tapster with `--web.enable-lifecycle`, or send it SIGHUP\n";
         return (StatusCode::FORBIDDEN, body).into_response();
     };
+    // Who waits holds no thread. Never closed.
+    let _turn = shared.reload_turn.acquire().await;
     match tokio::task::spawn_blocking(move || reload()).await {
         Ok(Ok(done)) => format!("configuration reloaded: {done}\n").into_response(),
         Ok(Err(problem)) => {

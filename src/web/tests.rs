@@ -61,7 +61,10 @@ fn files_that_can_be_used() {
         (tls("client_auth_type: RequireClientCert"), true),
         (tls("min_version: TLS13"), true),
         (tls("min_version: TLS10\nmax_version: TLS12"), true),
-        (tls("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA]"), true),
+        (
+            tls("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA]"),
+            true,
+        ),
         (tls("curve_preferences: [CurveP521, CurveP256]"), true),
         (
             tls("max_version: TLS12\ncipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]")
@@ -97,7 +100,8 @@ fn keys_and_certificates_in_the_file_itself() {
     );
     assert!(open(&directory, &text).is_ok_and(|web| web.is_tls()));
     // A wrong key in the file is not shown.
-    let text = format!("tls_server_config:\n  cert: |\n{}  key: |\n{}", inline("server.crt"), inline("other.key"));
+    let text =
+        format!("tls_server_config:\n  cert: |\n{}  key: |\n{}", inline("server.crt"), inline("other.key"));
     let error = open(&directory, &text).unwrap_err().to_string();
     assert!(error.contains("the key does not go with the certificate") && error.contains("*****"), "{error}");
     let secret = fs::read_to_string(directory.path().join("other.key")).unwrap();
@@ -116,9 +120,18 @@ fn what_is_wrong_is_said_with_its_place() {
         ("tls_server_config:\n  cert_file: server.crt\n  key: ''\n", "needs `key_file` or `key`"),
         ("tls_server_config:\n  cert_file: gone\n  key_file: server.key\n", "web.yml:2:14 cannot read"),
         ("tls_server_config:\n  cert_file: server.crt\n  key_file: gone\n", "web.yml:3:13 cannot read"),
-        ("tls_server_config:\n  cert_file: nothing\n  key_file: server.key\n", "web.yml:2:14 holds no certificate"),
-        ("tls_server_config:\n  cert_file: text\n  key_file: server.key\n", "web.yml:2:14 holds no certificate"),
-        ("tls_server_config:\n  cert_file: server.crt\n  key_file: text\n", "web.yml:3:13 holds no key in PEM"),
+        (
+            "tls_server_config:\n  cert_file: nothing\n  key_file: server.key\n",
+            "web.yml:2:14 holds no certificate",
+        ),
+        (
+            "tls_server_config:\n  cert_file: text\n  key_file: server.key\n",
+            "web.yml:2:14 holds no certificate",
+        ),
+        (
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: text\n",
+            "web.yml:3:13 holds no key in PEM",
+        ),
         (
             "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key\n",
             "web.yml:3:13 the key does not go with the certificate",
@@ -177,7 +190,11 @@ fn what_is_wrong_is_said_with_its_place() {
 #[test]
 fn a_password_that_was_not_hashed_is_not_shown() {
     let directory = directory();
-    for text in ["basic_auth_users:\n  john: hunter2\n", "basic_auth_users: {john: \"hunter2\n", "a:\n  hunter2: [\n hunter2"] {
+    for text in [
+        "basic_auth_users:\n  john: hunter2\n",
+        "basic_auth_users: {john: \"hunter2\n",
+        "a:\n  hunter2: [\n hunter2",
+    ] {
         let error = open(&directory, text).unwrap_err().to_string();
         assert!(!error.contains("hunter2\n") && !error.contains(": hunter2"), "{error}");
     }

@@ -183,11 +183,16 @@ impl Drop for Tapster {
 
 /// Programs whose descriptors a process holds.
 fn held_programs(process: &Path) -> BTreeSet<u64> {
+    held(process, "prog_id:")
+}
+
+/// What the descriptors of a process say behind this key.
+fn held(process: &Path, key: &str) -> BTreeSet<u64> {
     let entries = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| fs::read_to_string(entry.path()).ok())
         .flat_map(|text| {
-            let ids = text.lines().filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+            let ids = text.lines().filter_map(|line| line.strip_prefix(key)?.trim().parse().ok());
             ids.collect::<Vec<u64>>()
         })
         .collect()
@@ -200,6 +205,18 @@ pub(crate) fn kernel_programs() -> Result<BTreeSet<u64>, super::cases::Skip> {
     let text = String::from_utf8_lossy(&output.stdout);
     let list: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
     Ok(list.iter().filter_map(|program| program["id"].as_u64()).collect())
+}
+
+/// Maps that no process holds.
+pub(crate) fn orphan_maps() -> Result<BTreeSet<u64>, super::cases::Skip> {
+    let output = output(tool("bpftool")?.args(["-j", "map", "show"]));
+    let list: Vec<Value> = serde_json::from_str(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default();
+    let mut orphans: BTreeSet<u64> = list.iter().filter_map(|map| map["id"].as_u64()).collect();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let held = held(&process.path(), "map_id:");
+        orphans.retain(|id| !held.contains(id));
+    }
+    Ok(orphans)
 }
 
 /// Programs that no process holds. Other tests and tools come and go on a host, so a leak is told by this and not

@@ -30,10 +30,15 @@ impl Response {
 
 /// `GET path`, with an `Accept` header if one is given.
 pub(crate) fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::Result<Response> {
+    let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
+    request(address, "GET", path, &accept)
+}
+
+/// A request without a body; `headers` are whole lines.
+pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n{accept}\r\n").as_bytes())?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n").as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let wrong =

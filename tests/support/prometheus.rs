@@ -59,15 +59,20 @@ impl Prometheus {
         Self::start_command(tool("prometheus")?, interval, directory, targets, features, rules)
     }
 
+    /// The same with jobs that need more than targets: the lines below `scrape_configs:`.
+    pub(crate) fn start_jobs(directory: &Path, jobs: &str) -> Result<Self, Skip> {
+        let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
+        Self::start_configured(tool("prometheus")?, directory, &config, &[])
+    }
+
     fn start_command(
-        mut command: Command,
+        command: Command,
         interval: Duration,
         directory: &Path,
         targets: &[(&str, SocketAddr)],
         features: &[&str],
         rules: &[PathBuf],
     ) -> Result<Self, Skip> {
-        fs::create_dir_all(directory).unwrap();
         let every = format!("{}ms", interval.as_millis());
         let mut config = format!(
             "global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}\nrule_files:\n"
@@ -79,6 +84,16 @@ impl Prometheus {
         for (job, target) in targets {
             writeln!(config, "  - {{job_name: {job}, static_configs: [{{targets: ['{target}']}}]}}").unwrap();
         }
+        Self::start_configured(command, directory, &config, features)
+    }
+
+    fn start_configured(
+        mut command: Command,
+        directory: &Path,
+        config: &str,
+        features: &[&str],
+    ) -> Result<Self, Skip> {
+        fs::create_dir_all(directory).unwrap();
         let file = directory.join("prometheus.yml");
         fs::write(&file, config).unwrap();
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();

@@ -1,6 +1,7 @@
 //! `tapster run`: attach and serve.
 
 mod push;
+mod signals;
 mod upkeep;
 
 use super::{FAILURE, RunArgs, USAGE, lacks, report};
@@ -14,14 +15,12 @@ use crate::{
     sys, telemetry,
     web::Web,
 };
+use signals::Signals;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -116,15 +115,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let configuration =
         Arc::new(Configuration::new(exporter.clone(), request, paths.clone(), config.otlp, marks));
     let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
-    for listener in &listeners {
-        let scheme = if web.as_ref().is_some_and(|web| web.is_tls()) { "https" } else { "http" };
-        tracing::info!(address = %listener.local_addr(), scheme, "serving {}", args.web.telemetry_path);
-    }
-    match (listeners.is_empty(), pushers.is_empty()) {
-        (true, true) => tracing::warn!("nothing is served and nothing is pushed, as was asked for"),
-        (true, false) => tracing::info!("no port is open, because metrics are only pushed"),
-        (false, _) => {}
-    }
     let served = server::Options {
         telemetry_path: args.web.telemetry_path.clone(),
         max_requests: args.web.max_requests,
@@ -140,11 +130,22 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .enable_all()
         .build()?;
     let result = runtime.block_on(async {
+        // Before anybody is told that it serves: who sends it a signal then is heard.
+        let signals = Signals::handle()?;
+        for listener in &listeners {
+            let scheme = if served.web.as_ref().is_some_and(|web| web.is_tls()) { "https" } else { "http" };
+            tracing::info!(address = %listener.local_addr(), scheme, "serving {}", args.web.telemetry_path);
+        }
+        match (listeners.is_empty(), pushers.is_empty()) {
+            (true, true) => tracing::warn!("nothing is served and nothing is pushed, as was asked for"),
+            (true, false) => tracing::info!("no port is open, because metrics are only pushed"),
+            (false, _) => {}
+        }
         let upkeep = upkeep::start(&exporter, &configuration, paths, args.auto_reload.every());
         let (stop, stopped) = watch::channel(());
         let pushing = (!pushers.is_empty()).then(|| push::push(pushers, stopped)).transpose()?;
         let shutdown = async move {
-            signals(configuration).await;
+            signals.end(configuration).await;
             // What pushes ends now, with a last push, while requests under way are answered.
             drop(stop);
         };
@@ -171,31 +172,4 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 10.0
-}
-
-/// Returns when the process is told to end. SIGHUP has the configuration read again.
-async fn signals(configuration: Arc<Configuration>) {
-    let handlers =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = handlers else {
-        // Without handlers the signals end the process, and the kernel detaches what it held.
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {
-                tracing::info!("got SIGTERM, stopping");
-                return;
-            }
-            _ = interrupt.recv() => {
-                tracing::info!("got SIGINT, stopping");
-                return;
-            }
-            _ = hangup.recv() => {
-                let configuration = configuration.clone();
-                // What is wrong is logged there; a signal in the meantime is answered at once, so nothing is waited for.
-                drop(tokio::task::spawn_blocking(move || configuration.reload()));
-            }
-        }
-    }
 }
