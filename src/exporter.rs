@@ -17,6 +17,7 @@ use crate::{
     label::Host,
     loader::{Attached, Loader},
     reason::Reasons,
+    sandbox::Needs,
     source::{Selection, Source},
     status::{Down, ProbeStatus, ProgramStatus},
     sys,
@@ -58,6 +59,8 @@ pub struct Exporter {
     shared: Mutex<Arc<Shared>>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
+    /// Whether files of other processes are out of reach.
+    alone: AtomicBool,
     cpus: u32,
     /// From when programs of probes can have run.
     began: SystemTime,
@@ -194,6 +197,7 @@ impl Exporter {
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
             told_silent: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
             cpus: kernel.possible_cpus,
             began,
             process_began: process_began(),
@@ -279,6 +283,24 @@ impl Exporter {
         for running in self.probes() {
             running.release(&self.host.proc);
         }
+    }
+
+    /// What the probes go on to need besides reading their maps.
+    pub fn needs(&self) -> Needs {
+        let mut needs = Needs {
+            mapper: self.host.has_mapped(),
+            processes: self.names_cgroups() && !self.host.reads_logs_alone(),
+            ..Needs::default()
+        };
+        for running in self.probes() {
+            running.add_needs(&mut needs);
+        }
+        needs
+    }
+
+    /// From now on files of other processes are out of reach, so probes that need them are not brought up.
+    pub fn is_alone(&self) {
+        self.alone.store(true, Ordering::Relaxed);
     }
 
     /// Gives up starts whose end never came; to be called now and then.

@@ -28,6 +28,7 @@ pub mod perf;
 pub mod places;
 pub mod reason;
 pub mod reload;
+pub mod sandbox;
 pub mod server;
 pub mod source;
 pub mod status;

@@ -39,12 +39,12 @@ pub enum LoadError {
     #[error(transparent)]
     Object(#[from] object::ObjectError),
     /// A map could not be made.
-    #[error("the kernel refused the maps of probe `{probe}`: {source}")]
+    #[error("the kernel refused the maps of probe `{probe}`: {message}")]
     Map {
         /// The probe.
         probe: String,
         /// What the loader says: the syscall and its error.
-        source: Box<aya::EbpfError>,
+        message: String,
     },
     /// The verifier refused a program.
     #[error("the kernel refused the program for `{at}`: the BPF_PROG_LOAD syscall failed: {error}\n{log}")]
@@ -149,7 +149,7 @@ impl Loader {
         let mut ebpf = self
             .ebpf
             .load(&bytes)
-            .map_err(|error| LoadError::Map { probe: program.name.clone(), source: Box::new(error) })?;
+            .map_err(|error| LoadError::Map { probe: program.name.clone(), message: refused(&error) })?;
         let maps = program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
         let session = Functions::session(&program, &maps);
         let mut functions: Vec<Option<Functions>> = session.into_iter().flatten().map(Some).collect();
@@ -237,6 +237,22 @@ fn useful_lines(log: &str) -> String {
         .collect();
     let from = lines.len().saturating_sub(LOG_LINES);
     lines[from..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Why no map could be made.
+fn refused(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut message = chain(error);
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        let number = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        if number == Some(libc::EPERM) {
+            message.push_str(
+                "; this process lacks CAP_BPF, or a filter of system calls refuses `bpf`, as those of older container runtimes do",
+            );
+        }
+        cause = inner.source();
+    }
+    message
 }
 
 /// An error with its causes.

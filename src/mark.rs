@@ -23,6 +23,11 @@ impl Mark {
         Self { path: path.into(), seen }
     }
 
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the file is no longer what it was.
     pub fn is_stale(&self) -> bool {
         Self::of(&self.path) != *self

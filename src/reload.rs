@@ -11,6 +11,7 @@ use crate::{
     status::{ConfigStatus, ProbeStatus, PushStatus},
 };
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -62,6 +63,11 @@ impl Configuration {
         let now = SystemTime::now();
         let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
         Self { exporter, request, paths, otlp, reading: Mutex::default(), state: Mutex::new(state) }
+    }
+
+    /// The files and directories that it is read from.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.request.files
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -30,7 +30,8 @@ pub struct ProbeStatus {
 /// Why a probe does not run.
 #[derive(Clone, Debug)]
 pub struct Down {
-    /// A short stable word for the `reason` label: `waiting` (for a file), `compile`, `map`, `verifier`, `load`, `attach`,
+    /// A short stable word for the `reason` label: `waiting` (for a file), `sandbox` (needs rights that were given
+    /// up), `compile`, `map`, `verifier`, `load`, `attach`,
     /// `collect`, `internal`.
     pub reason: &'static str,
     /// The whole story, possibly many lines, for the log and the landing page.

@@ -3,10 +3,12 @@
 mod callgraph;
 mod check;
 mod compile;
+mod generate;
 mod list;
 mod otlp;
 mod raid;
 mod report;
+mod rights;
 mod run;
 mod table;
 mod watch;
@@ -64,6 +66,9 @@ pub enum Command {
     Callgraph(CallgraphArgs),
     /// Print the JSON Schema of probe files, for editors
     Schema,
+    /// Write the files that packages bring along
+    #[command(subcommand, hide = true)]
+    Generate(generate::Generate),
 }
 
 /// Which probes.
@@ -136,6 +141,9 @@ pub struct RunArgs {
     /// Exit if any probe does not come up at the start, instead of running the others
     #[arg(long)]
     pub strict: bool,
+    /// What is given up after the start.
+    #[command(flatten)]
+    pub rights: rights::RightsArgs,
     /// Do not have the kernel count runs and run time of programs, which costs some nanoseconds a run
     #[arg(long = "no-run-stats")]
     pub no_run_stats: bool,
@@ -363,6 +371,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Report(args) => report::report(&args),
         Command::Raid(args) => raid::raid(&args),
         Command::Callgraph(args) => callgraph::callgraph(&args),
+        Command::Generate(what) => generate::generate(&what),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));
             Ok(0)

@@ -6,7 +6,7 @@ use super::{
     running::{Means, Running},
 };
 use crate::{kernel::Kernel, loader::Loader, sys};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 use tapster_ebpf::probe::{Probe, Reason};
 
 /// What an exchange of probes did.
@@ -43,7 +43,13 @@ impl Exporter {
         self.set_probes(before.iter().filter(|running| is_wanted(running)).cloned().collect());
         let other_reasons = self.take_reasons(reasons);
         let shared = self.shared();
-        let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared };
+        let means = Means {
+            kernel,
+            target: kernel.target(),
+            host: &self.host,
+            shared: &shared,
+            is_alone: self.alone.load(Ordering::Relaxed),
+        };
         let mut loader = None;
         for probe in wanted {
             let predecessor = before.iter().find(|running| running.name() == probe.name.value);

@@ -6,6 +6,7 @@ use crate::{
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
+    sandbox::Needs,
     status::{Down, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
@@ -20,7 +21,12 @@ use tapster_ebpf::{
     diagnostic::Diagnostic,
     probe::{Decoder, Probe},
     program::Program,
+    typed::{Mechanism, Side},
 };
+
+/// Why a probe does not come up that a reload asks for.
+const ALONE: &str = "it needs files of other processes, which tapster gave up when it started without such a probe: restart it, \
+                     or start it with `--sandbox=off`";
 
 /// What bringing a probe up needs besides its declaration.
 pub(super) struct Means<'m> {
@@ -28,6 +34,8 @@ pub(super) struct Means<'m> {
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
     pub(super) shared: &'m Shared,
+    /// Whether files of other processes are out of reach.
+    pub(super) is_alone: bool,
 }
 
 /// A declared probe of this process.
@@ -85,6 +93,11 @@ fn place(probe: &Probe) -> String {
     format!("{}:{line}", probe.file.name)
 }
 
+/// Whether a probe needs files of other processes: those that run a program that was replaced, and what runs of a stack was in.
+fn needs_processes(is_watched: bool, program: &Program) -> bool {
+    is_watched || program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User))
+}
+
 /// Opens the maps of a probe that was attached after `began`.
 fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
     let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
@@ -129,6 +142,12 @@ impl Running {
         let mut began = SystemTime::now();
         let attached = tapster_ebpf::compile(probe, &means.target)
             .map_err(|diagnostics| compile_failure(&diagnostics))
+            .and_then(|program| {
+                if means.is_alone && needs_processes(watched.is_some(), &program) {
+                    return Err(Down { reason: "sandbox", message: ALONE.into() });
+                }
+                Ok(program)
+            })
             .and_then(|program| loader.load(program).map_err(|error| error.down()))
             .and_then(|mut attached| {
                 began = SystemTime::now();
@@ -151,6 +170,23 @@ impl Running {
     /// What words may mean it.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         [self.name.as_str()].into_iter().chain(self.group.as_deref())
+    }
+
+    /// Adds what this probe goes on to need.
+    pub(super) fn add_needs(&self, needs: &mut Needs) {
+        let Some(program) = self.program() else {
+            // What waits for a file will need what comes with it.
+            needs.programs |= self.is_watched();
+            needs.processes |= self.is_watched();
+            return;
+        };
+        needs.programs |= self.is_watched();
+        needs.processes |= needs_processes(self.is_watched(), program);
+        needs.tracepoints |= program.codes.iter().any(|code| code.mechanism == Mechanism::Tracepoint);
+        let is_symbol = |decoder: &Decoder| {
+            matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel))
+        };
+        needs.symbols |= program.labels.iter().any(|label| is_symbol(&label.decoder));
     }
 
     /// What was compiled; `None` for a probe that was never up.

@@ -21,7 +21,9 @@ mod text;
 
 use crate::topology::Topology;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,10 +95,26 @@ impl Host {
     pub fn container_logs(&self) -> PathBuf {
         const LOGS: &str = "var/log/containers";
         self.containers.clone().unwrap_or_else(|| {
-            // The host's root, also from within a container that sees the host's processes.
-            let root = self.proc.join("1/root");
-            if root.join(".").exists() { root.join(LOGS) } else { Path::new("/").join(LOGS) }
+            // The host's root, also from within a container that sees the host's processes. Where it is this process's own, or
+            // may not be seen, no way through another process is needed.
+            let (root, own) = (self.proc.join("1/root"), Path::new("/"));
+            let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+            match place(&root.join(".")) {
+                Some(found) if place(own) != Some(found) => root.join(LOGS),
+                _ => own.join(LOGS),
+            }
         })
+    }
+
+    /// Whether links to logs are found without a look into another process.
+    pub fn reads_logs_alone(&self) -> bool {
+        !self.container_logs().starts_with(&self.proc)
+    }
+
+    /// Whether there are devices of the device mapper.
+    pub fn has_mapped(&self) -> bool {
+        let devices = fs::read_dir(self.sys.join("block")).into_iter().flatten().flatten();
+        devices.into_iter().any(|device| device.file_name().as_encoded_bytes().starts_with(b"dm-"))
     }
 }
 

@@ -42,22 +42,31 @@ pub struct Options {
     pub reload: Option<Reload>,
     /// TLS and authentication; `None` for neither.
     pub web: Option<Arc<Web>>,
+    /// Rights that this process gave up, for the landing page: a name for each kind, and what became of it.
+    pub rights: Vec<(&'static str, String)>,
 }
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { telemetry_path, max_requests, reload, web } = self;
+        let Self { telemetry_path, max_requests, reload, web, rights } = self;
         f.debug_struct("Options")
             .field("telemetry_path", telemetry_path)
             .field("max_requests", max_requests)
             .field("reload", &reload.is_some())
             .field("web", web)
+            .field("rights", rights)
             .finish()
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { telemetry_path: "/metrics".into(), max_requests: 40, reload: None, web: None }
+        Self {
+            telemetry_path: "/metrics".into(),
+            max_requests: 40,
+            reload: None,
+            web: None,
+            rights: Vec::new(),
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Page<'a> {
     pub(super) configuration: Option<&'a ConfigStatus>,
     /// Why the web configuration as it is now is not used.
     pub(super) web: Option<&'a str>,
+    /// Rights that were given up.
+    pub(super) rights: &'a [(&'static str, String)],
     pub(super) telemetry_path: &'a str,
     pub(super) ready: bool,
 }
@@ -73,6 +75,13 @@ impl Display for Page<'_> {
         }
         if let Some(status) = self.configuration {
             configuration(f, status)?;
+        }
+        if !self.rights.is_empty() {
+            f.write_str("<h2>Rights</h2>\n<ul>\n")?;
+            for (name, text) in self.rights {
+                writeln!(f, "<li><b>{}</b> {}</li>", Escaped(name), Escaped(text))?;
+            }
+            f.write_str("</ul>\n")?;
         }
         f.write_str("</main>\n</body>\n</html>\n")
     }
@@ -414,7 +423,15 @@ mod tests {
     use super::*;
 
     fn page(probes: &[ProbeStatus]) -> Page<'_> {
-        Page { probes, push: None, configuration: None, web: None, telemetry_path: "/metrics", ready: true }
+        Page {
+            probes,
+            push: None,
+            configuration: None,
+            web: None,
+            rights: &[],
+            telemetry_path: "/metrics",
+            ready: true,
+        }
     }
 
     fn render(probes: &[ProbeStatus]) -> String {

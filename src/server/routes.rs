@@ -32,12 +32,13 @@ struct Shared {
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
     reload_turn: Arc<Semaphore>,
+    rights: Arc<[(&'static str, String)]>,
     web: Option<Arc<Web>>,
 }
 
 /// All routes over `source`, behind what [`Options::web`] asks for.
 pub(super) fn router(source: Arc<dyn Source>, options: &Options) -> Router {
-    let Options { telemetry_path, max_requests, reload, web } = options;
+    let Options { telemetry_path, max_requests, reload, web, rights } = options;
     let permits = if *max_requests == 0 { Semaphore::MAX_PERMITS } else { usize::from(*max_requests) };
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
     let router = Router::new()
@@ -58,6 +59,7 @@ pub(super) fn router(source: Arc<dyn Source>, options: &Options) -> Router {
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
             reload_turn: Arc::new(Semaphore::new(1)),
+            rights: rights.as_slice().into(),
             web: web.clone(),
         });
     match web {
@@ -144,7 +146,7 @@ pub(super) fn scrape(read: impl FnOnce() -> Vec<MetricFamily>, format: Format, l
 }
 
 async fn landing(State(shared): State<Shared>) -> Response {
-    let path = Arc::clone(&shared.telemetry_path);
+    let (path, rights) = (Arc::clone(&shared.telemetry_path), Arc::clone(&shared.rights));
     let web = shared.web.as_ref().and_then(|web| web.problem());
     let render = move |source: &dyn Source| {
         let (probes, push, configuration) = (source.status(), source.push(), source.configuration());
@@ -153,6 +155,7 @@ async fn landing(State(shared): State<Shared>) -> Response {
             push: push.as_ref(),
             configuration: configuration.as_ref(),
             web: web.as_deref(),
+            rights: &rights,
             telemetry_path: &path,
             ready: source.ready(),
         };

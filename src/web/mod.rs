@@ -131,6 +131,11 @@ impl Web {
         self.is_tls
     }
 
+    /// The file, and those that it names.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.held().marks.iter().map(|mark| mark.path().to_path_buf()).collect()
+    }
+
     /// Why the files as they are now are not used, if they are not.
     pub fn problem(&self) -> Option<String> {
         self.held().problem.as_ref().map(ToString::to_string)

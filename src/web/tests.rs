@@ -39,7 +39,7 @@ fn open(directory: &TempDir, text: &str) -> Result<Web, WebError> {
 
 /// A file with a good certificate and these lines below `tls_server_config`.
 fn tls(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+    let lines: String = lines.lines().flat_map(|line| ["  ", line, "\n"]).collect();
     format!("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{lines}")
 }
 
@@ -90,7 +90,7 @@ fn keys_and_certificates_in_the_file_itself() {
     let directory = directory();
     let inline = |name: &str| {
         let text = fs::read_to_string(directory.path().join(name)).unwrap();
-        text.lines().map(|line| format!("    {line}\n")).collect::<String>()
+        text.lines().flat_map(|line| ["    ", line, "\n"]).collect::<String>()
     };
     let text = format!(
         "tls_server_config:\n  cert: |\n{}  key: |\n{}  client_ca: |\n{}  client_auth_type: RequireAndVerifyClientCert\n",

@@ -9,6 +9,7 @@ mod support;
 
 mod held;
 mod reload;
+mod rights;
 mod web;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -132,7 +132,7 @@ impl Site {
 
 /// A file with a certificate, and these lines below `tls_server_config`.
 fn tls(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+    let lines: String = lines.lines().flat_map(|line| ["  ", line, "\n"]).collect();
     format!("tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{lines}")
 }
 

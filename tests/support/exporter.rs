@@ -59,7 +59,11 @@ impl Tapster {
 
     /// Starts it on this address; the error is how it ended instead of serving.
     pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Result<Self, Ended> {
-        let mut command = binary();
+        Self::start_by(binary(), listen, arguments)
+    }
+
+    /// The same by a command that ends in executing it with the arguments added.
+    pub(crate) fn start_by(mut command: Command, listen: &str, arguments: &[&str]) -> Result<Self, Ended> {
         command.args(["run", "--log.format", "json", "--web.listen-address", listen]).args(arguments);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

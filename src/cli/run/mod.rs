@@ -2,6 +2,7 @@
 
 mod push;
 mod signals;
+mod systemd;
 mod upkeep;
 
 use super::{FAILURE, RunArgs, USAGE, lacks, report};
@@ -17,6 +18,7 @@ use crate::{
 };
 use signals::Signals;
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -115,7 +117,19 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let configuration =
         Arc::new(Configuration::new(exporter.clone(), request, paths.clone(), config.otlp, marks));
     let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
+    let mut files: Vec<PathBuf> =
+        vec![paths.proc.clone(), paths.sys.clone(), args.host.host().container_logs()];
+    files.extend(configuration.files().iter().map(PathBuf::clone));
+    files.extend(web.iter().flat_map(|web| web.files()));
+    let rights = args.rights.sandbox(&exporter, &exports, files).enter();
+    for (name, text) in &rights.lines {
+        tracing::info!("{name}: {text}");
+    }
+    if rights.is_alone {
+        exporter.is_alone();
+    }
     let served = server::Options {
+        rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),
         max_requests: args.web.max_requests,
         reload: args.web.lifecycle.then(|| {
@@ -141,11 +155,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             (true, false) => tracing::info!("no port is open, because metrics are only pushed"),
             (false, _) => {}
         }
+        systemd::ready(exporter.up(), exporter.probes().len());
         let upkeep = upkeep::start(&exporter, &configuration, paths, args.auto_reload.every());
         let (stop, stopped) = watch::channel(());
         let pushing = (!pushers.is_empty()).then(|| push::push(pushers, stopped)).transpose()?;
         let shutdown = async move {
-            signals.end(configuration).await;
+            signals.end(exporter, configuration).await;
+            systemd::stopping();
             // What pushes ends now, with a last push, while requests under way are answered.
             drop(stop);
         };

@@ -1,6 +1,7 @@
 //! Signals: SIGTERM and SIGINT end the exporter, SIGHUP has its configuration read again.
 
-use crate::reload::Configuration;
+use super::systemd;
+use crate::{exporter::Exporter, reload::Configuration};
 use std::{io, sync::Arc};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -26,7 +27,7 @@ impl Signals {
     }
 
     /// Returns when the process is told to end.
-    pub(super) async fn end(mut self, configuration: Arc<Configuration>) {
+    pub(super) async fn end(mut self, exporter: Arc<Exporter>, configuration: Arc<Configuration>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => {
@@ -39,9 +40,14 @@ impl Signals {
                 }
                 _ = self.hangup.recv() => {
                     tracing::info!("got SIGHUP, reading the configuration again");
-                    let configuration = configuration.clone();
-                    // What is wrong is logged there. It is not waited for, so that SIGTERM is answered at once.
-                    drop(spawn_blocking(move || configuration.reload()));
+                    let (exporter, configuration) = (exporter.clone(), configuration.clone());
+                    systemd::reloading();
+                    // It is not waited for, so that SIGTERM is answered at once.
+                    drop(spawn_blocking(move || {
+                        // What is wrong is logged there, and what ran before goes on.
+                        let _ = configuration.reload();
+                        systemd::ready(exporter.up(), exporter.probes().len());
+                    }));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What is done again and again while the exporter runs, each in a task of its own.
 
+use super::systemd;
 use crate::{exporter::Exporter, kernel::Paths, reload::Configuration};
 use std::{
     sync::Arc,
@@ -33,6 +34,7 @@ pub(super) fn start(
     tasks.spawn(sweep(exporter.clone()));
     tasks.spawn(follow(exporter.clone(), paths));
     tasks.spawn(retire(exporter.clone()));
+    tasks.spawn(systemd::watchdog());
     if let Some(every) = every {
         tasks.spawn(reload(configuration.clone(), every));
     }

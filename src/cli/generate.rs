@@ -1,0 +1,37 @@
+//! `tapster generate`: files that packages bring along, made from the flags as they are.
+
+use super::Cli;
+use anyhow::Context;
+use clap::{CommandFactory, Subcommand};
+use clap_complete::{Shell, generate_to};
+use std::{fs, path::PathBuf};
+
+/// What is made.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Generate {
+    /// Manual pages, one for each command
+    Man {
+        /// Where to
+        directory: PathBuf,
+    },
+    /// Completions for bash, zsh and fish
+    Completions {
+        /// Where to
+        directory: PathBuf,
+    },
+}
+
+pub(super) fn generate(what: &Generate) -> anyhow::Result<u8> {
+    let (Generate::Man { directory } | Generate::Completions { directory }) = what;
+    fs::create_dir_all(directory).with_context(|| format!("cannot make `{}`", directory.display()))?;
+    let failed = || format!("cannot write to `{}`", directory.display());
+    match what {
+        Generate::Man { .. } => clap_mangen::generate_to(Cli::command(), directory).with_context(failed)?,
+        Generate::Completions { .. } => {
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                generate_to(shell, &mut Cli::command(), "tapster", directory).with_context(failed)?;
+            }
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,245 @@
+//! System calls, by seccomp: those that the exporter and its libraries make, no others. What is refused says so by `EPERM`.
+//!
+//! The list is of what such a program does, not of what one run was seen to do: another version of the C library or another
+//! processor may take a kindred call for the same thing.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition as Condition,
+    SeccompFilter, SeccompRule as Rule, TargetArch, apply_filter,
+};
+use std::collections::BTreeMap;
+
+/// Calls that are made with any arguments.
+const CALLS: &[i64] = &[
+    // Probes.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_ioctl,
+    // Files.
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_preadv2,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fstatfs,
+    libc::SYS_statfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_fcntl,
+    libc::SYS_flock,
+    libc::SYS_fadvise64,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_pipe2,
+    libc::SYS_umask,
+    // Memory.
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_membarrier,
+    // Threads and time.
+    libc::SYS_clone3,
+    libc::SYS_set_robust_list,
+    libc::SYS_get_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_rseq,
+    libc::SYS_futex,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_tgkill,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_getcpu,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_times,
+    libc::SYS_getrusage,
+    libc::SYS_restart_syscall,
+    libc::SYS_prctl,
+    // Signals.
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_sigaltstack,
+    // Waiting for files.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_signalfd4,
+    // Connections.
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_connect,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_socketpair,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    // The host and who runs.
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_getrandom,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_capget,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+];
+
+/// The same by older numbers, which only this processor has.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[i64] = &[
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_create,
+    libc::SYS_eventfd,
+    libc::SYS_pipe,
+    libc::SYS_dup2,
+    libc::SYS_time,
+    libc::SYS_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: &[i64] = &[];
+
+/// Families of sockets: what is served and asked, the log, and addresses of interfaces.
+const FAMILIES: [i32; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
+/// Flags of `clone` for namespaces, which a thread needs none of.
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
+fn number(value: i32) -> u64 {
+    u64::from(value.cast_unsigned())
+}
+
+/// A filter with these rules; what no rule fits gets `otherwise`, what one fits `action`.
+fn filter(
+    rules: BTreeMap<i64, Vec<Rule>>,
+    otherwise: SeccompAction,
+    action: SeccompAction,
+) -> Result<BpfProgram, String> {
+    let processor = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+    let filter =
+        SeccompFilter::new(rules, otherwise, action, processor).map_err(|error| error.to_string())?;
+    filter.try_into().map_err(|error: seccompiler::BackendError| error.to_string())
+}
+
+fn rules() -> Result<BTreeMap<i64, Vec<Rule>>, String> {
+    let rule = |condition: Result<Condition, _>| {
+        let condition = condition.map_err(|error: seccompiler::BackendError| error.to_string())?;
+        Rule::new(vec![condition]).map_err(|error| error.to_string())
+    };
+    let mut rules: BTreeMap<i64, Vec<Rule>> =
+        CALLS.iter().chain(OLDER).map(|call| (*call, Vec::new())).collect();
+    let family = |family| rule(Condition::new(0, Length::Dword, Is::Eq, number(family)));
+    rules.insert(libc::SYS_socket, FAMILIES.into_iter().map(family).collect::<Result<_, _>>()?);
+    let thread = rule(Condition::new(0, Length::Qword, Is::MaskedEq(number(NAMESPACES)), 0))?;
+    rules.insert(libc::SYS_clone, vec![thread]);
+    Ok(rules)
+}
+
+/// Limits system calls; what was done, in words.
+pub(super) fn limit() -> String {
+    match apply() {
+        Ok(count) => format!("on: {count} system calls are allowed"),
+        Err(error) => format!("off: {error}"),
+    }
+}
+
+fn apply() -> Result<usize, String> {
+    let rules = rules()?;
+    let count = rules.len();
+    let refused = |errno: i32| SeccompAction::Errno(errno.cast_unsigned());
+    let allowed = filter(rules, refused(libc::EPERM), SeccompAction::Allow)?;
+    // Its flags are in memory, where no filter sees them. The C library takes `clone` instead where there is no such call.
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let hidden = filter(clone3, SeccompAction::Allow, refused(libc::ENOSYS))?;
+    for program in [&hidden, &allowed] {
+        apply_filter(program).map_err(|error| error.to_string())?;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread of its own, since what is given up does not come back.
+    #[test]
+    fn what_is_not_allowed_is_refused() {
+        let done = std::thread::spawn(|| {
+            assert!(limit().starts_with("on: "), "{}", limit());
+            let refused = |result: std::io::Error| result.raw_os_error() == Some(libc::EPERM);
+            let spawned = std::process::Command::new("/bin/true").spawn();
+            assert!(spawned.is_err(), "a program was started");
+            assert!(refused(std::os::unix::fs::chroot("/").unwrap_err()));
+            assert!(refused(
+                socket2::Socket::new(socket2::Domain::from(libc::AF_PACKET), socket2::Type::RAW, None)
+                    .unwrap_err()
+            ));
+            // What goes on: files, memory, threads, sockets.
+            assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("Seccomp:\t2"));
+            assert_eq!(std::thread::spawn(|| vec![1_u8; 1 << 22].len()).join().unwrap(), 1 << 22);
+            drop(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        });
+        done.join().unwrap();
+    }
+}

@@ -1,0 +1,136 @@
+//! Rights that attaching needed and going on does not are given up once the exporter runs: capabilities, new programs,
+//! system calls, files. What was given up is told in the log and on the landing page.
+//!
+//! Everything here holds for the thread that calls it and those that it starts later, so it is done before there are others.
+
+mod calls;
+mod capabilities;
+mod files;
+
+pub use capabilities::Keep;
+
+use caps::Capability;
+use std::{fs, path::PathBuf};
+
+/// What the probes that run go on to need, besides reading their maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
+pub struct Needs {
+    /// Files of other processes: to follow programs that are replaced, and to name functions of their stacks. Landlock lets
+    /// nobody look into a process outside of it.
+    pub processes: bool,
+    /// Attaching to programs, again and again as their files are replaced. Kernels with the mend of CVE-2025-38466 ask
+    /// `CAP_SYS_ADMIN` for it.
+    pub programs: bool,
+    /// Attaching to tracepoints by perf events.
+    pub tracepoints: bool,
+    /// Names of functions of the kernel.
+    pub symbols: bool,
+    /// Tables of the device mapper.
+    pub mapper: bool,
+}
+
+/// How much is given up.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// The capabilities that are kept.
+    pub keep: Keep,
+    /// Whether programs, system calls and files are limited as well.
+    pub is_on: bool,
+    /// What the probes go on to need.
+    pub needs: Needs,
+    /// Files and directories that are read again: the configuration, certificates, `/proc` and `/sys` of the host.
+    pub files: Vec<PathBuf>,
+    /// Whether connections are made, for pushes.
+    pub connects: bool,
+}
+
+/// What became of the rights.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    /// A name for each kind and what became of it, in words.
+    pub lines: Vec<(&'static str, String)>,
+    /// Whether files of other processes are out of reach from now on.
+    pub is_alone: bool,
+}
+
+impl Sandbox {
+    /// Gives up what is not needed. What the kernel does not have or refuses is said and left: it is no reason not to run.
+    pub fn enter(&self) -> Rights {
+        let mut rights = Rights::default();
+        let mut say = |name, text: String| rights.lines.push((name, text));
+        if let Some(threads) = threads().filter(|threads| *threads > 1) {
+            tracing::error!(threads, "other threads keep their rights: this is a bug in tapster");
+        }
+        // First, since the bounding set asks for a capability that goes then.
+        say("capabilities", capabilities::drop(&self.keep, &self.needs));
+        if !self.is_on {
+            for name in ["no_new_privs", "seccomp", "landlock"] {
+                say(name, "off, as `--sandbox=off` asks for".into());
+            }
+            return rights;
+        }
+        say(
+            "no_new_privs",
+            match crate::sys::no_new_privs() {
+                Ok(()) => "on: no program that it starts gets more rights".into(),
+                Err(error) => format!("off: {error}"),
+            },
+        );
+        let (landlock, is_alone) = files::limit(self);
+        say("landlock", landlock);
+        // Last, since it takes away the calls for the others.
+        say("seccomp", calls::limit());
+        rights.is_alone = is_alone;
+        rights
+    }
+}
+
+/// The threads of this process; `None` where procfs does not say.
+fn threads() -> Option<usize> {
+    Some(fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+impl Needs {
+    /// The capabilities that go on to be needed, of those that there are.
+    fn capabilities(&self) -> Vec<Capability> {
+        // Reading maps asks for the first before Linux 5.19 where `kernel.unprivileged_bpf_disabled` is set; what is attached
+        // later asks for both, and tracefs and cgroups for the third.
+        let mut needed = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_DAC_READ_SEARCH];
+        if self.processes {
+            needed.push(Capability::CAP_SYS_PTRACE);
+        }
+        if self.symbols {
+            needed.push(Capability::CAP_SYSLOG);
+        }
+        if self.mapper || self.programs || self.tracepoints && is_paranoid() {
+            needed.push(Capability::CAP_SYS_ADMIN);
+        }
+        needed
+    }
+}
+
+/// Whether the kernel refuses perf events to whoever lacks `CAP_SYS_ADMIN`, as Debian's does.
+fn is_paranoid() -> bool {
+    let text = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    text.trim().parse::<i32>().is_ok_and(|level| level > 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_say_which_capabilities_stay() {
+        let names = |needs: Needs| needs.capabilities();
+        let least = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_DAC_READ_SEARCH];
+        assert_eq!(names(Needs::default()), least);
+        assert!(names(Needs { mapper: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
+        assert!(names(Needs { programs: true, ..Needs::default() }).contains(&Capability::CAP_SYS_ADMIN));
+        let all = Needs { processes: true, symbols: true, ..Needs::default() };
+        assert!(
+            names(all.clone()).contains(&Capability::CAP_SYS_PTRACE)
+                && names(all).contains(&Capability::CAP_SYSLOG)
+        );
+    }
+}
