@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chart;
 mod held;
 mod reload;
 mod rights;

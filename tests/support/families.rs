@@ -28,6 +28,8 @@ pub(crate) const OWN: [(&str, &[&str]); 19] = [
     ("tapster_probe_missed_total", &["probe", "attach_point", "mechanism"]),
     ("tapster_build_info", &["version"]),
     ("tapster_config_last_reload_successful", &[]),
+    ("tapster_config_last_reload_success_timestamp_seconds", &[]),
+    ("tapster_web_config_last_reload_successful", &[]),
     ("tapster_scrape_duration_seconds", &[]),
     ("tapster_scrape_families_left_out", &[]),
     ("tapster_online_cpus", &[]),
