@@ -181,7 +181,7 @@ impl Pod<'_> {
         let list =
             output(self.runtime.command("podman").args(["ps", "--format", "{{.ID}} {{.Command}} {{.Pod}}"]));
         let text = said(&list);
-        let id = text.lines().find(|line| line.contains("run")).and_then(|line| line.split(' ').next());
+        let id = text.lines().find(|line| line.contains("--config")).and_then(|line| line.split(' ').next());
         let id = id.unwrap_or_else(|| panic!("no container runs: {text}\n{}", self.log()));
         let found =
             output(self.runtime.command("podman").args(["inspect", "--format", "{{.State.Pid}}", id]));

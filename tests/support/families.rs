@@ -16,7 +16,7 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 19] = [
+pub(crate) const OWN: [(&str, &[&str]); 21] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
