@@ -141,7 +141,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let found = entry.map_err(error)?.path();
         let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_yaml = found.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if is_yaml && !is_hidden && !found.is_dir() {
+        // A link that leads nowhere is one of those whose reading says so; what is no file would never end.
+        let is_file = fs::metadata(&found).is_ok_and(|file| file.is_file()) || found.is_symlink();
+        if is_yaml && !is_hidden && is_file && !found.is_dir() {
             files.push(found);
         }
     }

@@ -6,7 +6,7 @@ mod process;
 mod reload;
 mod running;
 
-pub use reload::Exchange;
+pub use reload::{Exchange, Refused};
 pub use running::Running;
 
 use crate::{
@@ -386,11 +386,8 @@ impl Source for Exporter {
     }
 
     fn words(&self) -> Vec<String> {
-        let mut words: Vec<String> = self
-            .probes()
-            .iter()
-            .flat_map(|running| running.words().map(str::to_owned).collect::<Vec<_>>())
-            .collect();
+        let mut words: Vec<String> =
+            self.probes().iter().flat_map(|running| running.words().collect::<Vec<_>>()).collect();
         words.sort();
         words.dedup();
         words

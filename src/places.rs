@@ -57,11 +57,20 @@ pub struct Held {
     pub refused: Vec<(usize, io::Error)>,
 }
 
+/// What somebody lacks whom the kernel does not let attach.
+fn lacking(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(libc::EACCES) {
+        "; this kernel asks for CAP_SYS_ADMIN, which may have been given up after the start (`--capabilities.keep`)"
+    } else {
+        ""
+    }
+}
+
 /// Why a program was not attached.
 #[derive(Debug, thiserror::Error)]
 pub enum PlacesError {
     /// The kernel refused a place for a reason that others have, too, or too many of them.
-    #[error("{place}: {error}")]
+    #[error("{place}: {error}{}", lacking(error))]
     Refused {
         /// Which.
         place: String,

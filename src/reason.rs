@@ -64,6 +64,11 @@ impl Table {
         self.site.len() == site.len() && self.site.iter().zip(site).all(|(own, other)| own.means(other))
     }
 
+    /// Whether another table says the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_of(&other.site)
+    }
+
     /// The table.
     pub fn reasons(&self) -> &Arc<Reasons> {
         self.made.get_or_init(|| Arc::new(Reasons::new(&self.site, &shipped().0)))

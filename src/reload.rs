@@ -3,7 +3,7 @@
 
 use crate::{
     config::{self, Config, Request},
-    exporter::{Exchange, Exporter, Failure},
+    exporter::{Exchange, Exporter, Failure, Refused},
     family::{Kind, MetricFamily},
     kernel::{Kernel, Paths},
     mark::Mark,
@@ -86,15 +86,11 @@ impl Configuration {
         let begun = Instant::now();
         let (marks, tried) = (self.request.marks(), SystemTime::now());
         let result = self.read();
-        let mut state = self.state();
-        (state.marks, state.tried) = (marks, tried);
-        match result {
+        let took_ms = begun.elapsed().as_millis();
+        let (result, pending) = match result {
             Ok(Read { exchange, pending }) => {
-                let problem = refusals(&exchange.refused);
-                let summary = summary(&exchange);
-                let took_ms = begun.elapsed().as_millis();
+                let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
-                    state.loaded = tried;
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
                 } else {
                     tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
@@ -102,18 +98,24 @@ impl Configuration {
                 for Failure { name, down } in &exchange.down {
                     tracing::error!(probe = name, reason = down.reason, "probe is down: {}", down.message);
                 }
-                if pending != state.pending && !pending.is_empty() {
-                    tracing::warn!("{pending}");
-                }
-                (state.problem, state.pending) = (problem.clone(), pending);
-                if problem.is_empty() { Ok(summary) } else { Err(problem) }
+                (if problem.is_empty() { Ok(summary) } else { Err(problem) }, Some(pending))
             }
             Err(problem) => {
                 tracing::error!("the configuration is not reloaded, what ran before goes on: {problem}");
-                state.problem.clone_from(&problem);
-                Err(problem)
+                (Err(problem), None)
             }
+        };
+        // Only now: scrapes wait for it, and what is logged may wait for who reads the log.
+        let mut state = self.state();
+        (state.marks, state.tried) = (marks, tried);
+        state.problem = result.as_ref().err().cloned().unwrap_or_default();
+        if result.is_ok() {
+            state.loaded = tried;
         }
+        if let Some(pending) = pending {
+            state.pending = pending;
+        }
+        result
     }
 
     fn read(&self) -> Result<Read, String> {
@@ -140,6 +142,9 @@ impl Configuration {
             "`otlp` or `exporters` changed, which are read at the start only: restart tapster to use them"
                 .to_owned()
         };
+        if !pending.is_empty() {
+            tracing::warn!("{pending}");
+        }
         Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 
@@ -147,7 +152,7 @@ impl Configuration {
         let state = self.state();
         let successful = MetricFamily::single(
             "tapster_config_last_reload_successful",
-            "Whether all of the configuration was taken over when it was last read.",
+            "Whether the configuration could be used when it was last read, and every probe that ran goes on as it says now.",
             Kind::Gauge,
             f64::from(u8::from(state.problem.is_empty())),
         );
@@ -165,13 +170,16 @@ struct Read {
 
 fn summary(exchange: &Exchange) -> String {
     let Exchange { kept, changed, added, removed, down, refused } = exchange;
-    let names =
-        |failures: &[Failure]| failures.iter().map(|failure| failure.name.clone()).collect::<Vec<_>>();
-    let (down, refused) = (names(down), names(refused));
+    let down = down.iter().map(|failure| failure.name.clone()).collect();
+    let refused = refused.iter().map(|refused| refused.name.clone()).collect();
     let mut parts = vec![format!("{kept} {} went on", if *kept == 1 { "probe" } else { "probes" })];
-    for (names, what) in
-        [(changed, "changed"), (added, "new"), (removed, "removed"), (&down, "down"), (&refused, "as before")]
-    {
+    for (names, what) in [
+        (changed, "changed"),
+        (added, "new"),
+        (removed, "removed"),
+        (&down, "down"),
+        (&refused, "not taken over"),
+    ] {
         if !names.is_empty() {
             parts.push(format!("{what}: {}", names.join(", ")));
         }
@@ -179,10 +187,14 @@ fn summary(exchange: &Exchange) -> String {
     parts.join(", ")
 }
 
-fn refusals(refused: &[Failure]) -> String {
-    let said = |Failure { name, down }: &Failure| {
-        let message = down.message.trim_end();
-        format!("probe `{name}` does not come up as it is declared now, so the one before goes on: {message}")
+fn refusals(refused: &[Refused]) -> String {
+    let said = |Refused { name, down, goes_on }: &Refused| {
+        let what = match goes_on {
+            Some(before) if before == name => "so the one before goes on".to_owned(),
+            Some(before) => format!("so `{before}` goes on"),
+            None => "and the one before is gone, since other probes have its metrics now".to_owned(),
+        };
+        format!("probe `{name}` does not come up as it is declared now, {what}: {}", down.message.trim_end())
     };
     refused.iter().map(said).collect::<Vec<_>>().join("\n")
 }

@@ -127,6 +127,27 @@ pub fn parse(file: &Arc<SourceFile>) -> Result<Option<Node>, Diagnostic> {
     Loader { file, offsets: Offsets::new(text), anchors: HashMap::new(), nodes: 0 }.document(text)
 }
 
+/// Veils a part of a text: lines and indentation stay, so that places do.
+pub fn veil(text: &mut String, span: Span) {
+    let veiled = text.get(span.clone()).map(|part| part.bytes().map(veiled_byte).collect::<String>());
+    if let Some(veiled) = veiled {
+        text.replace_range(span, &veiled);
+    }
+}
+
+fn veiled_byte(byte: u8) -> char {
+    if matches!(byte, b'\n' | b'\r' | b' ') { char::from(byte) } else { '*' }
+}
+
+/// A text of which only keys are shown, for files that are no YAML: where their secrets are is not known.
+pub fn keys_only(text: &str) -> String {
+    let shown = |line: &str| {
+        let key = line.find(':').map_or(0, |colon| colon + 1);
+        line[..key].chars().chain(line[key..].bytes().map(veiled_byte)).collect::<String>()
+    };
+    text.split_inclusive('\n').map(shown).collect()
+}
+
 /// The message about a file that is larger than what is read of it.
 pub fn too_large(file: &Arc<SourceFile>) -> Diagnostic {
     let message = format!("the file has more than {MAX_BYTES} bytes, the most that is read");

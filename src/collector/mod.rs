@@ -125,7 +125,7 @@ pub struct Shared {
     /// Names of cgroups.
     pub cgroups: Arc<Cgroups>,
     /// Reasons of sleeps.
-    pub reasons: reason::Table,
+    pub reasons: Arc<reason::Table>,
 }
 
 impl Shared {
@@ -134,7 +134,7 @@ impl Shared {
         Self {
             symbols: Arc::new(Symbols::new(host)),
             cgroups: Arc::new(Cgroups::new(host)),
-            reasons: reason::Table::new(reasons),
+            reasons: Arc::new(reason::Table::new(reasons)),
         }
     }
 
@@ -144,7 +144,7 @@ impl Shared {
         Self {
             symbols: self.symbols.clone(),
             cgroups: self.cgroups.clone(),
-            reasons: reason::Table::new(reasons),
+            reasons: Arc::new(reason::Table::new(reasons)),
         }
     }
 }

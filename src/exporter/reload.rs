@@ -5,7 +5,7 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{kernel::Kernel, loader::Loader, sys};
+use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 use tapster_ebpf::probe::{Probe, Reason};
 
@@ -22,8 +22,37 @@ pub struct Exchange {
     pub removed: Vec<String>,
     /// Probes that are new, or were down before, and did not come up.
     pub down: Vec<Failure>,
-    /// Probes that do not come up as they are declared now, and go on as they were declared before.
-    pub refused: Vec<Failure>,
+    /// Probes that do not come up as they are declared now, in whose place another ran: most often it goes on.
+    pub refused: Vec<Refused>,
+}
+
+/// A probe that does not come up as it is declared now.
+#[derive(Debug)]
+pub struct Refused {
+    /// The probe.
+    pub name: String,
+    /// Why.
+    pub down: Down,
+    /// The one that was in its place and goes on; `None` if it had metrics that another probe has now, and is gone.
+    pub goes_on: Option<String>,
+}
+
+/// Names of the families of a declared probe.
+fn families(probe: &Probe) -> impl Iterator<Item = String> {
+    probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value))
+}
+
+/// Whether a probe that runs has a family that is declared.
+fn has_family_of(running: &Running, probe: &Probe) -> bool {
+    families(probe).any(|name| running.families().any(|own| own == name))
+}
+
+/// The probe in whose place a declared one comes: that of its name, or, if it was only given another name, one that is no
+/// longer wanted and had one of its families.
+fn predecessor<'r>(probe: &Probe, before: &'r [Arc<Running>], wanted: &[Probe]) -> Option<&'r Arc<Running>> {
+    let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
+    let named = before.iter().find(|running| running.name() == probe.name.value);
+    named.or_else(|| before.iter().find(|running| !is_wanted(running) && has_family_of(running, probe)))
 }
 
 impl Exporter {
@@ -32,30 +61,23 @@ impl Exporter {
     pub fn exchange(&self, wanted: &[Probe], reasons: Vec<Reason>, kernel: &Kernel) -> Exchange {
         let mut exchange = Exchange::default();
         let before = self.probes();
-        let is_wanted =
-            |running: &Arc<Running>| wanted.iter().any(|probe| probe.name.value == running.name());
-        // First, so that their memory and the names of their metrics are free for others.
-        exchange.removed = before
-            .iter()
-            .filter(|running| !is_wanted(running))
-            .map(|running| running.name().into())
-            .collect();
-        self.set_probes(before.iter().filter(|running| is_wanted(running)).cloned().collect());
-        let other_reasons = self.take_reasons(reasons);
+        let replaced: Vec<Option<&Arc<Running>>> =
+            wanted.iter().map(|probe| predecessor(probe, &before, wanted)).collect();
+        let stays =
+            |running: &Arc<Running>| replaced.iter().flatten().any(|other| Arc::ptr_eq(other, running));
+        // First, so that their memory is free for others.
+        exchange.removed =
+            before.iter().filter(|running| !stays(running)).map(|running| running.name().into()).collect();
+        self.set_probes(before.iter().filter(|running| stays(running)).cloned().collect());
+        self.take_reasons(reasons);
         let shared = self.shared();
-        let means = Means {
-            kernel,
-            target: kernel.target(),
-            host: &self.host,
-            shared: &shared,
-            is_alone: self.alone.load(Ordering::Relaxed),
-        };
+        let is_alone = self.alone.load(Ordering::Relaxed);
+        let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, is_alone };
         let mut loader = None;
-        for probe in wanted {
-            let predecessor = before.iter().find(|running| running.name() == probe.name.value);
+        for (probe, predecessor) in wanted.iter().zip(&replaced) {
             if let Some(running) = predecessor
                 && running.is_declared_as(probe)
-                && !(other_reasons && running.asks_reasons())
+                && running.is_told_by(&shared.reasons)
                 && running.down().is_none_or(|down| down.reason == "waiting")
             {
                 running.stands_at(probe);
@@ -63,10 +85,16 @@ impl Exporter {
                 continue;
             }
             let loader = loader.get_or_insert_with(|| Loader::of(kernel));
-            self.put(Running::bring_up(probe, loader, &means), predecessor, probe, &mut exchange);
+            self.put(Running::bring_up(probe, loader, &means), *predecessor, probe, wanted, &mut exchange);
         }
-        let place =
-            |running: &Arc<Running>| wanted.iter().position(|probe| probe.name.value == running.name());
+        // One that goes on under its old name has the place of the one that was to come.
+        let place = |running: &Arc<Running>| {
+            let is_here = |(probe, predecessor): (&Probe, Option<&Arc<Running>>)| {
+                let goes_on = predecessor.is_some_and(|predecessor| Arc::ptr_eq(predecessor, running));
+                probe.name.value == running.name() || goes_on
+            };
+            wanted.iter().zip(replaced.iter().copied()).position(is_here)
+        };
         let mut probes = self.probes();
         probes.sort_by_key(place);
         self.set_probes(probes);
@@ -74,48 +102,51 @@ impl Exporter {
         exchange
     }
 
-    /// Puts a probe in the place of the one that had its name, unless that would lose what runs.
+    /// Puts a probe in the place of its predecessor, unless that would lose what runs.
     fn put(
         &self,
         successor: Running,
         predecessor: Option<&Arc<Running>>,
         probe: &Probe,
+        wanted: &[Probe],
         exchange: &mut Exchange,
     ) {
         let name = probe.name.value.clone();
-        let failure = successor
-            .down()
-            .filter(|down| down.reason != "waiting")
-            .map(|down| Failure { name: name.clone(), down });
-        match (predecessor, failure) {
+        let is_up = predecessor.is_some_and(|running| running.down().is_none());
+        // One that waits for a file is no failure, unless another ran in its place.
+        let failed = successor.down().filter(|down| is_up || down.reason != "waiting");
+        match (predecessor, failed) {
             // What was counted before it went down stays to be read.
-            (Some(running), Some(failure)) if running.down().is_some() && running.is_declared_as(probe) => {
-                running.set_down(Some(failure.down.clone()));
-                exchange.down.push(failure);
+            (Some(running), Some(down)) if !is_up && running.is_declared_as(probe) => {
+                running.set_down(Some(down.clone()));
+                exchange.down.push(Failure { name, down });
                 return;
             }
-            (Some(running), Some(failure)) if running.down().is_none() => {
-                exchange.refused.push(failure);
-                return;
+            (Some(running), Some(down)) if is_up => {
+                let has_others =
+                    wanted.iter().any(|other| other.name.value != name && has_family_of(running, other));
+                if !has_others {
+                    exchange.refused.push(Refused { name, down, goes_on: Some(running.name().into()) });
+                    return;
+                }
+                exchange.refused.push(Refused { name, down, goes_on: None });
             }
-            (_, Some(failure)) => exchange.down.push(failure),
-            (Some(_), None) => exchange.changed.push(name.clone()),
-            (None, None) => exchange.added.push(name.clone()),
+            (_, Some(down)) => exchange.down.push(Failure { name, down }),
+            (Some(_), None) => exchange.changed.push(name),
+            (None, None) => exchange.added.push(name),
         }
         let mut probes = self.probes();
-        probes.retain(|running| running.name() != name);
+        probes.retain(|running| predecessor.is_none_or(|predecessor| !Arc::ptr_eq(running, predecessor)));
         probes.push(Arc::new(successor));
         // The old one detaches when the last scrape that reads it has ended.
         self.set_probes(probes);
     }
 
-    /// Takes over the configuration's reasons; whether they are others than before.
-    fn take_reasons(&self, reasons: Vec<Reason>) -> bool {
+    /// Takes over the configuration's reasons.
+    fn take_reasons(&self, reasons: Vec<Reason>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = shared.reasons.is_of(&reasons);
-        if !same {
+        if !shared.reasons.is_of(&reasons) {
             *shared = Arc::new(shared.with_reasons(reasons));
         }
-        !same
     }
 }

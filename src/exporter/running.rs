@@ -6,6 +6,7 @@ use crate::{
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
+    reason::Table,
     sandbox::Needs,
     status::{Down, ProbeStatus},
     sys::PossibleCpus,
@@ -26,7 +27,7 @@ use tapster_ebpf::{
 
 /// Why a probe does not come up that a reload asks for.
 const ALONE: &str = "it needs files of other processes, which tapster gave up when it started without such a probe: restart it, \
-                     or start it with `--sandbox=off`";
+                     or start it with `--sandbox=off --capabilities.keep=all`";
 
 /// What bringing a probe up needs besides its declaration.
 pub(super) struct Means<'m> {
@@ -43,11 +44,11 @@ pub(super) struct Means<'m> {
 pub struct Running {
     name: String,
     /// The name of its file, if it is a shipped probe.
-    group: Option<String>,
+    group: Mutex<Option<Arc<str>>>,
     help: String,
     meaning: String,
-    /// Whether it has a label that is told by the table of reasons.
-    asks_reasons: bool,
+    /// The table of reasons that its labels are told by, if some are.
+    reasons: Option<Arc<Table>>,
     /// `FILE:LINE`, which changes with what is written above it.
     source: Mutex<String>,
     /// No event counted before.
@@ -122,10 +123,10 @@ impl Running {
         let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
         Self {
             name: probe.name.value.clone(),
-            group: crate::config::group(probe).map(str::to_owned),
+            group: Mutex::new(crate::config::group(probe).map(Arc::from)),
             help: probe.help.clone(),
             meaning: probe.meaning.clone(),
-            asks_reasons: decoders.any(|decoder| decoder.value == Decoder::Reason),
+            reasons: decoders.any(|decoder| decoder.value == Decoder::Reason).then(|| shared.reasons.clone()),
             source: Mutex::new(place(probe)),
             began,
             reader,
@@ -140,14 +141,17 @@ impl Running {
         // Before it is compiled: what changes from here on is seen.
         let watched = Watched::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
-        let attached = tapster_ebpf::compile(probe, &means.target)
-            .map_err(|diagnostics| compile_failure(&diagnostics))
-            .and_then(|program| {
-                if means.is_alone && needs_processes(watched.is_some(), &program) {
-                    return Err(Down { reason: "sandbox", message: ALONE.into() });
-                }
-                Ok(program)
-            })
+        let refused = || Down { reason: "sandbox", message: ALONE.into() };
+        let compile = || {
+            // Also one that waits for its file, which nobody could attach to when it comes.
+            if means.is_alone && watched.is_some() {
+                return Err(refused());
+            }
+            let program = tapster_ebpf::compile(probe, &means.target)
+                .map_err(|diagnostics| compile_failure(&diagnostics))?;
+            if means.is_alone && needs_processes(false, &program) { Err(refused()) } else { Ok(program) }
+        };
+        let attached = compile()
             .and_then(|program| loader.load(program).map_err(|error| error.down()))
             .and_then(|mut attached| {
                 began = SystemTime::now();
@@ -164,12 +168,13 @@ impl Running {
 
     /// Whether a word means this probe: it is its name, or that of its group.
     pub fn is_called(&self, word: &str) -> bool {
-        self.name == word || self.group.as_deref() == Some(word)
+        self.name == word || lock(&self.group).as_deref() == Some(word)
     }
 
     /// What words may mean it.
-    pub fn words(&self) -> impl Iterator<Item = &str> {
-        [self.name.as_str()].into_iter().chain(self.group.as_deref())
+    pub fn words(&self) -> impl Iterator<Item = String> {
+        let group = lock(&self.group).as_deref().map(str::to_owned);
+        [self.name.clone()].into_iter().chain(group)
     }
 
     /// Adds what this probe goes on to need.
@@ -203,8 +208,14 @@ impl Running {
         self.began
     }
 
-    pub(super) fn asks_reasons(&self) -> bool {
-        self.asks_reasons
+    /// Whether its labels are told by a table of reasons that says the same as this one, or by none.
+    pub(super) fn is_told_by(&self, reasons: &Table) -> bool {
+        self.reasons.as_ref().is_none_or(|own| own.is_same(reasons))
+    }
+
+    /// Names of its families.
+    pub(super) fn families(&self) -> impl Iterator<Item = &str> {
+        self.program().into_iter().flat_map(|program| &program.metrics).map(|metric| metric.name.as_str())
     }
 
     /// Whether a declaration says the same as this probe's.
@@ -215,6 +226,7 @@ impl Running {
     /// Its declaration stands elsewhere now.
     pub(super) fn stands_at(&self, probe: &Probe) {
         *lock(&self.source) = place(probe);
+        *lock(&self.group) = crate::config::group(probe).map(Arc::from);
     }
 
     pub(super) fn down(&self) -> Option<Down> {

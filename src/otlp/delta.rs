@@ -14,6 +14,8 @@ struct Base {
     value: Value,
     /// When that was read.
     time: SystemTime,
+    /// From when it was counted.
+    began: Option<SystemTime>,
     /// The last push that had the series.
     push: u64,
 }
@@ -59,16 +61,24 @@ impl Taken {
         sample: &Sample,
         time: SystemTime,
     ) -> Option<(Value, Option<SystemTime>, Pending)> {
+        let began = family.origin.of(&sample.labels);
         let pending = |value: &Value| Pending {
             key: (Arc::clone(&family.name), Arc::clone(&sample.labels)),
-            base: Base { value: value.clone(), time, push: self.push },
+            base: Base { value: value.clone(), time, began, push: self.push },
         };
         let base = self.families.get_mut(&family.name).and_then(|series| series.get_mut(&sample.labels));
         let Some(base) = base else {
-            let start = family.origin.of(&sample.labels);
-            return Some((sample.value.clone(), start, pending(&sample.value)));
+            return Some((sample.value.clone(), began, pending(&sample.value)));
         };
         base.push = self.push;
+        // Its probe was exchanged for another: all that is there came on top, however much that is.
+        if began > base.began {
+            let is_nothing = match &sample.value {
+                Value::Number(number) => *number == 0.0,
+                Value::Histogram(histogram) => histogram.count() == 0,
+            };
+            return (!is_nothing).then(|| (sample.value.clone(), began, pending(&sample.value)));
+        }
         let difference = match (&sample.value, &base.value) {
             (Value::Number(now), Value::Number(before)) if now >= before => Value::Number(now - before),
             (Value::Histogram(now), Value::Histogram(before)) if has_grown(now, before) => {

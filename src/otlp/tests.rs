@@ -500,6 +500,28 @@ fn a_counter_that_began_anew_is_sent_whole() {
     assert_eq!(sent, [point(10, 10), point(4, 100), point(2, 110)]);
 }
 
+/// A probe that is exchanged counts anew, and may soon have more than the one before had.
+#[test]
+fn a_counter_of_another_probe_is_sent_whole() {
+    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = Taken::default();
+    let mut sent = Vec::new();
+    for (value, began, seconds) in
+        [(100.0, 10, 20), (130.0, 10, 30), (0.0, 35, 38), (500.0, 35, 40), (510.0, 35, 50), (0.0, 55, 60)]
+    {
+        let mut counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
+        counter.origin.began = Some(at(began));
+        for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
+            for metric in metrics(std::slice::from_ref(&request)) {
+                sent.extend(numbers(&metric).iter().map(|point| (point.value, point.start_time_unix_nano)));
+            }
+            taken.take(request.pending);
+        }
+    }
+    let point = |value, seconds| (Some(number_data_point::Value::AsInt(value)), unix_ns(at(seconds)));
+    assert_eq!(sent, [point(100, 10), point(30, 20), point(500, 35), point(10, 40)]);
+}
+
 #[test]
 fn lowmemory_is_differences_of_histograms_only() {
     let shape = Shape { temporality: Temporality::LowMemory, ..SHAPE };

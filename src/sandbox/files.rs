@@ -9,8 +9,12 @@ use std::path::Path;
 
 /// Rights that are known here; of those that the kernel does not know it takes the others.
 const RIGHTS: ABI = ABI::V5;
-/// Directories that are read besides the configuration's: names of hosts, authorities, and the libraries that go with them.
-const SYSTEM: [&str; 7] =
+/// Directories that are read besides the configuration's: authorities that the host trusts.
+const SYSTEM: [&str; 5] =
+    ["/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/lib/ssl"];
+/// Those that names of hosts are found by, with the libraries that do it; only where connections are made. Their files are
+/// exchanged by others now and then, so directories it must be.
+const NAMES: [&str; 7] =
     ["/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"];
 /// The device mapper is asked through this file.
 const MAPPER: &str = "mapper/control";
@@ -53,7 +57,8 @@ fn restrict(sandbox: &Sandbox) -> Result<RulesetStatus, RulesetError> {
         .handle_access(AccessFs::from_all(RIGHTS))?
         .handle_access(net)?
         .create()?;
-    let system = SYSTEM.map(Path::new);
+    let names = NAMES.iter().filter(|_| sandbox.connects);
+    let system = SYSTEM.iter().chain(names).map(Path::new);
     for path in sandbox.files.iter().map(std::path::PathBuf::as_path).chain(system) {
         // A file that is exchanged by another is found in its directory.
         let directory = if path.is_dir() { Some(path) } else { path.parent() };

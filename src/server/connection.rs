@@ -3,12 +3,17 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
@@ -17,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::ServiceExt;
 
 use super::{Listener, Options, ServerError, routes};
 use crate::{source::Source, web::Web};
@@ -75,8 +81,10 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            Some((stream, slot)) = arriving.recv() => {
-                let connection = Connection { router: router.clone(), web: web.clone(), refusals: refusals.clone(), stopped: stopped.clone() };
+            Some((stream, peer, slot)) = arriving.recv() => {
+                let router = router.clone().layer(Extension(Peer(peer)));
+                let connection = Connection { router,
+                    web: web.clone(), refusals: refusals.clone(), stopped: stopped.clone() };
                 connections.spawn(connection.handle(stream, slot));
             }
         }
@@ -89,17 +97,17 @@ pub async fn serve(
     Ok(())
 }
 
-/// A connection, and its place among those that may be open.
-type Arrived = (TcpStream, Option<OwnedSemaphorePermit>);
+/// A connection, who made it, and its place among those that may be open.
+type Arrived = (TcpStream, IpAddr, Option<OwnedSemaphorePermit>);
 
 /// Hands over what arrives at a socket, until nobody takes it any more.
 async fn accept(listener: TcpListener, slots: Arc<Semaphore>, arrived: mpsc::Sender<Arrived>) {
     loop {
-        // `None` cannot happen, the semaphore is never closed; it would mean no limit, not no service.
-        let slot = Arc::clone(&slots).acquire_owned().await.ok();
         match listener.accept().await {
-            Ok((stream, _)) => {
-                if arrived.send((stream, slot)).await.is_err() {
+            Ok((stream, peer)) => {
+                // `None` cannot happen, the semaphore is never closed; it would mean no limit, not no service.
+                let slot = Arc::clone(&slots).acquire_owned().await.ok();
+                if arrived.send((stream, peer.ip(), slot)).await.is_err() {
                     return;
                 }
             }
@@ -110,6 +118,10 @@ async fn accept(listener: TcpListener, slots: Arc<Semaphore>, arrived: mpsc::Sen
         }
     }
 }
+
+/// Who made the connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// What a connection is served with.
 struct Connection {
@@ -148,18 +160,27 @@ impl Connection {
         };
         let result = match tls {
             None => self.http1(stream).await,
-            Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake(stream, tls)).await {
-                Ok(Ok(Some(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            Some(tls) => match self.until_stopped(HANDSHAKE_TIMEOUT, handshake(stream, tls)).await {
+                Some(Ok(Some(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                     self.http2(stream).await
                 }
-                Ok(Ok(Some(stream))) => self.http1(stream).await,
-                Ok(Ok(None)) | Err(_) => return,
-                Ok(Err(error)) => return self.refusals.log(&error),
+                Some(Ok(Some(stream))) => self.http1(stream).await,
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => return self.refusals.log(&error),
             },
         };
         if let Err(error) = result {
             // A peer that hangs up or talks nonsense is no event for the operator.
             tracing::debug!(%error, "connection ended early");
+        }
+    }
+
+    /// What comes of `work`; `None` if it takes too long, or the server is told to stop.
+    async fn until_stopped<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            result = tokio::time::timeout(limit, work) => result.ok(),
+            _ = stopped.changed() => None,
         }
     }
 
@@ -181,22 +202,80 @@ impl Connection {
     }
 
     async fn http2(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
+        let busy = Arc::new(Busy::default());
+        let (router, counted) = (self.router, busy.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (router, guard) = (router.clone(), counted.begin());
+            async move {
+                let answer = router.oneshot(request.map(Body::new)).await;
+                drop(guard);
+                answer
+            }
+        });
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(SEND_TIMEOUT)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
-            result = connection.as_mut() => result,
+            result = connection.as_mut() => return result,
             // As above.
-            _ = self.stopped.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            _ = self.stopped.changed() => {}
+            // HTTP/2 itself never ends a connection on which nothing is asked for.
+            () = busy.idle(HEADER_TIMEOUT) => {}
         }
+        connection.as_mut().graceful_shutdown();
+        // A peer that does not answer to that is left.
+        tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
+    }
+}
+
+/// How many requests of a connection are under way, and since when none is.
+#[derive(Debug)]
+struct Busy(Mutex<(usize, Instant)>);
+
+impl Default for Busy {
+    fn default() -> Self {
+        Self(Mutex::new((0, Instant::now())))
+    }
+}
+
+/// A request that is under way as long as this lives.
+struct UnderWay(Arc<Busy>);
+
+impl Busy {
+    fn change(&self, change: impl FnOnce(&mut (usize, Instant))) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.change(|state| state.0 += 1);
+        UnderWay(self.clone())
+    }
+
+    /// Returns when no request has been under way for so long.
+    async fn idle(&self, limit: Duration) {
+        loop {
+            let mut left = limit;
+            self.change(|(count, since)| {
+                if *count == 0 {
+                    left = limit.saturating_sub(since.elapsed());
+                }
+            });
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.change(|(count, since)| (*count, *since) = (count.saturating_sub(1), Instant::now()));
     }
 }
 
@@ -216,4 +295,23 @@ async fn handshake(
         return Ok(None);
     }
     TlsAcceptor::from(tls).accept(stream).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_idle_when_nothing_is_under_way() {
+        const LIMIT: Duration = Duration::from_millis(100);
+        let busy = Arc::new(Busy::default());
+        let (first, second) = (busy.begin(), busy.begin());
+        drop(first);
+        let is_idle = async |within: Duration| tokio::time::timeout(within, busy.idle(LIMIT)).await.is_ok();
+        assert!(!is_idle(4 * LIMIT).await, "one is under way");
+        drop(second);
+        let begun = Instant::now();
+        busy.idle(LIMIT).await;
+        assert!(begun.elapsed() >= LIMIT.mul_f64(0.9), "{:?}", begun.elapsed());
+    }
 }

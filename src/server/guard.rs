@@ -1,5 +1,6 @@
 //! What stands before all routes where a web configuration asks for it: limits, headers, authentication.
 
+use super::connection::Peer;
 use crate::web::{Answer, Web};
 use axum::{
     extract::{Request, State},
@@ -16,8 +17,14 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
         (StatusCode::TOO_MANY_REQUESTS, "too many requests; `rate_limit` says how many are answered\n")
             .into_response()
     } else {
-        match settings.authenticate(authorization).await {
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+        match settings.authenticate(authorization, peer).await {
             Answer::Welcome => next.run(request).await,
+            Answer::Busy => {
+                let later = [(header::RETRY_AFTER, "1")];
+                let body = "too many passwords are being checked; try again later\n";
+                (StatusCode::SERVICE_UNAVAILABLE, later, body).into_response()
+            }
             Answer::Unknown => {
                 let asked = [(header::WWW_AUTHENTICATE, "Basic")];
                 (StatusCode::UNAUTHORIZED, asked, "a user and password are needed here\n").into_response()

@@ -39,7 +39,7 @@ pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
 pub use mapped::{Mapped, MappedFile, Mappings};
 pub use memory::{lift_memlock, map_memory, release_memory};
-pub use process::{is_in_foreground, no_new_privs, send_signal};
+pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
 pub use table::Table;

@@ -13,6 +13,25 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Keeps a signal waiting for this thread and those that it starts, or takes it again.
+pub fn hold_signal(signal: i32, hold: bool) -> io::Result<()> {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: it writes the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: it was written above.
+    let mut set = unsafe { set.assume_init() };
+    // SAFETY: the set is ours and initialised.
+    if unsafe { libc::sigaddset(&raw mut set, signal) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let how = if hold { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK };
+    // SAFETY: the set is read, and no old one is asked for.
+    match unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
 /// Makes sure that no program that this thread starts gets more rights than it has, for good.
 pub fn no_new_privs() -> io::Result<()> {
     // SAFETY: it takes numbers and reads no memory of ours.

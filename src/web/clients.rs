@@ -13,8 +13,11 @@ use rustls::{
 use std::{net::IpAddr, sync::Arc};
 use x509_cert::{
     Certificate,
-    der::Decode,
-    ext::pkix::{SubjectAltName, name::GeneralName},
+    der::{
+        Decode,
+        oid::db::rfc5280::{ANY_EXTENDED_KEY_USAGE, ID_KP_CLIENT_AUTH},
+    },
+    ext::pkix::{ExtendedKeyUsage, SubjectAltName, name::GeneralName},
 };
 
 /// What is done about certificates of clients, by the names that Go's library has for it.
@@ -91,6 +94,17 @@ impl Clients {
             return false;
         }
         let Ok(read) = Certificate::from_der(certificate) else { return false };
+        let usages = read.tbs_certificate.get::<ExtendedKeyUsage>();
+        let is_for_clients = match usages {
+            Ok(None) => true,
+            Ok(Some((_, ExtendedKeyUsage(usages)))) => {
+                usages.contains(&ID_KP_CLIENT_AUTH) || usages.contains(&ANY_EXTENDED_KEY_USAGE)
+            }
+            Err(_) => false,
+        };
+        if !is_for_clients {
+            return false;
+        }
         let validity = read.tbs_certificate.validity;
         let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
         (seconds(validity.not_before)..=seconds(validity.not_after)).contains(&now.as_secs())
@@ -126,7 +140,8 @@ impl ClientCertVerifier for Clients {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        matches!(self.policy, Policy::RequireAny | Policy::RequireAndVerify)
+        // Names that a certificate must have ask for one.
+        self.names.is_some() || matches!(self.policy, Policy::RequireAny | Policy::RequireAndVerify)
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

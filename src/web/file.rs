@@ -58,6 +58,8 @@ pub(super) struct Read {
     pub(super) settings: Option<Settings>,
     /// What is wrong or doubtful.
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Why the file itself cannot be read.
+    pub(super) failure: Option<String>,
     /// Whether nothing is in it.
     pub(super) is_empty: bool,
 }
@@ -65,27 +67,29 @@ pub(super) struct Read {
 /// Reads the file at `path`, and how it and the files that it names were before that.
 pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     let marks = vec![Mark::of(path)];
-    let wrong = |diagnostic| Read { settings: None, diagnostics: vec![diagnostic], is_empty: false };
+    let wrong =
+        |diagnostic| Read { settings: None, diagnostics: vec![diagnostic], failure: None, is_empty: false };
     let file = match config::read(&path.to_path_buf()) {
         Ok(Ok(file)) => file,
         Ok(Err(diagnostic)) => return (wrong(diagnostic), marks),
         Err(error) => {
-            let file = SourceFile::new(path.display().to_string(), "");
-            return (wrong(Diagnostic::error(&file, 0..0, error.to_string())), marks);
+            let failure = Some(error.to_string());
+            return (Read { settings: None, diagnostics: Vec::new(), failure, is_empty: false }, marks);
         }
     };
     let root = match yaml::parse(&file) {
         Ok(root) => root,
         Err(mut diagnostic) => {
             // The tree is not known, so neither is which text is a secret.
-            diagnostic.file = SourceFile::new(file.name.clone(), keys_only(&file.text));
+            diagnostic.file = SourceFile::new(file.name.clone(), yaml::keys_only(&file.text));
+            diagnostic.message = without_words(&diagnostic.message);
+            diagnostic.hint = None;
             return (wrong(diagnostic), marks);
         }
     };
     let mut shown = file.text.clone();
     for span in root.as_ref().map(secrets).unwrap_or_default() {
-        let veil: String = shown[span.clone()].bytes().map(veil).collect();
-        shown.replace_range(span, &veil);
+        yaml::veil(&mut shown, span);
     }
     let file = SourceFile::new(file.name.clone(), shown);
     let directory = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
@@ -93,39 +97,51 @@ pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     let settings = reader.settings(root.as_ref(), verified);
     let Reader { diagnostics, marks, .. } = reader;
     let is_good = !diagnostics.iter().any(Diagnostic::is_error);
-    (Read { settings: settings.filter(|_| is_good), diagnostics, is_empty: root.is_none() }, marks)
+    (
+        Read { settings: settings.filter(|_| is_good), diagnostics, failure: None, is_empty: root.is_none() },
+        marks,
+    )
 }
 
-/// What is shown for a byte of a secret: lines and indentation stay, so that places do.
-fn veil(byte: u8) -> char {
-    if matches!(byte, b'\n' | b'\r' | b' ') { char::from(byte) } else { '*' }
-}
-
-/// A text of which only keys are shown.
-fn keys_only(text: &str) -> String {
-    let shown = |line: &str| {
-        let key = line.find(':').map_or(0, |colon| colon + 1);
-        line[..key].chars().chain(line[key..].bytes().map(veil)).collect::<String>()
-    };
-    text.split_inclusive('\n').map(shown).collect()
-}
-
-/// Where secrets are: keys, and hashes, which may be passwords that somebody forgot to hash.
+/// Where secrets may be: every text but known keys and what stands behind harmless ones. A password that somebody forgot to
+/// hash, or wrote in the wrong place, would be shown otherwise.
 fn secrets(root: &Node) -> Vec<Span> {
-    let Data::Mapping(entries) = &root.data else { return Vec::new() };
-    let named = |node: &Node, name: &str| matches!(&node.data, Data::Scalar { text, .. } if text == name);
+    let Data::Mapping(entries) = &root.data else { return vec![root.span.clone()] };
     let mut spans = Vec::new();
     for (key, value) in entries {
-        let Data::Mapping(inner) = &value.data else { continue };
-        let is_users = named(key, "basic_auth_users");
-        spans.extend(
-            inner
-                .iter()
-                .filter(|(key, _)| is_users || named(key, "key"))
-                .map(|(_, value)| value.span.clone()),
-        );
+        let (name, harmless): (&str, &[&str]) = match &key.data {
+            Data::Scalar { text, .. } if text == "tls_server_config" => ("tls_server_config", &TLS),
+            Data::Scalar { text, .. } if text == "http_server_config" => ("http_server_config", &HTTP),
+            Data::Scalar { text, .. } if text == "rate_limit" => ("rate_limit", &RATE),
+            Data::Scalar { text, .. } if text == "basic_auth_users" => ("basic_auth_users", &[]),
+            _ => ("", &[]),
+        };
+        let Data::Mapping(inner) = &value.data else {
+            spans.push(value.span.clone());
+            continue;
+        };
+        for (key, value) in inner {
+            let known = |text: &String| harmless.contains(&text.as_str()) && text != "key";
+            match &key.data {
+                Data::Scalar { text, .. } if known(text) => {}
+                Data::Scalar { text, .. } if name != "basic_auth_users" || is_name(text) => {
+                    spans.push(value.span.clone());
+                }
+                _ => spans.extend([key.span.clone(), value.span.clone()]),
+            }
+        }
     }
     spans
+}
+
+/// Whether a user's name is one, and not a name and a password without a blank between.
+fn is_name(text: &str) -> bool {
+    !text.contains(':')
+}
+
+/// A message of which words of the file are left out.
+fn without_words(message: &str) -> String {
+    message.split('`').enumerate().map(|(index, part)| if index % 2 == 1 { "`…`" } else { part }).collect()
 }
 
 /// A file's tree, and what is wrong with it so far.
@@ -251,8 +267,14 @@ impl Reader {
             None => None,
             Some(node) => {
                 let tls = self.tls(node, http2)?;
+                // What is wrong already would be said in other words once more.
+                if self.diagnostics.iter().any(Diagnostic::is_error) {
+                    return None;
+                }
                 let config = tls.config();
-                let refused = |error| self.error(&node.span, format!("TLS cannot be done so: {error}"), None);
+                let refused = |error| {
+                    self.error(&node.span, format!("TLS does not work with these settings: {error}"), None);
+                };
                 Some(config.map_err(refused).ok()?)
             }
         };
@@ -296,7 +318,8 @@ impl Reader {
                 Err(why) => {
                     let hint =
                         "`htpasswd -nBC 10 \"\" | tr -d ':\\n'` asks for a password and prints its hash";
-                    let message = format!("the password of `{name}` is no hash of bcrypt: {why}");
+                    let whose = if is_name(name) { format!("`{name}`") } else { "this user".into() };
+                    let message = format!("the password of {whose} is no hash of bcrypt: {why}");
                     self.error(&key.span, message, hint.to_owned());
                 }
             }
@@ -482,12 +505,18 @@ impl Reader {
             Some(given) => self.word("client_auth_type", &given, &Policy::NAMES)?,
         };
         let names = self.list(fields, "client_allowed_sans");
-        let is_given = field(fields, "client_ca").or(field(fields, "client_ca_file"));
+        let is_text = |node: &&Node| !matches!(&node.data, Data::Scalar { text, .. } if text.is_empty());
+        let given = |name| field(fields, name).filter(is_text);
+        let is_given = given("client_ca_file").or(given("client_ca"));
         if let Some(node) = is_given.or(field(fields, "client_allowed_sans"))
             && policy == Policy::None
         {
             let hint = "with `client_auth_type: RequireAndVerifyClientCert` only clients of this authority are served";
-            self.error(&node.span, "clients are not asked for certificates", hint.to_owned());
+            self.error(
+                &node.span,
+                "`client_auth_type` does not ask clients for certificates",
+                hint.to_owned(),
+            );
             return None;
         }
         let span = is_given.map(|node| node.span.clone()).unwrap_or_default();

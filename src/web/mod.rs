@@ -24,8 +24,12 @@ use rate::Rate;
 use rustls::ServerConfig;
 use std::{
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tapster_ebpf::diagnostic::Diagnostic;
@@ -33,6 +37,8 @@ use users::{Users, Verified};
 
 /// For so long files are taken to be as they were seen.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// For so long a file without users, where there were some, must stay as it is before it counts.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How long a connection waits for a look at the files; then it is served as the last look found them.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -41,7 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct WebError(String);
 
 impl WebError {
-    fn new(diagnostics: &[Diagnostic]) -> Self {
+    fn new(failure: Option<String>, diagnostics: &[Diagnostic]) -> Self {
+        if let Some(failure) = failure {
+            return Self(format!("error: {failure}"));
+        }
         let texts: Vec<String> =
             diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).map(ToString::to_string).collect();
         Self(texts.join("\n").trim_end().to_owned())
@@ -82,9 +91,9 @@ impl Settings {
         self.rate.as_ref().is_some_and(|rate| !rate.allows(Instant::now()))
     }
 
-    /// Whether who asks may be answered, by the request's header `Authorization`.
-    pub async fn authenticate(self: &Arc<Self>, authorization: Option<&[u8]>) -> Answer {
-        self.users.authenticate(&self.verified, authorization).await
+    /// Whether who asks may be answered, by the request's header `Authorization` and the address that it came from.
+    pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Answer {
+        self.users.authenticate(&self.verified, authorization, peer).await
     }
 }
 
@@ -94,7 +103,25 @@ pub struct Web {
     path: PathBuf,
     is_tls: bool,
     verified: Arc<Verified>,
+    /// Whether somebody looks at the files.
+    looking: AtomicBool,
     held: Mutex<Held>,
+}
+
+/// What there is to log about a look.
+enum Told {
+    Nothing,
+    Reloaded,
+    Refused(WebError),
+}
+
+/// A look that is under way until this is dropped.
+struct Looking<'w>(&'w AtomicBool);
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +130,8 @@ struct Held {
     marks: Vec<Mark>,
     looked: Instant,
     settings: Arc<Settings>,
+    /// Files without users where there were some, and since when they are so.
+    emptied: Option<(Vec<Mark>, Instant)>,
     /// Why the files as they are now cannot be used.
     problem: Option<WebError>,
 }
@@ -112,14 +141,26 @@ impl Web {
     pub fn open(path: &Path) -> Result<Self, WebError> {
         let verified = Arc::new(Verified::new());
         let (read, marks) = file::read(path, &verified);
-        let file::Read { settings, diagnostics, .. } = read;
+        let file::Read { settings, diagnostics, failure, .. } = read;
         for warning in diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
             tracing::warn!("{}", warning.to_string().trim_end());
         }
-        let settings = settings.ok_or_else(|| WebError::new(&diagnostics))?;
+        let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let is_tls = settings.tls.is_some();
-        let held = Held { marks, looked: Instant::now(), settings: Arc::new(settings), problem: None };
-        Ok(Self { path: path.into(), is_tls, verified, held: Mutex::new(held) })
+        let held = Held {
+            marks,
+            looked: Instant::now(),
+            settings: Arc::new(settings),
+            emptied: None,
+            problem: None,
+        };
+        Ok(Self {
+            path: path.into(),
+            is_tls,
+            verified,
+            looking: AtomicBool::new(false),
+            held: Mutex::new(held),
+        })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -143,10 +184,15 @@ impl Web {
 
     /// The settings to serve by now: those of the files as they are, if they can be used.
     pub async fn current(self: Arc<Self>) -> Arc<Settings> {
-        if self.held().looked.elapsed() > LOOK_EVERY {
+        let is_due = self.held().looked.elapsed() > LOOK_EVERY;
+        // One looks, the others are served as the last look found it: a file system that hangs holds up nobody else.
+        if is_due && !self.looking.swap(true, Ordering::AcqRel) {
             let web = self.clone();
-            let look = tokio::task::spawn_blocking(move || web.look());
-            // A file system that hangs, or a panic, which the runtime logs: what held before holds.
+            let look = tokio::task::spawn_blocking(move || {
+                // Also after a panic, which the runtime logs.
+                let _done = Looking(&web.looking);
+                web.look();
+            });
             let _ = tokio::time::timeout(PATIENCE, look).await;
         }
         self.held().settings.clone()
@@ -154,37 +200,61 @@ impl Web {
 
     /// Reads the files again if they changed.
     fn look(&self) {
-        let mut held = self.held();
-        held.looked = Instant::now();
-        if !held.marks.iter().any(Mark::is_stale) {
+        let marks = {
+            let mut held = self.held();
+            held.looked = Instant::now();
+            held.marks.clone()
+        };
+        let is_waiting = self.held().emptied.is_some();
+        if !is_waiting && !marks.iter().any(Mark::is_stale) {
             return;
         }
-        // While it is read others are served as before.
-        drop(held);
         let (read, marks) = file::read(&self.path, &self.verified);
-        let mut held = self.held();
-        held.marks = marks;
-        held.problem = match self.accept(read) {
-            Ok(settings) => {
-                held.settings = Arc::new(settings);
-                tracing::info!(path = %self.path.display(), "web configuration reloaded");
-                None
+        let result = self.accept(read);
+        let told = self.take(result, marks);
+        // Not while others wait for what is held: the log may be a pipe that nobody reads.
+        match told {
+            Told::Nothing => {}
+            Told::Reloaded => tracing::info!(path = %self.path.display(), "web configuration reloaded"),
+            Told::Refused(problem) => {
+                tracing::error!("the web configuration is not reloaded, what held before goes on: {problem}");
             }
+        }
+    }
+
+    /// Takes over what was read, or remembers why not.
+    fn take(&self, result: Result<Settings, WebError>, marks: Vec<Mark>) -> Told {
+        let mut held = self.held();
+        let settings = match result {
+            Ok(settings) => settings,
             Err(problem) => {
-                if held.problem.as_ref() != Some(&problem) {
-                    tracing::error!(
-                        "the web configuration is not reloaded, what held before goes on: {problem}"
-                    );
-                }
-                Some(problem)
+                (held.marks, held.emptied) = (marks, None);
+                let is_new = held.problem.as_ref() != Some(&problem);
+                held.problem = Some(problem.clone());
+                return if is_new { Told::Refused(problem) } else { Told::Nothing };
             }
         };
+        // A file that is being written may have lost its users for the moment, and then everybody would be let in. What stays so
+        // was meant.
+        if settings.users.is_empty() && !held.settings.users.is_empty() {
+            let since = match held.emptied.take() {
+                Some((before, since)) if before == marks => since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() < SETTLED {
+                held.emptied = Some((marks, since));
+                return Told::Nothing;
+            }
+        }
+        held.settings = Arc::new(settings);
+        (held.marks, held.emptied, held.problem) = (marks, None, None);
+        Told::Reloaded
     }
 
     /// What may take the place of the settings that are there.
     fn accept(&self, read: file::Read) -> Result<Settings, WebError> {
-        let file::Read { settings, diagnostics, is_empty } = read;
-        let settings = settings.ok_or_else(|| WebError::new(&diagnostics))?;
+        let file::Read { settings, diagnostics, failure, is_empty } = read;
+        let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let name = self.path.display();
         // Who writes a file in place empties it first. For that moment nobody should be let in.
         if is_empty {

@@ -9,10 +9,14 @@ use ring::{
 use std::{
     collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::Semaphore;
 
+/// Most passwords that wait to be verified, and most of one address: some seconds' work.
+const MOST_WAITING: usize = 64;
+const MOST_OF_ONE: usize = 8;
 /// Most pairs that are remembered.
 const MOST_VERIFIED: usize = 100;
 
@@ -23,6 +27,14 @@ pub enum Answer {
     Welcome,
     /// No.
     Unknown,
+    /// It is not known yet, and too many wait for that.
+    Busy,
+}
+
+impl Answer {
+    fn of(is_right: bool) -> Self {
+        if is_right { Self::Welcome } else { Self::Unknown }
+    }
 }
 
 /// Names and hashes.
@@ -40,6 +52,8 @@ impl fmt::Debug for Users {
 pub(super) struct Verified {
     key: hmac::Key,
     pairs: Mutex<HashMap<Vec<u8>, bool>>,
+    /// How many wait to be verified, of each address.
+    waiting: Mutex<HashMap<Option<IpAddr>, usize>>,
     /// One at a time: each takes a processor for as long as the hash costs.
     turn: Semaphore,
 }
@@ -58,6 +72,7 @@ impl Verified {
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
             pairs: Mutex::default(),
+            waiting: Mutex::default(),
             turn: Semaphore::new(1),
         }
     }
@@ -92,7 +107,12 @@ impl Verified {
 /// Why a text is no hash.
 pub(super) fn check(hash: &str) -> Result<(), String> {
     // A hash that cannot be read is refused before anything is computed.
-    hash.parse::<bcrypt::HashParts>().map(drop).map_err(|error| error.to_string())
+    let parts = hash.parse::<bcrypt::HashParts>().map_err(|error| error.to_string())?;
+    if (4..=31).contains(&parts.get_cost()) {
+        Ok(())
+    } else {
+        Err(format!("its cost is {}, and costs are 4 to 31", parts.get_cost()))
+    }
 }
 
 impl Users {
@@ -101,32 +121,81 @@ impl Users {
         Self(users.into_iter().collect())
     }
 
+    /// Whether everybody is welcome.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) async fn authenticate(
         &self,
         verified: &Arc<Verified>,
         authorization: Option<&[u8]>,
+        peer: Option<IpAddr>,
     ) -> Answer {
         if self.0.is_empty() {
             return Answer::Welcome;
         }
         let Some((user, password)) = authorization.and_then(credentials) else { return Answer::Unknown };
-        let hash = self.0.get(&user).cloned();
-        let pair =
-            verified.pair([user.as_bytes(), hash.as_deref().unwrap_or_default().as_bytes(), &password]);
+        let own = self.0.get(&user);
+        let pair = verified.pair([user.as_bytes(), own.map_or(&[], |hash| hash.as_bytes()), &password]);
         if let Some(is_right) = verified.known(&pair) {
-            return if is_right { Answer::Welcome } else { Answer::Unknown };
+            return Answer::of(is_right);
         }
-        // Never closed.
-        let Ok(_turn) = verified.turn.acquire().await else { return Answer::Unknown };
-        let is_user = hash.is_some();
+        let is_user = own.is_some();
         // Whether there is such a user should not show in the time that the answer takes, so an unknown one's password is
         // compared as well, with a hash of another.
-        let Some(hash) = hash.or_else(|| self.0.values().next().cloned()) else { return Answer::Unknown };
-        let work = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-        // A panic in it is logged by the runtime.
-        let is_right = work.await.unwrap_or(false) && is_user;
-        verified.remember(pair, is_right);
-        if is_right { Answer::Welcome } else { Answer::Unknown }
+        let Some(hash) = own.or_else(|| self.0.values().next()).cloned() else { return Answer::Unknown };
+        let Some(place) = Place::take(verified, peer) else { return Answer::Busy };
+        let verified = verified.clone();
+        // On its own: who hangs up neither stops it, which would let the next begin beside it, nor keeps its end from being
+        // remembered for the next time.
+        let work = tokio::spawn(async move {
+            // Never closed.
+            let turn = verified.turn.acquire().await;
+            if let Some(is_right) = verified.known(&pair) {
+                return is_right;
+            }
+            let compare =
+                tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+            // A panic in it is logged by the runtime.
+            let is_right = compare.await.unwrap_or(false) && is_user;
+            verified.remember(pair, is_right);
+            drop((turn, place));
+            is_right
+        });
+        Answer::of(work.await.unwrap_or(false))
+    }
+}
+
+/// A place among the passwords that wait to be verified; it is free again when this is dropped.
+struct Place {
+    verified: Arc<Verified>,
+    peer: Option<IpAddr>,
+}
+
+impl Place {
+    /// `None` if too many wait, or too many of one address: then it does not keep all others waiting.
+    fn take(verified: &Arc<Verified>, peer: Option<IpAddr>) -> Option<Self> {
+        let mut waiting = verified.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = waiting.values().sum();
+        let own = waiting.get(&peer).copied().unwrap_or_default();
+        if all >= MOST_WAITING || own >= MOST_OF_ONE {
+            return None;
+        }
+        waiting.insert(peer, own + 1);
+        Some(Self { verified: verified.clone(), peer })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut waiting = self.verified.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = waiting.get_mut(&self.peer) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                waiting.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -168,28 +237,33 @@ mod tests {
         let hash = bcrypt::hash("secret", 4).unwrap();
         let users = Users::new([("a".to_owned(), hash.clone())]);
         let ask = async |user: &str, password: &str| {
-            users.authenticate(&verified, Some(&basic(user, password))).await
+            users.authenticate(&verified, Some(&basic(user, password)), None).await
         };
         assert_eq!(ask("a", "secret").await, Answer::Welcome);
         assert_eq!(ask("a", "wrong").await, Answer::Unknown);
         assert_eq!(ask("b", "secret").await, Answer::Unknown);
-        assert_eq!(users.authenticate(&verified, None).await, Answer::Unknown);
+        assert_eq!(users.authenticate(&verified, None, None).await, Answer::Unknown);
         assert_eq!(verified.pairs.lock().unwrap().len(), 3);
         assert_eq!(ask("a", "secret").await, Answer::Welcome);
         assert_eq!(ask("b", "secret").await, Answer::Unknown);
         assert_eq!(verified.pairs.lock().unwrap().len(), 3, "each is remembered");
         // Another password for the user: what is remembered is of the old hash.
         let users = Users::new([("a".to_owned(), bcrypt::hash("other", 4).unwrap())]);
-        assert_eq!(users.authenticate(&verified, Some(&basic("a", "secret"))).await, Answer::Unknown);
-        assert_eq!(users.authenticate(&verified, Some(&basic("a", "other"))).await, Answer::Welcome);
-        assert_eq!(Users::default().authenticate(&verified, None).await, Answer::Welcome, "nobody is asked");
+        assert_eq!(users.authenticate(&verified, Some(&basic("a", "secret")), None).await, Answer::Unknown);
+        assert_eq!(users.authenticate(&verified, Some(&basic("a", "other")), None).await, Answer::Welcome);
+        assert_eq!(
+            Users::default().authenticate(&verified, None, None).await,
+            Answer::Welcome,
+            "nobody is asked"
+        );
     }
 
     #[tokio::test]
     async fn who_guesses_does_not_push_out_who_is_known() {
         let verified = Arc::new(Verified::new());
         let users = Users::new([("a".to_owned(), bcrypt::hash("secret", 4).unwrap())]);
-        let ask = async |password: &str| users.authenticate(&verified, Some(&basic("a", password))).await;
+        let ask =
+            async |password: &str| users.authenticate(&verified, Some(&basic("a", password)), None).await;
         assert_eq!(ask("secret").await, Answer::Welcome);
         let right = verified.pairs.lock().unwrap().keys().next().unwrap().clone();
         for guess in 0..3 * MOST_VERIFIED {
@@ -207,9 +281,43 @@ mod tests {
         ] {
             assert_eq!(check(hash), Ok(()));
         }
-        for text in ["", "doe", "$2y$10$short", "$1$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"]
-        {
+        for text in [
+            "",
+            "doe",
+            "$2y$03$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi",
+            "$2y$10$short",
+            "$1$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi",
+        ] {
             assert!(check(text).is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_address_cannot_keep_all_others_waiting() {
+        let verified = Arc::new(Verified::new());
+        let users = Arc::new(Users::new([("a".to_owned(), bcrypt::hash("secret", 8).unwrap())]));
+        let ask = |password: String, peer: [u8; 4]| {
+            let (users, verified) = (users.clone(), verified.clone());
+            tokio::spawn(async move {
+                users.authenticate(&verified, Some(&basic("a", &password)), Some(peer.into())).await
+            })
+        };
+        let guesses: Vec<_> = (0..40).map(|guess| ask(guess.to_string(), [10, 0, 0, 1])).collect();
+        tokio::task::yield_now().await;
+        assert_eq!(ask("secret".into(), [10, 0, 0, 2]).await.unwrap(), Answer::Welcome);
+        let mut busy = 0;
+        for guess in guesses {
+            let answer = guess.await.unwrap();
+            assert_ne!(answer, Answer::Welcome);
+            busy += usize::from(answer == Answer::Busy);
+        }
+        assert_eq!(busy, 40 - MOST_OF_ONE);
+        assert!(verified.waiting.lock().unwrap().is_empty(), "places are free again");
+        // Who hangs up does not lose what was found out for the next time.
+        let given_up = ask("late".into(), [10, 0, 0, 3]);
+        tokio::task::yield_now().await;
+        given_up.abort();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(verified.pairs.lock().unwrap().len(), MOST_OF_ONE + 2);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     support::{
         cases::{Cases, Outcome, Skip},
         device::{LoopDevice, filled_file, memory_directory, wait_quiet},
-        exporter::{Tapster, orphan_maps, orphans, within},
+        exporter::{Tapster, binary, orphan_maps, orphans, within},
         fio::Job,
         http,
         metrics::{Metrics, whole},
@@ -173,7 +173,9 @@ fn a_new_one_that_is_down() -> Outcome {
     let file = directory.path().join("probes.yaml");
     let path = file.display().to_string();
     fs::write(&file, forks(&[("one", "one_total")])).unwrap();
-    let tapster = Tapster::start(&["-c", &path, "--web.enable-lifecycle"]);
+    // With all rights: what is given up is needed to attach to a program later.
+    let rights = ["--sandbox=off", "--capabilities.keep=all"];
+    let tapster = Tapster::start(&["-c", &path, "--web.enable-lifecycle", rights[0], rights[1]]);
     let missing = forks(&[("one", "one_total"), ("two", "two_total")]);
     let (head, tail) = missing.rsplit_once("sched_process_fork").unwrap();
     fs::write(&file, format!("{head}no_such{tail}")).unwrap();
@@ -212,6 +214,85 @@ fn a_new_one_that_is_down() -> Outcome {
     Ok(format!("a program that a reload asked for was attached to {came:?} after it was there"))
 }
 
+/// A probe under another name, a family that moves to another probe, and a program whose path is wrong.
+fn in_the_place_of_another() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("probes.yaml");
+    let path = file.display().to_string();
+    let program = directory.path().join("program");
+    let source = directory.path().join("program.c");
+    fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    if !Command::new("cc").arg("-o").args([&program, &source]).status().is_ok_and(|status| status.success()) {
+        return Err(Skip("no C compiler".into()));
+    }
+    let calls = |program: &Path| {
+        format!(
+            "  - name: calls\n    at: 'uprobe:{}:main'\n    metrics: [{{counter: calls_total, help: Calls.}}]\n",
+            program.display()
+        )
+    };
+    let text = |first: &str, second: &str| forks(&[("a", first), ("b", second)]) + &calls(&program);
+    fs::write(&file, text("x_total", "y_total")).unwrap();
+    let tapster = Tapster::start(&["-c", &path, "--web.enable-lifecycle"]);
+    assert!(Command::new(&program).status().unwrap().success());
+    let answer = |text: String| {
+        fs::write(&file, text).unwrap();
+        let answer = post(&tapster);
+        (answer.status, answer.text().trim().to_owned())
+    };
+    // Another name: the old one goes on until the new one is up.
+    let renamed = text("x_total", "y_total").replace("name: a\n", "name: c\n");
+    let (status, said) = answer(renamed.replacen("sched_process_fork", "no_such", 1));
+    assert!(
+        status == 500 && said.contains("probe `c` does not come up as it is declared now, so `a` goes on"),
+        "{said}"
+    );
+    let metrics = tapster.scrape();
+    assert!(up(&metrics, "a") == Some(1.0) && metrics.find("tapster_x_total", &[]).is_some());
+    assert_eq!(answer(renamed), (200, "configuration reloaded: 2 probes went on, changed: c".into()));
+    assert_eq!([up(&tapster.scrape(), "a"), up(&tapster.scrape(), "c")], [None, Some(1.0)]);
+    // Its family is another probe's now, so that which does not come up any more has no place.
+    let moved = text("z_total", "x_total").replace("name: a\n", "name: c\n");
+    let (status, said) = answer(moved.replacen("sched_process_fork", "no_such", 1));
+    assert!(status == 500 && said.contains("the one before is gone"), "{said}");
+    let metrics = tapster.scrape();
+    assert_eq!((up(&metrics, "c"), up(&metrics, "b")), (Some(0.0), Some(1.0)));
+    assert_eq!(metrics.find("tapster_scrape_families_left_out", &[]), Some(0.0));
+    assert_eq!(answer(moved), (200, "configuration reloaded: 2 probes went on, changed: c".into()));
+    // A wrong path: what is attached goes on.
+    let wrong = text("z_total", "x_total")
+        .replace("name: a\n", "name: c\n")
+        .replace(&program.display().to_string(), "/nowhere/program");
+    let (status, said) = answer(wrong);
+    assert!(status == 500 && said.contains("probe `calls` does not come up as it is declared now"), "{said}");
+    assert!(Command::new(&program).status().unwrap().success());
+    let metrics = tapster.scrape();
+    assert_eq!((number(&metrics, "tapster_calls_total"), up(&metrics, "calls")), (2, Some(1.0)));
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A service may be told to reload while it starts.
+fn a_signal_during_the_start() -> Outcome {
+    let mut ends = Vec::new();
+    for wait in [5, 20, 50, 100] {
+        let mut child = binary()
+            .args(["run", "--probes", "block_request", "--web.listen-address", "127.0.0.1:0"])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(wait));
+        let pid = i32::try_from(child.id()).unwrap();
+        for signal in [libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: it reads no memory of ours, and the process is a child that has not been waited for.
+            assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+            thread::sleep(Duration::from_secs(1));
+        }
+        ends.push(child.wait().unwrap().code());
+    }
+    assert_eq!(ends[1..], [Some(0); 3], "SIGHUP ended it");
+    Ok(format!("{ends:?}"))
+}
+
 /// As Kubernetes mounts a `ConfigMap`: links to a link to a directory, which is exchanged at once.
 fn a_mounted_config_map() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
@@ -244,6 +325,7 @@ fn a_mounted_config_map() -> Outcome {
     assert!(has("tapster_two_total").is_some());
     assert_eq!(tapster.scrape().find(GOOD, &[]), Some(1.0));
     // Nothing is read again as long as nothing changes.
+    thread::sleep(Duration::from_millis(500));
     let reloads = || tapster.log().iter().filter(|line| line.contains("configuration reloaded")).count();
     let before = reloads();
     thread::sleep(Duration::from_secs(1));
@@ -266,7 +348,8 @@ fn by_signal() -> Outcome {
     tapster.signal(libc::SIGHUP);
     let said = || tapster.log().iter().any(|line| line.contains("restart tapster to use them"));
     assert!(within(Duration::from_secs(20), said).is_some(), "{:?}", tapster.log());
-    assert!(tapster.get("/").text().contains("restart tapster to use them"));
+    let shown = || tapster.get("/").text().contains("restart tapster to use them");
+    assert!(within(Duration::from_secs(5), shown).is_some());
     // Signals at once, and an end in the middle of them.
     for _ in 0..20 {
         tapster.signal(libc::SIGHUP);
@@ -410,6 +493,8 @@ fn the_configuration_is_read_again() {
     cases.run("kept, changed, new, removed", kept_changed_new_and_removed);
     cases.run("wrong, and repaired", what_is_wrong_leaves_what_ran);
     cases.run("a new one that is down", a_new_one_that_is_down);
+    cases.run("in the place of another", in_the_place_of_another);
+    cases.run("a signal during the start", a_signal_during_the_start);
     cases.run("a mounted ConfigMap", a_mounted_config_map);
     cases.run("a directory", directories_of_files);
     cases.run("SIGHUP", by_signal);

@@ -36,8 +36,18 @@ const MAX_NAME: usize = 200;
 pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
     let mut reader = Reader { file: file.clone(), diagnostics: Vec::new() };
     let mut result = ProbeFile::default();
-    match yaml::parse(file) {
-        Err(diagnostic) => reader.diagnostics.push(diagnostic),
+    let parsed = yaml::parse(file);
+    if let Ok(Some(root)) = &parsed {
+        reader.file = veiled(file, root);
+    }
+    match parsed {
+        Err(mut diagnostic) => {
+            // The tree is not known, so neither is where headers are.
+            if file.text.contains("headers:") {
+                diagnostic.file = SourceFile::new(file.name.clone(), yaml::keys_only(&file.text));
+            }
+            reader.diagnostics.push(diagnostic);
+        }
         Ok(None) => {}
         Ok(Some(root)) => {
             if let Some(fields) = reader.fields(&root, form::FILE, "the file") {
@@ -55,6 +65,25 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
         }
     }
     (result, reader.diagnostics)
+}
+
+/// The file with what may be secret of `otlp` veiled, since lines of it are drawn in messages.
+fn veiled(file: &Arc<SourceFile>, root: &Node) -> Arc<SourceFile> {
+    let entry = |node: &Node, name: &str| match &node.data {
+        Data::Mapping(entries) => entries
+            .iter()
+            .find(|(key, _)| matches!(&key.data, Data::Scalar { text, .. } if text == name))
+            .map(|(_, value)| value.clone()),
+        _ => None,
+    };
+    let Some(otlp) = entry(root, "otlp") else { return file.clone() };
+    let spans =
+        ["headers", "endpoint", "metrics_endpoint"].map(|name| entry(&otlp, name).map(|node| node.span));
+    let mut shown = file.text.clone();
+    for span in spans.into_iter().flatten() {
+        yaml::veil(&mut shown, span);
+    }
+    if shown == file.text { file.clone() } else { SourceFile::new(file.name.clone(), shown) }
 }
 
 /// The fields of one mapping, each checked to be known.

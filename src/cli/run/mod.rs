@@ -30,6 +30,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const PUSHES_END: Duration = Duration::from_secs(8);
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
+    signals::hold()?;
     telemetry::init(&args.log_level, args.log_format)?;
     let request = args.probes.request();
     // Before they are read: what changes from here on is seen.
