@@ -188,7 +188,7 @@ impl Pod<'_> {
         String::from_utf8_lossy(&found.stdout).trim().parse().unwrap()
     }
 
-    /// Where the files of one of its ConfigMaps are.
+    /// Where the files of one of its `ConfigMap`s are.
     fn files(&self, config_map: &str) -> PathBuf {
         let mut command = self.runtime.command("podman");
         let found = output(command.args(["volume", "inspect", "--format", "{{.Mountpoint}}", config_map]));
