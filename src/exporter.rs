@@ -17,7 +17,7 @@ use crate::{
     label::Host,
     loader::{Attached, Loader},
     reason::Reasons,
-    sandbox::Needs,
+    sandbox::{Lacking, Needs},
     source::{Selection, Source},
     status::{Down, ProbeStatus, ProgramStatus},
     sys,
@@ -59,8 +59,8 @@ pub struct Exporter {
     shared: Mutex<Arc<Shared>>,
     /// Whether it has been said that some arrays' members have no latency.
     told_silent: AtomicBool,
-    /// Whether files of other processes are out of reach.
-    alone: AtomicBool,
+    /// What probes that are brought up later cannot have.
+    lacking: Mutex<Lacking>,
     cpus: u32,
     /// From when programs of probes can have run.
     began: SystemTime,
@@ -197,7 +197,7 @@ impl Exporter {
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
             told_silent: AtomicBool::new(false),
-            alone: AtomicBool::new(false),
+            lacking: Mutex::default(),
             cpus: kernel.possible_cpus,
             began,
             process_began: process_began(),
@@ -298,9 +298,9 @@ impl Exporter {
         needs
     }
 
-    /// From now on files of other processes are out of reach, so probes that need them are not brought up.
-    pub fn is_alone(&self) {
-        self.alone.store(true, Ordering::Relaxed);
+    /// From now on probes that need what is lacking are not brought up.
+    pub fn lacks(&self, lacking: Lacking) {
+        *self.lacking.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
     }
 
     /// Gives up starts whose end never came; to be called now and then.

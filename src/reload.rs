@@ -188,11 +188,11 @@ fn summary(exchange: &Exchange) -> String {
 }
 
 fn refusals(refused: &[Refused]) -> String {
-    let said = |Refused { name, down, goes_on }: &Refused| {
-        let what = match goes_on {
-            Some(before) if before == name => "so the one before goes on".to_owned(),
-            Some(before) => format!("so `{before}` goes on"),
-            None => "and the one before is gone, since other probes have its metrics now".to_owned(),
+    let said = |Refused { name, down, goes_on, .. }: &Refused| {
+        let what = match goes_on.as_slice() {
+            [] => "and the one before is gone, since another probe has its metrics now".to_owned(),
+            [before] if before == name => "so the one before goes on".to_owned(),
+            others => format!("so `{}` goes on", others.join("` and `")),
         };
         format!("probe `{name}` does not come up as it is declared now, {what}: {}", down.message.trim_end())
     };

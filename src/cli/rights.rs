@@ -2,6 +2,7 @@
 
 use crate::{
     exporter::Exporter,
+    label::Host,
     otlp::setting::Exports,
     sandbox::{Keep, Sandbox},
 };
@@ -31,9 +32,14 @@ pub enum Switch {
 }
 
 impl RightsArgs {
-    /// What is given up, for this exporter, whose configuration and certificates are `files`.
-    pub(super) fn sandbox(&self, exporter: &Exporter, exports: &Exports, files: Vec<PathBuf>) -> Sandbox {
-        let mut files = files;
+    /// What is given up, for this exporter of a host, whose configuration and certificates are `files`.
+    pub(super) fn sandbox(
+        &self,
+        exporter: &Exporter,
+        exports: &Exports,
+        host: &Host,
+        mut files: Vec<PathBuf>,
+    ) -> Sandbox {
         let mut connects = false;
         if let Some(push) = &exports.push {
             connects = true;
@@ -48,7 +54,9 @@ impl RightsArgs {
             keep: self.keep.clone(),
             is_on: self.sandbox == Switch::On,
             needs: exporter.needs(),
+            directories: vec![host.proc.clone(), host.sys.clone(), host.container_logs()],
             files,
+            mapper: host.dev.join("mapper/control"),
             connects,
         }
     }

@@ -6,7 +6,7 @@ use super::{
     running::{Means, Running},
 };
 use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{Arc, PoisonError};
 use tapster_ebpf::probe::{Probe, Reason};
 
 /// What an exchange of probes did.
@@ -33,8 +33,10 @@ pub struct Refused {
     pub name: String,
     /// Why.
     pub down: Down,
-    /// The one that was in its place and goes on; `None` if it had metrics that another probe has now, and is gone.
-    pub goes_on: Option<String>,
+    /// Those that were in its place and go on; empty if they had metrics that another probe has now, and are gone.
+    pub goes_on: Vec<String>,
+    /// The probe, which is shown as down where nothing goes on in its place.
+    successor: Arc<Running>,
 }
 
 /// Names of the families of a declared probe.
@@ -47,12 +49,9 @@ fn has_family_of(running: &Running, probe: &Probe) -> bool {
     families(probe).any(|name| running.families().any(|own| own == name))
 }
 
-/// The probe in whose place a declared one comes: that of its name, or, if it was only given another name, one that is no
-/// longer wanted and had one of its families.
-fn predecessor<'r>(probe: &Probe, before: &'r [Arc<Running>], wanted: &[Probe]) -> Option<&'r Arc<Running>> {
-    let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
-    let named = before.iter().find(|running| running.name() == probe.name.value);
-    named.or_else(|| before.iter().find(|running| !is_wanted(running) && has_family_of(running, probe)))
+/// Whether two probes have a family in common.
+fn share_family(one: &Running, other: &Running) -> bool {
+    one.families().any(|name| other.families().any(|own| own == name))
 }
 
 impl Exporter {
@@ -61,20 +60,21 @@ impl Exporter {
     pub fn exchange(&self, wanted: &[Probe], reasons: Vec<Reason>, kernel: &Kernel) -> Exchange {
         let mut exchange = Exchange::default();
         let before = self.probes();
-        let replaced: Vec<Option<&Arc<Running>>> =
-            wanted.iter().map(|probe| predecessor(probe, &before, wanted)).collect();
-        let stays =
-            |running: &Arc<Running>| replaced.iter().flatten().any(|other| Arc::ptr_eq(other, running));
-        // First, so that their memory is free for others.
-        exchange.removed =
-            before.iter().filter(|running| !stays(running)).map(|running| running.name().into()).collect();
-        self.set_probes(before.iter().filter(|running| stays(running)).cloned().collect());
+        let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
+        let is_renamed = |running: &Running| wanted.iter().any(|probe| has_family_of(running, probe));
+        // First, so that their memory is free for others. What has families that are still wanted stays until others have them.
+        let (stay, go): (Vec<_>, Vec<_>) =
+            before.iter().cloned().partition(|running| is_wanted(running) || is_renamed(running));
+        exchange.removed.extend(go.iter().map(|running| running.name().to_owned()));
+        drop(go);
+        self.set_probes(stay);
         self.take_reasons(reasons);
         let shared = self.shared();
-        let is_alone = self.alone.load(Ordering::Relaxed);
-        let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, is_alone };
-        let mut loader = None;
-        for (probe, predecessor) in wanted.iter().zip(&replaced) {
+        let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
+        let (mut loader, mut came) = (None, Vec::new());
+        for probe in wanted {
+            let predecessor = before.iter().find(|running| running.name() == probe.name.value);
             if let Some(running) = predecessor
                 && running.is_declared_as(probe)
                 && running.is_told_by(&shared.reasons)
@@ -82,18 +82,22 @@ impl Exporter {
             {
                 running.stands_at(probe);
                 exchange.kept += 1;
+                came.push(running.clone());
                 continue;
             }
             let loader = loader.get_or_insert_with(|| Loader::of(kernel));
-            self.put(Running::bring_up(probe, loader, &means), *predecessor, probe, wanted, &mut exchange);
+            // Those that it may have had other names for: no longer wanted, with one of its families.
+            let renamed =
+                before.iter().filter(|running| !is_wanted(running) && has_family_of(running, probe));
+            let successor = Arc::new(Running::bring_up(probe, loader, &means));
+            came.extend(self.put(successor, predecessor, renamed.cloned().collect(), probe, &mut exchange));
         }
-        // One that goes on under its old name has the place of the one that was to come.
+        self.clear(&came, wanted, &mut exchange);
         let place = |running: &Arc<Running>| {
-            let is_here = |(probe, predecessor): (&Probe, Option<&Arc<Running>>)| {
-                let goes_on = predecessor.is_some_and(|predecessor| Arc::ptr_eq(predecessor, running));
-                probe.name.value == running.name() || goes_on
-            };
-            wanted.iter().zip(replaced.iter().copied()).position(is_here)
+            let refused =
+                exchange.refused.iter().find(|refused| refused.goes_on.contains(&running.name().to_owned()));
+            let name = refused.map_or(running.name(), |refused| &refused.name);
+            wanted.iter().position(|probe| probe.name.value == name)
         };
         let mut probes = self.probes();
         probes.sort_by_key(place);
@@ -102,43 +106,79 @@ impl Exporter {
         exchange
     }
 
-    /// Puts a probe in the place of its predecessor, unless that would lose what runs.
+    /// Puts a probe in the place of those before it, unless that would lose what runs; the probe, if it came.
     fn put(
         &self,
-        successor: Running,
+        successor: Arc<Running>,
         predecessor: Option<&Arc<Running>>,
+        renamed: Vec<Arc<Running>>,
         probe: &Probe,
-        wanted: &[Probe],
         exchange: &mut Exchange,
-    ) {
+    ) -> Option<Arc<Running>> {
         let name = probe.name.value.clone();
-        let is_up = predecessor.is_some_and(|running| running.down().is_none());
-        // One that waits for a file is no failure, unless another ran in its place.
-        let failed = successor.down().filter(|down| is_up || down.reason != "waiting");
+        let is_up = |running: &&Arc<Running>| running.down().is_none();
+        let running: Vec<String> = predecessor
+            .into_iter()
+            .chain(&renamed)
+            .filter(is_up)
+            .map(|running| running.name().into())
+            .collect();
+        // One that waits for a file is no failure, unless another runs in its place.
+        let failed = successor.down().filter(|down| !running.is_empty() || down.reason != "waiting");
         match (predecessor, failed) {
-            // What was counted before it went down stays to be read.
-            (Some(running), Some(down)) if !is_up && running.is_declared_as(probe) => {
-                running.set_down(Some(down.clone()));
-                exchange.down.push(Failure { name, down });
-                return;
+            (_, Some(down)) if !running.is_empty() => {
+                exchange.refused.push(Refused { name, down, goes_on: running, successor });
+                return None;
             }
-            (Some(running), Some(down)) if is_up => {
-                let has_others =
-                    wanted.iter().any(|other| other.name.value != name && has_family_of(running, other));
-                if !has_others {
-                    exchange.refused.push(Refused { name, down, goes_on: Some(running.name().into()) });
-                    return;
-                }
-                exchange.refused.push(Refused { name, down, goes_on: None });
+            // What was counted before it went down stays to be read.
+            (Some(before), Some(down)) if before.is_declared_as(probe) => {
+                before.set_down(Some(down.clone()));
+                exchange.down.push(Failure { name, down });
+                return None;
             }
             (_, Some(down)) => exchange.down.push(Failure { name, down }),
-            (Some(_), None) => exchange.changed.push(name),
-            (None, None) => exchange.added.push(name),
+            (None, None) if renamed.is_empty() => exchange.added.push(name),
+            (_, None) => exchange.changed.push(name),
         }
         let mut probes = self.probes();
-        probes.retain(|running| predecessor.is_none_or(|predecessor| !Arc::ptr_eq(running, predecessor)));
-        probes.push(Arc::new(successor));
+        let is_replaced =
+            |running: &Arc<Running>| predecessor.is_some_and(|before| Arc::ptr_eq(before, running));
+        probes.retain(|running| !is_replaced(running));
+        probes.push(successor.clone());
         // The old one detaches when the last scrape that reads it has ended.
+        self.set_probes(probes);
+        Some(successor)
+    }
+
+    /// Takes away what is no longer wanted, and what has families that another probe has now: each is in one probe only.
+    fn clear(&self, came: &[Arc<Running>], wanted: &[Probe], exchange: &mut Exchange) {
+        let is_new = |running: &Arc<Running>| came.iter().any(|other| Arc::ptr_eq(other, running));
+        let has_others = |running: &Arc<Running>| came.iter().any(|other| share_family(other, running));
+        let goes_on = |running: &Arc<Running>, exchange: &Exchange| {
+            exchange.refused.iter().any(|refused| refused.goes_on.iter().any(|name| name == running.name()))
+        };
+        let mut probes = self.probes();
+        probes.retain(|running| {
+            if is_new(running) || wanted.iter().any(|probe| running.is_declared_as(probe)) {
+                return true;
+            }
+            let is_kept = goes_on(running, exchange);
+            if is_kept && !has_others(running) {
+                return true;
+            }
+            if is_kept {
+                for refused in &mut exchange.refused {
+                    refused.goes_on.retain(|name| name != running.name());
+                }
+            } else if running.reader().is_some()
+                || !wanted.iter().any(|probe| probe.name.value == running.name())
+            {
+                exchange.removed.push(running.name().into());
+            }
+            false
+        });
+        let lost = exchange.refused.iter().filter(|refused| refused.goes_on.is_empty());
+        probes.extend(lost.map(|refused| refused.successor.clone()));
         self.set_probes(probes);
     }
 

@@ -7,7 +7,7 @@ use crate::{
     label::Host,
     loader::{Attached, Loader},
     reason::Table,
-    sandbox::Needs,
+    sandbox::{Lacking, Needs},
     status::{Down, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
@@ -26,8 +26,8 @@ use tapster_ebpf::{
 };
 
 /// Why a probe does not come up that a reload asks for.
-const ALONE: &str = "it needs files of other processes, which tapster gave up when it started without such a probe: restart it, \
-                     or start it with `--sandbox=off --capabilities.keep=all`";
+const ALONE: &str = "it needs rights that tapster gave up when it started without such a probe, to see files of other processes or \
+                     functions of the kernel: restart it, or start it with `--sandbox=off --capabilities.keep=all`";
 
 /// What bringing a probe up needs besides its declaration.
 pub(super) struct Means<'m> {
@@ -35,8 +35,8 @@ pub(super) struct Means<'m> {
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
     pub(super) shared: &'m Shared,
-    /// Whether files of other processes are out of reach.
-    pub(super) is_alone: bool,
+    /// What was given up after the start.
+    pub(super) lacking: Lacking,
 }
 
 /// A declared probe of this process.
@@ -99,6 +99,13 @@ fn needs_processes(is_watched: bool, program: &Program) -> bool {
     is_watched || program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User))
 }
 
+/// Whether a probe needs names of functions of the kernel.
+fn needs_symbols(program: &Program) -> bool {
+    let is_symbol =
+        |decoder: &Decoder| matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel));
+    program.labels.iter().any(|label| is_symbol(&label.decoder))
+}
+
 /// Opens the maps of a probe that was attached after `began`.
 fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
     let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
@@ -144,12 +151,14 @@ impl Running {
         let refused = || Down { reason: "sandbox", message: ALONE.into() };
         let compile = || {
             // Also one that waits for its file, which nobody could attach to when it comes.
-            if means.is_alone && watched.is_some() {
+            if means.lacking.processes && watched.is_some() {
                 return Err(refused());
             }
             let program = tapster_ebpf::compile(probe, &means.target)
                 .map_err(|diagnostics| compile_failure(&diagnostics))?;
-            if means.is_alone && needs_processes(false, &program) { Err(refused()) } else { Ok(program) }
+            let lacks = means.lacking.processes && needs_processes(false, &program)
+                || means.lacking.symbols && needs_symbols(&program);
+            if lacks { Err(refused()) } else { Ok(program) }
         };
         let attached = compile()
             .and_then(|program| loader.load(program).map_err(|error| error.down()))
@@ -188,10 +197,7 @@ impl Running {
         needs.programs |= self.is_watched();
         needs.processes |= needs_processes(self.is_watched(), program);
         needs.tracepoints |= program.codes.iter().any(|code| code.mechanism == Mechanism::Tracepoint);
-        let is_symbol = |decoder: &Decoder| {
-            matches!(decoder, Decoder::Ksym | Decoder::Reason | Decoder::Stack(Side::Kernel))
-        };
-        needs.symbols |= program.labels.iter().any(|label| is_symbol(&label.decoder));
+        needs.symbols |= needs_symbols(program);
     }
 
     /// What was compiled; `None` for a probe that was never up.

@@ -72,7 +72,7 @@ impl Taken {
         };
         base.push = self.push;
         // Its probe was exchanged for another: all that is there came on top, however much that is.
-        if began > base.began {
+        if began != base.began {
             let is_nothing = match &sample.value {
                 Value::Number(number) => *number == 0.0,
                 Value::Histogram(histogram) => histogram.count() == 0,

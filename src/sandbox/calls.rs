@@ -68,7 +68,6 @@ const CALLS: &[i64] = &[
     libc::SYS_gettid,
     libc::SYS_getpid,
     libc::SYS_getppid,
-    libc::SYS_tgkill,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_setaffinity,
@@ -107,7 +106,6 @@ const CALLS: &[i64] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
     libc::SYS_bind,
-    libc::SYS_listen,
     libc::SYS_connect,
     libc::SYS_shutdown,
     libc::SYS_getsockname,
@@ -115,9 +113,6 @@ const CALLS: &[i64] = &[
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_socketpair,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
@@ -155,8 +150,20 @@ const OLDER: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[i64] = &[];
 
-/// Families of sockets: what is served and asked, the log, and addresses of interfaces.
-const FAMILIES: [i32; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
+/// Sockets: family, type, and protocols. TCP and UDP, datagrams to the log and to systemd, and addresses of interfaces. MPTCP is
+/// not among the protocols, since Landlock does not know it.
+const SOCKETS: [(i32, i32, &[i32]); 6] = [
+    (libc::AF_INET, libc::SOCK_STREAM, &[0, libc::IPPROTO_TCP]),
+    (libc::AF_INET6, libc::SOCK_STREAM, &[0, libc::IPPROTO_TCP]),
+    (libc::AF_INET, libc::SOCK_DGRAM, &[0, libc::IPPROTO_UDP]),
+    (libc::AF_INET6, libc::SOCK_DGRAM, &[0, libc::IPPROTO_UDP]),
+    (libc::AF_UNIX, libc::SOCK_DGRAM, &[0]),
+    (libc::AF_NETLINK, libc::SOCK_RAW, &[libc::NETLINK_ROUTE]),
+];
+/// What of a socket's type is not a flag.
+const TYPE: u64 = 0xf;
+/// Calls that send, and which argument has flags: one of them connects, past what Landlock sees.
+const SENDS: [(i64, u8); 3] = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
 /// Flags of `clone` for namespaces, which a thread needs none of.
 const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -183,16 +190,32 @@ fn filter(
 }
 
 fn rules() -> Result<BTreeMap<i64, Vec<Rule>>, String> {
-    let rule = |condition: Result<Condition, _>| {
-        let condition = condition.map_err(|error: seccompiler::BackendError| error.to_string())?;
-        Rule::new(vec![condition]).map_err(|error| error.to_string())
+    let rule = |conditions: Vec<Result<Condition, seccompiler::BackendError>>| {
+        let conditions = conditions.into_iter().collect::<Result<_, _>>();
+        conditions.and_then(Rule::new).map_err(|error| error.to_string())
     };
     let mut rules: BTreeMap<i64, Vec<Rule>> =
         CALLS.iter().chain(OLDER).map(|call| (*call, Vec::new())).collect();
-    let family = |family| rule(Condition::new(0, Length::Dword, Is::Eq, number(family)));
-    rules.insert(libc::SYS_socket, FAMILIES.into_iter().map(family).collect::<Result<_, _>>()?);
-    let thread = rule(Condition::new(0, Length::Qword, Is::MaskedEq(number(NAMESPACES)), 0))?;
-    rules.insert(libc::SYS_clone, vec![thread]);
+    let mut sockets = Vec::new();
+    for (family, kind, protocols) in SOCKETS {
+        for protocol in protocols {
+            sockets.push(rule(vec![
+                Condition::new(0, Length::Dword, Is::Eq, number(family)),
+                Condition::new(1, Length::Dword, Is::MaskedEq(TYPE), number(kind)),
+                Condition::new(2, Length::Dword, Is::Eq, number(*protocol)),
+            ])?);
+        }
+    }
+    rules.insert(libc::SYS_socket, sockets);
+    for (call, flags) in SENDS {
+        let fast_open = Is::MaskedEq(number(libc::MSG_FASTOPEN));
+        rules.insert(call, vec![rule(vec![Condition::new(flags, Length::Dword, fast_open, 0)])?]);
+    }
+    let thread = Condition::new(0, Length::Qword, Is::MaskedEq(number(NAMESPACES)), 0);
+    rules.insert(libc::SYS_clone, vec![rule(vec![thread])?]);
+    // A panic ends this process by it.
+    let own = Condition::new(0, Length::Dword, Is::Eq, u64::from(std::process::id()));
+    rules.insert(libc::SYS_tgkill, vec![rule(vec![own])?]);
     Ok(rules)
 }
 
@@ -238,7 +261,30 @@ mod tests {
             // What goes on: files, memory, threads, sockets.
             assert!(std::fs::read_to_string("/proc/thread-self/status").unwrap().contains("Seccomp:\t2"));
             assert_eq!(std::thread::spawn(|| vec![1_u8; 1 << 22].len()).join().unwrap(), 1 << 22);
-            drop(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+            let socket = |family, kind: socket2::Type, protocol: i32| {
+                socket2::Socket::new(
+                    socket2::Domain::from(family),
+                    kind,
+                    Some(socket2::Protocol::from(protocol)),
+                )
+            };
+            let (stream, datagram) = (socket2::Type::STREAM, socket2::Type::DGRAM);
+            let client = socket(libc::AF_INET, stream, libc::IPPROTO_TCP).unwrap();
+            drop(socket(libc::AF_INET6, datagram, 0).unwrap());
+            drop(std::os::unix::net::UnixDatagram::unbound().unwrap());
+            // MPTCP, a stream to a daemon of this host, raw packets, a port of its own, a connection by sending.
+            assert!(refused(socket(libc::AF_INET, stream, libc::IPPROTO_MPTCP).unwrap_err()));
+            assert!(refused(socket(libc::AF_UNIX, stream, 0).unwrap_err()));
+            assert!(refused(socket(libc::AF_INET, socket2::Type::RAW, 1).unwrap_err()));
+            assert!(refused(client.listen(1).unwrap_err()));
+            let nowhere: std::net::SocketAddr = "127.0.0.1:9".parse().unwrap();
+            let sent = client.send_to_with_flags(b"x", &nowhere.into(), libc::MSG_FASTOPEN);
+            assert!(refused(sent.unwrap_err()));
+            // Another process is not ended: the parent of this one, which would be the end of the test.
+            let parent = i64::from(std::os::unix::process::parent_id());
+            // SAFETY: it takes numbers, and signal 0 only asks.
+            let asked = unsafe { libc::syscall(libc::SYS_tgkill, parent, parent, 0) };
+            assert!(asked == -1 && refused(std::io::Error::last_os_error()));
         });
         done.join().unwrap();
     }

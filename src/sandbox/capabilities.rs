@@ -44,6 +44,11 @@ fn maps_need_bpf() -> bool {
     text.trim() != "0" && version < (5, 19)
 }
 
+/// Those that this thread can have.
+pub(super) fn permitted() -> CapsHashSet {
+    caps::read(None, CapSet::Permitted).unwrap_or_default()
+}
+
 /// Gives up those that are not kept; what was done, in words.
 pub(super) fn drop(keep: &Keep, needs: &Needs) -> String {
     let had = match caps::read(None, CapSet::Permitted) {

@@ -3,9 +3,12 @@
 use super::Sandbox;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Rights that are known here; of those that the kernel does not know it takes the others.
 const RIGHTS: ABI = ABI::V5;
@@ -16,8 +19,32 @@ const SYSTEM: [&str; 5] =
 /// exchanged by others now and then, so directories it must be.
 const NAMES: [&str; 7] =
     ["/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"];
-/// The device mapper is asked through this file.
-const MAPPER: &str = "mapper/control";
+/// Files that lead elsewhere on some hosts, by which names are found.
+const RESOLVER: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
+/// Most links that are followed.
+const MOST_LINKS: usize = 16;
+
+/// The directories in which a file is looked for: its own, and where links lead from there. A file that is exchanged by another is
+/// found in them.
+fn ways(path: &Path) -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    let mut next = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()));
+    for _ in 0..MOST_LINKS {
+        let Some(path) = next.take() else { break };
+        if path.is_dir() && !path.is_symlink() {
+            directories.push(path);
+            break;
+        }
+        let Some(directory) = path.parent() else { break };
+        directories.push(directory.to_path_buf());
+        next = fs::read_link(&path).ok().map(|target| directory.join(target));
+    }
+    // Directories on the way may be links as well.
+    if let Ok(place) = path.canonicalize() {
+        directories.push(if place.is_dir() { place } else { place.parent().unwrap_or(&place).to_path_buf() });
+    }
+    directories
+}
 
 /// Limits files and ports; what was done, in words, and whether files of other processes are out of reach now.
 pub(super) fn limit(sandbox: &Sandbox) -> (String, bool) {
@@ -56,22 +83,59 @@ fn restrict(sandbox: &Sandbox) -> Result<RulesetStatus, RulesetError> {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(RIGHTS))?
         .handle_access(net)?
+        .scope(Scope::Signal)?
         .create()?;
-    let names = NAMES.iter().filter(|_| sandbox.connects);
-    let system = SYSTEM.iter().chain(names).map(Path::new);
-    for path in sandbox.files.iter().map(std::path::PathBuf::as_path).chain(system) {
-        // A file that is exchanged by another is found in its directory.
-        let directory = if path.is_dir() { Some(path) } else { path.parent() };
-        let directory = directory.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
-        // What is not there needs no rule.
-        let Some(Ok(open)) = directory.map(PathFd::new) else { continue };
-        rules = rules.add_rule(PathBeneath::new(open, read))?;
+    let is_named = |_: &&&str| sandbox.connects;
+    let system = SYSTEM.iter().chain(NAMES.iter().filter(is_named)).map(PathBuf::from);
+    let resolver = RESOLVER.iter().filter(is_named).flat_map(|path| ways(Path::new(path)));
+    let own = sandbox.files.iter().flat_map(|path| ways(path));
+    let mut directories: Vec<PathBuf> =
+        sandbox.directories.iter().cloned().chain(system).chain(resolver).chain(own).collect();
+    directories.sort();
+    directories.dedup();
+    // What is not there needs no rule, and a rule for everything is none.
+    for directory in directories.iter().filter(|path| path.is_dir() && path.parent().is_some()) {
+        if let Ok(open) = PathFd::new(directory) {
+            rules = rules.add_rule(PathBeneath::new(open, read))?;
+        }
     }
     if sandbox.needs.mapper
-        && let Ok(open) = PathFd::new(Path::new("/dev").join(MAPPER))
+        && let Ok(open) = PathFd::new(&sandbox.mapper)
     {
         let ask = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
         rules = rules.add_rule(PathBeneath::new(open, ask))?;
     }
     rules.restrict_self().map(|status| status.ruleset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_to_where_files_are_exchanged() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().canonicalize().unwrap().join(name);
+        for directory in ["live/host", "archive/host", "probes/..1"] {
+            fs::create_dir_all(path(directory)).unwrap();
+        }
+        fs::write(path("archive/host/cert1.pem"), "").unwrap();
+        symlink("../../archive/host/cert1.pem", path("live/host/cert.pem")).unwrap();
+        let found = ways(&path("live/host/cert.pem"));
+        assert!(found.contains(&path("live/host")) && found.contains(&path("archive/host")), "{found:?}");
+        // As a `ConfigMap` is mounted.
+        fs::write(path("probes/..1/a.yaml"), "").unwrap();
+        symlink("..1", path("probes/..data")).unwrap();
+        symlink("..data/a.yaml", path("probes/a.yaml")).unwrap();
+        let found = ways(&path("probes/a.yaml"));
+        assert!(found.iter().all(|found| found.starts_with(path("probes"))), "{found:?}");
+        assert_eq!(ways(&path("probes")), [path("probes"), path("probes")]);
+        // A link to a directory that is switched: the link itself is found in its own.
+        symlink("archive", path("current")).unwrap();
+        assert_eq!(ways(&path("current")), [path(""), path("archive"), path("archive")]);
+        assert_eq!(ways(&path("nowhere/file")), [path("nowhere")]);
+        symlink("round", path("round")).unwrap();
+        assert!(ways(&path("round")).len() <= MOST_LINKS);
+    }
 }

@@ -39,8 +39,12 @@ pub struct Sandbox {
     pub is_on: bool,
     /// What the probes go on to need.
     pub needs: Needs,
-    /// Files and directories that are read again: the configuration, certificates, `/proc` and `/sys` of the host.
+    /// Directories of the host that are read: `/proc`, `/sys`, links to logs of containers.
+    pub directories: Vec<PathBuf>,
+    /// Files and directories that are read again when they are exchanged: the configuration, certificates.
     pub files: Vec<PathBuf>,
+    /// Through which the device mapper is asked.
+    pub mapper: PathBuf,
     /// Whether connections are made, for pushes.
     pub connects: bool,
 }
@@ -50,8 +54,17 @@ pub struct Sandbox {
 pub struct Rights {
     /// A name for each kind and what became of it, in words.
     pub lines: Vec<(&'static str, String)>,
-    /// Whether files of other processes are out of reach from now on.
-    pub is_alone: bool,
+    /// What probes cannot need any more.
+    pub lacking: Lacking,
+}
+
+/// What was given up of what probes that come later may need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Files of other processes.
+    pub processes: bool,
+    /// Names of functions of the kernel.
+    pub symbols: bool,
 }
 
 impl Sandbox {
@@ -63,11 +76,19 @@ impl Sandbox {
             tracing::error!(threads, "other threads keep their rights: this is a bug in tapster");
         }
         // First, since the bounding set asks for a capability that goes then.
+        let before = capabilities::permitted();
         say("capabilities", capabilities::drop(&self.keep, &self.needs));
+        let after = capabilities::permitted();
+        let is_gone = |capability| before.contains(&capability) && !after.contains(&capability);
+        let mut lacking = Lacking {
+            processes: is_gone(Capability::CAP_SYS_PTRACE),
+            symbols: is_gone(Capability::CAP_SYSLOG),
+        };
         if !self.is_on {
             for name in ["no_new_privs", "seccomp", "landlock"] {
                 say(name, "off, as `--sandbox=off` asks for".into());
             }
+            rights.lacking = lacking;
             return rights;
         }
         say(
@@ -81,7 +102,8 @@ impl Sandbox {
         say("landlock", landlock);
         // Last, since it takes away the calls for the others.
         say("seccomp", calls::limit());
-        rights.is_alone = is_alone;
+        lacking.processes |= is_alone;
+        rights.lacking = lacking;
         rights
     }
 }
@@ -98,7 +120,8 @@ impl Needs {
         // later asks for both, and tracefs and cgroups for the third.
         let mut needed = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_DAC_READ_SEARCH];
         if self.processes {
-            needed.push(Capability::CAP_SYS_PTRACE);
+            // The second is for files that are mapped and were removed.
+            needed.extend([Capability::CAP_SYS_PTRACE, Capability::CAP_CHECKPOINT_RESTORE]);
         }
         if self.symbols {
             needed.push(Capability::CAP_SYSLOG);

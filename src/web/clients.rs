@@ -20,8 +20,8 @@ use x509_cert::{
     ext::pkix::{ExtendedKeyUsage, SubjectAltName, name::GeneralName},
 };
 
-/// What is done about certificates of clients, by the names that Go's library has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done about certificates of clients, the laxest first, by the names that Go's library has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Policy {
     /// `NoClientCert`: none is asked for.
     None,
@@ -86,6 +86,11 @@ impl Clients {
             None
         };
         Ok(Self { policy, chains, trusted: authorities, names, algorithms })
+    }
+
+    /// What is asked of clients: more is stricter.
+    pub(super) fn demands(&self) -> (Policy, bool) {
+        (self.policy, self.names.is_some())
     }
 
     /// Whether a certificate is one of those that are trusted as they are, and has not run out.

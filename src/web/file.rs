@@ -263,6 +263,7 @@ impl Reader {
         let headers = self.headers(field(&http, "headers"));
         let users = self.users(field(&fields, "basic_auth_users"));
         let rate = self.rate(field(&fields, "rate_limit"));
+        let mut demands = (Policy::None, false);
         let tls = match field(&fields, "tls_server_config") {
             None => None,
             Some(node) => {
@@ -271,6 +272,7 @@ impl Reader {
                 if self.diagnostics.iter().any(Diagnostic::is_error) {
                     return None;
                 }
+                demands = tls.clients.demands();
                 let config = tls.config();
                 let refused = |error| {
                     self.error(&node.span, format!("TLS does not work with these settings: {error}"), None);
@@ -278,7 +280,7 @@ impl Reader {
                 Some(config.map_err(refused).ok()?)
             }
         };
-        Some(Settings { tls, headers, users, rate, verified: verified.clone() })
+        Some(Settings { tls, demands, headers, users, rate, verified: verified.clone() })
     }
 
     fn headers(&mut self, node: Option<&Node>) -> Vec<(HeaderName, HeaderValue)> {

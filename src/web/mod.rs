@@ -20,6 +20,7 @@ use crate::{
     mark::Mark,
 };
 use axum::http::{HeaderName, HeaderValue};
+use clients::Policy;
 use rate::Rate;
 use rustls::ServerConfig;
 use std::{
@@ -37,7 +38,7 @@ use users::{Users, Verified};
 
 /// For so long files are taken to be as they were seen.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// For so long a file without users, where there were some, must stay as it is before it counts.
+/// For so long a file by which more are let in must stay as it is before it counts.
 const SETTLED: Duration = Duration::from_secs(2);
 /// How long a connection waits for a look at the files; then it is served as the last look found them.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -69,6 +70,8 @@ impl std::error::Error for WebError {}
 #[derive(Debug)]
 pub struct Settings {
     tls: Option<Arc<ServerConfig>>,
+    /// What is asked of clients' certificates.
+    demands: (Policy, bool),
     headers: Vec<(HeaderName, HeaderValue)>,
     users: Users,
     rate: Option<Rate>,
@@ -76,6 +79,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether somebody is let in here whom other settings keep out.
+    fn is_looser_than(&self, other: &Self) -> bool {
+        self.users.is_empty() && !other.users.is_empty()
+            || self.demands.0 < other.demands.0
+            || !self.demands.1 && other.demands.1
+    }
+
     /// How TLS is done; `None` where it is not.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.clone()
@@ -130,8 +140,8 @@ struct Held {
     marks: Vec<Mark>,
     looked: Instant,
     settings: Arc<Settings>,
-    /// Files without users where there were some, and since when they are so.
-    emptied: Option<(Vec<Mark>, Instant)>,
+    /// Files by which more are let in, and since when they are so.
+    looser: Option<(Vec<Mark>, Instant)>,
     /// Why the files as they are now cannot be used.
     problem: Option<WebError>,
 }
@@ -147,13 +157,8 @@ impl Web {
         }
         let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let is_tls = settings.tls.is_some();
-        let held = Held {
-            marks,
-            looked: Instant::now(),
-            settings: Arc::new(settings),
-            emptied: None,
-            problem: None,
-        };
+        let held =
+            Held { marks, looked: Instant::now(), settings: Arc::new(settings), looser: None, problem: None };
         Ok(Self {
             path: path.into(),
             is_tls,
@@ -205,7 +210,7 @@ impl Web {
             held.looked = Instant::now();
             held.marks.clone()
         };
-        let is_waiting = self.held().emptied.is_some();
+        let is_waiting = self.held().looser.is_some();
         if !is_waiting && !marks.iter().any(Mark::is_stale) {
             return;
         }
@@ -228,26 +233,26 @@ impl Web {
         let settings = match result {
             Ok(settings) => settings,
             Err(problem) => {
-                (held.marks, held.emptied) = (marks, None);
+                (held.marks, held.looser) = (marks, None);
                 let is_new = held.problem.as_ref() != Some(&problem);
                 held.problem = Some(problem.clone());
                 return if is_new { Told::Refused(problem) } else { Told::Nothing };
             }
         };
-        // A file that is being written may have lost its users for the moment, and then everybody would be let in. What stays so
-        // was meant.
-        if settings.users.is_empty() && !held.settings.users.is_empty() {
-            let since = match held.emptied.take() {
+        // A file that is being written may have lost its users, or what it asks of certificates, for the moment, and then everybody
+        // would be let in. What stays so was meant.
+        if settings.is_looser_than(&held.settings) {
+            let since = match held.looser.take() {
                 Some((before, since)) if before == marks => since,
                 _ => Instant::now(),
             };
             if since.elapsed() < SETTLED {
-                held.emptied = Some((marks, since));
+                held.looser = Some((marks, since));
                 return Told::Nothing;
             }
         }
         held.settings = Arc::new(settings);
-        (held.marks, held.emptied, held.problem) = (marks, None, None);
+        (held.marks, held.looser, held.problem) = (marks, None, None);
         Told::Reloaded
     }
 

@@ -236,6 +236,17 @@ async fn files_that_change() {
         assert!(web.problem().is_some_and(|problem| problem.contains(expected)), "{:?}", web.problem());
         assert_eq!(web.families()[0].samples[0].value, crate::family::Value::Number(0.0));
     }
+    // Fewer demands count only when they stay.
+    let strict = tls("client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: ca.crt");
+    for (before, looser) in [(users("b"), tls("")), (strict, users("b"))] {
+        fs::write(&path, &before).unwrap();
+        let held = settings(&web).await;
+        assert_eq!(web.problem(), None);
+        fs::write(&path, &looser).unwrap();
+        assert!(Arc::ptr_eq(&held, &settings(&web).await), "it may still be written: {looser}");
+        tokio::time::sleep(SETTLED).await;
+        assert!(!Arc::ptr_eq(&held, &settings(&web).await), "it was meant: {looser}");
+    }
     fs::write(&path, users("c")).unwrap();
     assert_eq!(format!("{:?}", settings(&web).await.users), "{\"c\"}");
     assert_eq!(web.problem(), None);

@@ -9,7 +9,7 @@ use ring::{
 use std::{
     collections::HashMap,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::Semaphore;
@@ -145,7 +145,7 @@ impl Users {
         // Whether there is such a user should not show in the time that the answer takes, so an unknown one's password is
         // compared as well, with a hash of another.
         let Some(hash) = own.or_else(|| self.0.values().next()).cloned() else { return Answer::Unknown };
-        let Some(place) = Place::take(verified, peer) else { return Answer::Busy };
+        let Some(place) = Place::take(verified, peer.map(network)) else { return Answer::Busy };
         let verified = verified.clone();
         // On its own: who hangs up neither stops it, which would let the next begin beside it, nor keeps its end from being
         // remembered for the next time.
@@ -164,6 +164,14 @@ impl Users {
             is_right
         });
         Answer::of(work.await.unwrap_or(false))
+    }
+}
+
+/// The network of an address that one host may have all of.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
     }
 }
 

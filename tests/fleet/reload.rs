@@ -249,7 +249,10 @@ fn in_the_place_of_another() -> Outcome {
     );
     let metrics = tapster.scrape();
     assert!(up(&metrics, "a") == Some(1.0) && metrics.find("tapster_x_total", &[]).is_some());
-    assert_eq!(answer(renamed), (200, "configuration reloaded: 2 probes went on, changed: c".into()));
+    assert_eq!(
+        answer(renamed),
+        (200, "configuration reloaded: 2 probes went on, changed: c, removed: a".into())
+    );
     assert_eq!([up(&tapster.scrape(), "a"), up(&tapster.scrape(), "c")], [None, Some(1.0)]);
     // Its family is another probe's now, so that which does not come up any more has no place.
     let moved = text("z_total", "x_total").replace("name: a\n", "name: c\n");
@@ -259,6 +262,33 @@ fn in_the_place_of_another() -> Outcome {
     assert_eq!((up(&metrics, "c"), up(&metrics, "b")), (Some(0.0), Some(1.0)));
     assert_eq!(metrics.find("tapster_scrape_families_left_out", &[]), Some(0.0));
     assert_eq!(answer(moved), (200, "configuration reloaded: 2 probes went on, changed: c".into()));
+    // One is split into two and both are wrong, or two become one that is wrong: what was there goes on.
+    let split = forks(&[("d", "z_total"), ("e", "other_total"), ("b", "x_total")]).replacen(
+        "sched_process_fork",
+        "no_such",
+        1,
+    ) + &calls(&program);
+    let (status, said) = answer(split);
+    assert!(
+        status == 500 && said.contains("probe `d` does not come up as it is declared now, so `c` goes on"),
+        "{said}"
+    );
+    let merged = format!(
+        "probes:\n  - name: m\n    at: tracepoint:sched:no_such\n    metrics: [{{counter: z_total, help: Forks.}}, {{counter: x_total, help: Forks.}}]\n{}",
+        calls(&program)
+    );
+    let (status, said) = answer(merged);
+    assert!(
+        status == 500 && said.contains("so `c` and `b` goes on") || said.contains("so `b` and `c` goes on"),
+        "{said}"
+    );
+    let metrics = tapster.scrape();
+    for name in ["tapster_z_total", "tapster_x_total"] {
+        assert!(metrics.find(name, &[]).is_some_and(|forks| forks > 0.0), "{name} goes on");
+    }
+    assert_eq!(metrics.find("tapster_scrape_families_left_out", &[]), Some(0.0));
+    let (status, _) = answer(text("z_total", "x_total").replace("name: a\n", "name: c\n"));
+    assert_eq!(status, 200);
     // A wrong path: what is attached goes on.
     let wrong = text("z_total", "x_total")
         .replace("name: a\n", "name: c\n")

@@ -163,6 +163,15 @@ fn what_is_kept() -> Outcome {
     let metrics = tapster.scrape();
     assert_eq!(metrics.find("tapster_probe_up", &[("probe", "block_request")]), Some(1.0));
     let said = tapster.log().into_iter().find(|line| line.contains("probe is down")).unwrap_or_default();
+    drop(tapster);
+    // A probe that names functions of the kernel, after the right to see their addresses is gone, would name none.
+    fs::write(&file, "library: [block_request]\n").unwrap();
+    let tapster = Tapster::start(&["-c", &path, "--web.enable-lifecycle"]);
+    fs::write(&file, "library: [block_request, sched_off_cpu]\n").unwrap();
+    let answer = http::request(tapster.address, "POST", "/-/reload", "").unwrap();
+    assert!(answer.text().contains("1 probe went on, down: sched_off_cpu"), "{}", answer.text());
+    let reason = tapster.scrape().values("tapster_probe_up", &[("probe", "sched_off_cpu")], "reason");
+    assert_eq!(reason, ["sandbox"]);
     let mut command = binary();
     let wrong = command.args(["run", "--capabilities.keep", "bfp"]).output().unwrap();
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no capability `bfp`"));

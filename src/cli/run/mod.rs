@@ -18,7 +18,6 @@ use crate::{
 };
 use signals::Signals;
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -118,17 +117,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let configuration =
         Arc::new(Configuration::new(exporter.clone(), request, paths.clone(), config.otlp, marks));
     let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
-    let mut files: Vec<PathBuf> =
-        vec![paths.proc.clone(), paths.sys.clone(), args.host.host().container_logs()];
-    files.extend(configuration.files().iter().map(PathBuf::clone));
+    let mut files = configuration.files().to_vec();
     files.extend(web.iter().flat_map(|web| web.files()));
-    let rights = args.rights.sandbox(&exporter, &exports, files).enter();
+    let rights = args.rights.sandbox(&exporter, &exports, &args.host.host(), files).enter();
     for (name, text) in &rights.lines {
         tracing::info!("{name}: {text}");
     }
-    if rights.is_alone {
-        exporter.is_alone();
-    }
+    exporter.lacks(rights.lacking);
     let served = server::Options {
         rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),
