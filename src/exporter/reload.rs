@@ -90,7 +90,13 @@ impl Exporter {
             let renamed =
                 before.iter().filter(|running| !is_wanted(running) && has_family_of(running, probe));
             let successor = Arc::new(Running::bring_up(probe, loader, &means));
-            came.extend(self.put(successor, predecessor, renamed.cloned().collect(), probe, &mut exchange));
+            came.extend(self.put(
+                successor,
+                predecessor,
+                &renamed.cloned().collect::<Vec<_>>(),
+                probe,
+                &mut exchange,
+            ));
         }
         self.clear(&came, wanted, &mut exchange);
         let place = |running: &Arc<Running>| {
@@ -111,7 +117,7 @@ impl Exporter {
         &self,
         successor: Arc<Running>,
         predecessor: Option<&Arc<Running>>,
-        renamed: Vec<Arc<Running>>,
+        renamed: &[Arc<Running>],
         probe: &Probe,
         exchange: &mut Exchange,
     ) -> Option<Arc<Running>> {
@@ -119,7 +125,7 @@ impl Exporter {
         let is_up = |running: &&Arc<Running>| running.down().is_none();
         let running: Vec<String> = predecessor
             .into_iter()
-            .chain(&renamed)
+            .chain(renamed)
             .filter(is_up)
             .map(|running| running.name().into())
             .collect();

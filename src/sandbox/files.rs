@@ -60,14 +60,12 @@ pub(super) fn limit(sandbox: &Sandbox) -> (String, bool) {
             } else {
                 ""
             };
-            let ports =
-                if sandbox.connects { "no port is opened" } else { "no port is opened, no connection made" };
-            (
-                format!(
-                    "{partly}no file is written, none read but those of the configuration and the system, {ports}"
-                ),
-                true,
-            )
+            let (files, ports) = if sandbox.connects {
+                ("the configuration, `/proc`, `/sys` and the system", "no TCP port is opened")
+            } else {
+                ("the configuration, `/proc` and `/sys`", "no TCP port is opened, no TCP connection made")
+            };
+            (format!("{partly}no file is written, none read but those of {files}, {ports}"), true)
         }
         Err(error) => (format!("off: {error}"), false),
     }
