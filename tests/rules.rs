@@ -458,7 +458,12 @@ fn families_are_served() -> Outcome {
     let known = families::series();
     let mut figures = Vec::new();
     // Nobody listens on the port of `discard`, and nobody needs to.
-    for arguments in [&[][..], &["--otlp.endpoint", "http://127.0.0.1:9", "--otlp.interval", "1s"]] {
+    let directory = tempfile::tempdir().unwrap();
+    let web = directory.path().join("web.yml");
+    fs::write(&web, "rate_limit: { interval: 0 }\n").unwrap();
+    let web = web.display().to_string();
+    let push = ["--otlp.endpoint", "http://127.0.0.1:9", "--otlp.interval", "1s", "--web.config.file", &web];
+    for arguments in [&[][..], &push] {
         let tapster = Tapster::start(arguments);
         let response = tapster.get("/metrics");
         let served: BTreeSet<&str> = response
@@ -470,11 +475,13 @@ fn families_are_served() -> Outcome {
             assert!(known.contains_key(*name), "tests/support/families.rs does not know `{name}`");
         }
         let is_pushed = !arguments.is_empty();
-        for (name, _) in families::PUSH {
+        for (name, _) in families::PUSH.iter().chain(&families::WEB) {
             assert_eq!(served.contains(name), is_pushed, "`{name}` with {arguments:?}");
         }
         let metrics = tapster.scrape();
-        for (name, labels) in families::OWN.iter().chain(families::PUSH.iter().filter(|_| is_pushed)) {
+        for (name, labels) in
+            families::OWN.iter().chain(families::PUSH.iter().chain(&families::WEB).filter(|_| is_pushed))
+        {
             assert!(served.contains(name), "`{name}` is not served");
             for sample in metrics.0.iter().filter(|sample| sample.name == *name) {
                 let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();

@@ -12,9 +12,17 @@ use std::{
 
 /// Rights that are known here; of those that the kernel does not know it takes the others.
 const RIGHTS: ABI = ABI::V5;
-/// Directories that are read besides the configuration's: authorities that the host trusts.
-const SYSTEM: [&str; 5] =
-    ["/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/lib/ssl"];
+/// Directories that are read besides those of the configuration: this process's own files and tracefs, which libraries look for
+/// here wherever the host's are, and authorities that the host trusts.
+const SYSTEM: [&str; 7] = [
+    "/proc",
+    "/sys",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/share/ca-certificates",
+    "/usr/lib/ssl",
+];
 /// Those that names of hosts are found by, with the libraries that do it; only where connections are made. Their files are
 /// exchanged by others now and then, so directories it must be.
 const NAMES: [&str; 7] =

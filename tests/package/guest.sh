@@ -167,10 +167,30 @@ for _ in $(seq 60); do
 done
 [ -n "$(reason)" ] || fail "kernel-addresses.conf: sleeps have no reason"
 ok "kernel-addresses.conf: $(named) functions by name, reasons of sleeps"
+
+# Everything of the library: as the service, with all that drop-ins grant, what runs as root does.
+all=$(tapster list --library | sed -n 's/^\([a-z0-9_]*\) (group .*/\1/p' | sort -u | paste -sd,)
+echo "library: [$all]" >/etc/tapster/probes.d/all.yaml
+rm /etc/tapster/probes.d/needy.yaml
+install -D -m 644 -t /etc/systemd/system/tapster.service.d /usr/share/tapster/systemd/*.conf
+# An emulated processor takes its time to verify all of them.
+printf '[Service]\nTimeoutStartSec=400\n' >/etc/systemd/system/tapster.service.d/slow.conf
+restart "all of the library"
+states() { get "$1" /metrics | sed -n 's/^tapster_probe_up{probe="\([^"]*\)".* \([01]\)$/\1 \2/p' | sort; }
+tapster run --config /etc/tapster/probes.d --web.listen-address 127.0.0.1:9956 --log.level error &
+root=$!
+for _ in $(seq 400); do
+    [ -z "$(states 9956 2>/dev/null)" ] || break
+    sleep 1
+done
+[ "$(states 9955)" = "$(states 9956)" ] ||
+    fail "as the service and as root other probes are up: $(diff <(states 9955) <(states 9956))"
+kill "$root"
+ok "$(states 9955 | grep -c ' 1$') of $(states 9955 | wc -l) probes of the library and the test are up, the same as for root"
+rm /etc/tapster/probes.d/all.yaml
 grant lvm
 up block_io
 ok "lvm.conf: starts"
-rm /etc/tapster/probes.d/needy.yaml
 grant
 
 # As the first lines of tapster.socket say.

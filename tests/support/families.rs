@@ -16,7 +16,7 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 21] = [
+pub(crate) const OWN: [(&str, &[&str]); 20] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
@@ -29,7 +29,6 @@ pub(crate) const OWN: [(&str, &[&str]); 21] = [
     ("tapster_build_info", &["version"]),
     ("tapster_config_last_reload_successful", &[]),
     ("tapster_config_last_reload_success_timestamp_seconds", &[]),
-    ("tapster_web_config_last_reload_successful", &[]),
     ("tapster_scrape_duration_seconds", &[]),
     ("tapster_scrape_families_left_out", &[]),
     ("tapster_online_cpus", &[]),
@@ -58,6 +57,9 @@ pub(crate) const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused
 /// What Prometheus itself adds.
 const PROMETHEUS: [(&str, &[&str]); 3] =
     [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
+
+/// Of the web configuration, where there is one.
+pub(crate) const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_successful", &[])];
 
 /// Labels that Prometheus gives to every series.
 pub(crate) const TARGET: [&str; 2] = ["instance", "job"];
@@ -92,7 +94,7 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
 /// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
 pub(crate) fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
-    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&PROMETHEUS) {
+    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&PROMETHEUS) {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }
     for (name, kind, labels) in library() {
