@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_hours(24);
 const UNREACHED: [(&str, &str); 4] = [
     ("TapsterFamiliesLeftOut", "only a mistake in the exporter makes a malformed family"),
     ("TapsterScrapeSlow", "no guest of this size makes a scrape of five seconds"),
-    ("TapsterReloadFailed", "the exporter reads its configuration at the start, and ends if it is wrong"),
+    ("TapsterReloadFailed", "no guest changes its configuration while the exporter runs"),
     ("TapsterPointsRejected", "only a receiver rejects points, and nobody takes the pushes of the guest"),
 ];
 
