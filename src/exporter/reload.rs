@@ -39,6 +39,13 @@ pub struct Refused {
     successor: Arc<Running>,
 }
 
+impl Refused {
+    /// Whether a probe goes on in its place.
+    fn leaves(&self, running: &Running) -> bool {
+        self.goes_on.iter().any(|name| name == running.name())
+    }
+}
+
 /// Names of the families of a declared probe.
 fn families(probe: &Probe) -> impl Iterator<Item = String> {
     probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value))
@@ -59,23 +66,24 @@ impl Exporter {
     /// Two exchanges at a time would undo each other: the caller sees to it that there is one.
     pub fn exchange(&self, wanted: &[Probe], reasons: Vec<Reason>, kernel: &Kernel) -> Exchange {
         let mut exchange = Exchange::default();
-        let before = self.probes();
         let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
         let is_renamed = |running: &Running| wanted.iter().any(|probe| has_family_of(running, probe));
         // First, so that their memory is free for others. What has families that are still wanted stays until others have them.
         let (stay, go): (Vec<_>, Vec<_>) =
-            before.iter().cloned().partition(|running| is_wanted(running) || is_renamed(running));
+            self.probes().into_iter().partition(|running| is_wanted(running) || is_renamed(running));
         exchange.removed.extend(go.iter().map(|running| running.name().to_owned()));
-        drop(go);
         self.set_probes(stay);
+        drop(go);
         self.take_reasons(reasons);
         let shared = self.shared();
         let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
         let (mut loader, mut came) = (None, Vec::new());
         for probe in wanted {
-            let predecessor = before.iter().find(|running| running.name() == probe.name.value);
-            if let Some(running) = predecessor
+            // Nothing here outlives its turn: a probe detaches, and its memory is free, when the last that holds it lets go.
+            let before = self.probes();
+            let predecessor = before.iter().find(|running| running.name() == probe.name.value).cloned();
+            if let Some(running) = &predecessor
                 && running.is_declared_as(probe)
                 && running.is_told_by(&shared.reasons)
                 && running.down().is_none_or(|down| down.reason == "waiting")
@@ -87,21 +95,14 @@ impl Exporter {
             }
             let loader = loader.get_or_insert_with(|| Loader::of(kernel));
             // Those that it may have had other names for: no longer wanted, with one of its families.
-            let renamed =
-                before.iter().filter(|running| !is_wanted(running) && has_family_of(running, probe));
+            let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
+            let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
             let successor = Arc::new(Running::bring_up(probe, loader, &means));
-            came.extend(self.put(
-                successor,
-                predecessor,
-                &renamed.cloned().collect::<Vec<_>>(),
-                probe,
-                &mut exchange,
-            ));
+            came.extend(self.put(successor, predecessor.as_ref(), &renamed, probe, &mut exchange));
         }
         self.clear(&came, wanted, &mut exchange);
         let place = |running: &Arc<Running>| {
-            let refused =
-                exchange.refused.iter().find(|refused| refused.goes_on.contains(&running.name().to_owned()));
+            let refused = exchange.refused.iter().find(|refused| refused.leaves(running));
             let name = refused.map_or(running.name(), |refused| &refused.name);
             wanted.iter().position(|probe| probe.name.value == name)
         };
@@ -160,15 +161,12 @@ impl Exporter {
     fn clear(&self, came: &[Arc<Running>], wanted: &[Probe], exchange: &mut Exchange) {
         let is_new = |running: &Arc<Running>| came.iter().any(|other| Arc::ptr_eq(other, running));
         let has_others = |running: &Arc<Running>| came.iter().any(|other| share_family(other, running));
-        let goes_on = |running: &Arc<Running>, exchange: &Exchange| {
-            exchange.refused.iter().any(|refused| refused.goes_on.iter().any(|name| name == running.name()))
-        };
         let mut probes = self.probes();
         probes.retain(|running| {
             if is_new(running) || wanted.iter().any(|probe| running.is_declared_as(probe)) {
                 return true;
             }
-            let is_kept = goes_on(running, exchange);
+            let is_kept = exchange.refused.iter().any(|refused| refused.leaves(running));
             if is_kept && !has_others(running) {
                 return true;
             }

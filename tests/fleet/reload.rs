@@ -492,6 +492,45 @@ fn a_hundred_under_load() -> Outcome {
     ))
 }
 
+/// All probes changed at once: they are exchanged one by one, so that what is in the kernel never doubles.
+fn one_at_a_time() -> Outcome {
+    const PROBES: usize = 12;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("probes.yaml");
+    let text = |help: &str| {
+        let names: Vec<(String, String)> =
+            (0..PROBES).map(|number| (format!("p{number}"), format!("p{number}_total"))).collect();
+        let names: Vec<(&str, &str)> =
+            names.iter().map(|(name, metric)| (name.as_str(), metric.as_str())).collect();
+        forks(&names).replace("Forks.", help)
+    };
+    fs::write(&file, text("One.")).unwrap();
+    let tapster = Tapster::start(&["-c", &file.display().to_string(), "--web.enable-lifecycle"]);
+    let begin = Held::by(tapster.pid()).programs.len();
+    assert_eq!(begin, PROBES);
+    fs::write(&file, text("Two.")).unwrap();
+    let (done, pid) = (AtomicBool::new(false), tapster.pid());
+    let (most, looks) = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let (mut most, mut looks) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(Held::by(pid).programs.len());
+                looks += 1;
+            }
+            (most, looks)
+        });
+        let answer = post(&tapster);
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        looking.join().unwrap()
+    });
+    // One is there twice; a look that takes its time may see one that went and one that came.
+    assert!(most <= PROBES + 3, "{most} programs at once, of {PROBES}");
+    assert!(looks > 5, "only {looks} looks");
+    assert_eq!(Held::by(tapster.pid()).programs.len(), PROBES);
+    Ok(format!("{PROBES} changed probes, at most {most} programs at once in {looks} looks"))
+}
+
 /// Starts and ends, of which nothing stays. `TAPSTER_STARTS` says how many; 200 for the long run.
 fn starts_and_stops() -> Outcome {
     let starts: usize = std::env::var("TAPSTER_STARTS").map_or(10, |text| text.parse().unwrap());
@@ -537,6 +576,7 @@ fn the_configuration_is_read_again() {
     cases.run("SIGHUP", by_signal);
     cases.run("other reasons", other_reasons);
     cases.run("a hundred under load", a_hundred_under_load);
+    cases.run("one at a time", one_at_a_time);
     cases.run("starts and stops", starts_and_stops);
     cases.finish();
 }

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long pushes may hold it up: the one under way and the last.
 const PUSHES_END: Duration = Duration::from_secs(8);
+
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
     signals::hold()?;
