@@ -15,16 +15,13 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip},
-    device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     exporter::{Tapster, is_release, kernel_programs, orphans, within},
-    fio::Job,
     http,
+    load::{COUNT, Load, assert_all},
     metrics::Metrics,
     observer,
 };
 
-const MIB: u64 = 1 << 20;
-const COUNT: &str = "tapster_block_io_duration_seconds_count";
 const DROPPED: &str = "tapster_probe_dropped_total";
 
 /// Programs in the kernel that no process holds, before a case.
@@ -109,56 +106,18 @@ fn port_in_use() -> Outcome {
     Ok(said)
 }
 
-/// A loop device in memory, and a job on it.
-struct Load {
-    device: LoopDevice,
-    _directory: tempfile::TempDir,
-}
-
-impl Load {
-    fn new() -> Result<Self, Skip> {
-        let directory = memory_directory()?;
-        let device = LoopDevice::over(&filled_file(&directory.path().join("loop"), 16 * MIB), &[])?;
-        wait_quiet(&device.name());
-        Ok(Self { device, _directory: directory })
-    }
-
-    fn read(&self) -> Result<u64, Skip> {
-        let job = Job {
-            target: &self.device.path,
-            pattern: "randread",
-            block_bytes: 4096,
-            depth: 32,
-            bytes: 16 * MIB,
-            extra: &[],
-        };
-        Ok(job.run()?.ios)
-    }
-}
-
-/// `count` is what should be counted; one event in thousands may meet a task that the host lets no program watch
-/// (see `block.rs`), and none may be invented.
-fn assert_all(what: &str, found: u64, count: u64) {
-    assert!(found <= count && found + count / 500 >= count, "{what}: {found} of {count}");
-}
-
 fn two_instances() -> Outcome {
     let load = Load::new()?;
     let (first, second) = (Tapster::start(&[]), Tapster::start(&["--probes", "block_io"]));
     let ios = load.read()?;
-    let name = load.device.name();
-    let labels = [("device", name.as_str()), ("operation", "read")];
-    let counts: Vec<u64> = [&first, &second]
-        .iter()
-        .map(|tapster| support::metrics::whole(tapster.settled(COUNT, &labels).sum(COUNT, &labels)))
-        .collect();
+    let counts = [&first, &second].map(|tapster| load.counted(tapster));
     assert_eq!(counts[0], counts[1], "two instances see the same");
     assert_all("reads", counts[0], ios);
     let programs = second.programs();
     drop(second);
     assert_eq!(programs.len(), 3);
     let more = load.read()?;
-    let after = support::metrics::whole(first.settled(COUNT, &labels).sum(COUNT, &labels));
+    let after = load.counted(&first);
     assert_all("reads after one ended", after, ios + more);
     Ok(format!("{counts:?} of {ios}; {after} of {} after one ended", ios + more))
 }

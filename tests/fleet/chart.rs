@@ -6,10 +6,9 @@ use super::{
     support::{
         cases::{Cases, Outcome, Skip},
         command::{output, tool},
-        device::{LoopDevice, filled_file, memory_directory, wait_quiet},
         exporter::{Tapster, binary, within},
-        fio::Job,
         http,
+        load::{COUNT, Load, assert_all},
         metrics::{Metrics, whole},
         pods::{self, Container, OFF_CPU, Tree},
         prometheus::free_port,
@@ -22,9 +21,6 @@ use std::{
     process::{Command, Output, Stdio},
     time::Duration,
 };
-
-const COUNT: &str = "tapster_block_io_duration_seconds_count";
-const MIB: u64 = 1 << 20;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -219,9 +215,7 @@ fn scrape(address: SocketAddr) -> Option<Metrics> {
 /// The chart's own pod, with its own security context, mounts and arguments.
 fn the_pod() -> Outcome {
     let runtime = Runtime::new()?;
-    let memory = memory_directory()?;
-    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?;
-    wait_quiet(&device.name());
+    let load = Load::new()?;
     let port = free_port();
     let address: SocketAddr = ([127, 0, 0, 1], port).into();
     let logs = runtime.path("logs");
@@ -241,24 +235,15 @@ fn the_pod() -> Outcome {
         ["000000c000000000", "000000c000000000", "1"]
     );
     // What fio did, as an exporter on the host counts it too.
-    let job = Job {
-        target: &device.path,
-        pattern: "randread",
-        block_bytes: 4096,
-        depth: 32,
-        bytes: 16 * MIB,
-        extra: &[],
-    };
-    let read =
-        |rounds: u64| -> Result<u64, Skip> { (0..rounds).map(|_| job.run().map(|report| report.ios)).sum() };
-    let name = device.name();
+    let read = |rounds: u64| -> Result<u64, Skip> { (0..rounds).map(|_| load.read()).sum() };
+    let name = load.device.name();
     let labels = [("device", name.as_str()), ("operation", "read")];
     let counted = || whole(scrape(address).unwrap().sum(COUNT, &labels));
     let first = read(2)?;
-    let expected = whole(control.settled(COUNT, &labels).sum(COUNT, &labels));
+    let expected = load.counted(&control);
     let is_same = |expected: u64| within(Duration::from_secs(5), || counted() == expected).is_some();
     assert!(is_same(expected), "{} in the pod, {expected} on the host, {first} by fio", counted());
-    assert!(expected <= first && expected + first / 500 >= first, "{expected} of {first}");
+    assert_all("reads", expected, first);
     // Another probe in its ConfigMap: it is exchanged, and the others go on.
     let before = scrape(address).unwrap();
     assert!(before.find("tapster_forks_total", &[]).is_some_and(|forks| forks > 0.0));
@@ -269,7 +254,7 @@ fn the_pod() -> Outcome {
     let took = within(Duration::from_secs(20), is_other).unwrap_or_else(|| panic!("{}", pod.log()));
     assert_eq!(scrape(address).unwrap().find("tapster_forks_total", &[]), None);
     let second = first + read(2)?;
-    let expected = whole(control.settled(COUNT, &labels).sum(COUNT, &labels));
+    let expected = load.counted(&control);
     assert!(is_same(expected), "{} in the pod, {expected} on the host, {second} by fio", counted());
     let pods = names_of_pods(&runtime, address, &logs)?;
     Ok(format!(

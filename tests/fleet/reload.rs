@@ -6,10 +6,9 @@ use super::{
     host,
     support::{
         cases::{Cases, Outcome, Skip},
-        device::{LoopDevice, filled_file, memory_directory, wait_quiet},
         exporter::{Tapster, binary, orphan_maps, orphans, within},
-        fio::Job,
         http,
+        load::{Load, assert_all},
         metrics::{Metrics, whole},
     },
 };
@@ -23,10 +22,8 @@ use std::{
     time::Duration,
 };
 
-const COUNT: &str = "tapster_block_io_duration_seconds_count";
 const GOOD: &str = "tapster_config_last_reload_successful";
 const UP: &str = "tapster_probe_up";
-const MIB: u64 = 1 << 20;
 
 /// Probes that count processes that are made, by these names of a probe and a metric.
 fn forks(probes: &[(&str, &str)]) -> String {
@@ -428,9 +425,7 @@ fn other_reasons() -> Outcome {
 /// once is the control: what the two count must be the same.
 fn a_hundred_under_load() -> Outcome {
     const RELOADS: usize = 100;
-    let memory = memory_directory()?;
-    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?;
-    wait_quiet(&device.name());
+    let reads = Load::new()?;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("probes.yaml");
     let text = |metric: &str| format!("library: [block_io]\n{}", forks(&[("forks", metric)]));
@@ -445,15 +440,7 @@ fn a_hundred_under_load() -> Outcome {
             let mut ios = 0;
             let mut rounds = 0;
             while rounds < 2 || !done.load(Ordering::Relaxed) {
-                let job = Job {
-                    target: &device.path,
-                    pattern: "randread",
-                    block_bytes: 4096,
-                    depth: 32,
-                    bytes: 16 * MIB,
-                    extra: &["--loops=20"],
-                };
-                ios += job.run()?.ios;
+                ios += reads.read_with(&["--loops=20"])?;
                 rounds += 1;
             }
             Ok(ios)
@@ -477,12 +464,9 @@ fn a_hundred_under_load() -> Outcome {
         done.store(true, Ordering::Relaxed);
         load.join().unwrap().map(|ios| (ios, grown))
     })?;
-    let name = device.name();
-    let labels = [("device", name.as_str()), ("operation", "read")];
-    let [counted, expected] =
-        [&tapster, &control].map(|tapster| whole(tapster.settled(COUNT, &labels).sum(COUNT, &labels)));
+    let [counted, expected] = [&tapster, &control].map(|tapster| reads.counted(tapster));
     assert_eq!(counted, expected, "the one that was left alone counted {expected} of {ios}");
-    assert!(counted <= ios && counted + ios / 500 >= ios, "{counted} of {ios}");
+    assert_all("reads", counted, ios);
     let end = Held::by(tapster.pid());
     assert_eq!(end.counts(), begin.counts(), "programs, maps, links, files");
     assert!(grown < 4096, "{grown} KiB more in the last 80 reloads");

@@ -5,10 +5,9 @@ use super::{
     support::{
         cases::{Cases, Outcome, Skip},
         command::tool,
-        device::{LoopDevice, filled_file, memory_directory, wait_quiet},
         exporter::{Tapster, binary, within},
-        fio::Job,
         http,
+        load::{Load, assert_all},
         metrics::{Metrics, whole},
     },
 };
@@ -24,7 +23,6 @@ const PERFMON: u64 = 1 << 38;
 const BPF: u64 = 1 << 39;
 const DAC_READ_SEARCH: u64 = 1 << 2;
 const SYS_ADMIN: u64 = 1 << 21;
-const MIB: u64 = 1 << 20;
 
 /// Lines of `/proc/PID/status`, by their names, of every thread.
 fn status(tapster: &Tapster) -> Vec<BTreeMap<String, String>> {
@@ -57,9 +55,7 @@ fn has_landlock() -> bool {
 
 /// What the default leaves to a process that was started by root.
 fn after_the_start() -> Outcome {
-    let memory = memory_directory()?;
-    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?;
-    wait_quiet(&device.name());
+    let load = Load::new()?;
     let tapster = Tapster::start(&[]);
     for key in ["CapEff", "CapPrm", "CapBnd"] {
         assert_eq!(mask(&tapster, key), BPF | PERFMON | DAC_READ_SEARCH, "{key}");
@@ -81,20 +77,9 @@ fn after_the_start() -> Outcome {
     let page = tapster.get("/");
     assert!(page.text().contains("<h2>Rights</h2>") && page.text().contains("seccomp"), "{}", page.text());
     // It counts as ever.
-    let job = Job {
-        target: &device.path,
-        pattern: "randread",
-        block_bytes: 4096,
-        depth: 32,
-        bytes: 16 * MIB,
-        extra: &[],
-    };
-    let ios = job.run()?.ios;
-    let name = device.name();
-    let labels = [("device", name.as_str()), ("operation", "read")];
-    let count = "tapster_block_io_duration_seconds_count";
-    let counted = whole(tapster.settled(count, &labels).sum(count, &labels));
-    assert!(counted <= ios && counted + ios / 500 >= ios, "{counted} of {ios}");
+    let ios = load.read()?;
+    let counted = load.counted(&tapster);
+    assert_all("reads", counted, ios);
     Ok(format!("{counted} of {ios} reads with three capabilities, {} threads", status(&tapster).len()))
 }
 

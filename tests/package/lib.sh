@@ -153,3 +153,48 @@ check_installed() {
         fail "the completion for fish is none"
     ok "completions"
 }
+
+# modules NAME...: puts modules of $kernel, a kernel below $KERNEL, into the root. Only those: the root is in memory.
+modules() {
+    local module found
+    kernel=$(echo "$KERNEL"/boot/vmlinuz-*)
+    release=${kernel##*/vmlinuz-}
+    [ -e "$kernel" ] || fail "$KERNEL/boot has no kernel, or more than one"
+    mkdir -p "$root/lib/modules/$release"
+    for module in "$@"; do
+        # What is built in has no file.
+        found=$(find "$KERNEL/lib/modules/$release" -name "$module.ko*" | head -n 1)
+        [ -z "$found" ] || install -D -t "$root/lib/modules/$release/kernel" "$found"
+    done
+    cp "$KERNEL/lib/modules/$release"/modules.{order,builtin,builtin.modinfo} "$root/lib/modules/$release/" 2>/dev/null || true
+    PATH=$PATH:/usr/sbin:/sbin depmod -b "$root" "$release"
+}
+
+# boot SCRIPT AFTER MEMORY SECONDS: boots the root, which must not have anything mounted any more, and has systemd run SCRIPT there
+# after the unit AFTER. It says `ok: TIME s: …` for what holds, and `PASSED` or `FAILED: …` at the end.
+boot() {
+    local started=$SECONDS
+    install -m 755 "$(dirname "$0")/$1" "$root/usr/lib/guest.sh"
+    cat >"$root/etc/systemd/system/guest.service" <<U
+[Unit]
+After=$2
+[Service]
+Type=idle
+ExecStart=/usr/lib/guest.sh
+[Install]
+WantedBy=multi-user.target
+U
+    inside systemctl enable -q guest.service
+    ln -sf lib/systemd/systemd "$root/init"
+    rm -rf "$root"/usr/share/{doc,locale,man} "$root"/var/{cache,lib}/apt
+    (cd "$root" && find . | cpio -o -H newc --quiet) >"$work/guest.cpio"
+    # Without hardware: a guest within a guest is not there everywhere.
+    timeout "$4" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m "$3" -smp 2 -nographic -no-reboot -nic none \
+        -kernel "$kernel" -initrd "$work/guest.cpio" \
+        -append "console=ttyS0 panic=-1 quiet systemd.show_status=0 systemd.unified_cgroup_hierarchy=1 rdinit=/init" \
+        >"$work/console" 2>&1 </dev/null || fail "the guest did not end: $(tail -n 20 "$work/console")"
+    tr -d '\r' <"$work/console" | sed -n 's/^.*\(ok: [0-9.]* s: \)/\1/p; /^without/p'
+    grep -q '^PASSED' <(tr -d '\r' <"$work/console") || fail "$(tr -d '\r' <"$work/console" | sed -n '/FAILED/,$p')
+$(tail -n 5 "$work/console")"
+    ok "Linux $release, $((SECONDS - started)) s"
+}

@@ -15,6 +15,7 @@ pub(crate) mod fio;
 pub(crate) mod fixture;
 pub(crate) mod golden;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod observer;
 pub(crate) mod pods;

@@ -1,0 +1,60 @@
+//! A loop device in memory, and reads of it that somebody else has counted.
+
+use super::{
+    cases::Skip,
+    device::{LoopDevice, filled_file, memory_directory, wait_quiet},
+    exporter::Tapster,
+    fio::Job,
+    metrics::whole,
+};
+
+const BYTES: u64 = 16 << 20;
+/// The family by which the exporter counts them.
+pub(crate) const COUNT: &str = "tapster_block_io_duration_seconds_count";
+
+/// The device.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) device: LoopDevice,
+    _directory: tempfile::TempDir,
+}
+
+impl Load {
+    pub(crate) fn new() -> Result<Self, Skip> {
+        let directory = memory_directory()?;
+        let device = LoopDevice::over(&filled_file(&directory.path().join("loop"), BYTES), &[])?;
+        wait_quiet(&device.name());
+        Ok(Self { device, _directory: directory })
+    }
+
+    /// Reads each block once; how many reads that were.
+    pub(crate) fn read(&self) -> Result<u64, Skip> {
+        self.read_with(&[])
+    }
+
+    /// The same with more arguments for fio.
+    pub(crate) fn read_with(&self, extra: &[&str]) -> Result<u64, Skip> {
+        let job = Job {
+            target: &self.device.path,
+            pattern: "randread",
+            block_bytes: 4096,
+            depth: 32,
+            bytes: BYTES,
+            extra,
+        };
+        Ok(job.run()?.ios)
+    }
+
+    /// How many reads of it an exporter has counted, once that has come to rest.
+    pub(crate) fn counted(&self, tapster: &Tapster) -> u64 {
+        let name = self.device.name();
+        let labels = [("device", name.as_str()), ("operation", "read")];
+        whole(tapster.settled(COUNT, &labels).sum(COUNT, &labels))
+    }
+}
+
+/// `count` is what should be counted; one event in thousands may meet a task that the host lets no program watch
+/// (see `block.rs`), and none may be invented.
+pub(crate) fn assert_all(what: &str, found: u64, count: u64) {
+    assert!(found <= count && found + count / 500 >= count, "{what}: {found} of {count}");
+}
