@@ -10,7 +10,8 @@ pub use reload::{Exchange, Refused};
 pub use running::Running;
 
 use crate::{
-    collector::{Reader, Shared, View},
+    collector::{Collected, Reader, Shared, View},
+    deadline::{self, Limits, MayHang},
     family::MetricFamily,
     follow::Followed,
     kernel::{Kernel, Paths},
@@ -45,6 +46,10 @@ use tapster_ebpf::{
     probe::{KernelVersion, Probe, Reason},
     program::TRACED,
 };
+
+/// How long a probe may take to be read. Ten thousand histograms take a tenth of that on a slow machine, and a scrape has ten
+/// seconds by default.
+const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
 
 /// All probes of this process.
 #[derive(Debug)]
@@ -325,7 +330,8 @@ impl Exporter {
 
     /// Finds out the names of cgroups that probes met, as long as they are there.
     pub fn meet_cgroups(&self) {
-        for running in self.probes() {
+        // What hangs would hold up the others.
+        for running in self.probes().into_iter().filter(|running| !running.left().is_any()) {
             if let Some(Err(error)) = running.reader().map(Reader::retire) {
                 tracing::warn!(probe = running.name(), %error, "rows of cgroups that are gone could not be taken out");
             }
@@ -345,17 +351,28 @@ fn number(count: u64) -> f64 {
 }
 
 impl Exporter {
+    /// Reads these probes, each within its time.
+    fn read(
+        probes: &[Arc<Running>],
+        topology: &Arc<Topology>,
+        view: View,
+    ) -> impl Iterator<Item = Result<Collected, Down>> {
+        let topology = topology.clone();
+        let outcomes = deadline::each(PROBES, probes.to_vec(), move |running: &Running| {
+            running.collect(&topology, view)
+        });
+        probes.iter().zip(outcomes).map(|(running, outcome)| running.settle(outcome))
+    }
+
     fn families(&self, view: View, selection: &Selection) -> Vec<MetricFamily> {
         // Once, and first: all that is said of arrays in this scrape is about the same ones.
         let topology = self.arrays.refresh();
         let mut own = Own::new();
         let mut families = Vec::new();
-        for running in self.probes() {
-            if !selection.takes(|word| running.is_called(word)) {
-                continue;
-            }
-            let collected = running.collect(&topology, view);
-            own.add(&running, collected.as_ref(), self.followed.as_ref(), self.began);
+        let mut probes = self.probes();
+        probes.retain(|running| selection.takes(|word| running.is_called(word)));
+        for (running, collected) in probes.iter().zip(Self::read(&probes, &topology, view)) {
+            own.add(running, collected.as_ref(), self.followed.as_ref(), self.began);
             families.extend(collected.into_iter().flat_map(|collected| collected.families));
         }
         if let Err(reason) = topology::adopt(&topology, &mut families)
@@ -366,6 +383,7 @@ impl Exporter {
         let own = own.into_families(self.began);
         if selection.takes_rest() {
             families.extend(topology::families(&topology));
+            families.push(own::ages([("arrays", self.arrays.age())]));
             families.extend(own);
             families.extend(online_cpus(&self.online));
             families.extend(process(self.process_began));
@@ -394,8 +412,9 @@ impl Source for Exporter {
     }
 
     fn status(&self) -> Vec<ProbeStatus> {
-        let topology = self.arrays.current();
-        self.probes().iter().map(|running| running.status(&topology)).collect()
+        let (topology, probes) = (self.arrays.current(), self.probes());
+        let read = Self::read(&probes, &topology, View::Now);
+        probes.iter().zip(read).map(|(running, collected)| running.status(collected)).collect()
     }
 
     fn ready(&self) -> bool {

@@ -3,7 +3,7 @@
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`loader`] brings it in ([`places`] to many functions at once), [`collector`] reads its maps (through [`sys`], with [`label`] and
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
-//! probes together; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
+//! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
 pub mod callgraph;
 pub mod cgroup;
@@ -11,6 +11,7 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod container;
+pub mod deadline;
 pub mod duration;
 pub mod elf;
 pub mod exporter;

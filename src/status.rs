@@ -32,7 +32,7 @@ pub struct ProbeStatus {
 pub struct Down {
     /// A short stable word for the `reason` label: `waiting` (for a file), `sandbox` (needs rights that were given
     /// up), `compile`, `map`, `verifier`, `load`, `attach`,
-    /// `collect`, `internal`.
+    /// `collect`, `slow` (does not answer), `internal`.
     pub reason: &'static str,
     /// The whole story, possibly many lines, for the log and the landing page.
     pub message: String,

@@ -7,7 +7,11 @@ use crate::{
     follow::Followed,
     status::Down,
 };
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// The families.
 pub(super) struct Own {
@@ -122,4 +126,15 @@ impl Own {
         [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
             .map(|family| MetricFamily { origin: origin.clone(), ..family })
     }
+}
+
+/// How old the state is that labels and families of this scrape are told by.
+pub(super) fn ages<const N: usize>(ages: [(&str, Duration); N]) -> MetricFamily {
+    let help =
+        "How long ago what labels and families are told by was read; it grows while that does not answer.";
+    let mut family = MetricFamily::new("tapster_source_age_seconds", help, Kind::Gauge, &["source"]);
+    for (source, age) in ages {
+        family.push(&[source], age.as_secs_f64());
+    }
+    family
 }

@@ -3,6 +3,7 @@
 use super::life::{Change, Watched};
 use crate::{
     collector::{Collected, Reader, Shared, View},
+    deadline::{Left, MayHang, Outcome},
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
@@ -58,9 +59,17 @@ pub struct Running {
     /// Why it is down. It may have been up, and then what was counted stays.
     down: Mutex<Option<Down>>,
     /// Why the last scrape of it failed.
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
     watched: Option<Mutex<Watched>>,
+    /// What was left behind when it was read.
+    left: Left,
+}
+
+impl MayHang for Running {
+    fn left(&self) -> &Left {
+        &self.left
+    }
 }
 
 /// Why a probe does not compile.
@@ -140,6 +149,7 @@ impl Running {
             down: Mutex::new(down),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
+            left: Left::default(),
         }
     }
 
@@ -299,35 +309,55 @@ impl Running {
         }
     }
 
-    /// What the probe gives to this scrape; a failure is kept for the landing page and logged once.
+    /// Reads the probe's maps, which may take long.
     pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<Collected, Down> {
         let Some(reader) = self.reader() else {
             return Err(self
                 .down()
                 .unwrap_or(Down { reason: "internal", message: "it is not there".into() }));
         };
-        let result = reader
-            .collect(topology, view)
-            .map_err(|error| Down { reason: "collect", message: error.to_string() });
-        let now = result.as_ref().err().map(|down| down.message.clone());
+        reader.collect(topology, view).map_err(|error| Down { reason: "collect", message: error.to_string() })
+    }
+
+    /// What the probe gives to this scrape; a failure is kept for the landing page and logged once.
+    pub(super) fn settle(&self, outcome: Outcome<Result<Collected, Down>>) -> Result<Collected, Down> {
+        let result = match outcome {
+            Outcome::Read(result) => result,
+            Outcome::Slow => Err(Down {
+                reason: "slow",
+                message: "what it is read from does not answer in time, so scrapes go on without it".into(),
+            }),
+            Outcome::Panicked => Err(Down {
+                reason: "internal",
+                message: "reading it panicked, which is a bug in tapster; the log says where".into(),
+            }),
+        };
+        // Why a probe that was never read is down has been said.
+        if self.reader().is_none() {
+            return result;
+        }
+        let now = result.as_ref().err().cloned();
         let mut failure = lock(&self.failure);
-        if *failure != now {
-            if let Some(message) = &now {
-                tracing::error!(probe = self.name, message, "the probe's maps cannot be read");
+        let message = |down: &Option<Down>| down.as_ref().map(|down| down.message.clone());
+        if message(&failure) != message(&now) {
+            match &now {
+                Some(Down { reason, message }) => {
+                    tracing::error!(probe = self.name, reason, message, "the probe cannot be read");
+                }
+                None => tracing::info!(probe = self.name, "the probe can be read again"),
             }
             *failure = now;
         }
         result
     }
 
-    /// The probe's state, for the landing page.
-    pub(super) fn status(&self, topology: &Arc<Topology>) -> ProbeStatus {
-        let failure = lock(&self.failure).clone();
+    /// The probe's state, for the landing page, with what was just read of it.
+    pub(super) fn status(&self, collected: Result<Collected, Down>) -> ProbeStatus {
         let mut status = ProbeStatus {
             name: self.name.clone(),
             help: self.help.clone(),
             source: lock(&self.source).clone(),
-            down: self.down().or_else(|| failure.map(|message| Down { reason: "collect", message })),
+            down: self.down().or_else(|| collected.as_ref().err().cloned()),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };
@@ -336,7 +366,7 @@ impl Running {
         status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
         status.max_series = program.layout.max_rows.into();
         status.memory_bytes = reader.memory_bytes();
-        if let Ok(collected) = reader.collect(topology, View::Now) {
+        if let Ok(collected) = collected {
             status.series = collected.series;
             let losses = collected.dropped.losses.iter();
             status.dropped = losses.map(|(reason, count)| ((*reason).to_owned(), *count)).collect();

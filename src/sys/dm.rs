@@ -41,12 +41,10 @@ pub struct DmTarget {
     pub parameters: String,
 }
 
-/// The control device.
+/// The control device. It may be asked by several threads at a time: one device that does not answer holds up no other.
 #[derive(Debug)]
 pub struct DmControl {
     fd: OwnedFd,
-    /// Kept between calls; words, because the kernel aligns by them.
-    buffer: Vec<u64>,
 }
 
 impl DmControl {
@@ -54,58 +52,59 @@ impl DmControl {
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)
             .map_err(|error| io::Error::new(error.kind(), format!("open {}: {error}", path.display())))?;
-        Ok(Self { fd: file.into(), buffer: vec![0; SMALL / 8] })
+        Ok(Self { fd: file.into() })
     }
 
     /// The targets of a device (`major << 20 | minor`) with how each fares; `ENXIO` if there is no such device.
-    pub fn status(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
+    pub fn status(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.targets(device, 0)
     }
 
     /// The targets of a device with what each was made from.
-    pub fn table(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
+    pub fn table(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.targets(device, DM_STATUS_TABLE_FLAG)
     }
 
-    fn targets(&mut self, device: u64, flags: u32) -> io::Result<Vec<DmTarget>> {
+    fn targets(&self, device: u64, flags: u32) -> io::Result<Vec<DmTarget>> {
+        // Words, because the kernel aligns by them.
+        let mut buffer = vec![0_u64; SMALL / 8];
         loop {
-            let answer = self.ask(device, flags | DM_NOFLUSH_FLAG)?;
+            let answer = self.ask(&mut buffer, device, flags | DM_NOFLUSH_FLAG)?;
             let is_full = word(answer, 28).is_none_or(|flags| flags & DM_BUFFER_FULL_FLAG != 0);
             if !is_full {
                 return targets(answer).ok_or_else(|| {
                     io::Error::new(io::ErrorKind::InvalidData, "the device mapper's answer makes no sense")
                 });
             }
-            let size = self.buffer.len() * 8;
+            let size = buffer.len() * 8;
             if size >= LARGE {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     format!("a table of more than {LARGE} bytes"),
                 ));
             }
-            self.buffer = vec![0; size * 4 / 8];
+            buffer = vec![0; size * 4 / 8];
         }
     }
 
     /// Asks for the targets; the answer is as long as the kernel says, and within the buffer.
-    fn ask(&mut self, device: u64, flags: u32) -> io::Result<&[u8]> {
-        self.buffer.fill(0);
-        let size = self.buffer.len() * 8;
+    fn ask<'b>(&self, buffer: &'b mut [u64], device: u64, flags: u32) -> io::Result<&'b [u8]> {
+        let size = buffer.len() * 8;
         let size_word = u32::try_from(size).map_err(io::Error::other)?;
         let header = u32::try_from(HEADER).map_err(io::Error::other)?;
         // `version`, `data_size`, `data_start`, `target_count`, `open_count`, `flags`, `event_nr`, padding, `dev`.
         let words = [VERSION[0], VERSION[1], VERSION[2], size_word, header, 0, 0, flags, 0, 0];
-        for (place, pair) in self.buffer.iter_mut().zip(words.chunks_exact(2)) {
+        for (place, pair) in buffer.iter_mut().zip(words.chunks_exact(2)) {
             *place = u64::from(pair[0]) | u64::from(pair[1]) << 32;
         }
-        self.buffer[words.len() / 2] = encode(device);
+        buffer[words.len() / 2] = encode(device);
         // SAFETY: the buffer is `data_size` bytes that nobody else refers to, and the kernel writes no more than that.
-        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), DM_TABLE_STATUS, self.buffer.as_mut_ptr()) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), DM_TABLE_STATUS, buffer.as_mut_ptr()) };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: any bytes are valid for `u8`, and they are those of the buffer, borrowed as long.
-        let bytes = unsafe { std::slice::from_raw_parts(self.buffer.as_ptr().cast::<u8>(), size) };
+        let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), size) };
         let end = word(bytes, 12).and_then(|end| usize::try_from(end).ok()).unwrap_or(0).min(size);
         Ok(&bytes[..end])
     }

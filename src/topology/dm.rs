@@ -4,16 +4,16 @@ use super::{Array, Kind, Member, sysfs, table};
 use crate::{name, sys::DmTarget};
 use std::{ffi::OsStr, io, path::Path};
 
-/// Who knows the tables of device-mapper devices.
-pub trait DeviceMapper {
+/// Who knows the tables of device-mapper devices. It may be asked by several threads at a time.
+pub trait DeviceMapper: Send + Sync {
     /// The targets of a device with how each fares.
-    fn status(&mut self, device: u64) -> io::Result<Vec<DmTarget>>;
+    fn status(&self, device: u64) -> io::Result<Vec<DmTarget>>;
     /// The targets of a device with what each was made from.
-    fn table(&mut self, device: u64) -> io::Result<Vec<DmTarget>>;
+    fn table(&self, device: u64) -> io::Result<Vec<DmTarget>>;
 }
 
 /// Reads the array; `None` if the device is none, or cannot be asked.
-pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &mut dyn DeviceMapper) -> Option<Array> {
+pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) -> Option<Array> {
     let directory = sys.join("block").join(&block.file);
     let title = sysfs::attribute(&directory.join("dm/name"))?;
     let device = name::parse_numbers(&sysfs::attribute(&directory.join("dev"))?)?;

@@ -9,6 +9,7 @@ mod adopt;
 mod dm;
 mod families;
 mod md;
+mod reader;
 mod sysfs;
 mod table;
 #[cfg(test)]
@@ -18,9 +19,9 @@ mod watch;
 pub use adopt::{NotAdopted, adopt};
 pub use dm::DeviceMapper;
 pub use families::families;
+pub use reader::Reader;
 pub use watch::Watch;
 
-use crate::label::Host;
 use std::collections::HashMap;
 
 /// Most arrays, and most members of all arrays together.
@@ -119,15 +120,6 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Reads the arrays as they are now.
-    pub fn read(host: &Host, mapper: &mut dyn DeviceMapper) -> Self {
-        let mut arrays = Vec::new();
-        for block in sysfs::blocks(&host.sys) {
-            arrays.extend(md::read(&host.sys, &block).or_else(|| dm::read(&host.sys, &block, mapper)));
-        }
-        Self::new(arrays)
-    }
-
     /// A snapshot of these arrays, within the bounds.
     fn new(mut arrays: Vec<Array>) -> Self {
         let mut left_out = LeftOut { arrays: arrays.len().saturating_sub(MAX_ARRAYS), members: 0 };

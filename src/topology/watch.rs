@@ -1,6 +1,6 @@
 //! The topology over time: read again for each scrape, with its complaints made once.
 
-use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Topology};
+use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
 use crate::{
     label::Host,
     sys::{DmControl, DmTarget},
@@ -8,49 +8,58 @@ use crate::{
 use std::{
     io, mem,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 /// The topology now, for as many as want it.
 #[derive(Debug)]
 pub struct Watch {
-    host: Host,
+    mapper: Arc<Control>,
     /// Held while the topology is read, so that one scrape at a time does.
-    reader: Mutex<Reader>,
+    reading: Mutex<Reading>,
     current: RwLock<Arc<Topology>>,
+    /// When all devices last answered.
+    answered: Mutex<Instant>,
 }
 
 /// What is kept from one reading to the next.
 #[derive(Debug)]
-struct Reader {
-    mapper: Control,
+struct Reading {
+    reader: Reader,
     left_out: LeftOut,
+    /// Devices that did not answer.
+    silent: Vec<String>,
 }
 
 impl Watch {
     /// Watches the arrays of a host; there are none until the first [`Self::refresh`].
     pub fn new(host: &Host) -> Self {
-        let mapper =
-            Control { path: host.dev.join("mapper/control"), open: None, refused: None, told: false };
-        let reader = Mutex::new(Reader { mapper, left_out: LeftOut::default() });
-        Self { host: host.clone(), reader, current: RwLock::default() }
+        let mapper = Arc::new(Control::new(host.dev.join("mapper/control")));
+        let reader = Reader::new(host, mapper.clone());
+        let reading = Reading { reader, left_out: LeftOut::default(), silent: Vec::new() };
+        Self {
+            mapper,
+            reading: Mutex::new(reading),
+            current: RwLock::default(),
+            answered: Mutex::new(Instant::now()),
+        }
     }
 
-    /// Reads the arrays again.
+    /// Reads the arrays again. One that does not answer within a second is as it was before, and not waited for again.
     pub fn refresh(&self) -> Arc<Topology> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let topology = Arc::new(Topology::read(&self.host, &mut reader.mapper));
-        reader.mapper.complain();
-        let left_out = topology.left_out();
-        if left_out != LeftOut::default()
-            && mem::replace(&mut reader.left_out, left_out) == LeftOut::default()
-        {
-            tracing::warn!(
-                arrays = left_out.arrays,
-                members = left_out.members,
-                "more than {MAX_ARRAYS} arrays or {MAX_MEMBERS} members: the others are left out"
-            );
+        let mut reading = lock(&self.reading);
+        let begun = Instant::now();
+        let (topology, silent) = reading.reader.read(&self.current());
+        let topology = Arc::new(topology);
+        self.mapper.complain();
+        if silent.is_empty() {
+            *lock(&self.answered) = begun;
         }
+        reading.tell(topology.left_out(), silent);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = topology.clone();
         topology
     }
@@ -59,42 +68,79 @@ impl Watch {
     pub fn current(&self) -> Arc<Topology> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// How long ago all of them answered.
+    pub fn age(&self) -> Duration {
+        lock(&self.answered).elapsed()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reading {
+    fn tell(&mut self, left_out: LeftOut, silent: Vec<String>) {
+        if left_out != LeftOut::default() && mem::replace(&mut self.left_out, left_out) == LeftOut::default()
+        {
+            tracing::warn!(
+                arrays = left_out.arrays,
+                members = left_out.members,
+                "more than {MAX_ARRAYS} arrays or {MAX_MEMBERS} members: the others are left out"
+            );
+        }
+        for device in silent.iter().filter(|device| !self.silent.contains(device)) {
+            tracing::warn!(
+                device,
+                "the device does not answer; if it is an array, it is shown as it was: a disk of it may hang"
+            );
+        }
+        for device in self.silent.iter().filter(|device| !silent.contains(device)) {
+            tracing::info!(device, "the device answers again");
+        }
+        self.silent = silent;
+    }
 }
 
 /// The control device, opened when there is a device to ask about: opening it loads the driver.
 #[derive(Debug)]
 struct Control {
     path: PathBuf,
-    open: Option<DmControl>,
+    open: Mutex<Option<Arc<DmControl>>>,
     /// Why a device could not be asked, of this reading.
-    refused: Option<String>,
+    refused: Mutex<Option<String>>,
     /// Whether that has been said.
-    told: bool,
+    told: AtomicBool,
 }
 
 impl Control {
-    fn ask(
-        &mut self,
-        ask: impl FnOnce(&mut DmControl) -> io::Result<Vec<DmTarget>>,
-    ) -> io::Result<Vec<DmTarget>> {
-        let opened = match &mut self.open {
-            Some(open) => Ok(open),
-            closed => DmControl::open(&self.path).map(|open| closed.insert(open)),
-        };
-        let result = opened.and_then(ask);
+    fn new(path: PathBuf) -> Self {
+        Self { path, open: Mutex::default(), refused: Mutex::default(), told: AtomicBool::new(false) }
+    }
+
+    fn opened(&self) -> io::Result<Arc<DmControl>> {
+        let mut open = lock(&self.open);
+        if let Some(open) = &*open {
+            return Ok(open.clone());
+        }
+        Ok(open.insert(Arc::new(DmControl::open(&self.path)?)).clone())
+    }
+
+    fn ask(&self, ask: impl FnOnce(&DmControl) -> io::Result<Vec<DmTarget>>) -> io::Result<Vec<DmTarget>> {
+        let result = self.opened().and_then(|control| ask(&control));
         if let Err(error) = &result
             // A device that went meanwhile.
             && error.raw_os_error() != Some(libc::ENXIO)
         {
-            self.refused = Some(error.to_string());
+            *lock(&self.refused) = Some(error.to_string());
         }
         result
     }
 
     /// Says once why device-mapper arrays are not seen.
-    fn complain(&mut self) {
-        if let Some(error) = self.refused.take()
-            && !mem::replace(&mut self.told, true)
+    fn complain(&self) {
+        if let Some(error) = lock(&self.refused).take()
+            && !self.told.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
                 error,
@@ -107,11 +153,11 @@ impl Control {
 }
 
 impl DeviceMapper for Control {
-    fn status(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
+    fn status(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.ask(|control| control.status(device))
     }
 
-    fn table(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
+    fn table(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.ask(|control| control.table(device))
     }
 }

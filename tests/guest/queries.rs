@@ -26,9 +26,10 @@ const LIMIT: Duration = Duration::from_mins(3);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Alerts that no guest can bring about; they are asked without their last comparison, and must not have an answer with it.
-const UNREACHED: [(&str, &str); 4] = [
+const UNREACHED: [(&str, &str); 5] = [
     ("TapsterFamiliesLeftOut", "only a mistake in the exporter makes a malformed family"),
     ("TapsterScrapeSlow", "no guest of this size makes a scrape of five seconds"),
+    ("TapsterSourceSilent", "all arrays of the guests answer"),
     ("TapsterReloadFailed", "no guest changes its configuration while the exporter runs"),
     ("TapsterPointsRejected", "only a receiver rejects points, and nobody takes the pushes of the guest"),
 ];

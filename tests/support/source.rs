@@ -71,6 +71,7 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "container" => &["nginx"],
             "after" => &["wakeup", "preemption"],
             "version" => &["0.0.0"],
+            "source" => &["arrays", "cgroups"],
             _ => panic!("no values for the label `{label}`"),
         }
     };

@@ -5,7 +5,7 @@ use crate::family::{Histogram, Kind as FamilyKind, MetricFamily, Sample, Value};
 
 fn family(name: &str, labels: &[&str], bounds: &[f64], samples: &[(&[&str], u64)]) -> MetricFamily {
     let mut family = MetricFamily::new(name, "", FamilyKind::Histogram, labels);
-    let bounds: std::sync::Arc<[f64]> = bounds.into();
+    let bounds: Arc<[f64]> = bounds.into();
     family.samples = samples
         .iter()
         .map(|(labels, count)| {

@@ -265,3 +265,39 @@ fn what_a_reading_costs() {
         println!("{arrays} arrays of {members} members: {:?}", begun.elapsed() / TIMES);
     }
 }
+
+/// Reading an attribute of a named pipe waits for a writer, as that of an array does for a disk.
+#[test]
+fn an_array_that_does_not_answer_is_as_it_was() {
+    let tree = Tree::new();
+    for (array, numbers) in [("md0", "9:0"), ("md1", "9:1"), ("md2", "9:2")] {
+        tree.md(array, numbers, &[("level", "raid1"), ("array_state", "clean"), ("raid_disks", "2")]);
+    }
+    let states = |topology: &Topology| -> Vec<String> {
+        topology.arrays().iter().filter_map(|array| array.state.clone()).collect()
+    };
+    let set = |array: &str, state: &str| {
+        fs::write(tree.sys().join("devices").join(array).join("md/array_state"), state).expect("writable");
+    };
+    let watch = Watch::new(&tree.host());
+    assert_eq!(states(&watch.refresh()), ["clean", "clean", "clean"]);
+    let path = tree.sys().join("devices/md1/md/array_state");
+    fs::remove_file(&path).expect("it is there");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils");
+    assert!(made.success());
+    set("md2", "active");
+    // Others are as they are now, and the second time nobody waits.
+    for state in ["active", "read-auto"] {
+        set("md2", state);
+        assert_eq!(states(&watch.refresh()), ["clean", "clean", state]);
+    }
+    assert!(watch.age() >= std::time::Duration::from_secs(1), "{:?}", watch.age());
+    // Its answer comes.
+    fs::OpenOptions::new().write(true).open(&path).expect("a reader waits");
+    fs::remove_file(&path).expect("it is there");
+    fs::write(&path, "broken").expect("writable");
+    while states(&watch.refresh())[1] != "broken" {
+        thread::yield_now();
+    }
+    assert!(watch.age() < std::time::Duration::from_secs(1), "{:?}", watch.age());
+}

@@ -6,8 +6,8 @@ mod families;
 mod md;
 
 use super::*;
-use crate::sys::DmTarget;
-use std::{fs, io, os::unix::fs::symlink, path::PathBuf};
+use crate::{label::Host, sys::DmTarget};
+use std::{fs, io, os::unix::fs::symlink, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
 /// A host in a directory: `sys`, and tables of device-mapper devices.
@@ -36,8 +36,8 @@ impl Tree {
     }
 
     pub(super) fn read(&mut self) -> Topology {
-        let host = self.host();
-        Topology::read(&host, self)
+        let mapper = Arc::new(Tables(self.tables.clone()));
+        Reader::new(&self.host(), mapper).read(&Topology::default()).0
     }
 
     /// A whole disk, by its name as sysfs writes it.
@@ -107,14 +107,17 @@ impl Tree {
     }
 }
 
-impl DeviceMapper for Tree {
-    fn status(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
-        let [_, status] = self.tables.get(&device).ok_or(io::ErrorKind::NotFound)?;
+/// Number of a device → lines of its table, lines of its status.
+struct Tables(HashMap<u64, [Vec<DmTarget>; 2]>);
+
+impl DeviceMapper for Tables {
+    fn status(&self, device: u64) -> io::Result<Vec<DmTarget>> {
+        let [_, status] = self.0.get(&device).ok_or(io::ErrorKind::NotFound)?;
         Ok(status.clone())
     }
 
-    fn table(&mut self, device: u64) -> io::Result<Vec<DmTarget>> {
-        let [table, status] = self.tables.get(&device).ok_or(io::ErrorKind::NotFound)?;
+    fn table(&self, device: u64) -> io::Result<Vec<DmTarget>> {
+        let [table, status] = self.0.get(&device).ok_or(io::ErrorKind::NotFound)?;
         assert!(status.iter().all(table::is_candidate), "the key of an encrypted device was asked for");
         Ok(table.clone())
     }

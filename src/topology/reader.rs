@@ -1,0 +1,80 @@
+//! Arrays read again and again. Each has its time: an attribute of an array, and the control device, answer when the array's
+//! driver lets them, and one that waits for a disk that does not answer waits as long.
+
+use super::{Array, DeviceMapper, Topology, dm, md, sysfs};
+use crate::{
+    deadline::{self, Left, Limits, MayHang, Outcome},
+    label::Host,
+};
+use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
+
+/// How long a device may take to say what it is; each takes less than a thousandth of that.
+const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
+
+/// What is kept from one reading to the next.
+pub struct Reader {
+    host: Host,
+    mapper: Arc<dyn DeviceMapper>,
+    /// The block devices that there were, by the name of their directory.
+    devices: HashMap<OsString, Arc<Device>>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Device {
+    block: sysfs::Block,
+    left: Left,
+}
+
+impl MayHang for Device {
+    fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+impl Reader {
+    /// Reads the arrays of a host.
+    pub fn new(host: &Host, mapper: Arc<dyn DeviceMapper>) -> Self {
+        Self { host: host.clone(), mapper, devices: HashMap::new() }
+    }
+
+    /// The arrays as they are now; those that do not answer as they were `before`. And the names of devices that did not
+    /// answer, which may be arrays or none.
+    pub fn read(&mut self, before: &Topology) -> (Topology, Vec<String>) {
+        let blocks = sysfs::blocks(&self.host.sys);
+        let devices: Vec<Arc<Device>> = blocks
+            .into_iter()
+            .map(|block| match self.devices.remove(&block.file) {
+                Some(known) => known,
+                None => Arc::new(Device { block, left: Left::default() }),
+            })
+            .collect();
+        self.devices = devices.iter().map(|device| (device.block.file.clone(), device.clone())).collect();
+        let (sys, mapper) = (self.host.sys.clone(), self.mapper.clone());
+        let read = move |device: &Device| {
+            md::read(&sys, &device.block).or_else(|| dm::read(&sys, &device.block, &*mapper))
+        };
+        let outcomes = deadline::each(LIMITS, devices.clone(), read);
+        let mut silent = Vec::new();
+        let arrays = devices.iter().zip(outcomes).filter_map(|(device, outcome)| {
+            let name = &device.block.name;
+            let known = || before.arrays().iter().find(|array| array.name == *name).cloned();
+            match outcome {
+                Outcome::Read(array) => array,
+                Outcome::Slow => {
+                    silent.push(name.clone());
+                    known()
+                }
+                // The log has it.
+                Outcome::Panicked => known(),
+            }
+        });
+        let arrays: Vec<Array> = arrays.collect();
+        (Topology::new(arrays), silent)
+    }
+}

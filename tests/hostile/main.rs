@@ -1,0 +1,9 @@
+//! What others do to the exporter, and days on which the host fails it.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arrays;
