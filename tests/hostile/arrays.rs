@@ -9,7 +9,7 @@ use crate::support::{
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sysfs of this host with two arrays more.
-fn host_with_arrays(sys: &Path) {
+pub(super) fn host_with_arrays(sys: &Path) {
     for entry in fs::read_dir("/sys").unwrap().flatten().filter(|entry| entry.file_name() != "block") {
         symlink(entry.path(), sys.join(entry.file_name())).unwrap();
     }
@@ -34,6 +34,14 @@ fn host_with_arrays(sys: &Path) {
             fs::write(md.join(name), text).unwrap();
         }
     }
+}
+
+/// From now on reading the state of `md0` waits for somebody who writes to what is there; its path.
+pub(super) fn stop_answering(sys: &Path) -> PathBuf {
+    let path = sys.join("block/md0/md/array_state");
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
 }
 
 #[test]
@@ -53,9 +61,7 @@ fn one_that_does_not_answer_holds_up_nothing() {
         let first = tapster.scrape();
         assert!(is_in(&first, "md0", "clean") && age(&first) < 5.0, "{first:?}");
         let probes = first.values("tapster_probe_up", &[], "probe").len();
-        let path = sys.join("block/md0/md/array_state");
-        fs::remove_file(&path).unwrap();
-        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let path = stop_answering(sys);
         fs::write(sys.join("block/md1/md/array_state"), "active").unwrap();
         // The first one waits for it a second, those after it not at all; with a lock none would ever end.
         let begun = Instant::now();
