@@ -206,6 +206,7 @@ fn moves(name: &str) -> bool {
     name.starts_with("process_")
         || name.starts_with("tapster_otlp_last_")
         || name == "tapster_scrape_duration_seconds"
+        || name == "tapster_source_age_seconds"
         || name == "tapster_probe_memory_bytes"
 }
 
