@@ -61,10 +61,10 @@ struct Round<T, R, F> {
 struct State<R> {
     /// Which thread reads; those before it were left behind.
     thread: usize,
-    /// The item that is read after this one.
+    /// The item that is read, and since when; `None` while a thread has not begun.
+    reading: Option<(usize, Instant)>,
+    /// The item that is read after it.
     next: usize,
-    /// Since when this one is read.
-    since: Instant,
     outcomes: Vec<Outcome<R>>,
     is_over: bool,
 }
@@ -77,22 +77,22 @@ where
     F: Fn(&T) -> R + Send + Sync + 'static,
 {
     let outcomes = items.iter().map(|_| Outcome::Slow).collect();
-    let state = State { thread: 0, next: 0, since: Instant::now(), outcomes, is_over: false };
+    let state = State { thread: 0, reading: None, next: 0, outcomes, is_over: false };
     let round = Arc::new(Round { items, read, state: Mutex::new(state), ended: Condvar::new() });
     round.start(0);
     let mut limit = limits.first;
     let mut state = round.lock();
     while !state.is_over {
-        let left = limit.saturating_sub(state.since.elapsed());
+        let left = state.reading.map_or(limit, |(_, since)| limit.saturating_sub(since.elapsed()));
         if !left.is_zero() {
             state = round.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             continue;
         }
-        if let Some(item) = state.next.checked_sub(1).and_then(|index| round.items.get(index)) {
-            item.left().0.fetch_add(1, Ordering::Relaxed);
+        // Taken, so that it is left once; the thread that is in it sees that it is not the one any more, and takes that back.
+        if let Some((index, _)) = state.reading.take() {
+            round.items[index].left().0.fetch_add(1, Ordering::Relaxed);
         }
         state.thread += 1;
-        state.since = Instant::now();
         let thread = state.thread;
         drop(state);
         round.start(thread);
@@ -122,36 +122,39 @@ where
     }
 
     fn run(&self, thread: usize) {
-        loop {
-            let index = {
-                let mut state = self.lock();
-                if state.thread != thread {
-                    return;
-                }
-                if state.next == self.items.len() {
-                    state.is_over = true;
-                    self.ended.notify_all();
-                    return;
-                }
-                state.next += 1;
-                state.since = Instant::now();
-                state.next - 1
-            };
+        let mut state = self.lock();
+        while let Some(index) = self.begin(&mut state, thread) {
+            drop(state);
             let item = &*self.items[index];
-            if item.left().is_any() {
-                continue;
-            }
             let outcome = match catch_unwind(AssertUnwindSafe(|| (self.read)(item))) {
                 Ok(read) => Outcome::Read(read),
                 Err(_) => Outcome::Panicked,
             };
-            let mut state = self.lock();
-            if state.thread != thread {
+            state = self.lock();
+            if state.thread == thread {
+                state.outcomes[index] = outcome;
+            } else {
                 item.left().0.fetch_sub(1, Ordering::Relaxed);
-                return;
             }
-            state.outcomes[index] = outcome;
         }
+    }
+
+    /// The item that this thread reads next; `None` if there is none, or if it was left behind. What it has read before is
+    /// kept by then, with the same lock held, so that nobody takes it for late.
+    fn begin(&self, state: &mut State<R>, thread: usize) -> Option<usize> {
+        if state.thread != thread {
+            return None;
+        }
+        let is_free = |item: &Arc<T>| !item.left().is_any();
+        let Some(ahead) = self.items[state.next..].iter().position(is_free) else {
+            state.is_over = true;
+            self.ended.notify_all();
+            return None;
+        };
+        let index = state.next + ahead;
+        state.next = index + 1;
+        state.reading = Some((index, Instant::now()));
+        Some(index)
     }
 }
 
@@ -220,6 +223,28 @@ mod tests {
         let outcomes = each(PATIENT, items, read);
         assert_eq!(outcomes[1], Outcome::Read(7), "its answer has come");
         others_are_there(&outcomes);
+    }
+
+    /// Limits that all readings are about to miss, and threads that begin late: whatever comes first, nothing stays left.
+    #[test]
+    fn nothing_is_left_for_good() {
+        const MOMENT: Duration = Duration::from_millis(1);
+        let items: Vec<_> = (0..4).map(item).collect();
+        for _ in 0..300 {
+            each(Limits { first: MOMENT, next: Duration::from_nanos(1) }, items.clone(), |item: &Item| {
+                thread::sleep(MOMENT);
+                item.number
+            });
+        }
+        let begun = Instant::now();
+        while items.iter().any(|item| item.left.is_any()) {
+            assert!(
+                begun.elapsed() < PATIENT.first,
+                "left: {:?}",
+                items.iter().map(|item| &item.left).collect::<Vec<_>>()
+            );
+            thread::yield_now();
+        }
     }
 
     #[test]
