@@ -47,8 +47,8 @@ use tapster_ebpf::{
     program::TRACED,
 };
 
-/// How long a probe may take to be read. Ten thousand histograms take a tenth of that on a slow machine, and a scrape has ten
-/// seconds by default.
+/// How long a probe may take to be read. One of ten thousand histograms takes an eighth of a second, written out
+/// (`docs/performance.md`), and a scrape has ten seconds by default.
 const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
 
 /// All probes of this process.

@@ -28,7 +28,7 @@ pub struct ProbeStatus {
 }
 
 /// Why a probe does not run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
     /// A short stable word for the `reason` label: `waiting` (for a file), `sandbox` (needs rights that were given
     /// up), `compile`, `map`, `verifier`, `load`, `attach`,

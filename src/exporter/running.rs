@@ -338,8 +338,7 @@ impl Running {
         }
         let now = result.as_ref().err().cloned();
         let mut failure = lock(&self.failure);
-        let message = |down: &Option<Down>| down.as_ref().map(|down| down.message.clone());
-        if message(&failure) != message(&now) {
+        if *failure != now {
             match &now {
                 Some(Down { reason, message }) => {
                     tracing::error!(probe = self.name, reason, message, "the probe cannot be read");

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 
-/// How long a device may take to say what it is; each takes less than a thousandth of that.
+/// How long a device may take to say what it is: an array of eight members takes a tenth of a millisecond, one of two hundred two.
 const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
 
 /// What is kept from one reading to the next.

@@ -18,7 +18,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sysfs of this host with two arrays more.
-pub(super) fn host_with_arrays(sys: &Path) {
+fn host_with_arrays(sys: &Path) {
     for entry in fs::read_dir("/sys").unwrap().flatten().filter(|entry| entry.file_name() != "block") {
         symlink(entry.path(), sys.join(entry.file_name())).unwrap();
     }
@@ -37,11 +37,19 @@ pub(super) fn host_with_arrays(sys: &Path) {
 }
 
 /// From now on reading the state of `md0` waits for somebody who writes to what is there; its path.
-pub(super) fn stop_answering(sys: &Path) -> PathBuf {
+fn stop_answering(sys: &Path) -> PathBuf {
     let path = sys.join("block/md0/md/array_state");
     fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path
+}
+
+/// The names of a process's threads.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    tasks
+        .filter_map(|task| Some(fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
+        .collect()
 }
 
 #[test]
@@ -74,6 +82,9 @@ fn one_that_does_not_answer_holds_up_nothing() {
         assert!(begun.elapsed() < 20 * Duration::from_secs(1), "each waited: {:?}", begun.elapsed());
         let last = age(&tapster.scrape());
         assert!(last >= 1.0, "{last}");
+        // Threads that wait for it do not add up: they are named after what they do.
+        let waiting = || threads(tapster.pid()).iter().filter(|name| *name == "read").count();
+        assert!(within(PATIENCE, || waiting() == 1).is_some(), "{} threads wait", waiting());
         assert_eq!(tapster.get("/").status, 200);
         let log = tapster.log();
         let told = log.iter().filter(|line| line.contains("does not answer")).count();
@@ -86,6 +97,7 @@ fn one_that_does_not_answer_holds_up_nothing() {
         assert!(within(PATIENCE, || is_in(&tapster.scrape(), "md0", "broken")).is_some());
         let last = age(&tapster.scrape());
         assert!(last < 5.0, "{last}");
+        assert!(within(PATIENCE, || waiting() == 0).is_some(), "{} threads wait", waiting());
         Ok("20 scrapes beside it".into())
     });
     cases.finish();

@@ -7,4 +7,3 @@
 mod support;
 
 mod arrays;
-mod soak;
