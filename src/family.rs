@@ -7,17 +7,7 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::histogram::native_bound;
-
-/// What kind of metric a family holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows, until the exporter restarts; the name ends in `_total`.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Distribution, with classic and, where the scheme allows, native buckets.
-    Histogram,
-}
+pub use tapster_ebpf::names::Kind;
 
 /// All series of one metric name.
 #[derive(Clone, Debug, PartialEq)]

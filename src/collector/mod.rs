@@ -378,11 +378,7 @@ impl Reader {
         origin: &Origin,
         rows: &[(Arc<[String]>, Row)],
     ) -> MetricFamily {
-        let kind = match metric.kind {
-            TypedMetricKind::Counter => Kind::Counter,
-            TypedMetricKind::Gauge | TypedMetricKind::Max { .. } => Kind::Gauge,
-            TypedMetricKind::Histogram(_) => Kind::Histogram,
-        };
+        let kind = Kind::from(&metric.kind);
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
         if let TypedMetricKind::Histogram(scheme) = &metric.kind {

@@ -5,13 +5,34 @@ use crate::{
     collector::Collected,
     family::{Kind, MetricFamily, Origin},
     follow::Followed,
-    status::Down,
+    status::{Down, ProgramStatus},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
+/// What ran at an attach point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Runs {
+    count: u64,
+    ns: u64,
+    missed: u64,
+}
+
+/// Runs by attach point and mechanism. A probe may have several programs for one: both a start and an end at the same
+/// event, or one for each way that places pass an argument.
+fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
+    let mut ways: BTreeMap<_, Runs> = BTreeMap::new();
+    for program in programs {
+        let way = ways.entry((program.attach_point.as_str(), program.mechanism.as_str())).or_default();
+        way.count += program.runs;
+        way.ns += program.run_ns;
+        way.missed += program.missed;
+    }
+    ways
+}
 
 /// The families.
 pub(super) struct Own {
@@ -92,12 +113,12 @@ impl Own {
                 self.later.insert(labels.iter().map(ToString::to_string).collect(), probe.began());
             }
         };
-        for program in reader.programs() {
-            let labels = &[name, program.attach_point.as_str(), program.mechanism.as_str()];
+        for ((attach_point, mechanism), Runs { count, ns, missed }) in ways(&reader.programs()) {
+            let labels = &[name, attach_point, mechanism];
             later(labels);
-            self.runs.push(labels, number(program.runs));
-            self.run_seconds.push(labels, seconds(program.run_ns));
-            self.missed.push(labels, number(program.missed));
+            self.runs.push(labels, number(count));
+            self.run_seconds.push(labels, seconds(ns));
+            self.missed.push(labels, number(missed));
         }
         self.max_series.push(&[name], f64::from(reader.program().layout.max_rows));
         self.memory.push(&[name], number(reader.memory_bytes()));
@@ -137,4 +158,28 @@ pub(super) fn ages<const N: usize>(ages: [(&str, Duration); N]) -> MetricFamily 
         family.push(&[source], age.as_secs_f64());
     }
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_one_attach_point_are_one_series() {
+        let program = |attach_point: &str, mechanism: &str, runs| ProgramStatus {
+            attach_point: attach_point.into(),
+            mechanism: mechanism.into(),
+            runs,
+            run_ns: 10 * runs,
+            missed: 1,
+            ..ProgramStatus::default()
+        };
+        let programs =
+            [program("switch", "tp_btf", 3), program("wake", "tp_btf", 5), program("switch", "tp_btf", 4)];
+        let expected = [
+            (("switch", "tp_btf"), Runs { count: 7, ns: 70, missed: 2 }),
+            (("wake", "tp_btf"), Runs { count: 5, ns: 50, missed: 1 }),
+        ];
+        assert_eq!(ways(&programs).into_iter().collect::<Vec<_>>(), expected);
+    }
 }

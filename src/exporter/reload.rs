@@ -5,9 +5,12 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
-use std::sync::{Arc, PoisonError};
-use tapster_ebpf::probe::{Probe, Reason};
+use crate::{family::Kind, kernel::Kernel, loader::Loader, status::Down, sys};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
+use tapster_ebpf::probe::{Metric, Probe, Reason};
 
 /// What an exchange of probes did.
 #[derive(Debug, Default)]
@@ -46,19 +49,20 @@ impl Refused {
     }
 }
 
-/// Names of the families of a declared probe.
-fn families(probe: &Probe) -> impl Iterator<Item = String> {
-    probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value))
+/// Names of the families of a declared probe, and of their series.
+fn families(probe: &Probe) -> HashSet<String> {
+    let names = |metric: &Metric| Kind::from(&metric.kind).taken(&format!("tapster_{}", metric.name.value));
+    probe.metrics.iter().flat_map(names).collect()
 }
 
-/// Whether a probe that runs has a family that is declared.
+/// Whether a probe that runs has a family that is declared, or one that could not be told from it.
 fn has_family_of(running: &Running, probe: &Probe) -> bool {
-    families(probe).any(|name| running.families().any(|own| own == name))
+    !running.families().is_disjoint(&families(probe))
 }
 
-/// Whether two probes have a family in common.
+/// Whether two probes have a family in common, or families that could not be told apart.
 fn share_family(one: &Running, other: &Running) -> bool {
-    one.families().any(|name| other.families().any(|own| own == name))
+    !one.families().is_disjoint(&other.families())
 }
 
 impl Exporter {

@@ -4,6 +4,7 @@ use super::life::{Change, Watched};
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
+    family::Kind,
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
@@ -14,6 +15,7 @@ use crate::{
     topology::Topology,
 };
 use std::{
+    collections::HashSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
@@ -23,7 +25,7 @@ use tapster_ebpf::{
     diagnostic::Diagnostic,
     probe::{Decoder, Probe},
     program::Program,
-    typed::{Mechanism, Side},
+    typed::{Mechanism, Side, TypedMetric},
 };
 
 /// Why a probe does not come up that a reload asks for.
@@ -229,9 +231,10 @@ impl Running {
         self.reasons.as_ref().is_none_or(|own| own.is_same(reasons))
     }
 
-    /// Names of its families.
-    pub(super) fn families(&self) -> impl Iterator<Item = &str> {
-        self.program().into_iter().flat_map(|program| &program.metrics).map(|metric| metric.name.as_str())
+    /// Names of its families, and of their series.
+    pub(super) fn families(&self) -> HashSet<String> {
+        let names = |metric: &TypedMetric| Kind::from(&metric.kind).taken(&metric.name);
+        self.program().into_iter().flat_map(|program| &program.metrics).flat_map(names).collect()
     }
 
     /// Whether a declaration says the same as this probe's.

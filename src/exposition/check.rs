@@ -3,6 +3,7 @@
 
 use super::{Format, base_name};
 use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use std::{collections::HashSet, sync::Arc};
 
 /// Why a family is left out of a scrape. Each is a mistake of whoever built the family.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -12,6 +13,24 @@ pub enum ExpositionError {
     DuplicateFamily {
         /// The name of the second of them.
         name: String,
+    },
+    /// A series would have a name that is another family's.
+    #[error("metric family `{name}` collides with `{other}`: readers know both as `{taken}`")]
+    Collision {
+        /// The family.
+        name: String,
+        /// The family before it.
+        other: Arc<str>,
+        /// The name.
+        taken: String,
+    },
+    /// Two samples would be one series.
+    #[error("metric family `{name}` has two samples with the labels {labels:?}")]
+    DuplicateSeries {
+        /// The family.
+        name: String,
+        /// The label values of the second of them.
+        labels: Arc<[String]>,
     },
     /// The name is none to Prometheus.
     #[error("metric family `{name}` is not named as a metric can be")]
@@ -70,6 +89,8 @@ impl ExpositionError {
     pub fn family(&self) -> &str {
         match self {
             Self::DuplicateFamily { name }
+            | Self::Collision { name, .. }
+            | Self::DuplicateSeries { name, .. }
             | Self::Name { name }
             | Self::Label { name, .. }
             | Self::LabelCount { name, .. }
@@ -91,7 +112,24 @@ pub(super) fn family(family: &MetricFamily) -> Result<(), ExpositionError> {
             ExpositionError::Label { name: family.name.to_string(), label: label.clone(), reason }
         })?;
     }
-    family.samples.iter().try_for_each(|sample| check_sample(family, sample))
+    family.samples.iter().try_for_each(|sample| check_sample(family, sample))?;
+    match duplicate(&family.samples) {
+        None => Ok(()),
+        Some(labels) => Err(ExpositionError::DuplicateSeries {
+            name: family.name.to_string(),
+            labels: Arc::clone(labels),
+        }),
+    }
+}
+
+/// Label values that two samples have.
+fn duplicate(samples: &[Sample]) -> Option<&Arc<[String]>> {
+    // As the collector sorts them. One look at each neighbour is far less than what writing them takes.
+    if samples.is_sorted_by(|a, b| a.labels < b.labels) {
+        return None;
+    }
+    let mut seen = HashSet::with_capacity(samples.len());
+    samples.iter().map(|sample| &sample.labels).find(|labels| !seen.insert(*labels))
 }
 
 /// Names as every version of Prometheus reads them, without quotes.

@@ -20,7 +20,7 @@ pub(crate) use negotiate::parse_quality;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::family::{Kind, MetricFamily};
 
@@ -51,24 +51,36 @@ impl Format {
 /// Which families may be exposed together: each well-formed, and each name once.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Base names so far: a gauge `x` and a counter `x_total` are one family to `OpenMetrics`.
-    names: HashSet<String>,
+    /// Names of families and their series so far, and whose they are: a gauge `x` and a counter `x_total` are one family
+    /// to `OpenMetrics`, and a histogram `x` has series `x_count`.
+    names: HashMap<String, Arc<str>>,
 }
 
 impl Admission {
     /// Whether the family may be exposed beside those before it.
     pub fn check(&self, family: &MetricFamily) -> Result<(), ExpositionError> {
-        if self.names.contains(base_name(family)) {
-            return Err(ExpositionError::DuplicateFamily { name: family.name.to_string() });
+        let clash = |taken: String| self.names.get(&taken).map(|other| (taken, Arc::clone(other)));
+        let name = || family.name.to_string();
+        match family.kind.taken(&family.name).find_map(clash) {
+            Some((taken, other))
+                if taken == base_name(family) && taken == other.strip_suffix("_total").unwrap_or(&other) =>
+            {
+                Err(ExpositionError::DuplicateFamily { name: name() })
+            }
+            Some((taken, other)) => Err(ExpositionError::Collision { name: name(), other, taken }),
+            None => check::family(family),
         }
-        check::family(family)
     }
 
-    /// Takes the family's name, if the family may be exposed.
+    /// Takes the family's names, if the family may be exposed.
     pub fn admit(&mut self, family: &MetricFamily) -> Result<(), ExpositionError> {
         self.check(family)?;
-        self.names.insert(base_name(family).to_owned());
+        self.take(family.kind, &family.name);
         Ok(())
+    }
+
+    fn take(&mut self, kind: Kind, name: &Arc<str>) {
+        self.names.extend(kind.taken(name).map(|taken| (taken, Arc::clone(name))));
     }
 }
 
@@ -90,13 +102,13 @@ impl Exposition {
     /// it writes, and a copy of every count of every scrape is not free.
     pub fn add(&mut self, family: MetricFamily) -> Result<(), ExpositionError> {
         self.admission.check(&family)?;
-        let name = base_name(&family).to_owned();
+        let (kind, name) = (family.kind, Arc::clone(&family.name));
         match self.format {
             Format::Text => text::write(&mut self.body, &family),
             Format::OpenMetrics => collector::open_metrics(&mut self.body, family)?,
             Format::Protobuf => collector::protobuf(&mut self.body, family)?,
         }
-        self.admission.names.insert(name);
+        self.admission.take(kind, &name);
         Ok(())
     }
 
@@ -128,8 +140,5 @@ pub fn encode(families: impl IntoIterator<Item = MetricFamily>, format: Format) 
 
 /// Name of a family without the `_total` of a counter, which is how `OpenMetrics` names it.
 fn base_name(family: &MetricFamily) -> &str {
-    match family.kind {
-        Kind::Counter => family.name.strip_suffix("_total").unwrap_or(&family.name),
-        Kind::Gauge | Kind::Histogram => &family.name,
-    }
+    family.kind.base(&family.name)
 }

@@ -238,12 +238,30 @@ fn what_no_reader_takes_is_left_out_alone() {
     };
     let single = |name, kind| MetricFamily::single(name, "", kind, 1.0);
     let named = |labels: &[&str]| vec![MetricFamily::new("h", "H.", Kind::Histogram, labels)];
+    let mut twice = MetricFamily::new("a", "A.", Kind::Gauge, &["x", "y"]);
+    for labels in [["1", "2"], ["0", "2"], ["1", "1"], ["12", ""], ["1", "2"]] {
+        twice.push(&labels, 1.0);
+    }
+    let twice = vec![twice];
     let table = [
         (vec![single("a", Kind::Gauge), single("a", Kind::Gauge)], "metric family `a` occurs more than once"),
         (
             vec![single("a", Kind::Gauge), single("a_total", Kind::Counter)],
             "metric family `a_total` occurs more than once",
         ),
+        (
+            vec![named(&[])[0].clone(), single("h_count", Kind::Gauge)],
+            "metric family `h_count` collides with `h`: readers know both as `h_count`",
+        ),
+        (
+            vec![single("h_sum_total", Kind::Counter), named(&[])[0].clone()],
+            "metric family `h` collides with `h_sum_total`: readers know both as `h_sum`",
+        ),
+        (
+            vec![single("a_created", Kind::Gauge), single("a_total", Kind::Counter)],
+            "metric family `a_total` collides with `a_created`: readers know both as `a_created`",
+        ),
+        (twice, "metric family `a` has two samples with the labels [\"1\", \"2\"]"),
         (vec![single("a-b", Kind::Gauge)], "metric family `a-b` is not named as a metric can be"),
         (vec![single("2a", Kind::Gauge)], "metric family `2a` is not named as a metric can be"),
         (vec![single("_total", Kind::Counter)], "metric family `_total` is not named as a metric can be"),

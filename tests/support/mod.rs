@@ -23,6 +23,7 @@ pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod promql;
 pub(crate) mod queries;
+pub(crate) mod series;
 pub(crate) mod sleep;
 pub(crate) mod slow;
 pub(crate) mod source;

@@ -16,11 +16,15 @@ use crate::{
     attach::{self, Site, Target},
     btf::Kind,
     diagnostic::{Diagnostic, SourceFile},
+    names::Kind as Family,
     probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
 };
 use scope::{Problem, Problems, is_reserved};
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
@@ -79,23 +83,40 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
             );
         }
     }
-    let mut metrics: Vec<(&str, &Probe)> = Vec::new();
-    for probe in &chosen {
+    diagnostics.extend(collisions(&chosen));
+    (chosen, diagnostics)
+}
+
+/// Metrics that readers could not tell apart.
+fn collisions(probes: &[Probe]) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    let mut owners: HashMap<String, (&str, &Probe)> = HashMap::new();
+    for probe in probes {
         for metric in &probe.metrics {
             let name = metric.name.value.as_str();
-            if let Some((_, first)) = metrics.iter().find(|(known, _)| *known == name) {
-                let message = format!("the metric `{name}` is fed by two places");
-                diagnostics.push(
-                    Diagnostic::error(&probe.file, metric.name.span.clone(), message).hint(format!(
-                        "also in probe `{}`; one family belongs to one probe",
-                        first.name.value
-                    )),
-                );
+            let names: Vec<String> = Family::from(&metric.kind).taken(name).collect();
+            let clash = names.iter().find_map(|taken| Some((taken, owners.get(taken)?)));
+            if let Some((taken, (other, first))) = clash {
+                let (message, hint) = if *other == name {
+                    (
+                        format!("the metric `{name}` is fed by two places"),
+                        format!("also in probe `{}`; one family belongs to one probe", first.name.value),
+                    )
+                } else {
+                    (
+                        format!("the metrics `{name}` and `{other}` collide: readers know both as `{taken}`"),
+                        format!("`{other}` is in probe `{}`; choose another name", first.name.value),
+                    )
+                };
+                diagnostics
+                    .push(Diagnostic::error(&probe.file, metric.name.span.clone(), message).hint(hint));
             }
-            metrics.push((name, probe));
+            for taken in names {
+                owners.entry(taken).or_insert((name, probe));
+            }
         }
     }
-    (chosen, diagnostics)
+    diagnostics
 }
 
 struct Checker<'a> {

@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 /// Most bounds of a histogram.
 const MAX_BOUNDS: usize = 512;
+/// How names of families begin that the exporter has about itself, its web server, its pushes and arrays.
+const OWN: [&str; 9] =
+    ["probe_", "scrape_", "config_", "build_", "program_", "otlp_", "web_", "raid_array_", "online_cpus"];
 const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
 /// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
@@ -123,8 +126,7 @@ impl Reader {
                 format!("call it `{short}`"),
             );
         }
-        let own = ["probe_", "scrape_", "config_", "build_", "program_"];
-        if let Some(prefix) = own.iter().find(|prefix| text.starts_with(**prefix)) {
+        if let Some(prefix) = OWN.iter().find(|prefix| text.starts_with(**prefix)) {
             self.error_hint(
                 name.span.clone(),
                 format!("names that begin with `{prefix}` are the exporter's own"),
