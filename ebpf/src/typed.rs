@@ -11,6 +11,7 @@ use crate::{
     probe::{AttachPoint, Decoder, Unit},
     usdt,
 };
+use std::collections::BTreeSet;
 
 /// Type of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,6 +222,8 @@ pub enum Node {
     Unary(Unary, Box<Typed>),
     /// `a + b`; unsigned if either operand is.
     Binary(Binary, Box<Typed>, Box<Typed>),
+    /// The smaller of two with [`Binary::Le`], the larger with [`Binary::Ge`]; compared unsigned if either operand is.
+    Extreme(Binary, Box<Typed>, Box<Typed>),
     /// `c ? a : b`
     Conditional(Box<Typed>, Box<Typed>, Box<Typed>),
     /// Cut to the type's bits and extended by its sign.
@@ -273,7 +276,7 @@ impl Typed {
         match &self.kind {
             Node::Load { base, .. } | Node::TextAt { base, .. } => vec![base],
             Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
-            Node::Binary(_, a, b) => vec![a, b],
+            Node::Binary(_, a, b) | Node::Extreme(_, a, b) => vec![a, b],
             Node::Conditional(c, a, b) => vec![c, a, b],
             Node::Stack { task: Some(task), .. } => vec![task],
             _ => Vec::new(),
@@ -290,22 +293,43 @@ impl Typed {
         self.any(&|typed| matches!(typed.kind, Node::Stack { .. }))
     }
 
+    /// Numbers of the named expressions that it names itself, each once.
+    pub fn names(&self) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        let mut waiting = vec![self];
+        while let Some(typed) = waiting.pop() {
+            if let Node::Let(index) = typed.kind {
+                found.insert(index);
+            }
+            waiting.extend(typed.children());
+        }
+        found
+    }
+
+    /// Whether `found` holds for any part of this, or of a named expression that it needs. Each of those is looked at once,
+    /// however often it is named.
+    fn any_of_all(&self, lets: &[Self], found: &impl Fn(&Self) -> bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut waiting = vec![self];
+        while let Some(typed) = waiting.pop() {
+            if typed.any(found) {
+                return true;
+            }
+            waiting.extend(
+                typed.names().into_iter().filter(|index| seen.insert(*index)).map(|index| &lets[index]),
+            );
+        }
+        false
+    }
+
     /// Whether it needs the start of a pair.
     pub fn needs_start(&self, lets: &[Self]) -> bool {
-        self.any(&|typed| match typed.kind {
-            Node::Duration | Node::Saved(_) => true,
-            Node::Let(index) => lets[index].needs_start(lets),
-            _ => false,
-        })
+        self.any_of_all(lets, &|typed| matches!(typed.kind, Node::Duration | Node::Saved(_)))
     }
 
     /// Whether it needs the element of `each`.
     pub fn needs_item(&self, lets: &[Self]) -> bool {
-        self.any(&|typed| match typed.kind {
-            Node::Item => true,
-            Node::Let(index) => lets[index].needs_item(lets),
-            _ => false,
-        })
+        self.any_of_all(lets, &|typed| typed.kind == Node::Item)
     }
 }
 
@@ -435,24 +459,28 @@ pub struct TypedEvent {
 }
 
 impl TypedEvent {
-    /// Whether anything of it depends on whose a process is.
-    pub fn asks_for_traced(&self) -> bool {
+    /// All of its expressions but the named ones.
+    pub fn expressions(&self) -> impl Iterator<Item = &Typed> {
         let each = self.each.iter().flat_map(|each| {
             let budget = each.budget.iter().flat_map(|(size, within)| [size, within]);
             [&each.from, &each.next].into_iter().chain(budget)
         });
         let metrics =
             self.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
-        self.lets
+        self.key
             .iter()
-            .chain(&self.key)
             .chain(&self.filters)
             .chain(&self.late_filters)
             .chain(&self.saves)
             .chain(&self.labels)
-            .chain(each)
             .chain(metrics)
-            .any(|value| value.any(&|typed| matches!(typed.kind, Node::Traced(_))))
+            .chain(each)
+    }
+
+    /// Whether anything of it depends on whose a process is.
+    pub fn asks_for_traced(&self) -> bool {
+        let is_traced = |typed: &Typed| matches!(typed.kind, Node::Traced(_));
+        self.lets.iter().chain(self.expressions()).any(|value| value.any(&is_traced))
     }
 }
 

@@ -411,6 +411,42 @@ fn random_expressions_over_named_ones() {
     random_cases(20_000, Grammar::untyped, frame, false);
 }
 
+/// Each `let` from those before it, several times over, and of most only what others make of it is used.
+#[test]
+fn random_expressions_over_chains_of_lets() {
+    let chain = |grammar: &mut Grammar| {
+        let mut head = String::from("    let:\n");
+        for index in 0..12 {
+            let (number, name) = (grammar.number(2), format!("n{index}"));
+            head += &format!("      {name}: '{number}'\n");
+            // The last ones are named more often, so that long chains are common.
+            grammar.numbers.extend([name.clone(), name.clone(), name]);
+            if index % 4 == 3 {
+                head += &format!("      t{index}: '{}'\n", grammar.text(1));
+                grammar.texts.push(format!("t{index}"));
+                grammar.numbers.drain(..grammar.numbers.len() / 2);
+            }
+        }
+        head
+    };
+    let single = |grammar: &mut Grammar| {
+        let mut head = "    at: \"rawtracepoint:test:untyped\"\n".to_owned() + &chain(grammar);
+        head += &format!("    where: '({}) || arg0 > 5'\n", grammar.number(1));
+        Frame { head }
+    };
+    random_cases(60_000, Grammar::untyped, single, false);
+    let pair = |grammar: &mut Grammar| {
+        let head = format!(
+            "{}    start: {{ at: \"rawtracepoint:test:untyped\", key: [arg11], save: {{ n: '{}' }} }}\n    end: {{ at: \"rawtracepoint:test:stop\", key: [arg11] }}\n",
+            chain(grammar),
+            grammar.number(1)
+        );
+        grammar.numbers.extend(["start.n".into(), "duration".into()]);
+        Frame { head }
+    };
+    random_cases(70_000, Grammar::untyped, pair, false);
+}
+
 #[test]
 fn random_expressions_over_pairs() {
     let frame = |grammar: &mut Grammar| {

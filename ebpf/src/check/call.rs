@@ -75,15 +75,18 @@ impl Scope<'_> {
             }
             ("min" | "max", [a, b]) => {
                 let operator = if name == "min" { Binary::Le } else { Binary::Ge };
-                let condition = self.binary(expression, operator, a, b)?;
-                let (a, b) = join(self.value(expression, a), self.value(expression, b))?;
-                let (a, b) = (number(a), number(b));
+                let operands = join(self.value(expression, a), self.value(expression, b))?;
+                // What may not be compared has no smaller one either.
+                let compared = self.operation(expression, operator, (a, b), operands.clone())?;
+                let (a, b) = (number(operands.0), number(operands.1));
                 let ty = if a.ty.is_unsigned() || b.ty.is_unsigned() { Type::U64 } else { Type::S64 };
                 let is_time = a.is_time || b.is_time;
-                Ok(Typed {
-                    is_time,
-                    ..Typed::new(Node::Conditional(Box::new(condition), Box::new(a), Box::new(b)), ty)
-                })
+                let node = match compared.kind {
+                    Node::Constant(0) => b.kind,
+                    Node::Constant(_) => a.kind,
+                    _ => Node::Extreme(operator, Box::new(a), Box::new(b)),
+                };
+                Ok(Typed { is_time, ..Typed::new(node, ty) })
             }
             ("major" | "minor" | "min" | "max", _) => wrong(
                 format!("`{name}` does not take {} arguments", arguments.len()),

@@ -1,6 +1,6 @@
 //! Syntax tree × scope → typed tree.
 
-use super::scope::{Operand, Problems, Scope};
+use super::scope::{Operand, Problems, Scope, both};
 use crate::{
     diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, Unary},
@@ -19,10 +19,7 @@ pub(super) fn join(
 ) -> Result<(Typed, Typed), Problems> {
     match (left, right) {
         (Ok(left), Ok(right)) => Ok((left, right)),
-        (Err(mut left), Err(right)) => {
-            left.extend(right);
-            Err(left)
-        }
+        (Err(left), Err(right)) => Err(both(left, right)),
         (Err(problems), _) | (_, Err(problems)) => Err(problems),
     }
 }
@@ -140,9 +137,9 @@ impl Scope<'_> {
             }
             ExprKind::Coalesce(left, right) => {
                 return match self.operand(expression, left) {
-                    Err(problems) if problems.iter().all(|problem| problem.missing) => self
-                        .operand(expression, right)
-                        .map_err(|more| problems.into_iter().chain(more).collect()),
+                    Err(problems) if problems.iter().all(|problem| problem.missing) => {
+                        self.operand(expression, right).map_err(|more| both(problems, more))
+                    }
                     found => found,
                 };
             }
@@ -209,10 +206,21 @@ impl Scope<'_> {
         &self,
         expression: &Expression,
         operator: Binary,
-        left_expr: &Expr,
-        right_expr: &Expr,
+        left: &Expr,
+        right: &Expr,
     ) -> Result<Typed, Problems> {
-        let (left, right) = join(self.value(expression, left_expr), self.value(expression, right_expr))?;
+        let operands = join(self.value(expression, left), self.value(expression, right))?;
+        self.operation(expression, operator, (left, right), operands)
+    }
+
+    /// The same of operands whose values are known.
+    pub(super) fn operation(
+        &self,
+        expression: &Expression,
+        operator: Binary,
+        (left_expr, right_expr): (&Expr, &Expr),
+        (left, right): (Typed, Typed),
+    ) -> Result<Typed, Problems> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, Binary::Eq | Binary::Ne) {
             return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
@@ -313,10 +321,7 @@ impl Scope<'_> {
             .and_then(|typed| self.no_text(expression, condition, typed, "a condition"));
         let (condition, (a, b)) = match (condition_value, branches) {
             (Ok(condition), Ok(branches)) => (condition, branches),
-            (Err(mut problems), Err(more)) => {
-                problems.extend(more);
-                return Err(problems);
-            }
+            (Err(problems), Err(more)) => return Err(both(problems, more)),
             (Err(problems), _) | (_, Err(problems)) => return Err(problems),
         };
         let is_time = a.is_time || b.is_time;

@@ -21,6 +21,20 @@ pub(super) struct Problem {
 /// Several of them: both sides of an operator may be wrong.
 pub(super) type Problems = Vec<Problem>;
 
+/// What is wrong with two parts. A named expression that both use is wrong once: each name that is made of such names would
+/// double it.
+pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
+    for problem in more {
+        let is_same = |Problem { diagnostic, .. }: &Problem| {
+            diagnostic.span == problem.diagnostic.span && diagnostic.message == problem.diagnostic.message
+        };
+        if !problems.iter().any(is_same) {
+            problems.push(problem);
+        }
+    }
+    problems
+}
+
 /// Names without a scope of their own.
 const NAMES: [&str; 20] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",

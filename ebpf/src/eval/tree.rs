@@ -7,6 +7,7 @@ use crate::{
     typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
     vm::{Environment, Memory},
 };
+use std::cell::RefCell;
 
 /// What an expression comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,16 +55,14 @@ pub struct Event<'a> {
 
 /// The value of an expression at an event.
 pub fn evaluate(typed: &Typed, event: &Event<'_>) -> Value {
-    if let Type::Text { capacity } = typed.ty {
-        let mut bytes = event.text(typed);
-        if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-            bytes.truncate(end);
-        }
-        // The NUL takes one.
-        bytes.truncate(length(capacity.saturating_sub(1)));
-        return Value::Text(bytes);
-    }
-    Value::Number(event.number(typed))
+    Evaluation { event, lets: RefCell::new(vec![None; event.lets.len()]) }.value(typed)
+}
+
+/// Values that are found on the way.
+struct Evaluation<'e> {
+    event: &'e Event<'e>,
+    /// Those of named expressions, each found once.
+    lets: RefCell<Vec<Option<Value>>>,
 }
 
 fn length(size: u32) -> usize {
@@ -84,21 +83,42 @@ fn is_unsigned(operator: Binary, left: &Typed, right: &Typed) -> bool {
     }
 }
 
-impl Event<'_> {
+impl Evaluation<'_> {
+    fn value(&self, typed: &Typed) -> Value {
+        if let Node::Let(index) = typed.kind {
+            let known = self.lets.borrow().get(index).cloned().flatten();
+            let value = known
+                .unwrap_or_else(|| self.event.lets.get(index).map_or(Value::Number(0), |of| self.value(of)));
+            if let Some(place) = self.lets.borrow_mut().get_mut(index) {
+                *place = Some(value.clone());
+            }
+            return value;
+        }
+        if let Type::Text { capacity } = typed.ty {
+            let mut bytes = self.text(typed);
+            if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+                bytes.truncate(end);
+            }
+            // The NUL takes one.
+            bytes.truncate(length(capacity.saturating_sub(1)));
+            return Value::Text(bytes);
+        }
+        Value::Number(self.number(typed))
+    }
+
     fn truth(&self, typed: &Typed) -> bool {
-        evaluate(typed, self).number() != 0
+        self.value(typed).number() != 0
     }
 
     fn number(&self, typed: &Typed) -> u64 {
-        let of = |operand: &Typed| evaluate(operand, self).number();
+        let of = |operand: &Typed| self.value(operand).number();
         match &typed.kind {
             Node::Constant(value) => *value,
             Node::Builtin(builtin) => self.builtin(*builtin),
-            Node::Duration => self.duration,
-            Node::Saved(index) => self.saved.get(*index).map_or(0, Value::number),
-            Node::Let(index) => self.lets.get(*index).map_or(0, of),
-            Node::Item => self.item,
-            Node::Function(number) => number.map_or(self.machine.cookie, u64::from),
+            Node::Duration => self.event.duration,
+            Node::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
+            Node::Item => self.event.item,
+            Node::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
             Node::Argument(offset) => little_endian(self.record(*offset, 8)),
             Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
             Node::Load { base, offset, size, access, bits } => {
@@ -118,7 +138,12 @@ impl Event<'_> {
             }
             Node::Binary(Binary::And, left, right) => u64::from(self.truth(left) && self.truth(right)),
             Node::Binary(Binary::Or, left, right) => u64::from(self.truth(left) || self.truth(right)),
-            Node::Binary(operator, left, right) => match (evaluate(left, self), evaluate(right, self)) {
+            Node::Extreme(operator, left, right) => {
+                let (a, b) = (of(left), of(right));
+                let holds = super::binary(*operator, is_unsigned(*operator, left, right), a, b) != 0;
+                if holds { a } else { b }
+            }
+            Node::Binary(operator, left, right) => match (self.value(left), self.value(right)) {
                 (Value::Text(left), Value::Text(right)) => {
                     u64::from((left == right) == (*operator == Binary::Eq))
                 }
@@ -135,6 +160,7 @@ impl Event<'_> {
             // Stacks are kept by the program, not computed; and only a map knows who is followed.
             Node::Stack { .. }
             | Node::Traced(_)
+            | Node::Let(_)
             | Node::Context
             | Node::Text(_)
             | Node::Comm
@@ -146,11 +172,11 @@ impl Event<'_> {
 
     /// Bytes of which those up to a NUL are the text.
     fn text(&self, typed: &Typed) -> Vec<u8> {
-        let of = |operand: &Typed| evaluate(operand, self).text().to_vec();
+        let of = |operand: &Typed| self.value(operand).text().to_vec();
         match &typed.kind {
             Node::Text(bytes) => bytes.clone(),
-            Node::Comm => self.machine.comm.iter().copied().take(15).collect(),
-            Node::TextAt { base, offset, access, limit } => match evaluate(base, self).number() {
+            Node::Comm => self.event.machine.comm.iter().copied().take(15).collect(),
+            Node::TextAt { base, offset, access, limit } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read_text(*access, address, *offset, *limit),
             },
@@ -162,12 +188,11 @@ impl Event<'_> {
                 let place = little_endian(self.record(*offset, 2));
                 let behind = if *relative { u64::from(*offset) + 4 } else { 0 };
                 let start = usize::try_from(place + behind).unwrap_or(usize::MAX);
-                self.context.get(start..).unwrap_or_default().to_vec()
+                self.event.context.get(start..).unwrap_or_default().to_vec()
             }
             Node::Saved(index) => {
-                self.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
+                self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
             }
-            Node::Let(index) => self.lets.get(*index).map(of).unwrap_or_default(),
             Node::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }
@@ -176,7 +201,7 @@ impl Event<'_> {
     }
 
     fn builtin(&self, builtin: Builtin) -> u64 {
-        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, .. } = self.machine;
+        let Environment { pid_tgid, uid_gid, cpu, ktime_ns, cgroup_id, task, .. } = self.event.machine;
         match builtin {
             Builtin::Pid => pid_tgid >> 32,
             Builtin::Tid => pid_tgid & 0xffff_ffff,
@@ -191,14 +216,14 @@ impl Event<'_> {
 
     fn record(&self, offset: u32, size: u32) -> &[u8] {
         let start = length(offset);
-        self.context.get(start..start.saturating_add(length(size))).unwrap_or_default()
+        self.event.context.get(start..start.saturating_add(length(size))).unwrap_or_default()
     }
 
     fn memory(&self, access: AccessMode, address: u64) -> &Memory {
         match access {
             // The upper half of the addresses is the kernel's.
-            AccessMode::Auto if address.cast_signed() >= 0 => &self.machine.user,
-            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel => &self.machine.kernel,
+            AccessMode::Auto if address.cast_signed() >= 0 => &self.event.machine.user,
+            AccessMode::Auto | AccessMode::Direct | AccessMode::Kernel => &self.event.machine.kernel,
         }
     }
 

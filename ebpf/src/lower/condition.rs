@@ -84,6 +84,26 @@ impl Lowering<'_> {
         }
     }
 
+    /// The operand for which the comparison with the other holds, into the register of `depth`.
+    pub(super) fn extreme(&mut self, operator: Binary, left: &Typed, right: &Typed, depth: usize) {
+        let cond = condition(operator, unsigned_operation(operator, left, right), true);
+        let end = self.asm.label();
+        let small = match right.kind {
+            Node::Constant(value) => i32::try_from(value.cast_signed()).ok(),
+            _ => None,
+        };
+        if let Some(small) = small {
+            self.eval(left, depth);
+            self.asm.jump_if(cond, value_register(depth), small, end);
+            self.mov(value_register(depth), small);
+        } else {
+            let (a, b) = self.operands(left, right, depth);
+            self.asm.jump_if(cond, a, b, end);
+            self.mov(a, b);
+        }
+        self.asm.place(end);
+    }
+
     /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of
     /// eight bytes, so whole words are compared.
     fn branch_texts(&mut self, left: &Typed, right: &Typed, equal: bool, to: Label) {

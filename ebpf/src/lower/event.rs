@@ -9,6 +9,7 @@ use crate::{
     program::{ROWS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
 };
+use std::collections::BTreeSet;
 
 /// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
 pub(super) const NOEXIST: i32 = 1;
@@ -17,7 +18,7 @@ const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 pub(super) const FULL: i32 = -7;
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
     /// The whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
@@ -80,45 +81,21 @@ impl Lowering<'_> {
     }
 
     /// All expressions of the event, `let` values that they use included.
-    fn expressions(&self) -> Vec<Typed> {
-        let event = self.event;
-        let mut found: Vec<Typed> = Vec::new();
-        found.extend(
-            event
-                .key
-                .iter()
-                .chain(&event.filters)
-                .chain(&event.late_filters)
-                .chain(&event.saves)
-                .chain(&event.labels)
-                .cloned(),
-        );
-        for value in &event.metrics {
-            found.push(value.value.clone());
-            found.extend(value.filter.clone());
-        }
-        if let Some(each) = &event.each {
-            found.extend([each.from.clone(), each.next.clone()]);
-            if let Some((size, within)) = &each.budget {
-                found.extend([size.clone(), within.clone()]);
-            }
-        }
+    fn expressions(&self) -> Vec<&'a Typed> {
+        let mut found: Vec<&Typed> = self.event.expressions().collect();
+        let mut seen = BTreeSet::new();
         let mut index = 0;
         while index < found.len() {
-            let mut needed = Vec::new();
-            super::collect_lets(&found[index], &mut needed);
-            for needed in needed {
-                let value = &event.lets[needed];
-                if !found.contains(value) {
-                    found.push(value.clone());
-                }
-            }
+            let needed = found[index].names();
+            found.extend(
+                needed.into_iter().filter(|index| seen.insert(*index)).map(|index| &self.event.lets[index]),
+            );
             index += 1;
         }
         found
     }
 
-    fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[Typed], exit: Label) {
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[&Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
         self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
@@ -130,20 +107,12 @@ impl Lowering<'_> {
         self.walk = Walk::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
-        let outside: Vec<&Typed> = lets
-            .iter()
-            .enumerate()
-            .filter(|(index, value)| {
-                let used =
-                    expressions.iter().any(|typed| typed.any(&|typed| typed.kind == Node::Let(*index)));
-                used && !value.needs_item(lets) && !value.needs_start(lets)
-            })
-            .map(|(_, value)| value)
-            .collect();
-        for value in outside {
-            let index = lets.iter().position(|other| std::ptr::eq(other, value)).unwrap_or(0);
-            let reference = Typed { kind: Node::Let(index), ..value.clone() };
-            self.prepare([&reference]);
+        let used: BTreeSet<usize> = expressions.iter().flat_map(|typed| typed.names()).collect();
+        for index in used {
+            let value = &lets[index];
+            if !value.needs_item(lets) && !value.needs_start(lets) {
+                self.prepare([&Typed { kind: Node::Let(index), ..value.clone() }]);
+            }
         }
         let mut budget = None;
         if let Some((_, within)) = &each.budget {
@@ -164,7 +133,7 @@ impl Lowering<'_> {
             self.mov(R9, 0);
         }
         self.asm.jump(test);
-        let before = self.lets.clone();
+        let before = self.lets.slots.clone();
         let outside = self.stack.used;
         let peak = std::mem::replace(&mut self.stack.peak, outside);
         self.asm.place(again);
@@ -202,7 +171,7 @@ impl Lowering<'_> {
             self.forget(outside);
         }
         self.stack.peak = self.stack.peak.max(peak);
-        self.lets = before;
+        self.lets.slots = before;
         self.asm.jump_if(Cond::Eq, R8, 0, exit);
         let mut rounds = R9;
         if by_kernel {
@@ -223,7 +192,7 @@ impl Lowering<'_> {
     /// way to another value would be one more way through each round, and each round counts other faults.
     fn hide_kept(&mut self) {
         let mut slots: Vec<i16> = self.faults.into_iter().collect();
-        for (value, slot) in self.event.lets.iter().zip(&self.lets) {
+        for (value, slot) in self.event.lets.iter().zip(&self.lets.slots) {
             if let (Some(slot), false) = (slot, is_tracked(&value.ty)) {
                 slots.extend(words(*slot, crate::check::key_size(&value.ty)));
             }

@@ -49,7 +49,7 @@ impl Lowering<'_> {
                 self.load_value(dst, slot, &typed.ty);
             }
             Node::Let(index) => {
-                let slot = self.lets[*index].unwrap_or(0);
+                let slot = self.lets.slots[*index].unwrap_or(0);
                 self.load_value(dst, slot, &typed.ty);
             }
             Node::Item => {
@@ -88,6 +88,7 @@ impl Lowering<'_> {
                 self.arithmetic(*operator, left, right, depth);
             }
             Node::Unary(..) | Node::Binary(..) => self.truth(typed, depth),
+            Node::Extreme(operator, left, right) => self.extreme(*operator, left, right, depth),
             Node::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());
                 self.branch(condition, false, no, depth);

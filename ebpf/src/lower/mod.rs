@@ -9,12 +9,14 @@ mod condition;
 mod event;
 mod expression;
 mod histogram;
+mod lets;
 mod metric;
 mod session;
 mod stack;
 mod start;
 mod text;
 
+use lets::Lets;
 pub use session::joins_ends;
 
 use crate::{
@@ -33,7 +35,7 @@ const STACK: u32 = 512;
 /// Why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
-    /// Keys, texts and saved values live on the stack.
+    /// Keys, texts, saved values and named expressions live on the stack.
     #[error("`{at}` needs {bytes} bytes of stack, a program has {STACK}")]
     Stack {
         /// The attach point.
@@ -56,7 +58,9 @@ impl LowerError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Stack { .. } => "use fewer labels, shorter texts (str(pointer, 16)) or fewer saved values",
+            Self::Stack { .. } => {
+                "use fewer labels, shorter texts (str(pointer, 16)), fewer saved values or fewer `let`s"
+            }
             Self::Row(_) => "use fewer histograms, a lower schema or a narrower range of buckets",
             Self::Session(_) | Self::Asm(_) => "split the probe into several",
         }
@@ -129,8 +133,7 @@ struct Lowering<'a> {
     host: Host,
     asm: Assembler,
     stack: Stack,
-    /// Where each `let` is kept, once computed.
-    lets: Vec<Option<i16>>,
+    lets: Lets,
     walk: Walk,
     /// Time at the beginning of the program.
     now: Option<i16>,
@@ -157,7 +160,7 @@ impl<'a> Lowering<'a> {
             host,
             asm: Assembler::default(),
             stack,
-            lets: vec![None; event.lets.len()],
+            lets: Lets::new(event),
             walk: Walk::No,
             now: None,
             duration: None,
@@ -328,25 +331,6 @@ impl<'a> Lowering<'a> {
         self.stack.used -= 8;
     }
 
-    /// Computes the `let` values that these expressions need and that are not there yet. To be called
-    /// only where the program runs straight, so that what is computed here is there for all that follows.
-    fn prepare<'t>(&mut self, expressions: impl IntoIterator<Item = &'t Typed>) {
-        for expression in expressions {
-            let mut needed = Vec::new();
-            collect_lets(expression, &mut needed);
-            for index in needed {
-                if self.lets[index].is_some() {
-                    continue;
-                }
-                let value = &self.event.lets[index];
-                self.prepare([value]);
-                let slot = self.stack.take(crate::check::key_size(&value.ty));
-                self.tidied(|this| this.store_value(value, slot));
-                self.lets[index] = Some(slot);
-            }
-        }
-    }
-
     /// A value of any type into the stack.
     fn store_value(&mut self, value: &Typed, slot: i16) {
         if let Type::Text { capacity } = value.ty {
@@ -386,18 +370,7 @@ fn uses_frame(event: &TypedEvent) -> bool {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
         matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
     };
-    let metrics =
-        event.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
-    let mut all = event
-        .key
-        .iter()
-        .chain(&event.lets)
-        .chain(&event.filters)
-        .chain(&event.late_filters)
-        .chain(&event.saves)
-        .chain(&event.labels)
-        .chain(metrics);
-    all.any(|typed| typed.any(&stack))
+    event.lets.iter().chain(event.expressions()).any(|typed| typed.any(&stack))
 }
 
 /// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
@@ -418,23 +391,13 @@ fn chooses(typed: &Typed) -> bool {
         Node::Stack { .. }
         | Node::Traced(_)
         | Node::TextAt { .. }
+        | Node::Extreme(..)
         | Node::Conditional(..)
         | Node::Unary(Unary::Not, _) => true,
         Node::Binary(operator, ..) => {
             operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
         }
         _ => false,
-    }
-}
-
-fn collect_lets(typed: &Typed, found: &mut Vec<usize>) {
-    if let Node::Let(index) = typed.kind
-        && !found.contains(&index)
-    {
-        found.push(index);
-    }
-    for child in typed.children() {
-        collect_lets(child, found);
     }
 }
 

@@ -85,7 +85,7 @@ impl Lowering<'_> {
                 self.asm.place(end);
             }
             Node::Let(index) => {
-                let from = self.lets[*index].unwrap_or(0);
+                let from = self.lets.slots[*index].unwrap_or(0);
                 self.copy(from, slot, &typed.ty, room);
             }
             Node::Saved(index) => {
