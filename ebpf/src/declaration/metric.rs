@@ -12,9 +12,21 @@ use std::sync::Arc;
 
 /// Most bounds of a histogram.
 const MAX_BOUNDS: usize = 512;
-/// How names of families begin that the exporter has about itself, its web server, its pushes and arrays.
-const OWN: [&str; 9] =
-    ["probe_", "scrape_", "config_", "build_", "program_", "otlp_", "web_", "raid_array_", "online_cpus"];
+/// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources.
+const OWN: [&str; 12] = [
+    "probe_",
+    "scrape_",
+    "config_",
+    "build_",
+    "program_",
+    "otlp_",
+    "web_",
+    "log_",
+    "source_",
+    "symbols_",
+    "raid_array_",
+    "online_cpus",
+];
 const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
 /// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
