@@ -322,18 +322,20 @@ impl Exporter {
         self.shared().cgroups.is_wanted()
     }
 
-    /// Looks which cgroups are gone, and takes their rows out of the maps of probes; to be called about every second.
+    /// Looks which cgroups and disks are gone, and takes their rows out of the maps of probes; to be called about every second.
     pub fn retire(&self) {
-        self.shared().cgroups.look();
-        self.meet_cgroups();
+        if self.names_cgroups() {
+            self.shared().cgroups.look();
+        }
+        self.meet();
     }
 
-    /// Finds out the names of cgroups that probes met, as long as they are there.
-    pub fn meet_cgroups(&self) {
+    /// Finds out the names of cgroups and disks that probes met, as long as they are there.
+    pub fn meet(&self) {
         // What hangs would hold up the others.
         for running in self.probes().into_iter().filter(|running| !running.left().is_any()) {
             if let Some(Err(error)) = running.reader().map(Reader::retire) {
-                tracing::warn!(probe = running.name(), %error, "rows of cgroups that are gone could not be taken out");
+                tracing::warn!(probe = running.name(), %error, "rows of what is gone could not be taken out");
             }
         }
     }

@@ -118,9 +118,7 @@ async fn wait(
             }
             // Not to take them out when they are gone: a report is of what ran, by name.
             _ = looks.tick() => {
-                if exporter.names_cgroups() {
-                    exporter.meet_cgroups();
-                }
+                exporter.meet();
                 continue;
             }
             _ = ticks.tick() => {

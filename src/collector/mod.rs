@@ -6,6 +6,7 @@
 
 mod histogram;
 mod ledger;
+mod retire;
 mod retired;
 mod row;
 mod starts;
@@ -13,7 +14,7 @@ mod starts;
 use crate::{
     cgroup::{Cgroups, Part},
     family::{Kind, MetricFamily, Origin, Sample, Value},
-    label::{self, Decode, Host, LabelError, Spec, number::unsigned},
+    label::{self, Decode, Host, LabelError, Spec},
     loader::{Attached, LoadError},
     reason,
     status::ProgramStatus,
@@ -22,7 +23,7 @@ use crate::{
     topology::Topology,
 };
 use ledger::Ledger;
-use retired::{Move, Retired};
+use retired::Retired;
 use row::Row;
 use starts::Starts;
 use std::{
@@ -85,6 +86,8 @@ pub struct Reader {
     /// Labels of cgroups, by their place, and what of a cgroup each shows.
     cgroup_labels: Vec<(usize, Part)>,
     cgroups: Arc<Cgroups>,
+    /// Labels of block devices, by their place.
+    disk_labels: Vec<usize>,
     label_names: Arc<[String]>,
     /// A moment before the first event could count.
     began: SystemTime,
@@ -234,6 +237,10 @@ impl Reader {
                 })
                 .collect(),
             cgroups: shared.cgroups.clone(),
+            disk_labels: (0..)
+                .zip(&program.labels)
+                .filter_map(|(index, label)| (label.decoder == Decoder::BlockDevice).then_some(index))
+                .collect(),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             began,
             expired: AtomicU64::new(0),
@@ -269,37 +276,33 @@ impl Reader {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = sys::monotonic_ns();
         // A row must not be seen both in the map and among those taken out of it, or in neither.
-        let held = (!self.cgroup_labels.is_empty()).then(|| self.lock_labels());
+        let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
         let series = u64::try_from(dump.len()).unwrap_or(0);
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
         let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
-            let Labels { decoders, retired, ledger } = &mut *labels;
-            for decoder in decoders.iter_mut() {
+            for decoder in &mut labels.decoders {
                 decoder.refresh(topology);
             }
-            let moves = !self.cgroup_labels.is_empty();
+            let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
+            let Labels { decoders, retired, ledger } = &mut *labels;
+            let moves = self.takes_out();
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
-            let mut add = |labels: Arc<[String]>, row: Row| match places.get(&labels) {
-                Some(place) => rows[*place].1.join(&row, metrics, layout),
-                None => {
-                    places.insert(labels.clone(), rows.len());
-                    rows.push((labels, row));
-                }
-            };
-            for (key, value) in dump.iter() {
+            for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {
                 if let Some(labels) = texts(key, layout, decoders) {
                     let row = Row::read(value, layout, metrics, self.cpus, now_ns);
                     if moves {
                         ledger.show(key, &labels, &row, at, metrics, layout);
                     }
-                    add(labels, row);
+                    place(&mut rows, &mut places, labels, row, metrics, layout);
                 }
             }
+            self.take_out((decoders, retired, ledger), gone, at)?;
+            self.settle_disks(retired, ledger, &places, at);
             for (labels, row) in retired.rows() {
-                add(labels.clone(), row.clone());
+                place(&mut rows, &mut places, labels.clone(), row.clone(), metrics, layout);
             }
             if moves && ledger.has_too_much(dump.len()) {
                 let keys: HashSet<&[u8]> = dump.iter().map(|(key, _)| key).collect();
@@ -324,51 +327,6 @@ impl Reader {
 
     fn lock_labels(&self) -> MutexGuard<'_, Labels> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes rows of cgroups that are gone out of the map and keeps what they counted, so that many of them, each short, do
-    /// not fill it.
-    pub fn retire(&self) -> io::Result<()> {
-        if self.cgroup_labels.is_empty() {
-            return Ok(());
-        }
-        let Program { layout, metrics, .. } = self.program();
-        let mut labels = self.lock_labels();
-        let Labels { decoders, retired, ledger } = &mut *labels;
-        let mut gone: Vec<(Vec<u8>, Vec<usize>)> = Vec::new();
-        self.rows.scan(|key, _| {
-            let is_gone = |(index, _): &&(usize, Part)| {
-                self.cgroups.is_gone(unsigned(part(key, layout.labels[*index])))
-            };
-            let labels: Vec<usize> =
-                self.cgroup_labels.iter().filter(is_gone).map(|(index, _)| *index).collect();
-            if !labels.is_empty() {
-                gone.push((key.to_vec(), labels));
-            }
-        })?;
-        let at = SystemTime::now();
-        for (key, labels) in gone {
-            // What another decoder leaves out, it may show again.
-            let Some(texts) = texts(&key, layout, decoders) else { continue };
-            let Some(value) = self.rows.lookup(&key)? else { continue };
-            self.rows.delete(&key)?;
-            let row = Row::read(&value, layout, metrics, self.cpus, 0).counts(metrics, layout);
-            let before = ledger.take_out(&key);
-            let texts = retired.add(texts, labels, (row.clone(), before.is_some()), metrics, layout);
-            if let Some(before) = before {
-                ledger.count_moved(&before, &texts, &row, at, metrics, layout);
-            }
-        }
-        let parts = |labels: &[usize]| -> Vec<Part> {
-            let of = |label| self.cgroup_labels.iter().find(|(index, _)| index == label);
-            labels.iter().filter_map(of).map(|(_, part)| *part).collect()
-        };
-        for Move { from, to, row } in
-            retired.settle(|labels| self.cgroups.living(&parts(labels)), metrics, layout)
-        {
-            ledger.count_moved(&from, &to, &row, at, metrics, layout);
-        }
-        Ok(())
     }
 
     fn family(
@@ -430,6 +388,24 @@ impl Reader {
         let before_ns = sys::monotonic_ns().saturating_sub(self.program().inflight_timeout_ns);
         self.expired.fetch_add(starts.expire(before_ns)?, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// Adds a row to those with the same texts.
+fn place(
+    rows: &mut Vec<(Arc<[String]>, Row)>,
+    places: &mut HashMap<Arc<[String]>, usize>,
+    texts: Arc<[String]>,
+    row: Row,
+    metrics: &[TypedMetric],
+    layout: &Layout,
+) {
+    match places.get(&texts) {
+        Some(place) => rows[*place].1.join(&row, metrics, layout),
+        None => {
+            places.insert(texts.clone(), rows.len());
+            rows.push((texts, row));
+        }
     }
 }
 

@@ -1,18 +1,16 @@
-//! Rows that were taken out of the map, because a cgroup in their labels is gone.
+//! Rows that were taken out of the map, because a cgroup or a disk in their labels is gone.
 //!
-//! What they counted stays in the series that it was counted in as long as something else of that series lives, so that
-//! it does not get less: another cgroup of the container, another container of the namespace. After that the series ends,
-//! and its counts go to the one of all that are gone. So the sum over all series is what happened.
+//! What they counted stays in the series that it was counted in: of a cgroup as long as something else of that series lives, so
+//! that it does not get less (another cgroup of the container, another container of the namespace); of a disk until another
+//! has its name. After that the series ends, and its counts go to the one of all that are gone. So the sum over all series
+//! is what happened.
 
 use super::row::Row;
 use crate::cgroup::GONE;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
-/// Texts of labels, and the places of those whose cgroup is gone.
+/// Texts of labels, and the places of those whose cgroup or disk is gone.
 type Key = (Arc<[String]>, Vec<usize>);
 
 /// Counts that went from one series to another.
@@ -65,33 +63,25 @@ impl Retired {
         texts
     }
 
-    /// Ends series of which nothing lives any more. `living` has the texts that living cgroups have in the labels of
-    /// these places. Answers with what moved where, of counts that somebody was shown.
+    /// Ends series. `ending` is asked for each, by its texts and the places of what is gone, which of these are to be told as
+    /// gone from now on. Answers with what moved where, of counts that somebody was shown.
     pub(super) fn settle(
         &mut self,
-        living: impl Fn(&[usize]) -> HashSet<Vec<Arc<str>>>,
+        mut ending: impl FnMut(&[String], &[usize]) -> Vec<usize>,
         metrics: &[TypedMetric],
         layout: &Layout,
     ) -> Vec<Move> {
-        let mut known: HashMap<Vec<usize>, HashSet<Vec<Arc<str>>>> = HashMap::new();
-        let mut ended = Vec::new();
-        for key in self.rows.keys() {
-            let (texts, gone) = key;
-            let own = || gone.iter().map(|index| texts[*index].as_str());
-            if own().all(|text| text == GONE || text.is_empty()) {
-                continue;
-            }
-            let living = known.entry(gone.clone()).or_insert_with(|| living(gone));
-            if !living.contains(&own().map(Arc::from).collect::<Vec<Arc<str>>>()) {
-                ended.push(key.clone());
-            }
-        }
+        let ended = |key: &Key| {
+            let places = ending(&key.0, &key.1);
+            (!places.is_empty()).then(|| (key.clone(), places))
+        };
+        let ended: Vec<(Key, Vec<usize>)> = self.rows.keys().filter_map(ended).collect();
         let mut moves = Vec::new();
-        for key in ended {
+        for (key, places) in ended {
             let Some((row, is_shown)) = self.rows.remove(&key) else { continue };
             let (texts, gone) = key;
             let text = |(index, text): (usize, &String)| {
-                if gone.contains(&index) { GONE.to_owned() } else { text.clone() }
+                if places.contains(&index) { GONE.to_owned() } else { text.clone() }
             };
             let into = texts.iter().enumerate().map(text).collect();
             let into = self.add(into, gone, (row.clone(), is_shown), metrics, layout);
@@ -100,6 +90,11 @@ impl Retired {
             }
         }
         moves
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Texts and counts of all.
@@ -140,9 +135,12 @@ mod tests {
         }
 
         fn settle(&mut self, living: &[&[&str]]) {
-            let texts = |owner: &&[&str]| owner.iter().map(|text| Arc::from(*text)).collect();
-            let living = |_: &[usize]| living.iter().map(texts).collect();
-            let moves = self.retired.settle(living, &self.metrics, &self.layout);
+            let ending = |texts: &[String], gone: &[usize]| {
+                let own: Vec<&str> = gone.iter().map(|index| texts[*index].as_str()).collect();
+                let is_over = own.iter().all(|text| *text == GONE || text.is_empty());
+                if is_over || living.contains(&own.as_slice()) { Vec::new() } else { gone.to_vec() }
+            };
+            let moves = self.retired.settle(ending, &self.metrics, &self.layout);
             self.moves.extend(moves.iter().map(|Move { from, to, .. }| (from.join("/"), to.join("/"))));
         }
 

@@ -1,77 +1,208 @@
 //! Names of block devices by number, through the links in `/sys/dev/block`.
 //!
-//! A number names whatever the link leads to, a partition included. Numbers are reused: every known one
-//! is looked up again at each scrape, a `readlink` apiece. While a device is gone its series keep the
-//! name they had.
+//! A number names whatever the link leads to, a partition included. Numbers are used again: a loop device gets another file,
+//! another disk the place of one that was pulled. Since Linux 5.15 a disk has a sequence that no other had before,
+//! `diskseq`; a value may carry its lower half above the number, and then says which disk it means, whatever has the number now. Without
+//! it a value means the disk that has the number, and what was counted under it has to leave the map when that is another: by its
+//! sequence, or before 5.15 by its name. While there is no other, a disk that is gone keeps the name that it had.
 
 use super::{Decode, Host, LabelError, number::unsigned, require};
 use crate::{name, topology::Topology};
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fs, io, path::PathBuf, sync::Arc};
 
-/// Devices remembered; a machine with more pays a `readlink` for the rest.
+/// Disks remembered; a machine with more looks anew for the rest.
 const LIMIT: usize = 4096;
+/// Bits of a value that hold the number: `dev_t` of the kernel.
+const NUMBER_BITS: u32 = 32;
 
+/// What has a number.
 #[derive(Debug)]
-struct Entry {
+struct Disk {
     name: String,
-    /// Scrape in which the name was last asked for.
+    /// The lower half of its sequence, if the kernel has such.
+    sequence: Option<u32>,
+    is_there: bool,
+    /// Scrape in which it was last asked for.
     used: u64,
 }
+
+impl Disk {
+    /// Whether it is another than this was.
+    fn is_other(&self, before: &Self) -> bool {
+        match (self.sequence, before.sequence) {
+            (Some(now), Some(then)) => now != then,
+            _ => self.name != before.name,
+        }
+    }
+}
+
+/// A disk by number and sequence; sequence 0 for values without one.
+type Place = (u64, u32);
 
 /// Block devices by number.
 #[derive(Debug)]
 pub(super) struct BlockDevice {
     sys: PathBuf,
-    known: HashMap<u64, Entry>,
+    known: HashMap<u64, Disk>,
+    /// Names of disks whose number another has, and when they were last asked for. With sequence 0: until rows that were counted
+    /// under it have left the map.
+    past: HashMap<Place, (String, u64)>,
+    /// How many events of devices there had been when all were looked at.
+    events: Option<String>,
     scrape: u64,
-    /// Most names remembered.
+    /// Most of `known`, and of `past`.
     pub(super) limit: usize,
+}
+
+fn parts(raw: &[u8]) -> Place {
+    let value = unsigned(raw);
+    (value & ((1 << NUMBER_BITS) - 1), u32::try_from(value >> NUMBER_BITS).unwrap_or(0))
+}
+
+/// Makes room for one more by forgetting what was not asked for the longest.
+fn make_room<K: Copy + Eq + std::hash::Hash, V>(
+    map: &mut HashMap<K, V>,
+    limit: usize,
+    used: impl Fn(&V) -> u64,
+) {
+    if map.len() < limit {
+        return;
+    }
+    let oldest = map.iter().min_by_key(|(_, value)| used(value)).map(|(key, _)| *key);
+    if let Some(oldest) = oldest {
+        map.remove(&oldest);
+    }
 }
 
 impl BlockDevice {
     pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
         require("block_device", &host.sys.join("dev/block"))?;
-        Ok(Self { sys: host.sys.clone(), known: HashMap::new(), scrape: 0, limit: LIMIT })
+        Ok(Self {
+            sys: host.sys.clone(),
+            known: HashMap::new(),
+            past: HashMap::new(),
+            events: None,
+            scrape: 0,
+            limit: LIMIT,
+        })
     }
 
-    /// Makes room for one more by forgetting the name that was not asked for the longest.
-    fn make_room(&mut self) {
-        if self.known.len() < self.limit {
-            return;
+    /// What has the number now; `None` if nothing has.
+    fn read(&self, number: u64) -> io::Result<Option<Disk>> {
+        let link = name::block_link(&self.sys, number);
+        // Before the name: where the disk is exchanged in between, the next look finds another sequence.
+        let sequence = [link.join("diskseq"), link.join("../diskseq")].iter().find_map(|path| {
+            // A partition has its disk's.
+            let text = fs::read_to_string(path).ok()?;
+            let sequence: u64 = text.trim().parse().ok()?;
+            u32::try_from(sequence & u64::from(u32::MAX)).ok()
+        });
+        match fs::read_link(&link) {
+            Ok(target) => Ok(target.file_name().map(|file| Disk {
+                name: name::of_block_file(file),
+                sequence,
+                is_there: true,
+                used: self.scrape,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
-        let oldest = self.known.iter().min_by_key(|(_, entry)| entry.used).map(|(device, _)| *device);
-        if let Some(oldest) = oldest {
-            self.known.remove(&oldest);
+    }
+
+    /// Looks what has a number.
+    fn meet(&mut self, number: u64) {
+        let Ok(found) = self.read(number) else { return };
+        let Some(mut disk) = found else {
+            if let Some(known) = self.known.get_mut(&number) {
+                known.is_there = false;
+            }
+            return;
+        };
+        match self.known.remove(&number) {
+            Some(before) => {
+                disk.used = before.used;
+                if disk.is_other(&before) {
+                    self.end(number, before);
+                }
+            }
+            None => make_room(&mut self.known, self.limit, |disk| disk.used),
+        }
+        self.known.insert(number, disk);
+    }
+
+    /// Another disk has the number of this one.
+    fn end(&mut self, number: u64, disk: Disk) {
+        for sequence in [Some(0), disk.sequence].into_iter().flatten() {
+            make_room(&mut self.past, self.limit, |(_, used)| *used);
+            // What was counted without a sequence was the first one's, if others came and went since.
+            self.past.entry((number, sequence)).or_insert_with(|| (disk.name.clone(), self.scrape));
+        }
+    }
+
+    /// Makes known what a value means, as far as that can be.
+    fn know(&mut self, (number, sequence): Place) {
+        let is_known = match self.known.get_mut(&number) {
+            Some(disk) => {
+                disk.used = self.scrape;
+                sequence == 0 || disk.sequence.is_none_or(|own| own == sequence)
+            }
+            None => false,
+        };
+        if !is_known && !self.past.contains_key(&(number, sequence)) {
+            self.meet(number);
         }
     }
 }
 
 impl Decode for BlockDevice {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
-        let device = unsigned(raw);
-        if device == 0 {
+        let place @ (number, sequence) = parts(raw);
+        if number == 0 {
             return Some("none".to_owned());
         }
-        if let Some(entry) = self.known.get_mut(&device) {
-            entry.used = self.scrape;
-            return Some(entry.name.clone());
+        self.know(place);
+        if let Some((name, used)) = self.past.get_mut(&place) {
+            *used = self.scrape;
+            return Some(name.clone());
         }
-        let Some(name) = name::of_block_device(&self.sys, device) else {
-            return Some(name::numbers(device));
-        };
-        self.make_room();
-        self.known.insert(device, Entry { name: name.clone(), used: self.scrape });
-        Some(name)
+        let means = |disk: &&Disk| sequence == 0 || disk.sequence.is_none_or(|own| own == sequence);
+        let known = self.known.get(&number).filter(means);
+        Some(known.map_or_else(|| name::numbers(number), |disk| disk.name.clone()))
     }
 
     fn refresh(&mut self, _: &Arc<Topology>) {
         self.scrape += 1;
-        let mut known = std::mem::take(&mut self.known);
-        for (device, entry) in &mut known {
-            if let Some(name) = name::of_block_device(&self.sys, *device) {
-                entry.name = name;
-            }
+        self.look();
+    }
+
+    fn look(&mut self) {
+        // Every device that comes, goes, or becomes another is an event. Read before: what happens meanwhile is seen next time.
+        let events = fs::read_to_string(self.sys.join("kernel/uevent_seqnum")).ok();
+        if events.is_some() && events == self.events {
+            return;
         }
-        self.known = known;
+        self.events = events;
+        let numbers: Vec<u64> = self.known.keys().copied().collect();
+        for number in numbers {
+            self.meet(number);
+        }
+    }
+
+    fn is_gone(&mut self, raw: &[u8]) -> bool {
+        let place @ (number, sequence) = parts(raw);
+        if number == 0 {
+            return false;
+        }
+        self.know(place);
+        if self.past.contains_key(&place) {
+            return true;
+        }
+        // A number that nothing ever had is that of a hidden disk, which may well be there.
+        let ended = |disk: &Disk| !disk.is_there || disk.sequence.is_some_and(|own| own != sequence);
+        sequence != 0 && self.known.get(&number).is_some_and(ended)
+    }
+
+    fn forget_gone(&mut self) {
+        self.past.retain(|(_, sequence), _| *sequence != 0);
     }
 }

@@ -35,6 +35,18 @@ pub trait Decode: Send {
 
     /// Called once at the beginning of each scrape, with the arrays as this scrape sees them.
     fn refresh(&mut self, _: &Arc<Topology>) {}
+
+    /// Called about every second between scrapes: looks whether values mean what they did.
+    fn look(&mut self) {}
+
+    /// Whether what a raw value meant is gone, so that its row has to leave the map before something else is counted in it.
+    /// Its text is still what it was.
+    fn is_gone(&mut self, _raw: &[u8]) -> bool {
+        false
+    }
+
+    /// All rows of what is gone have left the map: from now on their values mean what has them now.
+    fn forget_gone(&mut self) {}
 }
 
 /// Which decoder a label uses.

@@ -116,6 +116,13 @@ impl LoopDevice {
         self.path.file_name().unwrap().to_string_lossy().into_owned()
     }
 
+    /// Puts another file in place of the one: another disk of the same number and name.
+    pub(crate) fn exchange(&self, file: &Path) -> Result<(), Skip> {
+        text(tool("losetup")?.arg("-d").arg(&self.path));
+        text(tool("losetup")?.arg(&self.path).arg(file));
+        Ok(())
+    }
+
     pub(crate) fn detach(mut self) {
         self.attached = false;
         if let Ok(mut losetup) = tool("losetup") {

@@ -72,12 +72,7 @@ async fn retire(exporter: Arc<Exporter>) {
     loop {
         let (exporter, begun) = (exporter.clone(), Instant::now());
         // As above.
-        let _ = spawn_blocking(move || {
-            if exporter.names_cgroups() {
-                exporter.retire();
-            }
-        })
-        .await;
+        let _ = spawn_blocking(move || exporter.retire()).await;
         tokio::time::sleep((begun.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_LATEST)).await;
     }
 }

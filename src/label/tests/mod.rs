@@ -30,6 +30,10 @@ impl Fixture {
         self.directory.path().join(name)
     }
 
+    fn directory(&self, name: &str) {
+        fs::create_dir_all(self.path(name)).expect("a writable directory");
+    }
+
     fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("a writable directory");
     }

@@ -1,0 +1,176 @@
+//! Rows of cgroups and disks that are gone leave the map, so that many of them, each short, do not fill it, and so that what
+//! comes after them begins at zero.
+
+use super::{
+    Labels, Reader,
+    ledger::Ledger,
+    part,
+    retired::{Move, Retired},
+    row::Row,
+    texts,
+};
+use crate::{
+    cgroup::{GONE, Part},
+    label::{Decode, number::unsigned},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::SystemTime,
+};
+use tapster_ebpf::{probe::Decoder, program::Program, typed::TypedLabel};
+
+/// Keys of rows, each with the places of those labels whose cgroup or disk is gone.
+pub(super) type Gone = HashMap<Vec<u8>, Vec<usize>>;
+
+/// Whether a label leaves out rows of what is no array, or no member of one.
+fn is_of_array(label: &TypedLabel) -> bool {
+    matches!(label.decoder, Decoder::RaidArray | Decoder::RaidLevel | Decoder::RaidSlot)
+}
+
+/// Texts that living cgroups have in the labels of some places.
+type Living = HashSet<Vec<Arc<str>>>;
+
+impl Reader {
+    /// Whether rows leave the map, or may change their texts.
+    pub(super) fn takes_out(&self) -> bool {
+        !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty()
+    }
+
+    /// Which of these rows are of disks that are gone.
+    pub(super) fn gone_disks<'k>(
+        &self,
+        decoders: &mut [Box<dyn Decode>],
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Gone {
+        let mut gone = Gone::new();
+        if self.disk_labels.is_empty() {
+            return gone;
+        }
+        let layout = &self.program().layout;
+        for key in keys {
+            let is_gone = |index: &&usize| decoders[**index].is_gone(part(key, layout.labels[**index]));
+            let mut places: Vec<usize> = self.disk_labels.iter().filter(is_gone).copied().collect();
+            if !places.is_empty() {
+                // A row that is not in the map has to follow its cgroups as well.
+                places.extend(self.cgroup_labels.iter().map(|(index, _)| *index));
+                gone.insert(key.to_vec(), places);
+            }
+        }
+        gone
+    }
+
+    /// Takes rows of what is gone out of the map and keeps what they counted.
+    pub fn retire(&self) -> io::Result<()> {
+        if !self.takes_out() {
+            return Ok(());
+        }
+        let Program { layout, metrics, .. } = self.program();
+        let mut labels = self.lock_labels();
+        let Labels { decoders, retired, ledger } = &mut *labels;
+        for decoder in decoders.iter_mut() {
+            decoder.look();
+        }
+        let mut gone = Gone::new();
+        self.rows.scan(|key, _| {
+            let is_gone = |(index, _): &&(usize, Part)| {
+                self.cgroups.is_gone(unsigned(part(key, layout.labels[*index])))
+            };
+            let cgroups: Vec<usize> =
+                self.cgroup_labels.iter().filter(is_gone).map(|(index, _)| *index).collect();
+            let disks = self.gone_disks(decoders, std::iter::once(key));
+            match disks.into_iter().next() {
+                // Of the cgroups those that are gone, if there are such.
+                Some((key, mut places)) if !cgroups.is_empty() => {
+                    places.retain(|index| self.disk_labels.contains(index) || cgroups.contains(index));
+                    gone.insert(key, places);
+                }
+                Some((key, places)) => drop(gone.insert(key, places)),
+                None if cgroups.is_empty() => {}
+                None => drop(gone.insert(key.to_vec(), cgroups)),
+            }
+        })?;
+        let at = SystemTime::now();
+        self.take_out((decoders, retired, ledger), gone, at)?;
+        let mut living: HashMap<Vec<usize>, Living> = HashMap::new();
+        let ending = |texts: &[String], gone: &[usize]| {
+            let of = |index: &usize| self.cgroup_labels.iter().find(|(own, _)| own == index);
+            let (places, parts): (Vec<usize>, Vec<Part>) = gone.iter().filter_map(of).copied().unzip();
+            let own = || places.iter().map(|index| texts[*index].as_str());
+            if own().all(|text| text == GONE || text.is_empty()) {
+                return Vec::new();
+            }
+            let living = living.entry(places.clone()).or_insert_with(|| self.cgroups.living(&parts));
+            let lives = living.contains(&own().map(Arc::from).collect::<Vec<Arc<str>>>());
+            if lives { Vec::new() } else { places }
+        };
+        for Move { from, to, row } in retired.settle(ending, metrics, layout) {
+            ledger.count_moved(&from, &to, &row, at, metrics, layout);
+        }
+        Ok(())
+    }
+
+    /// Takes these rows out of the map.
+    pub(super) fn take_out(
+        &self,
+        (decoders, retired, ledger): (&mut [Box<dyn Decode>], &mut Retired, &mut Ledger),
+        gone: Gone,
+        at: SystemTime,
+    ) -> io::Result<()> {
+        let Program { layout, metrics, labels, .. } = self.program();
+        for (key, places) in gone {
+            let texts = texts(&key, layout, decoders);
+            let has_disk = places.iter().any(|index| self.disk_labels.contains(index));
+            if texts.is_none() && !has_disk {
+                // What another decoder leaves out, it may show again; what another disk counts in its row, nobody could tell apart.
+                continue;
+            }
+            let Some(value) = self.rows.lookup(&key)? else { continue };
+            self.rows.delete(&key)?;
+            let row = Row::read(&value, layout, metrics, self.cpus, 0).counts(metrics, layout);
+            let before = ledger.take_out(&key);
+            let into = match texts {
+                // A member is shown as long as it is one.
+                Some(texts) if !has_disk || !labels.iter().any(is_of_array) => {
+                    retired.add(texts, places, (row.clone(), before.is_some()), metrics, layout)
+                }
+                _ => labels.iter().map(|_| GONE.to_owned()).collect(),
+            };
+            if let Some(before) = before {
+                ledger.count_moved(&before, &into, &row, at, metrics, layout);
+            }
+        }
+        for index in &self.disk_labels {
+            decoders[*index].forget_gone();
+        }
+        Ok(())
+    }
+
+    /// Ends series of disks that are gone where another has the name: one of those with these texts, which are in the map.
+    pub(super) fn settle_disks(
+        &self,
+        retired: &mut Retired,
+        ledger: &mut Ledger,
+        present: &HashMap<Arc<[String]>, usize>,
+        at: SystemTime,
+    ) {
+        if self.disk_labels.is_empty() || retired.is_empty() {
+            return;
+        }
+        let Program { layout, metrics, .. } = self.program();
+        let name = |texts: &'_ Arc<[String]>| -> Vec<(usize, String)> {
+            self.disk_labels.iter().map(|index| (*index, texts[*index].clone())).collect()
+        };
+        let names: HashSet<(usize, String)> = present.keys().flat_map(name).collect();
+        let ending = |texts: &[String], gone: &[usize]| {
+            let has_heir = |index: &usize| {
+                self.disk_labels.contains(index) && names.contains(&(*index, texts[*index].clone()))
+            };
+            gone.iter().copied().filter(has_heir).collect()
+        };
+        for Move { from, to, row } in retired.settle(ending, metrics, layout) {
+            ledger.count_moved(&from, &to, &row, at, metrics, layout);
+        }
+    }
+}
