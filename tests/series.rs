@@ -1,6 +1,7 @@
 //! No scrape has a series twice, whatever a site declares. A Prometheus from 2.53 on drops the second of two and warns at
 //! each scrape; older ones, and `promtool`, take either without a word. So scrapes are read here by what knows neither.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 #[path = "../ebpf/tests/support/random.rs"]
 #[allow(unreachable_pub, dead_code, reason = "it is a part of another test's support")]
@@ -156,7 +157,7 @@ fn collide(families: &[(String, &'static str)]) -> bool {
     let reserved = ["_total", "_bucket", "_sum", "_count", "_created"];
     families.iter().any(|(name, kind)| {
         let ends = reserved.iter().any(|ending| name.ends_with(ending)) && *kind != "counter";
-        ends || !names(name, kind).into_iter().fold(true, |all, name| taken.insert(name) && all)
+        ends || !names(name, kind).into_iter().all(|name| taken.insert(name))
     })
 }
 

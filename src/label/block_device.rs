@@ -122,7 +122,7 @@ impl BlockDevice {
             Some(before) => {
                 disk.used = before.used;
                 if disk.is_other(&before) {
-                    self.end(number, before);
+                    self.end(number, &before);
                 }
             }
             None => make_room(&mut self.known, self.limit, |disk| disk.used),
@@ -131,7 +131,7 @@ impl BlockDevice {
     }
 
     /// Another disk has the number of this one.
-    fn end(&mut self, number: u64, disk: Disk) {
+    fn end(&mut self, number: u64, disk: &Disk) {
         for sequence in [Some(0), disk.sequence].into_iter().flatten() {
             make_room(&mut self.past, self.limit, |(_, used)| *used);
             // What was counted without a sequence was the first one's, if others came and went since.
