@@ -40,7 +40,11 @@ pub(crate) fn pushing(endpoint: &str, transport: Transport, more: &[&str]) -> Ta
 /// Reads and writes of a loop device and of zram.
 pub(crate) fn load() -> Outcome {
     let memory = memory_directory()?;
-    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?;
+    load_with(&LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?)
+}
+
+/// The same on a loop device that is there already, which goes on to be the same disk.
+fn load_with(device: &LoopDevice) -> Outcome {
     let mut targets = vec![device.path.clone()];
     let zram = Zram::take(64 * MIB);
     if zram.is_ok() {
@@ -116,14 +120,16 @@ fn differences() -> Outcome {
     let delta = ["--otlp.interval", "200ms", "--otlp.push-timeout", "1500ms", "--otlp.temporality", "delta"];
     let tapster = pushing(&endpoint, Transport::Grpc, &delta);
     receiver.wait(3);
-    load()?;
+    let memory = memory_directory()?;
+    let device = LoopDevice::over(&filled_file(&memory.path().join("loop"), 16 * MIB), &[])?;
+    load_with(&device)?;
     receiver.go_away();
-    load()?;
+    load_with(&device)?;
     sleep(Duration::from_secs(2));
     receiver.come_back();
     let before = receiver.received().len();
     receiver.wait(before + 3);
-    load()?;
+    load_with(&device)?;
     let failed = tapster.scrape().sum("tapster_otlp_pushes_total", &[("result", "failed")]);
     assert!(failed > 0.0, "no push failed while the receiver was away");
     sleep(Duration::from_millis(600));
