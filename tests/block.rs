@@ -604,7 +604,7 @@ fn vanishing(tapster: &Tapster, directory: &Path) -> Outcome {
     })
 }
 
-/// A device number that leads to another device has that one's name. The kernel's own numbers are not ours to
+/// What is counted has the name of the device that had the number then. The kernel's own numbers are not ours to
 /// give away, so the exporter is shown a sysfs in which the link changes.
 fn renumbered(directory: &Path) -> Outcome {
     let sysfs = directory.join("sysfs");
@@ -650,8 +650,12 @@ fn renumbered(directory: &Path) -> Outcome {
     fs::remove_file(&link).unwrap();
     assert_eq!(named("first"), count, "a device that is gone keeps its name");
     lead("second");
-    assert_eq!((named("first"), named("second")), (0, count), "the name goes with the number");
-    Ok(format!("{count} reads under the name of the moment"))
+    assert_eq!((named("first"), named("second")), (count, 0), "nothing was counted for the second yet");
+    job.run()?;
+    let second = named("second");
+    assert!(second >= 16, "{second} reads of `second`");
+    assert_eq!(named("first"), count, "what the second counts is not the first's");
+    Ok(format!("{count} reads under the first name, {second} under the second"))
 }
 
 #[test]
