@@ -311,7 +311,7 @@ impl Exporter {
     /// Gives up starts whose end never came; to be called now and then.
     pub fn sweep(&self) {
         for running in self.probes() {
-            if let Some(Err(error)) = running.reader().map(Reader::sweep) {
+            if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(sys::monotonic_ns())) {
                 tracing::warn!(probe = running.name(), %error, "old starts could not be swept");
             }
         }

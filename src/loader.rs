@@ -331,8 +331,8 @@ impl Attached {
     /// files that are the same.
     pub fn renew(&self, program: &Program, kernel: &Kernel, all: bool) -> Result<(), LoadError> {
         let own = &self.program;
-        let same = (&own.maps, &own.layout, &own.labels, &own.metrics)
-            == (&program.maps, &program.layout, &program.labels, &program.metrics);
+        let same = (&own.maps, &own.layout, &own.labels, &own.metrics, &own.waiting)
+            == (&program.maps, &program.layout, &program.labels, &program.metrics, &program.waiting);
         if !same {
             return Err(LoadError::Other(own.name.clone()));
         }

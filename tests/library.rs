@@ -232,8 +232,8 @@ fn documented() -> Outcome {
             "docs/metrics.md lacks `{}`",
             probe.name.value
         );
-        for metric in &probe.metrics {
-            let name = format!("`tapster_{}`", metric.name.value);
+        for (name, _) in probe.families() {
+            let name = format!("`tapster_{}`", name.value);
             assert!(page.contains(&name), "docs/metrics.md lacks {name}");
         }
     }

@@ -8,18 +8,19 @@ mod support;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 use support::{case::parse, random::Random, world::World};
 use tapster::{
     collector::{Reader, Shared, View},
-    family::Value,
+    family::{MetricFamily, Value},
     kernel::{Kernel, Paths},
     label::Host,
     loader::Loader,
-    sys::{Capabilities, Capability, PossibleCpus, prog_test_run_raw_tp},
+    sys::{Capabilities, Capability, PossibleCpus, monotonic_ns, prog_test_run_raw_tp},
     topology::Topology,
 };
 use tapster_ebpf::attach::Target;
@@ -32,12 +33,14 @@ const PROBE: &str = "
 probes:
   - name: pairs
     max_inflight: 64
-    inflight_timeout: TIMEOUT
+    TIMEOUT
     start: { at: 'rawtracepoint:test:untyped', key: [arg0, arg1], save: { saved: arg0 * 31 + arg1 } }
     end: { at: 'rawtracepoint:test:stop', key: [arg0, arg1] }
     labels: { right: start.saved == arg0 * 31 + arg1, thread: arg0 }
     metrics:
       - { counter: pairs_total }
+      - { in_flight: pairs_in_flight }
+      - { oldest: pairs_oldest_seconds }
 ";
 
 /// What the counter has in all rows of which this is true.
@@ -54,7 +57,9 @@ fn counted(reader: &Reader, which: impl Fn(&[String]) -> bool) -> u64 {
 }
 
 /// Each thread begins and ends calls of its own, up to eight at a time; the number of starts and ends of each.
-fn run(reader: &Reader, timeout: bool) -> Vec<[u64; 2]> {
+///
+/// `beside` is done again and again meanwhile.
+fn run(reader: &Reader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
     let done = AtomicBool::new(false);
     let code = |end: &str| {
         let codes = &reader.program().codes;
@@ -65,10 +70,10 @@ fn run(reader: &Reader, timeout: bool) -> Vec<[u64; 2]> {
         reader.attached().program_fd(code("stop")).unwrap(),
     );
     thread::scope(|scope| {
-        let sweeper = timeout.then(|| {
+        let other = beside.map(|beside| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    reader.sweep().unwrap();
+                    beside();
                     thread::yield_now();
                 }
             })
@@ -99,8 +104,8 @@ fn run(reader: &Reader, timeout: bool) -> Vec<[u64; 2]> {
             .collect();
         let counts = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         done.store(true, Ordering::Relaxed);
-        if let Some(sweeper) = sweeper {
-            sweeper.join().unwrap();
+        if let Some(other) = other {
+            other.join().unwrap();
         }
         counts
     })
@@ -128,8 +133,8 @@ fn reader(timeout: &str) -> Option<Reader> {
 
 #[test]
 fn every_end_finds_its_own_start() {
-    let Some(reader) = reader("1h") else { return };
-    let counts = run(&reader, false);
+    let Some(reader) = reader("inflight_timeout: 1h") else { return };
+    let counts = run(&reader, None);
     for (thread, [starts, ends]) in (0..).zip(&counts) {
         let name = u64::to_string(&thread);
         assert_eq!((*starts, *ends), (EVENTS, EVENTS));
@@ -143,9 +148,9 @@ fn every_end_finds_its_own_start() {
 
 #[test]
 fn a_start_is_given_up_or_found_by_its_end_never_both() {
-    let Some(reader) = reader("1us") else { return };
-    let counts = run(&reader, true);
-    reader.sweep().unwrap();
+    let Some(reader) = reader("inflight_timeout: 1us") else { return };
+    let counts = run(&reader, Some(&|| reader.sweep(monotonic_ns()).unwrap()));
+    reader.sweep(monotonic_ns()).unwrap();
     let ends: u64 = counts.iter().map(|[_, ends]| ends).sum();
     let found = counted(&reader, |_| true);
     let dropped = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped;
@@ -154,4 +159,104 @@ fn a_start_is_given_up_or_found_by_its_end_never_both() {
     assert_eq!(counted(&reader, |labels| labels[0] != "1"), 0, "ends that found another's start");
     assert_eq!((found + expired, dropped.unmatched), (ends, Some(expired)));
     assert!(found > 0 && expired > 0);
+}
+
+/// Number and age of what waits, by the label `right`.
+fn waiting(reader: &Reader) -> Vec<(String, f64, f64)> {
+    let collected = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap();
+    let numbers = |family: usize| {
+        let family: &MetricFamily = &collected.families[family];
+        family.samples.iter().map(|sample| match sample.value {
+            Value::Number(number) => (sample.labels[0].clone(), number),
+            Value::Histogram(_) => panic!("not a gauge"),
+        })
+    };
+    assert_eq!(&*collected.families[1].name, "tapster_pairs_in_flight");
+    numbers(1).zip(numbers(2)).map(|((right, number), (_, age))| (right, number, age)).collect()
+}
+
+fn in_flight(reader: &Reader) -> f64 {
+    waiting(reader).iter().map(|(_, number, _)| number).sum()
+}
+
+fn oldest(reader: &Reader) -> f64 {
+    waiting(reader).iter().map(|(_, _, age)| *age).fold(0.0, f64::max)
+}
+
+fn expired(reader: &Reader) -> u64 {
+    let losses = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped.losses;
+    losses.iter().find(|(reason, _)| *reason == "expired").unwrap().1
+}
+
+#[test]
+fn what_waits_is_read_while_programs_write() {
+    let Some(reader) = reader("") else { return };
+    let (begun, seen) = (Instant::now(), AtomicU64::new(0));
+    run(
+        &reader,
+        Some(&|| {
+            for (right, number, age) in waiting(&reader) {
+                // A value that is not the key's is of another start.
+                assert!(right == "1" || number == 0.0, "{number} starts of two halves");
+                assert!(
+                    age <= begun.elapsed().as_secs_f64(),
+                    "{age} s, {:?} after the first",
+                    begun.elapsed()
+                );
+                if number > 0.0 {
+                    seen.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }),
+    );
+    println!("{seen:?} readings with something in flight");
+    assert!(seen.into_inner() > 100);
+    assert_eq!((in_flight(&reader), oldest(&reader)), (0.0, 0.0), "all have ended");
+}
+
+#[test]
+fn what_waits_is_kept_until_its_end() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    for (timeout, kept) in [("", true), ("inflight_timeout: 10m", false)] {
+        let Some(reader) = reader(timeout) else { return };
+        let [start, stop] = ["untyped", "stop"].map(|end| {
+            let codes = &reader.program().codes;
+            let code = codes.iter().position(|code| code.at.to_string().ends_with(end)).unwrap();
+            reader.attached().program_fd(code).unwrap()
+        });
+        // The table has four entries, so some of them are in the map.
+        for call in 0..10 {
+            prog_test_run_raw_tp(start, &[7, call]).unwrap();
+        }
+        assert_eq!(in_flight(&reader).to_bits(), 10_f64.to_bits());
+        let before = oldest(&reader);
+        thread::sleep(Duration::from_millis(20));
+        assert!(oldest(&reader) >= before + 0.02);
+        // As if nobody had looked for an hour.
+        reader.sweep(monotonic_ns() + HOUR_NS).unwrap();
+        let (still, given_up) = if kept { (10.0, 0) } else { (0.0, 10) };
+        assert_eq!((in_flight(&reader), expired(&reader)), (still, given_up), "{timeout}");
+        for call in 0..10 {
+            prog_test_run_raw_tp(stop, &[7, call]).unwrap();
+        }
+        let dropped = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped;
+        // Counted once, or lost once.
+        assert_eq!(counted(&reader, |_| true) + expired(&reader), 10);
+        assert_eq!(dropped.unmatched, Some(given_up));
+        assert_eq!(in_flight(&reader).to_bits(), 0);
+        // What is left behind makes room when there is little of it: the map has 64 places.
+        for call in 0..66 {
+            prog_test_run_raw_tp(start, &[8, call]).unwrap();
+        }
+        let (waits, before) = (in_flight(&reader), expired(&reader));
+        assert_eq!(waits.to_bits(), 66_f64.to_bits());
+        let oldest_before = oldest(&reader);
+        reader.sweep(monotonic_ns() + HOUR_NS).unwrap();
+        if kept {
+            let (left, given_up) = (in_flight(&reader), expired(&reader) - before);
+            println!("{left} of {waits} are left, {given_up} were given up");
+            assert!(given_up > 0 && left >= 48.0 && oldest(&reader) >= oldest_before, "the oldest stay");
+            assert!(left <= 52.0, "of the map a quarter is free again; the table has four");
+        }
+    }
 }

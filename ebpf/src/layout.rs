@@ -298,7 +298,7 @@ impl Layout {
     /// The layout of a probe's maps on a host.
     pub fn new(probe: &TypedProbe, host: Host) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
-        let (metrics, row_size) = place(
+        let (metrics, size_of_metrics) = place(
             probe.metrics.iter().map(|metric| match &metric.kind {
                 TypedMetricKind::Counter => 8,
                 TypedMetricKind::Gauge => 16,
@@ -307,6 +307,8 @@ impl Layout {
             }),
             0,
         );
+        // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.
+        let row_size = size_of_metrics.max(8);
         let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
         let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(host.possible_cpus);
         // Only a CPU of its own can replace a time and a value together.

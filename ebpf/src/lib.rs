@@ -40,6 +40,7 @@ pub mod tracefs;
 pub mod typed;
 pub mod usdt;
 pub mod vm;
+pub mod waiting;
 pub mod yaml;
 
 use diagnostic::Diagnostic;

@@ -3,7 +3,9 @@
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
+    names::Kind as Family,
     typed::Side,
+    waiting,
     yaml::Node,
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -138,14 +140,16 @@ pub struct Probe {
     pub ends: Vec<Event>,
     /// Labels, in the order written.
     pub labels: Vec<Label>,
-    /// Metrics, in the order written.
+    /// Metrics of events, in the order written.
     pub metrics: Vec<Metric>,
+    /// Metrics of starts that wait for their end, in the order written.
+    pub waiting: Vec<waiting::Declared>,
     /// Most label sets.
     pub max_series: u32,
     /// Most starts that wait for their end.
     pub max_inflight: u32,
-    /// After how many nanoseconds a start without an end is given up.
-    pub inflight_timeout_ns: u64,
+    /// After how many nanoseconds a start without an end is given up, where it was said.
+    pub inflight_timeout_ns: Option<u64>,
     /// Most functions of a pattern.
     pub max_functions: u32,
     /// Whether rows are kept per CPU; decided by size where it is not said.
@@ -158,6 +162,12 @@ impl Probe {
     /// Whether it measures the time between two events.
     pub fn is_pair(&self) -> bool {
         !self.starts.is_empty()
+    }
+
+    /// Its metrics of either kind: names without the prefix `tapster_`, and what families they become.
+    pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, Family)> {
+        let waiting = self.waiting.iter().map(|metric| (&metric.name, Family::Gauge));
+        self.metrics.iter().map(|metric| (&metric.name, Family::from(&metric.kind))).chain(waiting)
     }
 }
 

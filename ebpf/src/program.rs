@@ -5,9 +5,11 @@ use crate::{
     attach::Sites,
     follow,
     layout::{Drop, Layout},
+    names::Kind as Family,
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
     usdt,
+    waiting::Waiting,
 };
 
 /// A probe compiled for one kernel.
@@ -29,6 +31,8 @@ pub struct Program {
     pub labels: Vec<TypedLabel>,
     /// Metrics in the order of the layout.
     pub metrics: Vec<TypedMetric>,
+    /// What is told of starts that wait, if anything is.
+    pub waiting: Option<Waiting>,
     /// When a waiting start is given up, nanoseconds.
     pub inflight_timeout_ns: u64,
 }
@@ -218,6 +222,13 @@ impl Program {
         u32::try_from(self.maps.iter().position(|map| map.name == name)?).ok()
     }
 
+    /// Names and kinds of its families.
+    pub fn families(&self) -> impl Iterator<Item = (&str, Family)> {
+        let waiting = self.waiting.iter().flat_map(|waiting| &waiting.metrics);
+        let waiting = waiting.map(|metric| (metric.name.as_str(), Family::Gauge));
+        self.metrics.iter().map(|metric| (metric.name.as_str(), Family::from(&metric.kind))).chain(waiting)
+    }
+
     /// Most kernel memory that its maps take, bytes.
     pub fn memory_bytes(&self, possible_cpus: u32) -> u64 {
         self.maps.iter().map(|map| map.memory_bytes(possible_cpus)).sum()
@@ -233,6 +244,7 @@ impl Program {
             layout,
             labels: probe.labels,
             metrics: probe.metrics,
+            waiting: probe.waiting,
             inflight_timeout_ns: probe.inflight_timeout_ns,
         }
     }

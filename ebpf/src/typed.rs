@@ -10,6 +10,7 @@ use crate::{
     histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
     usdt,
+    waiting::Waiting,
 };
 use std::collections::BTreeSet;
 
@@ -354,6 +355,8 @@ pub struct TypedProbe {
     pub max_series: u32,
     /// Most waiting starts.
     pub max_inflight: u32,
+    /// What is told of starts that wait, if anything is.
+    pub waiting: Option<Waiting>,
     /// When a waiting start is given up.
     pub inflight_timeout_ns: u64,
     /// Whether rows are kept per CPU, where it was said.

@@ -123,5 +123,8 @@ fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
         let value = metric.value.as_ref().map_or("1".to_owned(), |value| value.ast.to_string());
         writeln!(text, "  metric {} = {value}", metric.name.value)?;
     }
+    for metric in &probe.waiting {
+        writeln!(text, "  metric {} = {}", metric.name.value, metric.kind.name())?;
+    }
     Ok(())
 }

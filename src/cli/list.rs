@@ -87,9 +87,9 @@ fn library(pattern: Option<&str>) -> anyhow::Result<u8> {
         let state = (!probe.enabled).then(|| "off by default".to_owned());
         let notes = group.into_iter().chain(state).collect::<Vec<_>>().join(", ");
         writeln!(text, "{} ({notes})\n    {}", probe.name.value, probe.help)?;
-        for metric in &probe.metrics {
+        for (name, _) in probe.families() {
             let labels: Vec<&str> = probe.labels.iter().map(|label| label.name.value.as_str()).collect();
-            writeln!(text, "    tapster_{}{{{}}}", metric.name.value, labels.join(","))?;
+            writeln!(text, "    tapster_{}{{{}}}", name.value, labels.join(","))?;
         }
     }
     print(&text);

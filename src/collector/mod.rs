@@ -10,6 +10,7 @@ mod retire;
 mod retired;
 mod row;
 mod starts;
+mod waiting;
 
 use crate::{
     cgroup::{Cgroups, Part},
@@ -25,10 +26,11 @@ use crate::{
 use ledger::Ledger;
 use retired::Retired;
 use row::Row;
-use starts::Starts;
+use starts::{Start, Starts};
 use std::{
     collections::{HashMap, HashSet},
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -36,11 +38,13 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::{
-    layout::{Drop, Layout, Slot},
+    layout::{Drop, Layout, Slot, StartLayout},
     probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
     typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
+    waiting::Waiting,
 };
+use waiting::Tasks;
 
 /// Why a probe's maps cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +79,17 @@ pub enum View {
     Counted,
 }
 
+/// How a probe tells of its starts, and where everything is in them.
+type Told<'a> = (&'a Waiting, &'a StartLayout);
+
 /// One attached probe as scrapes see it.
 pub struct Reader {
     attached: Attached,
     rows: sys::Map,
     drops: sys::Map,
     starts: Option<Starts>,
+    /// Where procfs is mounted.
+    proc: PathBuf,
     cpus: usize,
     labels: Mutex<Labels>,
     /// Labels of cgroups, by their place, and what of a cgroup each shows.
@@ -223,6 +232,7 @@ impl Reader {
             rows: open(ROWS)?,
             drops: open(DROPS)?,
             starts,
+            proc: host.proc.clone(),
             cpus: usize::try_from(cpus.get()).unwrap_or(1),
             labels: Mutex::new(Labels {
                 decoders,
@@ -279,7 +289,10 @@ impl Reader {
         let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
         let series = u64::try_from(dump.len()).unwrap_or(0);
+        let waits = self.waits()?;
+        let waits_until_ns = sys::monotonic_ns();
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
+        let mut waiting = Vec::new();
         let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
             for decoder in &mut labels.decoders {
@@ -308,6 +321,12 @@ impl Reader {
                 let keys: HashSet<&[u8]> = dump.iter().map(|(key, _)| key).collect();
                 ledger.forget(&keys, &places);
             }
+            if let Some((told, starts)) = &waits {
+                let shown: Vec<Arc<[String]>> = rows.iter().map(|(labels, _)| labels.clone()).collect();
+                let origin = Origin::at(self.began);
+                let named = (&*self.label_names, &origin);
+                waiting = waiting::families(*told, starts, waits_until_ns, decoders, &shown, named);
+            }
             match view {
                 View::Now => Origin { began: Some(self.began), restarted: ledger.restarted() },
                 View::Counted => {
@@ -321,8 +340,21 @@ impl Reader {
             .iter()
             .enumerate()
             .map(|(index, metric)| self.family(index, metric, &origin, &rows))
+            .chain(waiting)
             .collect();
         Ok(Collected { families, series, dropped: self.dropped()? })
+    }
+
+    /// The starts that wait, of a probe that tells of them, and how it does.
+    fn waits(&self) -> io::Result<Option<(Told<'_>, Vec<Start>)>> {
+        let Program { layout, waiting, .. } = self.program();
+        let (Some(starts), Some(layout), Some(waiting)) = (&self.starts, &layout.start, waiting) else {
+            return Ok(None);
+        };
+        let mut found = starts.waiting()?;
+        let mut tasks = Tasks::new(&self.proc);
+        found.retain(|start| !tasks.are_without(start, waiting, layout));
+        Ok(Some(((waiting, layout), found)))
     }
 
     fn lock_labels(&self) -> MutexGuard<'_, Labels> {
@@ -382,11 +414,30 @@ impl Reader {
         Ok(dropped)
     }
 
-    /// Gives up starts whose end did not come in time, so that lost ends do not fill the map for ever.
-    pub fn sweep(&self) -> io::Result<()> {
+    /// Gives up starts whose end does not come, so that lost ends do not fill the map for ever: after a time, or, of a probe that
+    /// tells how old they are, when there is little room left.
+    /// `now_ns`: by the clock of [`sys::monotonic_ns`].
+    pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
-        let before_ns = sys::monotonic_ns().saturating_sub(self.program().inflight_timeout_ns);
-        self.expired.fetch_add(starts.expire(before_ns)?, Ordering::Relaxed);
+        let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
+        let before_ns = now_ns.saturating_sub(*inflight_timeout_ns);
+        let mut given_up = 0;
+        let mut keeps = false;
+        if let (Some(layout), Some(waiting)) = (&layout.start, waiting) {
+            let found = starts.waiting()?;
+            let mut tasks = Tasks::new(&self.proc);
+            for start in found.iter().filter(|start| tasks.are_without(start, waiting, layout)) {
+                given_up += u64::from(starts.give_up(start)?);
+            }
+            keeps = waiting.keeps;
+            if keeps {
+                given_up += starts.make_room(&found, before_ns)?;
+            }
+        }
+        if !keeps {
+            given_up += starts.expire(before_ns)?;
+        }
+        self.expired.fetch_add(given_up, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     loader::Attached,
     sys::{self, PossibleCpus},
 };
+use std::{collections::HashMap, io};
 use tapster_ebpf::{
     layout::{StartLayout, TableLayout},
     program::{STARTS, TABLE},
@@ -16,6 +17,23 @@ use super::CollectError;
 pub(super) struct Starts {
     map: sys::Map,
     table: Option<(sys::Table, TableLayout)>,
+    /// Bytes of a key.
+    key_size: usize,
+    /// Bytes of a value of the map: the time, then what was saved.
+    value_size: usize,
+}
+
+/// A start that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// When it was, by the clock of [`sys::monotonic_ns`].
+    pub(super) since_ns: u64,
+    /// Its key.
+    pub(super) key: Vec<u8>,
+    /// Its value in the map: the time, then what was saved.
+    pub(super) value: Vec<u8>,
+    /// Its entry, of one in the table.
+    entry: Option<usize>,
 }
 
 impl Starts {
@@ -30,27 +48,95 @@ impl Starts {
             Some(layout) => Some((sys::Table::open(attached.map(TABLE)?, layout)?, layout.clone())),
             None => None,
         };
-        Ok(Self { map, table })
+        let (key_size, value_size) = (map.key_size(), map.value_size());
+        Ok(Self { map, table, key_size, value_size })
     }
 
     /// Gives up the starts before a time; their number.
-    pub(super) fn expire(&self, before_ns: u64) -> std::io::Result<u64> {
+    pub(super) fn expire(&self, before_ns: u64) -> io::Result<u64> {
         let mut expired = self.table.as_ref().map_or(0, |(table, _)| table.expire(before_ns));
         let mut old = Vec::new();
         self.map.scan(|key, value| {
-            let since = value.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-            if since.is_some_and(|since| since < before_ns) {
+            if since(value).is_some_and(|since| since < before_ns) {
                 old.push(key.to_vec());
             }
         })?;
         for key in old {
-            if self.map.delete(&key)? {
-                expired += 1;
-                if let Some((table, layout)) = &self.table {
-                    table.forget_elsewhere(layout.place(&key));
-                }
-            }
+            expired += u64::from(self.delete(&key)?);
         }
         Ok(expired)
     }
+
+    /// Those that wait just now, each key once. Programs go on meanwhile, so a start that comes or ends during the call may
+    /// be there or not.
+    pub(super) fn waiting(&self) -> io::Result<Vec<Start>> {
+        let mut starts = Vec::new();
+        let mut is_map_empty = false;
+        if let Some((table, _)) = &self.table {
+            is_map_empty = !table.has_elsewhere();
+            table.waiting(|entry, since_ns, bytes| {
+                let (key, saved) = bytes.split_at(self.key_size.min(bytes.len()));
+                let saved = saved.get(..self.value_size - 8).unwrap_or(saved);
+                let value = [&since_ns.to_ne_bytes(), saved].concat();
+                starts.push(Start { since_ns, key: key.to_vec(), value, entry: Some(entry) });
+            });
+        }
+        if is_map_empty {
+            return Ok(starts);
+        }
+        // Of one key there may be an older start in the map, whose end was lost: its end would find the one in the table.
+        let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+        self.map.scan(|key, value| {
+            if places.is_empty() {
+                places.extend((0..).zip(&starts).map(|(place, start)| (start.key.clone(), place)));
+            }
+            let Some(since_ns) = since(value) else { return };
+            let start = Start { since_ns, key: key.to_vec(), value: value.to_vec(), entry: None };
+            match places.get(key).and_then(|place| starts.get_mut(*place)) {
+                Some(known) if known.since_ns < since_ns => *known = start,
+                Some(_) => {}
+                None => {
+                    places.insert(key.to_vec(), starts.len());
+                    starts.push(start);
+                }
+            }
+        })?;
+        Ok(starts)
+    }
+
+    /// Gives up a start whose end does not come any more; whether it still waited.
+    pub(super) fn give_up(&self, start: &Start) -> io::Result<bool> {
+        match (start.entry, &self.table) {
+            (Some(entry), Some((table, _))) => Ok(table.take(entry, start.since_ns)),
+            _ => self.delete(&start.key),
+        }
+    }
+
+    /// Of the starts before a time gives up so many that a quarter of the map is free again, where less is: a start of the
+    /// table takes no room from others. The oldest stay, since it is they that are to be seen. Their number.
+    pub(super) fn make_room(&self, starts: &[Start], before_ns: u64) -> io::Result<u64> {
+        let mut in_map: Vec<&Start> = starts.iter().filter(|start| start.entry.is_none()).collect();
+        let over = in_map.len().saturating_sub(self.map.max_entries() - self.map.max_entries() / 4);
+        in_map.retain(|start| start.since_ns < before_ns);
+        in_map.sort_unstable_by_key(|start| std::cmp::Reverse(start.since_ns));
+        let mut given_up = 0;
+        for start in in_map.into_iter().take(over) {
+            given_up += u64::from(self.delete(&start.key)?);
+        }
+        Ok(given_up)
+    }
+
+    /// Takes a start out of the map; whether it was there.
+    fn delete(&self, key: &[u8]) -> io::Result<bool> {
+        let was_there = self.map.delete(key)?;
+        if let (true, Some((table, layout))) = (was_there, &self.table) {
+            table.forget_elsewhere(layout.place(key));
+        }
+        Ok(was_there)
+    }
+}
+
+/// The time of a start by its value in the map.
+fn since(value: &[u8]) -> Option<u64> {
+    value.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
 }

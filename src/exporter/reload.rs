@@ -5,12 +5,12 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{family::Kind, kernel::Kernel, loader::Loader, status::Down, sys};
+use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
 };
-use tapster_ebpf::probe::{Metric, Probe, Reason};
+use tapster_ebpf::probe::{Probe, Reason};
 
 /// What an exchange of probes did.
 #[derive(Debug, Default)]
@@ -51,8 +51,7 @@ impl Refused {
 
 /// Names of the families of a declared probe, and of their series.
 fn families(probe: &Probe) -> HashSet<String> {
-    let names = |metric: &Metric| Kind::from(&metric.kind).taken(&format!("tapster_{}", metric.name.value));
-    probe.metrics.iter().flat_map(names).collect()
+    probe.families().flat_map(|(name, kind)| kind.taken(&format!("tapster_{}", name.value))).collect()
 }
 
 /// Whether a probe that runs has a family that is declared, or one that could not be told from it.

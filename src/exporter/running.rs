@@ -4,7 +4,6 @@ use super::life::{Change, Watched};
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
-    family::Kind,
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
@@ -25,7 +24,7 @@ use tapster_ebpf::{
     diagnostic::Diagnostic,
     probe::{Decoder, Probe},
     program::Program,
-    typed::{Mechanism, Side, TypedMetric},
+    typed::{Mechanism, Side},
 };
 
 /// Why a probe does not come up that a reload asks for.
@@ -233,8 +232,8 @@ impl Running {
 
     /// Names of its families, and of their series.
     pub(super) fn families(&self) -> HashSet<String> {
-        let names = |metric: &TypedMetric| Kind::from(&metric.kind).taken(&metric.name);
-        self.program().into_iter().flat_map(|program| &program.metrics).flat_map(names).collect()
+        let families = self.program().into_iter().flat_map(Program::families);
+        families.flat_map(|(name, kind)| kind.taken(name)).collect()
     }
 
     /// Whether a declaration says the same as this probe's.
@@ -365,7 +364,7 @@ impl Running {
         let Some(reader) = self.reader() else { return status };
         let program = reader.program();
         status.programs = reader.programs();
-        status.families = program.metrics.iter().map(|metric| metric.name.clone()).collect();
+        status.families = program.families().map(|(name, _)| name.to_owned()).collect();
         status.max_series = program.layout.max_rows.into();
         status.memory_bytes = reader.memory_bytes();
         if let Ok(collected) = collected {

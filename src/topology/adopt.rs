@@ -8,11 +8,16 @@ use super::{Array, Member, Topology};
 use crate::family::{MetricFamily, Sample, Value};
 use std::{collections::HashMap, fmt, sync::Arc};
 
-/// The family of members, and the order of its labels.
-const MEMBERS: (&str, [&str; 5]) =
-    ("tapster_raid_member_duration_seconds", ["array", "level", "member", "slot", "operation"]);
-/// The family of devices, and the order of its labels.
-const DEVICES: (&str, [&str; 2]) = ("tapster_block_io_duration_seconds", ["device", "operation"]);
+/// Families of members, and of the devices that they are made from.
+const FAMILIES: [(&str, &str); 3] = [
+    ("tapster_raid_member_duration_seconds", "tapster_block_io_duration_seconds"),
+    ("tapster_raid_member_in_flight", "tapster_block_io_in_flight"),
+    ("tapster_raid_member_oldest_seconds", "tapster_block_io_oldest_seconds"),
+];
+/// The order of the labels of members.
+const MEMBERS: [&str; 5] = ["array", "level", "member", "slot", "operation"];
+/// The order of the labels of devices.
+const DEVICES: [&str; 2] = ["device", "operation"];
 
 /// Why members of silent arrays have no latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +45,26 @@ pub fn adopt(topology: &Topology, families: &mut [MetricFamily]) -> Result<(), N
     if silent.is_empty() {
         return Ok(());
     }
-    let Some(place) = find(families, MEMBERS.0, &MEMBERS.1) else { return Ok(()) };
+    FAMILIES.iter().map(|(members, devices)| adopt_family(&silent, families, members, devices)).collect()
+}
+
+fn adopt_family(
+    silent: &[&Array],
+    families: &mut [MetricFamily],
+    members: &str,
+    devices: &str,
+) -> Result<(), NotAdopted> {
+    let Some(place) = find(families, members, &MEMBERS) else { return Ok(()) };
     // What is told of them is a part of their I/O: a mirror's reads, but not its writes.
     families[place]
         .samples
         .retain(|sample| silent.iter().all(|array| Some(&array.name) != sample.labels.first()));
     let mut owners: HashMap<&str, (&Array, &Member)> = HashMap::new();
-    for array in silent {
+    for array in silent.iter().copied() {
         let own = array.members.iter().filter(|member| member.exclusive);
         owners.extend(own.map(|member| (member.name.as_str(), (array, member))));
     }
-    let devices = &families[find(families, DEVICES.0, &DEVICES.1).ok_or(NotAdopted::NoDevices)?];
+    let devices = &families[find(families, devices, &DEVICES).ok_or(NotAdopted::NoDevices)?];
     let adopted: Vec<Sample> = devices
         .samples
         .iter()

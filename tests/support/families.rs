@@ -77,15 +77,19 @@ fn kind(kind: &MetricKind) -> Kind {
 pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
     let mut families: Vec<(String, Kind, Vec<String>)> = Vec::new();
     for probe in config::library().unwrap() {
-        for metric in &probe.metrics {
-            let name = format!("tapster_{}", metric.name.value);
+        let waiting = probe.waiting.iter().map(|metric| (&metric.name, Kind::Gauge));
+        for (name, kind) in
+            probe.metrics.iter().map(|metric| (&metric.name, kind(&metric.kind))).chain(waiting)
+        {
+            let name = format!("tapster_{}", name.value);
+            // The labels of all shipped probes that tell of starts are known from these.
             let labels = probe.labels.iter().map(|label| label.name.value.clone()).collect();
             // A probe may be there several times, for different kernels.
             match families.iter().find(|(known, ..)| *known == name) {
                 Some((_, _, known)) => {
                     assert_eq!(*known, labels, "`{name}` has other labels on other kernels");
                 }
-                None => families.push((name, kind(&metric.kind), labels)),
+                None => families.push((name, kind, labels)),
             }
         }
     }

@@ -9,6 +9,7 @@ mod family;
 mod place;
 mod scope;
 mod stack;
+mod waiting;
 
 pub(crate) use expression::unsigned_operation;
 
@@ -28,6 +29,9 @@ use std::{
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
+
+/// When a waiting start is given up where the file does not say it: ten minutes.
+const INFLIGHT_TIMEOUT_NS: u64 = 600_000_000_000;
 
 /// Gives a probe its meaning on a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
@@ -92,9 +96,9 @@ fn collisions(probes: &[Probe]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut owners: HashMap<String, (&str, &Probe)> = HashMap::new();
     for probe in probes {
-        for metric in &probe.metrics {
-            let name = metric.name.value.as_str();
-            let names: Vec<String> = Family::from(&metric.kind).taken(name).collect();
+        for (spanned, family) in probe.families() {
+            let name = spanned.value.as_str();
+            let names: Vec<String> = family.taken(name).collect();
             let clash = names.iter().find_map(|taken| Some((taken, owners.get(taken)?)));
             if let Some((taken, (other, first))) = clash {
                 let (message, hint) = if *other == name {
@@ -108,8 +112,7 @@ fn collisions(probes: &[Probe]) -> Vec<Diagnostic> {
                         format!("`{other}` is in probe `{}`; choose another name", first.name.value),
                     )
                 };
-                diagnostics
-                    .push(Diagnostic::error(&probe.file, metric.name.span.clone(), message).hint(hint));
+                diagnostics.push(Diagnostic::error(&probe.file, spanned.span.clone(), message).hint(hint));
             }
             for taken in names {
                 owners.entry(taken).or_insert((name, probe));
@@ -232,17 +235,19 @@ impl Checker<'_> {
                 "shorten texts with str(pointer, SIZE), or drop a label",
             );
         }
+        let waiting = self.waiting(&events, &labels, key.as_deref().unwrap_or_default());
         Some(TypedProbe {
             name: probe.name.value.clone(),
             help: probe.help.clone(),
             events,
+            waiting,
             key: key.unwrap_or_default(),
             saved: self.saved.iter().map(|(name, ty, _)| (name.clone(), ty.clone())).collect(),
             labels,
             metrics,
             max_series: probe.max_series,
             max_inflight: probe.max_inflight,
-            inflight_timeout_ns: probe.inflight_timeout_ns,
+            inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or(INFLIGHT_TIMEOUT_NS),
             per_cpu: probe.per_cpu,
         })
     }

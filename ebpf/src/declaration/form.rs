@@ -218,7 +218,7 @@ pub(super) const PROBE: &[Key] = &[
     key(
         "inflight_timeout",
         Form::Duration,
-        "After this a start without an end is given up and counted. Default 10m.",
+        "After this a start without an end is given up and counted. Default 10m; with `in_flight` or `oldest`, when room is short.",
     ),
     key(
         "rows",
@@ -271,6 +271,16 @@ pub(super) const METRIC: &[Key] = &[
     key("histogram", Form::Name, "Name of a histogram."),
     key("gauge", Form::Name, "Name of a gauge that keeps the last value."),
     key("max", Form::Name, "Name of a gauge that keeps the largest value of the last `window`."),
+    key(
+        "in_flight",
+        Form::Name,
+        "Name of a gauge of the starts that wait for their end, by the labels that are known from the start.",
+    ),
+    key(
+        "oldest",
+        Form::Name,
+        "Name of a gauge, ending in `_seconds`, of how long the oldest of these has waited.",
+    ),
     key("help", Form::Text, "What the metric counts."),
     key("value", Form::Expression, "What is added or kept; a counter without it counts events."),
     key("where", Form::Expression, "Which of the probe's events this metric takes."),

@@ -6,6 +6,7 @@ use crate::{
     expr,
     histogram::Buckets,
     probe::{Metric, MetricKind, UNITS, Unit},
+    waiting::{self, Kind as WaitingKind},
     yaml::{Data, Node},
 };
 use std::sync::Arc;
@@ -29,6 +30,12 @@ const OWN: [&str; 12] = [
 ];
 const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
+/// A metric of either kind.
+enum Either {
+    Event(Metric),
+    Waiting(waiting::Declared),
+}
+
 /// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
 /// may follow from the value's type.
 pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result<Buckets, Vec<Diagnostic>> {
@@ -41,7 +48,8 @@ pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result
 }
 
 impl Reader {
-    pub(super) fn metrics(&mut self, node: &Node) -> Vec<Metric> {
+    /// Metrics of events, and of starts that wait.
+    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<waiting::Declared>) {
         let items = self.list(node, "metrics");
         if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
             self.error_hint(
@@ -52,13 +60,21 @@ impl Reader {
         }
         if items.len() > MAX_PARTS {
             self.error(node.span.clone(), format!("more than {MAX_PARTS} metrics in one probe"));
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
-        items.into_iter().filter_map(|item| self.metric(item)).collect()
+        let (mut metrics, mut waiting) = (Vec::new(), Vec::new());
+        for item in items {
+            match self.metric(item) {
+                Some(Either::Event(metric)) => metrics.push(metric),
+                Some(Either::Waiting(metric)) => waiting.push(metric),
+                None => {}
+            }
+        }
+        (metrics, waiting)
     }
 
-    fn metric(&mut self, node: &Node) -> Option<Metric> {
-        const KINDS: [&str; 4] = ["counter", "histogram", "gauge", "max"];
+    fn metric(&mut self, node: &Node) -> Option<Either> {
+        const KINDS: [&str; 6] = ["counter", "histogram", "gauge", "max", "in_flight", "oldest"];
         let fields = self.fields(node, form::METRIC, "the metric")?;
         let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
         let [kind] = kinds.as_slice() else {
@@ -67,7 +83,7 @@ impl Reader {
             }
             self.error_hint(
                 fields.span.clone(),
-                "a metric is one of counter, histogram, gauge and max",
+                "a metric is one of counter, histogram, gauge, max, in_flight and oldest",
                 "write for example `counter: things_total`",
             );
             return None;
@@ -75,6 +91,11 @@ impl Reader {
         let kind = *kind;
         let name = self.name(fields.get(kind)?, kind)?;
         self.check_metric_name(kind, &name);
+        for waiting in [WaitingKind::InFlight, WaitingKind::Oldest] {
+            if waiting.name() == kind {
+                return self.waiting(waiting, name, &fields).map(Either::Waiting);
+            }
+        }
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
         if kind != "counter" && fields.lacks("value") {
@@ -102,14 +123,55 @@ impl Reader {
             },
             _ => MetricKind::Histogram { buckets: fields.get("buckets").cloned() },
         };
-        Some(Metric {
+        Some(Either::Event(Metric {
             help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             name,
             kind,
             value,
             unit,
-        })
+        }))
+    }
+
+    /// A metric of starts that wait: there is no event of which it could take a value.
+    fn waiting(
+        &mut self,
+        kind: WaitingKind,
+        name: Spanned<String>,
+        fields: &Fields<'_>,
+    ) -> Option<waiting::Declared> {
+        for key in ["value", "where", "unit", "buckets", "window"] {
+            if let Some(node) = fields.get(key) {
+                self.error_hint(
+                    node.span.clone(),
+                    format!("`{}` has no `{key}`: it is told of starts, and not by an event", kind.name()),
+                    "leave it out",
+                );
+                return None;
+            }
+        }
+        if kind == WaitingKind::Oldest && !name.value.ends_with("_seconds") {
+            self.error_hint(
+                name.span,
+                format!("`{}` is an age in seconds, and its name does not say so", name.value),
+                format!("call it `{}_seconds`", name.value),
+            );
+            return None;
+        }
+        let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
+        Some(waiting::Declared { name, help, kind })
+    }
+
+    /// A probe without starts has a metric of such that wait.
+    pub(super) fn starts_wanted(&mut self, metric: &waiting::Declared) {
+        self.error_hint(
+            metric.name.span.clone(),
+            format!(
+                "`{}` is about starts that wait for their end, and the probe has no start",
+                metric.kind.name()
+            ),
+            "give the probe `start` and `end`, or `function`",
+        );
     }
 
     fn check_metric_name(&mut self, kind: &str, name: &Spanned<String>) {

@@ -551,7 +551,10 @@ impl Reader {
         }
         self.root(&fields, &mut starts, &mut ends);
         let labels = fields.get("labels").map(|node| self.labels(node)).unwrap_or_default();
-        let metrics = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
+        let (metrics, waiting) = fields.get("metrics").map(|node| self.metrics(node)).unwrap_or_default();
+        if let (Some(metric), true) = (waiting.first(), fields.lacks("start") && fields.lacks("function")) {
+            self.starts_wanted(metric);
+        }
         let mut number = |name: &'static str, default: u32| {
             fields
                 .get(name)
@@ -561,10 +564,8 @@ impl Reader {
         let max_series = number("max_series", 1024);
         let max_inflight = number("max_inflight", 16_384);
         let max_functions = number("max_functions", DEFAULT_MAX_FUNCTIONS);
-        let inflight_timeout_ns = fields
-            .get("inflight_timeout")
-            .and_then(|node| self.duration(node, "inflight_timeout"))
-            .unwrap_or(600_000_000_000);
+        let inflight_timeout_ns =
+            fields.get("inflight_timeout").and_then(|node| self.duration(node, "inflight_timeout"));
         let per_cpu = fields.get("rows").and_then(|node| match self.text(node, "rows")?.as_str() {
             "per_cpu" => Some(true),
             "shared" => Some(false),
@@ -590,6 +591,7 @@ impl Reader {
             ends,
             labels,
             metrics,
+            waiting,
             max_series,
             max_inflight,
             inflight_timeout_ns,

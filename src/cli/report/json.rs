@@ -55,7 +55,7 @@ fn metric(table: &Table) -> Value {
     let kind = match table.metric.kind {
         Kind::Histogram => "histogram",
         Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
+        Kind::Gauge | Kind::Waiting => "gauge",
         Kind::Max => "max",
     };
     let rows: Vec<Value> = table

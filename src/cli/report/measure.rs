@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Counter,
     Gauge,
     Max,
+    /// Of starts that wait for their end when the time is over.
+    Waiting,
 }
 
 /// A metric to report.
@@ -102,6 +104,18 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
                 stacks: stacks.clone(),
                 reasons: reasons.clone(),
             });
+        }
+        if let Some(waiting) = &program.waiting {
+            let places = || waiting.labels.iter().map(|label| label.place);
+            metrics.extend(waiting.metrics.iter().map(|metric| Metric {
+                name: metric.name.clone(),
+                probe: probe.to_owned(),
+                kind: Kind::Waiting,
+                unit: Unit::of_waiting(metric.kind),
+                largest_in: None,
+                stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
+                reasons: places().map(|place| reasons.get(place).copied().unwrap_or_default()).collect(),
+            }));
         }
     }
     metrics
@@ -199,7 +213,7 @@ pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
         match metric.kind {
             Kind::Histogram => *histograms = histograms.max(sum),
             Kind::Counter if metric.unit == Unit::None => *counters = counters.max(sum),
-            Kind::Counter | Kind::Gauge | Kind::Max => {}
+            Kind::Counter | Kind::Gauge | Kind::Max | Kind::Waiting => {}
         }
     }
     probes
@@ -329,7 +343,7 @@ fn largest(histogram: &Histogram, kept: Option<f64>) -> Option<Largest> {
 fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
     let (first, others) = rows.split_first()?;
     let measured = match (kind, &first.measured) {
-        (Kind::Gauge | Kind::Max, _) => return None,
+        (Kind::Gauge | Kind::Max | Kind::Waiting, _) => return None,
         (_, Measured::Number(_)) => Measured::Number(rows.iter().map(Row::total).sum()),
         (_, Measured::Histogram(histogram, _)) => {
             let mut all = histogram.clone();
@@ -366,6 +380,9 @@ pub(super) fn tables(
             let family = families.get(metric.name.as_str());
             let samples = family.map(|family| family.samples.as_slice()).unwrap_or_default();
             let mut rows: Vec<Row> = samples.iter().map(|sample| row(metric, sample, peaks)).collect();
+            if metric.kind == Kind::Waiting {
+                rows.retain(|row| row.total() > 0.0);
+            }
             if metric.kind == Kind::Max {
                 // What left its window before the end is no sample any more.
                 let seen: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
@@ -410,6 +427,8 @@ pub(super) fn tables(
                 sentences,
             }
         })
+        // That nothing waits is what is expected.
+        .filter(|table| table.metric.kind != Kind::Waiting || !table.rows.is_empty())
         .collect()
 }
 

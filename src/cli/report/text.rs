@@ -150,6 +150,7 @@ fn titles(kind: Kind) -> &'static [&'static str] {
         Kind::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
         Kind::Counter => &["total", "per second", "percent"],
         Kind::Gauge => &["value"],
+        Kind::Waiting => &["waiting"],
         Kind::Max => &["max"],
     }
 }

@@ -35,6 +35,15 @@ impl Unit {
         }
     }
 
+    /// Of what is told of starts that wait.
+    pub(super) fn of_waiting(kind: tapster_ebpf::waiting::Kind) -> Self {
+        use tapster_ebpf::waiting::Kind;
+        match kind {
+            Kind::InFlight => Self::None,
+            Kind::Oldest => Self::Seconds,
+        }
+    }
+
     /// As the JSON has it.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {

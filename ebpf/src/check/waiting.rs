@@ -1,0 +1,117 @@
+//! Which labels are known of a start that waits for its end.
+
+use super::{Checker, key_size};
+use crate::{
+    probe::Probe,
+    typed::{Builtin, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary},
+    waiting::{Known, Metric, Waiting},
+};
+use std::collections::HashMap;
+
+/// One end, as it looks from a start.
+struct Told<'e> {
+    end: &'e TypedEvent,
+    /// Number of values that are saved.
+    saved: usize,
+    /// `let` values by number: where they are among the values of a start, if they are known.
+    lets: HashMap<usize, Option<usize>>,
+    shared: Vec<Typed>,
+}
+
+impl Told<'_> {
+    /// The same of what an entry has; `None` if that does not say it.
+    fn tell(&mut self, typed: &Typed) -> Option<Typed> {
+        let with = |kind| Some(Typed { kind, ..typed.clone() });
+        if let Some(part) = self.end.key.iter().position(|part| part.kind == typed.kind) {
+            return with(Node::Saved(self.saved + part));
+        }
+        match &typed.kind {
+            Node::Constant(_) | Node::Text(_) | Node::Saved(_) => Some(typed.clone()),
+            Node::Function(Some(number)) => with(Node::Constant(u64::from(*number))),
+            Node::Let(index) => {
+                let known = match self.lets.get(index) {
+                    Some(known) => *known,
+                    None => {
+                        let value = self.end.lets.get(*index).cloned().and_then(|value| self.tell(&value));
+                        let place = value.map(|value| {
+                            self.shared.push(value);
+                            self.saved + self.end.key.len() + self.shared.len() - 1
+                        });
+                        self.lets.insert(*index, place);
+                        place
+                    }
+                };
+                with(Node::Saved(known?))
+            }
+            Node::Unary(operator, a) if *operator != Unary::Deref => {
+                with(Node::Unary(*operator, Box::new(self.tell(a)?)))
+            }
+            Node::Cast(a) => with(Node::Cast(Box::new(self.tell(a)?))),
+            Node::Number(a) => with(Node::Number(Box::new(self.tell(a)?))),
+            Node::Binary(operator, a, b) => {
+                with(Node::Binary(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
+            }
+            Node::Conditional(c, a, b) => {
+                let [c, a, b] = [self.tell(c)?, self.tell(a)?, self.tell(b)?].map(Box::new);
+                with(Node::Conditional(c, a, b))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// What the probe tells of starts that wait. A label that is not known from every start in the same way at all ends is
+    /// left out.
+    pub(super) fn waiting(
+        &self,
+        events: &[TypedEvent],
+        labels: &[TypedLabel],
+        key: &[Type],
+    ) -> Option<Waiting> {
+        let Probe { waiting, inflight_timeout_ns, .. } = self.probe;
+        if waiting.is_empty() {
+            return None;
+        }
+        let saved = self.saved.len();
+        let told = |end: &TypedEvent| {
+            let mut told = Told { end, saved, lets: HashMap::new(), shared: Vec::new() };
+            let labels: Vec<Option<Typed>> = end.labels.iter().map(|label| told.tell(label)).collect();
+            (labels, told.shared)
+        };
+        let mut ends = events.iter().filter(|event| event.role == Role::End).map(told);
+        let (mut known, shared) = ends.next()?;
+        for (other, others) in ends {
+            for (label, other) in known.iter_mut().zip(other) {
+                // By its number, what is shared is the same only if all of it is.
+                let is_own = |typed: &Typed| matches!(typed.kind, Node::Saved(n) if n >= saved + key.len());
+                let same = *label == other
+                    && (shared == others || label.as_ref().is_none_or(|label| !label.any(&is_own)));
+                if !same {
+                    *label = None;
+                }
+            }
+        }
+        let starts = || events.iter().filter(|event| event.role == Role::Start);
+        let is_task = |typed: &Typed| matches!(typed.kind, Node::Builtin(Builtin::Pid | Builtin::Tid));
+        let task =
+            (0..key.len()).find(|part| starts().all(|start| start.key.get(*part).is_some_and(is_task)));
+        let metrics = waiting.iter().map(|metric| Metric {
+            name: format!("tapster_{}", metric.name.value),
+            help: metric.help.clone(),
+            kind: metric.kind,
+        });
+        let of_label = |(place, (value, label)): (usize, (Option<Typed>, &TypedLabel))| {
+            let fits = |value: &Typed| key_size(&value.ty) <= key_size(&label.ty);
+            Some(Known { place, value: value.filter(fits)?, ty: label.ty.clone() })
+        };
+        Some(Waiting {
+            metrics: metrics.collect(),
+            labels: known.into_iter().zip(labels).enumerate().filter_map(of_label).collect(),
+            values: self.saved.iter().map(|(_, ty, _)| ty.clone()).chain(key.iter().cloned()).collect(),
+            shared,
+            task,
+            keeps: inflight_timeout_ns.is_none(),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! How many starts wait for their end, and how old the oldest is, by the labels that are known before it.
+//!
+//! It is told from the starts that are kept in any case, when somebody asks; events cost nothing for it.
+
+use super::starts::Start;
+use crate::{
+    family::{Kind as FamilyKind, MetricFamily, Origin, Sample, Value},
+    label::Decode,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tapster_ebpf::{
+    layout::StartLayout,
+    waiting::{Kind, Metric, Waiting},
+};
+
+/// The second thread of a host is this one of the kernel. Where it is another, procfs is that of a PID namespace, whose
+/// numbers are not those that programs see.
+const KERNEL_THREADS: (&str, &str) = ("2/comm", "kthreadd");
+
+/// The starts under one set of labels.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    number: u64,
+    oldest_ns: u64,
+}
+
+/// Which processes and threads are there, each looked at once.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    proc: PathBuf,
+    /// Whether procfs has the host's numbers.
+    are_known: bool,
+    seen: HashMap<u64, bool>,
+}
+
+impl Tasks {
+    pub(super) fn new(proc: &Path) -> Self {
+        let (file, name) = KERNEL_THREADS;
+        let are_known = fs::read_to_string(proc.join(file)).is_ok_and(|comm| comm.trim_end() == name);
+        Self { proc: proc.to_owned(), are_known, seen: HashMap::new() }
+    }
+
+    /// Whether a start is of a call whose process or thread is gone, so that its end does not come.
+    pub(super) fn are_without(&mut self, start: &Start, waiting: &Waiting, layout: &StartLayout) -> bool {
+        let Some(task) = waiting.task(layout, &start.key).filter(|_| self.are_known) else { return false };
+        let proc = &self.proc;
+        // What cannot be looked at may be there.
+        !*self.seen.entry(task).or_insert_with(|| proc.join(task.to_string()).try_exists().unwrap_or(true))
+    }
+}
+
+/// The families of these starts, by the labels that are known of them. `rows` are the labels of what has ended: where nothing
+/// waits there is 0. `now_ns` is later than the starts.
+pub(super) fn families(
+    (waiting, layout): (&Waiting, &StartLayout),
+    starts: &[Start],
+    now_ns: u64,
+    decoders: &mut [Box<dyn Decode>],
+    rows: &[Arc<[String]>],
+    (names, origin): (&[String], &Origin),
+) -> Vec<MetricFamily> {
+    let mut all: BTreeMap<Arc<[String]>, Waits> = BTreeMap::new();
+    for row in rows {
+        let known = waiting.labels.iter().filter_map(|label| row.get(label.place).cloned());
+        all.entry(known.collect()).or_default();
+    }
+    for start in starts {
+        let raw = waiting.labels(layout, &start.key, &start.value);
+        let texts =
+            waiting.labels.iter().zip(&raw).map(|(label, raw)| decoders.get_mut(label.place)?.decode(raw));
+        // A label may leave out the start, as it leaves out rows.
+        let Some(texts) = texts.collect::<Option<Arc<[String]>>>() else { continue };
+        let waits = all.entry(texts).or_default();
+        waits.number += 1;
+        waits.oldest_ns = waits.oldest_ns.max(now_ns.saturating_sub(start.since_ns));
+    }
+    let label_names: Arc<[String]> =
+        waiting.labels.iter().filter_map(|label| names.get(label.place).cloned()).collect();
+    let family = |metric: &Metric| MetricFamily {
+        name: metric.name.as_str().into(),
+        help: help(metric).into(),
+        kind: FamilyKind::Gauge,
+        label_names: label_names.clone(),
+        origin: origin.clone(),
+        samples: all
+            .iter()
+            .map(|(labels, waits)| Sample {
+                labels: labels.clone(),
+                value: Value::Number(value(metric.kind, *waits)),
+            })
+            .collect(),
+    };
+    waiting.metrics.iter().map(family).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+fn value(kind: Kind, waits: Waits) -> f64 {
+    match kind {
+        Kind::InFlight => waits.number as f64,
+        Kind::Oldest => waits.oldest_ns as f64 / 1e9,
+    }
+}
+
+/// A metric without a help text of its own says what all of its kind do.
+fn help(metric: &Metric) -> &str {
+    match metric.kind {
+        _ if !metric.help.is_empty() => &metric.help,
+        Kind::InFlight => "Number of starts that wait for their end.",
+        Kind::Oldest => "How long the oldest start that waits for its end has waited.",
+    }
+}
