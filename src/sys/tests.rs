@@ -2,6 +2,7 @@
 
 use super::{
     bpf::{self, Attributes, Command},
+    mapping::{Mapping, page_size},
     *,
 };
 use std::{
@@ -10,6 +11,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
+use tapster_ebpf::layout::TableLayout;
 
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
@@ -17,6 +19,8 @@ const PERCPU_HASH: u32 = 5;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 const QUEUE: u32 = 22;
+/// `BPF_F_MMAPABLE`
+const MMAPABLE: u32 = 1 << 10;
 
 #[derive(Default)]
 #[repr(C)]
@@ -53,7 +57,10 @@ fn privileged() -> bool {
 }
 
 fn create(kind: u32, key_size: u32, value_size: u32, max_entries: u32) -> OwnedFd {
-    let mut attributes = MapCreate { kind, key_size, value_size, max_entries, ..MapCreate::default() };
+    create_with(MapCreate { kind, key_size, value_size, max_entries, flags: 0 })
+}
+
+fn create_with(mut attributes: MapCreate) -> OwnedFd {
     // SAFETY: no addresses, and the command makes a descriptor.
     unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }.map_err(std::io::Error::from).unwrap()
 }
@@ -277,4 +284,56 @@ fn dump_10_000_rows() {
         assert_eq!(dump.len(), by_key.len());
         println!("{} rows: {} us in batches, {} us key by key", dump.len(), batches / 1000, keys / 1000);
     }
+}
+
+#[test]
+fn a_start_is_read_whole_or_not_at_all() {
+    const FREE: u64 = 0;
+    const CLAIMED: u64 = 1;
+    const LOOKS: u64 = 200_000;
+    const WORDS: usize = 6;
+    if !privileged() {
+        return;
+    }
+    let fd =
+        create_with(MapCreate { kind: ARRAY, key_size: 4, value_size: 64, max_entries: 2, flags: MMAPABLE });
+    let layout = TableLayout { bits: 1, entry_size: 64, spread: vec![u64::MAX] };
+    let table = Table::open(fd.as_fd(), &layout).unwrap();
+    let programs = Mapping::new(fd.as_fd(), 0, page_size().unwrap(), true).unwrap();
+    let (done, mut read, mut torn) = (AtomicBool::new(false), 0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // As programs do: each start of another time, with that time in every word.
+            for time in 2.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                let claim = |from| {
+                    let first = programs.word(0);
+                    first.compare_exchange(from, CLAIMED, Ordering::AcqRel, Ordering::Relaxed).unwrap();
+                };
+                claim(FREE);
+                for word in 2..2 + WORDS {
+                    programs.word(word * 8).store(time, Ordering::Relaxed);
+                }
+                programs.word(0).store(time, Ordering::Release);
+                claim(time);
+                programs.word(0).store(FREE, Ordering::Release);
+            }
+        });
+        let mut looks = 0;
+        // A machine with one processor may take turns so that much is looked at and little seen.
+        while looks < LOOKS || read < 20 && looks < 100 * LOOKS {
+            looks += 1;
+            table.waiting(|entry, since, bytes| {
+                // Not judged here: the other thread would go on without this one.
+                let is_whole = (entry, bytes) == (0, [since.to_ne_bytes(); WORDS].concat().as_slice());
+                torn += usize::from(!is_whole);
+                read += 1;
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(read > 0);
+    assert_eq!(torn, 0, "of {read} starts that were read, with words of another");
 }
