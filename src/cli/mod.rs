@@ -297,6 +297,9 @@ pub struct RaidArgs {
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
     pub min_count: u64,
+    /// A member that has not completed an I/O for this long does not answer
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    pub stuck: Duration,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod waits;
 
 pub(super) use verdict::Rule;
 
@@ -22,7 +23,7 @@ use crate::{
     telemetry::{self, LogFormat},
     topology::{Array, Topology, Watch},
 };
-use report::Measurement;
+use report::{Measurement, Seen};
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tapster_ebpf::diagnostic::nearest;
 
@@ -49,16 +50,26 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
         print(&listing::listing(&arrays, &mdstat(&args.host)));
     }
     let Some(exporter) = attach(&arrays, args)? else { return Ok(FAILURE) };
+    let sysfs = &args.host.sysfs;
+    let stats = waits::stats(sysfs, &arrays);
     eprintln!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
     let (watched, _) = watch(&exporter, &Until::Time(args.interval), None)?;
     let families = exporter.collect();
     let after = exporter.arrays();
-    let rule = Rule { ratio: args.ratio, floor_seconds: args.floor.as_secs_f64(), min_count: args.min_count };
-    let measurements: Vec<Measurement<'_>> = chosen(&after, &names, args)
+    let rule = Rule {
+        ratio: args.ratio,
+        floor_seconds: args.floor.as_secs_f64(),
+        min_count: args.min_count,
+        stuck_seconds: args.stuck.as_secs_f64(),
+    };
+    let now = chosen(&after, &names, args);
+    let spans = waits::spans(&stats, &waits::stats(sysfs, &now));
+    let seen = Seen { families: &families, spans: &spans, seconds: watched.as_secs_f64() };
+    let measurements: Vec<Measurement<'_>> = now
         .into_iter()
         .map(|array| {
             let earlier = arrays.iter().find(|earlier| earlier.name == array.name).copied();
-            Measurement::new(array, earlier, &families, &rule)
+            Measurement::new(array, earlier, &seen, &rule)
         })
         .collect();
     let gone = arrays.iter().filter(|array| after.arrays().iter().all(|now| now.name != array.name));

@@ -5,6 +5,7 @@ use super::{
     listing::done,
     mdstat,
     verdict::{Compared, Measured},
+    waits::{Span, Waits},
 };
 use crate::{
     cli::table::table,
@@ -13,7 +14,21 @@ use crate::{
     topology::{Array, Member},
 };
 use serde_json::json;
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+};
+
+/// What was seen of all arrays.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    /// A scrape when the watching ended.
+    pub(super) families: &'a [MetricFamily],
+    /// What the kernel counts for the members, by name.
+    pub(super) spans: &'a HashMap<String, Span>,
+    /// How long it was watched.
+    pub(super) seconds: f64,
+}
 
 /// One array over the interval.
 #[derive(Debug)]
@@ -21,6 +36,10 @@ pub(super) struct Measurement<'a> {
     array: &'a Array,
     /// By operation and place of the member.
     lines: BTreeMap<(Operation, usize), Line>,
+    /// By place of the member.
+    waits: Vec<Waits>,
+    /// How long it was watched.
+    seconds: f64,
     /// Why members are not compared.
     muted: Option<String>,
 }
@@ -67,13 +86,9 @@ fn is_peer(member: &Member) -> bool {
 impl<'a> Measurement<'a> {
     /// Looks up what a scrape says of an array's members and compares them; `before` is the array when the
     /// watching began.
-    pub(super) fn new(
-        array: &'a Array,
-        before: Option<&Array>,
-        families: &[MetricFamily],
-        rule: &Rule,
-    ) -> Self {
-        let samples = families
+    pub(super) fn new(array: &'a Array, before: Option<&Array>, seen: &Seen<'_>, rule: &Rule) -> Self {
+        let samples = seen
+            .families
             .iter()
             .filter(|family| *family.name == *"tapster_raid_member_duration_seconds")
             .flat_map(|family| &family.samples);
@@ -95,7 +110,8 @@ impl<'a> Measurement<'a> {
             _ if array.level == "linear" => Some("as a concatenation does not spread its load".into()),
             _ => None,
         };
-        let mut measurement = Self { array, lines, muted };
+        let waits = Waits::of(array, seen.families, seen.spans);
+        let mut measurement = Self { array, lines, waits, seconds: seen.seconds, muted };
         if measurement.muted.is_none() {
             measurement.compare(rule);
         }
@@ -129,7 +145,7 @@ impl<'a> Measurement<'a> {
     /// The table of an array.
     pub(super) fn table(&self) -> String {
         if self.lines.is_empty() {
-            return format!("{}: no I/O\n", self.array.name);
+            return format!("{}: no I/O was completed\n{}", self.array.name, self.waiting());
         }
         let titles = ["Device", "Slot", "Operation", "Count", "Average", "p50", "p99", ""].map(String::from);
         let mut rows = vec![titles];
@@ -152,14 +168,48 @@ impl<'a> Measurement<'a> {
             ]);
         }
         format!(
-            "{}:\n{}",
+            "{}:\n{}{}",
             self.array.name,
-            table(&rows, &[false, true, false, true, true, true, true, false])
+            table(&rows, &[false, true, false, true, true, true, true, false]),
+            self.waiting()
         )
+    }
+
+    /// The table of what members have not completed; empty if that is nothing.
+    fn waiting(&self) -> String {
+        let mut rows = vec![["Device", "Slot", "In flight", "Oldest"].map(String::from)];
+        for (member, waits) in self.array.members.iter().zip(&self.waits) {
+            if waits.in_flight > 0.0 {
+                let [number, age] = [waits.in_flight.to_string(), time(waits.oldest_seconds)];
+                rows.push([member.name.clone(), member.slot.clone(), number, age]);
+            }
+        }
+        if rows.len() > 1 { table(&rows, &[false, true, true, true]) } else { String::new() }
+    }
+
+    /// A sentence for each member that does not answer.
+    fn stuck(&self, rule: &Rule) -> Vec<String> {
+        let array = &self.array.name;
+        let members = self.array.members.iter().zip(&self.waits);
+        let stuck = members.filter_map(|(member, waits)| {
+            let why = waits.stuck(rule, self.seconds)?;
+            Some(format!("{array}: `{}` (slot {}) does not answer: {why}", member.name, member.slot))
+        });
+        stuck.collect()
     }
 
     /// What follows for an array: sentences, at least one.
     pub(super) fn summary(&self, rule: &Rule) -> Vec<String> {
+        let mut all = self.stuck(rule);
+        // That there is little to compare is what follows from it.
+        if all.is_empty() || self.lines.values().any(|line| line.compared.is_some()) {
+            all.extend(self.comparison(rule, !all.is_empty()));
+        }
+        all
+    }
+
+    /// What follows from the latencies; nothing of no importance where something else was `said`.
+    fn comparison(&self, rule: &Rule, said: bool) -> Vec<String> {
         let array = &self.array.name;
         if let Some(why) = &self.muted {
             return vec![format!("{array}: members are not compared {why}")];
@@ -188,7 +238,7 @@ impl<'a> Measurement<'a> {
                 ))
             })
             .collect();
-        if !sentences.is_empty() {
+        if !sentences.is_empty() || said {
             return sentences;
         }
         let has_latency = self.array.announces || self.array.members.iter().any(|member| member.exclusive);
@@ -223,6 +273,7 @@ impl<'a> Measurement<'a> {
                     "minor": parts.map(|(_, minor)| minor),
                     "slot": member.slot,
                     "state": member.state,
+                    "waiting": self.waits.get(place).map(|waits| waits.json(rule, self.seconds)),
                     "operations": operations,
                 })
             })

@@ -6,6 +6,7 @@ use crate::{
     family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
     topology::{Kind, Member},
 };
+use std::collections::HashMap;
 
 fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array {
     Array {
@@ -84,7 +85,8 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
-    let measurements = [Measurement::new(array, before, families, &rule)];
+    let seen = Seen { families, spans: &HashMap::new(), seconds: 10.04 };
+    let measurements = [Measurement::new(array, before, &seen, &rule)];
     text(&measurements, &rule, Duration::from_millis(10_040), &said(families))
 }
 
@@ -231,18 +233,106 @@ fn sentences() {
     assert!(verdict(&silent, None, &[]).ends_with("they are partitions, or not its own alone"));
 }
 
+/// A gauge of members.
+fn gauge(name: &str, rows: &[(&str, &str, &str, &str, f64)]) -> MetricFamily {
+    let labels = ["array", "level", "member", "slot", "operation"];
+    let mut family = MetricFamily::new(name, "", FamilyKind::Gauge, &labels);
+    family.samples = rows
+        .iter()
+        .map(|(array, member, slot, operation, value)| Sample {
+            labels: [array, "raid1", member, slot, operation].into_iter().map(ToString::to_string).collect(),
+            value: Value::Number(*value),
+        })
+        .collect();
+    family
+}
+
+#[test]
+fn a_member_that_does_not_answer() {
+    let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
+    let waits = |age: f64| {
+        let numbers = [
+            ("md0", "sda", "0", "read", 0.0),
+            ("md0", "sdb", "1", "read", 2.0),
+            ("md0", "sdb", "1", "write", 1.0),
+            ("md1", "sda", "0", "read", 9.0),
+        ];
+        let ages = [
+            ("md0", "sdb", "1", "write", age / 2.0),
+            ("md0", "sdb", "1", "read", age),
+            ("md1", "sda", "0", "read", 99.0),
+        ];
+        [gauge("tapster_raid_member_in_flight", &numbers), gauge("tapster_raid_member_oldest_seconds", &ages)]
+    };
+    // Nothing was completed, so there is nothing to compare.
+    let text = printed(&pair, None, &waits(9.96));
+    assert_eq!(
+        text,
+        "\
+In 10 s:
+
+md0: no I/O was completed
+  Device  Slot  In flight   Oldest
+  sdb        1          3  9960 ms
+
+md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
+"
+    );
+    // What is under way for a moment is shown and is no fault.
+    let text = printed(&pair, None, &waits(0.004));
+    assert!(text.contains("sdb        1          3  4.00 ms"), "{text}");
+    assert!(text.ends_with("on each of two members\n") && !text.contains("does not answer"), "{text}");
+    // Members are compared beside it, or not, as they are.
+    let rows = |seconds: f64| {
+        let rows = [("md0", "sda", "0", "read", 20, 0.004), ("md0", "sdb", "1", "read", 20, seconds)];
+        let [numbers, ages] = waits(5.0);
+        printed(&pair, None, &[family(&rows), numbers, ages])
+    };
+    let lines = |text: &str| text.lines().filter(|line| line.starts_with("md0: ")).count();
+    assert!(rows(0.1).contains("does not answer") && rows(0.1).ends_with("its peers' 4.00 ms\n"));
+    assert!(rows(0.004).ends_with("the oldest for 5.0 s\n") && lines(&rows(0.004)) == 1);
+
+    // What hung before anybody watched is known from the kernel's own numbers.
+    let span = |completed: u64, before: u64, after: u64| {
+        let stat = |completed: u64, in_flight: u64| {
+            waits::Stat::parse(&format!("{completed} 0 0 0 5 0 0 0 {in_flight} 0 0")).unwrap()
+        };
+        waits::Span { before: stat(7, before), after: stat(7 + completed, after) }
+    };
+    let said = |span, seconds| {
+        let spans = HashMap::from([("sda".to_owned(), span)]);
+        let seen = Seen { families: &[], spans: &spans, seconds };
+        Measurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
+    };
+    assert_eq!(
+        said(span(0, 4, 5), 10.0),
+        "md0: `sda` (slot 0) does not answer: 5 I/Os in flight since before, and none completed in the 10.0 s that it was \
+         watched"
+    );
+    for (span, seconds) in
+        [(span(1, 4, 5), 10.0), (span(0, 0, 5), 10.0), (span(0, 4, 0), 10.0), (span(0, 4, 5), 1.0)]
+    {
+        assert!(said(span, seconds).contains("too little I/O"), "{span:?} {seconds}");
+    }
+}
+
 #[test]
 fn json() {
     let array = story();
     let families = [family(&story_rows())];
     let rule = Rule::default();
-    let found = Measurement::new(&array, None, &families, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
+    let seen = Seen { families: &families, spans: &HashMap::new(), seconds: 10.0 };
+    let found = Measurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
     let read = &slow["operations"][0];
     assert_eq!((&read["count"], &read["slow"]), (&160.into(), &true.into()));
     assert!(read["ratio"].as_f64().is_some_and(|ratio| (513.0..514.0).contains(&ratio)));
     assert_eq!(found["members"][0]["operations"][0]["slow"], false);
+    assert_eq!(
+        (&found["members"][0]["waiting"]["in_flight"], &slow["waiting"]["stuck"]),
+        (&0.0.into(), &false.into())
+    );
     assert_eq!(found["members"][0]["number"], serde_json::Value::Null);
     assert_eq!((&found["level"], &found["degraded"]), (&"raid0".into(), &serde_json::Value::Null));
     assert!(found["summary"][0].as_str().is_some_and(|text| text.contains("`dm-0` (slot 7) is slow")));

@@ -12,11 +12,13 @@ pub(crate) struct Rule {
     pub(crate) floor_seconds: f64,
     /// Members with fewer I/Os are not compared.
     pub(crate) min_count: u64,
+    /// One that has not completed an I/O for so long does not answer.
+    pub(crate) stuck_seconds: f64,
 }
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { ratio: 1.8, floor_seconds: 0.000_8, min_count: 20 }
+        Self { ratio: 1.8, floor_seconds: 0.000_8, min_count: 20, stuck_seconds: 2.0 }
     }
 }
 
