@@ -103,6 +103,15 @@ rate_iops=20
 X
 run fio --eta=never --output=/dev/null /load.fio &
 load=$!
+# A member that does not answer: what is read of it waits for ever, and the exporter is there before.
+slowed held /dev/ram18 0
+array /dev/md4 --run --level=0 --chunk=64 --raid-devices=2 /dev/mapper/held /dev/ram19
+for _ in $(seq 300); do
+    wget -qO /dev/null http://127.0.0.1:9955/-/ready 2>/dev/null && break
+    sleep 0.1
+done
+run dmsetup suspend --nolockfs --noflush held
+dd if=/dev/md4 of=/dev/null bs=4k count=1 iflag=direct &
 (
     sleep 20
     for number in 0 1; do
