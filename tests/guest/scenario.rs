@@ -9,6 +9,7 @@ mod hot;
 mod pods;
 mod stacks;
 mod story;
+mod stuck;
 mod trial;
 mod usdt;
 mod waits;
@@ -29,7 +30,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 13] = [
+pub(crate) const ALL: [Scenario; 14] = [
     Scenario {
         name: "command",
         script: include_str!("scenarios/command.sh"),
@@ -113,6 +114,13 @@ pub(crate) const ALL: [Scenario; 13] = [
         disks: &[128 << 20],
         memory_mib: 1536,
         check: nested,
+    },
+    Scenario {
+        name: "stuck",
+        script: include_str!("scenarios/stuck.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: stuck::check,
     },
     Scenario {
         name: "hot",
