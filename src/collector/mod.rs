@@ -44,7 +44,7 @@ use tapster_ebpf::{
     typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
     waiting::Waiting,
 };
-use waiting::Tasks;
+use waiting::{Doubt, Tasks};
 
 /// Why a probe's maps cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,7 @@ pub struct Reader {
     /// A moment before the first event could count.
     began: SystemTime,
     expired: AtomicU64,
+    doubt: Mutex<Doubt>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -254,6 +255,7 @@ impl Reader {
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             began,
             expired: AtomicU64::new(0),
+            doubt: Mutex::default(),
             attached,
         })
     }
@@ -393,13 +395,17 @@ impl Reader {
         }
     }
 
+    /// Drops for one reason since the probe was attached.
+    fn drops_of(&self, reason: Drop) -> io::Result<u64> {
+        let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
+        Ok(value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum())
+    }
+
     /// Drops since the probe was attached.
     fn dropped(&self) -> io::Result<Dropped> {
         let mut dropped = Dropped::default();
         for reason in Drop::ALL {
-            let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
-            let count =
-                value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum();
+            let count = self.drops_of(reason)?;
             let is_pair = self.starts.is_some();
             match reason {
                 Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
@@ -414,31 +420,38 @@ impl Reader {
         Ok(dropped)
     }
 
-    /// Gives up starts whose end does not come, so that lost ends do not fill the map for ever: after a time, or, of a probe that
-    /// tells how old they are, when there is little room left.
-    /// `now_ns`: by the clock of [`sys::monotonic_ns`].
+    /// Gives up starts whose end does not come, so that lost ends do not fill the map for ever.
+    ///
+    /// Those that have waited for the probe's `inflight_timeout`. A probe that tells how old they are, and has no such time of its
+    /// own, keeps them longer, unless an end may have been missed since they began, or there is little room left. And calls of
+    /// processes that are gone. `now_ns`: by the clock of [`sys::monotonic_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
-        let before_ns = now_ns.saturating_sub(*inflight_timeout_ns);
+        let mut before_ns = now_ns.saturating_sub(*inflight_timeout_ns);
         let mut given_up = 0;
-        let mut keeps = false;
         if let (Some(layout), Some(waiting)) = (&layout.start, waiting) {
             let found = starts.waiting()?;
             let mut tasks = Tasks::new(&self.proc);
             for start in found.iter().filter(|start| tasks.are_without(start, waiting, layout)) {
                 given_up += u64::from(starts.give_up(start)?);
             }
-            keeps = waiting.keeps;
-            if keeps {
+            if waiting.keeps {
                 given_up += starts.make_room(&found, before_ns)?;
+                let mut doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+                before_ns = before_ns.min(doubt.until_ns(self.missed()?, now_ns));
             }
         }
-        if !keeps {
-            given_up += starts.expire(before_ns)?;
-        }
+        given_up += starts.expire(before_ns)?;
         self.expired.fetch_add(given_up, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How many events went by unseen, each of which may have been the end of a start: runs that the kernel left out, and what
+    /// the programs saw and could not do.
+    fn missed(&self) -> io::Result<u64> {
+        let missed: u64 = self.programs().iter().map(|program| program.missed).sum();
+        Ok(missed + self.drops_of(Drop::EachLimit)? + self.drops_of(Drop::Busy)?)
     }
 }
 

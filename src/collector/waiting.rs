@@ -54,6 +54,23 @@ impl Tasks {
     }
 }
 
+/// Since when no end was missed: a start from before may be one whose end was.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    missed: u64,
+    until_ns: u64,
+}
+
+impl Doubt {
+    /// Up to which time starts are in doubt, when so many ends may have been missed until `now_ns`.
+    pub(super) fn until_ns(&mut self, missed: u64, now_ns: u64) -> u64 {
+        if missed > self.missed {
+            *self = Self { missed, until_ns: now_ns };
+        }
+        self.until_ns
+    }
+}
+
 /// The families of these starts, by the labels that are known of them. `rows` are the labels of what has ended: where nothing
 /// waits there is 0. `now_ns` is later than the starts.
 pub(super) fn families(
@@ -112,5 +129,19 @@ fn help(metric: &Metric) -> &str {
         _ if !metric.help.is_empty() => &metric.help,
         Kind::InFlight => "Number of starts that wait for their end.",
         Kind::Oldest => "How long the oldest start that waits for its end has waited.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_before_a_missed_end_are_in_doubt() {
+        let mut doubt = Doubt::default();
+        assert_eq!(doubt.until_ns(0, 100), 0);
+        assert_eq!(doubt.until_ns(2, 130), 130);
+        assert_eq!(doubt.until_ns(2, 160), 130, "none was missed since");
+        assert_eq!(doubt.until_ns(3, 190), 190);
     }
 }

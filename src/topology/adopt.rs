@@ -45,7 +45,9 @@ pub fn adopt(topology: &Topology, families: &mut [MetricFamily]) -> Result<(), N
     if silent.is_empty() {
         return Ok(());
     }
-    FAMILIES.iter().map(|(members, devices)| adopt_family(&silent, families, members, devices)).collect()
+    // Each by itself: other buckets say nothing of what is in flight.
+    let all = FAMILIES.map(|(members, devices)| adopt_family(&silent, families, members, devices));
+    all.into_iter().collect()
 }
 
 fn adopt_family(

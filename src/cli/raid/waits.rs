@@ -1,21 +1,24 @@
 //! I/O that members have not completed: of a member that does not answer there is no latency.
 //!
 //! The probe knows how old an I/O is that was handed over while it watched. What was before hangs unseen by it; the
-//! kernel's own count of the device has it, without its age.
+//! kernel's own count of the device has it, without its age. A suspended device of the device mapper holds I/O that is
+//! not in that count, and says itself that it is suspended.
 
 use super::verdict::Rule;
 use crate::{
     family::{MetricFamily, Value},
-    topology::Array,
+    topology::{Array, Member},
 };
 use serde_json::json;
 use std::{collections::HashMap, fs, path::Path};
 
-/// What the kernel counts for a device: `/sys/class/block/NAME/stat`.
+/// What the kernel says of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stat {
     completed: u64,
     in_flight: u64,
+    /// Whether somebody told the device mapper to keep its I/O back.
+    suspended: bool,
 }
 
 /// A device when the watching began and when it ended.
@@ -34,19 +37,30 @@ pub(super) struct Waits {
     pub(super) oldest_seconds: f64,
     /// Of the device since before the watching, if nothing was completed in it.
     pub(super) stands: Option<u64>,
+    /// Whether it was suspended all the time.
+    pub(super) suspended: bool,
 }
 
 impl Stat {
-    /// Reads what sysfs says of a device. Fields: Documentation/block/stat.rst of Linux; flushes came with 5.5.
+    /// Reads what sysfs says of a device.
     pub(super) fn read(sysfs: &Path, device: &str) -> Option<Self> {
-        let path = sysfs.join("class/block").join(device.replace('/', "!")).join("stat");
-        Self::parse(&fs::read_to_string(path).ok()?)
+        let directory = sysfs.join("class/block").join(device.replace('/', "!"));
+        let stat = Self::parse(&fs::read_to_string(directory.join("stat")).ok()?)?;
+        // Only the device mapper's have it.
+        let suspended =
+            fs::read_to_string(directory.join("dm/suspended")).is_ok_and(|text| text.trim() == "1");
+        Some(Self { suspended, ..stat })
     }
 
+    /// Fields of `stat`: Documentation/block/stat.rst of Linux; flushes came with 5.5.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let fields: Vec<u64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
         let of = |places: &[usize]| places.iter().filter_map(|place| fields.get(*place)).sum();
-        (fields.len() > 8).then(|| Self { completed: of(&[0, 4, 11, 15]), in_flight: of(&[8]) })
+        (fields.len() > 8).then(|| Self {
+            completed: of(&[0, 4, 11, 15]),
+            in_flight: of(&[8]),
+            suspended: false,
+        })
     }
 }
 
@@ -67,14 +81,16 @@ pub(super) fn spans(before: &HashMap<String, Stat>, after: &HashMap<String, Stat
 impl Waits {
     /// Of each member of an array, by its place.
     pub(super) fn of(array: &Array, families: &[MetricFamily], spans: &HashMap<String, Span>) -> Vec<Self> {
-        let stands = |name: &str| {
-            let Span { before, after } = spans.get(name)?;
+        let of_kernel = |member: &Member| {
+            let Some(Span { before, after }) = spans.get(&member.name) else { return Self::default() };
             let is_still = before.completed == after.completed && before.in_flight > 0;
-            (is_still && after.in_flight > 0).then_some(after.in_flight)
+            Self {
+                stands: (is_still && after.in_flight > 0).then_some(after.in_flight),
+                suspended: before.suspended && after.suspended,
+                ..Self::default()
+            }
         };
-        let members = array.members.iter();
-        let mut all: Vec<Self> =
-            members.map(|member| Self { stands: stands(&member.name), ..Self::default() }).collect();
+        let mut all: Vec<Self> = array.members.iter().map(of_kernel).collect();
         let mut each = |name: &str, take: &dyn Fn(&mut Self, f64)| {
             let families = families.iter().filter(|family| *family.name == *name);
             for sample in families.flat_map(|family| &family.samples) {
@@ -96,9 +112,16 @@ impl Waits {
         all
     }
 
-    /// Why it is said that the member does not answer, if it does not: what it holds, and for how long. `watched_seconds` is
-    /// how long its device was looked at.
+    /// Why it is said that the member does not answer, if it does not. `watched_seconds` is how long its device was looked at.
     pub(super) fn stuck(self, rule: &Rule, watched_seconds: f64) -> Option<String> {
+        let held = self.held(rule, watched_seconds);
+        let suspended = self.suspended.then(|| "it is suspended, which `dmsetup resume` ends".to_owned());
+        let why: Vec<String> = held.into_iter().chain(suspended).collect();
+        (!why.is_empty()).then(|| why.join("; "))
+    }
+
+    /// What the member holds, and for how long, if that is too long.
+    fn held(self, rule: &Rule, watched_seconds: f64) -> Option<String> {
         if self.in_flight > 0.0 && self.oldest_seconds >= rule.stuck_seconds {
             let age = self.oldest_seconds;
             return Some(format!("{} in flight, the oldest for {age:.1} s", ios(self.in_flight)));
@@ -115,6 +138,7 @@ impl Waits {
             "in_flight": self.in_flight,
             "oldest_seconds": self.oldest_seconds,
             "in_flight_since_before": self.stands,
+            "suspended": self.suspended,
             "stuck": self.stuck(rule, watched_seconds).is_some(),
         })
     }
@@ -132,7 +156,7 @@ mod tests {
     #[test]
     fn statistics_of_devices() {
         let new = "  10 0 80 5  20 0 160 7  3 9 9  40 0 1 2  50 6\n";
-        let stat = |completed, in_flight| Some(Stat { completed, in_flight });
+        let stat = |completed, in_flight| Some(Stat { completed, in_flight, suspended: false });
         assert_eq!(Stat::parse(new), stat(10 + 20 + 40 + 50, 3));
         assert_eq!(
             Stat::parse("10 0 80 5 20 0 160 7 1 9 9"),
@@ -142,5 +166,31 @@ mod tests {
         for text in ["", "10 0 80", "a b c d e f g h i"] {
             assert_eq!(Stat::parse(text), None, "{text}");
         }
+        let sysfs = tempfile::tempdir().unwrap();
+        let device = sysfs.path().join("class/block/dm-0");
+        fs::create_dir_all(device.join("dm")).unwrap();
+        fs::write(device.join("stat"), new).unwrap();
+        for (text, suspended) in [("0\n", false), ("1\n", true)] {
+            fs::write(device.join("dm/suspended"), text).unwrap();
+            let known = stat(10 + 20 + 40 + 50, 3).map(|stat| Stat { suspended, ..stat });
+            assert_eq!(Stat::read(sysfs.path(), "dm-0"), known);
+        }
+        fs::remove_dir_all(device.join("dm")).unwrap();
+        assert_eq!(Stat::read(sysfs.path(), "dm-0"), stat(10 + 20 + 40 + 50, 3), "not the device mapper's");
+    }
+
+    #[test]
+    fn a_member_that_is_suspended_holds_what_the_kernel_does_not_count() {
+        let waits = |in_flight, suspended| Waits { in_flight, oldest_seconds: 3.0, stands: None, suspended };
+        let rule = Rule::default();
+        assert_eq!(waits(0.0, false).stuck(&rule, 9.0), None);
+        assert_eq!(
+            waits(0.0, true).stuck(&rule, 9.0).as_deref(),
+            Some("it is suspended, which `dmsetup resume` ends")
+        );
+        assert_eq!(
+            waits(2.0, true).stuck(&rule, 9.0).as_deref(),
+            Some("2 I/Os in flight, the oldest for 3.0 s; it is suspended, which `dmsetup resume` ends")
+        );
     }
 }

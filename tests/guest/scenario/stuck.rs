@@ -78,20 +78,38 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         assert_eq!(now.count(), before.count() + 1, "{device}");
         assert!(now.sum - before.sum >= least, "{device}: {} s", now.sum - before.sum);
     }
-    let last = |file: &str| {
-        results.text(file).lines().filter(|line| line.contains(": `")).collect::<Vec<_>>().join("\n")
+    let verdicts = |file: &str| -> Vec<String> {
+        results
+            .text(file)
+            .lines()
+            .filter(|line| line.contains("does not answer"))
+            .map(str::to_owned)
+            .collect()
     };
-    let (first, other) = (last("suspended-raid.txt"), last("slow-raid.txt"));
-    let found = "md0: `dm-0` (slot 0) does not answer: 1 I/O in flight, the oldest for ";
-    assert!(first.starts_with(found), "{}", results.text("suspended-raid.txt"));
-    let found = format!(
-        "md1: `{disk}` (slot 0) does not answer: 1 I/O in flight since before, and none completed in the "
+    let suspended = "it is suspended, which `dmsetup resume` ends";
+    let found = verdicts("suspended-raid.txt");
+    let [of_suspended] = found.as_slice() else { panic!("{}", results.text("suspended-raid.txt")) };
+    let begin = "md0: `dm-0` (slot 0) does not answer: 1 I/O in flight, the oldest for ";
+    assert!(of_suspended.starts_with(begin), "{of_suspended}");
+    let before = verdicts("before-raid.txt");
+    let begin = format!(
+        "md1: `{disk}` (slot 0) does not answer: 1 I/O in flight since before, and none completed in "
     );
-    assert!(other.starts_with(&found), "{}", results.text("slow-raid.txt"));
+    let is_told = |found: &[String]| match found {
+        [first, second] => {
+            *first == format!("md0: `dm-0` (slot 0) does not answer: {suspended}")
+                && second.starts_with(&begin)
+        }
+        _ => false,
+    };
+    assert!(is_told(&before), "{}", results.text("before-raid.txt"));
+    assert!(verdicts("after-raid.txt").is_empty(), "{}", results.text("after-raid.txt"));
     format!(
-        "seen after {:.1} s, {:.1} s old 3 s later, while the kernel counted {} for the suspended one; {first}",
+        "seen after {:.1} s, {:.1} s old 3 s later, while the kernel counted {} for the suspended one\n{}{}",
         scrape("first").sum("tapster_block_io_oldest_seconds", &[("device", "dm-0")]),
         second["block_io dm-0 read"].1,
         results.text("inflight").trim(),
+        results.text("suspended-raid.txt"),
+        results.text("before-raid.txt"),
     )
 }

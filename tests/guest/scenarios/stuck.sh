@@ -32,8 +32,8 @@ awk '{ print $1 + $2 }' /sys/block/dm-0/inflight >/results/inflight
 sleep 3
 scrape second
 watched
-# What hung before is known from the kernel's own count.
-run sh -c 'tapster raid --for 3s md1 >/results/slow-raid.txt 2>&1'
+# What hung before is known from the kernel's own count, or from the device mapper.
+run sh -c 'tapster raid --for 3s >/results/before-raid.txt 2>&1'
 run dmsetup resume held
 wait $suspended
 sleep 0.5
@@ -41,4 +41,5 @@ scrape resumed
 wait $slow
 sleep 0.5
 scrape after
+run sh -c 'tapster raid --for 3s >/results/after-raid.txt 2>&1'
 stop_exporter
