@@ -112,6 +112,10 @@ fn run(reader: &Reader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
 }
 
 fn reader(timeout: &str) -> Option<Reader> {
+    reader_of(&PROBE.replace("TIMEOUT", timeout))
+}
+
+fn reader_of(yaml: &str) -> Option<Reader> {
     let capabilities = Capabilities::of_process().unwrap();
     if !capabilities.has(Capability::SysAdmin) {
         println!("skipped: needs CAP_SYS_ADMIN");
@@ -119,7 +123,7 @@ fn reader(timeout: &str) -> Option<Reader> {
     }
     let cpus = PossibleCpus::of_host().unwrap();
     let kernel = Kernel::detect(&Paths::default()).version;
-    let probe = parse(&PROBE.replace("TIMEOUT", timeout)).unwrap();
+    let probe = parse(yaml).unwrap();
     let world = World::new();
     let target = Target { kernel, ..world.target(cpus.get()) };
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
@@ -259,4 +263,36 @@ fn what_waits_is_kept_until_its_end() {
             assert!(left <= 52.0, "of the map a quarter is free again; the table has four");
         }
     }
+}
+
+#[test]
+#[ignore = "measures what it costs a scrape that 16 384 starts wait, for docs/metrics.md"]
+fn a_scrape_of_a_full_map() {
+    const WAIT: u64 = 16_384;
+    const TIMES: u32 = 20;
+    let yaml = PROBE.replace("TIMEOUT", "").replace("max_inflight: 64", &format!("max_inflight: {WAIT}"));
+    let Some(reader) = reader_of(&yaml) else { return };
+    let start =
+        reader.program().codes.iter().position(|code| code.at.to_string().ends_with("untyped")).unwrap();
+    let start = reader.attached().program_fd(start).unwrap();
+    let collect = || {
+        let begun = Instant::now();
+        for _ in 0..TIMES {
+            reader.collect(&Arc::new(Topology::default()), View::Now).unwrap();
+        }
+        begun.elapsed().as_secs_f64() * 1e3 / f64::from(TIMES)
+    };
+    println!("{:6} starts: {:.2} ms", in_flight(&reader), collect());
+    let mut begun = 0;
+    for upto in [512, WAIT] {
+        for call in begun..upto {
+            prog_test_run_raw_tp(start, &[7, call]).unwrap();
+        }
+        begun = upto;
+        assert_eq!(in_flight(&reader).to_bits(), (upto as f64).to_bits());
+        println!("{upto:6} starts: {:.2} ms", collect());
+    }
+    let begun = Instant::now();
+    reader.sweep(monotonic_ns()).unwrap();
+    println!("a look for ends that cannot come: {:.2} ms", begun.elapsed().as_secs_f64() * 1e3);
 }

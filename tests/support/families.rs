@@ -65,22 +65,11 @@ pub(crate) const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_s
 /// Labels that Prometheus gives to every series.
 pub(crate) const TARGET: [&str; 2] = ["instance", "job"];
 
-fn kind(kind: &MetricKind) -> Kind {
-    match kind {
-        MetricKind::Counter => Kind::Counter,
-        MetricKind::Gauge | MetricKind::Max { .. } => Kind::Gauge,
-        MetricKind::Histogram { .. } => Kind::Histogram,
-    }
-}
-
 /// Families of the shipped probes: name, kind, labels.
 pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
     let mut families: Vec<(String, Kind, Vec<String>)> = Vec::new();
     for probe in config::library().unwrap() {
-        let waiting = probe.waiting.iter().map(|metric| (&metric.name, Kind::Gauge));
-        for (name, kind) in
-            probe.metrics.iter().map(|metric| (&metric.name, kind(&metric.kind))).chain(waiting)
-        {
+        for (name, kind) in probe.families() {
             let name = format!("tapster_{}", name.value);
             // The labels of all shipped probes that tell of starts are known from these.
             let labels = probe.labels.iter().map(|label| label.name.value.clone()).collect();

@@ -218,7 +218,7 @@ pub(super) const PROBE: &[Key] = &[
     key(
         "inflight_timeout",
         Form::Duration,
-        "After this a start without an end is given up and counted. Default 10m; with `in_flight` or `oldest`, when room is short.",
+        "After this a start without an end is given up and counted. Default 10m; with `in_flight` or `oldest`, if its end may have been missed.",
     ),
     key(
         "rows",
