@@ -31,6 +31,7 @@ probes:
       ended: at_the_end
       fixed: 7
       whose: pid
+      least: min(half, 5)
     metrics:
       - { in_flight: told_in_flight }
       - { oldest: told_oldest_seconds }
@@ -55,7 +56,7 @@ fn known(program: &Program) -> Vec<&str> {
 #[test]
 fn labels_of_a_start_are_those_of_its_row() {
     let program = program(ONE_END);
-    assert_eq!(known(&program), ["half", "sign", "key", "text", "fixed", "whose"]);
+    assert_eq!(known(&program), ["half", "sign", "key", "text", "fixed", "whose", "least"]);
     let waiting = program.waiting.as_ref().unwrap();
     assert!(waiting.keeps);
     let layout = program.layout.start.as_ref().unwrap();
@@ -91,5 +92,5 @@ fn labels_of_a_start_are_those_of_its_row() {
 fn where_ends_differ_the_label_is_not_known() {
     // The second reads its key from elsewhere: what is made of the key's expression is its own.
     let ends = format!("[{ONE_END}, {{ at: 'rawtracepoint:test:untyped', key: [arg2, pid] }}]");
-    assert_eq!(known(&program(&ends)), ["half", "sign", "text", "fixed", "whose"]);
+    assert_eq!(known(&program(&ends)), ["half", "sign", "text", "fixed", "whose", "least"]);
 }

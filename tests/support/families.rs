@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use tapster::{config, family::Kind};
-use tapster_ebpf::probe::MetricKind;
 
 /// Families about arrays, from the topology, which `tests/rules.rs` compares with what it makes of one.
 pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [

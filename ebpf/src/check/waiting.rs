@@ -51,6 +51,9 @@ impl Told<'_> {
             Node::Binary(operator, a, b) => {
                 with(Node::Binary(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
             }
+            Node::Extreme(operator, a, b) => {
+                with(Node::Extreme(*operator, Box::new(self.tell(a)?), Box::new(self.tell(b)?)))
+            }
             Node::Conditional(c, a, b) => {
                 let [c, a, b] = [self.tell(c)?, self.tell(a)?, self.tell(b)?].map(Box::new);
                 with(Node::Conditional(c, a, b))
