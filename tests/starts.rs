@@ -180,7 +180,8 @@ fn waiting(reader: &Reader) -> Vec<(String, f64, f64)> {
 }
 
 fn in_flight(reader: &Reader) -> f64 {
-    waiting(reader).iter().map(|(_, number, _)| number).sum()
+    // The sum of none is -0.
+    waiting(reader).iter().fold(0.0, |sum, (_, number, _)| sum + number)
 }
 
 fn oldest(reader: &Reader) -> f64 {

@@ -29,6 +29,13 @@ struct Waits {
     oldest_ns: u64,
 }
 
+impl Waits {
+    fn add(&mut self, other: Self) {
+        self.number += other.number;
+        self.oldest_ns = self.oldest_ns.max(other.oldest_ns);
+    }
+}
+
 /// Which processes and threads are there, each looked at once.
 #[derive(Debug)]
 pub(super) struct Tasks {
@@ -86,15 +93,18 @@ pub(super) fn families(
         let known = waiting.labels.iter().filter_map(|label| row.get(label.place).cloned());
         all.entry(known.collect()).or_default();
     }
+    // Decoded once for all that are alike: a device that hangs may hold thousands.
+    let mut alike: HashMap<Vec<Vec<u8>>, Waits> = HashMap::new();
     for start in starts {
-        let raw = waiting.labels(layout, &start.key, &start.value);
+        let waits = alike.entry(waiting.labels(layout, &start.key, &start.value)).or_default();
+        waits.add(Waits { number: 1, oldest_ns: now_ns.saturating_sub(start.since_ns) });
+    }
+    for (raw, waits) in alike {
         let texts =
             waiting.labels.iter().zip(&raw).map(|(label, raw)| decoders.get_mut(label.place)?.decode(raw));
         // A label may leave out the start, as it leaves out rows.
         let Some(texts) = texts.collect::<Option<Arc<[String]>>>() else { continue };
-        let waits = all.entry(texts).or_default();
-        waits.number += 1;
-        waits.oldest_ns = waits.oldest_ns.max(now_ns.saturating_sub(start.since_ns));
+        all.entry(texts).or_default().add(waits);
     }
     let label_names: Arc<[String]> =
         waiting.labels.iter().filter_map(|label| names.get(label.place).cloned()).collect();

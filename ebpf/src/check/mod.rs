@@ -17,7 +17,6 @@ use crate::{
     attach::{self, Site, Target},
     btf::Kind,
     diagnostic::{Diagnostic, SourceFile},
-    names::Kind as Family,
     probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
 };

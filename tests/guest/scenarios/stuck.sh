@@ -39,6 +39,8 @@ wait $suspended
 sleep 0.5
 scrape resumed
 wait $slow
+# What is asked of it from here on, and when the guest ends, is answered at once.
+run sh -c "echo 1 >$debug/delay"
 sleep 0.5
 scrape after
 run sh -c 'tapster raid --for 3s >/results/after-raid.txt 2>&1'
