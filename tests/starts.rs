@@ -269,7 +269,7 @@ fn what_waits_is_kept_until_its_end() {
 #[test]
 #[ignore = "measures what it costs a scrape that 16 384 starts wait, for docs/metrics.md"]
 fn a_scrape_of_a_full_map() {
-    const WAIT: u64 = 16_384;
+    const WAIT: u32 = 16_384;
     const TIMES: u32 = 20;
     let yaml = PROBE.replace("TIMEOUT", "").replace("max_inflight: 64", &format!("max_inflight: {WAIT}"));
     let Some(reader) = reader_of(&yaml) else { return };
@@ -287,10 +287,10 @@ fn a_scrape_of_a_full_map() {
     let mut begun = 0;
     for upto in [512, WAIT] {
         for call in begun..upto {
-            prog_test_run_raw_tp(start, &[7, call]).unwrap();
+            prog_test_run_raw_tp(start, &[7, call.into()]).unwrap();
         }
         begun = upto;
-        assert_eq!(in_flight(&reader).to_bits(), (upto as f64).to_bits());
+        assert_eq!(in_flight(&reader).to_bits(), f64::from(upto).to_bits());
         println!("{upto:6} starts: {:.2} ms", collect());
     }
     let begun = Instant::now();
