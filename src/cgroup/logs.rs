@@ -14,6 +14,8 @@ use std::{
 
 /// Links read; a node has some hundred containers.
 const LIMIT: usize = 1 << 14;
+/// Longest UID of a pod; it has 36 characters.
+const LONGEST_UID: usize = 64;
 /// Fewest digits of an id. Names of links are cut at 255 bytes, and the id stands at the end.
 const SHORTEST: usize = 12;
 /// A directory whose time of change is younger than this when it was read may change again within the same time.
@@ -96,7 +98,8 @@ fn parse_link(name: &str) -> Option<(&str, Pod, &str)> {
 /// The UID in `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/0.log`.
 fn uid(target: &Path, pod: &Pod) -> Option<String> {
     let begin = format!("{}_{}_", pod.namespace, pod.name);
-    target.iter().find_map(|part| part.to_str()?.strip_prefix(&begin)).map(str::to_owned)
+    let uid = target.iter().find_map(|part| part.to_str()?.strip_prefix(&begin))?;
+    (uid.len() <= LONGEST_UID).then(|| uid.to_owned())
 }
 
 #[cfg(test)]
@@ -123,6 +126,11 @@ mod tests {
         link(&format!("web-7d4b9c-x2k8q_shop_nginx-{A}.log"), target);
         // A name that was cut at 255 bytes.
         link(&format!("db-0_shop_side-car-{}.log", &B[..40]), "/elsewhere/0.log");
+        let long = "1".repeat(200);
+        link(
+            &format!("web-7d4b9c-x2k8q_shop_more-{}.log", &A[..20]),
+            &format!("/var/log/pods/shop_web-7d4b9c-x2k8q_{long}/more/0.log"),
+        );
         for other in
             ["README", "a_b.log", &format!("a_b-{A}.log"), &format!("a_b_-{A}.log"), "a_b_c-0123.log"]
         {
@@ -136,7 +144,8 @@ mod tests {
         assert_eq!(logs.container(&format!("f{}", &A[1..])), None);
         assert_eq!(logs.pod("11111111-2222"), Some(&web));
         assert_eq!(logs.pod("33333333"), None);
-        assert_eq!(logs.containers.len(), 2, "{:?}", logs.containers);
+        assert_eq!((logs.pod(&long), logs.pods.len()), (None, 1), "{:?}", logs.pods);
+        assert_eq!(logs.containers.len(), 3, "{:?}", logs.containers);
     }
 
     #[test]

@@ -23,6 +23,11 @@ use std::{
 
 /// Levels walked; the kernel itself sets no limit.
 const DEPTH_LIMIT: usize = 64;
+/// Longest path that is kept, bytes, and most bytes of paths that a walk keeps: whoever may make cgroups may make some of 4096.
+const LONGEST: usize = 1024;
+const WALKED: usize = 16 << 20;
+/// What stands for the rest of a path that is longer.
+const CUT: &str = "~cut";
 /// Least time between two walks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What the kernel writes behind the path of a directory that was removed while it was open.
@@ -130,7 +135,7 @@ impl Tree {
             return Found::Dead;
         }
         // What is beside or above the part that is mounted here has its path in the whole hierarchy.
-        Found::Living(Spot { path: escape(target.as_os_str().as_bytes()), directory: None })
+        Found::Living(Spot { path: text(target.as_os_str().as_bytes()), directory: None })
     }
 
     fn find_by_walk(&self, walk: &mut Walk, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
@@ -152,8 +157,11 @@ impl Tree {
     }
 
     fn spot(&self, directory: PathBuf) -> Spot {
-        let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
-        Spot { path: format!("/{}", escape(below.as_os_str().as_bytes())), directory: Some(directory) }
+        let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory).as_os_str().as_bytes();
+        let path = format!("/{}", text(below));
+        // It is looked for again each time.
+        let is_long = below.len() > LONGEST;
+        Spot { path, directory: Some(directory).filter(|_| !is_long) }
     }
 }
 
@@ -166,6 +174,7 @@ impl Walk {
         };
         walk.directories.insert(metadata.ino(), root.to_owned());
         let mut pending = vec![(root.to_owned(), 0)];
+        let mut bytes = 0;
         while let Some((directory, depth)) = pending.pop() {
             let entries = match fs::read_dir(&directory) {
                 Ok(entries) => entries,
@@ -176,7 +185,8 @@ impl Walk {
                 }
             };
             for entry in entries.filter_map(Result::ok).filter(is_directory) {
-                if walk.directories.len() >= limit {
+                bytes += directory.as_os_str().len();
+                if walk.directories.len() >= limit || bytes > WALKED {
                     return Self { complete: false, ..walk };
                 }
                 walk.directories.insert(entry.ino(), entry.path());
@@ -191,6 +201,27 @@ impl Walk {
     }
 }
 
+/// A path as it is shown.
+fn text(path: &[u8]) -> String {
+    match path.get(..LONGEST) {
+        Some(begin) if path.len() > LONGEST => escape(begin) + CUT,
+        _ => escape(path),
+    }
+}
+
 fn is_directory(entry: &DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_are_cut() {
+        assert_eq!(text(b"a/b"), "a/b");
+        let longest = "x".repeat(LONGEST);
+        assert_eq!(text(longest.as_bytes()), longest);
+        assert_eq!(text("x".repeat(4095).as_bytes()), longest + CUT);
+    }
 }
