@@ -1,18 +1,23 @@
 //! Programs and libraries: where a function is in its file, which is what a uprobe attaches to.
 //!
 //! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
-//! names. Files come from outside: reading them may fail and never panics.
+//! names. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
 
+#[cfg(test)]
+mod attacks;
 mod binary;
+mod budget;
 mod choice;
 mod exits;
 mod functions;
+mod image;
 mod library;
 mod name;
+mod served;
 mod symbols;
 mod usdt;
 
-pub use binary::{Binary, file_id};
+pub use binary::{Binary, Word, file_id};
 
 pub use choice::{choose, near_beginning};
 pub use exits::{Exits, Unclear, exits};
@@ -20,13 +25,17 @@ pub use functions::{Code, Function, Functions, Go, functions, read};
 pub use name::{Name, Pattern, short};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
-pub use symbols::{Symbols, build_id};
+pub use budget::{Limits, Unread};
+pub use image::{Source, build_id};
+pub use library::named as libraries_named;
+pub use symbols::Symbols;
 
-use object::ReadCache;
+use crate::sys::{Foreign, open_foreign};
+use budget::Budget;
+use image::Image;
 use std::{
     fmt::Write,
     fs::File,
-    io,
     path::{Path, PathBuf},
 };
 use tapster_ebpf::attach::Missing;
@@ -38,19 +47,13 @@ fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
     Missing { message, hint: hint.into() }
 }
 
-/// A file whose parts are read when they are asked for. It is not mapped: one that shrinks would end this process.
-type Bytes = ReadCache<File>;
-
-fn open(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    Ok(ReadCache::new(file))
+/// A file of which there is more than may be read, or that is not whole.
+fn unread(shown: &str, why: &Unread) -> Missing {
+    missing(format!("the functions of `{shown}` cannot be read: {why}"), None)
 }
 
-fn parse<'b>(bytes: &'b Bytes, shown: &str) -> Result<object::File<'b, &'b Bytes>, Missing> {
-    object::File::parse(bytes).map_err(|error| {
+fn parse<'f>(file: &'f dyn Source, budget: &'f Budget, shown: &str) -> Result<Image<'f>, Missing> {
+    Image::read(file, budget).map_err(|error| {
         missing(
             format!("`{shown}` is not a program or library: {error}"),
             "a script has no functions of its own: give its interpreter".to_owned(),
@@ -59,14 +62,14 @@ fn parse<'b>(bytes: &'b Bytes, shown: &str) -> Result<object::File<'b, &'b Bytes
 }
 
 /// The separate debug file of a build id.
-fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
+fn debug_file(build_id: &[u8]) -> Option<File> {
     let (first, rest) = build_id.split_first()?;
     let mut name = String::new();
     for byte in rest {
         write!(name, "{byte:02x}").ok()?;
     }
-    Some(Path::new(DEBUG_FILES).join(format!("{first:02x}")).join(name + ".debug"))
-        .filter(|path| path.is_file())
+    let path: PathBuf = Path::new(DEBUG_FILES).join(format!("{first:02x}")).join(name + ".debug");
+    open_foreign(Foreign::Named(&path)).ok()
 }
 
 #[cfg(test)]

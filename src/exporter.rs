@@ -308,6 +308,29 @@ impl Exporter {
         *self.lacking.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
     }
 
+    /// Starts the threads that read files of programs, where probes need them; to be called once rights are given up.
+    pub fn read_programs(&self) {
+        self.shared().symbols.begin();
+    }
+
+    /// From now on what is counted is shown to nobody but whoever started this process, who may read any file that it reads.
+    pub fn is_private(&self) {
+        self.shared().symbols.are_private();
+    }
+
+    /// What the probes have counted, with the functions of programs named as far as they can be read within this time.
+    pub fn collect_named(&self, most: Duration) -> Vec<MetricFamily> {
+        let begun = Instant::now();
+        loop {
+            let families = self.collect();
+            let left = most.saturating_sub(begun.elapsed());
+            // One thing that was lacking may show that another is.
+            if left.is_zero() || !self.shared().symbols.wait(left) {
+                return families;
+            }
+        }
+    }
+
     /// Gives up starts whose end never came; to be called now and then.
     pub fn sweep(&self) {
         for running in self.probes() {
@@ -387,6 +410,7 @@ impl Exporter {
             families.extend(topology::families(&topology));
             families.push(own::ages([("arrays", self.arrays.age())]));
             families.extend(own);
+            families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));
             families.extend(online_cpus(&self.online));
             families.extend(process(self.process_began));
         } else {

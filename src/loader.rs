@@ -19,7 +19,7 @@ use functions::Functions;
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tapster_ebpf::{
     object,
@@ -105,6 +105,7 @@ pub struct Attached {
     /// Programs at user programs that are loaded and not yet attached.
     loaded: Vec<user::Loaded>,
     user: Mutex<User>,
+    looks: Arc<user::Look>,
     ebpf: Ebpf,
 }
 
@@ -174,8 +175,14 @@ impl Loader {
             functions.push(own);
             tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns = info.verified_insns, "program loaded");
         }
-        let mut attached =
-            Attached { program, functions, loaded: Vec::new(), user: Mutex::new(User::default()), ebpf };
+        let mut attached = Attached {
+            program,
+            functions,
+            loaded: Vec::new(),
+            user: Mutex::default(),
+            looks: Arc::default(),
+            ebpf,
+        };
         attached.loaded = user::load(&attached.program, &attached.maps()?)?;
         Ok(attached)
     }
@@ -341,7 +348,12 @@ impl Attached {
 
     /// Detaches from files that were replaced and that no process runs any more.
     pub fn release(&self, proc: &Path) {
-        self.user().release(proc);
+        let replaced = self.user().replaced();
+        if !replaced.is_empty() {
+            // Without the lock that scrapes take: a process may not answer.
+            let unused = self.looks.unused(proc, replaced);
+            self.user().release(&unused);
+        }
     }
 
     fn user(&self) -> MutexGuard<'_, User> {

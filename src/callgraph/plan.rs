@@ -112,9 +112,10 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
     };
     let mut functions = Vec::new();
     let mut unclear: Vec<String> = Vec::new();
+    let mut code = file.most_code();
     for index in chosen {
         let function = &file.list[index];
-        let ends = if stacks.is_none() { Ok(None) } else { file.exits(function).map(Some) };
+        let ends = if stacks.is_none() { Ok(None) } else { file.exits(function, &mut code).map(Some) };
         let exits = ends.unwrap_or_else(|error| {
             unclear.push(format!("`{}` ({error})", names[index].shown));
             None

@@ -97,6 +97,8 @@ pub struct Reader {
     cgroups: Arc<Cgroups>,
     /// Labels of block devices, by their place.
     disk_labels: Vec<usize>,
+    /// Whether functions of programs are named: a stack whose symbols come late gets another label.
+    names_programs: bool,
     label_names: Arc<[String]>,
     /// A moment before the first event could count.
     began: SystemTime,
@@ -191,7 +193,7 @@ fn decoder(
             let side = if let Decoder::Stack(side) = &label.decoder { side } else { &Side::Kernel };
             match side {
                 Side::Kernel => symbols.want_kernel()?,
-                Side::User => Symbols::want_files(symbols),
+                Side::User => symbols.want_files(),
             }
             let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == *side);
             let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
@@ -252,6 +254,7 @@ impl Reader {
                 .zip(&program.labels)
                 .filter_map(|(index, label)| (label.decoder == Decoder::BlockDevice).then_some(index))
                 .collect(),
+            names_programs: program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User)),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
             began,
             expired: AtomicU64::new(0),
@@ -302,7 +305,7 @@ impl Reader {
             }
             let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
             let Labels { decoders, retired, ledger } = &mut *labels;
-            let moves = self.takes_out();
+            let moves = self.takes_out() || self.names_programs;
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {

@@ -1,17 +1,22 @@
 //! Programs and libraries among the files of this host, of a process or of a container.
 
-use super::{library, missing};
-use crate::{container, sys};
+use super::{Limits, library, missing, served};
+use crate::{
+    container,
+    deadline::{self, Left, MayHang, Outcome},
+    sys::{Foreign, ForeignError, hold_directory, look_at, open_foreign, open_foreign_directory},
+};
 use std::{
     env,
     ffi::CString,
     fs::{self, File},
-    io,
     os::{
-        fd::{AsFd, AsRawFd},
-        unix::{ffi::OsStrExt, fs::MetadataExt},
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 use tapster_ebpf::{attach::Missing, probe::Root, usdt::FileId};
 
@@ -20,6 +25,57 @@ const LIBRARY_DIRECTORIES: [&str; 5] = ["/lib", "/usr/lib", "/lib64", "/usr/lib6
 /// Where programs are, among files that are not this process's.
 const PROGRAM_DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Most names of a directory that are looked at.
+const NAMES: usize = 1 << 16;
+/// How long it may take to find a file: whoever serves a directory on the way may never answer.
+const FIND: deadline::Limits =
+    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
+
+/// A word of the configuration that means a file: a path, or the name of a library or program.
+#[derive(Debug)]
+pub struct Word {
+    proc: PathBuf,
+    root: Root,
+    text: String,
+    left: Left,
+}
+
+impl MayHang for Word {
+    fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+impl Word {
+    /// A word, and the files that it is looked for in.
+    pub fn new(proc: &Path, root: &Root, text: &str) -> Self {
+        Self { proc: proc.to_owned(), root: root.clone(), text: text.to_owned(), left: Left::default() }
+    }
+
+    /// Whether it is looked for among these files.
+    pub fn is_in(&self, root: &Root) -> bool {
+        self.root == *root
+    }
+
+    /// Opens what it means now. One that did not answer in time is not asked again until it has.
+    pub fn open(self: &Arc<Self>) -> Result<Binary, Missing> {
+        let find = |word: &Self| Tree::of(&word.proc, &word.root)?.find(&word.text);
+        match deadline::each(FIND, vec![self.clone()], find).pop() {
+            Some(Outcome::Read(found)) => found,
+            Some(Outcome::Slow) | None => Err(missing(
+                format!("the file system that `{}` is looked for in does not answer", self.text),
+                None,
+            )),
+            Some(Outcome::Panicked) => Err(missing(
+                format!(
+                    "looking for `{}` panicked, which is a bug in tapster; the log says where",
+                    self.text
+                ),
+                None,
+            )),
+        }
+    }
+}
 
 /// A program or library. It stays the same file, whatever has its name later.
 #[derive(Debug)]
@@ -32,12 +88,14 @@ pub struct Binary {
     pub file: File,
     /// Which file and version it is.
     pub id: FileId,
+    /// What reading it may cost.
+    pub limits: Limits,
 }
 
 impl Binary {
     /// Opens what a word of the configuration means: a path, or the name of a library or program.
     pub fn open(proc: &Path, root: &Root, word: &str) -> Result<Self, Missing> {
-        Tree::of(proc, root)?.find(word)
+        Arc::new(Word::new(proc, root, word)).open()
     }
 
     /// A path for the kernel, which leads to this very file.
@@ -59,7 +117,7 @@ pub fn file_id(metadata: &fs::Metadata) -> FileId {
 /// Files under a root.
 enum Tree {
     Host,
-    Under { root: File, directory: PathBuf, shown: String },
+    Under { root: OwnedFd, process: PathBuf, shown: String },
 }
 
 impl Tree {
@@ -76,10 +134,9 @@ impl Tree {
                 "`pid` is the number on the host, not inside of a container".to_owned(),
             ));
         }
-        let directory = directory.join("root");
-        let opened = File::open(&directory)
+        let opened = hold_directory(&directory.join("root"))
             .map_err(|error| missing(format!("the files of {root} cannot be seen: {error}"), None))?;
-        Ok(Self::Under { root: opened, directory, shown: format!(" in {root}") })
+        Ok(Self::Under { root: opened, process: directory, shown: format!(" in {root}") })
     }
 
     fn shown(&self) -> &str {
@@ -89,48 +146,52 @@ impl Tree {
         }
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
+    fn place<'p>(&'p self, path: &'p Path) -> Foreign<'p> {
         match self {
-            Self::Host => File::open(path),
-            Self::Under { root, .. } => {
-                let path = CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
-                sys::open_in(root.as_fd(), &path)
-            }
+            Self::Host => Foreign::Named(path),
+            Self::Under { root, .. } => Foreign::Under(root.as_fd(), path),
         }
+    }
+
+    fn open(&self, path: &Path) -> Result<Binary, ForeignError> {
+        let looked = look_at(self.place(path))?;
+        let mounts = match self {
+            Self::Host => Path::new("/proc/self"),
+            Self::Under { process, .. } => process,
+        };
+        if served::is_by_user(mounts, looked.device) {
+            return Err(ForeignError::Served);
+        }
+        let file = looked.open()?;
+        let metadata = file.metadata()?;
+        let (place, limits) = match self {
+            Self::Host => (fs::canonicalize(path)?, Limits::of_host(&metadata)),
+            Self::Under { process, .. } => {
+                (process.join("root").join(path.strip_prefix("/").unwrap_or(path)), Limits::NAMED)
+            }
+        };
+        Ok(Binary { path: path.to_owned(), place, file, id: file_id(&metadata), limits })
     }
 
     /// Names in a directory.
     fn names(&self, directory: &Path) -> Vec<String> {
-        let path = match self {
-            Self::Host => directory.to_owned(),
-            Self::Under { .. } => match self.open(directory) {
-                Ok(opened) => return names(&PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()))),
-                Err(_) => return Vec::new(),
-            },
-        };
-        names(&path)
+        let Ok(opened) = open_foreign_directory(self.place(directory)) else { return Vec::new() };
+        let path = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+        let entries = fs::read_dir(path).into_iter().flatten().flatten().take(NAMES);
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     fn find(&self, word: &str) -> Result<Binary, Missing> {
-        let open = |path: &Path| -> io::Result<Binary> {
-            let file = self.open(path)?;
-            let metadata = file.metadata()?;
-            if !metadata.is_file() {
-                return Err(io::Error::other("it is not a file"));
-            }
-            let place = match self {
-                Self::Host => fs::canonicalize(path)?,
-                Self::Under { directory, .. } => directory.join(path.strip_prefix("/").unwrap_or(path)),
-            };
-            Ok(Binary { path: path.to_owned(), place, file, id: file_id(&metadata) })
-        };
         if word.contains('/') {
-            return open(Path::new(word)).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => missing(format!("there is no `{word}`{}", self.shown()), None),
-                _ => missing(format!("`{word}`{} cannot be read: {error}", self.shown()), None),
+            return self.open(Path::new(word)).map_err(|error| {
+                if error.is_absent() {
+                    missing(format!("there is no `{word}`{}", self.shown()), None)
+                } else {
+                    missing(format!("`{word}`{} cannot be read: {error}", self.shown()), None)
+                }
             });
         }
-        self.candidates(word).find_map(|path| open(&path).ok()).ok_or_else(|| {
+        self.candidates(word).find_map(|path| self.open(&path).ok()).ok_or_else(|| {
             missing(
                 format!("there is no program or library `{word}`{}", self.shown()),
                 "give its path, or a library's name: libc, libc.so.6".to_owned(),
@@ -142,7 +203,7 @@ impl Tree {
     fn candidates(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         let machine = format!("{}-linux-gnu", env::consts::ARCH);
         let versions = format!("{name}.so");
-        let cached = library::cached(|path| self.open(path), name);
+        let cached = library::cached(|path| open_foreign(self.place(path)), name);
         let in_directories = LIBRARY_DIRECTORIES
             .iter()
             .flat_map(move |directory| [Path::new(directory).join(&machine), directory.into()])
@@ -167,11 +228,6 @@ impl Tree {
             .chain(in_directories)
             .chain(programs.into_iter().map(move |directory| directory.join(name)))
     }
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 #[cfg(test)]
@@ -212,7 +268,7 @@ mod tests {
         assert_eq!(linked.id, open("libthing.so.9").unwrap().id, "a link does not lead out");
         let message = |word: &str| open(word).unwrap_err().message;
         assert_eq!(message("/bin/sh"), "there is no `/bin/sh` in process 7");
-        assert_eq!(message("/opt"), "`/opt` in process 7 cannot be read: it is not a file");
+        assert_eq!(message("/opt"), "`/opt` in process 7 cannot be read: it is a directory, not a file");
         assert_eq!(message("sh"), "there is no program or library `sh` in process 7");
         let gone = Binary::open(proc.path(), &Root::Process(8), "sh").unwrap_err();
         assert_eq!(gone.message, "there is no process 8");

@@ -1,11 +1,13 @@
 //! Which functions of a program or library a name or pattern means, and where probes for them go.
 
 use super::{
-    Bytes, Function, Functions, Go, Missing, debug_file, missing,
+    Function, Functions, Go, Missing,
+    budget::{Budget, Unread},
+    debug_file,
+    image::{Image, Source, Symbol},
+    missing,
     name::{Name, Pattern},
-    open,
 };
-use object::{Object, ObjectSymbol, SymbolFlags, SymbolKind, elf};
 use tapster_ebpf::{
     attach::{Place, Site, UserFunctions, Wanted, left_out},
     diagnostic::near,
@@ -40,10 +42,11 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
         ..UserFunctions::default()
     };
     let mut without: Vec<(&'static str, String)> = Vec::new();
+    let mut code = file.most_code();
     for (function, name) in chosen {
         let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
         let entry = || site(vec![function.offset]);
-        let ends = (wanted.at_return || wanted.whole).then(|| ends(file, &function));
+        let ends = (wanted.at_return || wanted.whole).then(|| ends(file, &function, &mut code));
         match ends {
             Some(Ends::Not(why)) => without.push((why, name.clone())),
             Some(Ends::At(places)) if wanted.at_return => found.sites.push(site(places)),
@@ -121,8 +124,8 @@ fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, S
 
 /// Where returns of a function are seen. A return probe exchanges the return address on the stack, which ends a program
 /// built by Go and one whose very first function it is set on.
-fn ends(file: &Functions, function: &Function) -> Ends {
-    let exits = match (file.go, file.exits(function)) {
+fn ends(file: &Functions, function: &Function, code: &mut u64) -> Ends {
+    let exits = match (file.go, file.exits(function, code)) {
         (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
         (_, Ok(exits)) => exits,
         (Some(Go::Recent), Err(_)) => {
@@ -153,32 +156,17 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
         let message = format!("no function of `{shown}` matches `{wanted}`");
         return missing(message, near_beginning(&start, names.iter().map(|name| name.shown.as_str())));
     }
-    let look = |bytes: &Bytes| {
-        let file = object::File::parse(bytes).ok()?;
-        let found = file
-            .symbols()
-            .chain(file.dynamic_symbols())
-            .find(|symbol| symbol.name().is_ok_and(|name| name == wanted))
-            .map(|symbol| {
-                let chooses = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. }
-                    if st_info.st_type() == elf::STT_GNU_IFUNC);
-                (symbol.is_undefined(), symbol.kind(), chooses)
-            });
-        let debug = file.build_id().ok().flatten().and_then(debug_file);
-        Some((found, debug))
-    };
-    let (own, debug) = open(&file.path).ok().and_then(|bytes| look(&bytes)).unwrap_or_default();
-    let separate = || debug.and_then(|path| open(&path).ok()).and_then(|bytes| look(&bytes)?.0);
-    match own.or_else(separate) {
-        Some((true, ..)) => missing(
+    let budget = Budget::new(file.limits);
+    match symbol_named(&file.file, wanted, &budget).unwrap_or_default() {
+        Some(symbol) if symbol.is_undefined() => missing(
             format!("`{shown}` only calls `{wanted}`, which is in a library of its"),
             format!("`ldd {shown}` shows them; attach there, as in uprobe:libc.so.6:{wanted}"),
         ),
-        Some((false, SymbolKind::Text, true)) => missing(
+        Some(symbol) if symbol.chooses() => missing(
             format!("`{wanted}` of `{shown}` is chosen among several functions when a program starts"),
             "name the one that is chosen, for example that of the widest registers".to_owned(),
         ),
-        Some((false, ..)) => missing(format!("`{wanted}` of `{shown}` is not a function"), None),
+        Some(_) => missing(format!("`{wanted}` of `{shown}` is not a function"), None),
         None => {
             let variant = file.list.iter().find(|function| {
                 let rest = function.name.strip_prefix(wanted);
@@ -195,6 +183,34 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
             missing(format!("`{shown}` has no function `{wanted}`"), hint)
         }
     }
+}
+
+/// A symbol of a file, or of its debug file, whatever it is of.
+fn symbol_named(source: &dyn Source, name: &str, budget: &Budget) -> Result<Option<Symbol>, Unread> {
+    let image = Image::read(source, budget)?;
+    let own = symbol_in(&image, name)?;
+    if own.is_some() {
+        return Ok(own);
+    }
+    let Some(debug) = image.build_id()?.and_then(|id| debug_file(&id)) else { return Ok(None) };
+    symbol_in(&Image::read(&debug, budget)?, name)
+}
+
+fn symbol_in(image: &Image<'_>, name: &str) -> Result<Option<Symbol>, Unread> {
+    for table in image.tables() {
+        let names = image.names_of(&table);
+        let mut found = None;
+        image.symbols(&table, |symbol| {
+            if found.is_none() && names.get(symbol.name)?.as_deref() == Some(name) {
+                found = Some(symbol);
+            }
+            Ok(())
+        })?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
 }
 
 /// Of names that begin nearly as a pattern does, the patterns that they match.

@@ -8,8 +8,10 @@
 
 use super::Code;
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
-use std::collections::HashSet;
 use tapster_ebpf::attach::Arch;
+
+/// Most ends of a function.
+const MOST: usize = 1 << 14;
 
 /// The ends of a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,9 @@ pub enum Unclear {
     /// Not all of it is code.
     #[error("not all of it reads as code")]
     NotCode,
+    /// There are more ends than any function has.
+    #[error("it ends at too many places")]
+    TooMany,
     /// The symbol tells no length, and the code does not show it.
     #[error("where it ends is not told")]
     NoEnd,
@@ -46,6 +51,12 @@ impl Exits {
         self.computed
             || self.conditional.contains(&address)
             || self.jumps.iter().any(|(_, to)| *to == address)
+    }
+
+    /// Says so when there are more than any function has: each would become a probe.
+    fn check(&self) -> Result<(), Unclear> {
+        let count = self.returns.len().max(self.jumps.len()).max(self.conditional.len());
+        if count > MOST { Err(Unclear::TooMany) } else { Ok(()) }
     }
 
     /// Whether there are ways out that no probe sees.
@@ -80,12 +91,37 @@ fn within(part: &Code, address: u64) -> bool {
         .is_some_and(|distance| distance < part.bytes.len())
 }
 
+/// Addresses in code, a bit for each.
+struct Marks<'c> {
+    code: &'c [Code],
+    bits: Vec<Vec<u64>>,
+}
+
+impl<'c> Marks<'c> {
+    fn new(code: &'c [Code]) -> Self {
+        Self { code, bits: code.iter().map(|part| vec![0; part.bytes.len() / 64 + 1]).collect() }
+    }
+
+    fn mark(&mut self, address: u64) {
+        for (part, bits) in self.code.iter().zip(&mut self.bits).filter(|(part, _)| within(part, address)) {
+            let at = usize::try_from(address - part.address).unwrap_or(0);
+            bits[at / 64] |= 1 << (at % 64);
+        }
+    }
+
+    /// Whether all that others have is marked here.
+    fn have_all(&self, others: &Self) -> bool {
+        let pairs = self.bits.iter().flatten().zip(others.bits.iter().flatten());
+        pairs.into_iter().all(|(own, other)| other & !own == 0)
+    }
+}
+
 fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
     let all = Within { code };
     let start = code.first().ok_or(Unclear::NoCode)?.address;
     let mut exits = Exits::default();
-    let mut boundaries = HashSet::new();
-    let mut targets = Vec::new();
+    let mut boundaries = Marks::new(code);
+    let mut targets = Marks::new(code);
     for (index, part) in code.iter().enumerate() {
         let sized = sized || index > 0;
         let mut decoder = Decoder::with_ip(64, &part.bytes, part.address, DecoderOptions::NONE);
@@ -94,12 +130,13 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
         let mut furthest = part.address;
         let mut ended = sized;
         while decoder.can_decode() {
+            exits.check()?;
             decoder.decode_out(&mut insn);
             if insn.is_invalid() || is_odd(insn.mnemonic()) {
                 return Err(Unclear::NotCode);
             }
             let at = insn.ip();
-            boundaries.insert(at);
+            boundaries.mark(at);
             let place = part.offset + (at - part.address);
             let mut stops = false;
             match insn.mnemonic() {
@@ -125,7 +162,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                     stops = jump;
                     // Without a length, what comes after the jump may be another function.
                     if all.has(target) && (sized || target <= furthest || !jump) {
-                        targets.push(target);
+                        targets.mark(target);
                         furthest = furthest.max(target);
                         exits.repeats |= target == start;
                     } else if jump {
@@ -146,7 +183,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
         }
     }
     // Code that is read from one end to the other and code that is run meet at the same places, or some of it is none.
-    if targets.iter().any(|target| !boundaries.contains(target)) {
+    if !boundaries.have_all(&targets) {
         return Err(Unclear::NotCode);
     }
     Ok(exits)
@@ -186,6 +223,7 @@ fn aarch64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
             return Err(Unclear::NotCode);
         }
         for (step, word) in (0_u64..).step_by(4).zip(words) {
+            exits.check()?;
             let word = u32::from_le_bytes(*word);
             let (at, place) = (part.address + step, part.offset + step);
             // A distance in instructions, in so many bits from a bit on.

@@ -1,13 +1,12 @@
 //! All functions of a program or library, where each begins and ends, and its code.
 
 use super::{
-    Binary, Bytes, Missing, debug_file,
+    Binary, Limits, Missing,
+    budget::{Budget, Unread},
+    debug_file,
     exits::{Exits, Unclear, exits},
-    missing, open, parse,
-};
-use object::{
-    Architecture, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, SectionKind, SegmentFlags,
-    SymbolFlags, SymbolKind, elf,
+    image::{self, Image, Section, Segment},
+    missing, parse, unread,
 };
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
@@ -17,8 +16,12 @@ use std::{
 };
 use tapster_ebpf::{attach::Arch, probe::Root};
 
-/// Longest function whose code is looked at.
+/// Longest function whose code is looked at, bytes.
 const LONGEST: u64 = 4 << 20;
+/// Most parts of a function; compilers make one or two.
+const MOST_PARTS: usize = 16;
+/// Memory that a function takes besides its name, bytes.
+const FUNCTION: usize = 240;
 
 /// A program or library and its functions.
 #[derive(Debug)]
@@ -37,6 +40,8 @@ pub struct Functions {
     pub start: u64,
     /// The file as it was read, whatever has its name by now.
     pub file: File,
+    /// What looking into the file may cost.
+    pub(super) limits: Limits,
     segments: Vec<Range>,
     sections: Vec<Range>,
 }
@@ -103,8 +108,6 @@ impl Candidate {
         if other.name != self.name {
             self.aliases.push(other.name);
         }
-        self.aliases.sort_unstable();
-        self.aliases.dedup();
     }
 }
 
@@ -123,76 +126,54 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
 
 /// The same of a file that is open, which may have no symbols at all.
 pub fn read(binary: Binary) -> Result<Functions, Missing> {
-    let Binary { place: path, file, .. } = binary;
+    let Binary { place: path, file, limits, .. } = binary;
     let shown = path.display().to_string();
-    let bytes = ReadCache::new(file);
-    let elf = parse(&bytes, &shown)?;
-    let arch = match elf.architecture() {
-        Architecture::X86_64 if elf.is_64() => Arch::X86_64,
-        Architecture::Aarch64 if elf.is_64() => Arch::Aarch64,
+    let budget = Budget::new(limits);
+    let image = parse(&file, &budget, &shown)?;
+    let arch = match image.machine {
+        image::X86_64 if image.is_wide() => Arch::X86_64,
+        image::AARCH64 if image.is_wide() => Arch::Aarch64,
         other => {
             return Err(missing(
-                format!("`{shown}` is for the processor {other:?}"),
-                "programs for x86-64 and arm64 can be followed".to_owned(),
+                format!("`{shown}` is for the processor {other} of ELF's list"),
+                "programs for x86-64 and arm64 of 64 bits can be followed".to_owned(),
             ));
         }
     };
-    let mut found = Found::of(&elf);
-    let segments = code_segments(&elf);
-    let sections = code_sections(&elf);
-    let go = go(&elf, &found);
-    let list = found.list(&segments, &sections);
-    let start = elf.entry();
-    Ok(Functions {
-        path,
-        arch,
-        list,
-        go,
-        data: found.data,
-        start,
-        file: bytes.into_inner(),
-        segments,
-        sections,
-    })
+    let found = Found::of(&image, &budget).map_err(|why| unread(&shown, &why))?;
+    let go = go(&image, &found).map_err(|why| unread(&shown, &why))?;
+    let (segments, sections, start) = (code_segments(&image), code_sections(&image), image.entry);
+    let (list, data) = found.list(&segments, &sections);
+    Ok(Functions { path, arch, list, go, data, start, file, limits, segments, sections })
 }
 
 /// The parts of a file that are mapped to be executed.
-pub(super) fn code_segments<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
-    elf.segments()
-        .filter(
-            |segment| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.0 & elf::PF_X.0 != 0),
-        )
-        .map(|segment| {
-            let (offset, length) = segment.file_range();
-            Range { address: segment.address(), offset, length }
-        })
-        .collect()
+pub(super) fn code_segments(image: &Image<'_>) -> Vec<Range> {
+    let range =
+        |segment: &Segment| Range { address: segment.address, offset: segment.offset, length: segment.size };
+    image.segments.iter().filter(|segment| segment.is_code()).map(range).collect()
 }
 
 /// Those of a file's sections that hold code.
-pub(super) fn code_sections<'b>(elf: &object::File<'b, &'b Bytes>) -> Vec<Range> {
-    elf.sections()
-        .filter(|section| section.kind() == SectionKind::Text)
-        .filter_map(|section| {
-            let (offset, length) = section.file_range()?;
-            Some(Range { address: section.address(), offset, length })
-        })
-        .collect()
+pub(super) fn code_sections(image: &Image<'_>) -> Vec<Range> {
+    let range =
+        |section: &Section| Range { address: section.address, offset: section.offset, length: section.size };
+    image.sections.iter().filter(|section| section.is_code()).map(range).collect()
 }
 
 /// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
 /// a pointer, and a flag says so.
-fn go<'b>(elf: &object::File<'b, &'b Bytes>, found: &Found) -> Option<Go> {
-    let info = elf.section_by_name(".go.buildinfo");
-    let flags = info.as_ref().and_then(|section| section.data_range(section.address(), 16).ok().flatten());
-    match (info, flags) {
-        (Some(_), Some([0xff, b' ', b'G', b'o', b' ', .., flags])) if flags & 2 != 0 => Some(Go::Recent),
-        (Some(_), _) => Some(Go::Old),
-        (None, _) => {
-            let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
-            found.symbols.values().any(|symbol| runtime.contains(&symbol.name.as_str())).then_some(Go::Old)
-        }
-    }
+fn go(image: &Image<'_>, found: &Found) -> Result<Option<Go>, Unread> {
+    let Some(info) = image.section_named(".go.buildinfo")? else {
+        let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
+        let is_go = found.symbols.values().any(|symbol| runtime.contains(&symbol.name.as_str()));
+        return Ok(is_go.then_some(Go::Old));
+    };
+    let flags = if info.is_in_file() && info.size >= 16 { image.bytes(info.offset, 16).ok() } else { None };
+    Ok(Some(match flags.as_deref() {
+        Some([0xff, b' ', b'G', b'o', b' ', .., flags]) if flags & 2 != 0 => Go::Recent,
+        _ => Go::Old,
+    }))
 }
 
 /// A part of a file: the address it gets, where it is, and how long.
@@ -204,7 +185,12 @@ pub(super) struct Range {
 }
 
 impl Range {
-    fn of(ranges: &[Self], address: u64) -> Option<Self> {
+    /// Where an address of it is in the file.
+    pub(super) fn place(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.address).wrapping_add(self.offset)
+    }
+
+    pub(super) fn of(ranges: &[Self], address: u64) -> Option<Self> {
         ranges
             .iter()
             .copied()
@@ -223,71 +209,79 @@ pub(super) struct Found {
 
 impl Found {
     /// From the symbols of a file and of its separate debug file.
-    pub(super) fn of<'b>(elf: &object::File<'b, &'b Bytes>) -> Self {
+    pub(super) fn of(image: &Image<'_>, budget: &Budget) -> Result<Self, Unread> {
         let mut found = Self::default();
-        found.take(elf);
-        let debug = elf.build_id().ok().flatten().and_then(debug_file);
-        if let Some(bytes) = debug.and_then(|path| open(&path).ok())
-            && let Ok(debug) = object::File::parse(&bytes)
+        found.take(image, budget)?;
+        if let Some(debug) = image.build_id()?.and_then(|id| debug_file(&id))
+            && let Ok(debug) = Image::read(&debug, budget)
         {
-            found.take(&debug);
+            found.take(&debug, budget)?;
         }
-        found
+        Ok(found)
     }
 
-    fn take<'b>(&mut self, file: &object::File<'b, &'b Bytes>) {
-        for symbol in file.symbols().chain(file.dynamic_symbols()) {
-            let Ok(name) = symbol.name() else { continue };
-            if !symbol.is_definition() {
-                continue;
-            }
-            if name == "$d" || name.starts_with("$d.") {
-                self.data.push(symbol.address());
-            }
-            let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
-            // An `IFUNC` only chooses the function that its name stands for.
-            if symbol.kind() != SymbolKind::Text || st_info.st_type() == elf::STT_GNU_IFUNC || name.is_empty()
-            {
-                continue;
-            }
-            if let Some((function, _)) = name.split_once(".cold") {
-                self.parts.entry(function.into()).or_default().push((symbol.address(), symbol.size()));
-                continue;
-            }
-            let rank = match st_info.st_bind() {
-                elf::STB_GLOBAL => 0,
-                elf::STB_WEAK => 1,
-                _ => 2,
-            };
-            let candidate = Candidate { name: name.into(), aliases: Vec::new(), size: symbol.size(), rank };
-            match self.symbols.entry(symbol.address()) {
-                Entry::Vacant(entry) => drop(entry.insert(candidate)),
-                Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
-            }
+    fn take(&mut self, image: &Image<'_>, budget: &Budget) -> Result<(), Unread> {
+        for table in image.tables() {
+            let names = image.names_of(&table);
+            image.symbols(&table, |symbol| {
+                let is_function = symbol.is_definition() && symbol.is_function();
+                if !is_function && !symbol.may_mark() {
+                    return Ok(());
+                }
+                let Some(name) = names.get(symbol.name)? else { return Ok(()) };
+                if !is_function {
+                    if name == "$d" || name.starts_with("$d.") {
+                        budget.keep(size_of::<u64>())?;
+                        self.data.push(symbol.address);
+                    }
+                    return Ok(());
+                }
+                if name.is_empty() {
+                    return Ok(());
+                }
+                budget.keep(FUNCTION + name.len())?;
+                if let Some((function, _)) = name.split_once(".cold") {
+                    let parts = self.parts.entry(function.into()).or_default();
+                    if parts.len() < MOST_PARTS {
+                        parts.push((symbol.address, symbol.size));
+                    }
+                    return Ok(());
+                }
+                let candidate =
+                    Candidate { name, aliases: Vec::new(), size: symbol.size, rank: symbol.rank() };
+                match self.symbols.entry(symbol.address) {
+                    Entry::Vacant(entry) => drop(entry.insert(candidate)),
+                    Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
+                }
+                Ok(())
+            })?;
         }
+        Ok(())
     }
 
-    pub(super) fn list(&mut self, segments: &[Range], sections: &[Range]) -> Vec<Function> {
+    /// The functions by address, and addresses of data.
+    pub(super) fn list(mut self, segments: &[Range], sections: &[Range]) -> (Vec<Function>, Vec<u64>) {
         self.data.sort_unstable();
         self.data.dedup();
         let addresses: Vec<u64> = self.symbols.keys().copied().collect();
         let mut list = Vec::new();
-        for (index, (address, symbol)) in std::mem::take(&mut self.symbols).into_iter().enumerate() {
+        for (index, (address, mut symbol)) in self.symbols.into_iter().enumerate() {
             let Some(segment) = Range::of(segments, address) else { continue };
             let within = Range::of(sections, address).unwrap_or(segment);
             let end = within.address.saturating_add(within.length);
             let next = addresses.get(index + 1).copied().unwrap_or(u64::MAX).min(end);
-            let place = |address: u64| address - segment.address + segment.offset;
             let mut parts: Vec<(u64, u64, u64)> = Vec::new();
             for (part, size) in self.parts.get(&symbol.name).into_iter().flatten() {
                 // Two functions of one name in different files have parts of one name: then none is known.
                 let known = Range::of(segments, *part);
                 if let Some(segment) = known {
-                    parts.push((*part, part - segment.address + segment.offset, *size));
+                    parts.push((*part, segment.place(*part), *size));
                 }
             }
+            symbol.aliases.sort_unstable();
+            symbol.aliases.dedup();
             list.push(Function {
-                offset: place(address),
+                offset: segment.place(address),
                 size: symbol.size.min(end - address),
                 room: next - address,
                 parts,
@@ -297,16 +291,16 @@ impl Found {
             });
         }
         // The name of a part tells its function only if there is one of that name.
-        let mut names: HashMap<String, u32> = HashMap::new();
+        let mut names: HashMap<&str, bool> = HashMap::with_capacity(list.len());
         for function in &list {
-            *names.entry(function.name.clone()).or_default() += 1;
+            names.entry(&function.name).and_modify(|is_shared| *is_shared = true).or_insert(false);
         }
-        for function in &mut list {
-            if names.get(&function.name).is_some_and(|count| *count > 1) {
-                function.parts.clear();
-            }
+        let shared = |function: &Function| names.get(function.name.as_str()).copied().unwrap_or(false);
+        let shared: Vec<bool> = list.iter().map(shared).collect();
+        for (function, _) in list.iter_mut().zip(shared).filter(|(_, is_shared)| *is_shared) {
+            function.parts.clear();
         }
-        list
+        (list, self.data)
     }
 }
 
@@ -327,19 +321,25 @@ impl Functions {
             name: format!("{address:#x}"),
             aliases: Vec::new(),
             address,
-            offset: address - segment.address + segment.offset,
+            offset: segment.place(address),
             size: 0,
             room: next - address,
             parts: Vec::new(),
         })
     }
 
-    /// Where a function ends.
-    pub fn exits(&self, function: &Function) -> Result<Exits, Unclear> {
-        let code = self.code(function).ok_or(Unclear::NoCode)?;
+    /// How much code may be looked at for one question.
+    pub fn most_code(&self) -> u64 {
+        self.limits.code
+    }
+
+    /// Where a function ends. `left` is what is left of the code that may be looked at.
+    pub fn exits(&self, function: &Function, left: &mut u64) -> Result<Exits, Unclear> {
+        let code = self.code(function, left).ok_or(Unclear::NoCode)?;
         let has_data = code.iter().any(|part| {
-            let end = part.address + u64::try_from(part.bytes.len()).unwrap_or(u64::MAX);
-            self.data.iter().any(|data| (part.address..end).contains(data))
+            let end = part.address.saturating_add(u64::try_from(part.bytes.len()).unwrap_or(u64::MAX));
+            let next = self.data.partition_point(|data| *data < part.address);
+            self.data.get(next).is_some_and(|data| *data < end)
         });
         if has_data {
             return Err(Unclear::NotCode);
@@ -348,15 +348,17 @@ impl Functions {
     }
 
     /// The code of a function: its own, then its parts. Without a length of its own, all that there is room for.
-    pub fn code(&self, function: &Function) -> Option<Vec<Code>> {
+    pub fn code(&self, function: &Function, left: &mut u64) -> Option<Vec<Code>> {
         let size = if function.size == 0 { function.room } else { function.size };
         let own = (function.address, function.offset, size);
+        let length = self.file.metadata().ok()?.len();
         std::iter::once(own)
             .chain(function.parts.iter().copied())
             .map(|(address, offset, size)| {
-                if size > LONGEST {
+                if size > LONGEST || offset.checked_add(size)? > length {
                     return None;
                 }
+                *left = left.checked_sub(size)?;
                 let mut bytes = vec![0; usize::try_from(size).ok()?];
                 self.file.read_exact_at(&mut bytes, offset).ok()?;
                 Some(Code { address, offset, bytes })

@@ -1,8 +1,9 @@
 //! The dynamic linker's list of libraries, `/etc/ld.so.cache` as `ldconfig` of glibc writes it.
 
+use crate::sys::ForeignError;
 use std::{
     fs::File,
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -11,31 +12,38 @@ const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 /// Bytes before the entries, and of one.
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
-/// Longest list that is read.
-const LONGEST: u64 = 64 << 20;
+/// Longest list that is read, and most entries of it; a host has some thousands.
+const LONGEST: u64 = 4 << 20;
+const ENTRIES: usize = 1 << 16;
+/// Longest name or path, and most libraries of a name.
+const TEXT: usize = 4096;
+const NAMED: usize = 64;
 /// What the entry of a library for this machine's 64-bit programs says.
 const FLAGS: u32 = if cfg!(target_arch = "aarch64") { 0x0a03 } else { 0x0303 };
 
 /// Paths of the libraries of a name, with or without a version, in the order of the linker, which is that of versions.
-pub(super) fn cached(open: impl Fn(&Path) -> io::Result<File>, name: &str) -> Vec<PathBuf> {
+pub(super) fn cached(open: impl Fn(&Path) -> Result<File, ForeignError>, name: &str) -> Vec<PathBuf> {
     let mut bytes = Vec::new();
-    match open(Path::new("/etc/ld.so.cache")).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)) {
+    let read = open(Path::new("/etc/ld.so.cache"))
+        .and_then(|file| Ok(file.take(LONGEST).read_to_end(&mut bytes)?));
+    match read {
         Ok(_) => named(&bytes, name).unwrap_or_default(),
         // There is none with other C libraries.
         Err(_) => Vec::new(),
     }
 }
 
-fn named(bytes: &[u8], name: &str) -> Option<Vec<PathBuf>> {
+/// The same of the bytes of a list; `None` where they are none.
+pub fn named(bytes: &[u8], name: &str) -> Option<Vec<PathBuf>> {
     let start = bytes.windows(MAGIC.len()).position(|window| window == MAGIC)?;
     let list = bytes.get(start..)?;
     let word = |at: usize| Some(u32::from_le_bytes(list.get(at..at + 4)?.try_into().ok()?));
     let text = |at: u32| {
         let rest = list.get(usize::try_from(at).ok()?..)?;
-        let end = rest.iter().position(|byte| *byte == 0)?;
+        let end = rest.iter().take(TEXT).position(|byte| *byte == 0)?;
         std::str::from_utf8(&rest[..end]).ok()
     };
-    let count = usize::try_from(word(MAGIC.len())?).ok()?.min(list.len() / ENTRY);
+    let count = usize::try_from(word(MAGIC.len())?).ok()?.min(list.len() / ENTRY).min(ENTRIES);
     let entries = (0..count).filter_map(|index| {
         let at = HEADER + index * ENTRY;
         let (flags, key, path) = (word(at)?, text(word(at + 4)?)?, text(word(at + 8)?)?);
@@ -44,7 +52,7 @@ fn named(bytes: &[u8], name: &str) -> Option<Vec<PathBuf>> {
             || rest.strip_prefix(".so").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         (fits && flags == FLAGS).then(|| PathBuf::from(path))
     });
-    Some(entries.collect())
+    Some(entries.take(NAMED).collect())
 }
 
 /// Numbers of a file's name, by which versions are compared.

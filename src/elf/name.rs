@@ -1,11 +1,40 @@
 //! Names of functions as people write them.
 
 use cpp_demangle::DemangleOptions;
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 use tapster_ebpf::glob::Glob;
 
-/// Longest symbol that is demangled; longer ones are shown as they are.
+/// Longest symbol that is demangled, and longest name that one may become; others are shown as they are. A symbol can say
+/// "the same twice", and again, so that each byte of it doubles the name.
 const LONGEST: usize = 4096;
+const LONGEST_NAME: usize = 4 * LONGEST;
+
+/// A text that stops whoever writes more than that into it.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.0.len() + part.len() > LONGEST_NAME {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
+fn rust(name: &rustc_demangle::Demangle<'_>, hash: bool) -> Option<String> {
+    let mut text = Bounded(String::new());
+    let written = if hash { write!(text, "{name}") } else { write!(text, "{name:#}") };
+    written.ok().map(|()| text.0)
+}
+
+fn cpp(symbol: &cpp_demangle::BorrowedSymbol<'_>, options: &DemangleOptions) -> Option<String> {
+    let mut text = Bounded(String::new());
+    symbol.structured_demangle(&mut text, options).ok().map(|()| text.0)
+}
 
 /// A pattern of names, or a name: some have `*` and `[` in them.
 #[derive(Clone, Debug)]
@@ -24,12 +53,12 @@ impl Pattern {
 /// A function's name as the source has it, without the types of its parameters.
 pub fn short(symbol: &str) -> Cow<'_, str> {
     if symbol.len() <= LONGEST {
-        if let Ok(rust) = rustc_demangle::try_demangle(symbol) {
-            return format!("{rust:#}").into();
+        if let Ok(name) = rustc_demangle::try_demangle(symbol) {
+            return rust(&name, false).map_or(symbol.into(), Cow::from);
         }
         if symbol.starts_with("_Z")
             && let Ok(parsed) = cpp_demangle::BorrowedSymbol::new(symbol.as_bytes())
-            && let Ok(name) = parsed.demangle_with_options(&DemangleOptions::new().no_params())
+            && let Some(name) = cpp(&parsed, &DemangleOptions::new().no_params())
         {
             return name.into();
         }
@@ -49,15 +78,18 @@ impl Name {
     /// Reads a symbol of C, C++ or Rust.
     pub fn new(symbol: &str) -> Self {
         if symbol.len() <= LONGEST {
-            if let Ok(rust) = rustc_demangle::try_demangle(symbol) {
+            if let Ok(name) = rustc_demangle::try_demangle(symbol)
+                && let Some(shown) = rust(&name, false)
+            {
+                let others = [symbol.to_owned()].into_iter().chain(rust(&name, true)).collect();
                 // Without the hash at the end.
-                return Self { shown: format!("{rust:#}"), others: vec![symbol.into(), rust.to_string()] };
+                return Self { shown, others };
             }
             if symbol.starts_with("_Z")
                 && let Ok(parsed) = cpp_demangle::BorrowedSymbol::new(symbol.as_bytes())
-                && let Ok(shown) = parsed.demangle_with_options(&DemangleOptions::new())
+                && let Some(shown) = cpp(&parsed, &DemangleOptions::new())
             {
-                let short = parsed.demangle_with_options(&DemangleOptions::new().no_params()).ok();
+                let short = cpp(&parsed, &DemangleOptions::new().no_params());
                 return Self { shown, others: short.into_iter().chain([symbol.into()]).collect() };
             }
         }

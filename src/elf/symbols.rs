@@ -1,17 +1,25 @@
 //! Functions of a program or library by their place in its file, which is what a stack tells of them.
 
 use super::{
-    Bytes,
-    functions::{Found, Range, code_sections, code_segments},
+    budget::{Budget, Limits, Unread},
+    debug_file,
+    functions::{Range, code_sections, code_segments},
+    image::{Image, Source, Table},
 };
-use object::{Object, ReadCache};
-use std::{fs::File, io};
 
-/// The build id of a file, if it has one.
-pub fn build_id(file: File) -> Option<Vec<u8>> {
-    let bytes: Bytes = ReadCache::new(file);
-    let elf = object::File::parse(&bytes).ok()?;
-    elf.build_id().ok().flatten().map(<[u8]>::to_vec)
+/// What the compiler puts behind the name of a part of a function that it moved elsewhere.
+const COLD: &str = ".cold";
+
+/// A symbol that may be a function's.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    address: u64,
+    size: u64,
+    /// Where its name is in the names of its table.
+    name: u32,
+    /// Which table, of all that were read.
+    table: u8,
+    rank: u8,
 }
 
 /// A function or part of one: from where to where in the file, and where its name is.
@@ -33,22 +41,70 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the symbols of a file and of its separate debug file. A file without any has none.
-    pub fn read(file: File) -> io::Result<Self> {
-        let bytes: Bytes = ReadCache::new(file);
-        let elf = object::File::parse(&bytes).map_err(io::Error::other)?;
-        let segments = code_segments(&elf);
-        let list = Found::of(&elf).list(&segments, &code_sections(&elf));
+    /// Reads the symbols of a file and of its separate debug file, as far as these limits go. A file without any has none.
+    pub fn read(source: &dyn Source, limits: Limits) -> Result<Self, Unread> {
+        let budget = Budget::new(limits);
+        let image = Image::read(source, &budget)?;
+        let debug = image.build_id()?.and_then(|id| debug_file(&id));
+        let debug = debug.as_ref().and_then(|file| Image::read(file, &budget).ok());
+        let tables: Vec<(&Image<'_>, Table)> = [Some(&image), debug.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|image| image.tables().into_iter().map(move |table| (image, table)))
+            .collect();
+        let mut candidates = Vec::new();
+        for (number, (image, table)) in (0..).zip(&tables) {
+            image.symbols(table, |symbol| {
+                if symbol.is_definition() && symbol.is_function() {
+                    budget.keep(size_of::<Candidate>())?;
+                    let (address, size, rank) = (symbol.address, symbol.size, symbol.rank());
+                    candidates.push(Candidate { address, size, name: symbol.name, table: number, rank });
+                }
+                Ok(())
+            })?;
+        }
+        candidates.sort_unstable_by_key(|candidate| (candidate.address, candidate.rank));
+        let names: Vec<_> = tables.iter().map(|(image, table)| image.names_of(table)).collect();
+        let name = |candidate: &Candidate| match names.get(usize::from(candidate.table)) {
+            Some(names) => names.get(candidate.name),
+            None => Ok(None),
+        };
+        let segments = code_segments(&image);
+        let sections = code_sections(&image);
         let mut symbols = Self { segments, ..Self::default() };
-        for function in &list {
-            let name = u32::try_from(symbols.names.len()).map_err(io::Error::other)?;
-            let length = u32::try_from(function.name.len()).map_err(io::Error::other)?;
-            symbols.names.push_str(&function.name);
-            let size = if function.size == 0 { function.room } else { function.size };
-            let parts = function.parts.iter().map(|(_, offset, size)| (*offset, *size));
-            for (from, size) in std::iter::once((function.offset, size)).chain(parts) {
-                symbols.entries.push(Entry { from, to: from.saturating_add(size), name, length });
+        let mut groups = candidates.chunk_by(|one, other| one.address == other.address).peekable();
+        while let Some(group) = groups.next() {
+            let address = group[0].address;
+            let Some(segment) = Range::of(&symbols.segments, address) else { continue };
+            // Of several names of one function the best known, then the shortest.
+            let mut best: Option<(u8, String)> = None;
+            for candidate in group {
+                if best.as_ref().is_some_and(|(rank, _)| *rank < candidate.rank) {
+                    break;
+                }
+                let Some(name) = name(candidate)?.filter(|name| !name.is_empty()) else { continue };
+                if best.as_ref().is_none_or(|(_, best)| (name.len(), &name) < (best.len(), best)) {
+                    best = Some((candidate.rank, name));
+                }
             }
+            let Some((_, name)) = best else { continue };
+            // A part of a function is called as the whole.
+            let name = name.split_once(COLD).map_or(name.as_str(), |(function, _)| function);
+            budget.keep(size_of::<Entry>() + name.len())?;
+            let within = Range::of(&sections, address).unwrap_or(segment);
+            let end = within.address.saturating_add(within.length);
+            let size = group.iter().map(|candidate| candidate.size).max().unwrap_or(0);
+            let next = groups.peek().map_or(u64::MAX, |next| next[0].address).min(end);
+            let size = if size == 0 { next - address } else { size.min(end - address) };
+            let from = segment.place(address);
+            let too_long = |_| Unread::TooLarge("the names of its functions take too much memory");
+            symbols.entries.push(Entry {
+                from,
+                to: from.saturating_add(size),
+                name: u32::try_from(symbols.names.len()).map_err(too_long)?,
+                length: u32::try_from(name.len()).map_err(too_long)?,
+            });
+            symbols.names.push_str(name);
         }
         symbols.entries.sort_by_key(|entry| entry.from);
         symbols.entries.shrink_to_fit();
@@ -81,13 +137,14 @@ impl Symbols {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::build_id;
     use crate::elf::functions;
-    use std::env;
+    use std::{env, fs::File};
 
     #[test]
     fn every_function_is_found_by_its_place() {
         let path = env::current_exe().unwrap();
-        let symbols = Symbols::read(File::open(&path).unwrap()).unwrap();
+        let symbols = Symbols::read(&File::open(&path).unwrap(), Limits::TRUSTED).unwrap();
         let functions = functions(path.to_str().unwrap()).unwrap();
         let mut found = 0;
         for function in functions.list.iter().filter(|function| function.size > 0) {
@@ -110,7 +167,7 @@ mod tests {
 
     #[test]
     fn build_ids() {
-        let own = build_id(File::open(env::current_exe().unwrap()).unwrap());
+        let own = build_id(&File::open(env::current_exe().unwrap()).unwrap()).unwrap();
         let shown = std::process::Command::new("readelf")
             .arg("-n")
             .arg(env::current_exe().unwrap())
@@ -123,6 +180,6 @@ mod tests {
             digits.as_bytes().chunks(2).map(byte).collect::<Vec<u8>>()
         });
         assert_eq!(own, id);
-        assert_eq!(build_id(File::open("/proc/self/maps").unwrap()), None);
+        assert!(build_id(&File::open("/proc/self/maps").unwrap()).is_err());
     }
 }

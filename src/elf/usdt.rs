@@ -1,7 +1,12 @@
 //! Probes that a program or library brings along: its notes, with addresses turned into places in the file.
 
-use super::{Binary, Bytes, debug_file, missing, open, parse};
-use object::{Architecture, Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache};
+use super::{
+    Binary,
+    budget::{Budget, Unread},
+    debug_file,
+    image::{self, Image},
+    missing, parse, unread,
+};
 use std::collections::{HashMap, HashSet};
 use tapster_ebpf::{
     attach::{Arch, Missing},
@@ -9,26 +14,28 @@ use tapster_ebpf::{
     usdt::{self, Argument, Found, Location, Note, Operand, Site},
 };
 
-/// Longest section of notes that is read.
-const LONGEST: u64 = 16 << 20;
+/// Longest section of notes that is read: the largest programs have some 2000 notes of 100 bytes.
+const LONGEST: u64 = 4 << 20;
 
 /// All probes of a file, by provider and name.
 pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
     let shown = binary.path.display().to_string();
-    let file = binary.file.try_clone().map_err(|error| missing(format!("`{shown}`: {error}"), None))?;
-    let bytes = ReadCache::new(file);
-    let file = parse(&bytes, &shown)?;
-    let arch = match file.architecture() {
-        Architecture::X86_64 if file.is_64() => Arch::X86_64,
-        Architecture::Aarch64 => Arch::Aarch64,
+    let budget = Budget::new(binary.limits);
+    let image = parse(&binary.file, &budget, &shown)?;
+    let unread = |why: Unread| unread(&shown, &why);
+    let arch = match image.machine {
+        image::X86_64 if image.is_wide() => Arch::X86_64,
+        image::AARCH64 if image.is_wide() => Arch::Aarch64,
         other => {
             return Err(missing(
-                format!("where `{shown}`, built for {other:?}, has arguments of its probes is not known"),
+                format!(
+                    "where `{shown}`, for the processor {other} of ELF's list, has arguments of its probes is not known"
+                ),
                 "USDT probes are read in 64-bit programs of x86-64 and arm64".to_owned(),
             ));
         }
     };
-    let Some(section) = file.section_by_name(".note.stapsdt") else {
+    let Some(section) = image.section_named(".note.stapsdt").map_err(unread)? else {
         return Err(missing(
             format!("`{shown}` brings no USDT probes along"),
             "they are compiled in where the program's build was told so; its functions are there for uprobe"
@@ -36,18 +43,18 @@ pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
         ));
     };
     let damaged = |why: String| missing(format!("the notes of `{shown}` are damaged: {why}"), None);
-    if section.size() > LONGEST {
-        return Err(damaged(format!("they take {} bytes", section.size())));
+    if section.size > LONGEST {
+        return Err(damaged(format!("they take {} bytes, {LONGEST} are read", section.size)));
     }
-    let data = section.data().map_err(|error| damaged(error.to_string()))?;
-    let notes = usdt::notes(data).map_err(|error| damaged(error.to_string()))?;
-    let base = file.section_by_name(".stapsdt.base").map(|section| section.address());
-    let mut symbols = Symbols { file: &file, found: None };
+    let data = image.bytes(section.offset, section.size).map_err(unread)?;
+    let notes = usdt::notes(&data).map_err(|error| damaged(error.to_string()))?;
+    let base = image.section_named(".stapsdt.base").map_err(unread)?.map(|section| section.address);
+    let symbols = symbols(&image, &notes, arch, &budget).map_err(unread)?;
     let mut probes: Vec<Found> = Vec::new();
     let mut seen = HashSet::new();
     let mut index: HashMap<(String, String), usize> = HashMap::new();
     for note in notes {
-        let location = location(&file, &note, base, arch, &mut symbols).map_err(damaged)?;
+        let location = location(&image, &note, base, arch, &symbols).map_err(damaged)?;
         let at = *index.entry((note.provider.clone(), note.name.clone())).or_insert_with(|| {
             probes.push(Found {
                 provider: note.provider.clone(),
@@ -118,24 +125,21 @@ pub fn probe(binary: &Binary, word: &str, provider: Option<&str>, name: &str) ->
     }
 }
 
-type File<'b> = object::File<'b, &'b Bytes>;
-
 /// Where a note's probe is in the file.
 fn location(
-    file: &File<'_>,
+    image: &Image<'_>,
     note: &Note,
     base: Option<u64>,
     arch: Arch,
-    symbols: &mut Symbols<'_, '_>,
+    symbols: &HashMap<String, u64>,
 ) -> Result<Location, String> {
     // What moved the section that both have an address of has moved the others as far.
     let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
     let address = note.address.wrapping_add(moved);
     let place = |address: u64| {
-        file.segments().find_map(|segment| {
-            let (offset, size) = segment.file_range();
-            let distance = address.checked_sub(segment.address()).filter(|distance| *distance < size)?;
-            offset.checked_add(distance)
+        image.segments.iter().filter(|segment| segment.is_loaded()).find_map(|segment| {
+            let from = address.checked_sub(segment.address).filter(|from| *from < segment.size)?;
+            segment.offset.checked_add(from)
         })
     };
     let of = format!("{}:{}", note.provider, note.name);
@@ -152,7 +156,7 @@ fn location(
     };
     let arguments = usdt::arguments(&note.arguments, arch).into_iter().map(|argument| match argument {
         Ok(Argument { operand: Operand::Symbol { name, addend }, size, signed }) => {
-            let Some(symbol) = symbols.address(&name) else {
+            let Some(symbol) = symbols.get(&name) else {
                 return Err(format!(
                     "it is at the symbol `{name}`, which the file does not tell: install its debug symbols"
                 ));
@@ -165,36 +169,49 @@ fn location(
     Ok(Location { arguments: arguments.collect(), address, site: Site { offset, semaphore } })
 }
 
-/// Addresses by name, looked up when one is asked for.
-struct Symbols<'f, 'b> {
-    file: &'f File<'b>,
-    found: Option<HashMap<String, u64>>,
+/// Addresses of the symbols that arguments are at, by name.
+fn symbols(
+    image: &Image<'_>,
+    notes: &[Note],
+    arch: Arch,
+    budget: &Budget,
+) -> Result<HashMap<String, u64>, Unread> {
+    let arguments = notes.iter().flat_map(|note| usdt::arguments(&note.arguments, arch));
+    let wanted: HashSet<String> = arguments
+        .filter_map(|argument| match argument {
+            Ok(Argument { operand: Operand::Symbol { name, .. }, .. }) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let mut found = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    collect(image, &wanted, &mut found)?;
+    if let Some(debug) = image.build_id()?.and_then(|id| debug_file(&id))
+        && let Ok(debug) = Image::read(&debug, budget)
+    {
+        collect(&debug, &wanted, &mut found)?;
+    }
+    Ok(found)
 }
 
-impl Symbols<'_, '_> {
-    fn address(&mut self, name: &str) -> Option<u64> {
-        let file = self.file;
-        let all = self.found.get_or_insert_with(|| {
-            let mut all = HashMap::new();
-            collect(file, &mut all);
-            let debug = file.build_id().ok().flatten().and_then(debug_file).and_then(|path| open(&path).ok());
-            if let Some(bytes) = debug
-                && let Ok(debug) = object::File::parse(&bytes)
+fn collect(
+    image: &Image<'_>,
+    wanted: &HashSet<String>,
+    found: &mut HashMap<String, u64>,
+) -> Result<(), Unread> {
+    for table in image.tables() {
+        let names = image.names_of(&table);
+        image.symbols(&table, |symbol| {
+            if symbol.is_definition()
+                && let Some(name) = names.get(symbol.name)?
+                && wanted.contains(&name)
             {
-                collect(&debug, &mut all);
+                found.entry(name).or_insert(symbol.address);
             }
-            all
-        });
-        all.get(name).copied()
+            Ok(())
+        })?;
     }
-}
-
-fn collect(file: &File<'_>, all: &mut HashMap<String, u64>) {
-    for symbol in file.symbols().chain(file.dynamic_symbols()) {
-        if symbol.is_definition()
-            && let Ok(name) = symbol.name()
-        {
-            all.entry(name.to_owned()).or_insert(symbol.address());
-        }
-    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 //! the files are still those that a probe was compiled for is looked at every second; a probe whose files are others, or
 //! appear, is compiled anew.
 
-use crate::{container, elf::Binary};
-use std::path::Path;
+use crate::{container, elf::Word};
+use std::{path::Path, sync::Arc};
 use tapster_ebpf::{
     attach::Missing,
     probe::{Probe, Root},
@@ -18,6 +18,8 @@ const LOOKS_PER_SEARCH: u32 = 10;
 struct Place {
     root: Root,
     word: String,
+    /// The same among the files of one process, or of this host.
+    file: Arc<Word>,
     /// A process of the container.
     pid: Option<u32>,
     looks: u32,
@@ -53,7 +55,8 @@ impl Watched {
         for event in probe.starts.iter().chain(&probe.ends) {
             for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
                 if !places.iter().any(|place| place.root == *root && place.word == word) {
-                    places.push(Place { root: root.clone(), word: word.into(), pid: None, looks: 0 });
+                    let file = Arc::new(Word::new(proc, root, word));
+                    places.push(Place { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
                 }
             }
         }
@@ -97,7 +100,7 @@ impl Watched {
 impl Place {
     fn look(&mut self, proc: &Path) -> Seen {
         let Root::Container(name) = &self.root else {
-            return Ok((Binary::open(proc, &self.root, &self.word)?.id, None));
+            return Ok((self.file.open()?.id, None));
         };
         let pid = match self.pid.filter(|pid| container::is_in(proc, *pid, name)) {
             Some(pid) => pid,
@@ -112,7 +115,11 @@ impl Place {
         };
         (self.pid, self.looks) = (Some(pid), 0);
         let namespace = container::namespace_of(proc, pid, &self.root)?;
-        Ok((Binary::open(proc, &Root::Process(pid), &self.word)?.id, namespace))
+        let root = Root::Process(pid);
+        if !self.file.is_in(&root) {
+            self.file = Arc::new(Word::new(proc, &root, &self.word));
+        }
+        Ok((self.file.open()?.id, namespace))
     }
 }
 

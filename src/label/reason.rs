@@ -39,8 +39,8 @@ impl Decode for Reason {
             return Some(reason.clone());
         }
         let Some(functions) = self.stack.functions(number) else { return Some(LOST.into()) };
-        let reason = self.reasons.of(functions.iter().map(String::as_str)).unwrap_or(UNKNOWN).to_owned();
-        tracing::debug!(reason, stack = functions.join(" "), "a stack got its reason");
+        let reason = self.reasons.of(functions.list.iter().map(String::as_str)).unwrap_or(UNKNOWN).to_owned();
+        tracing::debug!(reason, stack = functions.list.join(" "), "a stack got its reason");
         self.known.insert(number, reason.clone());
         Some(reason)
     }

@@ -1,11 +1,12 @@
 //! A stack as its functions, outermost first, joined by `;`: the form that flame graphs are made of.
 //!
 //! A stack keeps the text that it got first, as long as its probe runs. What has a name now may have none later, and a
-//! series whose labels changed would begin again at 0 beside one that stopped.
+//! series whose labels changed would begin again at 0 beside one that stopped. Only a text that it got before its symbols
+//! were read is followed by the right one: the counts move with it.
 
 use super::{Decode, number::unsigned};
 use crate::{
-    symbol::{Frame, Symbols, frames},
+    symbol::{Frame, Names, Symbols, frames},
     topology::Topology,
 };
 use std::{collections::HashMap, io, sync::Arc};
@@ -54,21 +55,22 @@ impl Stack {
     }
 
     /// The functions of a kept stack, innermost first; `None` for one that is not to be had any more.
-    pub(super) fn functions(&self, number: u64) -> Option<Vec<String>> {
+    pub(super) fn functions(&self, number: u64) -> Option<Names> {
         self.names((self.kept)(number).ok().flatten()?.as_slice())
     }
 
     /// The functions of a stack's value.
-    fn names(&self, value: &[u8]) -> Option<Vec<String>> {
+    fn names(&self, value: &[u8]) -> Option<Names> {
         let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
         let header = unsigned(header);
         let process = u32::try_from(header & u64::from(u32::MAX)).ok()?;
         let length = usize::try_from(header >> 32).ok()?;
         let frames: Vec<Frame> = frames(self.side, rest.get(..length)?);
         let mut names = self.symbols.names(&frames, process);
-        let way = names.iter().take_while(|name| WAY.iter().any(|begin| name.starts_with(begin))).count();
-        names.drain(..way);
-        names.truncate(self.frames);
+        let is_way = |name: &&String| WAY.iter().any(|begin| name.starts_with(begin));
+        let way = names.list.iter().take_while(is_way).count();
+        names.list.drain(..way);
+        names.list.truncate(self.frames);
         Some(names)
     }
 }
@@ -101,8 +103,10 @@ impl Decode for Stack {
             return Some(text.clone());
         }
         let Some(functions) = self.functions(number) else { return Some(LOST.into()) };
-        let text = joined(functions.iter());
-        self.texts.insert(number, text.clone());
+        let text = joined(functions.list.iter());
+        if functions.are_final {
+            self.texts.insert(number, text.clone());
+        }
         Some(text)
     }
 

@@ -5,16 +5,19 @@
 use super::{LoadError, functions::Functions, useful_lines};
 use crate::{
     container,
+    deadline::{self, Left, MayHang, Outcome},
     elf::{self, Binary},
     kernel::Kernel,
     status::ProgramStatus,
+    symbol::mapping::mappings,
     sys::{self, LoadRefused, ProgInfo, ProgramKind},
 };
 use std::{
     collections::HashMap,
-    fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 use tapster_ebpf::{
     attach::Missing,
@@ -26,6 +29,9 @@ use tapster_ebpf::{
 
 /// Most versions of a file that a probe is attached to at a time.
 const MOST_VERSIONS: usize = 4;
+/// How long it may take to look which files processes run.
+const LOOK: deadline::Limits =
+    deadline::Limits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
 
 /// The programs of one code in the kernel.
 #[derive(Debug)]
@@ -277,25 +283,21 @@ impl User {
         Ok(())
     }
 
+    /// Files that were replaced, which some process may still run.
+    pub(super) fn replaced(&self) -> Vec<(FileId, PathBuf)> {
+        let groups = self.groups.iter().filter_map(|group| group.versions.split_last());
+        groups.flat_map(|(_, old)| old.iter().map(|version| (version.id, version.path.clone()))).collect()
+    }
+
     /// Lets go of files that were replaced and that no process runs any more.
-    pub(super) fn release(&mut self, proc: &Path) {
-        let replaced: Vec<(FileId, PathBuf)> = self
-            .groups
-            .iter()
-            .filter_map(|group| group.versions.split_last())
-            .flat_map(|(_, old)| old.iter().map(|version| (version.id, version.path.clone())))
-            .collect();
-        if replaced.is_empty() {
-            return;
-        }
-        let running = mapped(proc, &replaced);
+    pub(super) fn release(&mut self, unused: &[FileId]) {
         for index in 0..self.groups.len() {
             let versions = std::mem::take(&mut self.groups[index].versions);
             let newest = versions.len().saturating_sub(1);
             let (kept, gone): (Vec<_>, Vec<_>) = versions
                 .into_iter()
                 .enumerate()
-                .partition(|(place, version)| *place == newest || running.contains(&version.id));
+                .partition(|(place, version)| *place == newest || !unused.contains(&version.id));
             self.groups[index].versions = kept.into_iter().map(|(_, version)| version).collect();
             let gone: Vec<Version> = gone.into_iter().map(|(_, version)| version).collect();
             for version in &gone {
@@ -369,19 +371,44 @@ fn add(sum: &mut ProgInfo, more: ProgInfo) {
     sum.missed += more.missed;
 }
 
+/// Looks which files processes run, as long as none of them holds it up.
+#[derive(Debug, Default)]
+pub(super) struct Look(Left);
+
+impl MayHang for Look {
+    fn left(&self) -> &Left {
+        &self.0
+    }
+}
+
+impl Look {
+    /// Those of some files that no process runs; none if a process does not answer.
+    pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<(FileId, PathBuf)>) -> Vec<FileId> {
+        let proc = proc.to_owned();
+        let unused = move |_: &Self| {
+            let running = mapped(&proc, &files);
+            files.iter().map(|(id, _)| *id).filter(|id| !running.contains(id)).collect()
+        };
+        match deadline::each(LOOK, vec![self.clone()], unused).pop() {
+            Some(Outcome::Read(unused)) => unused,
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Those of some files that are part of a process. Devices are not compared: file systems of several layers show
 /// another one here. Rather one too many is kept.
 fn mapped(proc: &Path, files: &[(FileId, PathBuf)]) -> Vec<FileId> {
     let mut found: Vec<FileId> = Vec::new();
     for pid in container::processes(proc) {
-        let Ok(maps) = fs::read_to_string(container::directory(proc, pid).join("maps")) else { continue };
-        for line in maps.lines() {
-            let mut words = line.split_whitespace().skip(4);
-            let Some(inode) = words.next().and_then(|inode| inode.parse::<u64>().ok()) else { continue };
-            let of_inode = files.iter().filter(|(id, _)| id.inode == inode && inode != 0);
-            let name =
-                |path: &Path| path.file_name().is_some_and(|name| line.contains(&*name.to_string_lossy()));
-            found.extend(of_inode.filter(|(_, path)| name(path)).map(|(id, _)| *id));
+        for mapping in mappings(&container::directory(proc, pid)) {
+            let Some(inode) = mapping.inode else { continue };
+            let name = mapping.path.to_string_lossy();
+            let is_it = |(id, path): &&(FileId, PathBuf)| {
+                id.inode == inode.number
+                    && path.file_name().is_some_and(|of_file| name.contains(&*of_file.to_string_lossy()))
+            };
+            found.extend(files.iter().filter(is_it).map(|(id, _)| *id));
         }
         found.sort_unstable_by_key(|id| (id.inode, id.device, id.modified_ns));
         found.dedup();
@@ -395,6 +422,7 @@ fn mapped(proc: &Path, files: &[(FileId, PathBuf)]) -> Vec<FileId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn files_of_processes_are_told_from_their_maps() {

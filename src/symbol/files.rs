@@ -1,355 +1,176 @@
-//! Files by build id, learnt from what processes have mapped, and their symbols.
+//! Files by build id, learnt from what processes map, and their symbols. What the kernel tells is taken in here at once; what has
+//! to be read, others read ([`Reader`]), and whoever asks waits for it no longer than there is patience.
 
 use super::{
-    UNKNOWN,
-    mapping::{self, Inode, Mapping},
-    shown,
+    frame::Frame,
+    known::{Job, Key, Of, Part, Place, kept, padded},
+    lock,
+    mapping::Inode,
+    reader::Reader,
 };
 use crate::{
-    elf::{self, Symbols},
-    sys::{Mapped, MappedFile, Mappings},
+    family::MetricFamily,
+    sys::{Mapped, MappedFile, Mappings, MappingsWaiter},
 };
 use aya::util::online_cpus;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    ffi::OsStr,
-    fmt::Write,
-    fs::{self, File},
     io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
-/// Most files known, and most processes followed; beyond it the oldest are forgotten.
-const FILES: usize = 8192;
-const PROCESSES: usize = 65_536;
-/// Most processes that are remembered after they are gone, and most files of one.
-const BEGUN: usize = 4096;
-const PARTS: usize = 256;
-/// Memory for symbols, bytes; beyond it those not used for the longest time are read again when they are needed.
-const SYMBOLS_BYTES: usize = 64 << 20;
-/// Most processes that are remembered to have a file, to open it where they see it.
-const PLACES: usize = 4;
-
-/// Build id with zeros behind it, as the kernel gives it.
-type BuildId = [u8; 20];
-
-/// What names a file's symbols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    BuildId(BuildId),
-    /// A file without a build id.
-    Inode(Inode),
-}
-
-/// A file that a process has mapped.
-#[derive(Clone, Debug)]
-struct Place {
-    process: u32,
-    from: u64,
-    to: u64,
-    path: PathBuf,
-}
-
-/// A file in the memory of a process.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    from: u64,
-    to: u64,
-    offset: u64,
-    key: Key,
-}
+/// How often it is looked which files were mapped, where the kernel does not tell.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Least time between two looks at what the kernel tells.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Files, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Files {
-    proc: PathBuf,
-    /// What the kernel tells of files that are mapped; `None` where it does not.
-    told: Option<Mappings>,
-    /// Where it does not: processes that were looked at, by what they run: after `exec` they are others.
-    seen: HashMap<u32, PathBuf>,
-    /// Files that were looked at.
-    inodes: HashMap<Inode, Option<BuildId>>,
-    places: HashMap<Key, Vec<Place>>,
-    /// In the order they were found.
-    order: VecDeque<Key>,
-    symbols: HashMap<Key, Symbols>,
-    /// The last used at the end.
-    used: VecDeque<Key>,
-    /// What processes have mapped since this runs, also those that are gone.
-    begun: HashMap<u32, Vec<Part>>,
-    begun_order: VecDeque<u32>,
-    /// Build ids of which no process knows, for this scrape.
-    missing: HashSet<BuildId>,
-    /// What a process has mapped, while one stack of it is read.
-    process: Option<(u32, Vec<Mapping>)>,
+    reader: Arc<Reader>,
+    told: Arc<Mutex<Option<Mappings>>>,
+    /// Whether threads look and read; `None` as long as nobody wanted them.
+    begun: Mutex<Option<bool>>,
 }
 
 impl Files {
-    /// Begins to follow what processes map: those that are there by looking at each, others as the kernel tells of them.
+    /// Begins to have the kernel tell what processes map. Nothing is read before [`Files::begin`].
     pub(super) fn new(proc: PathBuf) -> Self {
         let cpus = online_cpus().map_err(|(_, error)| error);
         let told = cpus.and_then(|cpus| Mappings::open(&cpus));
         if let Err(error) = &told {
             tracing::warn!(%error, "programs that run for less than a second may stay unknown in stacks");
         }
-        let mut files = Self {
-            proc,
-            told: told.ok(),
-            seen: HashMap::new(),
-            inodes: HashMap::new(),
-            places: HashMap::new(),
-            order: VecDeque::new(),
-            symbols: HashMap::new(),
-            used: VecDeque::new(),
-            begun: HashMap::new(),
-            begun_order: VecDeque::new(),
-            missing: HashSet::new(),
-            process: None,
-        };
-        if files.told.is_some() {
-            files.look_at_all();
+        Self {
+            reader: Arc::new(Reader::new(proc)),
+            told: Arc::new(Mutex::new(told.ok())),
+            begun: Mutex::default(),
         }
-        files
+    }
+
+    /// Starts the threads that look and read, if they are not there.
+    pub(super) fn begin(&self) {
+        let mut begun = lock(&self.begun);
+        if *begun == Some(true) {
+            return;
+        }
+        let started = self.start();
+        if let (Err(error), None) = (&started, *begun) {
+            tracing::warn!(%error, "functions of programs are not named until there is a thread to read them");
+        }
+        *begun = Some(started.is_ok());
+    }
+
+    fn start(&self) -> io::Result<()> {
+        let reader = self.reader.clone();
+        thread::Builder::new().name("symbols".into()).spawn(move || reader.work())?;
+        self.reader.ask(&mut self.reader.known(), Job::All);
+        let (reader, told) = (self.reader.clone(), self.told.clone());
+        let waiter = lock(&told).as_ref().and_then(|told| told.waiter().ok());
+        let look = move || {
+            while !reader.known().is_over {
+                // At once: a process may end in a moment.
+                wait(waiter.as_ref());
+                look(&reader, &told);
+                thread::sleep(PAUSE);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("mappings".into()).spawn(look) {
+            tracing::warn!(%error, "new processes are looked for only when somebody scrapes");
+        }
+        Ok(())
     }
 
     /// Takes in which files were mapped since the last time.
-    pub(super) fn look(&mut self) {
-        self.missing.clear();
-        let Some(told) = &mut self.told else { return self.look_at_new() };
-        let mut mapped = Vec::new();
-        let lost = told.read(|one| mapped.push(one));
-        for Mapped { process, from, to, offset, file, path } in mapped {
-            let place = Place { process, from, to, path };
-            let key = match file {
-                MappedFile::BuildId(id) => {
-                    let key = Key::BuildId(padded(&id));
-                    self.add(key, place);
-                    key
-                }
-                MappedFile::Inode(device, number) => self.look_at_file(Inode { device, number }, place),
-            };
-            self.remember(process, Part { from, to, offset, key });
-        }
-        if lost {
-            self.look_at_all();
-        }
+    pub(super) fn look(&self) {
+        self.begin();
+        look(&self.reader, &self.told);
     }
 
-    /// Looks at processes that are new, or run something else than before.
-    fn look_at_new(&mut self) {
-        let mut seen = HashMap::with_capacity(self.seen.len());
-        for process in processes(&self.proc).take(PROCESSES) {
-            // Threads of the kernel run nothing.
-            let Ok(runs) = fs::read_link(self.directory(process).join("exe")) else { continue };
-            if self.seen.get(&process) != Some(&runs) {
-                self.look_at(process);
+    /// Names of the frames of programs, and whether each stays so. What is not known yet is waited for a little.
+    pub(super) fn names(&self, frames: &[Frame], process: u32) -> Vec<Option<(String, bool)>> {
+        let mut known = self.reader.known();
+        loop {
+            let lacking = known.lacking(frames, process);
+            for job in &lacking {
+                self.reader.ask(&mut known, *job);
             }
-            seen.insert(process, runs);
-        }
-        self.seen = seen;
-    }
-
-    /// Looks at what every process has mapped by now: they load libraries as they run.
-    fn look_at_all(&mut self) {
-        for process in processes(&self.proc).take(PROCESSES) {
-            self.look_at(process);
-        }
-    }
-
-    fn directory(&self, process: u32) -> PathBuf {
-        self.proc.join(process.to_string())
-    }
-
-    fn look_at(&mut self, process: u32) {
-        for mapping in mappings(&self.directory(process)) {
-            let Some(inode) = mapping.inode else { continue };
-            let place = Place { process, from: mapping.from, to: mapping.to, path: mapping.path };
-            self.look_at_file(inode, place);
-        }
-    }
-
-    /// Remembers what a process has mapped for when it is gone.
-    fn remember(&mut self, process: u32, part: Part) {
-        if !self.begun.contains_key(&process) {
-            if self.begun_order.len() >= BEGUN
-                && let Some(oldest) = self.begun_order.pop_front()
-            {
-                self.begun.remove(&oldest);
+            let begun = Instant::now();
+            let left = known.patience.left(begun);
+            if lacking.is_empty() || left.is_zero() || known.is_over {
+                break;
             }
-            self.begun_order.push_back(process);
+            let waited = self.reader.answered.wait_timeout(known, left);
+            (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            known.patience.spend(begun.elapsed());
         }
-        let parts = self.begun.entry(process).or_default();
-        // After `exec`, or in another process of that number, it is something else that is there.
-        parts.retain(|known| known.to <= part.from || part.to <= known.from);
-        if parts.len() >= PARTS {
-            parts.remove(0);
-        }
-        parts.push(part);
+        frames.iter().enumerate().map(|(depth, frame)| known.name(frame, depth, process)).collect()
     }
 
-    fn look_at_file(&mut self, inode: Inode, place: Place) -> Key {
-        let build_id = match self.inodes.get(&inode) {
-            Some(known) => *known,
-            None => {
-                let build_id = self.open(&place).and_then(elf::build_id).map(|id| padded(&id));
-                if self.inodes.len() >= FILES {
-                    self.inodes.clear();
-                }
-                self.inodes.insert(inode, build_id);
-                build_id
-            }
-        };
-        let key = build_id.map_or(Key::Inode(inode), Key::BuildId);
-        self.add(key, place);
-        key
+    /// From now on what is named is shown to nobody but whoever started this process.
+    pub(super) fn are_private(&self) {
+        self.reader.is_private.store(true, Ordering::Relaxed);
     }
 
-    fn add(&mut self, key: Key, place: Place) {
-        if !self.places.contains_key(&key) {
-            if self.order.len() >= FILES
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.places.remove(&oldest);
-            }
-            self.order.push_back(key);
-        }
-        let places = self.places.entry(key).or_default();
-        if places.iter().any(|known| known.process == place.process) {
-            return;
-        }
-        // The newest lives longest, most likely.
-        if places.len() >= PLACES {
-            places.remove(0);
-        }
-        places.push(place);
+    /// Waits until what names lack is read, for so long; whether something was lacking.
+    pub(super) fn wait(&self, most: Duration) -> bool {
+        let known = self.reader.known();
+        let was_lacking = known.is_lacking();
+        let waited = self.reader.answered.wait_timeout_while(known, most, |known| known.is_lacking());
+        drop(waited);
+        was_lacking
     }
 
-    /// Opens a file where its process sees it: it may have another root, and the file may have been replaced.
-    fn open(&self, place: &Place) -> Option<File> {
-        let process = self.directory(place.process);
-        let within = place.path.strip_prefix("/").unwrap_or(&place.path);
-        let ways = [
-            process.join("map_files").join(format!("{:x}-{:x}", place.from, place.to)),
-            process.join("root").join(within),
-            place.path.clone(),
-        ];
-        ways.iter().find_map(|path| {
-            let file = File::open(path).ok()?;
-            file.metadata().ok()?.is_file().then_some(file)
-        })
-    }
-
-    /// The function at a place of a file; the file and the address where it has no symbol there.
-    pub(super) fn name(&mut self, build_id: &BuildId, offset: u64) -> String {
-        let key = Key::BuildId(*build_id);
-        if !self.places.contains_key(&key) && self.missing.insert(*build_id) {
-            self.look_at_all();
-        }
-        if !self.places.contains_key(&key) {
-            if i64::try_from(offset).is_err() {
-                return UNKNOWN.into();
-            }
-            let mut id = String::new();
-            for byte in &build_id[..4] {
-                let _ = write!(id, "{byte:02x}");
-            }
-            return format!("[{id}+{offset:#x}]");
-        }
-        self.name_at(key, offset)
-    }
-
-    /// The function at an address of a process; `None` if that is gone or has nothing there.
-    pub(super) fn name_in(&mut self, process: u32, address: u64) -> Option<String> {
-        if process == 0 {
-            return None;
-        }
-        if self.process.as_ref().is_none_or(|(known, _)| *known != process) {
-            self.process = Some((process, mappings(&self.directory(process)).collect()));
-        }
-        let (_, mappings) = self.process.as_ref()?;
-        if mappings.is_empty() {
-            let parts = self.begun.get(&process)?;
-            let part = *parts.iter().rev().find(|part| (part.from..part.to).contains(&address))?;
-            return Some(self.name_at(part.key, address - part.from + part.offset));
-        }
-        let mapping = mappings.iter().find(|mapping| (mapping.from..mapping.to).contains(&address))?.clone();
-        let offset = address - mapping.from + mapping.offset;
-        let Some(inode) = mapping.inode else {
-            // Memory without a name is code made as the program runs.
-            return Some(mapping.path.to_str().filter(|name| name.starts_with('['))?.to_owned());
-        };
-        self.look_at(process);
-        let build_id = self.inodes.get(&inode).copied().flatten();
-        Some(self.name_at(build_id.map_or(Key::Inode(inode), Key::BuildId), offset))
-    }
-
-    /// Forgets what the last process has mapped: it may be another by the next stack.
-    pub(super) fn forget_process(&mut self) {
-        self.process = None;
-    }
-
-    fn name_at(&mut self, key: Key, offset: u64) -> String {
-        self.read(key);
-        let symbols = self.symbols.get(&key);
-        if let Some(symbol) = symbols.and_then(|symbols| symbols.at(offset)) {
-            return shown(symbol);
-        }
-        // Where a program keeps no frame pointers, the kernel takes data for addresses, and looks them up like these.
-        let address = match symbols {
-            Some(symbols) => symbols.address(offset),
-            None => i64::try_from(offset).is_ok().then_some(offset),
-        };
-        let Some(address) = address else { return UNKNOWN.into() };
-        let place = self.places.get(&key).and_then(|places| places.last());
-        let file = place.and_then(|place| place.path.file_name()).map(OsStr::to_string_lossy);
-        // A file that was replaced has this behind its name.
-        let file = file.as_deref().unwrap_or("?").trim_end_matches(" (deleted)");
-        format!("[{}+{address:#x}]", shown(file))
-    }
-
-    /// Makes sure that a file's symbols are at hand, if it can still be read.
-    fn read(&mut self, key: Key) {
-        self.used.retain(|used| *used != key);
-        self.used.push_back(key);
-        if self.symbols.contains_key(&key) {
-            return;
-        }
-        let places = self.places.get(&key).cloned().unwrap_or_default();
-        let is_it = |file: &File| match key {
-            Key::BuildId(wanted) => {
-                file.try_clone().ok().and_then(elf::build_id).is_some_and(|id| padded(&id) == wanted)
-            }
-            Key::Inode(inode) => file.metadata().is_ok_and(|found| found.ino() == inode.number),
-        };
-        let file = places.iter().rev().find_map(|place| self.open(place).filter(is_it));
-        let Some(symbols) = file.and_then(|file| Symbols::read(file).ok()) else { return };
-        self.symbols.insert(key, symbols);
-        let mut bytes: usize = self.symbols.values().map(Symbols::memory).sum();
-        while bytes > SYMBOLS_BYTES && self.used.len() > 1 {
-            let Some(oldest) = self.used.pop_front() else { break };
-            bytes -= self.symbols.remove(&oldest).map_or(0, |symbols| symbols.memory());
-        }
+    /// How many files could not be read.
+    pub(super) fn family(&self) -> MetricFamily {
+        self.reader.known().unread.family()
     }
 }
 
-/// A build id as the kernel gives it.
-fn padded(id: &[u8]) -> BuildId {
-    let mut padded = BuildId::default();
-    for (to, from) in padded.iter_mut().zip(id) {
-        *to = *from;
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.reader.end();
     }
-    padded
 }
 
-fn processes(proc: &Path) -> impl Iterator<Item = u32> + use<> {
-    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+fn wait(waiter: Option<&MappingsWaiter>) {
+    if waiter.is_none_or(|waiter| waiter.wait(LOOK_EVERY).is_err()) {
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
-fn mappings(process: &Path) -> impl Iterator<Item = Mapping> + use<> {
-    let text: io::Result<Vec<u8>> = fs::read(process.join("maps"));
-    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
-    let found: Vec<Mapping> = text.lines().filter_map(mapping::parse).collect();
-    found.into_iter()
+fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
+    let mut told = lock(told);
+    let Some(told) = told.as_mut() else {
+        return reader.ask(&mut reader.known(), Job::New);
+    };
+    let mut mapped = Vec::new();
+    let lost = told.read(|one| mapped.push(one));
+    if mapped.is_empty() && !lost {
+        return;
+    }
+    let mut known = reader.known();
+    for Mapped { process, from, to, offset, file, path } in mapped {
+        let (key, is_looked_at) = match file {
+            MappedFile::BuildId(id) => (Key::BuildId(padded(&id)), true),
+            MappedFile::Inode(device, number) => {
+                let inode = Inode { device, number };
+                let looked_at = known.looked_at(inode);
+                (looked_at.unwrap_or(Key::Inode(inode)), looked_at.is_some())
+            }
+        };
+        known.add(key, Place { process, from, to, path: kept(path), seen: None });
+        known.remember(process, Part { from, to, offset, of: Of::File(key) });
+        if !is_looked_at {
+            // Whether it has a build id has to be read.
+            reader.ask(&mut known, Job::Process(process));
+        } else if known.is_unseen(key) {
+            reader.ask(&mut known, Job::See(key));
+        }
+    }
+    if lost {
+        reader.ask(&mut known, Job::All);
+    }
 }

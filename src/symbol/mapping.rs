@@ -1,51 +1,77 @@
 //! What a process has mapped to be executed: `/proc/PID/maps`.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// Longest text that is read, bytes, and most mappings of a process that are kept: it may make 65 000.
+const LONGEST: u64 = 32 << 20;
+const MOST: usize = 2048;
 
 /// A file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Inode {
+pub struct Inode {
     /// As the kernel prints it: major and minor number in hexadecimal.
-    pub(super) device: (u32, u32),
-    pub(super) number: u64,
+    pub device: (u32, u32),
+    pub number: u64,
 }
 
 /// Memory of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    pub(super) from: u64,
-    pub(super) to: u64,
+pub struct Mapping {
+    pub from: u64,
+    pub to: u64,
     /// Where the memory's beginning is in the file.
-    pub(super) offset: u64,
+    pub offset: u64,
     /// `None` for memory without a file.
-    pub(super) inode: Option<Inode>,
+    pub inode: Option<Inode>,
     /// The file's name as the process sees it, or `[vdso]` and its like.
-    pub(super) path: PathBuf,
+    pub path: PathBuf,
+}
+
+/// What a process has mapped to be executed, by its directory in procfs.
+pub fn mappings(process: &Path) -> Vec<Mapping> {
+    File::open(process.join("maps")).map(read).unwrap_or_default()
+}
+
+/// The same of the text.
+pub fn read(text: impl Read) -> Vec<Mapping> {
+    let mut lines = BufReader::new(text.take(LONGEST));
+    let (mut found, mut line) = (Vec::new(), Vec::new());
+    while found.len() < MOST {
+        line.clear();
+        match lines.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => found.extend(parse(line.trim_ascii_end())),
+        }
+    }
+    found
 }
 
 /// `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE PATH`; `None` for what is not executed.
-pub(super) fn parse(line: &str) -> Option<Mapping> {
-    let (from, rest) = line.split_once('-')?;
-    let mut words = rest.splitn(6, ' ');
-    let to = words.next()?;
-    if words.next()?.as_bytes().get(2) != Some(&b'x') {
+fn parse(line: &[u8]) -> Option<Mapping> {
+    // Names may be any bytes, what stands before them is ASCII.
+    let mut words = line.splitn(6, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let hex = |digits: &str| u64::from_str_radix(digits, 16).ok();
+    let (from, to) = word()?.split_once('-')?;
+    if word()?.as_bytes().get(2) != Some(&b'x') {
         return None;
     }
-    let hex = |digits: &str| u64::from_str_radix(digits, 16).ok();
-    let offset = hex(words.next()?)?;
-    let (major, minor) = words.next()?.split_once(':')?;
-    let mut tail = words.next()?;
-    let mut path = words.next().unwrap_or_default();
-    if let Some((number, rest)) = tail.split_once(' ') {
-        (tail, path) = (number, rest);
-    }
-    let number: u64 = tail.parse().ok()?;
+    let offset = hex(word()?)?;
+    let (major, minor) = word()?.split_once(':')?;
+    let number: u64 = word()?.parse().ok()?;
+    let path = words.next().unwrap_or_default().trim_ascii_start();
     let device = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
     Some(Mapping {
         from: hex(from)?,
         to: hex(to)?,
         offset,
         inode: (number != 0).then_some(Inode { device, number }),
-        path: path.trim_start().into(),
+        path: Path::new(OsStr::from_bytes(path)).to_owned(),
     })
 }

@@ -3,28 +3,32 @@
 //! A program's frame comes as the build id of its file and a place in that file, so that stacks of several processes
 //! that run one program are one stack, and a process need not be there any more when somebody asks. What the kernel does
 //! not give is which file has that build id: `files` keeps track of what processes map.
+//!
+//! Files and processes are others', and may be made to harm: see [ADR 29](../../docs/adr/0029-foreign-files.md).
 
 mod files;
 mod frame;
-mod mapping;
+mod known;
+pub mod mapping;
+mod patience;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use frame::{Frame, frames};
 
+use crate::family::MetricFamily;
 use crate::{
     elf::short,
     label::{Host, LabelError, ksym::Ksym},
 };
 use files::Files;
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    thread,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-/// How often it is looked which files were mapped: before the kernel has no room for more to tell.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest name of a function that is shown; what is beyond is cut.
 const LONGEST_NAME: usize = 200;
 /// What stands for a frame of which nothing is known.
@@ -35,7 +39,16 @@ const UNKNOWN: &str = "[unknown]";
 pub struct Symbols {
     host: Host,
     kernel: Mutex<Option<Ksym>>,
-    files: Mutex<Option<Files>>,
+    files: OnceLock<Files>,
+}
+
+/// The functions of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Innermost first.
+    pub list: Vec<String>,
+    /// Whether they stay so: what is not read yet may have another name in the next scrape.
+    pub are_final: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,7 +58,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Symbols {
     /// Reads nothing yet.
     pub fn new(host: &Host) -> Self {
-        Self { host: host.clone(), kernel: Mutex::new(None), files: Mutex::new(None) }
+        Self { host: host.clone(), kernel: Mutex::new(None), files: OnceLock::new() }
     }
 
     /// Makes sure that kernel functions can be named.
@@ -57,66 +70,69 @@ impl Symbols {
         Ok(())
     }
 
-    /// Follows which files processes run, on a thread that ends with this.
-    pub fn want_files(this: &Arc<Self>) {
-        let mut files = lock(&this.files);
-        if files.is_some() {
-            return;
-        }
-        *files = Some(Files::new(this.host.proc.clone()));
-        let weak: Weak<Self> = Arc::downgrade(this);
-        let look = move || {
-            while let Some(symbols) = weak.upgrade() {
-                if let Some(files) = lock(&symbols.files).as_mut() {
-                    files.look();
-                }
-                drop(symbols);
-                thread::sleep(LOOK_EVERY);
-            }
-        };
-        if let Err(error) = thread::Builder::new().name("symbols".into()).spawn(look) {
-            tracing::warn!(%error, "new processes are looked for only when somebody scrapes");
+    /// Has the kernel tell from now on which files processes run.
+    pub fn want_files(&self) {
+        self.files.get_or_init(|| Files::new(self.host.proc.clone()));
+    }
+
+    /// Starts the threads that read files of programs, where stacks of programs are wanted. The first scrape does as well.
+    pub fn begin(&self) {
+        if let Some(files) = self.files.get() {
+            files.begin();
         }
     }
 
-    /// What has changed is looked at again; to be called once at the beginning of each scrape.
+    /// What has changed is looked at again; to be called once at the beginning of each scrape. Waits for nobody.
     pub fn refresh(&self) {
         if let Some(kernel) = lock(&self.kernel).as_mut() {
             kernel.look_again();
         }
-        if let Some(files) = lock(&self.files).as_mut() {
+        if let Some(files) = self.files.get() {
             files.look();
         }
     }
 
     /// Names of a stack's functions, innermost first as the frames. Addresses mean something in `process` only, 0 for none.
-    pub fn names(&self, frames: &[Frame], process: u32) -> Vec<String> {
+    /// Symbols that are not read yet are waited for, about a second for all that ask together.
+    pub fn names(&self, frames: &[Frame], process: u32) -> Names {
+        let unknown = || frames.iter().map(|_| None).collect();
+        let of_files = self.files.get().map_or_else(unknown, |files| files.names(frames, process));
         let mut kernel = lock(&self.kernel);
-        let mut files = lock(&self.files);
-        let mut names = Vec::with_capacity(frames.len());
-        for (depth, frame) in frames.iter().enumerate() {
+        let mut names = Names { list: Vec::with_capacity(frames.len()), are_final: true };
+        for (depth, (frame, of_file)) in frames.iter().zip(of_files).enumerate() {
             // All but the innermost are places that a call returns to, which may be behind the function's end.
             let back = u64::from(depth > 0);
-            let name = match frame {
-                Frame::Kernel(address) => {
+            names.list.push(match (frame, of_file) {
+                (Frame::Kernel(address), _) => {
                     let name = kernel.as_mut().and_then(|kernel| kernel.name(address.saturating_sub(back)));
                     name.unwrap_or_else(|| format!("{address:#x}"))
                 }
-                Frame::File { build_id, offset } => files.as_mut().map_or_else(
-                    || UNKNOWN.into(),
-                    |files| files.name(build_id, offset.saturating_sub(back)),
-                ),
-                Frame::Address(address) => files
-                    .as_mut()
-                    .and_then(|files| files.name_in(process, address.saturating_sub(back)))
-                    .unwrap_or_else(|| UNKNOWN.into()),
-            };
-            names.push(name);
-        }
-        if let Some(files) = files.as_mut() {
-            files.forget_process();
+                (_, Some((name, is_final))) => {
+                    names.are_final &= is_final;
+                    name
+                }
+                (_, None) => UNKNOWN.into(),
+            });
         }
         names
+    }
+
+    /// From now on names are shown to nobody but whoever started this process: then a file whose process is gone is read
+    /// whoever may read it.
+    pub fn are_private(&self) {
+        if let Some(files) = self.files.get() {
+            files.are_private();
+        }
+    }
+
+    /// Waits until the symbols are read that were lacking so far, for so long; whether some were.
+    pub fn wait(&self, most: Duration) -> bool {
+        self.files.get().is_some_and(|files| files.wait(most))
+    }
+
+    /// Files of programs that could not be read, where stacks of programs are wanted.
+    pub fn families(&self) -> Option<MetricFamily> {
+        self.files.get().map(Files::family)
     }
 }
 

@@ -19,16 +19,10 @@ struct OpenHow {
 /// lead out of it.
 const IN_ROOT: u64 = 0x10;
 
-/// Opens a file for reading whose path begins at a directory, which links do not leave. 5.6.
-pub fn open_in(root: BorrowedFd<'_>, path: &CStr) -> io::Result<File> {
-    let how = OpenHow {
-        // A path may name a pipe or a device, which must not hold this up.
-        flags: u64::from(
-            (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY).cast_unsigned(),
-        ),
-        mode: 0,
-        resolve: IN_ROOT,
-    };
+/// Opens what a path names that begins at a directory, which links do not leave. 5.6.
+pub(super) fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> io::Result<File> {
+    let how =
+        OpenHow { flags: u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), mode: 0, resolve: IN_ROOT };
     // SAFETY: the kernel reads a string and the structure, whose size it is told; the call makes a descriptor.
     let fd = unsafe {
         libc::syscall(
@@ -90,7 +84,7 @@ mod tests {
         let opened = File::open(root).unwrap();
         let read = |path: &CStr| {
             let mut text = String::new();
-            open_in(opened.as_fd(), path)?.read_to_string(&mut text)?;
+            open_in(opened.as_fd(), path, libc::O_RDONLY)?.read_to_string(&mut text)?;
             io::Result::Ok(text)
         };
         assert_eq!(read(c"/lib/file").unwrap(), "inside");

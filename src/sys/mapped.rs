@@ -5,11 +5,12 @@ use std::{
     ffi::OsStr,
     io,
     os::{
-        fd::{AsFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::PathBuf,
     sync::atomic::Ordering,
+    time::Duration,
 };
 
 /// Bytes of records for each CPU: as many as a thousand programs begin with. A power of 2.
@@ -23,6 +24,8 @@ const ATTR_BYTES: u64 = 112;
 const MMAP: u64 = 1 << 8;
 const MMAP2: u64 = 1 << 23;
 const BUILD_ID: u64 = 1 << 34;
+/// Its bit `watermark`: whoever waits is woken by so many bytes of records, here by each.
+const WATERMARK: u64 = 1 << 14;
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
 /// `data_head` and `data_tail` in `struct perf_event_mmap_page`.
@@ -68,7 +71,7 @@ pub struct Mappings {
 #[derive(Debug)]
 struct CpuRing {
     /// While it is open, records are made.
-    _event: OwnedFd,
+    event: OwnedFd,
     mapping: Mapping,
     page: usize,
 }
@@ -80,9 +83,15 @@ impl Mappings {
         let ring = |cpu: &u32| {
             let event = event(*cpu, BUILD_ID).or_else(|_| event(*cpu, 0))?;
             let mapping = Mapping::new(event.as_fd(), 0, page + BYTES, true)?;
-            Ok(CpuRing { _event: event, mapping, page })
+            Ok(CpuRing { event, mapping, page })
         };
         Ok(Self { rings: cpus.iter().map(ring).collect::<io::Result<_>>()? })
+    }
+
+    /// What waits for records.
+    pub fn waiter(&self) -> io::Result<MappingsWaiter> {
+        let events = self.rings.iter().map(|ring| ring.event.try_clone());
+        Ok(MappingsWaiter { events: events.collect::<io::Result<_>>()? })
     }
 
     /// Calls `visit` with each file mapped since the last time; whether some were lost because there was no room.
@@ -103,11 +112,34 @@ impl Mappings {
     }
 }
 
+/// Waits for records while others read them.
+#[derive(Debug)]
+pub struct MappingsWaiter {
+    events: Vec<OwnedFd>,
+}
+
+impl MappingsWaiter {
+    /// Waits until there are records, or for so long.
+    pub fn wait(&self, most: Duration) -> io::Result<()> {
+        let event =
+            |event: &OwnedFd| libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut events: Vec<libc::pollfd> = self.events.iter().map(event).collect();
+        let count = libc::nfds_t::try_from(events.len()).map_err(io::Error::other)?;
+        let milliseconds = i32::try_from(most.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the kernel reads and writes as many structures as it is told that there are.
+        if unsafe { libc::poll(events.as_mut_ptr(), count, milliseconds) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
 fn event(cpu: u32, more: u64) -> io::Result<OwnedFd> {
     let mut attr = [0_u64; 14];
     attr[0] = ATTR_BYTES << 32 | SOFTWARE;
     attr[1] = DUMMY;
-    attr[5] = MMAP | MMAP2 | more;
+    attr[5] = MMAP | MMAP2 | WATERMARK | more;
+    attr[6] = 1;
     // SAFETY: the kernel reads as many bytes as the second word says, which is the array's size.
     let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), -1, cpu, -1, CLOSE_ON_EXEC) };
     match i32::try_from(fd) {
@@ -211,7 +243,7 @@ mod tests {
         assert!(!seen.is_empty() || lost, "{}", shell.display());
         for mapped in seen {
             assert!(mapped.from < mapped.to, "{mapped:?}");
-            let own = crate::elf::build_id(std::fs::File::open(&shell).unwrap());
+            let own = crate::elf::build_id(&std::fs::File::open(&shell).unwrap()).unwrap();
             match (mapped.file, own) {
                 (MappedFile::BuildId(told), own) => assert_eq!(Some(told), own),
                 (MappedFile::Inode(..), Some(_)) => println!("before 5.12 without build ids"),

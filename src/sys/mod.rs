@@ -11,6 +11,7 @@ mod clock;
 mod cpu;
 mod dm;
 mod file;
+mod foreign;
 mod limit;
 mod load;
 mod map;
@@ -33,11 +34,14 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, listed_cpus};
 pub use dm::{DmControl, DmTarget};
-pub use file::{open_by_kernfs_id, open_in};
+pub use file::open_by_kernfs_id;
+pub use foreign::{
+    Foreign, ForeignError, Looked, hold_directory, look_at, open_foreign, open_foreign_directory,
+};
 pub use limit::{FileLimit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
-pub use mapped::{Mapped, MappedFile, Mappings};
+pub use mapped::{Mapped, MappedFile, Mappings, MappingsWaiter};
 pub use memory::{lift_memlock, map_memory, release_memory};
 pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};

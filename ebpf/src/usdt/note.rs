@@ -5,6 +5,10 @@ const STAPSDT: u32 = 3;
 /// Owner of such notes, with its NUL.
 const OWNER: &[u8] = b"stapsdt\0";
 
+/// Most notes of a file, and longest text of one; the largest programs have some 2000 notes of 100 bytes.
+const MOST: usize = 1 << 13;
+const LONGEST: usize = 4096;
+
 /// What a note says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -32,6 +36,9 @@ pub enum NoteError {
     /// A note holds other things than three addresses and three texts.
     #[error("the note at byte {0} is not made of three addresses and three texts")]
     Form(usize),
+    /// There are more notes than any program has.
+    #[error("there are more than {0} notes")]
+    TooMany(usize),
 }
 
 /// Reads the notes of a 64-bit little-endian file; those of other owners and types are passed over.
@@ -54,6 +61,9 @@ pub fn notes(section: &[u8]) -> Result<Vec<Note>, NoteError> {
         let (owner, end) = part(at + 12, name_size)?;
         let (body, end) = part(end.next_multiple_of(4), size)?;
         if kind == STAPSDT && owner == OWNER {
+            if found.len() >= MOST {
+                return Err(NoteError::TooMany(MOST));
+            }
             found.push(note(body).ok_or(NoteError::Form(at))?);
         }
         at = end.next_multiple_of(4).min(section.len());
@@ -72,7 +82,8 @@ fn note(body: &[u8]) -> Option<Note> {
     let (provider, name, arguments) = (text()?, text()?, text()?);
     // The last text ends with a NUL as well, behind which `split` finds one more.
     texts.next()?;
-    if provider.is_empty() || name.is_empty() {
+    let is_long = [&provider, &name, &arguments].iter().any(|text| text.len() > LONGEST);
+    if provider.is_empty() || name.is_empty() || is_long {
         return None;
     }
     Some(Note { address: word(0)?, base: word(1)?, semaphore: word(2)?, provider, name, arguments })
@@ -136,6 +147,11 @@ mod tests {
             let note = bytes(OWNER, STAPSDT, &body([1, 2, 3], texts));
             assert_eq!(notes(&note), Err(NoteError::Form(0)), "{texts:?}");
         }
+        let long = bytes(OWNER, STAPSDT, &body([1, 2, 3], &format!("a\0b\0{}\0", "c".repeat(LONGEST + 1))));
+        assert_eq!(notes(&long), Err(NoteError::Form(0)));
+        let whole = bytes(OWNER, STAPSDT, &body([1, 2, 3], "a\0b\0c\0"));
+        assert_eq!(notes(&whole.repeat(MOST)).unwrap().len(), MOST);
+        assert_eq!(notes(&whole.repeat(MOST + 1)), Err(NoteError::TooMany(MOST)));
         assert_eq!(notes(&bytes(OWNER, STAPSDT, b"short")), Err(NoteError::Form(0)));
     }
 }

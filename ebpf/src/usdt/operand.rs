@@ -5,6 +5,9 @@
 
 use crate::attach::Arch;
 
+/// Most arguments of a probe; `sys/sdt.h` makes 12.
+const MOST: usize = 16;
+
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
@@ -90,7 +93,7 @@ struct Register {
 
 /// Reads the arguments of a note. One that is not understood is an error in its place.
 pub fn arguments(text: &str, arch: Arch) -> Vec<Result<Argument, String>> {
-    words(text).into_iter().map(|word| argument(word, arch)).collect()
+    words(text).into_iter().take(MOST).map(|word| argument(word, arch)).collect()
 }
 
 /// Splits at blanks outside of brackets.

@@ -39,6 +39,8 @@ use text::Layout;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Shortest time between two readings while probes count.
 const SHORTEST_TICK: Duration = Duration::from_millis(50);
+/// How long the end of a report waits for files of programs whose functions it names.
+const NAMING: Duration = Duration::from_secs(30);
 /// Exit status where the command is not there, and where it cannot be executed, as shells have it.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
@@ -140,6 +142,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         );
         return Ok(USAGE);
     }
+    exporter.is_private();
     let mut peaks = Peaks::of(&metrics);
     let before = exporter.collect();
     let begun = Instant::now();
@@ -172,8 +175,8 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         Err(WatchError::Command { program, source }) => return Ok(not_started(&program, &source)),
         Err(error) => return Err(error.into()),
     };
-    let after = exporter.collect();
     let elapsed = begun.elapsed();
+    let after = exporter.collect_named(NAMING);
     peaks.see(&after);
     let counted = measure::since(&before, &after);
     let top = args.top.and_then(|top| usize::try_from(top).ok());

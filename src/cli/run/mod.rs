@@ -125,6 +125,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         tracing::info!("{name}: {text}");
     }
     exporter.lacks(rights.lacking);
+    exporter.read_programs();
     let served = server::Options {
         rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),

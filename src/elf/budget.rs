@@ -1,0 +1,112 @@
+//! How much a file may cost that somebody else wrote: bytes read, symbols looked at, memory kept, time.
+
+use std::{
+    cell::Cell,
+    fs::Metadata,
+    io,
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
+
+/// Why a file is not read, or not further.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It is not what it says.
+    #[error("{0}")]
+    Damaged(&'static str),
+    /// It would cost more than it may.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What reading a file may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes read of the file and of its debug file.
+    pub bytes: u64,
+    /// Symbols looked at.
+    pub symbols: u64,
+    /// Bytes of memory for what is kept.
+    pub memory: u64,
+    /// Bytes of code looked at for one question: functions may be said to be anywhere, each over all others.
+    pub code: u64,
+    /// Time.
+    pub time: Duration,
+}
+
+impl Limits {
+    /// For a file of a process in whose stack it was, which anybody may have made. With the symbols that are kept already, it
+    /// fits into a process that may have 64 MB; a program of 150 000 functions with names of 80 bytes does as well.
+    pub const STACK: Self = Self {
+        bytes: 256 << 20,
+        symbols: 4 << 20,
+        memory: 16 << 20,
+        code: 64 << 20,
+        time: Duration::from_secs(10),
+    };
+    /// For one that root has installed on this host: the largest programs have half a million functions.
+    pub const INSTALLED: Self = Self { bytes: 1 << 30, symbols: 16 << 20, memory: 64 << 20, ..Self::STACK };
+    /// For a file that a probe names and that a user may have made.
+    pub const NAMED: Self = Self { memory: 32 << 20, time: Duration::from_secs(30), ..Self::STACK };
+    /// For a file that a probe names and that only root can have made: only what no program has.
+    pub const TRUSTED: Self = Self {
+        bytes: 8 << 30,
+        symbols: 64 << 20,
+        memory: 1 << 30,
+        code: 2 << 30,
+        time: Duration::from_mins(5),
+    };
+
+    /// For a file that a probe names, among those of this host.
+    pub fn of_host(metadata: &Metadata) -> Self {
+        let others_write = metadata.mode() & 0o022 != 0;
+        if metadata.uid() == 0 && !others_write { Self::TRUSTED } else { Self::NAMED }
+    }
+}
+
+/// What is left of the limits.
+#[derive(Debug)]
+pub(super) struct Budget {
+    bytes: Cell<u64>,
+    symbols: Cell<u64>,
+    memory: Cell<u64>,
+    until: Instant,
+}
+
+impl Budget {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            bytes: Cell::new(limits.bytes),
+            symbols: Cell::new(limits.symbols),
+            memory: Cell::new(limits.memory),
+            until: Instant::now() + limits.time,
+        }
+    }
+
+    /// So many bytes are read.
+    pub(super) fn read(&self, bytes: usize) -> Result<(), Unread> {
+        if Instant::now() > self.until {
+            return Err(Unread::TooLarge("reading it takes too long"));
+        }
+        take(&self.bytes, bytes, "more would have to be read of it than of any program")
+    }
+
+    /// So many symbols are looked at.
+    pub(super) fn look(&self, symbols: usize) -> Result<(), Unread> {
+        take(&self.symbols, symbols, "it has too many symbols")
+    }
+
+    /// So many bytes are kept.
+    pub(super) fn keep(&self, bytes: usize) -> Result<(), Unread> {
+        take(&self.memory, bytes, "the names of its functions take too much memory")
+    }
+}
+
+fn take(left: &Cell<u64>, count: usize, why: &'static str) -> Result<(), Unread> {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    left.set(left.get().checked_sub(count).ok_or(Unread::TooLarge(why))?);
+    Ok(())
+}

@@ -1,0 +1,434 @@
+//! What is known of files by their build id, and of what processes have mapped. Nothing is read here: what is lacking is asked
+//! for, and whoever reads puts it here. So the lock around this is never held while a file or a process does not answer.
+
+use super::{
+    UNKNOWN,
+    frame::Frame,
+    mapping::Inode,
+    patience::Patience,
+    shown,
+    unread::{Reason, Unread},
+};
+use crate::elf::Symbols;
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ffi::OsStr,
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Most files known; beyond it the oldest are forgotten.
+const FILES: usize = 4096;
+/// Most bytes of names of files; as many files with long names as somebody may make must not take all memory.
+const PATHS: usize = 4 << 20;
+/// Most processes that are remembered after they are gone, most files of one, and of all.
+const BEGUN: usize = 4096;
+const PARTS: usize = 256;
+const ALL_PARTS: usize = 1 << 16;
+/// Memory for symbols, bytes; beyond it those not used for the longest time are read again when they are needed.
+const SYMBOLS_BYTES: usize = 24 << 20;
+/// Most processes that are remembered to have a file, to open it where they see it.
+const PLACES: usize = 4;
+/// Most that is asked for and not answered yet.
+const JOBS: usize = 4096;
+/// How long it is taken for true what a process has mapped, and that nobody has a build id.
+const FRESH: Duration = Duration::from_secs(1);
+const MISSING: Duration = Duration::from_secs(10);
+
+/// Build id with zeros behind it, as the kernel gives it.
+pub(super) type BuildId = [u8; 20];
+
+/// What names a file's symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    BuildId(BuildId),
+    /// A file without a build id.
+    Inode(Inode),
+}
+
+/// A file that a process has mapped.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) process: u32,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) path: Arc<Path>,
+    /// Device and inode of the file, as `stat` has them, where it was seen that the process has the same files as this one.
+    pub(super) seen: Option<(u64, u64)>,
+}
+
+/// A file in the memory of a process.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) offset: u64,
+    pub(super) of: Of,
+}
+
+/// What memory is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    File(Key),
+    /// `[vdso]` and its like.
+    Kernel(Arc<str>),
+    /// Code made as the program runs.
+    Nothing,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Job {
+    /// What every process has mapped.
+    All,
+    /// The same of processes that are new or run something else than before.
+    New,
+    /// Which process has a file of this build id.
+    Find(BuildId),
+    /// What a process has mapped.
+    Process(u32),
+    /// Which file it is that was mapped, as long as its process is there.
+    See(Key),
+    /// The symbols of a file.
+    Symbols(Key),
+}
+
+/// The symbols of a file, and when they were last used.
+#[derive(Debug)]
+struct Table {
+    found: Result<Arc<Symbols>, Reason>,
+    used: u64,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Files that were looked at.
+    inodes: HashMap<Inode, Option<BuildId>>,
+    places: HashMap<Key, Vec<Place>>,
+    /// In the order they were found.
+    order: VecDeque<Key>,
+    path_bytes: usize,
+    tables: HashMap<Key, Table>,
+    uses: u64,
+    /// What processes have mapped since this runs, also those that are gone.
+    begun: HashMap<u32, Vec<Part>>,
+    begun_order: VecDeque<u32>,
+    begun_parts: usize,
+    /// Build ids of which no process knows, and since when.
+    missing: HashMap<BuildId, Instant>,
+    /// Files of which it was looked which they are, and when: those of other roots are mapped again and again.
+    sought: HashMap<Key, Instant>,
+    /// What processes have mapped now.
+    processes: HashMap<u32, (Instant, Vec<Part>)>,
+    /// What is asked for, first come, first served; also what is being answered.
+    pub(super) jobs: VecDeque<Job>,
+    asked: HashSet<Job>,
+    pub(super) patience: Patience,
+    pub(super) unread: Unread,
+    /// Whether nobody asks any more.
+    pub(super) is_over: bool,
+}
+
+impl Known {
+    /// Asks for something, once.
+    pub(super) fn ask(&mut self, job: Job) {
+        if self.asked.len() < JOBS && self.asked.insert(job) {
+            self.jobs.push_back(job);
+        }
+    }
+
+    /// It was answered, or never will be.
+    pub(super) fn answered(&mut self, job: Job) {
+        self.asked.remove(&job);
+        if let Job::See(key) = job {
+            self.sought.retain(|_, since| since.elapsed() < FRESH);
+            self.sought.insert(key, Instant::now());
+        }
+    }
+
+    /// Whether something is asked for that names lack.
+    pub(super) fn is_lacking(&self) -> bool {
+        let is_for_names = |job: &Job| matches!(job, Job::Find(_) | Job::Process(_) | Job::Symbols(_));
+        !self.is_over && self.asked.iter().any(is_for_names)
+    }
+
+    /// What is lacking to name frames.
+    pub(super) fn lacking(&self, frames: &[Frame], process: u32) -> Vec<Job> {
+        let mut lacking = Vec::new();
+        for (depth, frame) in frames.iter().enumerate() {
+            let job = match frame {
+                Frame::Kernel(_) => None,
+                Frame::File { build_id, .. } => self.lacking_of(Key::BuildId(*build_id)),
+                Frame::Address(address) => self.lacking_at(process, back(*address, depth)),
+            };
+            lacking.extend(job);
+        }
+        lacking.sort_unstable_by_key(|job| matches!(job, Job::Symbols(_)));
+        lacking.dedup();
+        lacking
+    }
+
+    fn lacking_of(&self, key: Key) -> Option<Job> {
+        if self.tables.contains_key(&key) {
+            return None;
+        }
+        match key {
+            Key::BuildId(id) if !self.places.contains_key(&key) => {
+                let is_missing = self.missing.get(&id).is_some_and(|since| since.elapsed() < MISSING);
+                (!is_missing).then_some(Job::Find(id))
+            }
+            _ => Some(Job::Symbols(key)),
+        }
+    }
+
+    fn lacking_at(&self, process: u32, address: u64) -> Option<Job> {
+        if process == 0 {
+            return None;
+        }
+        let is_fresh = self.processes.get(&process).is_some_and(|(since, _)| since.elapsed() < FRESH);
+        if !is_fresh {
+            return Some(Job::Process(process));
+        }
+        match self.part(process, address)?.of {
+            Of::File(key) => self.lacking_of(key),
+            _ => None,
+        }
+    }
+
+    /// The name of a frame, and whether it stays so.
+    pub(super) fn name(&mut self, frame: &Frame, depth: usize, process: u32) -> Option<(String, bool)> {
+        match frame {
+            Frame::Kernel(_) => None,
+            Frame::File { build_id, offset } => Some(self.name_of(build_id, back(*offset, depth))),
+            Frame::Address(address) => {
+                let address = back(*address, depth);
+                let is_final = self.lacking_at(process, address).is_none();
+                let unknown = || (UNKNOWN.to_owned(), is_final);
+                let Some(part) = self.part(process, address).filter(|_| process != 0) else {
+                    return Some(unknown());
+                };
+                let offset = (address - part.from).saturating_add(part.offset);
+                Some(match part.of.clone() {
+                    Of::File(key) => self.name_at(key, offset),
+                    Of::Kernel(name) => (name.as_ref().to_owned(), true),
+                    Of::Nothing => unknown(),
+                })
+            }
+        }
+    }
+
+    fn part(&self, process: u32, address: u64) -> Option<&Part> {
+        let has = |part: &&Part| (part.from..part.to).contains(&address);
+        match self.processes.get(&process) {
+            Some((_, parts)) if !parts.is_empty() => parts.iter().find(has),
+            _ => self.begun.get(&process)?.iter().rev().find(has),
+        }
+    }
+
+    /// The function at a place of a file; the file and the address where it has no symbol there.
+    fn name_of(&mut self, build_id: &BuildId, offset: u64) -> (String, bool) {
+        let key = Key::BuildId(*build_id);
+        if self.places.contains_key(&key) || self.tables.contains_key(&key) {
+            return self.name_at(key, offset);
+        }
+        let is_final = self.lacking_of(key).is_none();
+        if i64::try_from(offset).is_err() {
+            return (UNKNOWN.into(), is_final);
+        }
+        let mut id = String::new();
+        for byte in &build_id[..4] {
+            let _ = write!(id, "{byte:02x}");
+        }
+        (format!("[{id}+{offset:#x}]"), is_final)
+    }
+
+    fn name_at(&mut self, key: Key, offset: u64) -> (String, bool) {
+        self.uses += 1;
+        let table = self.tables.get_mut(&key).map(|table| {
+            table.used = self.uses;
+            table.found.as_ref().map(Arc::clone).map_err(|reason| *reason)
+        });
+        // What is late may come yet.
+        let is_final = !matches!(table, None | Some(Err(Reason::Slow)));
+        let symbols = table.and_then(Result::ok);
+        if let Some(symbol) = symbols.as_ref().and_then(|symbols| symbols.at(offset)) {
+            return (shown(symbol), true);
+        }
+        // Where a program keeps no frame pointers, the kernel takes data for addresses, and looks them up like these.
+        let address = match &symbols {
+            Some(symbols) => symbols.address(offset),
+            None => i64::try_from(offset).is_ok().then_some(offset),
+        };
+        let Some(address) = address else { return (UNKNOWN.into(), is_final) };
+        let place = self.places.get(&key).and_then(|places| places.last());
+        let file = place.and_then(|place| place.path.file_name()).map(OsStr::to_string_lossy);
+        // A file that was replaced has this behind its name.
+        let file = file.as_deref().unwrap_or("?").trim_end_matches(" (deleted)");
+        (format!("[{}+{address:#x}]", shown(file)), is_final)
+    }
+
+    /// The build id of a file that was looked at.
+    pub(super) fn looked_at(&self, inode: Inode) -> Option<Key> {
+        self.inodes.get(&inode).map(|id| id.map_or(Key::Inode(inode), Key::BuildId))
+    }
+
+    /// A file was looked at.
+    pub(super) fn look_at(&mut self, inode: Inode, build_id: Option<BuildId>) -> Key {
+        if self.inodes.len() >= FILES {
+            self.inodes.clear();
+        }
+        self.inodes.insert(inode, build_id);
+        build_id.map_or(Key::Inode(inode), Key::BuildId)
+    }
+
+    /// Somebody has a file mapped.
+    pub(super) fn add(&mut self, key: Key, place: Place) {
+        if let Key::BuildId(id) = key {
+            self.missing.remove(&id);
+        }
+        let is_gone = |table: &Table| matches!(table.found, Err(Reason::Gone | Reason::Private));
+        if self.tables.get(&key).is_some_and(is_gone) {
+            self.tables.remove(&key);
+        }
+        if !self.places.contains_key(&key) {
+            self.order.push_back(key);
+        }
+        let places = self.places.entry(key).or_default();
+        if let Some(known) = places.iter_mut().find(|known| known.process == place.process) {
+            known.seen = known.seen.or(place.seen);
+            return;
+        }
+        self.path_bytes += bytes(&place.path);
+        // The newest lives longest, most likely; but one whose file is known again stays.
+        if places.len() >= PLACES {
+            let oldest = places.iter().position(|known| known.seen.is_none()).unwrap_or(0);
+            self.path_bytes -= bytes(&places.remove(oldest).path);
+        }
+        places.push(place);
+        while self.order.len() > FILES || self.path_bytes > PATHS && self.order.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let gone = self.places.remove(&oldest).unwrap_or_default();
+            self.path_bytes -= gone.iter().map(|place| bytes(&place.path)).sum::<usize>();
+        }
+    }
+
+    /// Who has a file mapped.
+    pub(super) fn places(&self, key: Key) -> Vec<Place> {
+        self.places.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Whether it is not known yet which file it is.
+    pub(super) fn is_unseen(&self, key: Key) -> bool {
+        let is_seen = |places: &Vec<Place>| places.iter().any(|place| place.seen.is_some());
+        let is_sought = self.sought.get(&key).is_some_and(|since| since.elapsed() < FRESH);
+        !is_sought
+            && !self.tables.get(&key).is_some_and(|table| table.found.is_ok())
+            && !self.places.get(&key).is_some_and(is_seen)
+    }
+
+    /// It was seen which file it is.
+    pub(super) fn see(&mut self, key: Key, process: u32, file: (u64, u64)) {
+        let places = self.places.get_mut(&key).into_iter().flatten();
+        for place in places.filter(|place| place.process == process) {
+            place.seen = Some(file);
+        }
+    }
+
+    /// Remembers what a process has mapped for when it is gone.
+    pub(super) fn remember(&mut self, process: u32, part: Part) {
+        if !self.begun.contains_key(&process) {
+            self.begun_order.push_back(process);
+        }
+        let parts = self.begun.entry(process).or_default();
+        self.begun_parts -= parts.len();
+        // After `exec`, or in another process of that number, it is something else that is there.
+        parts.retain(|known| known.to <= part.from || part.to <= known.from);
+        if parts.len() >= PARTS {
+            parts.remove(0);
+        }
+        parts.push(part);
+        self.begun_parts += parts.len();
+        while self.begun_order.len() > BEGUN || self.begun_parts > ALL_PARTS {
+            let Some(oldest) = self.begun_order.pop_front() else { break };
+            self.begun_parts -= self.begun.remove(&oldest).map_or(0, |parts| parts.len());
+        }
+    }
+
+    /// What a process has mapped now; nothing for one that is gone.
+    pub(super) fn set_process(&mut self, process: u32, parts: Vec<Part>) {
+        self.processes.retain(|_, (since, _)| since.elapsed() < FRESH);
+        self.processes.insert(process, (Instant::now(), parts));
+    }
+
+    /// Nobody has a file of this build id.
+    pub(super) fn miss(&mut self, id: BuildId) {
+        if self.missing.len() >= FILES {
+            self.missing.clear();
+        }
+        if !self.places.contains_key(&Key::BuildId(id)) {
+            self.missing.insert(id, Instant::now());
+        }
+    }
+
+    /// The symbols of a file, or why there are none.
+    pub(super) fn set_symbols(&mut self, key: Key, found: Result<Symbols, Reason>) {
+        self.uses += 1;
+        if let Err(reason) = found {
+            let path = self.path(key);
+            self.unread.count(reason, &path);
+        }
+        if self.tables.len() >= FILES {
+            self.tables.retain(|_, table| table.found.is_ok());
+        }
+        self.tables.insert(key, Table { found: found.map(Arc::new), used: self.uses });
+        let memory = |table: &Table| table.found.as_ref().map_or(0, |symbols| symbols.memory());
+        let mut bytes: usize = self.tables.values().map(memory).sum();
+        while bytes > SYMBOLS_BYTES {
+            let others = self.tables.iter().filter(|(other, table)| **other != key && table.found.is_ok());
+            let Some(oldest) = others.min_by_key(|(_, table)| table.used).map(|(key, _)| *key) else { break };
+            bytes -= self.tables.remove(&oldest).as_ref().map_or(0, memory);
+        }
+    }
+
+    /// A file does not answer: it is done without it until it does.
+    pub(super) fn give_up(&mut self, key: Key) {
+        let used = self.uses;
+        self.tables.entry(key).or_insert(Table { found: Err(Reason::Slow), used });
+    }
+
+    /// What a file was called last.
+    pub(super) fn path(&self, key: Key) -> Arc<Path> {
+        let place = self.places.get(&key).and_then(|places| places.last());
+        place.map_or_else(|| Path::new("?").into(), |place| place.path.clone())
+    }
+}
+
+/// All but the innermost are places that a call returns to, which may be behind the function's end.
+fn back(address: u64, depth: usize) -> u64 {
+    address.saturating_sub(u64::from(depth > 0))
+}
+
+fn bytes(path: &Path) -> usize {
+    path.as_os_str().len()
+}
+
+/// A build id as the kernel gives it.
+pub(super) fn padded(id: &[u8]) -> BuildId {
+    let mut padded = BuildId::default();
+    for (to, from) in padded.iter_mut().zip(id) {
+        *to = *from;
+    }
+    padded
+}
+
+/// A name as it is kept: of one that is longer than most can be opened only the last part.
+pub(super) fn kept(path: PathBuf) -> Arc<Path> {
+    const LONGEST: usize = 1024;
+    if bytes(&path) <= LONGEST {
+        return path.into();
+    }
+    path.file_name().map_or(Path::new("?").into(), |name| Path::new(name).into())
+}

@@ -1,0 +1,428 @@
+//! Reads files and processes that others own, on a thread that may be held up as long as those like: a file system that somebody
+//! serves may not answer, `/proc/PID/maps` waits for a lock of the process. What is late is left behind (`deadline`), and
+//! what it has to say is taken in when it comes.
+
+use super::{
+    known::{BuildId, Job, Key, Known, Of, Part, Place, kept, padded},
+    lock,
+    mapping::{Inode, Mapping, mappings},
+    unread::Reason,
+};
+use crate::{
+    container,
+    deadline::{self, Left, MayHang, Outcome},
+    elf::{self, Limits, Symbols},
+    sys::{self, Foreign, ForeignError, hold_directory, look_at, open_foreign},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Most processes that are looked at.
+const PROCESSES: usize = 65_536;
+/// How long looking at a process and its files may take.
+const LOOK: deadline::Limits =
+    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
+/// How long reading symbols may take: a little longer than what they may cost, so that only what hangs is late.
+const READ: deadline::Limits = {
+    let most = Limits::STACK.time.saturating_add(Duration::from_secs(2));
+    deadline::Limits { first: most, next: most }
+};
+/// Most threads that are left behind, and most of them in what one user owns. What that user has beside it is not read until
+/// one of them has its answer.
+const LEFT: usize = 32;
+const LEFT_OF_ONE: usize = 4;
+/// Symbols of this size and more leave memory behind that is worth giving back, bytes.
+const MUCH: usize = 1 << 20;
+
+/// What may not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Thing {
+    /// A process: what it has mapped, and those files.
+    Process(u32),
+    /// The symbols of a file.
+    Symbols(Key),
+    /// Which file it is.
+    See(Key),
+}
+
+#[derive(Debug)]
+struct Asked {
+    thing: Thing,
+    /// Whose it is; `None` if that is not to be had any more.
+    user: Option<u32>,
+    left: Left,
+}
+
+impl MayHang for Asked {
+    fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+/// What is known and who reads more of it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    proc: PathBuf,
+    known: Mutex<Known>,
+    /// Something is asked for.
+    asked: Condvar,
+    /// Something was answered.
+    pub(super) answered: Condvar,
+    /// Which files this process sees: its root, and its mount namespace.
+    own: Option<(u64, u64, PathBuf)>,
+    /// Processes that were looked at, by what they run: after `exec` they are others.
+    seen: Mutex<HashMap<u32, PathBuf>>,
+    /// Files that are being looked at: one that does not answer holds up one thread.
+    opening: Mutex<HashSet<Inode>>,
+    /// Whether what is named is shown to nobody but whoever started this process, and so may read the files as well.
+    pub(super) is_private: AtomicBool,
+    /// What was late, as long as it is.
+    left: Mutex<HashMap<Thing, Arc<Asked>>>,
+}
+
+impl Reader {
+    pub(super) fn new(proc: PathBuf) -> Self {
+        let own = files_of(&proc.join("self"));
+        Self {
+            proc,
+            known: Mutex::default(),
+            asked: Condvar::new(),
+            answered: Condvar::new(),
+            own,
+            seen: Mutex::default(),
+            opening: Mutex::default(),
+            is_private: AtomicBool::new(false),
+            left: Mutex::default(),
+        }
+    }
+
+    /// What is known; to be held for moments only.
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
+    }
+
+    /// Asks for something.
+    pub(super) fn ask(&self, known: &mut Known, job: Job) {
+        known.ask(job);
+        self.asked.notify_one();
+    }
+
+    /// Nobody asks any more.
+    pub(super) fn end(&self) {
+        self.known().is_over = true;
+        self.asked.notify_all();
+        self.answered.notify_all();
+    }
+
+    /// Answers what is asked for until nobody asks any more.
+    pub(super) fn work(self: &Arc<Self>) {
+        while let Some(job) = self.next_job() {
+            self.answer(job);
+            self.known().answered(job);
+            self.answered.notify_all();
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut known = self.known();
+        loop {
+            if known.is_over {
+                return None;
+            }
+            if let Some(job) = known.jobs.pop_front() {
+                return Some(job);
+            }
+            known = self.asked.wait(known).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn answer(self: &Arc<Self>, job: Job) {
+        let all = || container::processes(&self.proc).take(PROCESSES);
+        match job {
+            Job::All => self.look_at(all()),
+            Job::New => self.look_at_new(all()),
+            Job::Find(id) => {
+                self.look_at(all());
+                self.known().miss(id);
+            }
+            Job::Process(process) => self.look_at([process].into_iter()),
+            Job::See(key) => self.each(LOOK, &[Thing::See(key)]),
+            Job::Symbols(key) => self.each(READ, &[Thing::Symbols(key)]),
+        }
+    }
+
+    /// Looks at what processes have mapped by now: they load libraries as they run.
+    fn look_at(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
+        self.each(LOOK, &processes.map(Thing::Process).collect::<Vec<_>>());
+    }
+
+    /// Looks at processes that are new, or run something else than before.
+    fn look_at_new(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
+        let runs = |process: u32| Some((process, fs::read_link(self.directory(process).join("exe")).ok()?));
+        // Threads of the kernel run nothing.
+        let now: HashMap<u32, PathBuf> = processes.filter_map(runs).collect();
+        let before = std::mem::replace(&mut *lock(&self.seen), now.clone());
+        let is_new = |(process, runs): &(u32, PathBuf)| before.get(process) != Some(runs);
+        self.look_at(now.into_iter().filter(is_new).map(|(process, _)| process));
+    }
+
+    /// Reads each of these; what is late is done without.
+    fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[Thing]) {
+        let asked = self.may_be_asked(things);
+        let reader = self.clone();
+        let outcomes = deadline::each(limits, asked.clone(), move |asked: &Asked| reader.read(asked.thing));
+        let mut left = lock(&self.left);
+        let mut late = Vec::new();
+        for (asked, outcome) in asked.into_iter().zip(outcomes) {
+            if outcome == Outcome::Slow && left.insert(asked.thing, asked.clone()).is_none() {
+                late.push(asked.thing);
+            }
+        }
+        drop(left);
+        for thing in late {
+            self.is_late(thing);
+        }
+    }
+
+    /// Those that may be asked: others are late, or their owner has enough that is.
+    fn may_be_asked(&self, things: &[Thing]) -> Vec<Arc<Asked>> {
+        let mut left = lock(&self.left);
+        left.retain(|_, asked| asked.left.is_any());
+        let mut count_of: HashMap<Option<u32>, usize> = HashMap::new();
+        for asked in left.values() {
+            *count_of.entry(asked.user).or_default() += 1;
+        }
+        let mut asked = Vec::with_capacity(things.len());
+        for thing in things {
+            let user = self.user_of(*thing);
+            let of_user = count_of.get(&user).copied().unwrap_or(0);
+            if left.contains_key(thing) || left.len() >= LEFT || of_user >= LEFT_OF_ONE {
+                self.do_without(*thing);
+            } else {
+                asked.push(Arc::new(Asked { thing: *thing, user, left: Left::default() }));
+            }
+        }
+        asked
+    }
+
+    fn user_of(&self, thing: Thing) -> Option<u32> {
+        let process = match thing {
+            Thing::Process(process) => process,
+            Thing::Symbols(key) | Thing::See(key) => self.known().places(key).last()?.process,
+        };
+        Some(fs::metadata(self.directory(process)).ok()?.uid())
+    }
+
+    /// Something does not answer, which is said once.
+    fn is_late(&self, thing: Thing) {
+        let path: Arc<Path> = match thing {
+            Thing::Process(process) => self.directory(process).into(),
+            Thing::Symbols(key) | Thing::See(key) => self.known().path(key),
+        };
+        self.known().unread.count(Reason::Slow, &path);
+        self.do_without(thing);
+    }
+
+    /// Nobody is to wait for it.
+    fn do_without(&self, thing: Thing) {
+        match thing {
+            Thing::Process(process) => self.known().set_process(process, Vec::new()),
+            Thing::Symbols(key) => self.known().give_up(key),
+            Thing::See(_) => {}
+        }
+    }
+
+    fn directory(&self, process: u32) -> PathBuf {
+        container::directory(&self.proc, process)
+    }
+
+    fn read(&self, thing: Thing) {
+        if self.known().is_over {
+            return;
+        }
+        match thing {
+            Thing::Process(process) => {
+                let parts = self.parts(process);
+                self.known().set_process(process, parts);
+            }
+            Thing::See(key) => self.see(key),
+            Thing::Symbols(key) => {
+                let read = self.symbols(key);
+                let is_much = read.as_ref().is_ok_and(|symbols| symbols.memory() >= MUCH)
+                    || matches!(read, Err(Reason::TooLarge));
+                self.known().set_symbols(key, read);
+                if is_much {
+                    sys::release_memory();
+                }
+            }
+        }
+    }
+
+    /// What a process has mapped, each file of it looked at.
+    fn parts(&self, process: u32) -> Vec<Part> {
+        let directory = self.directory(process);
+        let mapped = mappings(&directory);
+        let is_ours = self.has_our_files(&directory);
+        let part = |Mapping { from, to, offset, inode, path }| {
+            let of = match inode {
+                Some(inode) => Of::File(self.look_at_file(process, (from, to), inode, path, is_ours)),
+                None => match path.to_str().filter(|name| name.starts_with('[')) {
+                    Some(name) => Of::Kernel(name.into()),
+                    None => Of::Nothing,
+                },
+            };
+            Part { from, to, offset, of }
+        };
+        mapped.into_iter().map(part).collect()
+    }
+
+    /// Whether a process sees the files that this one does.
+    fn has_our_files(&self, directory: &Path) -> bool {
+        self.own.is_some() && files_of(directory) == self.own
+    }
+
+    fn look_at_file(
+        &self,
+        process: u32,
+        (from, to): (u64, u64),
+        inode: Inode,
+        path: PathBuf,
+        is_ours: bool,
+    ) -> Key {
+        let mut place = Place { process, from, to, path: kept(path), seen: None };
+        {
+            let mut known = self.known();
+            if let Some(key) = known.looked_at(inode) {
+                known.add(key, place);
+                return key;
+            }
+        }
+        // Another thread waits for it.
+        if !lock(&self.opening).insert(inode) {
+            return Key::Inode(inode);
+        }
+        let found = self.hold(&place).and_then(|looked| {
+            place.seen = is_ours.then_some((looked.device, looked.inode));
+            looked.open()
+        });
+        let build_id: Option<BuildId> =
+            found.as_ref().ok().and_then(|file| elf::build_id(file).ok().flatten()).map(|id| padded(&id));
+        lock(&self.opening).remove(&inode);
+        let mut known = self.known();
+        let key = match found {
+            Ok(_) => known.look_at(inode, build_id),
+            // It may be there where another process has it.
+            Err(_) => Key::Inode(inode),
+        };
+        known.add(key, place);
+        key
+    }
+
+    /// Takes hold of a file as its process has it: what it has mapped, or what has its name among the files of that process.
+    fn hold(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
+        self.hold_mapped(place).or_else(|_| {
+            let root = hold_directory(&self.directory(place.process).join("root"))?;
+            look_at(Foreign::Under(root.as_fd(), &place.path))
+        })
+    }
+
+    fn hold_mapped(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
+        let link = format!("map_files/{:x}-{:x}", place.from, place.to);
+        look_at(Foreign::Link(&self.directory(place.process).join(link)))
+    }
+
+    /// Sees which file it is that was mapped.
+    fn see(&self, key: Key) {
+        let places = self.known().places(key);
+        let is_ours = |place: &&Place| self.has_our_files(&self.directory(place.process));
+        for place in places.iter().rev().filter(is_ours) {
+            if let Ok(looked) = self.hold_mapped(place) {
+                self.known().see(key, place.process, (looked.device, looked.inode));
+                return;
+            }
+        }
+    }
+
+    /// Opens a file where its process has it. After its end it is the file that was seen, or one that root has put there for
+    /// everybody: its path may be one of another root, or have been made up. Whoever has what is named to himself may have
+    /// it from any file.
+    fn open(&self, place: &Place) -> Result<File, ForeignError> {
+        if let Some(file) = place.seen {
+            let found = look_at(Foreign::Unlinked(&place.path));
+            if let Ok(looked) = &found
+                && (looked.device, looked.inode) == file
+            {
+                return looked.open();
+            }
+        }
+        if self.directory(place.process).join("root").symlink_metadata().is_ok() {
+            return self.hold(place)?.open();
+        }
+        let is_private = self.is_private.load(Ordering::Relaxed);
+        let path = &place.path;
+        open_foreign(if is_private { Foreign::Unlinked(path) } else { Foreign::OfRoot(path) })
+    }
+
+    /// Reads the symbols of a file, from the first of its places where it still is.
+    fn symbols(&self, key: Key) -> Result<Symbols, Reason> {
+        let places = self.known().places(key);
+        let mut why = Reason::Gone;
+        // What root has made is what it says; of others the newest is there most likely.
+        let mut opened = Vec::new();
+        for place in places.iter().rev() {
+            match self.open(place) {
+                Ok(file) => {
+                    let is_of_root =
+                        file.metadata().is_ok_and(|found| Limits::of_host(&found) == Limits::TRUSTED);
+                    // In another root it is one of whoever that root is of.
+                    let is_installed = is_of_root && place.seen.is_some();
+                    let limits = if is_installed { Limits::INSTALLED } else { Limits::STACK };
+                    opened.push((file, is_of_root, limits));
+                }
+                Err(error) => why = worse(why, Reason::from(&error)),
+            }
+        }
+        opened.sort_by_key(|(_, is_of_root, _)| !is_of_root);
+        for (file, _, limits) in opened {
+            let is_it = match key {
+                Key::BuildId(wanted) => match elf::build_id(&file) {
+                    Ok(id) => id.is_some_and(|id| padded(&id) == wanted),
+                    Err(error) => {
+                        why = worse(why, Reason::from(&error));
+                        false
+                    }
+                },
+                Key::Inode(inode) => file.metadata().is_ok_and(|found| found.ino() == inode.number),
+            };
+            if !is_it {
+                continue;
+            }
+            match Symbols::read(&file, limits) {
+                Ok(symbols) => return Ok(symbols),
+                Err(error) => why = worse(why, Reason::from(&error)),
+            }
+        }
+        Err(why)
+    }
+}
+
+/// Device and inode of a process's root, and its mount namespace.
+fn files_of(process: &Path) -> Option<(u64, u64, PathBuf)> {
+    let namespace = fs::read_link(process.join("ns/mnt")).ok()?;
+    let root = File::from(hold_directory(&process.join("root")).ok()?).metadata().ok()?;
+    Some((root.dev(), root.ino(), namespace))
+}
+
+/// Of two reasons the one that says more.
+fn worse(one: Reason, other: Reason) -> Reason {
+    if one == Reason::Gone { other } else { one }
+}
