@@ -7,3 +7,6 @@
 mod support;
 
 mod arrays;
+mod asker;
+mod bytes;
+mod files;

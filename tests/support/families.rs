@@ -51,6 +51,9 @@ pub(crate) const PUSH: [(&str, &[&str]); 8] = [
     ("tapster_otlp_interval_seconds", &[]),
 ];
 
+/// Families about stacks of programs, which the exporter serves where a probe has some.
+pub(crate) const STACKS: [(&str, &[&str]); 1] = [("tapster_symbols_unread_total", &["reason"])];
+
 /// How a push may end: the values of the label `result` of these.
 pub(crate) const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
 
@@ -87,7 +90,8 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
 /// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
 pub(crate) fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
-    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&PROMETHEUS) {
+    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&PROMETHEUS)
+    {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }
     for (name, kind, labels) in library() {
