@@ -31,9 +31,9 @@ fn rust(name: &rustc_demangle::Demangle<'_>, hash: bool) -> Option<String> {
     written.ok().map(|()| text.0)
 }
 
-fn cpp(symbol: &cpp_demangle::BorrowedSymbol<'_>, options: &DemangleOptions) -> Option<String> {
+fn cpp(symbol: &cpp_demangle::BorrowedSymbol<'_>, options: DemangleOptions) -> Option<String> {
     let mut text = Bounded(String::new());
-    symbol.structured_demangle(&mut text, options).ok().map(|()| text.0)
+    symbol.structured_demangle(&mut text, &options).ok().map(|()| text.0)
 }
 
 /// A pattern of names, or a name: some have `*` and `[` in them.
@@ -58,7 +58,7 @@ pub fn short(symbol: &str) -> Cow<'_, str> {
         }
         if symbol.starts_with("_Z")
             && let Ok(parsed) = cpp_demangle::BorrowedSymbol::new(symbol.as_bytes())
-            && let Some(name) = cpp(&parsed, &DemangleOptions::new().no_params())
+            && let Some(name) = cpp(&parsed, DemangleOptions::new().no_params())
         {
             return name.into();
         }
@@ -87,9 +87,9 @@ impl Name {
             }
             if symbol.starts_with("_Z")
                 && let Ok(parsed) = cpp_demangle::BorrowedSymbol::new(symbol.as_bytes())
-                && let Some(shown) = cpp(&parsed, &DemangleOptions::new())
+                && let Some(shown) = cpp(&parsed, DemangleOptions::new())
             {
-                let short = cpp(&parsed, &DemangleOptions::new().no_params());
+                let short = cpp(&parsed, DemangleOptions::new().no_params());
                 return Self { shown, others: short.into_iter().chain([symbol.into()]).collect() };
             }
         }

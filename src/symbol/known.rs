@@ -325,7 +325,7 @@ impl Known {
         let is_seen = |places: &Vec<Place>| places.iter().any(|place| place.seen.is_some());
         let is_sought = self.sought.get(&key).is_some_and(|since| since.elapsed() < FRESH);
         !is_sought
-            && !self.tables.get(&key).is_some_and(|table| table.found.is_ok())
+            && self.tables.get(&key).is_none_or(|table| table.found.is_err())
             && !self.places.get(&key).is_some_and(is_seen)
     }
 
