@@ -22,6 +22,7 @@ use crate::{
     source::{Selection, Source},
     status::{Down, ProbeStatus, ProgramStatus},
     sys,
+    together::together,
     topology::{self, Topology, Watch},
 };
 use life::Watched;
@@ -31,13 +32,11 @@ use running::compile_failure;
 use std::{
     cell::OnceCell,
     os::fd::OwnedFd,
-    panic,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 use tapster_ebpf::{
@@ -155,15 +154,17 @@ impl Exporter {
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
         // Neither needs the other, and both take a good part of the start.
-        let (mut loader, compiled) = thread::scope(|scope| {
-            let loader = scope.spawn(move || Loader::new(btf));
-            let compile = |probe| {
-                tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics))
-            };
-            let compiled: Vec<_> = probes.iter().map(compile).collect();
-            times.compile = begun.elapsed();
-            (loader.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), compiled)
-        });
+        let (mut loader, compiled) = together(
+            move || Loader::new(btf),
+            || {
+                let compile = |probe| {
+                    tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics))
+                };
+                let compiled: Vec<_> = probes.iter().map(compile).collect();
+                times.compile = begun.elapsed();
+                compiled
+            },
+        );
         times.prepare = begun.elapsed();
         let begun = Instant::now();
         let mut loaded: Vec<_> =

@@ -36,5 +36,6 @@ pub mod status;
 pub mod symbol;
 pub mod sys;
 pub mod telemetry;
+pub mod together;
 pub mod topology;
 pub mod web;

@@ -7,6 +7,7 @@ use crate::{
     kernel::Kernel,
     perf,
     status::{Down, ProgramStatus},
+    together::together,
 };
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -126,17 +127,16 @@ impl Loader {
     /// Gets ready; `btf` is the kernel's, needed for BTF-typed programs.
     pub fn new(btf: Option<&[u8]>) -> Self {
         // Both take about 20 ms, most of the start of the exporter.
-        std::thread::scope(|scope| {
-            let ebpf = scope.spawn(|| {
+        let (ebpf, btf) = together(
+            || {
                 let mut ebpf = EbpfLoader::new();
                 // The object brings no BTF of its own, so there is nothing to relocate against the kernel's.
                 ebpf.btf(None);
                 ebpf
-            });
-            let btf = btf.and_then(|bytes| Btf::parse(bytes, aya::Endianness::Little).ok());
-            let ebpf = ebpf.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Self { ebpf, btf }
-        })
+            },
+            || btf.and_then(|bytes| Btf::parse(bytes, aya::Endianness::Little).ok()),
+        );
+        Self { ebpf, btf }
     }
 
     /// Gets ready for this kernel.

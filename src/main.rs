@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match cli::main(Cli::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            cli::tell(format_args!("error: {error:#}"));
             ExitCode::from(cli::FAILURE)
         }
     }

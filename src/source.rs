@@ -48,7 +48,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Which probes a scrape asks for, by their names or those of their groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Selection {
     /// Everything that there is.
     #[default]

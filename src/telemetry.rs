@@ -1,6 +1,21 @@
 //! Set-up of the log: tracing events to standard error, filtered by `--log.level`. It is done once, by `main`.
+//!
+//! A log that cannot be written is no reason to end or to stand still: the reader of a pipe may be gone or asleep, a disk full.
+//! Lines that cannot be written are lost, and counted.
 
-use std::io::{self, IsTerminal};
+use crate::{
+    family::{Kind, MetricFamily},
+    sys,
+};
+use std::{
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -35,12 +50,81 @@ pub enum TelemetryError {
     Twice(#[source] TryInitError),
 }
 
+/// How long a line waits for the reader of the log; one that does not read is waited for once.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Bytes that a pipe takes at once when it takes any.
+const PIECE: usize = 4096;
+
+/// The log of this process, which is on standard error.
+#[derive(Debug, Default)]
+pub struct Log {
+    lost: AtomicU64,
+    /// Whether the last line could not be written.
+    is_stuck: AtomicBool,
+    /// Whether it was written in part.
+    is_torn: AtomicBool,
+}
+
+impl Log {
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The families about it.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let help = "Lines of the log that could not be written: nobody reads it, or the disk is full.";
+        #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+        let lost = self.lost() as f64;
+        vec![MetricFamily::single("tapster_log_lines_lost_total", help, Kind::Counter, lost)]
+    }
+
+    /// Writes a line as far as it goes.
+    fn line(&self, to: &mut (impl Write + AsFd), line: &[u8]) -> io::Result<()> {
+        let is_torn = self.is_torn.load(Ordering::Relaxed);
+        let pieces = is_torn.then_some(&b"\n"[..]).into_iter().chain(line.chunks(PIECE));
+        let mut patience = if self.is_stuck.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        for (number, piece) in pieces.enumerate() {
+            if !sys::is_writable(to.as_fd(), patience)? {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            to.write_all(piece)?;
+            self.is_torn.store(number > 0 || !is_torn, Ordering::Relaxed);
+            patience = PATIENCE;
+        }
+        self.is_torn.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write(&self, to: &mut (impl Write + AsFd), line: &[u8]) {
+        let is_lost = self.line(to, line).is_err();
+        self.is_stuck.store(is_lost, Ordering::Relaxed);
+        self.lost.fetch_add(u64::from(is_lost), Ordering::Relaxed);
+    }
+}
+
+/// What writes a line, whole, and never fails.
+impl Write for &Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // One line at a time.
+        Log::write(self, &mut io::stderr().lock(), line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the log. `level` is a level or a list of directives as `RUST_LOG` has them.
-pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
+pub fn init(level: &str, format: LogFormat) -> Result<Arc<Log>, TelemetryError> {
     let filter = filter(level)?;
+    let log = Arc::<Log>::default();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
+        // There would be nowhere to say that standard error cannot be written.
+        .log_internal_errors(false)
         // The convention of https://no-color.org: set and not empty.
         .with_ansi(
             io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
@@ -49,7 +133,8 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
         LogFormat::Text => builder.finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     }
-    .map_err(TelemetryError::Twice)
+    .map_err(TelemetryError::Twice)?;
+    Ok(log)
 }
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
@@ -92,6 +177,57 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    /// Writes to a file without a buffer, as standard error is.
+    fn full() -> std::fs::File {
+        std::fs::File::options().write(true).open("/dev/full").unwrap()
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let log = Log::default();
+        log.write(&mut full(), b"lost\n");
+        let (reader, mut writer) = io::pipe().unwrap();
+        log.write(&mut writer, b"read\n");
+        assert_eq!(log.lost(), 1);
+        drop(reader);
+        log.write(&mut writer, b"lost\n");
+        assert_eq!(log.lost(), 2);
+        assert_eq!(log.families()[0].samples[0].value, crate::family::Value::Number(2.0));
+    }
+
+    #[test]
+    fn a_reader_that_sleeps_holds_nobody_up_and_finds_whole_lines_when_it_wakes() {
+        let log = Log::default();
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        let line = [vec![b'x'; 9_999], vec![b'\n']].concat();
+        let begun = std::time::Instant::now();
+        for _ in 0..200 {
+            log.write(&mut writer, &line);
+        }
+        // Two megabytes into a pipe of 64 KiB. Only the first line that did not fit was waited for.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let lost = log.lost();
+        assert!((190..200).contains(&lost), "{lost}");
+        let read = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            io::Read::read_to_end(&mut reader, &mut text).map(|_| text)
+        });
+        while log.is_stuck.load(Ordering::Relaxed) {
+            log.write(&mut writer, b"again\n");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(writer);
+        let text = read.join().unwrap().unwrap();
+        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        let whole = lines.iter().filter(|text| text.len() == 9_999).count();
+        assert_eq!(whole as u64, 200 - lost);
+        assert!(
+            lines.ends_with(&[b"again", b""]),
+            "{:?}",
+            lines.iter().map(|line| line.len()).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     let plan = match callgraph::plan(&request) {
         Ok(plan) => plan,
         Err(missing) => {
-            eprintln!("error: {}", missing.message);
+            tell!("error: {}", missing.message);
             if let Some(hint) = missing.hint {
-                eprintln!("  hint: {hint}");
+                tell!("  hint: {hint}");
             }
             return Ok(USAGE);
         }
@@ -40,7 +40,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         Some(path) => match File::create(path) {
             Ok(file) => Box::new(file),
             Err(error) => {
-                eprintln!("error: `{}` cannot be written: {error}", path.display());
+                tell!("error: `{}` cannot be written: {error}", path.display());
                 return Ok(USAGE);
             }
         },
@@ -52,40 +52,40 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     }
     let target = kernel.target();
     if target.arch != plan.arch {
-        eprintln!("error: `{}` is for another processor than this one", plan.path.display());
+        tell!("error: `{}` is for another processor than this one", plan.path.display());
         return Ok(USAGE);
     }
     let Some(btf) = target.btf else {
-        eprintln!("error: without the kernel's BTF processes cannot be followed");
+        tell!("error: without the kernel's BTF processes cannot be followed");
         return Ok(FAILURE);
     };
     let attached = match callgraph::attach(&plan, btf, args.buffer << 20, Means::Multi) {
         Ok(attached) => attached,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(FAILURE);
         }
     };
     drop(kernel);
     for note in plan.notes.iter().cloned().chain(refused(&plan, &attached)) {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     let mut printer =
         Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, args.output, args.args);
     let (status, summary, losses) = match follow(args, &plan, attached, &mut printer)? {
         Ok(end) => end,
         Err(error) => {
-            eprintln!("error: `{}` could not be started: {error}", args.command[0].to_string_lossy());
+            tell!("error: `{}` could not be started: {error}", args.command[0].to_string_lossy());
             return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE });
         }
     };
     let notes = notes(&summary, losses, plan.triggered);
     printer.summary(&summary, &notes);
     for note in &notes {
-        eprintln!("note: {note}");
+        tell!("note: {note}");
     }
     if let Some(error) = printer.failure() {
-        eprintln!("error: the graph could not be written: {error}");
+        tell!("error: the graph could not be written: {error}");
         return Ok(FAILURE);
     }
     let status = status.map_or(BY_SIGNAL + libc::SIGINT, code);
@@ -160,7 +160,7 @@ fn follow(
 
 fn pass_on(child: &Child, signal: i32) {
     if let Err(error) = sys::send_signal(child.id(), signal) {
-        eprintln!("note: the command could not be sent signal {signal}: {error}");
+        tell!("note: the command could not be sent signal {signal}: {error}");
     }
 }
 

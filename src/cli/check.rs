@@ -22,7 +22,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(USAGE);
         }
     };
@@ -30,7 +30,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let kernel = Kernel::detect(&args.host.paths());
     // Without the right to look, nearly everything would seem to be missing.
     if config.diagnostics.is_empty() && !args.offline && lacks(&kernel) {
-        eprintln!("  hint: `tapster check --offline` only compiles");
+        tell!("  hint: `tapster check --offline` only compiles");
         return Ok(FAILURE);
     }
     let target = kernel.target();
@@ -50,7 +50,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         }
     }
     if let Err(error) = &settings {
-        eprintln!("{}", error.to_string().trim_end());
+        tell!("{}", error.to_string().trim_end());
     }
     if report(&diagnostics) || settings.is_err() {
         return Ok(USAGE);
@@ -112,7 +112,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     if !config.reasons.is_empty() || compiled.iter().any(asks) {
         reasons::told(&config.reasons, &kernel, args.verbose, &mut text)?;
     }
-    print(&text);
+    print(&text)?;
     Ok(if failed.is_empty() { 0 } else { FAILURE })
 }
 

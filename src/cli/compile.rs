@@ -17,8 +17,8 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
-            eprintln!("  hint: `tapster list --library` shows the names of shipped probes");
+            tell!("error: {error}");
+            tell!("  hint: `tapster list --library` shows the names of shipped probes");
             return Ok(USAGE);
         }
     };
@@ -65,7 +65,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     }
     if args.emit == Emit::Obj {
         let [object] = objects.as_slice() else {
-            eprintln!(
+            tell!(
                 "error: an object holds one probe, and there are {}\n  hint: pick one with --probes NAME",
                 objects.len()
             );
@@ -74,7 +74,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
         if let Some(path) = &args.output {
             std::fs::write(path, object)?;
         } else if std::io::stdout().is_terminal() {
-            eprintln!("error: an object is not for a terminal\n  hint: give --output FILE, or a pipe");
+            tell!("error: an object is not for a terminal\n  hint: give --output FILE, or a pipe");
             return Ok(USAGE);
         } else if std::io::stdout().write_all(object).is_err() {
             return Ok(FAILURE);
@@ -83,7 +83,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     }
     match &args.output {
         Some(path) => std::fs::write(path, text)?,
-        None => print(&text),
+        None => print(&text)?,
     }
     Ok(0)
 }

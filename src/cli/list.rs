@@ -23,7 +23,7 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
         };
         return Ok(match usdt::list(&args.host.paths().proc, &root, binary, wanted) {
             Ok(text) => {
-                print(&text);
+                print(&text)?;
                 0
             }
             Err(missing) => usdt::refuse(&missing),
@@ -31,9 +31,9 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     let kernel = Kernel::detect(&args.host.paths());
     if let Err(missing) = &kernel.tracefs {
-        eprintln!("error: {}", missing.message);
+        tell!("error: {}", missing.message);
         if let Some(hint) = &missing.hint {
-            eprintln!("  hint: {hint}");
+            tell!("  hint: {hint}");
         }
         return Ok(FAILURE);
     }
@@ -64,13 +64,13 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
             }
         }
     }
-    print(&text);
+    print(&text)?;
     if shown == 0 {
         let pattern = args.pattern.as_deref().unwrap_or("");
         let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
         let hint =
             if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
-        eprintln!("error: no attach point matches `{pattern}`{hint}");
+        tell!("error: no attach point matches `{pattern}`{hint}");
         return Ok(FAILURE);
     }
     Ok(0)
@@ -92,7 +92,7 @@ fn library(pattern: Option<&str>) -> anyhow::Result<u8> {
             writeln!(text, "    tapster_{}{{{}}}", name.value, labels.join(","))?;
         }
     }
-    print(&text);
+    print(&text)?;
     Ok(0)
 }
 

@@ -1,5 +1,11 @@
 //! What a person types, and what each word does.
 
+/// Says something on standard error. Who cannot hear it must not be the reason that what was asked for is not done, so unlike
+/// `eprintln` it does not panic.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::cli::tell(format_args!($($text)*)) };
+}
+
 mod callgraph;
 mod check;
 mod compile;
@@ -21,8 +27,15 @@ use crate::{
     kernel::{Kernel, Paths},
     telemetry::LogFormat,
 };
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
 use tapster_ebpf::diagnostic::Diagnostic;
 
 /// Exit status of a failure at run time.
@@ -376,7 +389,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Callgraph(args) => callgraph::callgraph(&args),
         Command::Generate(what) => generate::generate(&what),
         Command::Schema => {
-            print(&format!("{:#}\n", tapster_ebpf::declaration::schema()));
+            print(&format!("{:#}\n", tapster_ebpf::declaration::schema()))?;
             Ok(0)
         }
     }
@@ -396,11 +409,11 @@ fn report(diagnostics: &[Diagnostic]) -> bool {
     }
     ordered.sort_by_key(|(file, diagnostic)| (*file, diagnostic.span.start));
     for (_, diagnostic) in ordered {
-        eprintln!("{diagnostic}");
+        tell!("{diagnostic}");
     }
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     if errors > 1 {
-        eprintln!("{errors} errors");
+        tell!("{errors} errors");
     }
     errors > 0
 }
@@ -410,13 +423,23 @@ fn lacks(kernel: &Kernel) -> bool {
     let Err(missing) = kernel.requirements() else { return false };
     for missing in missing {
         let hint = missing.hint.map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-        eprintln!("error: {}{hint}", missing.message);
+        tell!("error: {}{hint}", missing.message);
     }
     true
 }
 
+/// What `tell!` does.
+pub fn tell(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints to standard output; a closed pipe (`tapster list | head`) is not an error.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("standard output cannot be written")
+        }
+        _ => Ok(()),
+    }
 }

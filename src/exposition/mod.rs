@@ -20,12 +20,16 @@ pub(crate) use negotiate::parse_quality;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    sync::Arc,
+};
 
 use crate::family::{Kind, MetricFamily};
 
 /// A format a scrape can be answered in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// `OpenMetrics` text 1.0.0.
     OpenMetrics,
@@ -112,7 +116,15 @@ impl Exposition {
         Ok(())
     }
 
-    /// The complete scrape.
+    /// Hands on what has been written since this was called last, so that a scrape of many families is never in memory
+    /// whole. The errors are those of `sink`.
+    pub fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        sink.write_all(&self.body)?;
+        self.body.clear();
+        Ok(())
+    }
+
+    /// The complete scrape, or what is left of it behind what was drained.
     pub fn finish(mut self) -> Vec<u8> {
         match self.format {
             Format::OpenMetrics => self.body.extend_from_slice(b"# EOF\n"),

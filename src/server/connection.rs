@@ -4,40 +4,37 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, Response};
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
+use super::body::Watched;
+use super::places::{Closed, Place, Places, Seldom, Taken};
 use super::{Listener, Options, ServerError, routes};
-use crate::{source::Source, web::Web};
+use crate::{source::Source, sys, web::Web};
 
-/// Open connections; more wait in the kernel's queue. Far above any number of scrapers.
-const MAX_CONNECTIONS: usize = 256;
-/// How long a peer may take to send a request, and how long an idle connection stays open: longer than the usual
-/// minute between scrapes, so that a scraper can keep its connection.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a peer may refuse to take what is sent to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that the kernel holds for a peer; it would hold some megabytes for one on the same host.
+const SEND_BUFFER: usize = 256 << 10;
 /// Most different reasons that TLS was not agreed on for which are logged.
 const MAX_REFUSALS: usize = 32;
-/// How long a peer may take to agree on TLS.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a peer of HTTP/2 is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Most requests at a time on one connection of HTTP/2.
@@ -50,6 +47,8 @@ const NOT_TLS: &[u8] =
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// How long requests under way may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a connection that was idle may take to end in good order.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -66,14 +65,15 @@ pub async fn serve(
     let listeners: Vec<TcpListener> =
         listeners.into_iter().map(Listener::into_tokio).collect::<Result<_, _>>()?;
     let (web, refusals) = (options.web.clone(), Arc::<Refusals>::default());
-    let router = routes::router(source, &options);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(options.max_connections);
+    let (router, memory) = routes::router(source, &options, places.clone());
     let (stop, stopped) = watch::channel(());
     let (accepted, mut arriving) = mpsc::channel(1);
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, slots.clone(), accepted.clone()));
+        accepting.spawn(accept(listener, places.clone(), accepted.clone()));
     }
+    accepting.spawn(memory.give_back());
     drop(accepted);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -81,11 +81,11 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            Some((stream, peer, slot)) = arriving.recv() => {
-                let router = router.clone().layer(Extension(Peer(peer)));
-                let connection = Connection { router,
+            Some((stream, address, taken)) = arriving.recv() => {
+                let router = router.clone().layer(Extension(Peer { address, is_spare: taken.is_spare() }));
+                let connection = Connection { router, taken,
                     web: web.clone(), refusals: refusals.clone(), stopped: stopped.clone() };
-                connections.spawn(connection.handle(stream, slot));
+                connections.spawn(connection.handle(stream));
             }
         }
     }
@@ -97,35 +97,66 @@ pub async fn serve(
     Ok(())
 }
 
-/// A connection, who made it, and its place among those that may be open.
-type Arrived = (TcpStream, IpAddr, Option<OwnedSemaphorePermit>);
+/// A connection, who made it, and its place among those that are open.
+type Arrived = (TcpStream, IpAddr, Taken);
 
 /// Hands over what arrives at a socket, until nobody takes it any more.
-async fn accept(listener: TcpListener, slots: Arc<Semaphore>, arrived: mpsc::Sender<Arrived>) {
+async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sender<Arrived>) {
+    let (mut failures, mut failed) = (0_u64, Seldom::default());
+    let mut is_said = false;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // `None` cannot happen, the semaphore is never closed; it would mean no limit, not no service.
-                let slot = Arc::clone(&slots).acquire_owned().await.ok();
-                if arrived.send((stream, peer.ip(), slot)).await.is_err() {
+                if std::mem::take(&mut is_said) {
+                    tracing::info!(failures, "connections are accepted again");
+                }
+                failures = 0;
+                if arrived.send((stream, peer.ip(), places.take(peer.ip()))).await.is_err() {
                     return;
                 }
             }
+            // It hung up while it waited, which is its own business.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                failures += 1;
+                places.refused();
+                if failed.is_due() {
+                    is_said = true;
+                    tracing::warn!(
+                        "cannot accept connections: {error}{}; it is tried again all the time and logged every ten minutes at most",
+                        hint(&error)
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
+/// What to do about it.
+fn hint(error: &io::Error) -> String {
+    match (error.raw_os_error(), sys::file_limit()) {
+        (Some(libc::EMFILE), Ok(files)) => format!(
+            "; this process may have {files} files open: raise the limit with `LimitNOFILE=` of its unit, or `ulimit -Hn`"
+        ),
+        (Some(libc::ENFILE), _) => "; the host may have no more files open: raise `fs.file-max`".to_owned(),
+        _ => String::new(),
+    }
+}
+
 /// Who made the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether the connection has a place that is for health checks only.
+    pub(super) is_spare: bool,
+}
 
 /// What a connection is served with.
 struct Connection {
     router: Router,
+    taken: Taken,
     web: Option<Arc<Web>>,
     refusals: Arc<Refusals>,
     stopped: watch::Receiver<()>,
@@ -148,11 +179,15 @@ impl Refusals {
 }
 
 impl Connection {
-    /// One connection, to its end. The slot is free again when this returns or is dropped.
-    async fn handle(self, stream: TcpStream, _slot: Option<OwnedSemaphorePermit>) {
+    /// One connection, to its end. Its place is free again when this returns or is dropped.
+    async fn handle(self, stream: TcpStream) {
+        let socket = SockRef::from(&stream);
         // The kernel watches for peers that do not read; no timer of ours sees bytes leave.
-        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(SEND_TIMEOUT)) {
-            tracing::debug!(%error, "cannot limit the time to send");
+        let limited = socket
+            .set_tcp_user_timeout(Some(SEND_TIMEOUT))
+            .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+        if let Err(error) = limited {
+            tracing::debug!(%error, "cannot limit what is sent");
         }
         let tls = match &self.web {
             Some(web) => Arc::clone(web).current().await.tls(),
@@ -160,7 +195,7 @@ impl Connection {
         };
         let result = match tls {
             None => self.http1(stream).await,
-            Some(tls) => match self.until_stopped(HANDSHAKE_TIMEOUT, handshake(stream, tls)).await {
+            Some(tls) => match self.until_stopped(handshake(stream, tls)).await {
                 Some(Ok(Some(stream))) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                     self.http2(stream).await
                 }
@@ -175,48 +210,54 @@ impl Connection {
         }
     }
 
-    /// What comes of `work`; `None` if it takes too long, or the server is told to stop.
-    async fn until_stopped<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    /// What comes of `work`; `None` if the connection is to be closed first, or the server is told to stop.
+    async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut stopped = self.stopped.clone();
         tokio::select! {
-            result = tokio::time::timeout(limit, work) => result.ok(),
+            result = work => Some(result),
+            _ = self.taken.ended() => None,
             _ = stopped.changed() => None,
         }
     }
 
     async fn http1(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
+        let (router, place) = (self.router, Arc::clone(&self.taken));
+        let stream = Heard { stream, place: place.clone() };
+        let service = service_fn(move |request| answer(router.clone(), place.clone(), request));
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            // Who says that it sends nothing more may still wait for the answer.
+            .half_close(true)
+            // Times are kept by the place, which knows more of them than one.
+            .header_read_timeout(None)
+            .keep_alive(!self.taken.is_spare())
             .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
-        tokio::select! {
-            result = connection.as_mut() => result,
+        let is_stopped = tokio::select! {
+            result = connection.as_mut() => return result,
             // Fails once the sender is gone, which is the signal.
-            _ = self.stopped.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            _ = self.stopped.changed() => true,
+            closed = self.taken.ended() => match closed {
+                Closed::Idle => false,
+                _ => return Ok(()),
             }
+        };
+        connection.as_mut().graceful_shutdown();
+        if is_stopped {
+            return connection.await;
         }
+        tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
     }
 
     async fn http2(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
-        let busy = Arc::new(Busy::default());
-        let (router, counted) = (self.router, busy.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (router, guard) = (router.clone(), counted.begin());
-            async move {
-                let answer = router.oneshot(request.map(Body::new)).await;
-                drop(guard);
-                answer
-            }
-        });
+        let (router, place) = (self.router, Arc::clone(&self.taken));
+        let service = service_fn(move |request| answer(router.clone(), place.clone(), request));
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(SEND_TIMEOUT)
             .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
@@ -224,8 +265,9 @@ impl Connection {
             result = connection.as_mut() => return result,
             // As above.
             _ = self.stopped.changed() => {}
-            // HTTP/2 itself never ends a connection on which nothing is asked for.
-            () = busy.idle(HEADER_TIMEOUT) => {}
+            closed = self.taken.ended() => if closed != Closed::Idle {
+                return Ok(());
+            }
         }
         connection.as_mut().graceful_shutdown();
         // A peer that does not answer to that is left.
@@ -233,49 +275,65 @@ impl Connection {
     }
 }
 
-/// How many requests of a connection are under way, and since when none is.
-#[derive(Debug)]
-struct Busy(Mutex<(usize, Instant)>);
-
-impl Default for Busy {
-    fn default() -> Self {
-        Self(Mutex::new((0, Instant::now())))
-    }
+/// Answers a request. It is under way until the answer has been taken, or given up.
+async fn answer(
+    router: Router,
+    place: Arc<Place>,
+    request: Request<Incoming>,
+) -> Result<Response<Watched>, std::convert::Infallible> {
+    let under_way = place.begin();
+    let response = router.oneshot(request.map(Body::new)).await?;
+    Ok(response.map(|body| Watched::new(body, under_way)))
 }
 
-/// A request that is under way as long as this lives.
-struct UnderWay(Arc<Busy>);
+/// A stream that tells the place of its connection when bytes come: a request that has begun has to end.
+struct Heard<S> {
+    stream: S,
+    place: Arc<Place>,
+}
 
-impl Busy {
-    fn change(&self, change: impl FnOnce(&mut (usize, Instant))) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn begin(self: &Arc<Self>) -> UnderWay {
-        self.change(|state| state.0 += 1);
-        UnderWay(self.clone())
-    }
-
-    /// Returns when no request has been under way for so long.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            let mut left = limit;
-            self.change(|(count, since)| {
-                if *count == 0 {
-                    left = limit.saturating_sub(since.elapsed());
-                }
-            });
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left).await;
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
+        if buffer.filled().len() > before {
+            self.place.heard();
         }
+        Poll::Ready(result)
     }
 }
 
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.change(|(count, since)| (*count, *since) = (count.saturating_sub(1), Instant::now()));
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -295,23 +353,4 @@ async fn handshake(
         return Ok(None);
     }
     TlsAcceptor::from(tls).accept(stream).await.map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_is_idle_when_nothing_is_under_way() {
-        const LIMIT: Duration = Duration::from_millis(100);
-        let busy = Arc::new(Busy::default());
-        let (first, second) = (busy.begin(), busy.begin());
-        drop(first);
-        let is_idle = async |within: Duration| tokio::time::timeout(within, busy.idle(LIMIT)).await.is_ok();
-        assert!(!is_idle(4 * LIMIT).await, "one is under way");
-        drop(second);
-        let begun = Instant::now();
-        busy.idle(LIMIT).await;
-        assert!(begun.elapsed() >= LIMIT.mul_f64(0.9), "{:?}", begun.elapsed());
-    }
 }

@@ -17,7 +17,7 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
         (StatusCode::TOO_MANY_REQUESTS, "too many requests; `rate_limit` says how many are answered\n")
             .into_response()
     } else {
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
         match settings.authenticate(authorization, peer).await {
             Answer::Welcome => next.run(request).await,
             Answer::Busy => {

@@ -4,18 +4,21 @@
 //! |---|---|
 //! | `/metrics` | a scrape, in the format of the `Accept` header |
 //! | `/` | the landing page |
-//! | `/-/healthy` | 200 as long as the server runs |
+//! | `/-/healthy` | 200 as long as the server runs and collections end, 503 when one does not |
 //! | `/-/ready` | 200 once the probes are in place, 503 before |
 //! | `/-/reload` | POST: the configuration is read again, if that is allowed |
 //!
 //! It knows neither the kernel nor the configuration: all it shows comes from a [`Source`](crate::source::Source). How TLS and authentication
 //! are done is said by [`Web`].
 
+mod batch;
+mod body;
 mod compress;
 mod connection;
 mod guard;
 mod listen;
 mod page;
+mod places;
 mod routes;
 mod select;
 
@@ -25,36 +28,49 @@ mod tests;
 pub use connection::serve;
 pub use listen::{Listener, ServerError, bind, inherited};
 
-use crate::web::Web;
-use std::sync::Arc;
+use crate::{family::MetricFamily, web::Web};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Reads the configuration again; the answer says what was done, or what is wrong. It may block.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// Families of what is no part of the source: read for each scrape that asks for more than some probes. It may not block.
+pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// How a source is served.
 #[derive(Clone)]
 pub struct Options {
     /// Where metrics are.
     pub telemetry_path: String,
-    /// Most requests to the source at a time; 0 for no limit.
+    /// Most requests to the source at a time, those that wait to share an answer too; 0 for no limit.
     pub max_requests: u16,
+    /// Most connections at a time; a few more are held for health checks.
+    pub max_connections: usize,
+    /// A collection that takes longer has hung: `/-/healthy` says so.
+    pub stuck_after: Duration,
     /// What POST to `/-/reload` does; `None` where it is not allowed.
     pub reload: Option<Reload>,
     /// TLS and authentication; `None` for neither.
     pub web: Option<Arc<Web>>,
     /// Rights that this process gave up, for the landing page: a name for each kind, and what became of it.
     pub rights: Vec<(&'static str, String)>,
+    /// What scrapes have besides the source's families and the server's own.
+    pub own: Vec<Own>,
 }
 
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { telemetry_path, max_requests, reload, web, rights } = self;
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { telemetry_path, max_requests, max_connections, stuck_after, reload, web, rights, own } =
+            self;
         f.debug_struct("Options")
             .field("telemetry_path", telemetry_path)
             .field("max_requests", max_requests)
+            .field("max_connections", max_connections)
+            .field("stuck_after", stuck_after)
             .field("reload", &reload.is_some())
             .field("web", web)
             .field("rights", rights)
+            .field("own", &own.len())
             .finish()
     }
 }
@@ -64,9 +80,12 @@ impl Default for Options {
         Self {
             telemetry_path: "/metrics".into(),
             max_requests: 40,
+            max_connections: 256,
+            stuck_after: Duration::from_mins(1),
             reload: None,
             web: None,
             rights: Vec::new(),
+            own: Vec::new(),
         }
     }
 }

@@ -1,50 +1,77 @@
 //! The routes and their handlers. Whatever asks the [`Source`] for more than readiness runs on a blocking thread,
-//! because it reads kernel maps, and under a limit, because those threads outlive the request that started them.
+//! because it reads kernel maps; requests for the same share it, and no more than a few run at a time, because those threads
+//! outlive the requests that started them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use tokio::sync::Semaphore;
+use axum::{Extension, Router};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Options, Reload, compress, guard, page, select};
+use super::batch::{Batches, Panicked, Turns};
+use super::body::{Encoded, Memory, Writer};
+use super::connection::Peer;
+use super::places::Places;
+use super::{Options, Own, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
-use crate::gzip::gzip;
-use crate::source::{self, Logged, Source};
+use crate::source::{self, Logged, Selection, Source};
+use crate::sys;
 use crate::web::Web;
 
 /// When to give up on a source that does not answer; above every sensible scrape timeout.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// A scrape of more bytes than this leaves enough memory behind for giving it back to be worth its time.
+const LARGE: usize = 1 << 20;
+
+/// The form of a scrape: its format, and whether it is packed.
+type Form = (Format, bool);
+/// A scrape in all the forms that were wanted.
+type Scrape = Arc<BTreeMap<Form, Arc<Encoded>>>;
 
 #[derive(Clone)]
 struct Shared {
     source: Arc<dyn Source>,
     limit: Arc<Semaphore>,
     max_requests: u16,
+    turns: Arc<Turns>,
+    stuck_after: Duration,
+    scrapes: Arc<Batches<Selection, Form, Scrape>>,
+    pages: Arc<Batches<(), (), Option<Arc<Encoded>>>>,
+    memory: Arc<Memory>,
+    places: Arc<Places>,
     logged: Arc<Logged>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
     reload_turn: Arc<Semaphore>,
     rights: Arc<[(&'static str, String)]>,
     web: Option<Arc<Web>>,
+    own: Arc<[Own]>,
 }
 
-/// All routes over `source`, behind what [`Options::web`] asks for.
-pub(super) fn router(source: Arc<dyn Source>, options: &Options) -> Router {
-    let Options { telemetry_path, max_requests, reload, web, rights } = options;
+/// All routes over `source`, behind what [`Options::web`] asks for, and the memory of answers.
+pub(super) fn router(
+    source: Arc<dyn Source>,
+    options: &Options,
+    places: Arc<Places>,
+) -> (Router, Arc<Memory>) {
+    let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights, own } =
+        options;
     let permits = if *max_requests == 0 { Semaphore::MAX_PERMITS } else { usize::from(*max_requests) };
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
+    let (memory, turns) = (Arc::<Memory>::default(), Arc::<Turns>::default());
     let router = Router::new()
         .route("/", get(landing))
         .route(telemetry_path, get(metrics))
-        .route("/-/healthy", get(|| async { "tapster is healthy\n" }))
+        .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload_now).put(reload_now).fallback(post_only))
         .fallback(|| async { (StatusCode::NOT_FOUND, nothing) })
@@ -55,16 +82,38 @@ pub(super) fn router(source: Arc<dyn Source>, options: &Options) -> Router {
             source,
             limit: Arc::new(Semaphore::new(permits)),
             max_requests: *max_requests,
+            turns: turns.clone(),
+            stuck_after: *stuck_after,
+            scrapes: Batches::new(turns.clone()),
+            pages: Batches::new(turns),
+            memory: memory.clone(),
+            places,
             logged: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
             reload_turn: Arc::new(Semaphore::new(1)),
             rights: rights.as_slice().into(),
             web: web.clone(),
+            own: own.as_slice().into(),
         });
-    match web {
+    let router = match web {
         Some(web) => router.layer(from_fn_with_state(web.clone(), guard::guard)),
         None => router,
+    };
+    (router, memory)
+}
+
+/// Needs neither a thread nor a place under a limit, so that it is answered whatever else hangs.
+async fn healthy(State(shared): State<Shared>) -> Response {
+    match shared.turns.oldest().filter(|oldest| *oldest > shared.stuck_after) {
+        None => "tapster is healthy\n".into_response(),
+        Some(oldest) => {
+            let seconds = oldest.as_secs();
+            let body = format!(
+                "a collection that began {seconds} seconds ago has not ended: something that tapster reads does not answer\n"
+            );
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
     }
 }
 
@@ -103,23 +152,36 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+async fn metrics(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
     let selection = match select::selection(query.as_deref(), &shared.source.words()) {
         Ok(selection) => selection,
         Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
     };
     let format = Format::negotiate(joined(&headers, &header::ACCEPT).as_deref());
     let packed = compress::accepts_gzip(joined(&headers, &header::ACCEPT_ENCODING).as_deref());
-    let (logged, web) = (Arc::clone(&shared.logged), shared.web.clone());
-    let result = blocking(shared, move |source| {
-        let own = || web.filter(|_| selection.takes_rest()).map(|web| web.families()).unwrap_or_default();
-        let read = || source.select(&selection).into_iter().chain(own()).collect();
-        let body = scrape(read, format, &logged);
-        if packed { gzip(&body) } else { body }
-    })
-    .await;
-    match result {
-        Ok(body) => {
+    let work = {
+        let (shared, selection) = (shared.clone(), selection.clone());
+        move |forms| {
+            let own = || {
+                let web = shared.web.iter().flat_map(|web| web.families());
+                web.chain(shared.places.families()).chain(shared.own.iter().flat_map(|own| own()))
+            };
+            let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
+            let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
+            scrape(read, forms, &shared.logged, &shared.memory)
+        }
+    };
+    let scrape = match admit(&shared, peer).await {
+        Ok(_permit) => answered(shared.scrapes.ask(selection, (format, packed), work)).await,
+        Err(refusal) => Err(refusal),
+    };
+    match scrape.map(|scrape| scrape.get(&(format, packed)).map(Encoded::body)) {
+        Ok(Some(body)) => {
             let mut response = body.into_response();
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -129,40 +191,118 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap, RawQuery(quer
             }
             response
         }
+        // The encoder of gzip refused to write to memory, and said so in the log.
+        Ok(None) => Refusal::Panicked("packing").into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-/// A complete scrape. A family that cannot be written costs it nothing else, but is logged and counted.
-pub(super) fn scrape(read: impl FnOnce() -> Vec<MetricFamily>, format: Format, logged: &Logged) -> Vec<u8> {
-    let mut exposition = Exposition::new(format);
-    let mut left_out: Vec<ExpositionError> =
-        source::collect(read).into_iter().filter_map(|family| exposition.add(family).err()).collect();
-    left_out.extend(exposition.add(source::left_out(left_out.len())).err());
-    for error in &left_out {
-        logged.log(error);
+/// A complete scrape in each of these forms. A family that cannot be written costs it nothing else, but is logged and counted.
+pub(super) fn scrape(
+    read: impl FnOnce() -> Vec<MetricFamily>,
+    forms: BTreeSet<Form>,
+    logged: &Logged,
+    memory: &Arc<Memory>,
+) -> Scrape {
+    let formats: BTreeSet<Format> = forms.iter().map(|(format, _)| *format).collect();
+    let mut written: Vec<Written> = formats
+        .into_iter()
+        .map(|format| {
+            let forms = [false, true].into_iter().filter(|packed| forms.contains(&(format, *packed)));
+            Written {
+                exposition: Exposition::new(format),
+                left_out: Vec::new(),
+                bodies: forms.map(|packed| ((format, packed), Writer::new(packed))).collect(),
+            }
+        })
+        .collect();
+    // Each is let go when it is written.
+    for family in source::collect(read) {
+        let Some((last, others)) = written.split_last_mut() else { break };
+        for other in others {
+            other.add(family.clone());
+        }
+        last.add(family);
     }
-    exposition.finish()
+    let mut bodies = BTreeMap::new();
+    for format in written {
+        match format.finish(logged, memory) {
+            Ok(finished) => bodies.extend(finished),
+            Err(error) => tracing::error!(%error, "a scrape could not be written to memory"),
+        }
+    }
+    if bodies.values().map(|body| body.len()).sum::<usize>() > LARGE {
+        sys::release_memory();
+    }
+    Arc::new(bodies)
 }
 
-async fn landing(State(shared): State<Shared>) -> Response {
-    let (path, rights) = (Arc::clone(&shared.telemetry_path), Arc::clone(&shared.rights));
-    let web = shared.web.as_ref().and_then(|web| web.problem());
-    let render = move |source: &dyn Source| {
+/// A scrape in one format, being written in one or both of the ways that it may be packed.
+struct Written {
+    exposition: Exposition,
+    left_out: Vec<ExpositionError>,
+    bodies: Vec<(Form, Writer)>,
+}
+
+impl Written {
+    fn add(&mut self, family: MetricFamily) {
+        self.left_out.extend(self.exposition.add(family).err());
+        let bodies = &mut self.bodies;
+        // Errors of a body in memory, which `finish` finds again.
+        let _ = self.exposition.drain(&mut Both(bodies));
+    }
+
+    fn finish(mut self, logged: &Logged, memory: &Arc<Memory>) -> io::Result<Vec<(Form, Arc<Encoded>)>> {
+        self.left_out.extend(self.exposition.add(source::left_out(self.left_out.len())).err());
+        for error in &self.left_out {
+            logged.log(error);
+        }
+        Both(&mut self.bodies).write_all(&self.exposition.finish())?;
+        let finish = |(form, body): (Form, Writer)| Ok((form, Arc::new(body.finish(memory)?)));
+        self.bodies.into_iter().map(finish).collect()
+    }
+}
+
+/// Writes the same to all bodies.
+struct Both<'a>(&'a mut [(Form, Writer)]);
+
+impl Write for Both<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for (_, body) in self.0.iter_mut() {
+            body.write_all(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>) -> Response {
+    let of_page = shared.clone();
+    let render = move |_| {
+        let source = &of_page.source;
         let (probes, push, configuration) = (source.status(), source.push(), source.configuration());
+        let web = of_page.web.as_ref().and_then(|web| web.problem());
         let page = page::Page {
             probes: &probes,
             push: push.as_ref(),
             configuration: configuration.as_ref(),
             web: web.as_deref(),
-            rights: &rights,
-            telemetry_path: &path,
+            rights: &of_page.rights,
+            telemetry_path: &of_page.telemetry_path,
             ready: source.ready(),
         };
-        page.to_string()
+        let mut writer = Writer::new(false);
+        write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
     };
-    match blocking(shared, render).await {
-        Ok(html) => {
+    let page = match admit(&shared, peer).await {
+        Ok(_permit) => answered(shared.pages.ask((), (), move |form| render(form).ok())).await,
+        Err(refusal) => Err(refusal),
+    };
+    match page.and_then(|page| page.ok_or(Refusal::Panicked("the page"))) {
+        Ok(page) => {
             let headers: [(HeaderName, &str); 4] = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8"),
                 (header::CACHE_CONTROL, "no-store"),
@@ -170,7 +310,7 @@ async fn landing(State(shared): State<Shared>) -> Response {
                 (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ];
-            (headers, html).into_response()
+            (headers, page.body()).into_response()
         }
         Err(refusal) => refusal.into_response(),
     }
@@ -181,6 +321,10 @@ async fn landing(State(shared): State<Shared>) -> Response {
 enum Refusal {
     /// So many requests are under way.
     Busy(u16),
+    /// All connections are being answered.
+    Crowded,
+    /// Answers that nobody takes fill the memory that is for them.
+    Full,
     Slow,
     /// What panicked.
     Panicked(&'static str),
@@ -188,13 +332,18 @@ enum Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let later = |body: String| {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
+        };
         match self {
-            Self::Busy(count) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                [(header::RETRY_AFTER, "1")],
-                format!("{count} requests are already under way; try again later\n"),
-            )
-                .into_response(),
+            Self::Busy(count) => later(format!("{count} requests are already under way; try again later\n")),
+            Self::Crowded => later(
+                "all connections are busy, and this one is for health checks only; try again later\n".into(),
+            ),
+            Self::Full => later(
+                "answers that their clients do not take fill the memory that is for them; try again later\n"
+                    .into(),
+            ),
             Self::Slow => {
                 let seconds = REQUEST_TIMEOUT.as_secs();
                 let body = format!("the answer took longer than {seconds} seconds and was given up\n");
@@ -208,26 +357,20 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Runs `work` on a blocking thread. The place under the limit is given back when the work ends, not when the
-/// request is given up, so that threads that hang cannot add up.
-async fn blocking<T: Send + 'static>(
-    Shared { source, limit, max_requests, .. }: Shared,
-    work: impl FnOnce(&dyn Source) -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    let Ok(permit) = limit.try_acquire_owned() else {
-        return Err(Refusal::Busy(max_requests));
-    };
-    let task = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        work(&*source)
-    });
-    match tokio::time::timeout(REQUEST_TIMEOUT, task).await {
-        Ok(Ok(result)) => Ok(result),
-        // Never cancelled, so it is a panic; the runtime caught it.
-        Ok(Err(error)) => {
-            tracing::error!(%error, "collecting panicked");
-            Err(Refusal::Panicked("collecting"))
-        }
+/// Lets a request ask the source, as long as it holds the answer's place under the limit.
+async fn admit(shared: &Shared, peer: Peer) -> Result<OwnedSemaphorePermit, Refusal> {
+    if peer.is_spare {
+        return Err(Refusal::Crowded);
+    }
+    let limit = shared.limit.clone();
+    let permit = limit.try_acquire_owned().map_err(|_| Refusal::Busy(shared.max_requests))?;
+    if shared.memory.has_room(&shared.places).await { Ok(permit) } else { Err(Refusal::Full) }
+}
+
+/// The outcome of shared work, unless it takes too long.
+async fn answered<R>(work: impl Future<Output = Result<R, Panicked>>) -> Result<R, Refusal> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+        Ok(result) => result.map_err(|Panicked| Refusal::Panicked("collecting")),
         Err(_) => {
             tracing::warn!(seconds = REQUEST_TIMEOUT.as_secs(), "collecting did not end in time");
             Err(Refusal::Slow)

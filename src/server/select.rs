@@ -25,6 +25,11 @@ pub(super) fn selection(query: Option<&str>, words: &[String]) -> Result<Selecti
         }
         list.push(value);
     }
+    // However it is spelt, the same is asked for, and then it is collected once for all who ask.
+    for list in [&mut only, &mut except] {
+        list.sort();
+        list.dedup();
+    }
     match (only.is_empty(), except.is_empty()) {
         (true, true) => Ok(Selection::All),
         (false, true) => Ok(Selection::Only(only)),
@@ -47,8 +52,8 @@ mod tests {
         assert_eq!(select(""), Ok(Selection::All));
         assert_eq!(select("probe=forks"), Ok(Selection::Only(vec!["forks".into()])));
         assert_eq!(
-            select("collect[]=forks&collect%5B%5D=block%5Fio"),
-            Ok(Selection::Only(vec!["forks".into(), "block_io".into()]))
+            select("collect[]=forks&collect%5B%5D=block%5Fio&probe=forks"),
+            Ok(Selection::Only(vec!["block_io".into(), "forks".into()]))
         );
         assert_eq!(select("exclude[]=block"), Ok(Selection::Except(vec!["block".into()])));
         for (query, expected) in [

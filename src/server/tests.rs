@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ struct Fake {
     ready: AtomicBool,
     panics: AtomicBool,
     broken: AtomicBool,
+    collections: AtomicUsize,
     /// The next collection says that it began and waits to be let go.
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
 }
@@ -30,6 +31,7 @@ impl Source for Fake {
         if !selection.takes(|word| word == "disk") {
             return Vec::new();
         }
+        self.collections.fetch_add(1, Ordering::Relaxed);
         assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
         let gate = self.gate.lock().unwrap().take();
         if let Some((began, go)) = gate {
@@ -216,16 +218,28 @@ fn the_landing_page_is_html_that_runs_nothing() {
 }
 
 #[test]
-fn a_slow_scrape_blocks_no_other() {
-    let server = Running::start();
+fn a_scrape_that_hangs_blocks_no_other_for_long() {
+    let server = Running::with(Options { stuck_after: Duration::from_secs(2), ..Options::default() });
     let (began, release) = server.hold();
     let addr = server.addr;
     let slow = std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n"));
     began.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(server.get("/-/healthy").status, 200);
+    // Another question, and the page, do not wait at all.
+    let begun = Instant::now();
+    assert_eq!(server.get("/metrics?exclude[]=disk").status, 200);
+    assert_eq!(server.get("/").status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    // The same question waits for its own collection, which is put off as long as there is hope.
     assert_eq!(server.get("/metrics").status, 200);
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(!slow.is_finished());
+    let answer = server.get("/-/healthy");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().starts_with("a collection that began "), "{}", answer.text());
     release.send(()).unwrap();
     assert_eq!(slow.join().unwrap().status, 200);
+    assert_eq!(server.get("/-/healthy").status, 200);
 }
 
 #[test]
@@ -251,7 +265,9 @@ fn a_broken_family_is_left_out_and_counted() {
     let logged = Arc::default();
     tracing::subscriber::with_default(subscriber, || {
         for format in [Format::Text, Format::OpenMetrics, Format::Text] {
-            let text = String::from_utf8(routes::scrape(|| server.fake.collect(), format, &logged)).unwrap();
+            let forms = [(format, false)].into();
+            let scrape = routes::scrape(|| server.fake.collect(), forms, &logged, &Arc::default());
+            let text = String::from_utf8(scrape[&(format, false)].to_vec()).unwrap();
             assert!(text.contains("\ntapster_scrape_families_left_out 1"), "{text}");
         }
     });
@@ -282,25 +298,149 @@ impl Write for Log {
 }
 
 #[test]
-fn the_limit_of_requests_is_an_answer_too() {
+fn requests_meanwhile_share_a_collection_and_have_a_limit() {
+    const MOST: usize = 40;
     let server = Running::start();
-    let mut held = Vec::new();
-    for _ in 0..40 {
-        let (began, release) = server.hold();
-        let addr = server.addr;
-        let scrape =
-            std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n").status);
-        began.recv_timeout(Duration::from_secs(10)).unwrap();
-        held.push((release, scrape));
-    }
-    let answer = server.get("/metrics");
-    assert_eq!(answer.status, 503);
-    assert!(answer.text().starts_with("40 requests are already under way"), "{}", answer.text());
+    let (began, release) = server.hold();
+    let scrape = |encoding: &str| {
+        let mut stream = TcpStream::connect(server.addr).unwrap();
+        write!(stream, "GET /metrics HTTP/1.0\r\nAccept-Encoding: {encoding}\r\n\r\n").unwrap();
+        stream
+    };
+    let status = |stream: &mut TcpStream, patience: Duration| {
+        let mut answer = Vec::new();
+        stream.set_read_timeout(Some(patience)).unwrap();
+        stream.read_to_end(&mut answer).map(|_| String::from_utf8_lossy(&answer).into_owned())
+    };
+    let mut waiting = vec![scrape("gzip")];
+    began.recv_timeout(Duration::from_secs(10)).unwrap();
+    let begun = Instant::now();
+    let refused = loop {
+        assert!(begun.elapsed() < Duration::from_secs(4), "nothing is refused");
+        let mut stream = scrape(if waiting.len() % 2 == 0 { "gzip" } else { "identity" });
+        match status(&mut stream, Duration::from_millis(20)) {
+            Ok(answer) => break answer,
+            Err(_) => waiting.push(stream),
+        }
+    };
+    assert!(refused.starts_with("HTTP/1.0 503"), "{refused}");
+    let text = "\r\n\r\n40 requests are already under way; try again later\n";
+    assert!(refused.contains("\r\nretry-after: 1\r\n") && refused.ends_with(text), "{refused}");
     assert_eq!(server.get("/-/healthy").status, 200);
-    for (release, scrape) in held {
-        release.send(()).unwrap();
-        assert_eq!(scrape.join().unwrap(), 200);
+    release.send(()).unwrap();
+    assert_eq!(waiting.len(), MOST);
+    for mut stream in waiting {
+        assert!(status(&mut stream, Duration::from_secs(20)).unwrap().starts_with("HTTP/1.0 200"));
     }
+    assert_eq!(server.fake.collections.load(Ordering::Relaxed), 2, "one, and one for all who came meanwhile");
+}
+
+#[test]
+fn who_says_no_more_is_still_answered() {
+    let server = Running::start();
+    let (began, release) = server.hold();
+    let mut stream = TcpStream::connect(server.addr).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    began.recv_timeout(Duration::from_secs(10)).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    release.send(()).unwrap();
+    let mut answer = String::new();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\nreads_total 7\n"), "{answer}");
+}
+
+/// What a keep-alive connection answers to a request on it.
+fn ask(stream: &mut TcpStream) -> std::io::Result<String> {
+    write!(stream, "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut buffer = [0; 1024];
+    let length = stream.read(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+#[test]
+fn silence_gives_its_place_to_those_who_ask() {
+    let server = Running::with(Options { max_connections: 8, ..Options::default() });
+    let mut kept: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
+    for stream in &mut kept {
+        assert!(ask(stream).unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
+    for _ in 0..20 {
+        assert_eq!(server.get("/-/healthy").status, 200);
+        assert_eq!(server.get("/metrics").status, 200);
+    }
+    // The oldest had to go first: those that have asked before, then most of the silent ones.
+    for mut stream in kept {
+        assert!(ask(&mut stream).map_or(true, |answer| answer.is_empty()));
+    }
+    let text = server.get("/metrics").text().to_owned();
+    let closed = text
+        .lines()
+        .find_map(|line| line.strip_prefix("tapster_web_connections_closed_total{reason=\"displaced\"} "))
+        .and_then(|count| count.parse::<u32>().ok());
+    assert!(closed.is_some_and(|count| count >= 95), "{text}");
+    drop(silent);
+}
+
+#[test]
+fn requests_under_way_keep_their_places_and_health_has_its_own() {
+    let server = Running::with(Options { max_connections: 4, ..Options::default() });
+    let (began, release) = server.hold();
+    let addr = server.addr;
+    // One network may hold three of four.
+    let scrapes: Vec<_> = (0..3)
+        .map(|_| std::thread::spawn(move || request_to(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n")))
+        .collect();
+    began.recv_timeout(Duration::from_secs(10)).unwrap();
+    let begun = Instant::now();
+    let refused = loop {
+        assert!(begun.elapsed() < Duration::from_secs(4), "the places are not taken");
+        let answer = server.get("/metrics?exclude[]=disk");
+        if answer.status == 503 {
+            break answer;
+        }
+    };
+    assert!(refused.text().contains("for health checks only"), "{}", refused.text());
+    let silent: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    for _ in 0..20 {
+        assert_eq!(server.get("/-/healthy").status, 200);
+    }
+    release.send(()).unwrap();
+    for scrape in scrapes {
+        assert_eq!(scrape.join().unwrap().status, 200);
+    }
+    assert_eq!(server.get("/metrics").status, 200);
+    drop(silent);
+}
+
+#[test]
+fn a_head_that_dawdles_is_not_waited_for() {
+    let server = Running::start();
+    let mut idle = TcpStream::connect(server.addr).unwrap();
+    assert!(ask(&mut idle).unwrap().starts_with("HTTP/1.1 200"));
+    let mut slow = TcpStream::connect(server.addr).unwrap();
+    let mut later = TcpStream::connect(server.addr).unwrap();
+    assert!(ask(&mut later).unwrap().starts_with("HTTP/1.1 200"));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(13) {
+        // Both fail once the server has closed.
+        let _ = slow.write_all(b"G");
+        let _ = later.write_all(b"G");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    for stream in [&mut slow, &mut later] {
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        match stream.read(&mut [0; 16]) {
+            Ok(length) => assert_eq!(length, 0),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+    // One that has asked before may rest for longer.
+    assert!(ask(&mut idle).unwrap().starts_with("HTTP/1.1 200"));
+    assert!(server.get("/metrics").text().contains("closed_total{reason=\"no_request\"} 2\n"));
 }
 
 #[test]

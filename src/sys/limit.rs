@@ -11,13 +11,21 @@ pub struct FileLimit {
     pub files: u64,
 }
 
+/// How many files this process may have open now.
+pub fn file_limit() -> io::Result<u64> {
+    get().map(|limit| limit.rlim_cur)
+}
+
+fn get() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is valid for the write.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if result == 0 { Ok(limit) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Raises the limit of open files as far as the kernel lets this process.
 pub fn raise_file_limit() -> io::Result<FileLimit> {
-    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the limit is valid for the write.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let before = get()?;
     set(libc::rlimit { rlim_cur: before.rlim_max, ..before })?;
     Ok(FileLimit { before, files: before.rlim_max })
 }
@@ -41,12 +49,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_raised_only_meanwhile() {
-        let soft = || {
-            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-            // SAFETY: the limit is valid for the write.
-            assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
-            limit.rlim_cur
-        };
+        let soft = || file_limit().unwrap();
         let before = soft();
         let raised = raise_file_limit().unwrap();
         assert_eq!(soft(), raised.files);

@@ -18,6 +18,7 @@ mod map;
 mod mapped;
 mod mapping;
 mod memory;
+mod poll;
 mod process;
 mod program;
 mod ring;
@@ -38,11 +39,12 @@ pub use file::open_by_kernfs_id;
 pub use foreign::{
     Foreign, ForeignError, Looked, hold_directory, look_at, open_foreign, open_foreign_directory,
 };
-pub use limit::{FileLimit, raise_file_limit};
+pub use limit::{FileLimit, file_limit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};
 pub use map::{Dump, Map};
 pub use mapped::{Mapped, MappedFile, Mappings, MappingsWaiter};
 pub use memory::{lift_memlock, map_memory, release_memory};
+pub use poll::is_writable;
 pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;

@@ -58,9 +58,9 @@ fn arguments(probe: &Found) -> Vec<(usize, String)> {
 }
 
 pub(super) fn refuse(missing: &Missing) -> u8 {
-    eprintln!("error: {}", missing.message);
+    tell!("error: {}", missing.message);
     if let Some(hint) = &missing.hint {
-        eprintln!("  hint: {hint}");
+        tell!("  hint: {hint}");
     }
     FAILURE
 }

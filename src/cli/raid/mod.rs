@@ -37,22 +37,22 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
     let names = match select(&before, &args.arrays, &host.dev) {
         Ok(names) => names,
         Err(message) => {
-            eprintln!("error: {message}");
+            tell!("error: {message}");
             return Ok(USAGE);
         }
     };
     let arrays = chosen(&before, &names, args);
     if arrays.is_empty() {
-        print(if args.json { "{\"arrays\":[]}\n" } else { "this host has no arrays\n" });
+        print(if args.json { "{\"arrays\":[]}\n" } else { "this host has no arrays\n" })?;
         return Ok(0);
     }
     if !args.json {
-        print(&listing::listing(&arrays, &mdstat(&args.host)));
+        print(&listing::listing(&arrays, &mdstat(&args.host)))?;
     }
     let Some(exporter) = attach(&arrays, args)? else { return Ok(FAILURE) };
     let sysfs = &args.host.sysfs;
     let stats = waits::stats(sysfs, &arrays);
-    eprintln!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
+    tell!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
     let (watched, _) = watch(&exporter, &Until::Time(args.interval), None)?;
     let families = exporter.collect();
     let after = exporter.arrays();
@@ -81,9 +81,9 @@ pub(super) fn raid(args: &RaidArgs) -> anyhow::Result<u8> {
         let arrays: Vec<_> =
             measurements.iter().map(|measurement| measurement.json(&rule, &mdstat)).collect();
         let all = serde_json::json!({ "seconds": watched.as_secs_f64(), "arrays": arrays, "notes": notes });
-        print(&format!("{all:#}\n"));
+        print(&format!("{all:#}\n"))?;
     } else {
-        print(&text(&measurements, &rule, watched, &notes));
+        print(&text(&measurements, &rule, watched, &notes))?;
     }
     Ok(0)
 }
@@ -155,7 +155,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Option<Exporter>
     let options = Options { run_stats: false, attach: true, command: false };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
     for failure in &failures {
-        eprintln!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);
+        tell!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);
     }
     Ok(failures.is_empty().then_some(exporter))
 }

@@ -92,7 +92,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     let config = match config::named(&args.what) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(USAGE);
         }
     };
@@ -112,7 +112,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         None => None,
         Some((_, Ok(file))) => Some(file),
         Some((path, Err(error))) => {
-            eprintln!("error: cannot write `{}`: {error}", path.display());
+            tell!("error: cannot write `{}`: {error}", path.display());
             return Ok(FAILURE);
         }
     };
@@ -124,7 +124,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         let Down { reason, message } = &failure.down;
         // Diagnostics and the verifier's log have lines of their own.
         let gap = if message.contains('\n') { '\n' } else { ' ' };
-        eprintln!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
+        tell!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
     }
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
@@ -137,9 +137,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     }
     let metrics = measure::metrics(&exporter, &probes);
     if args.folded && !metrics.iter().any(measure::Metric::has_stacks) {
-        eprintln!(
-            "error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}"
-        );
+        tell!("error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}");
         return Ok(USAGE);
     }
     exporter.is_private();
@@ -204,7 +202,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         text::text(&report, layout(args))
     };
     match &mut output {
-        None => print(&text),
+        None => print(&text)?,
         Some(file) => file.write_all(text.as_bytes())?,
     }
     // None can be read any more: that is no report.
@@ -221,9 +219,9 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
 fn announce(until: &Until<'_>, probes: usize) {
     let probes = if probes == 1 { "1 probe".to_owned() } else { format!("{probes} probes") };
     match until {
-        Until::Interrupt => eprintln!("counting with {probes}; Ctrl-C ends it and prints the report"),
+        Until::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
         Until::Time(interval) => {
-            eprintln!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
+            tell!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
         }
         Until::Command(_) => {}
     }
@@ -236,7 +234,7 @@ fn progress(text: &str) {
 
 /// Says why the command does not run; the exit status for that.
 fn not_started(program: &str, error: &io::Error) -> u8 {
-    eprintln!("error: `{program}` cannot be started: {error}");
+    tell!("error: `{program}` cannot be started: {error}");
     if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
 }
 

@@ -1,6 +1,7 @@
 //! `tapster run`: attach and serve.
 
 mod push;
+mod room;
 mod signals;
 mod systemd;
 mod upkeep;
@@ -25,20 +26,24 @@ use tokio::sync::watch;
 
 /// How long a scrape under way may hold up the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// Most threads for what may block: collections, upkeep, passwords. Each of them is bounded by itself.
+const BLOCKING: usize = 64;
 /// How long pushes may hold it up: the one under way and the last.
 const PUSHES_END: Duration = Duration::from_secs(8);
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let begun = Instant::now();
     signals::hold()?;
-    telemetry::init(&args.log_level, args.log_format)?;
+    let log = telemetry::init(&args.log_level, args.log_format)?;
+    // For the whole run; what is started from here inherits it, and that is nothing.
+    let _files = room::raise_files();
     let request = args.probes.request();
     // Before they are read: what changes from here on is seen.
     let marks = request.marks();
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(USAGE);
         }
     };
@@ -49,7 +54,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {
         Ok((client, exports)) => (exports, client),
         Err(error) => {
-            eprintln!("{}", error.to_string().trim_end());
+            tell!("{}", error.to_string().trim_end());
             return Ok(USAGE);
         }
     };
@@ -67,7 +72,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let web = match args.web.file.as_deref().map(Web::open).transpose() {
         Ok(web) => web.map(Arc::new),
         Err(error) => {
-            eprintln!("{}", error.to_string().trim_end());
+            tell!("{}", error.to_string().trim_end());
             return Ok(USAGE);
         }
     };
@@ -75,10 +80,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let listeners = match args.web.listeners(exports.serve) {
         Ok(listeners) => listeners,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell!("error: {error}");
             return Ok(FAILURE);
         }
     };
+    room::check()?;
     let detect = begun.elapsed();
     let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
     let (exporter, failures, times) =
@@ -130,17 +136,16 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),
         max_requests: args.web.max_requests,
+        max_connections: room::connections(),
         reload: args.web.lifecycle.then(|| {
             let configuration = configuration.clone();
             Arc::new(move || configuration.reload()) as server::Reload
         }),
         web,
+        own: vec![Arc::new(move || log.families())],
+        ..server::Options::default()
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(64)
-        .enable_all()
-        .build()?;
+    let runtime = room::runtime(BLOCKING, room::READY)?;
     let result = runtime.block_on(async {
         // Before anybody is told that it serves: who sends it a signal then is heard.
         let signals = Signals::handle()?;

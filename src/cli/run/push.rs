@@ -1,5 +1,6 @@
 //! What pushes: its settings, and the thread that it runs on.
 
+use super::room;
 use crate::{
     cli::RunArgs,
     label::Host,
@@ -11,6 +12,7 @@ use crate::{
     },
     source::Source,
 };
+use anyhow::Context;
 use std::{env, sync::Arc, thread};
 use tapster_ebpf::probe::Otlp;
 use tokio::sync::{oneshot, watch};
@@ -63,9 +65,14 @@ pub(super) fn push(
     stopped: watch::Receiver<()>,
 ) -> anyhow::Result<oneshot::Receiver<()>> {
     let (ended, end) = oneshot::channel();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
-    thread::Builder::new().name("push".into()).spawn(move || {
+    let (built, is_built) = std::sync::mpsc::channel();
+    let spawned = thread::Builder::new().name("push".into()).spawn(move || {
+        // There: a runtime may not be let go within another, which is where this was called.
+        let runtime = match room::runtime(8, 1) {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(built.send(Err(error))),
+        };
+        let _ = built.send(Ok(()));
         runtime.block_on(async {
             let running: Vec<_> =
                 pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
@@ -78,6 +85,8 @@ pub(super) fn push(
         runtime.shutdown_background();
         // Nobody waits any more if it took too long.
         let _ = ended.send(());
-    })?;
+    });
+    spawned.context("no thread could be started to push from")?;
+    is_built.recv().context("what pushes ended at once")??;
     Ok(end)
 }

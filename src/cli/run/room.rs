@@ -1,0 +1,178 @@
+//! Whether there is room for this process: the threads and files that serving needs, whatever becomes of probes. What is short is
+//! said before anything is attached, with the limit that is to be raised.
+
+use crate::sys;
+use anyhow::{Context, bail};
+use std::{
+    fs::File,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::runtime::{Builder, Runtime};
+
+/// Threads that are there from the start: a collection, the upkeep of probes, a look at certificates, a password.
+pub(super) const READY: usize = 4;
+/// Those, one that pushes with one of its own, and one that follows processes for stacks.
+const THREADS: usize = READY + 3;
+/// Files that the runtime, listening, and a scrape with a few connections need besides those of probes.
+const FILES: usize = 24;
+/// Fewer than this are seldom enough for the shipped probes.
+const FEW_FILES: u64 = 256;
+/// Most connections.
+const CONNECTIONS: usize = 256;
+/// Threads that have begun are never let go: the next one might be refused.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// How long threads may take to begin until it goes on with fewer.
+const BEGIN: Duration = Duration::from_secs(2);
+
+/// The limit of open files, raised as far as it goes.
+pub(super) fn raise_files() -> Option<sys::FileLimit> {
+    match sys::raise_file_limit() {
+        Ok(limit) => {
+            if limit.files < FEW_FILES {
+                tracing::warn!(
+                    "this process may have only {} files open, and probes may not come up for it: raise the limit with \
+                     `LimitNOFILE=` of its unit, or `ulimit -Hn`",
+                    limit.files
+                );
+            }
+            Some(limit)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            None
+        }
+    }
+}
+
+/// Whether threads and files can be had that serving needs. They are let go again.
+pub(super) fn check() -> anyhow::Result<()> {
+    files()?;
+    let gate = Gate::default();
+    thread::scope(|scope| {
+        // However it ends, they are let go: the scope waits for them.
+        let _open = Opened(&gate);
+        for number in 0..THREADS {
+            let spawned = thread::Builder::new().spawn_scoped(scope, || gate.pass(FOR_EVER));
+            spawned.with_context(|| short_of_threads(number))?;
+        }
+        Ok(())
+    })
+}
+
+fn short_of_threads(number: usize) -> String {
+    format!(
+        "this process needs {THREADS} threads besides its first and may start only {number}: raise `LimitNPROC=` of its unit or \
+         `ulimit -u`, or `pids.max` of its cgroup (`TasksMax=`, `podPidsLimit`)"
+    )
+}
+
+/// Whether so many more files can be opened. Some of what opens them panics where it cannot.
+fn files() -> anyhow::Result<()> {
+    let mut opened = Vec::new();
+    for number in 0..FILES {
+        match File::open("/dev/null") {
+            Ok(file) => opened.push(file),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                let limit = sys::file_limit().unwrap_or_default();
+                let what = if error.raw_os_error() == Some(libc::EMFILE) {
+                    format!(
+                        "may have {limit} files open: raise the limit with `LimitNOFILE=` of its unit, or `ulimit -Hn`"
+                    )
+                } else {
+                    "finds no more on this host: raise `fs.file-max`".to_owned()
+                };
+                bail!("this process needs {FILES} more files for serving, can open {number}, and {what}");
+            }
+            // A container without devices; it is no question of limits.
+            Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// How many connections may be open at a time: half of the files that are left, scrapes need the others.
+pub(super) fn connections() -> usize {
+    let limit = sys::file_limit().map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let connections = (limit.saturating_sub(open) / 2).clamp(1, CONNECTIONS);
+    if connections < CONNECTIONS {
+        tracing::warn!(
+            connections,
+            "fewer connections than {CONNECTIONS} can be open at a time, because this process may have {limit} files open and has \
+             {open}: raise the limit with `LimitNOFILE=` of its unit, or `ulimit -Hn`"
+        );
+    }
+    connections
+}
+
+/// A runtime on the thread that calls it, with up to so many threads for what may block, of which some are there from the start.
+/// Where a system that has no more threads to give refuses later ones, what is to be done waits for those.
+pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
+    files()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(threads)
+        .thread_keep_alive(FOR_EVER)
+        .build()
+        .context("the runtime cannot be set up")?;
+    let gate = Arc::<Gate>::default();
+    let begun = Instant::now();
+    for number in 0..ready {
+        let passing = gate.clone();
+        let spawn = || runtime.spawn_blocking(move || passing.pass(BEGIN));
+        // It panics if there is no thread at all. The first is asked for without it being heard, since the answer is an error.
+        if number == 0 {
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(|_| {}));
+            let spawned = catch_unwind(AssertUnwindSafe(spawn));
+            std::panic::set_hook(hook);
+            spawned
+                .map_err(|_| io::Error::from_raw_os_error(libc::EAGAIN))
+                .with_context(|| short_of_threads(0))?;
+        } else {
+            spawn();
+        }
+    }
+    // Each is to be on a thread of its own.
+    while gate.waiting.load(Ordering::Acquire) < ready && begun.elapsed() < BEGIN {
+        thread::sleep(Duration::from_millis(1));
+    }
+    gate.open();
+    Ok(runtime)
+}
+
+/// What threads wait at until all of them are there.
+#[derive(Debug, Default)]
+struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+}
+
+struct Opened<'g>(&'g Gate);
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+impl Gate {
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self, patience: Duration) {
+        self.waiting.fetch_add(1, Ordering::Release);
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.opened.wait_timeout_while(is_open, patience, |is_open| !*is_open);
+    }
+}

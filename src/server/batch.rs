@@ -1,0 +1,276 @@
+//! Work that requests share. Collecting is dear on a large host, so those who ask for the same while it is done share the next
+//! time that it is done: never one that began before they asked, so that no answer is older than its question.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+/// Most pieces of work at a time, whatever is asked for: each may hold a thread and the families of a whole host.
+const TURNS: usize = 4;
+/// For so long the next is held back for one that is under way. One that hangs must not hold up all others for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The work inside of this process panicked, which the log says more about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panicked;
+
+type Outcome<R> = Result<R, Panicked>;
+
+/// What is under way and since when, and who may begin.
+#[derive(Debug)]
+pub(super) struct Turns {
+    free: Arc<Semaphore>,
+    begun: Mutex<(u64, BTreeMap<u64, Instant>)>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(TURNS)), begun: Mutex::default() }
+    }
+}
+
+/// A piece of work that is under way until this is dropped.
+struct Turn {
+    turns: Arc<Turns>,
+    number: u64,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    /// How long the oldest piece of work that has not ended has been under way.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        lock(&self.begun).1.values().next().map(Instant::elapsed)
+    }
+
+    async fn take(self: &Arc<Self>) -> Turn {
+        // `None` cannot happen, the semaphore is never closed; it would mean no limit, not no service.
+        let permit = self.free.clone().acquire_owned().await.ok();
+        let mut begun = lock(&self.begun);
+        let number = begun.0;
+        begun.0 += 1;
+        begun.1.insert(number, Instant::now());
+        Turn { turns: self.clone(), number, _permit: permit }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        lock(&self.turns.begun).1.remove(&self.number);
+    }
+}
+
+/// Work by what is asked for, `K`; `W` is in which forms the result is wanted, which those who share it need not agree on.
+pub(super) struct Batches<K, W, R> {
+    lines: Mutex<HashMap<K, Line<W, R>>>,
+    turns: Arc<Turns>,
+}
+
+impl<K, W, R> fmt::Debug for Batches<K, W, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batches").field("turns", &self.turns).finish_non_exhaustive()
+    }
+}
+
+/// All who ask for one thing.
+struct Line<W, R> {
+    under_way: usize,
+    ended: Arc<Notify>,
+    next: Option<Batch<W, R>>,
+}
+
+/// Those whose work has not begun.
+struct Batch<W, R> {
+    wanted: BTreeSet<W>,
+    outcome: watch::Sender<Option<Outcome<R>>>,
+}
+
+impl<W, R> Default for Line<W, R> {
+    fn default() -> Self {
+        Self { under_way: 0, ended: Arc::default(), next: None }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<K, W, R> Batches<K, W, R>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    W: Ord + Send + 'static,
+    R: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(turns: Arc<Turns>) -> Arc<Self> {
+        Arc::new(Self { lines: Mutex::default(), turns })
+    }
+
+    /// What comes of work that begins after this is called. `work` is for all who ask for the same: that of who asks first is
+    /// done, with the forms that all of them want, on a thread that may block.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        key: K,
+        form: W,
+        work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static,
+    ) -> Outcome<R> {
+        let mut outcome = {
+            let mut lines = lock(&self.lines);
+            let line = lines.entry(key.clone()).or_default();
+            if let Some(batch) = &mut line.next {
+                batch.wanted.insert(form);
+                batch.outcome.subscribe()
+            } else {
+                let (sender, receiver) = watch::channel(None);
+                line.next = Some(Batch { wanted: BTreeSet::from([form]), outcome: sender });
+                tokio::spawn(self.clone().lead(key, work));
+                receiver
+            }
+        };
+        // The sender goes only with an outcome, or with the whole runtime.
+        let outcome = outcome.wait_for(Option::is_some).await;
+        outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(Panicked))
+    }
+
+    /// Does the work of the next batch when its time has come.
+    async fn lead(self: Arc<Self>, key: K, work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static) {
+        let _ = tokio::time::timeout(PATIENCE, self.is_free(&key)).await;
+        let turn = self.turns.take().await;
+        let Some(Batch { wanted, outcome }) = self.begin(&key) else { return };
+        let under_way = UnderWay { batches: self.clone(), key };
+        let done = tokio::task::spawn_blocking(move || {
+            let _until_it_ends = (under_way, turn);
+            work(wanted)
+        });
+        // Never cancelled, so an error is a panic; the runtime caught it.
+        let result = done.await.map_err(|error| {
+            tracing::error!(%error, "collecting panicked");
+            Panicked
+        });
+        outcome.send_replace(Some(result));
+    }
+
+    /// Returns when nothing of this is under way.
+    async fn is_free(&self, key: &K) {
+        loop {
+            let ended = match lock(&self.lines).get(key) {
+                Some(line) if line.under_way > 0 => line.ended.clone(),
+                _ => return,
+            };
+            ended.notified().await;
+        }
+    }
+
+    /// Closes the next batch to those who come later; `None` if nobody waits for it any more.
+    fn begin(&self, key: &K) -> Option<Batch<W, R>> {
+        let mut lines = lock(&self.lines);
+        let line = lines.get_mut(key)?;
+        let batch = line.next.take().filter(|batch| batch.outcome.receiver_count() > 0);
+        if batch.is_some() {
+            line.under_way += 1;
+        } else if line.under_way == 0 {
+            lines.remove(key);
+        }
+        batch
+    }
+}
+
+/// Work of a batch that is under way until this is dropped.
+struct UnderWay<K: Eq + Hash, W, R> {
+    batches: Arc<Batches<K, W, R>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, W, R> Drop for UnderWay<K, W, R> {
+    fn drop(&mut self) {
+        let mut lines = lock(&self.batches.lines);
+        let Some(line) = lines.get_mut(&self.key) else { return };
+        line.under_way = line.under_way.saturating_sub(1);
+        line.ended.notify_one();
+        if line.under_way == 0 && line.next.is_none() {
+            lines.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    };
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_asks_meanwhile_shares_the_next() {
+        let batches = Batches::<&str, u8, Vec<u8>>::new(Arc::default());
+        let count = Arc::new(AtomicUsize::new(0));
+        let (go, gate) = mpsc::channel::<()>();
+        let (told, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let first = tokio::spawn({
+            let (batches, count) = (batches.clone(), count.clone());
+            async move {
+                let work = move |forms: BTreeSet<u8>| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    told.send(()).unwrap();
+                    gate.recv().unwrap();
+                    forms.into_iter().collect()
+                };
+                batches.ask("a", 1, work).await
+            }
+        });
+        begun.recv().await.unwrap();
+        let later: Vec<_> = (0..20_u8)
+            .map(|number| {
+                let (batches, count) = (batches.clone(), count.clone());
+                tokio::spawn(async move {
+                    let work = move |forms: BTreeSet<u8>| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        forms.into_iter().collect()
+                    };
+                    batches.ask("a", number % 3, work).await
+                })
+            })
+            .collect();
+        // Another question waits for nobody.
+        assert_eq!(batches.ask("b", 7, |forms| forms.into_iter().collect()).await.unwrap(), [7]);
+        let joined = || lock(&batches.lines)["a"].next.as_ref().map(|batch| batch.outcome.receiver_count());
+        while joined() != Some(20) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(batches.turns.oldest().is_some());
+        go.send(()).unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), [1], "none of those who came later");
+        for answer in later {
+            assert_eq!(answer.await.unwrap().unwrap(), [0, 1, 2]);
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        assert!(lock(&batches.lines).is_empty() && batches.turns.oldest().is_none());
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_not_done_and_a_panic_is_an_answer() {
+        let batches = Batches::<(), (), ()>::new(Arc::default());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let work = move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        // It is polled once, which makes the batch, and given up before that has its turn.
+        tokio::select! {
+            biased;
+            _ = batches.ask((), (), work) => panic!("it is done at once"),
+            () = std::future::ready(()) => {}
+        }
+        while !lock(&batches.lines).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 0);
+        assert!(batches.ask((), (), |_| panic!("on purpose")).await.is_err());
+        assert!(batches.ask((), (), |_| ()).await.is_ok());
+        assert!(lock(&batches.lines).is_empty());
+    }
+}

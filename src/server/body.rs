@@ -1,0 +1,285 @@
+//! Bodies of answers: in pieces, shared by all who asked for the same, and bounded in total.
+
+use super::places::{Places, UnderWay};
+use crate::{gzip, sys};
+use axum::body::{Body, Bytes, HttpBody};
+use flate2::write::GzEncoder;
+use hyper::body::{Frame, SizeHint};
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// Size of a piece: what a connection takes at a time, by which it is seen whether it does.
+const PIECE: usize = 16 << 10;
+/// Bytes of bodies that are not taken yet, of all answers together, above which nothing more is collected.
+const BUDGET: usize = 64 << 20;
+/// How long a request waits for others to take theirs.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How often it is looked meanwhile who is slow.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Bodies of more bytes than this leave enough memory behind for giving it back to be worth its time.
+const LARGE: usize = 1 << 20;
+
+/// The memory that bodies take.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    bytes: AtomicUsize,
+    /// The largest body so far.
+    largest: AtomicUsize,
+    freed: Notify,
+    /// A large one has gone.
+    large_gone: Notify,
+}
+
+impl Memory {
+    /// A host whose metrics are larger than the budget is served too, to one after the other.
+    fn is_short(&self) -> bool {
+        let budget = BUDGET.max(self.largest.load(Ordering::Relaxed).saturating_mul(2));
+        self.bytes.load(Ordering::Relaxed) > budget
+    }
+
+    /// Whether there is memory for one more answer. Waits for it, and closes connections that do not take theirs.
+    pub(super) async fn has_room(&self, places: &Places) -> bool {
+        let room = async {
+            while self.is_short() {
+                places.close_slow();
+                let _ = tokio::time::timeout(LOOK_EVERY, self.freed.notified()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, room).await.is_ok()
+    }
+
+    /// Gives memory back to the system whenever large bodies have gone.
+    pub(super) async fn give_back(self: Arc<Self>) {
+        loop {
+            self.large_gone.notified().await;
+            // Several go at a time.
+            tokio::time::sleep(LOOK_EVERY).await;
+            let _ = tokio::task::spawn_blocking(sys::release_memory).await;
+        }
+    }
+}
+
+/// A body that is complete.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+    memory: Arc<Memory>,
+}
+
+impl Encoded {
+    /// How long it is.
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// It, for one who asked.
+    pub(super) fn body(self: &Arc<Self>) -> Body {
+        Body::new(Reader { encoded: self.clone(), next: 0, left: self.bytes })
+    }
+
+    #[cfg(test)]
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        self.memory.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.freed.notify_waiters();
+        if self.bytes > LARGE {
+            self.memory.large_gone.notify_one();
+        }
+    }
+}
+
+/// What a body is written to.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    done: Vec<Bytes>,
+    last: Vec<u8>,
+    bytes: usize,
+}
+
+impl Pieces {
+    fn new() -> Self {
+        Self { done: Vec::new(), last: Vec::new(), bytes: 0 }
+    }
+
+    fn finish(mut self, memory: &Arc<Memory>) -> Encoded {
+        if !self.last.is_empty() {
+            self.done.push(self.last.into());
+        }
+        memory.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        memory.largest.fetch_max(self.bytes, Ordering::Relaxed);
+        Encoded { pieces: self.done, bytes: self.bytes, memory: memory.clone() }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.last.capacity() == 0 {
+            self.last.reserve_exact(PIECE);
+        }
+        let taken = bytes.len().min(PIECE - self.last.len());
+        self.last.extend_from_slice(&bytes[..taken]);
+        self.bytes += taken;
+        if self.last.len() == PIECE {
+            self.done.push(std::mem::take(&mut self.last).into());
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A body being written, packed or not.
+#[derive(Debug)]
+pub(super) enum Writer {
+    Plain(Pieces),
+    Gzip(GzEncoder<Pieces>),
+}
+
+impl Writer {
+    pub(super) fn new(is_packed: bool) -> Self {
+        let pieces = Pieces::new();
+        if is_packed { Self::Gzip(gzip::encoder(pieces)) } else { Self::Plain(pieces) }
+    }
+
+    pub(super) fn finish(self, memory: &Arc<Memory>) -> io::Result<Encoded> {
+        Ok(match self {
+            Self::Plain(pieces) => pieces,
+            Self::Gzip(encoder) => encoder.finish()?,
+        }
+        .finish(memory))
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(pieces) => pieces.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One who takes a body, piece by piece.
+struct Reader {
+    encoded: Arc<Encoded>,
+    next: usize,
+    left: usize,
+}
+
+impl HttpBody for Reader {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.encoded.pieces.get(self.next).cloned();
+        if let Some(piece) = &piece {
+            self.next += 1;
+            self.left -= piece.len();
+        }
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.left).unwrap_or(u64::MAX))
+    }
+}
+
+/// A body whose connection is busy as long as it is not taken.
+pub(super) struct Watched {
+    body: Body,
+    request: UnderWay,
+}
+
+impl Watched {
+    pub(super) fn new(body: Body, request: UnderWay) -> Self {
+        request.answered();
+        Self { body, request }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.request.took(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_body_is_what_was_written_and_is_accounted_for_while_it_lives() {
+        let memory = Arc::<Memory>::default();
+        let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        for is_packed in [false, true] {
+            let mut writer = Writer::new(is_packed);
+            for part in text.chunks(777) {
+                writer.write_all(part).unwrap();
+            }
+            let encoded = Arc::new(writer.finish(&memory).unwrap());
+            assert_eq!(memory.bytes.load(Ordering::Relaxed), encoded.len());
+            assert!(encoded.pieces.iter().rev().skip(1).all(|piece| piece.len() == PIECE));
+            let mut unpacked = Vec::new();
+            match is_packed {
+                true => flate2::read::GzDecoder::new(&*encoded.to_vec()).read_to_end(&mut unpacked).map(drop),
+                false => Ok(unpacked = encoded.to_vec()),
+            }
+            .unwrap();
+            assert!(unpacked == text);
+            let body = encoded.body();
+            assert_eq!(body.size_hint().exact(), Some(encoded.len() as u64));
+            drop(encoded);
+            assert!(memory.bytes.load(Ordering::Relaxed) > 0, "somebody still takes it");
+            drop(body);
+            assert_eq!(memory.bytes.load(Ordering::Relaxed), 0);
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! Places for connections: how many there are, what each connection does, and which of them is closed for what.
+//!
+//! A connection holds a place from when it is accepted. It has so long for each of its phases: for its first request, for the
+//! rest of a request that has begun, between two requests, and for taking an answer. When places are short, a new
+//! connection gets the place of the one that has done nothing for longest, of the network that holds the most first. One with a
+//! request under way keeps its place, as long as it takes the answer. When there is nobody to displace, a few spare places are left
+//! for health checks.
+
+use crate::family::{Kind, MetricFamily, Sample, Value};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// How long a peer may take for its first request, with all that TLS needs, and for the rest of a later one that has begun.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection may stay open between two requests: longer than the usual minute between scrapes.
+const IDLE: Duration = Duration::from_secs(90);
+/// Places that are left for health checks when all others are taken by those that are being answered.
+const SPARE: usize = 16;
+/// After this time the same shortage may be logged again.
+const SAID_AGAIN: Duration = Duration::from_mins(10);
+
+/// How slowly an answer may be taken.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// For so long nothing of it may be taken.
+    pause: Duration,
+    /// Bytes a second, on average once the pause is over.
+    rate: u64,
+}
+
+/// Always.
+const SLOWEST: Pace = Pace { pause: Duration::from_secs(30), rate: 16 << 10 };
+/// While memory or places are short.
+const SLOWEST_WHILE_SHORT: Pace = Pace { pause: Duration::from_secs(5), rate: 256 << 10 };
+
+/// Why the server closed a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// No request came, or none was completed.
+    NoRequest,
+    /// Nothing was asked for any more.
+    Idle,
+    /// The answer was taken too slowly.
+    SlowReader,
+    /// Another connection needed the place.
+    Displaced,
+    /// Answers that nobody took filled the memory that is for them.
+    Memory,
+}
+
+impl Closed {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::NoRequest, "no_request"),
+        (Self::Idle, "idle"),
+        (Self::SlowReader, "slow_reader"),
+        (Self::Displaced, "displaced"),
+        (Self::Memory, "memory"),
+    ];
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    most: usize,
+    held: Mutex<Held>,
+    closed: [AtomicU64; Closed::ALL.len()],
+    refused: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    places: HashMap<u64, Arc<Place>>,
+    /// The number of the next place.
+    next: u64,
+    short: Seldom,
+}
+
+/// What is said only now and then.
+#[derive(Debug, Default)]
+pub(super) struct Seldom(Option<Instant>);
+
+impl Seldom {
+    /// Whether to say it now.
+    pub(super) fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|then| then.elapsed() > SAID_AGAIN);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Whose connections are counted together: an address, and of IPv6 the network of 64 bits that a host can choose its own in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Network(IpAddr);
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(address) => write!(f, "{address}/64"),
+        }
+    }
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+pub(super) struct Place {
+    network: Network,
+    is_spare: bool,
+    state: Mutex<State>,
+    /// It is to be closed, or sooner than before.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests under way; HTTP/2 has several.
+    requests: usize,
+    /// Answers that are being taken, of those requests.
+    answers: HashMap<u64, Taking>,
+    /// Requests so far.
+    asked: u64,
+    /// Bytes of a next request have come.
+    head: bool,
+    /// Since when it has been as it is, while no request is under way.
+    since: Instant,
+    closed: Option<Closed>,
+}
+
+/// An answer on its way.
+#[derive(Clone, Copy, Debug)]
+struct Taking {
+    begun: Instant,
+    last: Instant,
+    bytes: u64,
+}
+
+impl Taking {
+    /// When it will have been too slow, if nothing more of it is taken.
+    fn due(&self, pace: Pace) -> Instant {
+        let earned = Duration::from_secs(self.bytes / pace.rate);
+        (self.last + pace.pause).min(self.begun + pace.pause + earned)
+    }
+}
+
+impl State {
+    /// When the connection is to be closed as things are, and why.
+    fn due(&self) -> (Instant, Closed) {
+        if self.requests > 0 {
+            let slowest = self.answers.values().map(|taking| taking.due(SLOWEST)).min();
+            // A request whose answer has not begun is waited for elsewhere.
+            (slowest.unwrap_or_else(|| Instant::now() + SLOWEST.pause), Closed::SlowReader)
+        } else if self.asked > 0 && !self.head {
+            (self.since + IDLE, Closed::Idle)
+        } else {
+            (self.since + HEAD, Closed::NoRequest)
+        }
+    }
+
+    fn is_slow(&self) -> bool {
+        let now = Instant::now();
+        self.answers.values().any(|taking| taking.due(SLOWEST_WHILE_SHORT) < now)
+    }
+
+    /// Since when it has done nothing that it needs its place for.
+    fn useless_since(&self) -> Option<Instant> {
+        match (self.closed, self.requests) {
+            (Some(_), _) => None,
+            (None, 0) => Some(self.since),
+            // All that is under way is an answer that nobody takes.
+            (None, requests) if requests == self.answers.len() && self.is_slow() => {
+                self.answers.values().map(|taking| taking.last).max()
+            }
+            (None, _) => None,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Place {
+    /// Whether it is for health checks only.
+    pub(super) fn is_spare(&self) -> bool {
+        self.is_spare
+    }
+
+    /// Bytes came from the peer.
+    pub(super) fn heard(&self) {
+        let mut state = lock(&self.state);
+        if state.requests == 0 && state.asked > 0 && !state.head {
+            (state.head, state.since) = (true, Instant::now());
+            self.changed.notify_one();
+        }
+    }
+
+    /// A request has come.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut state = lock(&self.state);
+        state.requests += 1;
+        state.asked += 1;
+        UnderWay { place: self.clone(), number: state.asked }
+    }
+
+    /// Returns when the connection is to be closed; counted by [`Places`].
+    async fn ended(&self) -> Closed {
+        loop {
+            let (due, why) = {
+                let mut state = lock(&self.state);
+                if let Some(closed) = state.closed {
+                    return closed;
+                }
+                let (due, why) = state.due();
+                if due <= Instant::now() {
+                    state.closed = Some(why);
+                    return why;
+                }
+                (due, why)
+            };
+            tracing::trace!(?why, "a connection is looked at again later");
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+    }
+
+    fn close(&self, why: Closed) {
+        lock(&self.state).closed.get_or_insert(why);
+        self.changed.notify_one();
+    }
+}
+
+/// A request that is under way until this is dropped, which is when its answer has been taken or given up.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    place: Arc<Place>,
+    number: u64,
+}
+
+impl UnderWay {
+    /// The answer is there to be taken.
+    pub(super) fn answered(&self) {
+        let now = Instant::now();
+        lock(&self.place.state).answers.insert(self.number, Taking { begun: now, last: now, bytes: 0 });
+    }
+
+    /// So much more of it has been taken.
+    pub(super) fn took(&self, bytes: usize) {
+        if let Some(taking) = lock(&self.place.state).answers.get_mut(&self.number) {
+            taking.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+            taking.last = Instant::now();
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut state = lock(&self.place.state);
+        state.answers.remove(&self.number);
+        state.requests = state.requests.saturating_sub(1);
+        if state.requests == 0 {
+            (state.head, state.since) = (false, Instant::now());
+        }
+    }
+}
+
+/// A place that is taken until this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    places: Arc<Places>,
+    place: Arc<Place>,
+    number: u64,
+}
+
+impl Taken {
+    /// Returns when the connection is to be closed.
+    pub(super) async fn ended(&self) -> Closed {
+        let why = self.place.ended().await;
+        for ((reason, _), count) in Closed::ALL.iter().zip(&self.places.closed) {
+            if *reason == why {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        why
+    }
+}
+
+impl Deref for Taken {
+    type Target = Arc<Place>;
+
+    fn deref(&self) -> &Arc<Place> {
+        &self.place
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.places.held).places.remove(&self.number);
+    }
+}
+
+impl Held {
+    fn count(&self, is_counted: impl Fn(&Place) -> bool) -> usize {
+        self.places.values().filter(|place| is_counted(place) && lock(&place.state).closed.is_none()).count()
+    }
+
+    /// Who gives its place up: of the network that holds the most, the one that has done nothing for longest.
+    fn dispensable(&self, is_asked: impl Fn(&Place) -> bool) -> Option<&Arc<Place>> {
+        let mut of_network: HashMap<Network, usize> = HashMap::new();
+        for place in self.places.values() {
+            *of_network.entry(place.network).or_default() += 1;
+        }
+        self.places
+            .values()
+            .filter(|place| is_asked(place))
+            .filter_map(|place| Some((place, lock(&place.state).useless_since()?)))
+            .max_by_key(|(place, since)| (of_network[&place.network], std::cmp::Reverse(*since)))
+            .map(|(place, _)| place)
+    }
+}
+
+impl Places {
+    /// So many, and some spare ones.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most: most.max(1),
+            held: Mutex::default(),
+            closed: [const { AtomicU64::new(0) }; Closed::ALL.len()],
+            refused: AtomicU64::new(0),
+        })
+    }
+
+    /// Most places that one network may hold, so that another always finds some.
+    fn share(&self) -> usize {
+        (self.most - self.most / 4).max(1)
+    }
+
+    /// A place for a new connection. There always is one.
+    pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Taken {
+        let network = Network::of(peer);
+        let mut held = lock(&self.held);
+        let own = held.count(|place| !place.is_spare && place.network == network);
+        let is_full = held.count(|place| !place.is_spare) >= self.most;
+        let mut is_spare = false;
+        if is_full || own >= self.share() {
+            match held.dispensable(|place| !place.is_spare && (is_full || place.network == network)) {
+                Some(place) => place.close(Closed::Displaced),
+                None => is_spare = true,
+            }
+            if held.short.is_due() {
+                tracing::warn!(
+                    places = self.most,
+                    of_this_client = own,
+                    client = %network,
+                    "places for connections are short: those that do nothing are closed for new ones, and while there are none \
+                     only health checks are answered to new ones; this is logged every ten minutes at most"
+                );
+            }
+        }
+        if is_spare && held.count(Place::is_spare) >= SPARE {
+            let oldest = held
+                .places
+                .iter()
+                .filter(|(_, place)| place.is_spare)
+                .min_by_key(|(number, place)| (lock(&place.state).closed.is_some(), **number));
+            if let Some((_, place)) = oldest {
+                place.close(Closed::Displaced);
+            }
+        }
+        let number = held.next;
+        held.next += 1;
+        let state = State {
+            requests: 0,
+            answers: HashMap::new(),
+            asked: 0,
+            head: false,
+            since: Instant::now(),
+            closed: None,
+        };
+        let place = Arc::new(Place { network, is_spare, state: Mutex::new(state), changed: Notify::new() });
+        held.places.insert(number, place.clone());
+        drop(held);
+        Taken { places: self.clone(), place, number }
+    }
+
+    /// A connection could not be accepted; one that does nothing is closed, which gives back a descriptor.
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(place) = lock(&self.held).dispensable(|_| true) {
+            place.close(Closed::Displaced);
+        }
+    }
+
+    /// Closes the connections that hold answers and do not take them.
+    pub(super) fn close_slow(&self) {
+        for place in lock(&self.held).places.values() {
+            if lock(&place.state).is_slow() {
+                place.close(Closed::Memory);
+            }
+        }
+    }
+
+    /// The families about them.
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
+        let held = lock(&self.held);
+        let states = ["waiting", "busy", "idle"];
+        let mut counts = [0_u32; 3];
+        for place in held.places.values() {
+            let state = lock(&place.state);
+            counts[if state.requests > 0 { 1 } else { usize::from(state.asked > 0) * 2 }] += 1;
+        }
+        drop(held);
+        let mut open = MetricFamily::new(
+            "tapster_web_connections",
+            "Connections to the server: waiting for their first request, busy with requests, idle after requests.",
+            Kind::Gauge,
+            &["state"],
+        );
+        open.samples = states
+            .into_iter()
+            .zip(counts)
+            .map(|(state, count)| Sample {
+                labels: [state.to_owned()].into(),
+                value: Value::Number(f64::from(count)),
+            })
+            .collect();
+        let mut closed = MetricFamily::new(
+            "tapster_web_connections_closed_total",
+            "Connections that the server closed, by reason.",
+            Kind::Counter,
+            &["reason"],
+        );
+        closed.samples = Closed::ALL
+            .iter()
+            .zip(&self.closed)
+            .map(|((_, name), count)| Sample {
+                labels: [(*name).to_owned()].into(),
+                value: Value::Number(number(count.load(Ordering::Relaxed))),
+            })
+            .collect();
+        let help =
+            "Connections that could not be accepted, because this process or the host was out of something.";
+        let refused = number(self.refused.load(Ordering::Relaxed));
+        vec![
+            open,
+            closed,
+            MetricFamily::single("tapster_web_accept_failures_total", help, Kind::Counter, refused),
+        ]
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
