@@ -267,12 +267,11 @@ mod tests {
             let encoded = Arc::new(writer.finish(&memory).unwrap());
             assert_eq!(memory.bytes.load(Ordering::Relaxed), encoded.len());
             assert!(encoded.pieces.iter().rev().skip(1).all(|piece| piece.len() == PIECE));
-            let mut unpacked = Vec::new();
-            match is_packed {
-                true => flate2::read::GzDecoder::new(&*encoded.to_vec()).read_to_end(&mut unpacked).map(drop),
-                false => Ok(unpacked = encoded.to_vec()),
+            let mut unpacked = encoded.to_vec();
+            if is_packed {
+                let packed = std::mem::take(&mut unpacked);
+                flate2::read::GzDecoder::new(&*packed).read_to_end(&mut unpacked).unwrap();
             }
-            .unwrap();
             assert!(unpacked == text);
             let body = encoded.body();
             assert_eq!(body.size_hint().exact(), Some(encoded.len() as u64));

@@ -184,14 +184,15 @@ impl State {
 
     /// Since when it has done nothing that it needs its place for.
     fn useless_since(&self) -> Option<Instant> {
-        match (self.closed, self.requests) {
-            (Some(_), _) => None,
-            (None, 0) => Some(self.since),
+        if self.closed.is_some() {
+            None
+        } else if self.requests == 0 {
+            Some(self.since)
+        } else if self.requests == self.answers.len() && self.is_slow() {
             // All that is under way is an answer that nobody takes.
-            (None, requests) if requests == self.answers.len() && self.is_slow() => {
-                self.answers.values().map(|taking| taking.last).max()
-            }
-            (None, _) => None,
+            self.answers.values().map(|taking| taking.last).max()
+        } else {
+            None
         }
     }
 }

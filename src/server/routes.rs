@@ -173,7 +173,7 @@ async fn metrics(
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
-            scrape(read, forms, &shared.logged, &shared.memory)
+            scrape(read, &forms, &shared.logged, &shared.memory)
         }
     };
     let scrape = match admit(&shared, peer).await {
@@ -200,7 +200,7 @@ async fn metrics(
 /// A complete scrape in each of these forms. A family that cannot be written costs it nothing else, but is logged and counted.
 pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
-    forms: BTreeSet<Form>,
+    forms: &BTreeSet<Form>,
     logged: &Logged,
     memory: &Arc<Memory>,
 ) -> Scrape {

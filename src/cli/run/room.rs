@@ -27,7 +27,7 @@ const FEW_FILES: u64 = 256;
 /// Most connections.
 const CONNECTIONS: usize = 256;
 /// Threads that have begun are never let go: the next one might be refused.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
 /// How long threads may take to begin until it goes on with fewer.
 const BEGIN: Duration = Duration::from_secs(2);
 
