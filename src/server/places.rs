@@ -26,6 +26,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(90);
 /// Places that are left for health checks when all others are taken by those that are being answered.
 const SPARE: usize = 16;
+/// A connection that is about to ask has done so by then.
+const A_WHILE: Duration = Duration::from_secs(1);
 /// After this time the same shortage may be logged again.
 const SAID_AGAIN: Duration = Duration::from_mins(10);
 
@@ -406,10 +408,13 @@ impl Places {
         Taken { places: self.clone(), place, number }
     }
 
-    /// A connection could not be accepted; one that does nothing is closed, which gives back a descriptor.
+    /// A connection could not be accepted; one that has done nothing for a while is closed, which gives back a descriptor.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = lock(&self.held).dispensable(|_| true) {
+        // What is short may be the host's, and a connection that has just come is about to ask.
+        let is_old =
+            |place: &Place| lock(&place.state).useless_since().is_some_and(|since| since.elapsed() > A_WHILE);
+        if let Some(place) = lock(&self.held).dispensable(is_old) {
             place.close(Closed::Displaced);
         }
     }

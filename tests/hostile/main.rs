@@ -10,3 +10,5 @@ mod arrays;
 mod asker;
 mod bytes;
 mod files;
+mod clients;
+mod days;

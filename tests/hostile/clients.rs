@@ -1,0 +1,269 @@
+//! Clients that are silent, slow, deaf or many: others are answered all the same, and memory is bounded and given back.
+
+use crate::support::{
+    cases::{Cases, Outcome, Skip},
+    command::{output, tool},
+    exporter::{Tapster, is_release},
+    http,
+    load::Load,
+    metrics::Metrics,
+    observer,
+};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// As many as there are places.
+const PLACES: usize = 256;
+/// How long an answer may take on this machine while others attack.
+const SOON: Duration = Duration::from_secs(2);
+
+fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap()
+}
+
+fn many(address: SocketAddr, count: usize, begin: impl Fn(&mut TcpStream)) -> Vec<TcpStream> {
+    (0..count)
+        .map(|_| {
+            let mut stream = connect(address);
+            begin(&mut stream);
+            stream
+        })
+        .collect()
+}
+
+/// The longest of some scrapes and health checks, each on a connection of its own.
+fn longest(tapster: &Tapster) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..5 {
+        for path in ["/metrics", "/-/healthy", "/"] {
+            let begun = Instant::now();
+            let response = tapster.get(path);
+            assert_eq!(response.status, 200, "{path}: {}", response.head);
+            longest = longest.max(begun.elapsed());
+        }
+    }
+    assert!(longest < SOON, "{longest:?}");
+    longest
+}
+
+fn closed(metrics: &Metrics, reason: &str) -> f64 {
+    metrics.sum("tapster_web_connections_closed_total", &[("reason", reason)])
+}
+
+/// Sockets that say nothing, or half of a request, or rest after one; more than there are places.
+fn silent() -> Outcome {
+    let tapster = Tapster::start(&["--probes", "block_request"]);
+    let silent = many(tapster.address, PLACES, |_| ());
+    let waits = longest(&tapster);
+    let half = many(tapster.address, PLACES, |stream| stream.write_all(b"GET /metrics HTT").unwrap());
+    let dawdles = longest(&tapster);
+    drop((silent, half));
+    let resting = many(tapster.address, 385, |stream| {
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    });
+    let rests = longest(&tapster);
+    let displaced = closed(&tapster.scrape(), "displaced");
+    assert!(displaced > 100.0, "{displaced}");
+    let said = tapster.log().iter().filter(|line| line.contains("places for connections are short")).count();
+    assert_eq!(said, 1, "{:?}", tapster.log());
+    drop(resting);
+    Ok(format!(
+        "answers within {waits:?} beside silent sockets, {dawdles:?} beside half requests, {rests:?} beside 385 at rest; \
+         {displaced} displaced, said once"
+    ))
+}
+
+/// What `nc -N` does.
+fn half_closed() -> Outcome {
+    let tapster = Tapster::start(&["--probes", "block_request"]);
+    let mut stream = connect(tapster.address);
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\ntapster_build_info"), "{answer}");
+    Ok(format!("{} bytes", answer.len()))
+}
+
+/// The same of TLS: handshakes that stop, and streams of HTTP/2 beside them.
+fn tls() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let made = output(
+        tool("openssl")?
+            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost".split(' '))
+            .arg("-keyout")
+            .arg(at("key"))
+            .arg("-out")
+            .arg(at("crt")),
+    );
+    assert!(made.status.success());
+    fs::write(at("web.yml"), "tls_server_config: { cert_file: crt, key_file: key }\n").unwrap();
+    let file = at("web.yml").display().to_string();
+    let tapster = Tapster::start(&["--probes", "block_request", "--web.config.file", &file]);
+    let curl = |version: &str, path: &str| {
+        let url = format!("https://localhost:{}{path}", tapster.address.port());
+        let mut command = tool("curl")?;
+        command.args([
+            "-sS4",
+            "--max-time",
+            "10",
+            version,
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_version} %{http_code}",
+        ]);
+        Ok::<_, Skip>(
+            String::from_utf8(output(command.arg("--cacert").arg(at("crt")).arg(url)).stdout).unwrap(),
+        )
+    };
+    let begun = Instant::now();
+    // The head of a record that never comes.
+    let dawdling =
+        many(tapster.address, 2 * PLACES, |stream| stream.write_all(b"\x16\x03\x01\x02\x00").unwrap());
+    for _ in 0..3 {
+        for path in ["/metrics", "/-/healthy"] {
+            assert_eq!(curl("--http2", path)?, "2 200");
+            assert_eq!(curl("--http1.1", path)?, "1.1 200");
+        }
+    }
+    let took = begun.elapsed();
+    // Those that are left are closed when their time is up.
+    for mut stream in dawdling {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let took_all = begun.elapsed();
+    assert!(took < Duration::from_secs(9) && took_all < Duration::from_secs(15), "{took:?} {took_all:?}");
+    Ok(format!(
+        "12 answers in {took:?} beside {} handshakes that stop, which are gone after {took_all:?}",
+        2 * PLACES
+    ))
+}
+
+/// An exporter with thousands of histograms, which has read them all.
+fn large(directory: &Path) -> Result<(Tapster, Load), Skip> {
+    let load = Load::new()?;
+    let file = directory.join("probes.yaml");
+    let text = format!(
+        "probes:
+  - name: sectors
+    at: rawtracepoint:block:block_bio_queue
+    where: (args.bio.bi_bdev.bd_disk.major << 20 | args.bio.bi_bdev.bd_disk.first_minor) == {}
+    max_series: 8192
+    labels: {{sector: args.bio.bi_iter.bi_sector}}
+    metrics:
+      - {{histogram: sector_read_bytes, help: Reads by sector., value: args.bio.bi_iter.bi_size, buckets: {{linear: {{start: 0, width: 512, count: 32}}}}}}
+",
+        observer::number(&load.device.name())
+    );
+    fs::write(&file, text).unwrap();
+    let tapster = Tapster::start(&["-c", file.to_str().unwrap()]);
+    load.read()?;
+    tapster.settled("tapster_sector_read_bytes_count", &[]);
+    Ok((tapster, load))
+}
+
+/// What a client's bytes of the exporter's memory are, in MiB.
+fn mebibytes(tapster: &Tapster) -> u64 {
+    tapster.resident_kib() >> 10
+}
+
+/// The most that it has had since it began.
+fn peak(tapster: &Tapster) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", tapster.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+/// Resident memory once it has come to rest.
+fn rest(tapster: &Tapster, most: u64) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let now = mebibytes(tapster);
+        if now <= most || begun.elapsed() > Duration::from_secs(20) {
+            return now;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn large_answers() -> Outcome {
+    const SCRAPES: usize = 40;
+    let directory = tempfile::tempdir().unwrap();
+    let (tapster, _load) = large(directory.path())?;
+    let body = tapster.get("/metrics").body.len() >> 10;
+    assert!(body > 4 << 10, "an answer of {body} KiB");
+    let (before, one) = (mebibytes(&tapster), peak(&tapster));
+    let begun = Instant::now();
+    let address = tapster.address;
+    let scrapes: Vec<_> = (0..SCRAPES)
+        .map(|number| {
+            let accept = (number % 2 == 0).then_some("application/openmetrics-text");
+            thread::spawn(move || http::get(address, "/metrics", accept).map(|response| response.status))
+        })
+        .collect();
+    for scrape in scrapes {
+        assert_eq!(scrape.join().unwrap().unwrap(), 200);
+    }
+    let (took, together) = (begun.elapsed(), peak(&tapster));
+    // Two collections, and two answers of two formats; not forty of each.
+    assert!(together < 4 * one + 64, "{one} MiB at most for one, {together} for {SCRAPES}");
+    // Those who ask and do not read, on connections that come one after the other so that nothing is shared.
+    let ask = |stream: &mut TcpStream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let deaf: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = connect(address);
+            ask(&mut stream);
+            thread::sleep(Duration::from_millis(50));
+            stream
+        })
+        .collect();
+    let (told, scraped) = mpsc::channel();
+    thread::spawn(move || {
+        // A client may be told to come again while memory is short, and does.
+        let begun = Instant::now();
+        while http::get(address, "/metrics", None).is_ok_and(|response| response.status != 200) {
+            thread::sleep(Duration::from_millis(500));
+        }
+        let _ = told.send(begun.elapsed());
+    });
+    assert_eq!(tapster.get("/-/healthy").status, 200);
+    let waited = scraped.recv_timeout(Duration::from_secs(30)).unwrap();
+    let deafest = peak(&tapster);
+    // The budget of bodies, and collections under way.
+    assert!(
+        deafest < 4 * one + 64 + 128,
+        "{one} MiB at most for one scrape, {deafest} for 100 that nobody reads"
+    );
+    drop(deaf);
+    let after = rest(&tapster, before + before / 4);
+    assert!(after <= before + before / 4 + 8, "{before} MiB before, {after} MiB after");
+    let metrics = tapster.scrape();
+    Ok(format!(
+        "answers of {body} KiB: {before} MiB at rest, {one} at most for one scrape, {together} for {SCRAPES} at once (in {took:?}), \
+         {deafest} with 100 that nobody reads, where a scrape waited {waited:?}; {after} afterwards; closed for memory {}, slow {}{}",
+        closed(&metrics, "memory"),
+        closed(&metrics, "slow_reader"),
+        if is_release() { "" } else { "; not optimized" }
+    ))
+}
+
+#[test]
+fn clients() {
+    let Some(mut cases) = Cases::as_root("hostile clients") else { return };
+    cases.run("silent", silent);
+    cases.run("half closed", half_closed);
+    cases.run("TLS", tls);
+    cases.run("large answers", large_answers);
+    cases.finish();
+}
