@@ -1,27 +1,29 @@
-//! Work that requests share. Collecting is dear on a large host, so those who ask for the same while it is done share the next
-//! time that it is done: never one that began before they asked, so that no answer is older than its question.
+//! Work that requests share. Collecting takes time and memory on a large host, so requests for the same thing that come while it is
+//! collected share the next collection. They never share one that began before they came: no answer is older than its request.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     hash::Hash,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-/// Most pieces of work at a time, whatever is asked for: each may hold a thread and the families of a whole host.
-const TURNS: usize = 4;
-/// For so long the next is held back for one that is under way. One that hangs must not hold up all others for ever.
+/// Most pieces of work at a time, whatever is asked for: each may hold a thread and the families of a whole host. One that hangs
+/// leaves room for another.
+const TURNS: usize = 2;
+/// How long work waits for earlier work of the same kind to end. Work that hangs must not hold up the rest for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The work inside of this process panicked, which the log says more about.
+/// The work panicked; the log says where.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panicked;
 
 type Outcome<R> = Result<R, Panicked>;
 
-/// What is under way and since when, and who may begin.
+/// The work that is under way, and since when.
 #[derive(Debug)]
 pub(super) struct Turns {
     free: Arc<Semaphore>,
@@ -64,7 +66,7 @@ impl Drop for Turn {
     }
 }
 
-/// Work by what is asked for, `K`; `W` is in which forms the result is wanted, which those who share it need not agree on.
+/// Work by what is asked for, `K`. `W` is a form of the result; requests that share work may want different forms.
 pub(super) struct Batches<K, W, R> {
     lines: Mutex<HashMap<K, Line<W, R>>>,
     turns: Arc<Turns>,
@@ -76,17 +78,17 @@ impl<K, W, R> fmt::Debug for Batches<K, W, R> {
     }
 }
 
-/// All who ask for one thing.
+/// The requests for one thing.
 struct Line<W, R> {
     under_way: usize,
     ended: Arc<Notify>,
     next: Option<Batch<W, R>>,
 }
 
-/// Those whose work has not begun.
+/// Requests whose work has not begun.
 struct Batch<W, R> {
     wanted: BTreeSet<W>,
-    outcome: watch::Sender<Option<Outcome<R>>>,
+    outcome: Arc<watch::Sender<Option<Outcome<R>>>>,
 }
 
 impl<W, R> Default for Line<W, R> {
@@ -109,8 +111,8 @@ where
         Arc::new(Self { lines: Mutex::default(), turns })
     }
 
-    /// What comes of work that begins after this is called. `work` is for all who ask for the same: that of who asks first is
-    /// done, with the forms that all of them want, on a thread that may block.
+    /// The result of work that begins after this is called. `work` runs on a thread that may block, once for all requests of the
+    /// batch and with the forms that all of them want; of a batch the first request's `work` is the one that runs.
     pub(super) async fn ask(
         self: &Arc<Self>,
         key: K,
@@ -125,8 +127,9 @@ where
                 batch.outcome.subscribe()
             } else {
                 let (sender, receiver) = watch::channel(None);
-                line.next = Some(Batch { wanted: BTreeSet::from([form]), outcome: sender });
-                tokio::spawn(self.clone().lead(key, work));
+                let sender = Arc::new(sender);
+                line.next = Some(Batch { wanted: BTreeSet::from([form]), outcome: sender.clone() });
+                tokio::spawn(self.clone().lead(key, sender, work));
                 receiver
             }
         };
@@ -135,11 +138,23 @@ where
         outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(Panicked))
     }
 
-    /// Does the work of the next batch when its time has come.
-    async fn lead(self: Arc<Self>, key: K, work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static) {
+    /// Does the work of the next batch when its time has come, unless all of its requests are given up before.
+    async fn lead(
+        self: Arc<Self>,
+        key: K,
+        outcome: Arc<watch::Sender<Option<Outcome<R>>>>,
+        work: impl FnOnce(BTreeSet<W>) -> R + Send + 'static,
+    ) {
         let _ = tokio::time::timeout(PATIENCE, self.is_free(&key)).await;
-        let turn = self.turns.take().await;
-        let Some(Batch { wanted, outcome }) = self.begin(&key) else { return };
+        let mut turn = pin!(self.turns.take());
+        let turn = loop {
+            tokio::select! {
+                turn = turn.as_mut() => break turn,
+                // While all work hangs, requests that time out must leave nothing behind.
+                () = outcome.closed() => if self.is_given_up(&key) { return },
+            }
+        };
+        let Some(wanted) = self.begin(&key) else { return };
         let under_way = UnderWay { batches: self.clone(), key };
         let done = tokio::task::spawn_blocking(move || {
             let _until_it_ends = (under_way, turn);
@@ -164,17 +179,29 @@ where
         }
     }
 
-    /// Closes the next batch to those who come later; `None` if nobody waits for it any more.
-    fn begin(&self, key: &K) -> Option<Batch<W, R>> {
+    /// Whether nobody waits for the next batch any more. Then it is gone.
+    fn is_given_up(&self, key: &K) -> bool {
         let mut lines = lock(&self.lines);
-        let line = lines.get_mut(key)?;
-        let batch = line.next.take().filter(|batch| batch.outcome.receiver_count() > 0);
-        if batch.is_some() {
-            line.under_way += 1;
-        } else if line.under_way == 0 {
+        let Some(line) = lines.get_mut(key) else { return true };
+        if line.next.take_if(|batch| batch.outcome.receiver_count() == 0).is_none() {
+            return false;
+        }
+        if line.under_way == 0 {
             lines.remove(key);
         }
-        batch
+        true
+    }
+
+    /// The forms that the next batch wants. Later requests do not join it any more. `None` if nobody waits for it.
+    fn begin(&self, key: &K) -> Option<BTreeSet<W>> {
+        if self.is_given_up(key) {
+            return None;
+        }
+        let mut lines = lock(&self.lines);
+        let line = lines.get_mut(key)?;
+        let batch = line.next.take()?;
+        line.under_way += 1;
+        Some(batch.wanted)
     }
 }
 
@@ -249,6 +276,37 @@ mod tests {
         }
         assert_eq!(count.load(Ordering::Relaxed), 2);
         assert!(lock(&batches.lines).is_empty() && batches.turns.oldest().is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn requests_that_are_given_up_while_all_work_hangs_leave_nothing() {
+        let batches = Batches::<usize, (), ()>::new(Arc::default());
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let hang = |number| {
+            let (batches, gate) = (batches.clone(), gate.clone());
+            tokio::spawn(async move {
+                let work = move |_| {
+                    let _ = lock(&gate).recv();
+                };
+                batches.ask(number, (), work).await
+            })
+        };
+        let hung: Vec<_> = (0..TURNS).map(hang).collect();
+        while batches.turns.free.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for number in TURNS..TURNS + 20 {
+            let asked = batches.ask(number, (), |_| ());
+            assert!(tokio::time::timeout(Duration::from_millis(1), asked).await.is_err());
+        }
+        while lock(&batches.lines).len() > TURNS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(go);
+        for request in hung {
+            assert!(request.await.unwrap().is_ok());
+        }
     }
 
     #[tokio::test]

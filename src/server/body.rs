@@ -1,4 +1,7 @@
-//! Bodies of answers: in pieces, shared by all who asked for the same, and bounded in total.
+//! Bodies of answers: in pieces, shared by all requests for the same, and bounded in total.
+//!
+//! A body is written to memory before the first byte of it is sent. Sent while it is collected, it would keep the collection
+//! waiting for a client that does not read.
 
 use super::places::{Places, UnderWay};
 use crate::{gzip, sys};
@@ -18,15 +21,15 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Size of a piece: what a connection takes at a time, by which it is seen whether it does.
+/// Size of a piece, bytes: what a connection takes at a time, which shows whether it takes anything.
 const PIECE: usize = 16 << 10;
-/// Bytes of bodies that are not taken yet, of all answers together, above which nothing more is collected.
-const BUDGET: usize = 64 << 20;
-/// How long a request waits for others to take theirs.
+/// Bytes of all bodies together that are not taken yet. Nothing more is collected while there are more.
+const BUDGET: usize = 16 << 20;
+/// How long a request waits for others to take their answers.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How often it is looked meanwhile who is slow.
+/// How often slow connections are looked for meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Bodies of more bytes than this leave enough memory behind for giving it back to be worth its time.
+/// Bytes of a body from which on giving back its memory is worth the time that takes.
 const LARGE: usize = 1 << 20;
 
 /// The memory that bodies take.
@@ -36,12 +39,12 @@ pub(super) struct Memory {
     /// The largest body so far.
     largest: AtomicUsize,
     freed: Notify,
-    /// A large one has gone.
+    /// A large body has gone.
     large_gone: Notify,
 }
 
 impl Memory {
-    /// A host whose metrics are larger than the budget is served too, to one after the other.
+    /// A host whose metrics are larger than the budget is served too, one client after the other.
     fn is_short(&self) -> bool {
         let budget = BUDGET.max(self.largest.load(Ordering::Relaxed).saturating_mul(2));
         self.bytes.load(Ordering::Relaxed) > budget
@@ -62,7 +65,7 @@ impl Memory {
     pub(super) async fn give_back(self: Arc<Self>) {
         loop {
             self.large_gone.notified().await;
-            // Several go at a time.
+            // Others go at about the same time.
             tokio::time::sleep(LOOK_EVERY).await;
             let _ = tokio::task::spawn_blocking(sys::release_memory).await;
         }
@@ -78,12 +81,12 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    /// How long it is.
+    /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes
     }
 
-    /// It, for one who asked.
+    /// The body of one answer.
     pub(super) fn body(self: &Arc<Self>) -> Body {
         Body::new(Reader { encoded: self.clone(), next: 0, left: self.bytes })
     }
@@ -104,7 +107,7 @@ impl Drop for Encoded {
     }
 }
 
-/// What a body is written to.
+/// A body being written.
 #[derive(Debug)]
 pub(super) struct Pieces {
     done: Vec<Bytes>,
@@ -181,7 +184,7 @@ impl Write for Writer {
     }
 }
 
-/// One who takes a body, piece by piece.
+/// A body that one connection takes, piece by piece.
 struct Reader {
     encoded: Arc<Encoded>,
     next: usize,
@@ -213,7 +216,7 @@ impl HttpBody for Reader {
     }
 }
 
-/// A body whose connection is busy as long as it is not taken.
+/// A body that keeps its request under way until it is taken.
 pub(super) struct Watched {
     body: Body,
     request: UnderWay,

@@ -31,8 +31,9 @@ use crate::{source::Source, sys, web::Web};
 
 /// How long a peer may refuse to take what is sent to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of an answer that the kernel holds for a peer; it would hold some megabytes for one on the same host.
-const SEND_BUFFER: usize = 256 << 10;
+/// Bytes that the kernel holds for a peer in each direction, before it doubles them for its own bookkeeping. Left alone it would hold
+/// megabytes, and the memory cgroup of this process would be charged for them.
+const BUFFER: usize = 64 << 10;
 /// Most different reasons that TLS was not agreed on for which are logged.
 const MAX_REFUSALS: usize = 32;
 /// How often a peer of HTTP/2 is asked whether it is still there.
@@ -115,7 +116,7 @@ async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sende
                     return;
                 }
             }
-            // It hung up while it waited, which is its own business.
+            // The client hung up while it waited.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
@@ -134,7 +135,7 @@ async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sende
     }
 }
 
-/// What to do about it.
+/// What to do about a failed accept.
 fn hint(error: &io::Error) -> String {
     match (error.raw_os_error(), sys::file_limit()) {
         (Some(libc::EMFILE), Ok(files)) => format!(
@@ -145,7 +146,7 @@ fn hint(error: &io::Error) -> String {
     }
 }
 
-/// Who made the connection that a request came by.
+/// The client of the connection that a request came by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) address: IpAddr,
@@ -162,8 +163,8 @@ struct Connection {
     stopped: watch::Receiver<()>,
 }
 
-/// Why TLS was not agreed on, each said once: a client with the wrong certificate should be found in the log, and a scanner
-/// should not fill it.
+/// Why TLS was not agreed on, each reason logged once: a client with the wrong certificate should be found in the log, and a
+/// scanner should not fill it.
 #[derive(Debug, Default)]
 struct Refusals(Mutex<HashSet<String>>);
 
@@ -185,9 +186,10 @@ impl Connection {
         // The kernel watches for peers that do not read; no timer of ours sees bytes leave.
         let limited = socket
             .set_tcp_user_timeout(Some(SEND_TIMEOUT))
-            .and_then(|()| socket.set_send_buffer_size(SEND_BUFFER));
+            .and_then(|()| socket.set_send_buffer_size(BUFFER))
+            .and_then(|()| socket.set_recv_buffer_size(BUFFER));
         if let Err(error) = limited {
-            tracing::debug!(%error, "cannot limit what is sent");
+            tracing::debug!(%error, "cannot limit what the kernel holds for a connection");
         }
         let tls = match &self.web {
             Some(web) => Arc::clone(web).current().await.tls(),
@@ -210,7 +212,7 @@ impl Connection {
         }
     }
 
-    /// What comes of `work`; `None` if the connection is to be closed first, or the server is told to stop.
+    /// The result of `work`; `None` if the connection is to be closed first, or the server is told to stop.
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut stopped = self.stopped.clone();
         tokio::select! {
@@ -225,9 +227,9 @@ impl Connection {
         let stream = Heard { stream, place: place.clone() };
         let service = service_fn(move |request| answer(router.clone(), place.clone(), request));
         let connection = http1::Builder::new()
-            // Who says that it sends nothing more may still wait for the answer.
+            // A client that has shut down its side for writing may still wait for the answer.
             .half_close(true)
-            // Times are kept by the place, which knows more of them than one.
+            // The place keeps the limits of time, of all phases.
             .header_read_timeout(None)
             .keep_alive(!self.taken.is_spare())
             .max_buf_size(MAX_HEADER_BYTES)
@@ -257,7 +259,7 @@ impl Connection {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(SEND_TIMEOUT)
             .max_concurrent_streams(MAX_STREAMS)
-            .max_send_buf_size(SEND_BUFFER)
+            .max_send_buf_size(BUFFER)
             .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
@@ -270,7 +272,7 @@ impl Connection {
             }
         }
         connection.as_mut().graceful_shutdown();
-        // A peer that does not answer to that is left.
+        // A peer that does not answer to that is closed.
         tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
     }
 }
@@ -286,7 +288,7 @@ async fn answer(
     Ok(response.map(|body| Watched::new(body, under_way)))
 }
 
-/// A stream that tells the place of its connection when bytes come: a request that has begun has to end.
+/// A stream that tells its place when bytes come: a request that has begun has to be completed in time.
 struct Heard<S> {
     stream: S,
     place: Arc<Place>,
@@ -337,7 +339,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     }
 }
 
-/// Agrees on TLS. Who speaks HTTP without it is told so, which helps more than a closed connection; then it is `None`.
+/// Agrees on TLS. `None` for a client that speaks plain HTTP: it has been told so, which helps more than a closed connection.
 async fn handshake(
     mut stream: TcpStream,
     tls: Arc<rustls::ServerConfig>,

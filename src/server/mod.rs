@@ -19,6 +19,7 @@ mod guard;
 mod listen;
 mod page;
 mod places;
+mod refusal;
 mod routes;
 mod select;
 

@@ -1,10 +1,10 @@
-//! Places for connections: how many there are, what each connection does, and which of them is closed for what.
+//! Places for connections: how many there are, what each connection does, and which one is closed, and why.
 //!
-//! A connection holds a place from when it is accepted. It has so long for each of its phases: for its first request, for the
-//! rest of a request that has begun, between two requests, and for taking an answer. When places are short, a new
-//! connection gets the place of the one that has done nothing for longest, of the network that holds the most first. One with a
-//! request under way keeps its place, as long as it takes the answer. When there is nobody to displace, a few spare places are left
-//! for health checks.
+//! A connection holds a place from when it is accepted. Each of its phases has a limit of time: until its first request is complete,
+//! until a later request that has begun is complete, between two requests, and while it takes an answer. When places are short, a
+//! new connection displaces one that does nothing: of the network with the most connections, the one that has done nothing
+//! for longest. A connection with a request under way keeps its place as long as it takes the answer. When there is none to
+//! displace, the new connection gets one of a few spare places, which are for health checks only.
 
 use crate::family::{Kind, MetricFamily, Sample, Value};
 use std::{
@@ -20,13 +20,13 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// How long a peer may take for its first request, with all that TLS needs, and for the rest of a later one that has begun.
+/// How long a peer may take for its first request, the TLS handshake included, and for the rest of a later one that has begun.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may stay open between two requests: longer than the usual minute between scrapes.
 const IDLE: Duration = Duration::from_secs(90);
-/// Places that are left for health checks when all others are taken by those that are being answered.
+/// Places for health checks while all others have requests under way.
 const SPARE: usize = 16;
-/// A connection that is about to ask has done so by then.
+/// A connection that is younger may be about to send its request.
 const A_WHILE: Duration = Duration::from_secs(1);
 /// After this time the same shortage may be logged again.
 const SAID_AGAIN: Duration = Duration::from_mins(10);
@@ -34,15 +34,15 @@ const SAID_AGAIN: Duration = Duration::from_mins(10);
 /// How slowly an answer may be taken.
 #[derive(Clone, Copy)]
 struct Pace {
-    /// For so long nothing of it may be taken.
+    /// The longest time in which nothing of it is taken.
     pause: Duration,
-    /// Bytes a second, on average once the pause is over.
+    /// The least bytes a second, on average once that time is over.
     rate: u64,
 }
 
-/// Always.
+/// The limit at all times.
 const SLOWEST: Pace = Pace { pause: Duration::from_secs(30), rate: 16 << 10 };
-/// While memory or places are short.
+/// The limit while memory or places are short.
 const SLOWEST_WHILE_SHORT: Pace = Pace { pause: Duration::from_secs(5), rate: 256 << 10 };
 
 /// Why the server closed a connection.
@@ -50,13 +50,13 @@ const SLOWEST_WHILE_SHORT: Pace = Pace { pause: Duration::from_secs(5), rate: 25
 pub(super) enum Closed {
     /// No request came, or none was completed.
     NoRequest,
-    /// Nothing was asked for any more.
+    /// No further request came.
     Idle,
     /// The answer was taken too slowly.
     SlowReader,
     /// Another connection needed the place.
     Displaced,
-    /// Answers that nobody took filled the memory that is for them.
+    /// Answers that were not taken filled the memory for answers, and this was one that was taken slowly.
     Memory,
 }
 
@@ -87,12 +87,12 @@ struct Held {
     short: Seldom,
 }
 
-/// What is said only now and then.
+/// A message that is logged only now and then.
 #[derive(Debug, Default)]
 pub(super) struct Seldom(Option<Instant>);
 
 impl Seldom {
-    /// Whether to say it now.
+    /// Whether to log it now.
     pub(super) fn is_due(&mut self) -> bool {
         let is_due = self.0.is_none_or(|then| then.elapsed() > SAID_AGAIN);
         if is_due {
@@ -102,7 +102,7 @@ impl Seldom {
     }
 }
 
-/// Whose connections are counted together: an address, and of IPv6 the network of 64 bits that a host can choose its own in.
+/// The clients whose connections are counted together: an IPv4 address, or a /64 of IPv6, in which a host can take any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Network(IpAddr);
 
@@ -184,14 +184,14 @@ impl State {
         self.answers.values().any(|taking| taking.due(SLOWEST_WHILE_SHORT) < now)
     }
 
-    /// Since when it has done nothing that it needs its place for.
+    /// Since when it has had no use for its place.
     fn useless_since(&self) -> Option<Instant> {
         if self.closed.is_some() {
             None
         } else if self.requests == 0 {
             Some(self.since)
         } else if self.requests == self.answers.len() && self.is_slow() {
-            // All that is under way is an answer that nobody takes.
+            // Only answers are under way, and they are not taken.
             self.answers.values().map(|taking| taking.last).max()
         } else {
             None
@@ -229,7 +229,7 @@ impl Place {
     /// Returns when the connection is to be closed; counted by [`Places`].
     async fn ended(&self) -> Closed {
         loop {
-            let (due, why) = {
+            let due = {
                 let mut state = lock(&self.state);
                 if let Some(closed) = state.closed {
                     return closed;
@@ -239,9 +239,8 @@ impl Place {
                     state.closed = Some(why);
                     return why;
                 }
-                (due, why)
+                due
             };
-            tracing::trace!(?why, "a connection is looked at again later");
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => {}
                 () = self.changed.notified() => {}
@@ -329,15 +328,15 @@ impl Held {
         self.places.values().filter(|place| is_counted(place) && lock(&place.state).closed.is_none()).count()
     }
 
-    /// Who gives its place up: of the network that holds the most, the one that has done nothing for longest.
-    fn dispensable(&self, is_asked: impl Fn(&Place) -> bool) -> Option<&Arc<Place>> {
+    /// The connection that gives up its place: of the network with the most, the one that has done nothing for longest.
+    fn dispensable(&self, may_go: impl Fn(&Place) -> bool) -> Option<&Arc<Place>> {
         let mut of_network: HashMap<Network, usize> = HashMap::new();
         for place in self.places.values() {
             *of_network.entry(place.network).or_default() += 1;
         }
         self.places
             .values()
-            .filter(|place| is_asked(place))
+            .filter(|place| may_go(place))
             .filter_map(|place| Some((place, lock(&place.state).useless_since()?)))
             .max_by_key(|(place, since)| (of_network[&place.network], std::cmp::Reverse(*since)))
             .map(|(place, _)| place)
@@ -345,7 +344,7 @@ impl Held {
 }
 
 impl Places {
-    /// So many, and some spare ones.
+    /// `most` places, and some spare ones.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
@@ -355,7 +354,7 @@ impl Places {
         })
     }
 
-    /// Most places that one network may hold, so that another always finds some.
+    /// The most places that one network may hold, so that another always finds some.
     fn share(&self) -> usize {
         (self.most - self.most / 4).max(1)
     }
@@ -377,8 +376,8 @@ impl Places {
                     places = self.most,
                     of_this_client = own,
                     client = %network,
-                    "places for connections are short: those that do nothing are closed for new ones, and while there are none \
-                     only health checks are answered to new ones; this is logged every ten minutes at most"
+                    "places for connections are short: connections that do nothing are closed for new ones, and if all have requests \
+                     under way new ones get answers to health checks only; this is logged every ten minutes at most"
                 );
             }
         }
@@ -411,7 +410,7 @@ impl Places {
     /// A connection could not be accepted; one that has done nothing for a while is closed, which gives back a descriptor.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        // What is short may be the host's, and a connection that has just come is about to ask.
+        // A connection that has just come may be about to send its request.
         let is_old =
             |place: &Place| lock(&place.state).useless_since().is_some_and(|since| since.elapsed() > A_WHILE);
         if let Some(place) = lock(&self.held).dispensable(is_old) {
@@ -428,7 +427,7 @@ impl Places {
         }
     }
 
-    /// The families about them.
+    /// The families about connections.
     pub(super) fn families(&self) -> Vec<MetricFamily> {
         let held = lock(&self.held);
         let states = ["waiting", "busy", "idle"];

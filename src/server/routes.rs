@@ -1,6 +1,6 @@
 //! The routes and their handlers. Whatever asks the [`Source`] for more than readiness runs on a blocking thread,
-//! because it reads kernel maps; requests for the same share it, and no more than a few run at a time, because those threads
-//! outlive the requests that started them.
+//! because it reads kernel maps. Requests for the same share it, and only a few run at a time, because those threads outlive
+//! the requests that started them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -20,6 +20,7 @@ use super::batch::{Batches, Panicked, Turns};
 use super::body::{Encoded, Memory, Writer};
 use super::connection::Peer;
 use super::places::Places;
+use super::refusal::{Refusal, Refused};
 use super::{Options, Own, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
@@ -28,8 +29,8 @@ use crate::sys;
 use crate::web::Web;
 
 /// When to give up on a source that does not answer; above every sensible scrape timeout.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// A scrape of more bytes than this leaves enough memory behind for giving it back to be worth its time.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// Bytes of a scrape from which on giving back the memory of its collection is worth the time that takes.
 const LARGE: usize = 1 << 20;
 
 /// The form of a scrape: its format, and whether it is packed.
@@ -48,6 +49,7 @@ struct Shared {
     pages: Arc<Batches<(), (), Option<Arc<Encoded>>>>,
     memory: Arc<Memory>,
     places: Arc<Places>,
+    refused: Arc<Refused>,
     logged: Arc<Logged>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
@@ -88,6 +90,7 @@ pub(super) fn router(
             pages: Batches::new(turns),
             memory: memory.clone(),
             places,
+            refused: Arc::default(),
             logged: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
@@ -169,7 +172,8 @@ async fn metrics(
         move |forms| {
             let own = || {
                 let web = shared.web.iter().flat_map(|web| web.families());
-                web.chain(shared.places.families()).chain(shared.own.iter().flat_map(|own| own()))
+                let server = shared.places.families().into_iter().chain([shared.refused.family()]);
+                web.chain(server).chain(shared.own.iter().flat_map(|own| own()))
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
@@ -192,8 +196,8 @@ async fn metrics(
             response
         }
         // The encoder of gzip refused to write to memory, and said so in the log.
-        Ok(None) => Refusal::Panicked("packing").into_response(),
-        Err(refusal) => refusal.into_response(),
+        Ok(None) => shared.refused.answer(Refusal::Panicked("packing")),
+        Err(refusal) => shared.refused.answer(refusal),
     }
 }
 
@@ -216,7 +220,7 @@ pub(super) fn scrape(
             }
         })
         .collect();
-    // Each is let go when it is written.
+    // Each family is let go when it is written.
     for family in source::collect(read) {
         let Some((last, others)) = written.split_last_mut() else { break };
         for other in others {
@@ -248,8 +252,8 @@ impl Written {
     fn add(&mut self, family: MetricFamily) {
         self.left_out.extend(self.exposition.add(family).err());
         let bodies = &mut self.bodies;
-        // Errors of a body in memory, which `finish` finds again.
-        let _ = self.exposition.drain(&mut Both(bodies));
+        // A body in memory that failed once fails again in `finish`.
+        let _ = self.exposition.drain(&mut All(bodies));
     }
 
     fn finish(mut self, logged: &Logged, memory: &Arc<Memory>) -> io::Result<Vec<(Form, Arc<Encoded>)>> {
@@ -257,16 +261,16 @@ impl Written {
         for error in &self.left_out {
             logged.log(error);
         }
-        Both(&mut self.bodies).write_all(&self.exposition.finish())?;
+        All(&mut self.bodies).write_all(&self.exposition.finish())?;
         let finish = |(form, body): (Form, Writer)| Ok((form, Arc::new(body.finish(memory)?)));
         self.bodies.into_iter().map(finish).collect()
     }
 }
 
-/// Writes the same to all bodies.
-struct Both<'a>(&'a mut [(Form, Writer)]);
+/// Writes the same bytes to all bodies.
+struct All<'a>(&'a mut [(Form, Writer)]);
 
-impl Write for Both<'_> {
+impl Write for All<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for (_, body) in self.0.iter_mut() {
             body.write_all(bytes)?;
@@ -312,52 +316,11 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
             ];
             (headers, page.body()).into_response()
         }
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => shared.refused.answer(refusal),
     }
 }
 
-/// Why the source was not asked, or did not answer.
-#[derive(Clone, Copy, Debug)]
-enum Refusal {
-    /// So many requests are under way.
-    Busy(u16),
-    /// All connections are being answered.
-    Crowded,
-    /// Answers that nobody takes fill the memory that is for them.
-    Full,
-    Slow,
-    /// What panicked.
-    Panicked(&'static str),
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let later = |body: String| {
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
-        };
-        match self {
-            Self::Busy(count) => later(format!("{count} requests are already under way; try again later\n")),
-            Self::Crowded => later(
-                "all connections are busy, and this one is for health checks only; try again later\n".into(),
-            ),
-            Self::Full => later(
-                "answers that their clients do not take fill the memory that is for them; try again later\n"
-                    .into(),
-            ),
-            Self::Slow => {
-                let seconds = REQUEST_TIMEOUT.as_secs();
-                let body = format!("the answer took longer than {seconds} seconds and was given up\n");
-                (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-            }
-            Self::Panicked(what) => {
-                let body = format!("{what} failed inside tapster, which is a bug; its log says where\n");
-                (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
-            }
-        }
-    }
-}
-
-/// Lets a request ask the source, as long as it holds the answer's place under the limit.
+/// Lets a request ask the source. It counts as under way for as long as it holds what this returns.
 async fn admit(shared: &Shared, peer: Peer) -> Result<OwnedSemaphorePermit, Refusal> {
     if peer.is_spare {
         return Err(Refusal::Crowded);
@@ -367,7 +330,7 @@ async fn admit(shared: &Shared, peer: Peer) -> Result<OwnedSemaphorePermit, Refu
     if shared.memory.has_room(&shared.places).await { Ok(permit) } else { Err(Refusal::Full) }
 }
 
-/// The outcome of shared work, unless it takes too long.
+/// The result of shared work, unless it takes too long.
 async fn answered<R>(work: impl Future<Output = Result<R, Panicked>>) -> Result<R, Refusal> {
     match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(result) => result.map_err(|Panicked| Refusal::Panicked("collecting")),

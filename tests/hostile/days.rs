@@ -1,6 +1,7 @@
 //! Bad days of the exporter's own: a log that cannot be written, threads and files that are refused. It ends with one sentence
 //! that names the limit, or it goes on.
 
+use super::cgroup::Cgroup;
 use crate::support::{
     cases::{Cases, Outcome, Skip},
     command::{output, tool},
@@ -16,7 +17,6 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
-    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -206,41 +206,12 @@ fn soft_limit() -> Outcome {
     Ok(files.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// A cgroup that may have so many tasks, which ends with this.
-struct Pids(PathBuf);
-
-impl Pids {
-    fn new() -> Result<Self, Skip> {
-        let at = |root: &str| PathBuf::from(root).join(format!("tapster-test-{}", std::process::id()));
-        let path = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(at).into_iter().find(|path| {
-            let _ = fs::create_dir(path);
-            path.join("pids.max").exists() || fs::remove_dir(path).is_err()
-        });
-        path.map(Self).ok_or_else(|| Skip("there is no cgroup that limits tasks".into()))
-    }
-
-    fn command(&self, most: usize) -> Command {
-        fs::write(self.0.join("pids.max"), most.to_string()).unwrap();
-        let mut command = binary();
-        let tasks = self.0.join("cgroup.procs");
-        // SAFETY: it opens and writes a file, and this process has no other thread that holds the allocator at its fork for long;
-        // the standard library does the same for a working directory.
-        unsafe { command.pre_exec(move || fs::write(&tasks, "0")) };
-        command
-    }
-}
-
-impl Drop for Pids {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 fn few_threads() -> Outcome {
-    let pids = Pids::new()?;
+    let tasks = Cgroup::new("pids", &["pids.max"])?;
     let mut first = None;
     for most in 1..=16 {
-        let serves = begins(pids.command(most), "`pids.max`")?;
+        tasks.set(most);
+        let serves = begins(tasks.command(), "`pids.max`")?;
         assert!(serves || first.is_none(), "it served with fewer than {most}");
         if serves {
             first.get_or_insert(most);

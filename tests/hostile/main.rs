@@ -10,5 +10,6 @@ mod arrays;
 mod asker;
 mod bytes;
 mod files;
+mod cgroup;
 mod clients;
 mod days;

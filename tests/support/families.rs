@@ -15,7 +15,7 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 21] = [
+pub(crate) const OWN: [(&str, &[&str]); 26] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
@@ -32,6 +32,11 @@ pub(crate) const OWN: [(&str, &[&str]); 21] = [
     ("tapster_scrape_families_left_out", &[]),
     ("tapster_online_cpus", &[]),
     ("tapster_source_age_seconds", &["source"]),
+    ("tapster_web_connections", &["state"]),
+    ("tapster_web_connections_closed_total", &["reason"]),
+    ("tapster_web_accept_failures_total", &[]),
+    ("tapster_web_refused_total", &["reason"]),
+    ("tapster_log_lines_lost_total", &[]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
     ("process_virtual_memory_bytes", &[]),

@@ -145,7 +145,9 @@ impl Source for Story {
             all.push(self.family(name, Kind::Gauge, labels));
         }
         // Those of the server are added by the server.
-        let own = families::OWN.iter().filter(|(name, _)| !name.starts_with("tapster_scrape_"));
+        let is_of_server =
+            |name: &str| ["tapster_scrape_", "tapster_web_"].iter().any(|of| name.starts_with(of));
+        let own = families::OWN.iter().filter(|(name, _)| !is_of_server(name));
         for (name, labels) in own.chain(&families::PUSH) {
             let kind = if name.ends_with("_total") { Kind::Counter } else { Kind::Gauge };
             all.push(self.family(name, kind, if *name == "tapster_probe_up" { &["probe"] } else { labels }));

@@ -1,0 +1,93 @@
+//! Requests that are refused instead of collected for, and how many there were.
+
+use super::routes::REQUEST_TIMEOUT;
+use crate::family::{Kind, MetricFamily};
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why the source was not asked, or did not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    /// As many requests as may be are under way.
+    Busy(u16),
+    /// The connection has a place for health checks only.
+    Crowded,
+    /// Answers that are not taken fill the memory for answers.
+    Full,
+    /// The answer was not there in time.
+    Slow,
+    /// This panicked.
+    Panicked(&'static str),
+}
+
+impl Refusal {
+    const REASONS: [&'static str; 5] = ["max_requests", "connections", "memory", "timeout", "panic"];
+
+    /// Its place among the reasons.
+    fn index(self) -> usize {
+        match self {
+            Self::Busy(_) => 0,
+            Self::Crowded => 1,
+            Self::Full => 2,
+            Self::Slow => 3,
+            Self::Panicked(_) => 4,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let later = |body: String| {
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
+        };
+        match self {
+            Self::Busy(count) => later(format!("{count} requests are already under way; try again later\n")),
+            Self::Crowded => later(
+                "all connections are busy, and this one is for health checks only; try again later\n".into(),
+            ),
+            Self::Full => later(
+                "answers that other clients do not take fill the memory for answers; try again later\n"
+                    .into(),
+            ),
+            Self::Slow => {
+                let seconds = REQUEST_TIMEOUT.as_secs();
+                let body = format!("the answer took longer than {seconds} seconds and was given up\n");
+                (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+            }
+            Self::Panicked(what) => {
+                let body = format!("{what} failed inside tapster, which is a bug; its log says where\n");
+                (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+            }
+        }
+    }
+}
+
+/// How many requests were refused, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Refused([AtomicU64; Refusal::REASONS.len()]);
+
+impl Refused {
+    /// The answer to a request that is refused, which is counted.
+    pub(super) fn answer(&self, refusal: Refusal) -> Response {
+        self.0[refusal.index()].fetch_add(1, Ordering::Relaxed);
+        refusal.into_response()
+    }
+
+    /// The family about them.
+    pub(super) fn family(&self) -> MetricFamily {
+        let mut family = MetricFamily::new(
+            "tapster_web_refused_total",
+            "Requests for metrics or the landing page that were refused, by reason.",
+            Kind::Counter,
+            &["reason"],
+        );
+        for (reason, count) in Refusal::REASONS.iter().zip(&self.0) {
+            #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+            family.push(&[reason], count.load(Ordering::Relaxed) as f64);
+        }
+        family
+    }
+}
