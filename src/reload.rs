@@ -7,7 +7,7 @@ use crate::{
     family::{Kind, MetricFamily},
     kernel::{Kernel, Paths},
     mark::Mark,
-    source::{Selection, Source},
+    source::{Own, Selection, Source},
     status::{ConfigStatus, ProbeStatus, PushStatus},
 };
 use std::{
@@ -24,6 +24,7 @@ pub struct Configuration {
     paths: Paths,
     /// Where metrics went at the start, which stays so.
     otlp: Option<Otlp>,
+    own: Vec<Own>,
     /// Held while it is read and probes are exchanged.
     reading: Mutex<()>,
     state: Mutex<State>,
@@ -52,17 +53,18 @@ fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
 
 impl Configuration {
     /// The configuration that `exporter` runs with, which `request` asked for. `marks` are the files as they were before they
-    /// were read.
+    /// were read. `own`: what scrapes and pushes have besides.
     pub fn new(
         exporter: Arc<Exporter>,
         request: Request,
         paths: Paths,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
+        own: Vec<Own>,
     ) -> Self {
         let now = SystemTime::now();
         let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
-        Self { exporter, request, paths, otlp, reading: Mutex::default(), state: Mutex::new(state) }
+        Self { exporter, request, paths, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The files and directories that it is read from.
@@ -148,7 +150,7 @@ impl Configuration {
         Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 
-    fn families(&self) -> [MetricFamily; 2] {
+    fn families(&self) -> impl Iterator<Item = MetricFamily> {
         let state = self.state();
         let successful = MetricFamily::single(
             "tapster_config_last_reload_successful",
@@ -159,7 +161,8 @@ impl Configuration {
         let loaded = state.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
         let name = "tapster_config_last_reload_success_timestamp_seconds";
-        [successful, MetricFamily::single(name, help, Kind::Gauge, loaded)]
+        let loaded = MetricFamily::single(name, help, Kind::Gauge, loaded);
+        [successful, loaded].into_iter().chain(self.own.iter().flat_map(|own| own()))
     }
 }
 

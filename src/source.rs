@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -46,6 +46,9 @@ pub trait Source: Send + Sync + 'static {
     /// Whether start-up is over. Cheap and without blocking.
     fn ready(&self) -> bool;
 }
+
+/// Families of a part of this process that is no source of its own. It may not block.
+pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// Which probes a scrape asks for, by their names or those of their groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

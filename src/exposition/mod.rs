@@ -28,6 +28,9 @@ use std::{
 
 use crate::family::{Kind, MetricFamily};
 
+/// Bytes of a buffer that is kept for the next family. A large family must not hold its memory until the scrape ends.
+const KEPT: usize = 64 << 10;
+
 /// A format a scrape can be answered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
@@ -120,7 +123,11 @@ impl Exposition {
     /// whole. The errors are those of `sink`.
     pub fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
         sink.write_all(&self.body)?;
-        self.body.clear();
+        if self.body.capacity() > KEPT {
+            self.body = Vec::new();
+        } else {
+            self.body.clear();
+        }
         Ok(())
     }
 

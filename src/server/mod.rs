@@ -29,14 +29,11 @@ mod tests;
 pub use connection::serve;
 pub use listen::{Listener, ServerError, bind, inherited};
 
-use crate::{family::MetricFamily, web::Web};
+use crate::web::Web;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// Reads the configuration again; the answer says what was done, or what is wrong. It may block.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
-
-/// Families of what is no part of the source: read for each scrape that asks for more than some probes. It may not block.
-pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// How a source is served.
 #[derive(Clone)]
@@ -55,14 +52,11 @@ pub struct Options {
     pub web: Option<Arc<Web>>,
     /// Rights that this process gave up, for the landing page: a name for each kind, and what became of it.
     pub rights: Vec<(&'static str, String)>,
-    /// What scrapes have besides the source's families and the server's own.
-    pub own: Vec<Own>,
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { telemetry_path, max_requests, max_connections, stuck_after, reload, web, rights, own } =
-            self;
+        let Self { telemetry_path, max_requests, max_connections, stuck_after, reload, web, rights } = self;
         f.debug_struct("Options")
             .field("telemetry_path", telemetry_path)
             .field("max_requests", max_requests)
@@ -71,7 +65,6 @@ impl fmt::Debug for Options {
             .field("reload", &reload.is_some())
             .field("web", web)
             .field("rights", rights)
-            .field("own", &own.len())
             .finish()
     }
 }
@@ -86,7 +79,6 @@ impl Default for Options {
             reload: None,
             web: None,
             rights: Vec::new(),
-            own: Vec::new(),
         }
     }
 }

@@ -480,3 +480,74 @@ impl Places {
 fn number(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    fn closed(place: &Place) -> Option<Closed> {
+        lock(&place.state).closed
+    }
+
+    #[test]
+    fn a_host_is_one_network_whatever_it_calls_itself() {
+        let network = |text: &str| Network::of(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn the_network_with_the_most_gives_up_its_oldest() {
+        let places = Places::new(4);
+        let taken: Vec<Taken> = [3, 1, 1, 2].map(|last| places.take(address(last))).into();
+        let fifth = places.take(address(4));
+        assert!(!fifth.is_spare());
+        let why: Vec<_> = taken.iter().map(|taken| closed(taken)).collect();
+        assert_eq!(why, [None, Some(Closed::Displaced), None, None]);
+    }
+
+    #[test]
+    fn one_network_leaves_places_to_others() {
+        let places = Places::new(4);
+        let own: Vec<Taken> = (0..4).map(|_| places.take(address(1))).collect();
+        let under_way: Vec<UnderWay> = own[1..].iter().map(|taken| taken.begin()).collect();
+        assert_eq!(closed(&own[0]), Some(Closed::Displaced), "the fourth of its network took its place");
+        assert!(places.take(address(1)).is_spare(), "nobody is closed who has a request under way");
+        assert!(!places.take(address(2)).is_spare());
+        drop(under_way);
+        assert!(!places.take(address(1)).is_spare());
+    }
+
+    #[test]
+    fn spare_places_go_to_the_newest() {
+        let places = Places::new(1);
+        let only = places.take(address(1));
+        let _under_way = only.begin();
+        let spare: Vec<Taken> = (0..=SPARE).map(|_| places.take(address(2))).collect();
+        assert!(spare.iter().all(|taken| taken.is_spare()));
+        let open = spare.iter().filter(|taken| closed(taken).is_none()).count();
+        assert_eq!((open, closed(&spare[0])), (SPARE, Some(Closed::Displaced)));
+        assert_eq!(closed(&only), None);
+    }
+
+    #[test]
+    fn an_answer_is_given_up_when_it_is_not_taken_or_taken_too_slowly() {
+        let begun = Instant::now();
+        let due = |last: u64, bytes| {
+            let taking = Taking { begun, last: begun + Duration::from_secs(last), bytes };
+            taking.due(SLOWEST) - begun
+        };
+        assert_eq!(due(0, 0), SLOWEST.pause, "nothing was taken");
+        assert_eq!(due(100, 1 << 30), Duration::from_secs(100) + SLOWEST.pause, "nothing more is taken");
+        // A byte now and then does not keep a place.
+        assert_eq!(due(29, 29), SLOWEST.pause);
+        assert_eq!(due(29, 20 * SLOWEST.rate), SLOWEST.pause + Duration::from_secs(20));
+    }
+}

@@ -21,7 +21,7 @@ use super::body::{Encoded, Memory, Writer};
 use super::connection::Peer;
 use super::places::Places;
 use super::refusal::{Refusal, Refused};
-use super::{Options, Own, Reload, compress, guard, page, select};
+use super::{Options, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
 use crate::source::{self, Logged, Selection, Source};
@@ -56,7 +56,6 @@ struct Shared {
     reload_turn: Arc<Semaphore>,
     rights: Arc<[(&'static str, String)]>,
     web: Option<Arc<Web>>,
-    own: Arc<[Own]>,
 }
 
 /// All routes over `source`, behind what [`Options::web`] asks for, and the memory of answers.
@@ -65,7 +64,7 @@ pub(super) fn router(
     options: &Options,
     places: Arc<Places>,
 ) -> (Router, Arc<Memory>) {
-    let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights, own } =
+    let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
         options;
     let permits = if *max_requests == 0 { Semaphore::MAX_PERMITS } else { usize::from(*max_requests) };
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
@@ -97,7 +96,6 @@ pub(super) fn router(
             reload_turn: Arc::new(Semaphore::new(1)),
             rights: rights.as_slice().into(),
             web: web.clone(),
-            own: own.as_slice().into(),
         });
     let router = match web {
         Some(web) => router.layer(from_fn_with_state(web.clone(), guard::guard)),
@@ -172,8 +170,7 @@ async fn metrics(
         move |forms| {
             let own = || {
                 let web = shared.web.iter().flat_map(|web| web.families());
-                let server = shared.places.families().into_iter().chain([shared.refused.family()]);
-                web.chain(server).chain(shared.own.iter().flat_map(|own| own()))
+                web.chain(shared.places.families()).chain([shared.refused.family()])
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();

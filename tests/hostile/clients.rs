@@ -144,7 +144,7 @@ fn tls() -> Outcome {
     Ok(format!("12 answers in {took:?} beside {} handshakes that stop", 2 * PLACES))
 }
 
-/// An exporter with thousands of histograms, which has read them all. It is in this cgroup.
+/// An exporter with some two thousand histograms, which has read them all. It is in this cgroup.
 fn large(directory: &Path, cgroup: &Cgroup) -> Result<(Tapster, Load), Skip> {
     let load = Load::new()?;
     let file = directory.join("probes.yaml");
@@ -152,11 +152,11 @@ fn large(directory: &Path, cgroup: &Cgroup) -> Result<(Tapster, Load), Skip> {
         "probes:
   - name: sectors
     at: rawtracepoint:block:block_bio_queue
-    where: (args.bio.bi_bdev.bd_disk.major << 20 | args.bio.bi_bdev.bd_disk.first_minor) == {}
-    max_series: 8192
+    where: (args.bio.bi_bdev.bd_disk.major << 20 | args.bio.bi_bdev.bd_disk.first_minor) == {} && args.bio.bi_iter.bi_sector < 16384
+    max_series: 2100
     labels: {{sector: args.bio.bi_iter.bi_sector}}
     metrics:
-      - {{histogram: sector_read_bytes, help: Reads by sector., value: args.bio.bi_iter.bi_size, buckets: {{linear: {{start: 0, width: 512, count: 32}}}}}}
+      - {{histogram: sector_read_bytes, help: Reads by sector., value: args.bio.bi_iter.bi_size, buckets: {{linear: {{start: 0, width: 512, count: 16}}}}}}
 ",
         observer::number(&load.device.name())
     );
@@ -200,7 +200,7 @@ fn large_answers() -> Outcome {
     cgroup.set(MEMORY);
     let (tapster, _load) = large(directory.path(), &cgroup)?;
     let body = tapster.get("/metrics").body.len() >> 10;
-    assert!(body > 4 << 10, "an answer of {body} KiB");
+    assert!(body > 1 << 10, "an answer of {body} KiB");
     let (before, one) = (mebibytes(&tapster), peak(&tapster));
     let begun = Instant::now();
     let address = tapster.address;

@@ -7,7 +7,7 @@ use crate::{
     process::{compared, load, pushing, ten},
     pushing::settings,
     receiver::{Options, Receiver, Transport},
-    series::Compared,
+    series::{Compared, is_of_server},
     support::{
         cases::{Cases, Outcome, Skip, say},
         command::{root, tool},
@@ -138,7 +138,7 @@ fn stored(prometheus: &Prometheus, job: &str) -> BTreeMap<String, Stored> {
         labels.remove("instance");
         let name = labels["__name__"].clone();
         // What Prometheus adds to a scrape, and makes of a resource.
-        if name == "up" || name.starts_with("scrape_") || name == "target_info" {
+        if name == "up" || name.starts_with("scrape_") || name == "target_info" || is_of_server(&name) {
             continue;
         }
         // A pushed bound is spelt as Go spells a number, a scraped one as OpenMetrics does.

@@ -43,7 +43,12 @@ pub(crate) type Classic = Vec<(f64, u64)>;
 
 pub(crate) type All = BTreeMap<Key, Series>;
 
-/// A scrape in protobuf.
+/// Whether a family is about the server, which only scrapes have.
+pub(crate) fn is_of_server(name: &str) -> bool {
+    name.starts_with("tapster_web_")
+}
+
+/// A scrape in protobuf, without what is about the server.
 pub(crate) fn scrape(address: SocketAddr) -> All {
     let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
     let response = crate::support::http::get(address, "/metrics", Some(accept)).unwrap();
@@ -52,6 +57,9 @@ pub(crate) fn scrape(address: SocketAddr) -> All {
     let mut all = All::new();
     while !body.is_empty() {
         let family = proto::MetricFamily::decode_length_delimited(&mut body).unwrap();
+        if is_of_server(&family.name) {
+            continue;
+        }
         for metric in &family.metric {
             let labels = metric.label.iter().map(|label| (label.name.clone(), label.value.clone()));
             let key = (family.name.clone(), labels.filter(|(_, value)| !value.is_empty()).collect());

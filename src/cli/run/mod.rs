@@ -121,8 +121,14 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     sys::release_memory();
     let exporter = Arc::new(exporter);
     let paths = args.host.paths();
-    let configuration =
-        Arc::new(Configuration::new(exporter.clone(), request, paths.clone(), config.otlp, marks));
+    let configuration = Arc::new(Configuration::new(
+        exporter.clone(),
+        request,
+        paths.clone(),
+        config.otlp,
+        marks,
+        vec![Arc::new(move || log.families())],
+    ));
     let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
     let mut files = configuration.files().to_vec();
     files.extend(web.iter().flat_map(|web| web.files()));
@@ -142,7 +148,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             Arc::new(move || configuration.reload()) as server::Reload
         }),
         web,
-        own: vec![Arc::new(move || log.families())],
         ..server::Options::default()
     };
     let runtime = room::runtime(BLOCKING, room::READY)?;
