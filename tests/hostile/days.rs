@@ -13,10 +13,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::process::CommandExt,
-    },
+    os::fd::{AsRawFd, OwnedFd},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -105,14 +102,8 @@ fn a_log_that_cannot_be_written() -> Outcome {
     let asleep = serves_without_a_log(OwnedFd::from(writer).into());
     drop(reader);
     assert!(asleep >= 2, "{asleep} lines lost");
-    let mut closed = binary();
-    // SAFETY: closing a descriptor is allowed between `fork` and `exec`.
-    unsafe {
-        closed.pre_exec(|| {
-            libc::close(2);
-            Ok(())
-        })
-    };
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" \"$@\" 2>&-"]).arg(binary().get_program());
     let mut tapster = Deaf::start(closed, Stdio::null());
     assert!(tapster.serves().is_ok() && tapster.ends().code() == Some(0));
     Ok(format!(
@@ -173,18 +164,8 @@ fn few_files() -> Outcome {
     let mut first = None;
     // Around what it needs each number is tried, and some above.
     for files in (4..=40_u64).chain([48, 64, 80]) {
-        let mut command = binary();
-        // SAFETY: `setrlimit` is allowed between `fork` and `exec`, and only reads the limit.
-        unsafe {
-            command.pre_exec(move || {
-                let limit = libc::rlimit { rlim_cur: files, rlim_max: files };
-                if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 {
-                    Ok(())
-                } else {
-                    Err(io::Error::last_os_error())
-                }
-            })
-        };
+        let mut command = tool("prlimit")?;
+        command.args([&format!("--nofile={files}:{files}"), "--"]).arg(binary().get_program());
         let serves = begins(command, "LimitNOFILE=")?;
         assert!(serves || first.is_none(), "it served with fewer than {files}");
         if serves {
