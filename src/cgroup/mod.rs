@@ -4,6 +4,9 @@
 //! is never used again. So a key that is in a map was a cgroup when it was written, and one that is not found is gone for
 //! good.
 //!
+//! Whose a cgroup is, is told from names that only root can have given: a user who has a part of the tree (systemd gives each
+//! one) makes cgroups of any name in it, and would pass for any pod.
+//!
 //! All probes share what is known here. [`Cgroups::look`], called about every second, asks whether each is still there.
 //! One that is missing in two looks, one after the other, is gone: by then nobody counts for it any more.
 
@@ -20,7 +23,6 @@ use crate::{
 use logs::Logs;
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -34,6 +36,8 @@ pub const GONE: &str = "~gone";
 const LIMIT: usize = 1 << 15;
 /// Least time between two looks at the mount table.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The user whose cgroups say whose they are.
+const ROOT: u32 = 0;
 /// Bits of a key below the hierarchy's number.
 const ID_BITS: u32 = 48;
 
@@ -79,7 +83,8 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     texts: Texts,
-    directory: Option<PathBuf>,
+    /// Where it was found; `None` for what was gone by then.
+    spot: Option<Spot>,
     state: State,
     /// Whether its container may still get a name.
     is_unnamed: bool,
@@ -93,6 +98,8 @@ type Clock = Box<dyn Fn() -> Instant + Send>;
 
 struct Known {
     host: Host,
+    /// The user whose cgroups say whose they are.
+    root: u32,
     clock: Clock,
     trees: Vec<Tree>,
     /// When the mount table was last read.
@@ -115,13 +122,23 @@ impl std::fmt::Debug for Cgroups {
 impl Cgroups {
     /// Reads nothing yet.
     pub fn new(host: &Host) -> Self {
-        Self::with(host, Box::new(Instant::now), LIMIT)
+        Self::with(host, ROOT, Box::new(Instant::now), LIMIT)
     }
 
-    fn with(host: &Host, clock: Clock, limit: usize) -> Self {
+    fn with(host: &Host, root: u32, clock: Clock, limit: usize) -> Self {
         let (host, logs) = (host.clone(), Logs::new(host.container_logs()));
         let (trees, entries) = (Vec::new(), HashMap::new());
-        Self(Mutex::new(Known { host, clock, trees, mounts_read: None, logs, entries, looks: 1, limit }))
+        Self(Mutex::new(Known {
+            host,
+            root,
+            clock,
+            trees,
+            mounts_read: None,
+            logs,
+            entries,
+            looks: 1,
+            limit,
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -176,7 +193,7 @@ impl Known {
             return Ok(());
         }
         let mounts = mount::mounts(&self.host.proc)?;
-        self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc)).collect();
+        self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc, self.root)).collect();
         self.mounts_read = Some(now);
         self.logs.refresh();
         Ok(())
@@ -203,26 +220,31 @@ impl Known {
             return entry.texts.clone();
         }
         let since = (self.clock)();
-        let (texts, directory, state, is_unnamed) = match self.find(key, since) {
-            Found::Living(Spot { path, directory }) => {
-                let (texts, is_unnamed) = self.describe(&path);
-                (texts, directory, State::Living, is_unnamed)
+        let (texts, spot, state, is_unnamed) = match self.find(key, since) {
+            Found::Living(spot) => {
+                let (texts, is_unnamed) = self.describe(&spot);
+                (texts, Some(spot), State::Living, is_unnamed)
             }
             Found::Dead => (Texts::gone(), None, State::Living, false),
             Found::Unknown => return Texts::gone(),
         };
         if self.entries.len() < self.limit {
-            let entry = Entry { texts: texts.clone(), directory, state, is_unnamed, since, used: looks };
+            let entry = Entry { texts: texts.clone(), spot, state, is_unnamed, since, used: looks };
             self.entries.insert(key, entry);
         }
         texts
     }
 
-    /// The texts of a path, and whether a container in it has no name yet.
-    fn describe(&self, path: &str) -> (Texts, bool) {
+    /// The texts of a cgroup, and whether a container that it is of has no name yet.
+    fn describe(&self, spot: &Spot) -> (Texts, bool) {
         let empty: Arc<str> = "".into();
-        let mut texts =
-            Texts { path: path.into(), namespace: empty.clone(), pod: empty.clone(), container: empty };
+        let path = spot.of_root();
+        let mut texts = Texts {
+            path: spot.path.as_str().into(),
+            namespace: empty.clone(),
+            pod: empty.clone(),
+            container: empty,
+        };
         let Some(container) = Container::in_path(path) else { return (texts, false) };
         texts.container = container.shown().into();
         let Container::Id(id) = &container else { return (texts, false) };
@@ -243,7 +265,9 @@ impl Known {
         }
         let mut entries = std::mem::take(&mut self.entries);
         for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != State::Gone) {
-            (entry.texts, entry.is_unnamed) = self.describe(&entry.texts.path.clone());
+            if let Some(spot) = &entry.spot {
+                (entry.texts, entry.is_unnamed) = self.describe(spot);
+            }
         }
         self.entries = entries;
     }
@@ -256,15 +280,16 @@ impl Known {
         entries.retain(|_, entry| entry.used + 2 >= looks);
         for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != State::Gone) {
             let id = key & ((1 << ID_BITS) - 1);
-            if entry.directory.as_ref().is_some_and(|directory| Tree::is_at(directory, id)) {
+            let directory = entry.spot.as_ref().and_then(|spot| spot.directory.as_ref());
+            if directory.is_some_and(|directory| Tree::is_at(directory, id)) {
                 entry.state = State::Living;
                 continue;
             }
             entry.state = match (self.find(*key, entry.since), entry.state) {
                 // It was renamed, which version 1 allows, or is not below the mount.
-                (Found::Living(Spot { path, directory }), _) => {
-                    (entry.texts, entry.is_unnamed) = self.describe(&path);
-                    entry.directory = directory;
+                (Found::Living(spot), _) => {
+                    (entry.texts, entry.is_unnamed) = self.describe(&spot);
+                    entry.spot = Some(spot);
                     State::Living
                 }
                 (Found::Unknown, state) => state,

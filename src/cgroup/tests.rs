@@ -4,8 +4,11 @@ use super::*;
 use crate::sys::{Capabilities, Capability};
 use std::{
     fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt, fs::symlink},
-    path::Path,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 use tempfile::TempDir;
@@ -71,7 +74,9 @@ impl Machine {
 
     fn open(&self, limit: usize) -> Cgroups {
         let host = Host { proc: self.path("proc"), containers: Some(self.path("logs")), ..Host::default() };
-        Cgroups::with(&host, self.millis.clock(), limit)
+        // This user stands for root.
+        let own = self.directory.path().metadata().unwrap().uid();
+        Cgroups::with(&host, own, self.millis.clock(), limit)
     }
 
     /// A second later: who is asked for, and a look.
@@ -196,6 +201,41 @@ fn containers_have_the_names_of_their_logs() {
     assert_eq!(owner(&cgroups, web), "shop/web-1/nginx");
 }
 
+/// Directories of somebody else, by their mode: whoever runs the test owns them all.
+fn hand_over(machine: &Machine, path: &str) {
+    fs::set_permissions(machine.path(path), fs::Permissions::from_mode(0o775)).unwrap();
+}
+
+#[test]
+fn who_has_a_part_of_the_tree_passes_for_nobody() {
+    let machine = Machine::new();
+    let user = "unified/user.slice/user@1000.service";
+    let posing = machine.make(&format!("{user}/cri-containerd-{A}.scope"));
+    let below = machine.make(&format!("{user}/app.slice/kubepods/pod11/{A}/inner"));
+    let old = machine.make(&format!("cpu/user/docker/{A}"));
+    // A container that was given its cgroup, as those with users of their own are, and what it makes there.
+    let scope = format!("unified/kubepods.slice/kubepods-pod11.slice/cri-containerd-{A}.scope");
+    let own = machine.make(&scope);
+    let inner = machine.make(&format!("{scope}/cri-containerd-{B}.scope"));
+    machine.log("web-1_shop_nginx", A, "/var/log/pods/shop_web-1_11/nginx/0.log");
+    machine.log("bank-0_money_vault", B, "/var/log/pods/money_bank-0_22/vault/0.log");
+    for path in [user, "cpu/user", &scope] {
+        hand_over(&machine, path);
+    }
+    let cgroups = machine.open(LIMIT);
+    let all =
+        [(posing, "//"), (below, "//"), (old, "//"), (own, "shop/web-1/nginx"), (inner, "shop/web-1/nginx")];
+    for (key, expected) in all {
+        assert_eq!(owner(&cgroups, key), expected, "{}", path(&cgroups, key));
+    }
+    assert_eq!(path(&cgroups, posing), format!("/user.slice/user@1000.service/cri-containerd-{A}.scope"));
+    // Neither does another look name it.
+    machine.log("late-0_shop_nginx", A, "/elsewhere");
+    cgroups.refresh();
+    machine.look(&cgroups, &all.map(|(key, _)| key));
+    assert_eq!(owner(&cgroups, posing), "//");
+}
+
 #[test]
 fn a_container_is_gone_with_its_last_cgroup() {
     let machine = Machine::new();
@@ -284,5 +324,30 @@ fn the_kernel_opens_cgroups_by_id() {
     }
     if tried == 0 {
         eprintln!("skipped: no cgroup can be made");
+    }
+}
+
+/// As systemd hands a part of the tree over: its directory has another owner, who makes others in it.
+#[test]
+fn a_user_with_a_part_of_this_machines_tree_passes_for_nobody() {
+    let mounts = mount::mounts(Path::new("/proc")).unwrap_or_default();
+    let mut tried = 0;
+    for mount in mounts {
+        let part = Own(mount.point.join(format!("tapster-part-{}", std::process::id())));
+        let posing = Own(part.0.join(format!("cri-containerd-{A}.scope")));
+        let honest = Own(mount.point.join(format!("docker-{}.scope", A.replace('0', "7"))));
+        let made = [&part, &posing, &honest].iter().try_for_each(|own| fs::create_dir(&own.0));
+        if made.and_then(|()| std::os::unix::fs::chown(&part.0, Some(65_534), None)).is_err() {
+            continue;
+        }
+        let key = |own: &Own| mount.hierarchy << ID_BITS | own.0.metadata().unwrap().ino();
+        let cgroups = Cgroups::new(&Host::default());
+        assert_eq!(owner(&cgroups, key(&posing)), "//", "{mount:?}");
+        assert_eq!(owner(&cgroups, key(&honest)), "//7123456789ab", "{mount:?}");
+        drop(posing);
+        tried += 1;
+    }
+    if tried == 0 {
+        eprintln!("skipped: no cgroup can be made and given away");
     }
 }

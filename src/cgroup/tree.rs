@@ -8,7 +8,7 @@ use super::mount::Mount;
 use crate::{name::escape, sys};
 use std::{
     collections::HashMap,
-    fs::{self, DirEntry, File},
+    fs::{self, DirEntry, File, Metadata},
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
@@ -28,6 +28,8 @@ const LONGEST: usize = 1024;
 const WALKED: usize = 16 << 20;
 /// What stands for the rest of a path that is longer.
 const CUT: &str = "~cut";
+/// Bits of a mode by which others than the owner write.
+const OTHERS_WRITE: u32 = 0o022;
 /// Least time between two walks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What the kernel writes behind the path of a directory that was removed while it was open.
@@ -38,8 +40,17 @@ const DELETED: &[u8] = b" (deleted)";
 pub(super) struct Spot {
     /// Its path in the hierarchy.
     pub(super) path: String,
+    /// Bytes of the path that only root can have made, up to and with the last such name.
+    pub(super) of_root: usize,
     /// Its directory; `None` for one that is outside of what is mounted.
     pub(super) directory: Option<PathBuf>,
+}
+
+impl Spot {
+    /// The part of the path that says whose it is: names that only root can have given.
+    pub(super) fn of_root(&self) -> &str {
+        self.path.get(..self.of_root).unwrap_or_default()
+    }
 }
 
 /// What looking for a cgroup gave.
@@ -56,6 +67,8 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Tree {
     mount: Mount,
+    /// The user who owns what the system makes: root, but in tests.
+    root: u32,
     /// Where links to open files are.
     links: PathBuf,
     /// What a walk found, where the kernel does not open cgroups by id.
@@ -71,8 +84,8 @@ struct Walk {
 }
 
 impl Tree {
-    pub(super) fn new(mount: Mount, proc: &Path) -> Self {
-        let mut tree = Self { mount, links: proc.join("self/fd"), walk: None };
+    pub(super) fn new(mount: Mount, proc: &Path, root: u32) -> Self {
+        let mut tree = Self { mount, root, links: proc.join("self/fd"), walk: None };
         let own = tree.mount.point.metadata().map(|metadata| metadata.ino());
         let opens = own.is_ok_and(|own| {
             let opened = tree.open(own).and_then(|fd| File::from(fd).metadata());
@@ -134,8 +147,13 @@ impl Tree {
         if target.as_os_str().as_bytes().ends_with(DELETED) {
             return Found::Dead;
         }
-        // What is beside or above the part that is mounted here has its path in the whole hierarchy.
-        Found::Living(Spot { path: text(target.as_os_str().as_bytes()), directory: None })
+        // What is beside or above the part that is mounted here has its path in the whole hierarchy. Directories above it are
+        // not to be seen; below one of a user only that user makes others.
+        let bytes = target.as_os_str().as_bytes();
+        let is_roots = File::from(fd).metadata().is_ok_and(|directory| self.is_roots(&directory));
+        let path = text(bytes);
+        let of_root = if is_roots && bytes.len() <= LONGEST { path.len() } else { 0 };
+        Found::Living(Spot { of_root, path, directory: None })
     }
 
     fn find_by_walk(&self, walk: &mut Walk, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
@@ -157,11 +175,28 @@ impl Tree {
     }
 
     fn spot(&self, directory: PathBuf) -> Spot {
-        let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory).as_os_str().as_bytes();
-        let path = format!("/{}", text(below));
-        // It is looked for again each time.
+        let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
+        let (mut above, mut of_root) = (self.mount.point.clone(), 0);
+        for name in below {
+            // Who may write to a directory makes others in it, with any name.
+            if !above.symlink_metadata().is_ok_and(|found| self.is_roots(&found)) {
+                break;
+            }
+            of_root += 1 + escape(name.as_bytes()).len();
+            above.push(name);
+        }
+        let below = below.as_os_str().as_bytes();
         let is_long = below.len() > LONGEST;
-        Spot { path, directory: Some(directory).filter(|_| !is_long) }
+        let path = format!("/{}", text(below));
+        // A name that is cut is not the one that root gave.
+        let of_root = if is_long && of_root + CUT.len() > path.len() { 0 } else { of_root };
+        // A path that is cut is looked for again each time.
+        Spot { path, of_root, directory: Some(directory).filter(|_| !is_long) }
+    }
+
+    /// Whether nobody but root makes cgroups in a directory.
+    fn is_roots(&self, directory: &Metadata) -> bool {
+        directory.uid() == self.root && directory.mode() & OTHERS_WRITE == 0
     }
 }
 
