@@ -14,13 +14,13 @@ use crate::{
     deadline::{self, Limits, MayHang},
     family::MetricFamily,
     follow::Followed,
-    kernel::{Kernel, Paths},
+    kernel::{self, Kernel, Paths},
     label::Host,
     loader::{Attached, Loader},
     reason::Reasons,
     sandbox::{Lacking, Needs},
     source::{Selection, Source},
-    status::{Down, ProbeStatus, ProgramStatus},
+    status::{Down, Limit, ProbeStatus, ProgramStatus},
     sys,
     together::together,
     topology::{self, Topology, Watch},
@@ -210,6 +210,7 @@ impl Exporter {
             followed,
             _stats: stats,
         };
+        exporter.judge();
         (exporter, failures, times)
     }
 
@@ -280,6 +281,7 @@ impl Exporter {
             running.follow(&self.host, &shared, || kernel.get_or_init(|| Kernel::detect(paths)));
         }
         if kernel.get().is_some() {
+            self.judge();
             sys::release_memory();
         }
     }
@@ -304,9 +306,26 @@ impl Exporter {
         needs
     }
 
-    /// From now on probes that need what is lacking are not brought up.
+    /// From now on probes that need what is lacking are not brought up; those that run may tell less.
     pub fn lacks(&self, lacking: Lacking) {
         *self.lacking.lock().unwrap_or_else(PoisonError::into_inner) = lacking;
+        self.judge();
+    }
+
+    /// Finds out what probes that are up cannot tell, as this process is now.
+    fn judge(&self) {
+        let nameless = OnceCell::new();
+        for running in self.probes() {
+            running.judge(|| nameless.get_or_init(|| kernel::nameless(&self.host.proc)).clone());
+        }
+    }
+
+    /// What probes that are up cannot tell, by their names.
+    pub fn limits(&self) -> Vec<(String, Limit)> {
+        self.probes()
+            .iter()
+            .filter_map(|running| Some((running.name().to_owned(), running.limit()?)))
+            .collect()
     }
 
     /// Starts the threads that read files of programs, where probes need them; to be called once rights are given up.

@@ -4,7 +4,7 @@ mod functions;
 mod user;
 
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, address},
     perf,
     status::{Down, ProgramStatus},
     together::together,
@@ -232,7 +232,7 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
     })
 }
 
-/// The end of the verifier's log without its statistics.
+/// The end of the verifier's log without its statistics and without addresses.
 fn useful_lines(log: &str) -> String {
     let lines: Vec<&str> = log
         .lines()
@@ -243,7 +243,8 @@ fn useful_lines(log: &str) -> String {
         })
         .collect();
     let from = lines.len().saturating_sub(LOG_LINES);
-    lines[from..].iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    // It is shown to everybody who may open the landing page, and has addresses of maps in it.
+    lines[from..].iter().map(|line| format!("    {}", address::hidden(line))).collect::<Vec<_>>().join("\n")
 }
 
 /// Why no map could be made.

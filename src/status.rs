@@ -13,6 +13,8 @@ pub struct ProbeStatus {
     pub source: String,
     /// Why the probe is down; `None` while it is up.
     pub down: Option<Down>,
+    /// What it cannot tell though it is up.
+    pub limit: Option<Limit>,
     /// Its programs, one for each attach point.
     pub programs: Vec<ProgramStatus>,
     /// Names of the metric families it feeds.
@@ -35,6 +37,15 @@ pub struct Down {
     /// `collect`, `slow` (does not answer), `internal`.
     pub reason: &'static str,
     /// The whole story, possibly many lines, for the log and the landing page.
+    pub message: String,
+}
+
+/// What a probe that is up cannot tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// A short stable word for the `reason` label: `symbols` (names of functions of the kernel).
+    pub reason: &'static str,
+    /// In a sentence: what, why, and what to do.
     pub message: String,
 }
 

@@ -56,13 +56,14 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     }
     let mut failed = Vec::new();
-    let mut loaded = Vec::new();
+    let (mut loaded, mut limits) = (Vec::new(), Vec::new());
     if !args.offline {
         let options = Options { run_stats: false, attach: false, command: false };
         let (exporter, failures, _) =
             Exporter::start(&compiled, &kernel, &args.host.host(), Vec::new(), options);
         failed = failures;
         loaded = exporter.loaded();
+        limits = exporter.limits();
     }
     let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -100,6 +101,9 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         }
         for what in left_out {
             writeln!(text, "{:width$}            left out {what}", "")?;
+        }
+        for (_, limit) in limits.iter().filter(|(name, _)| *name == program.name) {
+            writeln!(text, "{:width$}            but {}", "", limit.message)?;
         }
         if let Some(failure) = failure {
             writeln!(text, "{}", failure.down.message)?;

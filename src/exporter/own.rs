@@ -59,7 +59,7 @@ impl Own {
             later: HashMap::new(),
             up: gauge(
                 "tapster_probe_up",
-                "Whether the probe is attached and readable; if not, reason says why.",
+                "Whether the probe is attached and readable; reason says why not, or what it cannot tell.",
                 &["probe", "reason"],
             ),
             runs: counter(
@@ -103,7 +103,7 @@ impl Own {
     ) {
         let name = probe.name();
         match collected.map(|_| probe.down()) {
-            Ok(None) => self.up.push(&[name, ""], 1.0),
+            Ok(None) => self.up.push(&[name, probe.limit().map_or("", |limit| limit.reason)], 1.0),
             Ok(Some(down)) => self.up.push(&[name, down.reason], 0.0),
             Err(down) => self.up.push(&[name, down.reason], 0.0),
         }

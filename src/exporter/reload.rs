@@ -112,6 +112,7 @@ impl Exporter {
         let mut probes = self.probes();
         probes.sort_by_key(place);
         self.set_probes(probes);
+        self.judge();
         sys::release_memory();
         exchange
     }

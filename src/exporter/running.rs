@@ -9,7 +9,7 @@ use crate::{
     loader::{Attached, Loader},
     reason::Table,
     sandbox::{Lacking, Needs},
-    status::{Down, ProbeStatus},
+    status::{Down, Limit, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
 };
@@ -20,7 +20,7 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::{
-    attach::Target,
+    attach::{Missing, Target},
     diagnostic::Diagnostic,
     probe::{Decoder, Probe},
     program::Program,
@@ -59,6 +59,8 @@ pub struct Running {
     reader: OnceLock<Reader>,
     /// Why it is down. It may have been up, and then what was counted stays.
     down: Mutex<Option<Down>>,
+    /// What it cannot tell though it is up.
+    limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
     failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
@@ -148,6 +150,7 @@ impl Running {
             began,
             reader,
             down: Mutex::new(down),
+            limit: Mutex::default(),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
             left: Left::default(),
@@ -255,6 +258,34 @@ impl Running {
         *lock(&self.down) = down;
     }
 
+    /// What it cannot tell though it is up.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        lock(&self.limit).clone()
+    }
+
+    /// Keeps what the probe cannot tell, and says so where that is new. `nameless`: why functions of the kernel have no names,
+    /// if they have none.
+    pub(super) fn judge(&self, nameless: impl FnOnce() -> Option<Missing>) {
+        let program = self.program().filter(|program| needs_symbols(program));
+        let limit = program.and_then(|program| {
+            let Missing { message, hint } = nameless()?;
+            let has = |wanted: &Decoder| program.labels.iter().any(|label| label.decoder == *wanted);
+            let what = [
+                (has(&Decoder::Reason), "every reason but `short` is `unknown`"),
+                (has(&Decoder::Ksym), "labels by `ksym` are `[unknown]`"),
+                (has(&Decoder::Stack(Side::Kernel)), "frames of the kernel are `[unknown]`"),
+            ];
+            let what: Vec<&str> = what.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            Some(Limit { reason: "symbols", message: format!("{}: {message}{hint}", what.join(", ")) })
+        });
+        let mut known = lock(&self.limit);
+        if let Some(limit) = limit.as_ref().filter(|limit| known.as_ref() != Some(limit)) {
+            tracing::warn!(probe = self.name, reason = limit.reason, "the probe runs, but {}", limit.message);
+        }
+        *known = limit;
+    }
+
     pub(super) fn is_watched(&self) -> bool {
         self.watched.is_some()
     }
@@ -359,6 +390,7 @@ impl Running {
             help: self.help.clone(),
             source: lock(&self.source).clone(),
             down: self.down().or_else(|| collected.as_ref().err().cloned()),
+            limit: self.limit(),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };

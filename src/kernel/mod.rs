@@ -1,10 +1,12 @@
 //! What the kernel of this host offers, asked once at start-up. Nothing on the host is changed.
 
+pub mod address;
 mod function;
 mod requirement;
 mod symbols;
 mod tracefs;
 
+pub use requirement::nameless;
 pub use tapster_ebpf::attach::Missing;
 pub use tracefs::Tracefs;
 

@@ -1,7 +1,11 @@
 //! What keeps probes from running on this host, in sentences for the person who can change it.
 
-use super::{Kernel, Missing};
-use crate::sys::Capability::{Bpf, Perfmon, SysAdmin, SysResource};
+use super::{Kernel, Missing, symbols};
+use crate::sys::{
+    Capabilities,
+    Capability::{Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+};
+use std::{fs, path::Path};
 use tapster_ebpf::probe::KernelVersion;
 
 /// The oldest kernel that tapster is tested on.
@@ -9,6 +13,35 @@ const OLDEST: KernelVersion = KernelVersion(5, 10, 0);
 
 fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
     Missing { message: message.into(), hint: Some(hint.into()) }
+}
+
+/// Why functions of the kernel have no names for this process as it is now; `None` if they have. `proc` is where procfs is
+/// mounted.
+pub fn nameless(proc: &Path) -> Option<Missing> {
+    let path = proc.join("kallsyms");
+    let hidden = match symbols::are_hidden(&path) {
+        Ok(hidden) => hidden,
+        Err(error) => {
+            let message = format!("functions of the kernel have no names: `{}`: {error}", path.display());
+            return Some(Missing { message, hint: None });
+        }
+    };
+    let restrict = fs::read_to_string(proc.join("sys/kernel/kptr_restrict")).unwrap_or_default();
+    let has_syslog = || Capabilities::read(&proc.join("self/status")).is_ok_and(|own| own.has(Syslog));
+    let (why, hint) = match restrict.trim() {
+        "2" => (
+            "`kernel.kptr_restrict` is 2, which hides their addresses from everybody",
+            "sysctl kernel.kptr_restrict=1",
+        ),
+        _ if has_syslog() => {
+            ("their addresses are hidden from this process", "is it in a container that hides them?")
+        }
+        _ => (
+            "this process lacks CAP_SYSLOG, and their addresses are hidden from it",
+            "add CAP_SYSLOG, or keep it if it was given up (`--capabilities.keep`)",
+        ),
+    };
+    hidden.then(|| missing(format!("functions of the kernel have no names: {why}"), hint))
 }
 
 impl Kernel {

@@ -1,6 +1,16 @@
 //! Functions of the kernel by name: those that it has, and those that can be traced. Read once, when first asked for.
 
-use std::{collections::HashSet, fs, ops::Range, path::Path};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+    ops::Range,
+    path::Path,
+};
+
+/// Bytes of `kallsyms` in which there is an address, if any is shown: only the first few symbols, of a processor's own
+/// variables, are at 0.
+const BEGINNING: u64 = 64 << 10;
 
 /// The functions in `kallsyms`, its modules' too. Addresses may be hidden, names are not.
 #[derive(Debug)]
@@ -68,6 +78,15 @@ impl Symbols {
     }
 }
 
+/// Whether the kernel hides addresses of symbols from this process.
+pub(super) fn are_hidden(path: &Path) -> io::Result<bool> {
+    let mut lines = BufReader::new(File::open(path)?.take(BEGINNING)).split(b'\n');
+    let is_shown =
+        |line: &[u8]| line.iter().take_while(|byte| byte.is_ascii_hexdigit()).any(|byte| *byte != b'0');
+    let shown = lines.try_fold(false, |shown, line| Ok::<_, io::Error>(shown || is_shown(&line?)))?;
+    Ok(!shown)
+}
+
 /// Functions at whose entries the kernel can stop, as tracefs lists them: `NAME` or `NAME [module]`. `None` if that
 /// cannot be read or is empty.
 pub(super) fn traceable(path: &Path) -> Option<HashSet<String>> {
@@ -102,6 +121,13 @@ mod tests {
         assert_eq!(symbols.find("ext4_sync").unwrap().address, None);
         assert!(symbols.find("jiffies").is_none() && symbols.find("vfs_rea").is_none());
         assert!(Symbols::read(&directory.path().join("none")).is_none());
+        assert!(!are_hidden(&path).unwrap());
+        let percpu = "0000000000000000 A fixed_percpu_data\n0000000000001000 A cpu_debug_store\n";
+        for (text, hidden) in [(percpu, false), (&percpu.replace('1', "0"), true), ("", true)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(are_hidden(&path).unwrap(), hidden, "{text}");
+        }
+        assert!(are_hidden(&directory.path().join("none")).is_err());
         fs::write(&path, "vfs_read\next4_sync [ext4]\n").unwrap();
         assert!(traceable(&path).unwrap().contains("ext4_sync"));
         fs::write(&path, "").unwrap();

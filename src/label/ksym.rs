@@ -1,12 +1,15 @@
 //! Names of kernel functions by address, from `/proc/kallsyms`.
 //!
 //! The table is read when the first address comes, and again when `/proc/modules` has changed or, once a
-//! scrape, when an address is in no known function (a program or trampoline made since). Where the kernel
-//! hides addresses (`kptr_restrict`) they stay hexadecimal.
+//! scrape, when an address is in no known function (a program or trampoline made since).
+//!
+//! An address itself is never shown: whoever reads metrics would know by it where the kernel is, which the kernel hides from
+//! users (KASLR). What has no name is `[MODULE]` if it is in a module, else `[unknown]`; so is everything where the kernel
+//! hides addresses from this process (`kptr_restrict`).
 
 use super::{Decode, Host, LabelError, number::unsigned, require};
 use crate::topology::Topology;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,9 @@ const SYMBOL_LIMIT: usize = 1 << 20;
 
 /// Addresses remembered as being in no function.
 const UNKNOWN_LIMIT: usize = 4096;
+
+/// What stands for an address without a name.
+const UNKNOWN: &str = "[unknown]";
 
 /// The longest a function may be. Only matters for the last one before a hole.
 const FUNCTION_LIMIT: u64 = 1 << 20;
@@ -30,6 +36,8 @@ pub(crate) struct Ksym {
     unknown: HashSet<u64>,
     /// Whether the table was read in this scrape.
     fresh: bool,
+    /// What each address was shown as: no more than a probe has rows.
+    shown: HashMap<u64, String>,
 }
 
 impl Ksym {
@@ -37,7 +45,14 @@ impl Ksym {
         let kallsyms = host.proc.join("kallsyms");
         require("ksym", &kallsyms)?;
         let modules = host.proc.join("modules");
-        Ok(Self { kallsyms, modules, table: None, unknown: HashSet::new(), fresh: false })
+        Ok(Self {
+            kallsyms,
+            modules,
+            table: None,
+            unknown: HashSet::new(),
+            fresh: false,
+            shown: HashMap::new(),
+        })
     }
 
     /// Reads the table, unless that was done in this scrape.
@@ -87,6 +102,17 @@ impl Ksym {
         None
     }
 
+    /// The function around an address, or what stands for it.
+    pub(crate) fn named(&mut self, address: u64) -> String {
+        self.name(address).unwrap_or_else(|| self.nameless(address))
+    }
+
+    /// What is shown of an address in no function: the module that it is in, if it is in one.
+    fn nameless(&self, address: u64) -> String {
+        let module = self.table.as_ref().and_then(|table| table.module(address));
+        module.map_or_else(|| UNKNOWN.into(), |module| format!("[{}]", module.name))
+    }
+
     /// What has changed is read again; to be called at the beginning of each scrape.
     pub(crate) fn look_again(&mut self) {
         self.fresh = false;
@@ -100,7 +126,22 @@ impl Ksym {
 impl Decode for Ksym {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let address = unsigned(raw);
-        Some(self.name(address).unwrap_or_else(|| format!("{address:#x}")))
+        let name = self.name(address);
+        // Without the table nothing can be said yet, and what is said once has to stay.
+        self.table.as_ref()?;
+        // Addresses without a name share a series, whose count must not go down when one of them gets a name, nor up by what
+        // a function had when its module is gone.
+        let nameless = self.nameless(address);
+        let text = match (self.shown.get(&address), name) {
+            (Some(before), None) => before.clone(),
+            (Some(before), Some(_)) if before.starts_with('[') => before.clone(),
+            (_, Some(name)) => name,
+            (None, None) => nameless,
+        };
+        if self.shown.get(&address) != Some(&text) {
+            self.shown.insert(address, text.clone());
+        }
+        Some(text)
     }
 
     fn refresh(&mut self, _: &Arc<Topology>) {
@@ -126,7 +167,9 @@ fn parse_module(line: &str) -> Option<Module> {
     let mut fields = line.split_ascii_whitespace();
     let name = fields.next()?.to_owned();
     let size: u64 = fields.next()?.parse().ok()?;
-    let start = u64::from_str_radix(fields.nth(3)?.strip_prefix("0x")?, 16).ok()?;
+    // Zero where addresses are hidden.
+    let start =
+        u64::from_str_radix(fields.nth(3)?.strip_prefix("0x")?, 16).ok().filter(|start| *start != 0)?;
     Some(Module { name, start, end: start.saturating_add(size) })
 }
 
@@ -169,12 +212,16 @@ impl Table {
         Ok(Self { symbols, names, modules })
     }
 
+    /// The module an address is in.
+    fn module(&self, address: u64) -> Option<&Module> {
+        self.modules.iter().find(|module| (module.start..module.end).contains(&address))
+    }
+
     /// The function an address is in.
     fn look_up(&self, address: u64) -> Option<&str> {
         let next = self.symbols.partition_point(|symbol| symbol.address <= address);
         let symbol = self.symbols.get(next.checked_sub(1)?)?;
-        let module = self.modules.iter().find(|module| (module.start..module.end).contains(&symbol.address));
-        let past_module = module.is_some_and(|module| address >= module.end);
+        let past_module = self.module(symbol.address).is_some_and(|module| address >= module.end);
         if symbol.len == 0 || past_module || address - symbol.address >= FUNCTION_LIMIT {
             return None;
         }

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::status::{ConfigStatus, Down, LastPush, ProbeStatus, ProgramStatus, PushStatus};
+use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points shown before the rest of a probe's is folded away.
@@ -231,14 +231,18 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     drops(f, probe)?;
     number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
     f.write_str("</tr>\n")?;
-    probe.down.as_ref().map_or(Ok(()), |down| message(f, down))
+    match (&probe.down, &probe.limit) {
+        (Some(down), _) => message(f, "down message", down.reason, &down.message),
+        (None, Some(limit)) => message(f, "message", limit.reason, &limit.message),
+        (None, None) => Ok(()),
+    }
 }
 
-/// The row below a probe that is down: why it is, unfolding to the whole message if that is more than a line.
-fn message(f: &mut Formatter<'_>, Down { reason, message }: &Down) -> fmt::Result {
+/// The row below a probe that is down, or up and cannot tell everything: why, unfolding to the whole message if that is more than a line.
+fn message(f: &mut Formatter<'_>, class: &str, reason: &str, message: &str) -> fmt::Result {
     let mut lines = message.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or("no message").trim();
-    write!(f, "<tr class=\"down message\"><td colspan=\"{}\">", COLUMNS.len())?;
+    write!(f, "<tr class=\"{class}\"><td colspan=\"{}\">", COLUMNS.len())?;
     if lines.next().is_some() {
         write!(
             f,
@@ -421,6 +425,7 @@ fn scaled(f: &mut Formatter<'_>, value: u64, step: u64, units: &[&str]) -> fmt::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{Down, Limit};
 
     fn page(probes: &[ProbeStatus]) -> Page<'_> {
         Page {
@@ -532,6 +537,14 @@ mod tests {
         let down = Some(Down { reason: "attach", message: "no such symbol\n".into() });
         let html = render(&[ProbeStatus { down, ..Default::default() }]);
         assert!(html.contains("<p><b>attach</b> no such symbol</p>"), "{html}");
+    }
+
+    #[test]
+    fn what_is_up_and_cannot_tell_everything_says_so() {
+        let limit = Some(Limit { reason: "symbols", message: "reasons are `unknown`".into() });
+        let html = render(&[ProbeStatus { limit, ..Default::default() }]);
+        assert!(html.contains("1 of 1"), "{html}");
+        assert!(html.contains("<tr class=\"message\">") && html.contains("<b>symbols</b> reasons"), "{html}");
     }
 
     #[test]

@@ -103,10 +103,9 @@ impl Symbols {
             // All but the innermost are places that a call returns to, which may be behind the function's end.
             let back = u64::from(depth > 0);
             names.list.push(match (frame, of_file) {
-                (Frame::Kernel(address), _) => {
-                    let name = kernel.as_mut().and_then(|kernel| kernel.name(address.saturating_sub(back)));
-                    name.unwrap_or_else(|| format!("{address:#x}"))
-                }
+                (Frame::Kernel(address), _) => kernel
+                    .as_mut()
+                    .map_or_else(|| UNKNOWN.into(), |kernel| kernel.named(address.saturating_sub(back))),
                 (_, Some((name, is_final))) => {
                     names.are_final &= is_final;
                     name

@@ -9,6 +9,7 @@ mod support;
 
 mod chart;
 mod held;
+mod lacking;
 mod reload;
 mod rights;
 mod web;

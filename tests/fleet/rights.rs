@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -183,13 +184,26 @@ fn library() -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// As a user without rights but the documented capabilities, what runs as root does.
-fn as_nobody() -> Outcome {
-    let directory =
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
-    let copy = directory.path().join("tapster");
-    fs::copy(binary().get_program(), &copy).unwrap();
-    let start = |capabilities: &str, arguments: &[&str]| -> Result<Tapster, Skip> {
+/// The program where a user without rights may execute it.
+pub(crate) struct Nobody {
+    directory: tempfile::TempDir,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Self {
+        let all = fs::Permissions::from_mode(0o755);
+        let directory = tempfile::Builder::new().permissions(all).tempdir().unwrap();
+        fs::copy(binary().get_program(), directory.path().join("tapster")).unwrap();
+        Self { directory }
+    }
+
+    /// Where its files are, which it may read.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The program as that user, with these capabilities: names with commas between.
+    pub(crate) fn command(&self, capabilities: &str) -> Result<Command, Skip> {
         let mut command = tool("setpriv")?;
         let list: String =
             std::iter::once("-all").chain(capabilities.split(',').flat_map(|name| [",+", name])).collect();
@@ -200,12 +214,22 @@ fn as_nobody() -> Outcome {
                 format!("--ambient-caps={list}"),
                 format!("--bounding-set={list}"),
             ])
-            .arg(&copy);
-        match Tapster::start_by(command, "127.0.0.1:0", arguments) {
+            .arg(self.directory().join("tapster"));
+        Ok(command)
+    }
+
+    pub(crate) fn start(&self, capabilities: &str, arguments: &[&str]) -> Result<Tapster, Skip> {
+        match Tapster::start_by(self.command(capabilities)?, "127.0.0.1:0", arguments) {
             Ok(tapster) => Ok(tapster),
             Err(ended) => panic!("{capabilities}: {:?}", ended.log),
         }
-    };
+    }
+}
+
+/// As a user without rights but the documented capabilities, what runs as root does.
+fn as_nobody() -> Outcome {
+    let nobody = Nobody::new();
+    let start = |capabilities: &str, arguments: &[&str]| nobody.start(capabilities, arguments);
     let tapster = start("bpf,perfmon,dac_read_search", &[])?;
     assert_eq!(up(&tapster.scrape()), ["block_io", "block_request", "raid_member"].map(String::from).into());
     assert_eq!(mask(&tapster, "CapEff"), BPF | PERFMON | DAC_READ_SEARCH);

@@ -126,6 +126,9 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         let gap = if message.contains('\n') { '\n' } else { ' ' };
         tell!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
     }
+    for (name, limit) in exporter.limits() {
+        eprintln!("warning: the probe `{name}` runs, but {}", limit.message);
+    }
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
         let is_mistake = |failure: &Failure| {

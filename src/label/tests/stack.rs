@@ -61,7 +61,7 @@ fn functions_stand_outermost_first() {
         (0, ""),
         (1, "~lost"),
         (7, "outer;middle;inner"),
-        (8, "outer;0x1234;disk_read"),
+        (8, "outer;[unknown];disk_read"),
         (9, "inner;schedule"),
         (10, ""),
         (11, "~lost"),
