@@ -1,6 +1,9 @@
 //! Which probes run: the shipped library, and files given with `-c`.
 
-use crate::mark::Mark;
+use crate::{
+    mark::Mark,
+    owner::{Stranger, Trust},
+};
 use std::{
     fs,
     io::{self, Read},
@@ -33,6 +36,8 @@ pub struct Request {
     pub files: Vec<PathBuf>,
     /// Only these probes, or groups of shipped ones, from the files and the library; empty for all.
     pub probes: Vec<String>,
+    /// Of whom files are taken.
+    pub trust: Trust,
 }
 
 /// Why the configuration cannot be used as a whole.
@@ -46,6 +51,9 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else may write a file.
+    #[error(transparent)]
+    Stranger(Box<Stranger>),
     /// `--probes` names nothing.
     #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
     NoProbe {
@@ -81,6 +89,8 @@ pub struct Config {
     pub otlp: Option<Otlp>,
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
+    /// Files that others may write, and that were read all the same.
+    pub strangers: Vec<Stranger>,
 }
 
 /// The probes of the shipped library.
@@ -181,6 +191,14 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
         paths.extend(files(path)?);
     }
     for path in &paths {
+        // Before it is read: what is wrong with a file is shown with its lines.
+        match &request.trust {
+            Trust::Everybody => {}
+            Trust::Told(owners) => {
+                config.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger))
+            }
+            Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
+        }
         let source = match read(path)? {
             Ok(source) => source,
             Err(diagnostic) => {
@@ -239,7 +257,7 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::Neither { name: word.clone(), hint });
         }
-        let Config { probes, reasons, otlp: _, diagnostics } = gather(&request)?;
+        let Config { probes, reasons, otlp: _, diagnostics, strangers: _ } = gather(&request)?;
         config.probes.extend(probes);
         config.reasons.extend(reasons);
         config.diagnostics.extend(diagnostics);
@@ -321,6 +339,7 @@ mod tests {
         let request = |probes: &[&str]| Request {
             files: vec![own.path().into(), own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
+            ..Request::default()
         };
         assert_eq!(names(&load(&request(&[])).unwrap()), ["forks", "block_io", "forks"]);
         assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
@@ -331,7 +350,7 @@ mod tests {
     #[test]
     fn a_directory_means_its_files() {
         let directory = tempfile::tempdir().unwrap();
-        let request = Request { files: vec![directory.path().into()], probes: Vec::new() };
+        let request = Request { files: vec![directory.path().into()], ..Request::default() };
         assert!(matches!(load(&request), Err(ConfigError::Nothing)));
         let probe = |name: &str| {
             format!(
@@ -385,10 +404,10 @@ mod tests {
     #[test]
     fn mistakes_are_told_and_the_rest_is_kept() {
         let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
-        let config = load(&Request { files: vec![wrong.path().into()], probes: Vec::new() }).unwrap();
+        let config = load(&Request { files: vec![wrong.path().into()], ..Request::default() }).unwrap();
         assert_eq!(config.diagnostics.len(), 3);
         assert!(
-            load(&Request { files: vec!["/nonexistent".into()], probes: Vec::new() })
+            load(&Request { files: vec!["/nonexistent".into()], ..Request::default() })
                 .unwrap_err()
                 .to_string()
                 .contains("/nonexistent")

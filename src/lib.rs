@@ -25,6 +25,7 @@ pub mod loader;
 pub mod mark;
 pub mod name;
 pub mod otlp;
+pub mod owner;
 pub mod perf;
 pub mod places;
 pub mod reason;

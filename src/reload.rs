@@ -121,7 +121,7 @@ impl Configuration {
     }
 
     fn read(&self) -> Result<Read, String> {
-        let Config { probes, reasons, otlp, diagnostics } =
+        let Config { probes, reasons, otlp, diagnostics, strangers: _ } =
             config::load(&self.request).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));

@@ -8,6 +8,7 @@ use crate::{
     exporter::{Exporter, Options},
     kernel::Kernel,
     otlp::setting::{Exports, SettingError, Sources},
+    owner::{Owners, Trust},
     status::ProgramStatus,
 };
 use std::fmt::Write;
@@ -17,7 +18,7 @@ use tapster_ebpf::{
 };
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let mut request = args.probes.request();
+    let mut request = args.probes.request(Trust::Told(Owners::of_process(&[])));
     request.files.extend(args.files.iter().cloned());
     let config = match config::load(&request) {
         Ok(config) => config,
@@ -26,6 +27,9 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
+    for stranger in &config.strangers {
+        eprintln!("warning: `tapster run` would not take this file: {stranger}");
+    }
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
     let kernel = Kernel::detect(&args.host.paths());
     // Without the right to look, nearly everything would seem to be missing.

@@ -10,9 +10,13 @@ use tapster_ebpf::{check, object, probe::Probe};
 
 pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     let request = if config::library()?.iter().any(|probe| config::is_called(probe, &args.what)) {
-        config::Request { files: Vec::new(), probes: vec![args.what.clone()] }
+        config::Request { probes: vec![args.what.clone()], ..config::Request::default() }
     } else {
-        config::Request { files: vec![args.what.clone().into()], probes: args.probes.clone() }
+        config::Request {
+            files: vec![args.what.clone().into()],
+            probes: args.probes.clone(),
+            ..config::Request::default()
+        }
     };
     let config = match config::load(&request) {
         Ok(config) => config,

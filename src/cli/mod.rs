@@ -25,6 +25,7 @@ use crate::{
     config::Request,
     duration,
     kernel::{Kernel, Paths},
+    owner::Trust,
     telemetry::LogFormat,
 };
 use anyhow::Context;
@@ -98,8 +99,9 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    fn request(&self) -> Request {
-        Request { files: self.config.clone(), probes: self.probes.clone() }
+    /// The request, of which files are taken as `trust` says.
+    fn request(&self, trust: Trust) -> Request {
+        Request { files: self.config.clone(), probes: self.probes.clone(), trust }
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::{
     exporter::Exporter,
     label::Host,
-    otlp::setting::Exports,
+    otlp::setting::{Exports, Settings},
+    owner::{Owners, is_open_to_all, open_to_all},
     sandbox::{Keep, Sandbox},
 };
 use clap::{Args, ValueEnum};
@@ -16,6 +17,10 @@ pub struct RightsArgs {
     /// probes that run and reading the configuration again need. What never reads it again can do with `none`
     #[arg(long = "capabilities.keep", value_name = "LIST", default_value = "auto")]
     pub keep: Keep,
+    /// A user besides root and the one who runs this, by number, whose files of probes are taken as well: who may write them
+    /// decides what runs in the kernel. May be given several times
+    #[arg(long = "config.owner", value_name = "UID")]
+    pub owners: Vec<u32>,
     /// Limit what this process can do once probes are attached: no new programs, only the system calls (seccomp) and files
     /// (Landlock) that it needs
     #[arg(long, value_name = "WHETHER", default_value = "on")]
@@ -32,6 +37,23 @@ pub enum Switch {
 }
 
 impl RightsArgs {
+    /// Warns of files of the web configuration and of pushes that others may write, or of a key that all may read.
+    pub(super) fn look_at(&self, owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
+        let client = push.and_then(|push| push.tls.client.as_ref());
+        let authorities = push.and_then(|push| push.tls.authorities.as_ref());
+        let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);
+        for path in web.into_iter().chain(pushes.map(|file| file.path.clone())) {
+            if let Err(stranger) = owners.vouch(&path) {
+                tracing::warn!("{stranger}");
+            }
+        }
+        if let Some((_, key)) = client
+            && is_open_to_all(&key.path)
+        {
+            tracing::warn!("{}", open_to_all(&key.path));
+        }
+    }
+
     /// What is given up, for this exporter of a host, whose configuration and certificates are `files`.
     pub(super) fn sandbox(
         &self,

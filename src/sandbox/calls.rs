@@ -37,6 +37,7 @@ const CALLS: &[i64] = &[
     libc::SYS_fstatfs,
     libc::SYS_statfs,
     libc::SYS_faccessat,
+    libc::SYS_getxattr,
     libc::SYS_faccessat2,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,

@@ -3,6 +3,7 @@
 //! Safe outside: whatever a function lets the kernel write to was sized here from what the kernel said,
 //! never from what the caller believes. Nothing is decided here, only asked and done.
 
+mod access;
 mod attach;
 mod bpf;
 mod btf;
@@ -26,10 +27,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use access::{effective_user, has_access_list, is_read_only};
 pub use attach::{
     Ends, KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
     attach_raw_tracepoint, attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_multi,
 };
+pub use bpf::errno;
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
 pub use clock::{boot_unix_ns, monotonic_ns};

@@ -8,7 +8,7 @@ use super::{
     tls::{CURVES, HTTP2_SUITES, OLD_SUITES, SUITES, Tls, Version},
     users::{self, Users, Verified},
 };
-use crate::{config, mark::Mark};
+use crate::{config, mark::Mark, owner};
 use axum::http::{HeaderName, HeaderValue};
 use rustls::{
     NamedGroup, SupportedCipherSuite,
@@ -358,6 +358,9 @@ impl Reader {
             // A path that is not relative stays as it is.
             let path = self.directory.join(file);
             self.marks.push(Mark::of(&path));
+            if name == "key" && owner::is_open_to_all(&path) {
+                self.warn(&span, owner::open_to_all(&path));
+            }
             return match fs::read(&path) {
                 Ok(bytes) => Some((bytes, span)),
                 Err(error) => {

@@ -6,11 +6,17 @@ use super::{
     support::{
         cases::{Cases, Outcome, Skip},
         command::output,
-        exporter::Tapster,
+        exporter::{Tapster, binary},
+        http,
         metrics::Metrics,
     },
 };
-use std::{fs, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::Command,
+};
 
 /// What a user without rights needs for tracepoints.
 const LEAST: &str = "bpf,perfmon,dac_read_search";
@@ -102,10 +108,121 @@ fn names_of_functions() -> Outcome {
     Ok("without CAP_SYSLOG no name and no address, said by metrics, page, log and check".into())
 }
 
+const FORKS: &str = "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total, help: Forks.}]\n";
+/// Somebody without rights.
+const NOBODY: u32 = 65_534;
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What is said about files that somebody else may write, at the start, by `check`, and when they are read again.
+fn files_of_others() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let probes = directory.path().join("probes.d");
+    fs::create_dir(&probes).unwrap();
+    let file = probes.join("forks.yaml");
+    fs::write(&file, FORKS).unwrap();
+    let good = || {
+        for (path, bits) in [(&probes, 0o755), (&file, 0o644)] {
+            chown(path, Some(0), Some(0)).unwrap();
+            mode(path, bits);
+        }
+    };
+    let attacks: [(&str, &dyn Fn()); 4] = [
+        ("forks.yaml` has the mode 0666: every user may write to it", &|| mode(&file, 0o666)),
+        ("probes.d` has the mode 0757: every user may write to it", &|| mode(&probes, 0o757)),
+        ("forks.yaml` belongs to user 65534 and not to root", &|| chown(&file, Some(NOBODY), None).unwrap()),
+        ("has the mode 0664: group 65534", &|| {
+            chown(&file, None, Some(NOBODY)).unwrap();
+            mode(&file, 0o664);
+        }),
+    ];
+    for path in [&probes, &file] {
+        let path = path.to_str().unwrap();
+        for sandbox in ["on", "off"] {
+            let arguments = ["-c", path, "--sandbox", sandbox, "--web.enable-lifecycle"];
+            for (says, attack) in &attacks {
+                good();
+                let tapster = Tapster::start(&arguments);
+                attack();
+                let answer = http::request(tapster.address, "POST", "/-/reload", "").unwrap();
+                assert_eq!(answer.status, 500, "{says}: {}", answer.text());
+                assert!(
+                    answer.text().contains(says) && answer.text().contains("hint: `ch"),
+                    "{}",
+                    answer.text()
+                );
+                let metrics = tapster.scrape();
+                assert_eq!(metrics.find("tapster_config_last_reload_successful", &[]), Some(0.0), "{says}");
+                assert_eq!(
+                    metrics.find("tapster_probe_up", &[("probe", "forks")]),
+                    Some(1.0),
+                    "{says}: it goes on"
+                );
+                drop(tapster);
+                let refused = Tapster::start_at("127.0.0.1:0", &arguments).expect_err("it is not taken");
+                assert_eq!(refused.status.code(), Some(2), "{says}");
+                let said = refused.log.join("\n");
+                assert!(said.contains(says) && !said.contains("panicked"), "{says}: {said}");
+                let checked = output(binary().args(["check", path]));
+                let said = String::from_utf8_lossy(&checked.stderr);
+                assert!(checked.status.success(), "who checks is only told: {said}");
+                assert!(
+                    said.contains("`tapster run` would not take this file") && said.contains(says),
+                    "{said}"
+                );
+            }
+        }
+    }
+    // Who may be trusted is for who starts it to say.
+    good();
+    chown(&file, Some(NOBODY), None).unwrap();
+    drop(Tapster::start(&["-c", file.to_str().unwrap(), "--config.owner", "65534"]));
+    // Not the lines of a file that is not taken: whoever put the link there may not read it.
+    good();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "root:secret\n").unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&secret, &file).unwrap();
+    chown(&probes, Some(NOBODY), None).unwrap();
+    let refused =
+        Tapster::start_at("127.0.0.1:0", &["-c", file.to_str().unwrap()]).expect_err("it is not taken");
+    assert!(!refused.log.join("\n").contains("root:secret"), "{:?}", refused.log);
+    Ok("4 kinds of files of others, by file and directory, with the sandbox and without".into())
+}
+
+/// A `ConfigMap` is mounted with a directory that everybody may write to, but for the mount being read only.
+fn a_config_map() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o mode=0777 none \"$1\" && cd \"$1\" && mkdir ..1 && cat >..1/forks.yaml && ln -s ..1 ..data \
+        && ln -s ..data/forks.yaml forks.yaml && cd / && { [ \"$2\" = rw ] || mount -o remount,ro \"$1\"; } && \"$3\" check \"$1\"";
+    let check = |access: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(directory.path()).arg(access);
+        command.arg(binary().get_program());
+        let mut child = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), FORKS.as_bytes()).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8_lossy(&ended.stderr).into_owned()
+    };
+    assert!(check("rw").contains("has the mode 0777"), "{}", check("rw"));
+    assert_eq!(check("ro"), "");
+    Ok("taken when it is mounted read only".into())
+}
+
 #[test]
 fn what_is_lacking_is_said() {
     let Some(mut cases) = Cases::as_root("lacking") else { return };
     let _host = host();
     cases.run("names of functions", names_of_functions);
+    cases.run("files of others", files_of_others);
+    cases.run("a ConfigMap", a_config_map);
     cases.finish();
 }

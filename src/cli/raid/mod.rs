@@ -143,7 +143,7 @@ fn chosen<'a>(topology: &'a Topology, names: &BTreeSet<String>, args: &RaidArgs)
 fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Option<Exporter>> {
     let needs_devices = arrays.iter().any(|array| !array.announces);
     let probes = PROBES[..if needs_devices { 2 } else { 1 }].iter().map(ToString::to_string).collect();
-    let config = config::load(&Request { files: Vec::new(), probes })?;
+    let config = config::load(&Request { probes, ..Request::default() })?;
     let kernel = Kernel::detect(&args.host.paths());
     if lacks(&kernel) {
         return Ok(None);

@@ -11,6 +11,7 @@ use crate::{
     config,
     exporter::{Exporter, Failure, Options},
     kernel::Kernel,
+    owner::{Owners, Trust},
     reload::Configuration,
     server,
     status::Down,
@@ -37,7 +38,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let log = telemetry::init(&args.log_level, args.log_format)?;
     // For the whole run; what is started from here inherits it, and that is nothing.
     let _files = room::raise_files();
-    let request = args.probes.request();
+    let owners = Owners::of_process(&args.rights.owners);
+    let request = args.probes.request(Trust::Only(owners.clone()));
     // Before they are read: what changes from here on is seen.
     let marks = request.marks();
     let config = match config::load(&request) {
@@ -76,6 +78,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
+    args.rights.look_at(&owners, web.iter().flat_map(|web| web.files()).collect(), exports.push.as_ref());
     // The ports first: nothing should be attached for an exporter that cannot serve.
     let listeners = match args.web.listeners(exports.serve) {
         Ok(listeners) => listeners,
