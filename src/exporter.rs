@@ -1,6 +1,7 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
 mod life;
+mod memory;
 mod own;
 mod process;
 mod reload;
@@ -10,6 +11,7 @@ pub use reload::{Exchange, Refused};
 pub use running::Running;
 
 use crate::{
+    cgroup::memory_limit,
     collector::{Collected, Reader, Shared, View},
     deadline::{self, Limits, MayHang},
     family::MetricFamily,
@@ -146,25 +148,34 @@ impl Exporter {
         if kernel.version < KernelVersion(5, 11, 0)
             && let Err(error) = sys::lift_memlock()
         {
-            tracing::warn!(%error, "the limit on locked memory stays; maps may not fit");
+            tracing::debug!(%error, "the limit on locked memory stays");
         }
+        let limit = memory_limit(kernel.proc());
         let target = Target { command: options.command, ..kernel.target() };
         let begun = Instant::now();
         // Before they are compiled: what changes from here on is seen.
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
-        // Neither needs the other, and both take a good part of the start.
-        let (mut loader, compiled) = together(
-            move || Loader::new(btf),
-            || {
-                let compile = |probe| {
-                    tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics))
-                };
-                let compiled: Vec<_> = probes.iter().map(compile).collect();
-                times.compile = begun.elapsed();
-                compiled
-            },
-        );
+        let compile_all = || {
+            let compile = |probe| {
+                tapster_ebpf::compile(probe, &target)
+                    .map_err(|diagnostics| compile_failure(&diagnostics, kernel))
+            };
+            let compiled: Vec<_> = probes.iter().map(compile).collect();
+            times.compile = begun.elapsed();
+            for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
+                tracing::warn!("{what}");
+            }
+            compiled
+        };
+        // Neither needs the other, and both take a good part of the start. Where memory is limited it is said first whether they
+        // fit: making the loader takes more of it than all before.
+        let (mut loader, compiled) = if limit.is_none() {
+            together(move || Loader::new(btf), compile_all)
+        } else {
+            let compiled = compile_all();
+            (Loader::new(btf), compiled)
+        };
         times.prepare = begun.elapsed();
         let begun = Instant::now();
         let mut loaded: Vec<_> =

@@ -1,6 +1,7 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
 mod functions;
+pub mod refusal;
 mod user;
 
 use crate::{
@@ -17,6 +18,7 @@ use aya::{
     },
 };
 use functions::Functions;
+use refusal::{Asked, because};
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::Path,
@@ -81,6 +83,16 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// A program that was not taken, by the verifier if it had something to say, else for another reason.
+    fn not_loaded(code: &Code, error: std::io::Error, log: &str) -> Self {
+        let (at, log) = (code.at.to_string(), useful_lines(log));
+        if refusal::is_verifiers(&error, &log) {
+            return Self::Verifier { at, error, log };
+        }
+        let message = format!("the BPF_PROG_LOAD syscall failed: {}", refused(&error, Asked::Program));
+        Self::Program { at, action: "loaded", message }
+    }
+
     /// As the landing page and `tapster_probe_up` show it.
     pub fn down(&self) -> Down {
         let reason = match self {
@@ -147,10 +159,10 @@ impl Loader {
     /// Makes the maps of a probe and has the verifier look at its programs, without attaching any.
     pub fn load(&mut self, program: Program) -> Result<Attached, LoadError> {
         let bytes = object::write(&program)?;
-        let mut ebpf = self
-            .ebpf
-            .load(&bytes)
-            .map_err(|error| LoadError::Map { probe: program.name.clone(), message: refused(&error) })?;
+        let mut ebpf = self.ebpf.load(&bytes).map_err(|error| LoadError::Map {
+            probe: program.name.clone(),
+            message: refused(&error, Asked::Map),
+        })?;
         let maps = program.maps.iter().map(|map| map_fd(&ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
         let session = Functions::session(&program, &maps);
         let mut functions: Vec<Option<Functions>> = session.into_iter().flatten().map(Some).collect();
@@ -223,12 +235,14 @@ fn load_program(loaded: &mut Loaded, code: &Code, btf: Option<&Btf>) -> Result<(
         (Mechanism::Tracepoint, _) => <&mut TracePoint>::try_from(loaded).and_then(TracePoint::load),
     };
     result.map_err(|error| match error {
-        ProgramError::LoadError { io_error, verifier_log } => LoadError::Verifier {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            LoadError::not_loaded(code, io_error, &verifier_log.to_string())
+        }
+        other => LoadError::Program {
             at: code.at.to_string(),
-            error: io_error,
-            log: useful_lines(&verifier_log.to_string()),
+            action: "loaded",
+            message: refused(&other, Asked::Program),
         },
-        other => LoadError::Program { at: code.at.to_string(), action: "loaded", message: chain(&other) },
     })
 }
 
@@ -247,20 +261,9 @@ fn useful_lines(log: &str) -> String {
     lines[from..].iter().map(|line| format!("    {}", address::hidden(line))).collect::<Vec<_>>().join("\n")
 }
 
-/// Why no map could be made.
-fn refused(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut message = chain(error);
-    let mut cause = Some(error);
-    while let Some(inner) = cause {
-        let number = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-        if number == Some(libc::EPERM) {
-            message.push_str(
-                "; this process lacks CAP_BPF, or a filter of system calls refuses `bpf`, as those of older container runtimes do",
-            );
-        }
-        cause = inner.source();
-    }
-    message
+/// An error with its causes and what it means here.
+fn refused(error: &(dyn std::error::Error + 'static), asked: Asked) -> String {
+    chain(error) + &because(error, asked)
 }
 
 /// An error with its causes.
@@ -325,7 +328,7 @@ impl Attached {
                     .map(drop),
             };
             result.map_err(|error| {
-                let mut message = chain(&error);
+                let mut message = refused(&error, Asked::Event);
                 if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
                     message.push_str("; not every processor counts this, and few virtual machines do");
                 }
@@ -345,6 +348,11 @@ impl Attached {
             return Err(LoadError::Other(own.name.clone()));
         }
         self.user().renew(program, &self.maps()?, kernel, all)
+    }
+
+    /// Whether it is attached to user programs by perf events, for which kernels ask more rights than for links.
+    pub fn has_user_events(&self) -> bool {
+        self.user().has_events()
     }
 
     /// Detaches from files that were replaced and that no process runs any more.

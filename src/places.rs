@@ -57,24 +57,16 @@ pub struct Held {
     pub refused: Vec<(usize, io::Error)>,
 }
 
-/// What somebody lacks whom the kernel does not let attach.
-fn lacking(error: &io::Error) -> &'static str {
-    if error.raw_os_error() == Some(libc::EACCES) {
-        "; this kernel asks for CAP_SYS_ADMIN, which may have been given up after the start (`--capabilities.keep`)"
-    } else {
-        ""
-    }
-}
-
 /// Why a program was not attached.
 #[derive(Debug, thiserror::Error)]
 pub enum PlacesError {
     /// The kernel refused a place for a reason that others have, too, or too many of them.
-    #[error("{place}: {error}{}", lacking(error))]
+    #[error("{place}: {error}")]
     Refused {
         /// Which.
         place: String,
         /// Its error.
+        #[source]
         error: io::Error,
     },
     /// Too many places for the way of this kernel.
@@ -89,7 +81,7 @@ pub enum PlacesError {
     },
     /// The limit of open files is not known.
     #[error("the limit of open files: {0}")]
-    Files(io::Error),
+    Files(#[source] io::Error),
 }
 
 impl Places {
@@ -220,6 +212,7 @@ impl Places {
     fn refuse(&self, held: &mut Held, index: usize, error: io::Error) -> Result<(), PlacesError> {
         if held.refused.len() >= MOST_REFUSED
             || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)
+            || matches!(sys::errno(&error), Some(libc::EMFILE | libc::ENFILE))
         {
             return Err(PlacesError::Refused { place: self.describe(index), error });
         }

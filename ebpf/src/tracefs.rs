@@ -2,10 +2,16 @@
 //!
 //! Source: `Documentation/trace/events.rst`, and `kernel/trace/trace_events.c` for the exact form.
 
+use crate::attach::Missing;
+
 /// What a compiler asks about the tracepoints of a kernel.
 pub trait Tracepoints {
     /// The format file of a tracepoint, if it exists and can be read.
     fn format(&self, category: &str, name: &str) -> Option<String>;
+    /// Why the format file of a tracepoint that there is cannot be read; `None` if it can, or if there is no such tracepoint.
+    fn unreadable(&self, _category: &str, _name: &str) -> Option<Missing> {
+        None
+    }
     /// All tracepoints as `(category, name)`.
     fn all(&self) -> Vec<(String, String)>;
 }

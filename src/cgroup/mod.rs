@@ -11,6 +11,7 @@
 //! One that is missing in two looks, one after the other, is gone: by then nobody counts for it any more.
 
 mod logs;
+mod memory;
 mod mount;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::{
     label::{Host, LabelError},
 };
 use logs::Logs;
+pub use memory::{MemoryLimit, memory_limit};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -42,7 +42,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let (probes, more) = tapster_ebpf::check::select(config.probes, &target);
     diagnostics.extend(more);
     // Every probe is compiled even after a mistake, so that all mistakes are told at once.
-    let mut programs = Vec::new();
+    let (mut programs, mut typeless) = (Vec::new(), Vec::new());
     let mut compiled = Vec::new();
     for probe in probes {
         match tapster_ebpf::compile(&probe, &target) {
@@ -50,11 +50,26 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
                 programs.push(program);
                 compiled.push(probe);
             }
-            Err(more) => diagnostics.extend(more),
+            Err(more) => match kernel.typeless(&more) {
+                Some(why) => typeless.push((probe.name.value.clone(), why)),
+                None => diagnostics.extend(more),
+            },
         }
     }
     if let Err(error) = &settings {
         tell!("{}", error.to_string().trim_end());
+    }
+    // Said once for all that need the same.
+    typeless.dedup_by(|(name, why), (names, known)| {
+        let is_same = why == known;
+        if is_same {
+            names.push_str(", ");
+            names.push_str(name);
+        }
+        is_same
+    });
+    for (names, why) in &typeless {
+        tell!("error: {names}: {why}");
     }
     if report(&diagnostics) || settings.is_err() {
         return Ok(USAGE);
@@ -121,7 +136,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         reasons::told(&config.reasons, &kernel, args.verbose, &mut text)?;
     }
     print(&text)?;
-    Ok(if failed.is_empty() { 0 } else { FAILURE })
+    Ok(if failed.is_empty() && typeless.is_empty() { 0 } else { FAILURE })
 }
 
 /// How a probe gets to an attach point.

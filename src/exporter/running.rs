@@ -76,11 +76,11 @@ impl MayHang for Running {
 }
 
 /// Why a probe does not compile.
-pub(super) fn compile_failure(diagnostics: &[Diagnostic]) -> Down {
-    Down {
-        reason: "compile",
-        message: diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-    }
+pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Down {
+    let message = kernel
+        .typeless(diagnostics)
+        .unwrap_or_else(|| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    Down { reason: "compile", message }
 }
 
 /// Why a probe is down, of which a file is not there: it is waited for.
@@ -90,10 +90,6 @@ fn waiting(watched: &Watched) -> Option<Down> {
         reason: "waiting",
         message: format!("{}; it is attached to when it appears", missing.message),
     })
-}
-
-fn internal(error: &dyn std::error::Error) -> Down {
-    Down { reason: "internal", message: error.to_string() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -120,9 +116,9 @@ fn needs_symbols(program: &Program) -> bool {
 
 /// Opens the maps of a probe that was attached after `began`.
 fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
-    let cpus = PossibleCpus::of_host().map_err(|error| internal(&error))?;
-    Reader::new(attached, began, host, shared, cpus)
-        .map_err(|error| Down { reason: "collect", message: error.to_string() })
+    let refused = |error: &dyn std::error::Error| Down { reason: "collect", message: error.to_string() };
+    let cpus = PossibleCpus::of_host().map_err(|error| refused(&error))?;
+    Reader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
 }
 
 impl Running {
@@ -169,7 +165,7 @@ impl Running {
                 return Err(refused());
             }
             let program = tapster_ebpf::compile(probe, &means.target)
-                .map_err(|diagnostics| compile_failure(&diagnostics))?;
+                .map_err(|diagnostics| compile_failure(&diagnostics, means.kernel))?;
             let lacks = means.lacking.processes && needs_processes(false, &program)
                 || means.lacking.symbols && needs_symbols(&program);
             if lacks { Err(refused()) } else { Ok(program) }
@@ -208,7 +204,7 @@ impl Running {
             needs.processes |= self.is_watched();
             return;
         };
-        needs.programs |= self.is_watched();
+        needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         needs.processes |= needs_processes(self.is_watched(), program);
         needs.tracepoints |= program.codes.iter().any(|code| code.mechanism == Mechanism::Tracepoint);
         needs.symbols |= needs_symbols(program);
@@ -319,8 +315,9 @@ impl Running {
         shared: &Shared,
         kernel: &Kernel,
     ) -> Result<(), Down> {
-        let program = tapster_ebpf::compile(&watched.probe, &kernel.target())
-            .map_err(|diagnostics| waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics)))?;
+        let program = tapster_ebpf::compile(&watched.probe, &kernel.target()).map_err(|diagnostics| {
+            waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics, kernel))
+        })?;
         if let Some(reader) = self.reader.get() {
             let all = change == Change::Containers;
             return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());

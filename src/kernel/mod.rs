@@ -131,6 +131,10 @@ impl Tracepoints for Kernel {
         self.tracefs.as_ref().ok()?.format(category, name)
     }
 
+    fn unreadable(&self, category: &str, name: &str) -> Option<Missing> {
+        self.tracefs.as_ref().ok()?.unreadable(category, name)
+    }
+
     fn all(&self) -> Vec<(String, String)> {
         self.tracefs.as_ref().map(Tracepoints::all).unwrap_or_default()
     }

@@ -6,7 +6,7 @@ use crate::sys::{
     Capability::{Bpf, Perfmon, SysAdmin, SysResource, Syslog},
 };
 use std::{fs, path::Path};
-use tapster_ebpf::probe::KernelVersion;
+use tapster_ebpf::{diagnostic::Diagnostic, probe::KernelVersion};
 
 /// The oldest kernel that tapster is tested on.
 const OLDEST: KernelVersion = KernelVersion(5, 10, 0);
@@ -68,6 +68,21 @@ impl Kernel {
         if all.is_empty() { Ok(()) } else { Err(all) }
     }
 
+    /// What is said of a probe that does not compile because the types of this kernel are not known: that, once, in place of
+    /// a mistake at every name that needs them. `None` where its mistakes have another cause.
+    pub fn typeless(&self, diagnostics: &[Diagnostic]) -> Option<String> {
+        let Missing { message, hint } = self.btf.as_ref().err()?;
+        let asks = |text: &str| text.contains("BTF");
+        let is_of_types = |diagnostic: &Diagnostic| {
+            asks(&diagnostic.message) || diagnostic.hint.as_deref().is_some_and(asks)
+        };
+        let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        diagnostics
+            .iter()
+            .any(is_of_types)
+            .then(|| format!("it needs types of the kernel, and {message}{hint}"))
+    }
+
     /// What keeps some probes from running, or may; for a warning.
     pub fn limitations(&self) -> Vec<Missing> {
         let mut all = Vec::new();
@@ -81,13 +96,28 @@ impl Kernel {
             all.push(Missing { message, hint: None });
         }
         // Maps are accounted to the memory cgroup since.
-        if self.version < KernelVersion(5, 11, 0) && !self.capabilities.has(SysResource) {
+        if let Some(bytes) = self.locked_limit() {
             all.push(missing(
-                "before Linux 5.11 maps count as locked memory, and CAP_SYS_RESOURCE is missing to raise its limit",
+                format!(
+                    "before Linux 5.11 maps count as locked memory, of which this process may have {} KiB (RLIMIT_MEMLOCK), and \
+                     CAP_SYS_RESOURCE is missing to raise that",
+                    bytes / 1024
+                ),
                 "add CAP_SYS_RESOURCE or set LimitMEMLOCK=infinity",
             ));
         }
         all
+    }
+
+    /// Most bytes of maps that this process may have where they count as locked memory; `None` if there is no such limit, or if
+    /// this process can raise it.
+    pub fn locked_limit(&self) -> Option<u64> {
+        if self.version >= KernelVersion(5, 11, 0) || self.capabilities.has(SysResource) {
+            return None;
+        }
+        let limits = fs::read_to_string(self.proc.join("self/limits")).unwrap_or_default();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 
     fn missing_capabilities(&self) -> Option<Missing> {

@@ -118,11 +118,34 @@ fn capabilities_are_asked_for_by_the_names_this_kernel_has() {
     write(&status, "CapEff:\t000000c000000000\n");
     assert!(Kernel::detect(&paths).requirements().is_ok());
     write(&paths.proc.join("sys/kernel/osrelease"), "5.4.0-9\n");
+    let limits = paths.proc.join("self/limits");
+    write(
+        &limits,
+        "Limit                     Soft Limit           Hard Limit           Units     \nMax locked memory         unlimited            unlimited            bytes     \n",
+    );
     let kernel = Kernel::detect(&paths);
+    assert_eq!(kernel.locked_limit(), None);
+    assert!(!messages(&kernel.limitations()).contains("LimitMEMLOCK"), "nothing limits it");
+    write(&limits, "Max locked memory         65536                65536                bytes     \n");
+    assert_eq!(kernel.locked_limit(), Some(65_536));
     assert!(refused(&kernel).starts_with("this process lacks CAP_SYS_ADMIN ["));
     let limitations = messages(&kernel.limitations());
     assert!(limitations.contains("Linux 5.4 is older than 5.10"), "{limitations}");
+    assert!(limitations.contains("may have 64 KiB (RLIMIT_MEMLOCK)"), "{limitations}");
     assert!(limitations.contains("LimitMEMLOCK=infinity"), "{limitations}");
+}
+
+#[test]
+fn a_format_that_cannot_be_read_is_no_tracepoint_that_is_missing() {
+    let (_dir, paths) = host();
+    let kernel = Kernel::detect(&paths);
+    let unreadable =
+        |name: &str| kernel.target().tracepoints.unreadable("sched", name).map(|missing| missing.message);
+    assert_eq!((unreadable("sched_switch"), unreadable("none"), unreadable("../x")), (None, None, None));
+    // Whoever runs this test may read every file; a directory is none.
+    fs::create_dir_all(paths.sys.join("kernel/tracing/events/sched/broken/format")).unwrap();
+    let message = unreadable("broken").unwrap();
+    assert!(message.contains("events/sched/broken/format` cannot be read: Is a directory"), "{message}");
 }
 
 #[test]

@@ -58,15 +58,37 @@ impl Tracefs {
     }
 }
 
-impl Tracepoints for Tracefs {
-    fn format(&self, category: &str, name: &str) -> Option<String> {
+impl Tracefs {
+    /// The format file of a tracepoint; `None` for what is no name of one.
+    fn path(&self, category: &str, name: &str) -> Option<PathBuf> {
         let plain =
             |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        if !plain(category) || !plain(name) {
-            return None;
-        }
-        let event = self.directory.join("events").join(category).join(name);
-        fs::read_to_string(event.join("format")).ok()
+        let is_name = plain(category) && plain(name);
+        is_name.then(|| self.directory.join("events").join(category).join(name).join("format"))
+    }
+}
+
+impl Tracepoints for Tracefs {
+    fn format(&self, category: &str, name: &str) -> Option<String> {
+        fs::read_to_string(self.path(category, name)?).ok()
+    }
+
+    fn unreadable(&self, category: &str, name: &str) -> Option<Missing> {
+        let path = self.path(category, name)?;
+        let error = fs::read_to_string(&path).err()?;
+        let hint = match error.raw_os_error() {
+            // There is no such tracepoint.
+            Some(libc::ENOENT | libc::ENOTDIR) => return None,
+            Some(libc::EACCES | libc::EPERM) => "run as root or with CAP_DAC_READ_SEARCH",
+            Some(libc::EMFILE) => {
+                "this process may not have more open files: raise `LimitNOFILE`, `ulimit -n`"
+            }
+            _ => "the tracepoint is there, its format is not to be had",
+        };
+        Some(Missing {
+            message: format!("`{}` cannot be read: {error}", path.display()),
+            hint: Some(hint.into()),
+        })
     }
 
     fn all(&self) -> Vec<(String, String)> {

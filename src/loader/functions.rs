@@ -3,7 +3,10 @@
 //! A program that has to know where it was stopped asks for its cookie, the number of the function. Kernels without cookies
 //! (before 5.15) get a program for each function, which has the number in place of the question.
 
-use super::{LoadError, useful_lines};
+use super::{
+    LoadError,
+    refusal::{Asked, because},
+};
 use crate::{
     kernel::Kernel,
     places::{Means, Places, PlacesError},
@@ -61,9 +64,8 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     code.assembled.insns.iter().map(known).collect()
 }
 
-fn verifier(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
-    let at = code.at.to_string();
-    move |LoadRefused { error, log }| LoadError::Verifier { at: at.clone(), error, log: useful_lines(&log) }
+fn not_loaded(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
+    |LoadRefused { error, log }| LoadError::not_loaded(code, error, &log)
 }
 
 fn refused(code: &Code, message: String) -> LoadError {
@@ -88,7 +90,9 @@ impl Functions {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
         let insns = &code.assembled.insns;
         let one = |means, program| Self::new(means, vec![program]);
-        if places(code).len() > 1 && !code.one_by_one {
+        // One place of a program is linked, too: kernels with the fix of CVE-2025-38466 ask CAP_SYS_ADMIN for an event at it, and
+        // for a link they do not.
+        if (places(code).len() > 1 || !is_of_kernel(code)) && !code.one_by_one {
             let (kind, has): (_, fn(BorrowedFd<'_>) -> bool) = if is_of_kernel(code) {
                 (ProgramKind::KprobeMulti, |program| sys::has_kprobe_multi(program, Ends::Entry))
             } else {
@@ -104,14 +108,14 @@ impl Functions {
         if !asks_for_cookie(code) {
             return load(ProgramKind::Probe, insns)
                 .map(|program| one(Means::Event, program))
-                .map_err(verifier(code));
+                .map_err(not_loaded(code));
         }
         if let Ok(program) = load(ProgramKind::Probe, insns) {
             return Ok(one(Means::Cookie, program));
         }
         // One shows whether the verifier takes them all.
         let number = code.sites.list.first().map_or(0, |site| site.number);
-        load(ProgramKind::Probe, &with_number(code, number.into())).map_err(verifier(code))?;
+        load(ProgramKind::Probe, &with_number(code, number.into())).map_err(not_loaded(code))?;
         Ok(Self::new(Means::Program, Vec::new()))
     }
 
@@ -169,7 +173,8 @@ impl Functions {
             let places = list.len();
             tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
         }
-        let failed = |error: PlacesError| refused(code, error.to_string());
+        let asked = if is_of_kernel(code) { Asked::Event } else { Asked::UserProbe };
+        let failed = |error: PlacesError| refused(code, error.to_string() + &because(&error, asked));
         let held = match (self.means, self.programs.first()) {
             (Means::Multi | Means::Session, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
             (Means::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
@@ -177,7 +182,7 @@ impl Functions {
             (Means::Program, _) | (_, None) => {
                 let load = |number| {
                     load_program(&code.name, ProgramKind::Probe, &with_number(code, number), maps)
-                        .map_err(|refused| Either::Load(verifier(code)(refused)))
+                        .map_err(|refused| Either::Load(not_loaded(code)(refused)))
                 };
                 places.each_its_own(load).map_err(|either| match either {
                     Either::Load(error) => error,
@@ -186,7 +191,7 @@ impl Functions {
             }
         };
         if let (true, Some((_, error))) = (held.descriptors.is_empty(), held.refused.first()) {
-            return Err(refused(code, error.to_string()));
+            return Err(refused(code, error.to_string() + &because(error, asked)));
         }
         for (index, error) in &held.refused {
             let function = list[*index].0;
@@ -207,6 +212,11 @@ impl Functions {
     /// Lets go of all functions; the programs stay.
     pub(super) fn detach(&mut self) {
         self.held.clear();
+    }
+
+    /// Whether they are attached to by perf events, for which kernels ask more rights than for links.
+    pub(super) fn are_events(&self) -> bool {
+        matches!(self.means, Means::Cookie | Means::Event | Means::Program)
     }
 
     /// What they cost together.

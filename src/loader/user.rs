@@ -2,7 +2,11 @@
 //! starts. What is attached to the file that was stays as long as some process runs it; the new one is attached to
 //! beside it, and both feed the same maps.
 
-use super::{LoadError, functions::Functions, useful_lines};
+use super::{
+    LoadError,
+    functions::Functions,
+    refusal::{Asked, because},
+};
 use crate::{
     container,
     deadline::{self, Left, MayHang, Outcome},
@@ -14,6 +18,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -144,7 +149,9 @@ impl Loaded {
                     let each = |site| sys::attach_site(program.as_fd(), &path, site);
                     sites.list.iter().copied().map(each).collect()
                 };
-                *links = attached.map_err(|error| failed(error.to_string()))?;
+                *links = attached.map_err(|error: io::Error| {
+                    failed(error.to_string() + &because(&error, Asked::UserProbe))
+                })?;
                 Ok(())
             }
         }
@@ -179,20 +186,17 @@ impl Loaded {
 
 fn usdt(code: &Code, sites: &Sites, maps: &[BorrowedFd<'_>]) -> Result<What, LoadError> {
     let insns = &code.assembled.insns;
-    // A kernel without such links may refuse the program already.
-    let multi = (sites.list.len() > 1)
-        .then(|| sys::load_program(&code.name, ProgramKind::UprobeMulti, insns, maps).ok())
-        .flatten()
+    // A kernel without such links may refuse the program already. For one place, too: kernels with the fix of CVE-2025-38466 ask
+    // CAP_SYS_ADMIN for an event at it, and for a link they do not.
+    let multi = sys::load_program(&code.name, ProgramKind::UprobeMulti, insns, maps)
+        .ok()
         .filter(|program| sys::has_uprobe_multi(program.as_fd()));
     let (kind, program) = match multi {
         Some(program) => (ProgramKind::UprobeMulti, program),
         None => {
             let loaded = sys::load_program(&code.name, ProgramKind::Probe, insns, maps);
-            let program = loaded.map_err(|LoadRefused { error, log }| LoadError::Verifier {
-                at: code.at.to_string(),
-                error,
-                log: useful_lines(&log),
-            })?;
+            let program =
+                loaded.map_err(|LoadRefused { error, log }| LoadError::not_loaded(code, error, &log))?;
             (ProgramKind::Probe, program)
         }
     };
@@ -350,6 +354,14 @@ impl User {
                 ..status
             })
             .collect()
+    }
+
+    /// Whether some are attached to by perf events, for which kernels ask more rights than for links.
+    pub(super) fn has_events(&self) -> bool {
+        self.programs().any(|loaded| match &loaded.what {
+            What::Functions(functions) => functions.are_events(),
+            What::Usdt { kind, .. } => *kind != ProgramKind::UprobeMulti,
+        })
     }
 
     /// Functions that the kernel did not take, in sentences.

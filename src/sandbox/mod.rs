@@ -27,8 +27,8 @@ pub struct Needs {
     /// Files of other processes: to follow programs that are replaced, and to name functions of their stacks. Landlock lets
     /// nobody look into a process outside of it.
     pub processes: bool,
-    /// Attaching to programs, again and again as their files are replaced. Kernels with the mend of CVE-2025-38466 ask
-    /// `CAP_SYS_ADMIN` for it.
+    /// Attaching to programs by perf events, again and again as their files are replaced. Kernels with the mend of
+    /// CVE-2025-38466 ask `CAP_SYS_ADMIN` for it; for links, which Linux 6.6 and later have, they do not.
     pub programs: bool,
     /// Attaching to tracepoints by perf events.
     pub tracepoints: bool,

@@ -1,7 +1,7 @@
 //! Attaching programs to functions of the kernel and of user programs, and to raw tracepoints. What is attached stays so
 //! until its descriptors close.
 
-use super::bpf::{self, Attributes, Command};
+use super::bpf::{self, Attributes, Command, Refused};
 use std::{
     ffi::CStr,
     fs, io,
@@ -158,7 +158,7 @@ fn link_kprobes(
     functions: KernelFunctions<'_>,
     cookies: &[u64],
     ends: Ends,
-) -> Result<OwnedFd, bpf::Refused> {
+) -> Result<OwnedFd, Refused> {
     let pointers: Vec<u64> = match functions {
         KernelFunctions::Symbols(symbols) => symbols.iter().map(|symbol| symbol.as_ptr() as u64).collect(),
         KernelFunctions::Addresses(_) => Vec::new(),
@@ -295,7 +295,7 @@ fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: both requests take a number.
         let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
         if result != 0 {
-            return Err(named(name, &io::Error::last_os_error()));
+            return Err(Refused::last(name).into());
         }
     }
     Ok(())
@@ -307,7 +307,10 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
         Spot::Kernel(symbol) => (KPROBE_TYPE, symbol, 0),
         Spot::File(path, offset) => (UPROBE_TYPE, path, offset),
     };
-    let text = fs::read_to_string(file).map_err(|error| named(file, &error))?;
+    let text = fs::read_to_string(file).map_err(|error| match error.raw_os_error() {
+        Some(errno) => Refused { call: file, errno }.into(),
+        None => error,
+    })?;
     let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))?;
     let event = PerfEvent {
         kind,
@@ -323,12 +326,8 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made it and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(named("perf_event_open", &io::Error::last_os_error())),
+        _ => Err(Refused::last("perf_event_open").into()),
     }
-}
-
-fn named(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// Attaches to a raw tracepoint by its name, 4.17.

@@ -4,7 +4,7 @@
 //! named, since the kernel reads it too.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -45,18 +45,47 @@ impl Command {
     }
 }
 
-/// A refused command.
+/// A refused command or call, with its error number, which `io::Error` keeps for itself only.
 #[derive(Debug)]
 pub(super) struct Refused {
-    command: Command,
+    pub(super) call: &'static str,
     pub(super) errno: i32,
 }
 
-impl From<Refused> for io::Error {
-    fn from(Refused { command, errno }: Refused) -> Self {
-        let cause = Self::from_raw_os_error(errno);
-        Self::new(cause.kind(), format!("bpf({}): {cause}", command.name()))
+impl Refused {
+    /// What was just refused.
+    pub(super) fn last(call: &'static str) -> Self {
+        Self { call, errno: io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
     }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cause = io::Error::from_raw_os_error(self.errno);
+        if self.call.starts_with("BPF_") {
+            write!(f, "bpf({}): {cause}", self.call)
+        } else {
+            write!(f, "{}: {cause}", self.call)
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<Refused> for io::Error {
+    fn from(refused: Refused) -> Self {
+        Self::new(Self::from_raw_os_error(refused.errno).kind(), refused)
+    }
+}
+
+/// The error number of a system call that was refused, whoever made it.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    let named = || {
+        let inner = error.get_ref()?;
+        let refused = inner.downcast_ref::<Refused>().map(|refused| refused.errno);
+        refused.or_else(|| inner.downcast_ref::<io::Error>().and_then(errno))
+    };
+    error.raw_os_error().or_else(named)
 }
 
 #[derive(Debug, Default)]
@@ -146,10 +175,7 @@ pub(super) unsafe fn bpf<T: Attributes>(command: Command, attributes: &mut T) ->
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, libc::c_long::from(command as u8), &raw mut *attributes, size)
     };
-    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| Refused {
-        command,
-        errno: io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
-    })
+    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(|| Refused::last(command.name()))
 }
 
 /// Calls `bpf(2)` for a command that makes a file descriptor.

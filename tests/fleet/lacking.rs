@@ -2,7 +2,7 @@
 
 use super::{
     host,
-    rights::Nobody,
+    rights::{Nobody, has_links},
     support::{
         cases::{Cases, Outcome, Skip},
         command::output,
@@ -14,7 +14,7 @@ use super::{
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -217,6 +217,115 @@ fn a_config_map() -> Outcome {
     Ok("taken when it is mounted read only".into())
 }
 
+const GETENV: &str = "probes:\n  - name: getenv\n    at: uprobe:libc:getenv\n    metrics: [{counter: getenv_total, help: Calls.}]\n";
+
+/// One place of a program needs no more than many do, where the kernel has links for them.
+fn one_place_of_a_program() -> Outcome {
+    let nobody = Nobody::new();
+    let file = nobody.directory().join("getenv.yaml");
+    fs::write(&file, GETENV).unwrap();
+    let tapster = nobody.start(LEAST, &["-c", file.to_str().unwrap()])?;
+    let metrics = tapster.scrape();
+    let up = metrics.find("tapster_probe_up", &[("probe", "getenv"), ("reason", "")]);
+    if !has_links() {
+        let said = tapster.log().join("\n");
+        assert!(up == Some(1.0) || said.contains("CAP_SYS_ADMIN"), "{said}");
+        return Err(Skip("this kernel has no links for places of programs".into()));
+    }
+    assert_eq!(up, Some(1.0), "{:?}", tapster.log());
+    let count = |metrics: &Metrics| metrics.sum("tapster_getenv_total", &[]);
+    let before = count(&tapster.scrape());
+    assert!(Command::new("sh").args(["-c", "true"]).env("LC_ALL", "C").status().unwrap().success());
+    assert!(Command::new("ls").arg("/").output().unwrap().status.success());
+    let after = count(&tapster.scrape());
+    assert!(after > before, "{before} calls, then {after}");
+    Ok("uprobe:libc:getenv is up with three capabilities, and counts".into())
+}
+
+/// The message names what is lacking, and does not blame the verifier.
+fn capabilities_by_name() -> Outcome {
+    let nobody = Nobody::new();
+    let file = nobody.directory().join("forks.yaml");
+    fs::write(&file, FORKS).unwrap();
+    let path = file.to_str().unwrap();
+    let run = |capabilities: &str| {
+        let ended =
+            Tapster::start_by(nobody.command(capabilities)?, "127.0.0.1:0", &["-c", path, "--strict"]);
+        Ok::<_, Skip>(
+            ended.map_or_else(|ended| (ended.status.code(), ended.log.join("\n")), |_| (None, String::new())),
+        )
+    };
+    for (capabilities, status, says) in [
+        ("bpf,dac_read_search", 1, "this process lacks CAP_PERFMON"),
+        ("perfmon,dac_read_search", 1, "this process lacks CAP_BPF"),
+        ("bpf,perfmon", 2, "tracefs at `/sys/kernel/tracing` cannot be read: Permission denied"),
+    ] {
+        let (code, said) = run(capabilities)?;
+        assert!(said.contains(says) && !said.contains("verifier"), "{capabilities}: {said}");
+        assert_eq!(code, Some(status), "{capabilities}: {said}");
+    }
+    Ok("CAP_PERFMON, CAP_BPF, and what reading tracefs needs".into())
+}
+
+/// A kernel without types is one line for all probes that need them, and not a mistake at each of their names.
+fn no_types() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let link = |name: &str, to: &Path| std::os::unix::fs::symlink(to, directory.path().join(name)).unwrap();
+    for entry in fs::read_dir("/sys").unwrap().flatten().filter(|entry| entry.file_name() != "kernel") {
+        link(entry.file_name().to_str().unwrap(), &entry.path());
+    }
+    fs::create_dir(directory.path().join("kernel")).unwrap();
+    link("kernel/tracing", Path::new("/sys/kernel/tracing"));
+    let sysfs = directory.path().to_str().unwrap();
+    let checked = output(binary().args(["check", "--path.sysfs", sysfs]));
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{said}");
+    assert!(said.lines().count() <= 3 && said.contains("this kernel has no BTF"), "{said}");
+    let tapster = Tapster::start(&["--path.sysfs", sysfs]);
+    assert_eq!(tapster.scrape().values("tapster_probe_up", &[], "reason")[0], "compile");
+    let down: Vec<String> = tapster.log().into_iter().filter(|line| line.contains("probe is down")).collect();
+    assert!(!down.is_empty());
+    assert!(
+        down.iter().all(|line| line.contains("has no BTF") && !line.contains("has no argument")),
+        "{down:?}"
+    );
+    Ok(format!("{} lines", said.lines().count()))
+}
+
+/// A cgroup that goes with the test.
+struct Cgroup(PathBuf);
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Before a process is killed for it, it has said that its memory will not do.
+fn too_little_memory() -> Outcome {
+    let name = format!("tapster-little-{}", std::process::id());
+    let made = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+    let made = made.into_iter().find_map(|(root, file)| {
+        let cgroup = Cgroup(Path::new(root).join(&name));
+        fs::create_dir(&cgroup.0).ok()?;
+        fs::write(cgroup.0.join(file), (24 << 20).to_string()).ok()?;
+        Some(cgroup)
+    });
+    let Some(cgroup) = made else { return Err(Skip("no cgroup with a limit of memory can be made".into())) };
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+        .arg(&cgroup.0)
+        .arg(binary().get_program());
+    let (log, how) = match Tapster::start_by(command, "127.0.0.1:0", &[]) {
+        Ok(tapster) => (tapster.log(), "it ran".to_owned()),
+        Err(ended) => (ended.log, ended.status.to_string()),
+    };
+    let said = log.iter().find(|line| line.contains("allows 24576 KiB"));
+    assert!(said.is_some_and(|line| line.contains("the maps of the probes take up to ")), "{how}: {log:?}");
+    Ok(format!("said with 24 MiB; then {how}"))
+}
+
 #[test]
 fn what_is_lacking_is_said() {
     let Some(mut cases) = Cases::as_root("lacking") else { return };
@@ -224,5 +333,9 @@ fn what_is_lacking_is_said() {
     cases.run("names of functions", names_of_functions);
     cases.run("files of others", files_of_others);
     cases.run("a ConfigMap", a_config_map);
+    cases.run("no types", no_types);
+    cases.run("too little memory", too_little_memory);
+    cases.run("one place of a program", one_place_of_a_program);
+    cases.run("capabilities by name", capabilities_by_name);
     cases.finish();
 }

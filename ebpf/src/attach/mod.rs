@@ -217,8 +217,11 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
     }
 }
 
-/// The message for a tracepoint that this kernel does not have.
+/// The message for a tracepoint that this kernel does not have, or does not show.
 fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target<'_>) -> Missing {
+    if let Some(missing) = category.and_then(|category| target.tracepoints.unreadable(category, name)) {
+        return missing;
+    }
     let all = target.tracepoints.all();
     if let Some((other, _)) =
         all.iter().find(|(found, known)| known == name && category.is_some_and(|category| category != found))

@@ -1,0 +1,37 @@
+//! Whether what the probes may take fits into what this process may have, said before it is tried: beyond the limit of a memory
+//! cgroup a process is killed without a word.
+
+use crate::{cgroup::MemoryLimit, kernel::Kernel};
+use tapster_ebpf::program::Program;
+
+/// Bytes that a start takes at its peak besides the maps, about: the kernel's types are decoded then.
+const START_BYTES: u64 = 20 << 20;
+
+/// What does not fit, in a sentence for each limit. `limit` is that of the memory cgroup.
+pub(super) fn too_little<'p>(
+    kernel: &Kernel,
+    limit: Option<&MemoryLimit>,
+    programs: impl Iterator<Item = &'p Program>,
+) -> Vec<String> {
+    let maps: u64 = programs.map(|program| program.memory_bytes(kernel.possible_cpus)).sum();
+    let mut said = Vec::new();
+    if let Some(limit) = limit.filter(|limit| maps.saturating_add(START_BYTES) > limit.bytes) {
+        said.push(format!(
+            "the maps of the probes take up to {} KiB and the start some {} KiB more, but `{}` allows {} KiB: raise it, or have fewer \
+             probes or a lower `max_series`; else this process may be killed",
+            maps / 1024,
+            START_BYTES / 1024,
+            limit.path.display(),
+            limit.bytes / 1024
+        ));
+    }
+    if let Some(bytes) = kernel.locked_limit().filter(|bytes| maps > *bytes) {
+        said.push(format!(
+            "the maps of the probes take up to {} KiB, which count as locked memory before Linux 5.11, and this process may have {} KiB \
+             (RLIMIT_MEMLOCK): set `LimitMEMLOCK=infinity` or add CAP_SYS_RESOURCE",
+            maps / 1024,
+            bytes / 1024
+        ));
+    }
+    said
+}
