@@ -13,3 +13,4 @@ mod files;
 mod cgroup;
 mod clients;
 mod days;
+mod injection;
