@@ -195,7 +195,7 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
         match &request.trust {
             Trust::Everybody => {}
             Trust::Told(owners) => {
-                config.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger))
+                config.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger));
             }
             Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
         }

@@ -38,7 +38,7 @@ pub enum Switch {
 
 impl RightsArgs {
     /// Warns of files of the web configuration and of pushes that others may write, or of a key that all may read.
-    pub(super) fn look_at(&self, owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
+    pub(super) fn look_at(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
         let client = push.and_then(|push| push.tls.client.as_ref());
         let authorities = push.and_then(|push| push.tls.authorities.as_ref());
         let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);

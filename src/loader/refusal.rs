@@ -153,7 +153,7 @@ mod tests {
         let status = directory.path().join("status");
         fs::write(&status, format!("CapEff:\t{mask:016x}\n")).unwrap();
         Own {
-            version: KernelVersion(version.0.into(), version.1.into(), 0),
+            version: KernelVersion(version.0, version.1, 0),
             capabilities: Capabilities::read(&status).unwrap(),
             files: Some(64),
             locked: Some(65_536),
@@ -196,7 +196,7 @@ mod tests {
             let found = own.explain(errno, asked);
             match expected {
                 Some(expected) => {
-                    assert!(found.as_deref().is_some_and(|found| found.contains(expected)), "{found:?}")
+                    assert!(found.as_deref().is_some_and(|found| found.contains(expected)), "{found:?}");
                 }
                 None => assert_eq!(found, None),
             }
