@@ -153,7 +153,7 @@ impl Owners {
     fn judge_mode(&self, place: &Path, found: &Metadata) -> Result<(), Why> {
         let mode = found.mode();
         let is_sticky = found.is_dir() && mode & STICKY != 0;
-        if mode & (GROUP_WRITES | ALL_WRITE) == 0 || is_sticky || sys::is_read_only(place).unwrap_or(false) {
+        if mode & (GROUP_WRITES | ALL_WRITE) == 0 || is_sticky || is_in_read_only_volume(place, found) {
             return Ok(());
         }
         // A user's own group has the user's number. What a list lets others do is in the bits of the group as well.
@@ -168,6 +168,13 @@ impl Owners {
         let why = format!("has the mode {:04o}: {who} may write to it", mode & 0o7777);
         Err((why, format!("`chmod go-w {}`", place.display())))
     }
+}
+
+/// Whether a volume holds it that is mounted read only, as that of a `ConfigMap`. The file system of the root is no such volume:
+/// `ProtectSystem=strict` shows it read only to a service alone, and others write to it.
+fn is_in_read_only_volume(place: &Path, found: &Metadata) -> bool {
+    let is_of_root = fs::metadata("/").map_or(true, |root| root.dev() == found.dev());
+    !is_of_root && sys::is_read_only(place).unwrap_or(false)
 }
 
 /// Why a way was not walked to its end.

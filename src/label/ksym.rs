@@ -20,6 +20,9 @@ const SYMBOL_LIMIT: usize = 1 << 20;
 
 /// Addresses remembered as being in no function.
 const UNKNOWN_LIMIT: usize = 4096;
+/// Addresses remembered with what they were shown as. Kernels have fewer functions; only values that are no addresses of
+/// functions are more.
+const SHOWN_LIMIT: usize = 1 << 18;
 
 /// What stands for an address without a name.
 const UNKNOWN: &str = "[unknown]";
@@ -36,7 +39,7 @@ pub(crate) struct Ksym {
     unknown: HashSet<u64>,
     /// Whether the table was read in this scrape.
     fresh: bool,
-    /// What each address was shown as: no more than a probe has rows.
+    /// What each address was shown as.
     shown: HashMap<u64, String>,
 }
 
@@ -138,7 +141,8 @@ impl Decode for Ksym {
             (_, Some(name)) => name,
             (None, None) => nameless,
         };
-        if self.shown.get(&address) != Some(&text) {
+        let is_new = self.shown.get(&address) != Some(&text);
+        if is_new && (self.shown.len() < SHOWN_LIMIT || self.shown.contains_key(&address)) {
             self.shown.insert(address, text.clone());
         }
         Some(text)

@@ -13,7 +13,7 @@ use super::{
 };
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -214,7 +214,19 @@ fn a_config_map() -> Outcome {
     };
     assert!(check("rw").contains("has the mode 0777"), "{}", check("rw"));
     assert_eq!(check("ro"), "");
-    Ok("taken when it is mounted read only".into())
+    // `ProtectSystem=strict` lets a service see all of the host so, and the host's users write to it all the same.
+    let file = directory.path().join("forks.yaml");
+    fs::write(&file, FORKS).unwrap();
+    mode(&file, 0o666);
+    if file.metadata().unwrap().dev() != Path::new("/").metadata().unwrap().dev() {
+        return Ok("taken when it is mounted read only; no file of the root's file system was tried".into());
+    }
+    let mut strict = Command::new("unshare");
+    strict.args(["--mount", "sh", "-c", "mount -o remount,bind,ro / && \"$0\" check \"$1\""]);
+    let checked = output(strict.arg(binary().get_program()).arg(&file));
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("has the mode 0666"), "{checked:?}");
+    Ok("taken when it is mounted read only, and not where a service alone sees it so".into())
 }
 
 const GETENV: &str = "probes:\n  - name: getenv\n    at: uprobe:libc:getenv\n    metrics: [{counter: getenv_total, help: Calls.}]\n";
