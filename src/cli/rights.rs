@@ -37,23 +37,6 @@ pub enum Switch {
 }
 
 impl RightsArgs {
-    /// Warns of files of the web configuration and of pushes that others may write, or of a key that all may read.
-    pub(super) fn look_at(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
-        let client = push.and_then(|push| push.tls.client.as_ref());
-        let authorities = push.and_then(|push| push.tls.authorities.as_ref());
-        let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);
-        for path in web.into_iter().chain(pushes.map(|file| file.path.clone())) {
-            if let Err(stranger) = owners.vouch(&path) {
-                tracing::warn!("{stranger}");
-            }
-        }
-        if let Some((_, key)) = client
-            && is_open_to_all(&key.path)
-        {
-            tracing::warn!("{}", open_to_all(&key.path));
-        }
-    }
-
     /// What is given up, for this exporter of a host, whose configuration and certificates are `files`.
     pub(super) fn sandbox(
         &self,
@@ -81,5 +64,22 @@ impl RightsArgs {
             mapper: host.dev.join("mapper/control"),
             connects,
         }
+    }
+}
+
+/// Warns of files of the web configuration and of pushes that others may write, or of a key that all may read.
+pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
+    let client = push.and_then(|push| push.tls.client.as_ref());
+    let authorities = push.and_then(|push| push.tls.authorities.as_ref());
+    let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);
+    for path in web.into_iter().chain(pushes.map(|file| file.path.clone())) {
+        if let Err(stranger) = owners.vouch(&path) {
+            tracing::warn!("{stranger}");
+        }
+    }
+    if let Some((_, key)) = client
+        && is_open_to_all(&key.path)
+    {
+        tracing::warn!("{}", open_to_all(&key.path));
     }
 }

@@ -48,13 +48,16 @@ fn counts(metrics: &Metrics, name: &str, label: &str, holds: impl Fn(&str) -> bo
     samples.into_iter().any(|sample| holds(&sample.labels[label]))
 }
 
+/// A way to start it.
+type Start<'a> = &'a dyn Fn() -> Result<Tapster, Skip>;
+
 fn names_of_functions() -> Outcome {
     let nobody = Nobody::new();
     let file = nobody.directory().join("names.yaml");
     fs::write(&file, NAMES).unwrap();
     let file = file.to_str().unwrap();
     // With the sandbox and without, and by root who gives the right up at the start.
-    let starts: [(&str, &dyn Fn() -> Result<Tapster, Skip>); 3] = [
+    let starts: [(&str, Start<'_>); 3] = [
         ("nobody", &|| nobody.start(LEAST, &["-c", file])),
         ("nobody without a sandbox", &|| nobody.start(LEAST, &["-c", file, "--sandbox=off"])),
         ("root who keeps none", &|| Ok(Tapster::start(&["-c", file, "--capabilities.keep=none"]))),

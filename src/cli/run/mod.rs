@@ -6,7 +6,7 @@ mod signals;
 mod systemd;
 mod upkeep;
 
-use super::{FAILURE, RunArgs, USAGE, lacks, report, rights::RightsArgs};
+use super::{FAILURE, RunArgs, USAGE, lacks, report, rights};
 use crate::{
     config,
     exporter::{Exporter, Failure, Options},
@@ -78,7 +78,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
-    RightsArgs::look_at(&owners, web.iter().flat_map(|web| web.files()).collect(), exports.push.as_ref());
+    rights::warn_of_others(&owners, web.iter().flat_map(|web| web.files()).collect(), exports.push.as_ref());
     // The ports first: nothing should be attached for an exporter that cannot serve.
     let listeners = match args.web.listeners(exports.serve) {
         Ok(listeners) => listeners,
