@@ -137,7 +137,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
             }
             let at = insn.ip();
             boundaries.mark(at);
-            let place = part.offset + (at - part.address);
+            let place = part.offset.wrapping_add(at.wrapping_sub(part.address));
             let mut stops = false;
             match insn.mnemonic() {
                 Mnemonic::Ret => {
@@ -225,7 +225,7 @@ fn aarch64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
         for (step, word) in (0_u64..).step_by(4).zip(words) {
             exits.check()?;
             let word = u32::from_le_bytes(*word);
-            let (at, place) = (part.address + step, part.offset + step);
+            let (at, place) = (part.address.wrapping_add(step), part.offset.wrapping_add(step));
             // A distance in instructions, in so many bits from a bit on.
             let target = |bits: u32, from: u32| {
                 let distance = (word << (32 - bits - from)).cast_signed() >> (32 - bits);
