@@ -156,7 +156,7 @@ impl Exporter {
         // Before they are compiled: what changes from here on is seen.
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
-        let compile_all = || {
+        let mut compile_all = || {
             let compile = |probe| {
                 tapster_ebpf::compile(probe, &target)
                     .map_err(|diagnostics| compile_failure(&diagnostics, kernel))
