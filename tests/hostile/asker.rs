@@ -17,7 +17,7 @@ use std::{
 pub(crate) const NOBODY: &str = "nobody";
 
 /// A probe that takes the stack of each `getppid`, and one that has nothing to do with it.
-const PROBES: &str = r#"
+const PROBES: &str = r"
 probes:
   - name: asked
     at: tracepoint:syscalls:sys_enter_getppid
@@ -26,7 +26,7 @@ probes:
   - name: beside
     at: tracepoint:sched:sched_switch
     metrics: [{ counter: beside_total, help: Switches. }]
-"#;
+";
 
 /// Builds the program under a name of at most 15 bytes.
 pub(crate) fn build(path: &Path, extra: &[&str]) -> Result<(), Skip> {

@@ -178,7 +178,7 @@ fn case(name: &str, harm: fn(&Path), is_unread: bool) -> Outcome {
     let _running = (Asleep::begin(as_nobody(&bad)?), Asleep::begin(as_nobody(&good)?));
     let is_named = || {
         let scrape = tapster.scrape();
-        assert_eq!(scrape.sum("tapster_probe_up", &[]), 2.0, "{:#?}", tapster.log());
+        assert!(scrape.sum("tapster_probe_up", &[]) > 1.5, "{:#?}", tapster.log());
         named(&scrape, "asker-good") == (5, 5)
             && (!is_unread || scrape.sum("tapster_symbols_unread_total", &[]) >= 1.0)
     };

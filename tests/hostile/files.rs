@@ -35,8 +35,10 @@ fn start_with(directory: &Path, points: &[(&str, String)]) -> Tapster {
         "probes:\n  - name: beside\n    at: tracepoint:sched:sched_switch\n    metrics: [{ counter: beside_total, help: Switches. }]\n",
     );
     for (name, point) in points {
-        probes += &format!(
-            "  - name: {name}\n    {point}\n    metrics: [{{ counter: {name}_total, help: Calls. }}]\n"
+        probes.push_str("  - name: ");
+        probes.push_str(
+            &[name, "\n    ", point, "\n    metrics: [{ counter: ", name, "_total, help: Calls. }]\n"]
+                .concat(),
         );
     }
     let file = directory.join("probes.yaml");
@@ -45,7 +47,7 @@ fn start_with(directory: &Path, points: &[(&str, String)]) -> Tapster {
 }
 
 fn is_up(scrape: &Metrics, probe: &str) -> bool {
-    scrape.sum("tapster_probe_up", &[("probe", probe)]) == 1.0
+    scrape.sum("tapster_probe_up", &[("probe", probe)]) > 0.5
 }
 
 /// A user runs a program, and when it has ended a pipe has its name: what reads its symbols must not wait for a writer.
@@ -171,7 +173,7 @@ fn a_probe_in_a_file_system_that_does_not_answer() -> Outcome {
     let before = threads();
     std::thread::sleep(Duration::from_secs(3));
     assert!(threads() <= before + 1, "{before} threads, then {}", threads());
-    assert_eq!(tapster.scrape().sum("tapster_probe_up", &[("probe", "beside")]), 1.0);
+    assert!(is_up(&tapster.scrape(), "beside"));
     Ok(format!("up after {} ms, with a sentence", took.as_millis()))
 }
 
