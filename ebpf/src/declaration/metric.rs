@@ -32,7 +32,7 @@ const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
 /// A metric of either kind.
 enum Either {
-    Event(Metric),
+    Event(Box<Metric>),
     Waiting(waiting::Declared),
 }
 
@@ -65,7 +65,7 @@ impl Reader {
         let (mut metrics, mut waiting) = (Vec::new(), Vec::new());
         for item in items {
             match self.metric(item) {
-                Some(Either::Event(metric)) => metrics.push(metric),
+                Some(Either::Event(metric)) => metrics.push(*metric),
                 Some(Either::Waiting(metric)) => waiting.push(metric),
                 None => {}
             }
@@ -123,14 +123,14 @@ impl Reader {
             },
             _ => MetricKind::Histogram { buckets: fields.get("buckets").cloned() },
         };
-        Some(Either::Event(Metric {
+        Some(Either::Event(Box::new(Metric {
             help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             name,
             kind,
             value,
             unit,
-        }))
+        })))
     }
 
     /// A metric of starts that wait: there is no event of which it could take a value.
