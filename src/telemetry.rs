@@ -14,7 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tracing_subscriber::EnvFilter;
@@ -56,13 +56,25 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PIECE: usize = 4096;
 
 /// The log of this process, which is on standard error.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Log {
+    began: SystemTime,
     lost: AtomicU64,
     /// Whether the last line could not be written.
     is_stuck: AtomicBool,
     /// Whether it was written in part.
     is_torn: AtomicBool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            began: SystemTime::now(),
+            lost: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
+            is_torn: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Log {
@@ -76,7 +88,9 @@ impl Log {
         let help = "Lines of the log that could not be written: nobody reads it, or the disk is full.";
         #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
         let lost = self.lost() as f64;
-        vec![MetricFamily::single("tapster_log_lines_lost_total", help, Kind::Counter, lost)]
+        vec![
+            MetricFamily::single("tapster_log_lines_lost_total", help, Kind::Counter, lost).since(self.began),
+        ]
     }
 
     /// Writes a line as far as it goes.

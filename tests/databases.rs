@@ -114,7 +114,9 @@ fn queries() -> Outcome {
     let cluster = Cluster::start(directory.path(), &bin, OPTIONS);
     cluster.query("create extension pg_stat_statements");
     text(cluster.command("pgbench").args(["-i", "-q", "-s", "1"]));
-    let file = directory.path().join("probes.yaml");
+    // Not in the server's directory, which is its user's.
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("probes.yaml");
     fs::write(&file, PROBES.replace("PROGRAM", &postgres.display().to_string())).unwrap();
     let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
     cluster.query("select pg_stat_statements_reset()");
@@ -272,7 +274,9 @@ fn commands() -> Outcome {
         "-e",
         "create database b; create table b.t (i int primary key, n int); insert into b.t values (1, 0)",
     ]));
-    let file = directory.path().join("probes.yaml");
+    // Not in the server's directory, which is its user's.
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("probes.yaml");
     fs::write(&file, MARIADB.replace("PROGRAM", &program.display().to_string()).replace("SYMBOL", symbol))
         .unwrap();
     let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);

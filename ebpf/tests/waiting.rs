@@ -60,8 +60,10 @@ fn labels_of_a_start_are_those_of_its_row() {
     let waiting = program.waiting.as_ref().unwrap();
     assert!(waiting.keeps);
     let layout = program.layout.start.as_ref().unwrap();
-    let mut vm =
-        case::machine(&program, Environment { cpus: 1, pid_tgid: 0x4d << 32 | 0x4e, ..Environment::default() });
+    let mut vm = case::machine(
+        &program,
+        Environment { cpus: 1, pid_tgid: 0x4d << 32 | 0x4e, ..Environment::default() },
+    );
     let map = |index: u32| usize::try_from(index).unwrap();
     let index = |end: &str| program.codes.iter().position(|code| code.at.to_string().ends_with(end)).unwrap();
     let (start, stop) = (index("untyped"), index("stop"));
