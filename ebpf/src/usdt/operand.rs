@@ -5,8 +5,8 @@
 
 use crate::attach::Arch;
 
-/// Most arguments of a probe; `sys/sdt.h` makes 12.
-const MOST: usize = 16;
+/// Most arguments of a probe that are read; `sys/sdt.h` makes 12.
+const MOST: usize = 64;
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
