@@ -423,6 +423,10 @@ impl Exporter {
     fn families(&self, view: View, selection: &Selection) -> Vec<MetricFamily> {
         // Once, and first: all that is said of arrays in this scrape is about the same ones.
         let topology = self.arrays.refresh();
+        let cgroups = &self.shared().cgroups;
+        if cgroups.is_wanted() {
+            cgroups.refresh();
+        }
         let mut own = Own::new();
         let mut families = Vec::new();
         let mut probes = self.probes();
@@ -439,7 +443,8 @@ impl Exporter {
         let own = own.into_families(self.began);
         if selection.takes_rest() {
             families.extend(topology::families(&topology));
-            families.push(own::ages([("arrays", self.arrays.age())]));
+            let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
+            families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));
             families.extend(own);
             families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));
             families.extend(online_cpus(&self.online));

@@ -3,7 +3,10 @@
 //!
 //! So no API server is asked, and nothing is followed: names of links and what they lead to are all that is read.
 
-use crate::container::is_id;
+use crate::{
+    container::is_id,
+    deadline::{Left, MayHang},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
@@ -28,31 +31,49 @@ pub(super) struct Pod {
     pub(super) name: String,
 }
 
-/// What the links say.
+/// The directory of the links. It is on a disk, which may hang.
 #[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    left: Left,
+}
+
+/// When a directory had last changed as it was read; `None` where that may be so again, or it is not there.
+pub(super) type Changed = Option<SystemTime>;
+
+/// What the links say.
+#[derive(Debug, Default)]
 pub(super) struct Logs {
-    directory: PathBuf,
-    /// When the directory had last changed as it was read.
-    changed: Option<SystemTime>,
+    pub(super) changed: Changed,
     /// Pod and name of containers by their id, or the beginning of it.
     containers: BTreeMap<String, (Pod, String)>,
     /// Pods by UID: of containers without a log of their own, as the one that holds a pod's network.
     pods: HashMap<String, Pod>,
 }
 
-impl Logs {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, changed: None, containers: BTreeMap::new(), pods: HashMap::new() }
+impl MayHang for Directory {
+    fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+impl Directory {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, left: Left::default() }
     }
 
-    /// Reads the directory if it has changed; whether it was read.
-    pub(super) fn refresh(&mut self) -> bool {
-        let changed = self.directory.metadata().and_then(|metadata| metadata.modified()).ok();
-        if changed == self.changed {
-            return false;
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the links say, if the directory has changed since then.
+    pub(super) fn read(&self, since: Changed) -> Option<Logs> {
+        let changed = self.path.metadata().and_then(|metadata| metadata.modified()).ok();
+        if changed == since {
+            return None;
         }
         let (mut containers, mut pods) = (BTreeMap::new(), HashMap::new());
-        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten().take(LIMIT) {
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten().take(LIMIT) {
             let name = entry.file_name();
             let Some((id, pod, container)) = name.to_str().and_then(parse_link) else { continue };
             if let Some(uid) = fs::read_link(entry.path()).ok().and_then(|target| uid(&target, &pod)) {
@@ -62,15 +83,11 @@ impl Logs {
         }
         let age = changed.and_then(|changed| SystemTime::now().duration_since(changed).ok());
         let is_settled = age.is_none_or(|age| age >= SETTLED);
-        *self = Self {
-            directory: std::mem::take(&mut self.directory),
-            changed: changed.filter(|_| is_settled),
-            containers,
-            pods,
-        };
-        true
+        Some(Logs { changed: changed.filter(|_| is_settled), containers, pods })
     }
+}
 
+impl Logs {
     /// Pod and name of a container by its whole id.
     pub(super) fn container(&self, id: &str) -> Option<(&Pod, &str)> {
         // What sorts between a beginning of the id and the id begins so itself.
@@ -117,8 +134,8 @@ mod tests {
     #[test]
     fn links_name_containers_and_pods() {
         let root = tempfile::tempdir().unwrap();
-        let mut logs = Logs::new(root.path().join("containers"));
-        assert!(!logs.refresh(), "a directory that is not there has not changed");
+        let directory = Directory::new(root.path().join("containers"));
+        assert!(directory.read(None).is_none(), "a directory that is not there has not changed");
         fs::create_dir(root.path().join("containers")).unwrap();
         let link =
             |name: &str, target: &str| symlink(target, root.path().join("containers").join(name)).unwrap();
@@ -136,7 +153,7 @@ mod tests {
         {
             link(other, "/dev/null");
         }
-        assert!(logs.refresh());
+        let logs = directory.read(None).unwrap();
         let web = pod("shop", "web-7d4b9c-x2k8q");
         assert_eq!(logs.container(A), Some((&web, "nginx")));
         assert_eq!(logs.container(B), Some((&pod("shop", "db-0"), "side-car")));
@@ -151,13 +168,15 @@ mod tests {
     #[test]
     fn a_directory_that_has_settled_is_read_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut logs = Logs::new(directory.path().into());
-        assert!(logs.refresh() && logs.refresh(), "it has changed just now");
+        let links = Directory::new(directory.path().into());
+        let mut logs = Logs::default();
+        let mut refresh = || links.read(logs.changed).map(|read| logs = read).is_some();
+        assert!(refresh() && refresh(), "it has changed just now");
         let settled = SystemTime::now() - 2 * SETTLED;
         fs::File::open(directory.path()).unwrap().set_modified(settled).unwrap();
-        assert!(logs.refresh() && !logs.refresh());
+        assert!(refresh() && !refresh());
         symlink("/dev/null", directory.path().join(format!("p_n_c-{A}.log"))).unwrap();
-        assert!(logs.refresh());
+        assert!(refresh());
         assert!(logs.container(A).is_some());
     }
 }

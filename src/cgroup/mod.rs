@@ -19,9 +19,10 @@ mod tree;
 
 use crate::{
     container::{Container, pod_uid},
+    deadline::{self, Limits, Outcome},
     label::{Host, LabelError},
 };
-use logs::Logs;
+use logs::{Directory, Logs};
 pub use memory::{MemoryLimit, memory_limit};
 use std::{
     collections::{HashMap, HashSet},
@@ -34,6 +35,8 @@ use tree::{Found, Spot, Tree};
 /// What cgroups that are gone are called, all of them, to keep the number of series down.
 pub const GONE: &str = "~gone";
 
+/// How long reading names of containers may take.
+const NAMES: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
 /// Cgroups remembered.
 const LIMIT: usize = 1 << 15;
 /// Least time between two looks at the mount table.
@@ -113,7 +116,19 @@ struct Known {
 }
 
 /// All that is known of cgroups, shared by all labels.
-pub struct Cgroups(Mutex<Known>);
+pub struct Cgroups {
+    known: Mutex<Known>,
+    /// Where names of containers come from. It is read while nothing is locked.
+    directory: Arc<Directory>,
+    answer: Mutex<Answer>,
+}
+
+/// When names of containers were last read.
+struct Answer {
+    at: Instant,
+    /// Whether it has been said that they cannot be.
+    is_awaited: bool,
+}
 
 impl std::fmt::Debug for Cgroups {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -128,29 +143,36 @@ impl Cgroups {
     }
 
     fn with(host: &Host, root: u32, clock: Clock, limit: usize) -> Self {
-        let (host, logs) = (host.clone(), Logs::new(host.container_logs()));
-        let (trees, entries) = (Vec::new(), HashMap::new());
-        Self(Mutex::new(Known {
-            host,
+        let known = Known {
+            host: host.clone(),
             root,
             clock,
-            trees,
+            trees: Vec::new(),
             mounts_read: None,
-            logs,
-            entries,
+            logs: Logs::default(),
+            entries: HashMap::new(),
             looks: 1,
             limit,
-        }))
+        };
+        Self {
+            known: Mutex::new(known),
+            directory: Arc::new(Directory::new(host.container_logs())),
+            answer: Mutex::new(Answer { at: Instant::now(), is_awaited: false }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes sure that there are cgroups to be named.
     pub fn want(&self) -> Result<(), LabelError> {
-        let mut known = self.lock();
-        if known.trees.is_empty() { known.read_mounts() } else { Ok(()) }
+        if self.is_wanted() {
+            return Ok(());
+        }
+        self.lock().read_mounts()?;
+        self.refresh();
+        Ok(())
     }
 
     /// Whether some label wants cgroups named.
@@ -177,13 +199,38 @@ impl Cgroups {
         living.map(|entry| parts.iter().map(|part| entry.texts.part(*part).clone()).collect()).collect()
     }
 
-    /// Reads names of containers anew where they have changed.
+    /// Reads names of containers anew where they have changed. If what they are on does not answer within a second, they stay as
+    /// they were, and are not waited for again.
     pub fn refresh(&self) {
-        self.lock().refresh();
+        let (begun, since) = (Instant::now(), self.lock().logs.changed);
+        let read = move |directory: &Directory| directory.read(since);
+        let outcome = deadline::each(NAMES, vec![self.directory.clone()], read).pop();
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = self.directory.path().display();
+        if let Some(Outcome::Read(logs)) = outcome {
+            answer.at = begun;
+            if std::mem::take(&mut answer.is_awaited) {
+                tracing::info!("`{directory}` answers again");
+            }
+            drop(answer);
+            if let Some(logs) = logs {
+                self.lock().name(logs);
+            }
+        } else if !std::mem::replace(&mut answer.is_awaited, true) {
+            tracing::warn!(
+                "`{directory}` does not answer, so containers have the names that were known; the disk that it is on may hang"
+            );
+        }
+    }
+
+    /// How long ago names of containers were read.
+    pub fn age(&self) -> Duration {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).at.elapsed()
     }
 
     /// Asks of each cgroup whether it is still there, and forgets those that nobody asked for since the look before the last.
     pub fn look(&self) {
+        self.refresh();
         self.lock().look();
     }
 }
@@ -197,7 +244,6 @@ impl Known {
         let mounts = mount::mounts(&self.host.proc)?;
         self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc, self.root)).collect();
         self.mounts_read = Some(now);
-        self.logs.refresh();
         Ok(())
     }
 
@@ -261,10 +307,9 @@ impl Known {
         (texts, named.is_none())
     }
 
-    fn refresh(&mut self) {
-        if !self.logs.refresh() {
-            return;
-        }
+    /// Names containers by these links from now on.
+    fn name(&mut self, logs: Logs) {
+        self.logs = logs;
         let mut entries = std::mem::take(&mut self.entries);
         for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != State::Gone) {
             if let Some(spot) = &entry.spot {
@@ -275,7 +320,6 @@ impl Known {
     }
 
     fn look(&mut self) {
-        self.refresh();
         self.looks += 1;
         let looks = self.looks;
         let mut entries = std::mem::take(&mut self.entries);

@@ -76,7 +76,9 @@ impl Machine {
         let host = Host { proc: self.path("proc"), containers: Some(self.path("logs")), ..Host::default() };
         // This user stands for root.
         let own = self.directory.path().metadata().unwrap().uid();
-        Cgroups::with(&host, own, self.millis.clock(), limit)
+        let cgroups = Cgroups::with(&host, own, self.millis.clock(), limit);
+        cgroups.refresh();
+        cgroups
     }
 
     /// A second later: who is asked for, and a look.

@@ -150,7 +150,7 @@ impl Own {
 }
 
 /// How old the state is that labels and families of this scrape are told by.
-pub(super) fn ages<const N: usize>(ages: [(&str, Duration); N]) -> MetricFamily {
+pub(super) fn ages<'a>(ages: impl IntoIterator<Item = (&'a str, Duration)>) -> MetricFamily {
     let help =
         "How long ago what labels and families are told by was read; it grows while that does not answer.";
     let mut family = MetricFamily::new("tapster_source_age_seconds", help, Kind::Gauge, &["source"]);

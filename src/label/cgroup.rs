@@ -1,10 +1,7 @@
 //! Cgroups by key: their paths, or whose they are.
 
 use super::{Decode, number::unsigned};
-use crate::{
-    cgroup::{Cgroups, Part},
-    topology::Topology,
-};
+use crate::cgroup::{Cgroups, Part};
 use std::sync::Arc;
 
 /// One part of what is known of a cgroup.
@@ -23,9 +20,5 @@ impl Cgroup {
 impl Decode for Cgroup {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(self.cgroups.text(unsigned(raw), self.part).as_ref().to_owned())
-    }
-
-    fn refresh(&mut self, _: &Arc<Topology>) {
-        self.cgroups.refresh();
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{
 use std::{
     fs::{self, Permissions},
     io::{BufRead, BufReader},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -177,6 +177,36 @@ fn a_probe_in_a_file_system_that_does_not_answer() -> Outcome {
     Ok(format!("up after {} ms, with a sentence", took.as_millis()))
 }
 
+/// The kubelet's links to logs are on a disk that hangs: containers keep the names that they have, and nothing waits.
+fn logs_of_containers_that_do_not_answer() -> Outcome {
+    let directory = asker::directory();
+    let (links, logs) = (directory.path().join("links"), directory.path().join("logs"));
+    fs::create_dir(&logs).unwrap();
+    symlink(&logs, &links).unwrap();
+    let file = directory.path().join("probes.yaml");
+    let probes = "probes:\n  - name: switches\n    at: tracepoint:sched:sched_switch\n    labels: { container: { value: cgroup, as: container } }\n    metrics: [{ counter: switches_total, help: Switches. }]\n";
+    fs::write(&file, probes).unwrap();
+    let tapster =
+        Tapster::start(&["-c", file.to_str().unwrap(), "--path.containers", links.to_str().unwrap()]);
+    let age = || tapster.scrape().sum("tapster_source_age_seconds", &[("source", "containers")]);
+    assert!(is_up(&tapster.scrape(), "switches") && age() < 5.0, "{:#?}", tapster.log());
+    let served = Served::mount(&directory.path().join("served"))?;
+    fs::remove_file(&links).unwrap();
+    symlink(&served.point, &links).unwrap();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert!(is_up(&tapster.scrape(), "switches"), "{:#?}", tapster.log());
+    }
+    let took = begun.elapsed();
+    assert!(took < 20 * Duration::from_secs(1), "each waited: {took:?}");
+    assert!(within(PATIENCE, || age() >= 2.0).is_some(), "{}", age());
+    let told = || tapster.log().iter().filter(|line| line.contains("does not answer, so containers")).count();
+    assert_eq!(told(), 1, "{:#?}", tapster.log());
+    drop(served);
+    assert!(within(PATIENCE, || age() < 2.0).is_some(), "{}", age());
+    Ok(format!("20 scrapes in {} ms", took.as_millis()))
+}
+
 /// A user in another root runs a program without symbols. What has its path among the exporter's own files is the same with
 /// symbols: one that root keeps to itself is not read for that user, one that everybody may read is.
 fn a_file_of_root_is_not_read_for_others() -> Outcome {
@@ -230,6 +260,7 @@ fn what_is_no_file_or_not_theirs_is_not_opened() {
     cases.run("a pipe in place of a mapped file", a_pipe_in_place_of_a_mapped_file);
     cases.run("probes at what is no file", probes_at_what_is_no_file);
     cases.run("a file system that does not answer", a_probe_in_a_file_system_that_does_not_answer);
+    cases.run("logs that do not answer", logs_of_containers_that_do_not_answer);
     cases.run("a file of root", a_file_of_root_is_not_read_for_others);
     cases.finish();
 }

@@ -27,8 +27,8 @@ __attribute__((noinline, noclone)) void ask(void)
 int main(int argc, char **argv)
 {
     long count = argc > 1 ? atol(argv[1]) : 1;
-    // Long enough for others to see that it is there.
-    usleep(300000);
+    // Long enough for others to see that it is there, on a machine that does much else.
+    usleep(1000000);
     for (long i = 0; i < count; i++)
         ask();
     puts("ready");

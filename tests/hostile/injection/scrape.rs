@@ -24,6 +24,7 @@ pub(super) const FAILURES: &Failures = &[
     ("openat", &["EMFILE", "EACCES", "EIO", "ENOENT"]),
     ("read", &["EIO", "ENOMEM"]),
     ("mmap", &["ENOMEM"]),
+    ("clone3", &["EAGAIN"]),
     ("accept4", &["EMFILE", "ENFILE", "ECONNABORTED", "ENOMEM", "EPERM"]),
     ("epoll_wait", &["EINTR"]),
 ];

@@ -18,6 +18,7 @@ pub(super) const FAILURES: &Failures = &[
     ("openat", &["EMFILE", "EACCES", "EIO", "ENOENT"]),
     ("read", &["EIO", "ENOMEM"]),
     ("mmap", &["ENOMEM"]),
+    ("clone3", &["EAGAIN"]),
     ("accept4", &["EMFILE", "ECONNABORTED"]),
     ("epoll_wait", &["EINTR"]),
 ];
