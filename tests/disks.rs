@@ -38,6 +38,12 @@ const SITE: &str = "probes:
     metrics: [{ counter: site_requests_total, help: Requests. }]
 ";
 
+/// The devices of which it is said how much I/O waits for them.
+fn waiting(families: &[MetricFamily]) -> impl Iterator<Item = &str> {
+    let family = families.iter().find(|found| *found.name == *"tapster_block_io_in_flight").unwrap();
+    family.samples.iter().map(|sample| sample.labels[0].as_str())
+}
+
 /// What is counted under a device's name, and from when: `None` without a series.
 fn read<'f>(
     families: &'f [MetricFamily],
@@ -135,6 +141,12 @@ fn exchanged() -> Outcome {
             assert_eq!(count(&counted, family, &name), all[index], "{family}: what was counted");
             assert_eq!(count(&counted, family, "~gone"), 0, "{family}: nothing was counted there");
         }
+        let now = settled(&exporter, &name);
+        let names: Vec<&str> = waiting(&now).collect();
+        assert!(
+            names.contains(&name.as_str()) && !names.contains(&"~gone"),
+            "what waits, by device: {names:?}"
+        );
     }
     // Gone, and nothing in its place: what was counted stays to be seen.
     device.detach();

@@ -319,6 +319,7 @@ impl Reader {
             }
             self.take_out((decoders, retired, ledger), gone, at)?;
             self.settle_disks(retired, ledger, &places, at);
+            let in_map = rows.len();
             for (labels, row) in retired.rows() {
                 place(&mut rows, &mut places, labels.clone(), row.clone(), metrics, layout);
             }
@@ -327,7 +328,9 @@ impl Reader {
                 ledger.forget(&keys, &places);
             }
             if let Some((told, starts)) = &waits {
-                let shown: Vec<Arc<[String]>> = rows.iter().map(|(labels, _)| labels.clone()).collect();
+                // For what is gone nothing waits.
+                let shown: Vec<Arc<[String]>> =
+                    rows[..in_map].iter().map(|(labels, _)| labels.clone()).collect();
                 let origin = Origin::at(self.began);
                 let named = (&*self.label_names, &origin);
                 waiting = waiting::families(*told, starts, waits_until_ns, decoders, &shown, named);
