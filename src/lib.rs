@@ -22,6 +22,7 @@ pub mod gzip;
 pub mod kernel;
 pub mod label;
 pub mod loader;
+pub mod lock;
 pub mod mark;
 pub mod name;
 pub mod otlp;

@@ -21,12 +21,13 @@ use crate::{
     container::{Container, pod_uid},
     deadline::{self, Limits, Outcome},
     label::{Host, LabelError},
+    lock::lock,
 };
 use logs::{Directory, Logs};
 pub use memory::{MemoryLimit, memory_limit};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 pub use tapster_ebpf::probe::CgroupPart as Part;
@@ -162,7 +163,7 @@ impl Cgroups {
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// Makes sure that there are cgroups to be named.
@@ -205,7 +206,7 @@ impl Cgroups {
         let (begun, since) = (Instant::now(), self.lock().logs.changed);
         let read = move |directory: &Directory| directory.read(since);
         let outcome = deadline::each(NAMES, vec![self.directory.clone()], read).pop();
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = lock(&self.answer);
         let directory = self.directory.path().display();
         if let Some(Outcome::Read(logs)) = outcome {
             answer.at = begun;
@@ -225,7 +226,7 @@ impl Cgroups {
 
     /// How long ago names of containers were read.
     pub fn age(&self) -> Duration {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).at.elapsed()
+        lock(&self.answer).at.elapsed()
     }
 
     /// Asks of each cgroup whether it is still there, and forgets those that nobody asked for since the look before the last.

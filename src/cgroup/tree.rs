@@ -5,7 +5,10 @@
 //! number of the directory's inode.
 
 use super::mount::Mount;
-use crate::{name::escape, sys};
+use crate::{
+    name::escape,
+    sys::{self, WRITTEN_BY_OTHERS},
+};
 use std::{
     collections::HashMap,
     fs::{self, DirEntry, File, Metadata},
@@ -28,8 +31,6 @@ const LONGEST: usize = 1024;
 const WALKED: usize = 16 << 20;
 /// What stands for the rest of a path that is longer.
 const CUT: &str = "~cut";
-/// Bits of a mode by which others than the owner write.
-const OTHERS_WRITE: u32 = 0o022;
 /// Least time between two walks.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What the kernel writes behind the path of a directory that was removed while it was open.
@@ -196,7 +197,7 @@ impl Tree {
 
     /// Whether nobody but root makes cgroups in a directory.
     fn is_roots(&self, directory: &Metadata) -> bool {
-        directory.uid() == self.root && directory.mode() & OTHERS_WRITE == 0
+        directory.uid() == self.root && directory.mode() & WRITTEN_BY_OTHERS == 0
     }
 }
 

@@ -1,5 +1,6 @@
 //! How much a file may cost that somebody else wrote: bytes read, symbols looked at, memory kept, time.
 
+use crate::sys::WRITTEN_BY_OTHERS;
 use std::{
     cell::Cell,
     fs::Metadata,
@@ -62,7 +63,7 @@ impl Limits {
 
     /// For a file that a probe names, among those of this host.
     pub fn of_host(metadata: &Metadata) -> Self {
-        let others_write = metadata.mode() & 0o022 != 0;
+        let others_write = metadata.mode() & WRITTEN_BY_OTHERS != 0;
         if metadata.uid() == 0 && !others_write { Self::TRUSTED } else { Self::NAMED }
     }
 }

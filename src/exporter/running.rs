@@ -7,6 +7,7 @@ use crate::{
     kernel::Kernel,
     label::Host,
     loader::{Attached, Loader},
+    lock::lock,
     reason::Table,
     sandbox::{Lacking, Needs},
     status::{Down, Limit, ProbeStatus},
@@ -16,7 +17,7 @@ use crate::{
 use std::{
     collections::HashSet,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::SystemTime,
 };
 use tapster_ebpf::{
@@ -90,10 +91,6 @@ fn waiting(watched: &Watched) -> Option<Down> {
         reason: "waiting",
         message: format!("{}; it is attached to when it appears", missing.message),
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where a probe stands.

@@ -1,12 +1,13 @@
 //! Work that requests share. Collecting takes time and memory on a large host, so requests for the same thing that come while it is
 //! collected share the next collection. They never share one that began before they came: no answer is older than its request.
 
+use crate::lock::lock;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     hash::Hash,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -95,10 +96,6 @@ impl<W, R> Default for Line<W, R> {
     fn default() -> Self {
         Self { under_way: 0, ended: Arc::default(), next: None }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, W, R> Batches<K, W, R>

@@ -6,14 +6,17 @@
 //! for longest. A connection with a request under way keeps its place as long as it takes the answer. When there is none to
 //! displace, the new connection gets one of a few spare places, which are for health checks only.
 
-use crate::family::{Kind, MetricFamily, Sample, Value};
+use crate::{
+    family::{Kind, MetricFamily, Sample, Value},
+    lock::lock,
+};
 use std::{
     collections::HashMap,
     fmt,
     net::{IpAddr, Ipv6Addr},
     ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -197,10 +200,6 @@ impl State {
             None
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Place {

@@ -18,14 +18,15 @@ mod unread;
 
 pub use frame::{Frame, frames};
 
-use crate::family::MetricFamily;
 use crate::{
     elf::short,
+    family::MetricFamily,
     label::{Host, LabelError, ksym::Ksym},
+    lock::lock,
 };
 use files::Files;
 use std::{
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
@@ -49,10 +50,6 @@ pub struct Names {
     pub list: Vec<String>,
     /// Whether they stay so: what is not read yet may have another name in the next scrape.
     pub are_final: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Symbols {

@@ -22,7 +22,7 @@ use std::{
 const READ_BY_ALL: u32 = 0o444;
 const REACHED_BY_ALL: u32 = 0o111;
 /// Rights that nobody but the owner may have.
-const WRITTEN_BY_OTHERS: u32 = 0o022;
+pub const WRITTEN_BY_OTHERS: u32 = 0o022;
 
 /// Where a file of others is looked for.
 #[derive(Clone, Copy, Debug)]

@@ -40,7 +40,8 @@ pub use cpu::{PossibleCpus, listed_cpus};
 pub use dm::{DmControl, DmTarget};
 pub use file::open_by_kernfs_id;
 pub use foreign::{
-    Foreign, ForeignError, Looked, hold_directory, look_at, open_foreign, open_foreign_directory,
+    Foreign, ForeignError, Looked, WRITTEN_BY_OTHERS, hold_directory, look_at, open_foreign,
+    open_foreign_directory,
 };
 pub use limit::{FileLimit, file_limit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};

@@ -3,13 +3,14 @@
 use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
 use crate::{
     label::Host,
+    lock::lock,
     sys::{DmControl, DmTarget},
 };
 use std::{
     io, mem,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -73,10 +74,6 @@ impl Watch {
     pub fn age(&self) -> Duration {
         lock(&self.answered).elapsed()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reading {
