@@ -18,7 +18,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The sysfs of this host with two arrays more.
-fn host_with_arrays(sys: &Path) {
+pub(crate) fn host_with_arrays(sys: &Path) {
     for entry in fs::read_dir("/sys").unwrap().flatten().filter(|entry| entry.file_name() != "block") {
         symlink(entry.path(), sys.join(entry.file_name())).unwrap();
     }
@@ -37,7 +37,7 @@ fn host_with_arrays(sys: &Path) {
 }
 
 /// From now on reading the state of `md0` waits for somebody who writes to what is there; its path.
-fn stop_answering(sys: &Path) -> PathBuf {
+pub(crate) fn stop_answering(sys: &Path) -> PathBuf {
     let path = sys.join("block/md0/md/array_state");
     fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());

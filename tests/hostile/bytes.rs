@@ -1,16 +1,18 @@
 //! Programs whose files promise more than whoever reads them has, in a memory cgroup of 64 MB.
 
-use super::asker::{self, Asleep, as_nobody, named};
+use super::{
+    asker::{self, Asleep, as_nobody, named},
+    cgroup::Cgroup,
+};
 use crate::support::{
-    cases::{Cases, Outcome, Skip},
+    cases::{Cases, Outcome},
     command::{text, tool},
-    exporter::{binary, within},
+    exporter::within,
 };
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -23,39 +25,6 @@ const SYMTAB: u64 = 2;
 /// Bytes of a section header, and of a symbol, of 64 bits.
 const HEADER: u64 = 64;
 const SYMBOL: usize = 24;
-
-/// A cgroup with a limit on memory.
-struct Small(PathBuf);
-
-impl Small {
-    fn new(name: &str) -> Result<Self, Skip> {
-        let name = format!("tapster-hostile-{}-{name}", std::process::id());
-        for (point, limit) in
-            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
-        {
-            let small = Self(Path::new(point).join(&name));
-            if fs::create_dir(&small.0).is_ok() && fs::write(small.0.join(limit), MEMORY.to_string()).is_ok()
-            {
-                return Ok(small);
-            }
-        }
-        Err(Skip("no cgroup with a limit on memory can be made here".into()))
-    }
-
-    /// The exporter, which begins in it.
-    fn command(&self) -> Command {
-        let mut command = Command::new("sh");
-        let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-        command.args(["-c", script]).arg(&self.0).arg(binary().get_program());
-        command
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = within(Duration::from_secs(5), || fs::remove_dir(&self.0).is_ok());
-    }
-}
 
 /// A program whose table of symbols is written anew.
 struct Image {
@@ -123,7 +92,7 @@ impl Image {
 }
 
 /// A file of a few kilobytes on the disk that has a table of symbols of 4 GiB, all of it a hole.
-fn promised(path: &Path) {
+pub(crate) fn promised(path: &Path) {
     let mut image = Image::of(path);
     let (table, end) = (image.table, image.end());
     image.promise(table, end, 4 << 30);
@@ -134,7 +103,7 @@ fn promised(path: &Path) {
 }
 
 /// 300 000 symbols in 7.5 MB, whose names all end where the same long text does.
-fn overlapping(path: &Path) {
+pub(crate) fn overlapping(path: &Path) {
     let mut image = Image::of(path);
     let mut names = vec![b'a'; 60_000];
     names.push(0);
@@ -153,7 +122,7 @@ fn doubled(times: usize) -> String {
 }
 
 /// One C++ name that doubles thirty times.
-fn doubling(path: &Path) {
+pub(crate) fn doubling(path: &Path) {
     let name = doubled(30);
     let mut image = Image::of(path);
     let mut names = vec![0];
@@ -166,15 +135,16 @@ fn doubling(path: &Path) {
 }
 
 /// A program that a user has made, of which there are stacks, beside one that is as it should be.
-fn case(name: &str, harm: fn(&Path), is_unread: bool) -> Outcome {
-    let small = Small::new(name)?;
+fn case(harm: fn(&Path), is_unread: bool) -> Outcome {
+    let cgroup = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
+    cgroup.set(MEMORY);
     let directory = asker::directory();
     let (bad, good) = (directory.path().join("asker-bad"), directory.path().join("asker-good"));
     asker::build(&bad, &[])?;
     asker::build(&good, &[])?;
     harm(&bad);
     text(tool("chown")?.arg("nobody").arg(&bad));
-    let tapster = asker::start(directory.path(), Some(small.command()));
+    let tapster = asker::start(directory.path(), Some(cgroup.command()));
     let _running = (Asleep::begin(as_nobody(&bad)?), Asleep::begin(as_nobody(&good)?));
     let is_named = || {
         let scrape = tapster.scrape();
@@ -199,12 +169,12 @@ fn case(name: &str, harm: fn(&Path), is_unread: bool) -> Outcome {
 #[test]
 fn what_costs_too_much_is_not_named() {
     let Some(mut cases) = Cases::as_root("hostile bytes") else { return };
-    cases.run("12 kB that promise 4 GiB", || case("promised", promised, true));
-    cases.run("names that overlap", || case("overlapping", overlapping, true));
+    cases.run("12 kB that promise 4 GiB", || case(promised, true));
+    cases.run("names that overlap", || case(overlapping, true));
     cases.run("a name that doubles thirty times", || {
         let shown = text(tool("c++filt")?.arg(doubled(3)));
         assert_eq!(shown.matches("int, int").count(), 1 + 2 + 4 + 8 + 1, "it is such a name: {shown}");
-        case("doubling", doubling, false)
+        case(doubling, false)
     });
     cases.finish();
 }

@@ -20,7 +20,7 @@ use std::{
 };
 
 /// As many as there are places.
-const PLACES: usize = 256;
+pub(crate) const PLACES: usize = 256;
 /// The memory of the cgroup in which memory is the weapon, bytes.
 const MEMORY: u64 = 64 << 20;
 /// How long an answer may take on a busy machine while others attack; without places for those who ask it took 90 s.
@@ -173,7 +173,7 @@ fn mebibytes(tapster: &Tapster) -> u64 {
 }
 
 /// The most that it has had since it began.
-fn peak(tapster: &Tapster) -> u64 {
+pub(crate) fn peak(tapster: &Tapster) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", tapster.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10

@@ -14,3 +14,4 @@ mod clients;
 mod days;
 mod files;
 mod injection;
+mod soak;
