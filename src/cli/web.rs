@@ -23,7 +23,7 @@ pub struct WebArgs {
     /// Path of metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path)]
     pub telemetry_path: String,
-    /// Most scrapes at a time; others are answered with 503. 0 for no limit
+    /// Most scrapes at a time, and three quarters of them for one client; others are answered with 503. 0 for no limit
     #[arg(long = "web.max-requests", value_name = "NUMBER", default_value_t = 40)]
     pub max_requests: u16,
     /// File that says how TLS and authentication are done, as for other exporters of Prometheus

@@ -17,9 +17,11 @@ mod compress;
 mod connection;
 mod guard;
 mod listen;
+mod network;
 mod page;
 mod places;
 mod refusal;
+mod requests;
 mod routes;
 mod select;
 
@@ -40,7 +42,8 @@ pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 pub struct Options {
     /// Where metrics are.
     pub telemetry_path: String,
-    /// Most requests to the source at a time, those that wait to share an answer too; 0 for no limit.
+    /// Most requests to the source at a time, those that wait to share an answer too, and three quarters of them for one client;
+    /// 0 for no limit.
     pub max_requests: u16,
     /// Most connections at a time; a few more are held for health checks.
     pub max_connections: usize,

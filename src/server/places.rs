@@ -6,14 +6,14 @@
 //! for longest. A connection with a request under way keeps its place as long as it takes the answer. When there is none to
 //! displace, the new connection gets one of a few spare places, which are for health checks only.
 
+use super::network::Network;
 use crate::{
     family::{Kind, MetricFamily, Sample, Value},
     lock::lock,
 };
 use std::{
     collections::HashMap,
-    fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     ops::Deref,
     sync::{
         Arc, Mutex,
@@ -102,28 +102,6 @@ impl Seldom {
             self.0 = Some(Instant::now());
         }
         is_due
-    }
-}
-
-/// The clients whose connections are counted together: an IPv4 address, or a /64 of IPv6, in which a host can take any address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(IpAddr);
-
-impl Network {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address @ IpAddr::V4(_) => address,
-        })
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(address) => address.fmt(f),
-            IpAddr::V6(address) => write!(f, "{address}/64"),
-        }
     }
 }
 
@@ -490,16 +468,6 @@ mod tests {
 
     fn closed(place: &Place) -> Option<Closed> {
         lock(&place.state).closed
-    }
-
-    #[test]
-    fn a_host_is_one_network_whatever_it_calls_itself() {
-        let network = |text: &str| Network::of(text.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
-        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
-        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
-        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Why the source was not asked, or did not answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// As many requests as may be are under way.
-    Busy(u16),
+    /// So many requests are under way, of all clients or of this one, and no more may be.
+    Busy(usize),
     /// The connection has a place for health checks only.
     Crowded,
     /// Answers that are not taken fill the memory for answers.

@@ -14,13 +14,14 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::batch::{Batches, Panicked, Turns};
 use super::body::{Encoded, Memory, Writer};
 use super::connection::Peer;
 use super::places::Places;
 use super::refusal::{Refusal, Refused};
+use super::requests::{Request, Requests};
 use super::{Options, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
@@ -41,8 +42,7 @@ type Scrape = Arc<BTreeMap<Form, Arc<Encoded>>>;
 #[derive(Clone)]
 struct Shared {
     source: Arc<dyn Source>,
-    limit: Arc<Semaphore>,
-    max_requests: u16,
+    requests: Arc<Requests>,
     turns: Arc<Turns>,
     stuck_after: Duration,
     scrapes: Arc<Batches<Selection, Form, Scrape>>,
@@ -66,7 +66,6 @@ pub(super) fn router(
 ) -> (Router, Arc<Memory>) {
     let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
         options;
-    let permits = if *max_requests == 0 { Semaphore::MAX_PERMITS } else { usize::from(*max_requests) };
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
     let (memory, turns) = (Arc::<Memory>::default(), Arc::<Turns>::default());
     let router = Router::new()
@@ -81,8 +80,7 @@ pub(super) fn router(
         })
         .with_state(Shared {
             source,
-            limit: Arc::new(Semaphore::new(permits)),
-            max_requests: *max_requests,
+            requests: Requests::new(*max_requests),
             turns: turns.clone(),
             stuck_after: *stuck_after,
             scrapes: Batches::new(turns.clone()),
@@ -178,7 +176,7 @@ async fn metrics(
         }
     };
     let scrape = match admit(&shared, peer).await {
-        Ok(_permit) => answered(shared.scrapes.ask(selection, (format, packed), work)).await,
+        Ok(_request) => answered(shared.scrapes.ask(selection, (format, packed), work)).await,
         Err(refusal) => Err(refusal),
     };
     match scrape.map(|scrape| scrape.get(&(format, packed)).map(Encoded::body)) {
@@ -299,7 +297,7 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
         write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
     };
     let page = match admit(&shared, peer).await {
-        Ok(_permit) => answered(shared.pages.ask((), (), move |form| render(form).ok())).await,
+        Ok(_request) => answered(shared.pages.ask((), (), move |form| render(form).ok())).await,
         Err(refusal) => Err(refusal),
     };
     match page.and_then(|page| page.ok_or(Refusal::Panicked("the page"))) {
@@ -318,13 +316,12 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
 }
 
 /// Lets a request ask the source. It counts as under way for as long as it holds what this returns.
-async fn admit(shared: &Shared, peer: Peer) -> Result<OwnedSemaphorePermit, Refusal> {
+async fn admit(shared: &Shared, peer: Peer) -> Result<Request, Refusal> {
     if peer.is_spare {
         return Err(Refusal::Crowded);
     }
-    let limit = shared.limit.clone();
-    let permit = limit.try_acquire_owned().map_err(|_| Refusal::Busy(shared.max_requests))?;
-    if shared.memory.has_room(&shared.places).await { Ok(permit) } else { Err(Refusal::Full) }
+    let request = shared.requests.begin(peer.address).map_err(Refusal::Busy)?;
+    if shared.memory.has_room(&shared.places).await { Ok(request) } else { Err(Refusal::Full) }
 }
 
 /// The result of shared work, unless it takes too long.

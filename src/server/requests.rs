@@ -1,0 +1,96 @@
+//! Requests under way: how many there may be, and how many of one client.
+
+use super::network::Network;
+use crate::lock::lock;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+};
+
+/// The requests that are under way.
+#[derive(Debug)]
+pub(super) struct Requests {
+    /// Most at a time; 0 for no limit.
+    most: usize,
+    under_way: Mutex<HashMap<Network, usize>>,
+}
+
+/// A request that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct Request {
+    requests: Arc<Requests>,
+    network: Network,
+}
+
+impl Requests {
+    pub(super) fn new(most: u16) -> Arc<Self> {
+        Arc::new(Self { most: most.into(), under_way: Mutex::default() })
+    }
+
+    /// One more of this client's, unless there are too many: of all, or of its network, which leaves a quarter to others.
+    /// The error is how many those are.
+    pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Result<Request, usize> {
+        let network = Network::of(peer);
+        let mut under_way = lock(&self.under_way);
+        let all: usize = under_way.values().sum();
+        let own = under_way.entry(network).or_default();
+        let share = (self.most - self.most / 4).max(1);
+        let full = if *own >= share { Some(*own) } else { (all >= self.most).then_some(all) };
+        if let Some(full) = full.filter(|_| self.most > 0) {
+            if *own == 0 {
+                under_way.remove(&network);
+            }
+            return Err(full);
+        }
+        *own += 1;
+        drop(under_way);
+        Ok(Request { requests: self.clone(), network })
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.requests.under_way);
+        if let Some(own) = under_way.get_mut(&self.network) {
+            *own -= 1;
+            if *own == 0 {
+                under_way.remove(&self.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn one_client_leaves_a_quarter_to_others() {
+        let requests = Requests::new(8);
+        let held: Vec<_> = (0..6).map(|_| requests.begin(address(1)).unwrap()).collect();
+        assert_eq!(requests.begin(address(1)).unwrap_err(), 6);
+        let _others = [requests.begin(address(2)).unwrap(), requests.begin(address(3)).unwrap()];
+        assert_eq!(requests.begin(address(2)).unwrap_err(), 8);
+        assert_eq!(requests.begin(address(4)).unwrap_err(), 8);
+        drop(held);
+        assert!(requests.begin(address(4)).is_ok());
+        assert_eq!(lock(&requests.under_way).len(), 2, "who has none is forgotten");
+    }
+
+    #[test]
+    fn a_limit_of_one_lets_one_in_and_none_lets_all_in() {
+        let one = Requests::new(1);
+        let held = one.begin(address(1)).unwrap();
+        assert_eq!(one.begin(address(2)).unwrap_err(), 1);
+        drop(held);
+        assert!(one.begin(address(2)).is_ok());
+        let all = Requests::new(0);
+        let held: Vec<_> = (0..1000).map(|_| all.begin(address(1))).collect();
+        assert!(held.iter().all(Result::is_ok));
+    }
+}
