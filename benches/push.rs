@@ -24,7 +24,7 @@ use tapster::{
     },
     server,
     source::{Selection, Source},
-    status::ProbeStatus,
+    status::{ProbeStatus, Unready},
 };
 use tokio::sync::watch;
 
@@ -44,8 +44,8 @@ impl Source for Fixed {
         Vec::new()
     }
 
-    fn ready(&self) -> bool {
-        true
+    fn unready(&self) -> Option<Unready> {
+        None
     }
 }
 

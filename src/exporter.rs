@@ -4,6 +4,7 @@ mod life;
 mod memory;
 mod own;
 mod process;
+mod ready;
 mod reload;
 mod running;
 
@@ -22,7 +23,7 @@ use crate::{
     reason::Reasons,
     sandbox::{Lacking, Needs},
     source::{Selection, Source},
-    status::{Down, Limit, ProbeStatus, ProgramStatus},
+    status::{Down, Limit, ProbeStatus, ProgramStatus, Unready},
     sys,
     together::together,
     topology::{self, Topology, Watch},
@@ -67,6 +68,8 @@ pub struct Exporter {
     told_silent: AtomicBool,
     /// What probes that are brought up later cannot have.
     lacking: Mutex<Lacking>,
+    /// Names of probes and groups that have to be up for it to be ready.
+    required: Mutex<Vec<String>>,
     cpus: u32,
     /// From when programs of probes can have run.
     began: SystemTime,
@@ -215,6 +218,7 @@ impl Exporter {
             shared: Mutex::new(Arc::new(shared)),
             told_silent: AtomicBool::new(false),
             lacking: Mutex::default(),
+            required: Mutex::default(),
             cpus: kernel.possible_cpus,
             began,
             process_began: process_began(),
@@ -253,7 +257,7 @@ impl Exporter {
 
     /// Probes that are up.
     pub fn up(&self) -> usize {
-        self.probes().iter().filter(|running| running.reader().is_some()).count()
+        self.probes().iter().filter(|running| running.is_up()).count()
     }
 
     /// The table of reasons that labels are told by.
@@ -445,6 +449,7 @@ impl Exporter {
             families.extend(topology::families(&topology));
             let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
             families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));
+            families.push(self.readiness());
             families.extend(own);
             families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));
             families.extend(online_cpus(&self.online));
@@ -479,7 +484,7 @@ impl Source for Exporter {
         probes.iter().zip(read).map(|(running, collected)| running.status(collected)).collect()
     }
 
-    fn ready(&self) -> bool {
-        true
+    fn unready(&self) -> Option<Unready> {
+        self.unready()
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     kernel::{Kernel, Paths},
     mark::Mark,
     source::{Own, Selection, Source},
-    status::{ConfigStatus, ProbeStatus, PushStatus},
+    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
 };
 use std::{
     path::PathBuf,
@@ -240,7 +240,7 @@ impl Source for Configuration {
         })
     }
 
-    fn ready(&self) -> bool {
-        self.exporter.ready()
+    fn unready(&self) -> Option<Unready> {
+        Source::unready(&*self.exporter)
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     exposition::ExpositionError,
     family::{Kind, MetricFamily},
-    status::{ConfigStatus, ProbeStatus, PushStatus},
+    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
 };
 use std::{
     collections::HashSet,
@@ -43,8 +43,8 @@ pub trait Source: Send + Sync + 'static {
     fn configuration(&self) -> Option<ConfigStatus> {
         None
     }
-    /// Whether start-up is over. Cheap and without blocking.
-    fn ready(&self) -> bool;
+    /// Why it is not ready, `None` where it is. Cheap and without blocking.
+    fn unready(&self) -> Option<Unready>;
 }
 
 /// Families of a part of this process that is no source of its own. It may not block.

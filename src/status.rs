@@ -1,6 +1,9 @@
 //! What a person or a scrape is told about a probe: where it attached, whether it is up, what it costs.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 /// State of one probe of the running exporter.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +41,30 @@ pub struct Down {
     pub reason: &'static str,
     /// The whole story, possibly many lines, for the log and the landing page.
     pub message: String,
+}
+
+/// Why what should run does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// No probe is up, of so many.
+    Nothing {
+        /// How many there are, at least one.
+        probes: usize,
+    },
+    /// Probes that these words mean are required and not up, or there are none.
+    Required(Vec<String>),
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing { probes: 1 } => write!(f, "its probe is not up; `/` says why"),
+            Self::Nothing { probes } => write!(f, "none of {probes} probes is up; `/` says why"),
+            Self::Required(words) => {
+                write!(f, "not up, but required: `{}`; `/` says why", words.join("`, `"))
+            }
+        }
+    }
 }
 
 /// What a probe that is up cannot tell.

@@ -191,7 +191,30 @@ probes:
     let said = tapster.log().into_iter().filter(|line| line.contains("probe is down")).collect::<Vec<_>>();
     assert!(said.len() == 1 && said[0].contains("no_such_category:no_such_event"), "{said:?}");
     assert!(tapster.get("/").text().contains("no_such_event"), "the landing page says why");
+    assert_eq!(tapster.get("/-/ready").status, 200, "another probe is up");
     drop(tapster);
+    for (required, is_ready) in [("missing", false), ("forks", true), ("forks,missing", false)] {
+        let tapster = Tapster::start(&["-c", &file, "--ready.require", required]);
+        let answer = tapster.get("/-/ready");
+        let text = answer.text();
+        assert_eq!(answer.status, if is_ready { 200 } else { 503 }, "{required}: {text}");
+        assert!(
+            is_ready || text == "tapster is not ready: not up, but required: `missing`; `/` says why\n",
+            "{text}"
+        );
+        assert_eq!(tapster.scrape().sum("tapster_ready", &[]) > 0.5, is_ready, "{required}");
+    }
+    let tapster = Tapster::start(&["-c", &file, "--probes", "missing"]);
+    let answer = tapster.get("/-/ready");
+    assert_eq!(
+        (answer.status, answer.text()),
+        (503, "tapster is not ready: its probe is not up; `/` says why\n")
+    );
+    drop(tapster);
+    match Tapster::start_at("127.0.0.1:0", &["-c", &file, "--ready.require", "forkz"]) {
+        Err(ended) => assert_eq!(ended.status.code(), Some(2), "{:?}", ended.log),
+        Ok(_) => panic!("it serves although it requires a probe that is not there"),
+    }
     let Err(ended) = Tapster::start_at("127.0.0.1:0", &["-c", &file, "--strict"]) else {
         panic!("--strict serves although a probe is down")
     };

@@ -156,6 +156,10 @@ pub struct RunArgs {
     /// Exit if any probe does not come up at the start, instead of running the others
     #[arg(long)]
     pub strict: bool,
+    /// Be ready (`/-/ready`, `tapster_ready`) only while these probes, or all of these groups of shipped ones, are up;
+    /// separated by commas [default: while any probe is]
+    #[arg(long = "ready.require", value_name = "NAME", value_delimiter = ',')]
+    pub ready_require: Vec<String>,
     /// What is given up after the start.
     #[command(flatten)]
     pub rights: rights::RightsArgs,

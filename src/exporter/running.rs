@@ -84,13 +84,13 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
     Down { reason: "compile", message }
 }
 
+/// The reason of a probe that waits for a file.
+const WAITING: &str = "waiting";
+
 /// Why a probe is down, of which a file is not there: it is waited for.
 fn waiting(watched: &Watched) -> Option<Down> {
     let missing = watched.missing()?;
-    Some(Down {
-        reason: "waiting",
-        message: format!("{}; it is attached to when it appears", missing.message),
-    })
+    Some(Down { reason: WAITING, message: format!("{}; it is attached to when it appears", missing.message) })
 }
 
 /// Where a probe stands.
@@ -185,6 +185,16 @@ impl Running {
     /// Whether a word means this probe: it is its name, or that of its group.
     pub fn is_called(&self, word: &str) -> bool {
         self.name == word || lock(&self.group).as_deref() == Some(word)
+    }
+
+    /// Whether it is attached and can be read.
+    pub fn is_up(&self) -> bool {
+        self.reader.get().is_some() && self.down().is_none()
+    }
+
+    /// Whether it waits for a file that is not there yet.
+    pub fn is_waiting(&self) -> bool {
+        self.down().is_some_and(|down| down.reason == WAITING)
     }
 
     /// What words may mean it.

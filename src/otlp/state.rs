@@ -4,7 +4,7 @@ use super::setting::{Protocol, Settings, Temporality};
 use crate::{
     family::{Kind, MetricFamily},
     source::{Selection, Source},
-    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus},
+    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, Unready},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -253,7 +253,7 @@ impl Source for WithPush {
         Some(self.state.status())
     }
 
-    fn ready(&self) -> bool {
-        self.source.ready()
+    fn unready(&self) -> Option<Unready> {
+        self.source.unready()
     }
 }

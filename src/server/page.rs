@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus};
+use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, Unready};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points shown before the rest of a probe's is folded away.
@@ -31,7 +31,7 @@ pub(super) struct Page<'a> {
     /// Rights that were given up.
     pub(super) rights: &'a [(&'static str, String)],
     pub(super) telemetry_path: &'a str,
-    pub(super) ready: bool,
+    pub(super) unready: Option<Unready>,
 }
 
 impl Display for Page<'_> {
@@ -59,8 +59,8 @@ impl Display for Page<'_> {
                 Escaped(problem)
             )?;
         }
-        if !self.ready {
-            f.write_str("<p class=\"note\">Starting: probes are still being attached.</p>\n")?;
+        if let Some(why) = &self.unready {
+            writeln!(f, "<p class=\"note\"><b>Not ready</b>: {}</p>", Escaped(&why.to_string()))?;
         }
         let programs = || self.probes.iter().flat_map(|probe| &probe.programs);
         if programs().next().is_some() && programs().all(|program| program.runs == 0) {
@@ -435,7 +435,7 @@ mod tests {
             web: None,
             rights: &[],
             telemetry_path: "/metrics",
-            ready: true,
+            unready: None,
         }
     }
 

@@ -143,11 +143,11 @@ async fn reload_now(State(shared): State<Shared>) -> Response {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    if shared.source.ready() {
-        "tapster is ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "tapster is not ready: probes are still being attached\n")
-            .into_response()
+    match shared.source.unready() {
+        None => "tapster is ready\n".into_response(),
+        Some(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("tapster is not ready: {why}\n")).into_response()
+        }
     }
 }
 
@@ -291,7 +291,7 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
             web: web.as_deref(),
             rights: &of_page.rights,
             telemetry_path: &of_page.telemetry_path,
-            ready: source.ready(),
+            unready: source.unready(),
         };
         let mut writer = Writer::new(false);
         write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)

@@ -15,7 +15,7 @@ use crate::exposition::Format;
 use crate::family::Kind;
 use crate::family::MetricFamily;
 use crate::source::{Selection, Source};
-use crate::status::ProbeStatus;
+use crate::status::{ProbeStatus, Unready};
 
 #[derive(Default)]
 struct Fake {
@@ -54,8 +54,8 @@ impl Source for Fake {
         vec!["disk".into()]
     }
 
-    fn ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+    fn unready(&self) -> Option<Unready> {
+        (!self.ready.load(Ordering::Relaxed)).then_some(Unready::Nothing { probes: 3 })
     }
 }
 
@@ -336,7 +336,10 @@ fn requests_meanwhile_share_a_collection_and_have_a_limit() {
     assert_eq!(waiting.len(), MOST);
     // Another client is not kept out by that.
     waiting.push(scrape_from([127, 0, 0, 2], "identity"));
-    assert!(status(waiting.last_mut().unwrap(), Duration::from_millis(200)).is_err(), "it waits with the others");
+    assert!(
+        status(waiting.last_mut().unwrap(), Duration::from_millis(200)).is_err(),
+        "it waits with the others"
+    );
     release.send(()).unwrap();
     for mut stream in waiting {
         assert!(status(&mut stream, Duration::from_secs(20)).unwrap().starts_with("HTTP/1.0 200"));
@@ -396,7 +399,7 @@ fn silence_gives_its_place_to_those_who_ask() {
 
 /// A connection from another address of the loopback.
 fn connect_from(source: [u8; 4], addr: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
     socket.connect(&addr.into()).unwrap();
     socket.into()

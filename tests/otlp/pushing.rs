@@ -24,7 +24,7 @@ use tapster::{
         setting::{Exports, SettingError, Sources},
     },
     source::{Selection, Source},
-    status::ProbeStatus,
+    status::{ProbeStatus, Unready},
 };
 use tokio::sync::watch;
 
@@ -67,8 +67,8 @@ impl Source for Events {
         Vec::new()
     }
 
-    fn ready(&self) -> bool {
-        true
+    fn unready(&self) -> Option<Unready> {
+        None
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 26] = [
+pub(crate) const OWN: [(&str, &[&str]); 27] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
@@ -31,6 +31,7 @@ pub(crate) const OWN: [(&str, &[&str]); 26] = [
     ("tapster_scrape_duration_seconds", &[]),
     ("tapster_scrape_families_left_out", &[]),
     ("tapster_online_cpus", &[]),
+    ("tapster_ready", &[]),
     ("tapster_source_age_seconds", &["source"]),
     ("tapster_web_connections", &["state"]),
     ("tapster_web_connections_closed_total", &["reason"]),

@@ -12,7 +12,7 @@ use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
     server,
     source::{Selection, Source},
-    status::ProbeStatus,
+    status::{ProbeStatus, Unready},
 };
 
 /// I/Os a second, of each member and operation.
@@ -163,8 +163,8 @@ impl Source for Story {
         Vec::new()
     }
 
-    fn ready(&self) -> bool {
-        true
+    fn unready(&self) -> Option<Unready> {
+        None
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     owner::{Owners, Trust},
     reload::Configuration,
     server,
+    source::Source,
     status::Down,
     sys, telemetry,
     web::Web,
@@ -92,6 +93,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
+    if let Some(unknown) = unknown(&args.ready_require, &exporter.words()) {
+        tell!("error: `--ready.require={unknown}`: there is no such probe or group in this configuration");
+        return Ok(USAGE);
+    }
+    exporter.require(args.ready_require.clone());
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {
             tracing::warn!(probe = name, "{message}");
@@ -195,6 +201,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     result?;
     tracing::info!("stopped");
     Ok(0)
+}
+
+/// The first of these words that is none of those.
+fn unknown<'a>(words: &'a [String], known: &[String]) -> Option<&'a String> {
+    words.iter().find(|word| !known.contains(word))
 }
 
 fn millis(duration: Duration) -> f64 {
