@@ -10,6 +10,7 @@ use crate::support::{
     metrics::Metrics,
     observer,
 };
+use socket2::{Domain, Socket, Type};
 use std::{
     fs,
     io::{Read, Write},
@@ -28,6 +29,14 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap()
+}
+
+/// A connection from an address that is the attackers' alone, as that of who scrapes is its own.
+pub(crate) fn connect_elsewhere(address: SocketAddr) -> Option<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).ok()?;
+    socket.connect_timeout(&address.into(), Duration::from_millis(200)).ok()?;
+    Some(socket.into())
 }
 
 fn many(address: SocketAddr, count: usize, begin: impl Fn(&mut TcpStream)) -> Vec<TcpStream> {

@@ -11,6 +11,7 @@ mod asker;
 mod bytes;
 mod cgroup;
 mod clients;
+mod crowd;
 mod days;
 mod files;
 mod injection;

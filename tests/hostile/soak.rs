@@ -6,14 +6,13 @@ use super::{
     asker,
     bytes::{doubling, overlapping, promised},
     cgroup::Cgroup,
-    clients::{PLACES, peak},
+    clients::{PLACES, connect_elsewhere, peak},
 };
 use crate::support::{
     cases::{Cases, Outcome, Skip},
     exporter::{Tapster, within},
     load::Load,
 };
-use socket2::{Domain, Socket, Type};
 use std::{
     env, fs,
     io::{ErrorKind, Read, Write},
@@ -34,6 +33,9 @@ const DEAF: usize = 40;
 const LONGEST: Duration = Duration::from_secs(1);
 /// Scrapes after which every attacker has been there, so that what they cost once has been paid.
 const WARM: u32 = 60;
+
+/// What makes a program a hostile one.
+type Harm = fn(&Path);
 
 /// Block I/O, and stacks of what the attackers run.
 const PROBES: &str = "
@@ -80,14 +82,6 @@ impl Drop for Attacker {
     }
 }
 
-/// A connection from an address that is the attackers' alone, as the one of who scrapes is its own.
-fn connect(address: SocketAddr) -> Option<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).ok()?;
-    socket.connect_timeout(&address.into(), Duration::from_millis(200)).ok()?;
-    Some(socket.into())
-}
-
 /// Sets this when it goes, at a panic too, so that nobody waits for attackers for ever.
 struct Ending<'a>(&'a AtomicBool);
 
@@ -106,7 +100,7 @@ fn silent(address: SocketAddr, stop: &AtomicBool) {
             |stream| matches!((&mut &*stream).read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock),
         );
         while held.len() < PLACES
-            && let Some(stream) = connect(address)
+            && let Some(stream) = connect_elsewhere(address)
             && stream.set_nonblocking(true).is_ok()
         {
             held.push(stream);
@@ -119,7 +113,7 @@ fn silent(address: SocketAddr, stop: &AtomicBool) {
 fn deaf(address: SocketAddr, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let ask = |_| {
-            let mut stream = connect(address)?;
+            let mut stream = connect_elsewhere(address)?;
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
             Some(stream)
         };
@@ -174,7 +168,7 @@ fn everything() -> Outcome {
     for path in [&place, &place.join("kept")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    let programs: [(&str, fn(&Path)); 4] =
+    let programs: [(&str, Harm); 4] =
         [("promised", promised), ("overlapping", overlapping), ("doubling", doubling), ("fine", |_| {})];
     for (name, harm) in programs {
         // Without an id, so that each copy is another file to whoever reads its symbols.
