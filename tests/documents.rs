@@ -100,8 +100,9 @@ fn probes(yaml: &str) -> Option<String> {
 fn probes_are_well_formed() {
     let mut count = 0;
     for document in documents() {
-        // Decisions show what was at their time.
-        for code in document.code().iter().filter(|_| !document.path.starts_with("docs/adr")) {
+        // Decisions show what was at their time, and the chart's `probes` are values of the chart.
+        let is_other = ["docs/adr", "helm"].iter().any(|directory| document.path.starts_with(directory));
+        for code in document.code().iter().filter(|_| !is_other) {
             let Some(yaml) = probes(&code.text).filter(|_| code.language == Some("yaml")) else { continue };
             let (_, diagnostics) = declaration::parse(&SourceFile::new("shown", &yaml));
             let said: String = diagnostics.iter().map(ToString::to_string).collect();
@@ -109,7 +110,7 @@ fn probes_are_well_formed() {
             count += 1;
         }
     }
-    assert!(count >= 10, "{count} blocks");
+    assert!(count >= 8, "{count} blocks");
 }
 
 /// The arguments of a `tapster` in a line of shell, as far as they are its own.
@@ -169,7 +170,10 @@ fn commands_have_the_flags_that_they_are_shown_with() {
         // Everything before it is parsed, and nothing is done.
         let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
         arguments.insert(end, "--help".into());
-        arguments.retain(|argument| argument != "...");
+        for argument in &mut arguments {
+            // Of a choice the first.
+            argument.truncate(argument.find('|').unwrap_or(argument.len()));
+        }
         let output = Command::new(env!("CARGO_BIN_EXE_tapster")).args(&arguments).output().unwrap();
         if !output.status.success() {
             wrong
