@@ -201,11 +201,13 @@ fn methods_and_paths_it_does_not_know() {
 fn healthy_at_once_and_ready_when_the_source_is() {
     let server = Running::start();
     assert_eq!(server.get("/-/healthy").status, 200);
-    assert_eq!(server.get("/-/ready").status, 503);
-    assert!(server.get("/").text().contains("Starting"));
+    let answer = server.get("/-/ready");
+    let why = "none of 3 probes is up; `/` says why";
+    assert_eq!((answer.status, answer.text().trim()), (503, &*format!("tapster is not ready: {why}")));
+    assert!(server.get("/").text().contains(why));
     server.fake.ready.store(true, Ordering::Relaxed);
     assert_eq!(server.get("/-/ready").status, 200);
-    assert!(!server.get("/").text().contains("Starting"));
+    assert!(!server.get("/").text().contains(why));
 }
 
 #[test]
