@@ -66,10 +66,8 @@ fn attack(sort: &Sort, address: SocketAddr, until: Instant) -> u64 {
                 sort.then.is_empty() || !matches!(&sent, Err(error) if error.kind() != ErrorKind::WouldBlock);
             is_kept && is_open(stream)
         });
-        while held.len() < EACH
-            && round.elapsed() < Duration::from_secs(1)
-            && let Some(mut stream) = connect_elsewhere(address)
-        {
+        while held.len() < EACH && round.elapsed() < Duration::from_secs(1) {
+            let Some(mut stream) = connect_elsewhere(address) else { continue };
             begun += 1;
             if stream.set_nonblocking(true).is_ok() && stream.write(&sort.first).is_ok() {
                 held.push(stream);

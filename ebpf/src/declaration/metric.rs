@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 /// Most bounds of a histogram.
 const MAX_BOUNDS: usize = 512;
-/// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources.
-const OWN: [&str; 12] = [
+/// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
+/// `_` at the end a whole name.
+const OWN: [&str; 13] = [
     "probe_",
     "scrape_",
     "config_",
@@ -27,6 +28,7 @@ const OWN: [&str; 12] = [
     "symbols_",
     "raid_array_",
     "online_cpus",
+    "ready",
 ];
 const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
@@ -200,12 +202,14 @@ impl Reader {
                 format!("call it `{short}`"),
             );
         }
-        if let Some(prefix) = OWN.iter().find(|prefix| text.starts_with(**prefix)) {
-            self.error_hint(
-                name.span.clone(),
-                format!("names that begin with `{prefix}` are the exporter's own"),
-                "choose another name",
-            );
+        let is_own = |own: &&&str| if own.ends_with('_') { text.starts_with(**own) } else { text == **own };
+        if let Some(own) = OWN.iter().find(is_own) {
+            let message = if own.ends_with('_') {
+                format!("names that begin with `{own}` are the exporter's own")
+            } else {
+                format!("the name `{own}` is the exporter's own")
+            };
+            self.error_hint(name.span.clone(), message, "choose another name");
         }
     }
 
