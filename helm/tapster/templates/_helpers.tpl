@@ -174,7 +174,7 @@ httpGet:
   port: metrics
   scheme: {{ include "tapster.scheme" .root | upper }}
 {{- end }}
-{{ omit .check "enabled" | toYaml }}
+{{ omit .check "enabled" "require" | toYaml }}
 {{- end }}
 
 {{/* What a monitor says about a scrape: (dict "root" $ "monitor" .Values.…Monitor "node" "LABEL"). */}}
