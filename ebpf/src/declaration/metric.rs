@@ -5,6 +5,7 @@ use crate::{
     diagnostic::{Diagnostic, SourceFile, Spanned},
     expr,
     histogram::Buckets,
+    names,
     probe::{Metric, MetricKind, UNITS, Unit},
     waiting::{self, Kind as WaitingKind},
     yaml::{Data, Node},
@@ -15,7 +16,7 @@ use std::sync::Arc;
 const MAX_BOUNDS: usize = 512;
 /// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
 /// `_` at the end a whole name.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "probe_",
     "scrape_",
     "config_",
@@ -27,6 +28,7 @@ const OWN: [&str; 13] = [
     "source_",
     "symbols_",
     "raid_array_",
+    "raid_member_info",
     "online_cpus",
     "ready",
 ];
@@ -202,7 +204,9 @@ impl Reader {
                 format!("call it `{short}`"),
             );
         }
-        let is_own = |own: &&&str| if own.ends_with('_') { text.starts_with(**own) } else { text == **own };
+        // `ready_total` is, to OpenMetrics, the family `ready`.
+        let base = if kind == "counter" { names::Kind::Counter.base(text) } else { text };
+        let is_own = |own: &&&str| if own.ends_with('_') { text.starts_with(**own) } else { base == **own };
         if let Some(own) = OWN.iter().find(is_own) {
             let message = if own.ends_with('_') {
                 format!("names that begin with `{own}` are the exporter's own")
