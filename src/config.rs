@@ -297,17 +297,20 @@ impl Config {
     }
 }
 
+/// Refuses words that mean none of these probes.
+pub fn are_there(probes: &[Probe], words: &[String]) -> Result<(), ConfigError> {
+    let Some(name) = words.iter().find(|word| !probes.iter().any(|probe| is_called(probe, word))) else {
+        return Ok(());
+    };
+    let hint = nearest(name, known(probes)).map(|near| format!("; did you mean `{near}`?"));
+    Err(ConfigError::NoProbe { name: name.clone(), hint })
+}
+
 fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
     if names.is_empty() {
         return Ok(());
     }
-    for name in names {
-        if !config.probes.iter().any(|probe| is_called(probe, name)) {
-            let near = nearest(name, known(&config.probes));
-            let hint = near.map(|near| format!("; did you mean `{near}`?"));
-            return Err(ConfigError::NoProbe { name: name.clone(), hint });
-        }
-    }
+    are_there(&config.probes, names)?;
     config.probes.retain(|probe| names.iter().any(|name| is_called(probe, name)));
     Ok(())
 }

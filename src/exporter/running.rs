@@ -189,12 +189,12 @@ impl Running {
 
     /// Whether it is attached and can be read.
     pub fn is_up(&self) -> bool {
-        self.reader.get().is_some() && self.down().is_none()
+        self.reader.get().is_some() && lock(&self.down).is_none()
     }
 
     /// Whether it waits for a file that is not there yet.
     pub fn is_waiting(&self) -> bool {
-        self.down().is_some_and(|down| down.reason == WAITING)
+        lock(&self.down).as_ref().is_some_and(|down| down.reason == WAITING)
     }
 
     /// What words may mean it.

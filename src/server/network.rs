@@ -18,6 +18,11 @@ impl Network {
     }
 }
 
+/// The most of so many that one network may have, so that others always find some.
+pub(super) fn share(most: usize) -> usize {
+    (most - most / 4).max(1)
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

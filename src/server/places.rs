@@ -6,7 +6,7 @@
 //! for longest. A connection with a request under way keeps its place as long as it takes the answer. When there is none to
 //! displace, the new connection gets one of a few spare places, which are for health checks only.
 
-use super::network::Network;
+use super::network::{self, Network};
 use crate::{
     family::{Kind, MetricFamily, Sample, Value},
     lock::lock,
@@ -331,11 +331,6 @@ impl Places {
         })
     }
 
-    /// The most places that one network may hold, so that another always finds some.
-    fn share(&self) -> usize {
-        (self.most - self.most / 4).max(1)
-    }
-
     /// A place for a new connection. There always is one.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Taken {
         let network = Network::of(peer);
@@ -343,7 +338,7 @@ impl Places {
         let own = held.count(|place| !place.is_spare && place.network == network);
         let is_full = held.count(|place| !place.is_spare) >= self.most;
         let mut is_spare = false;
-        if is_full || own >= self.share() {
+        if is_full || own >= network::share(self.most) {
             match held.dispensable(|place| !place.is_spare && (is_full || place.network == network)) {
                 Some(place) => place.close(Closed::Displaced),
                 None => is_spare = true,

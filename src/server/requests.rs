@@ -1,6 +1,6 @@
 //! Requests under way: how many there may be, and how many of one client.
 
-use super::network::Network;
+use super::network::{self, Network};
 use crate::lock::lock;
 use std::{
     collections::HashMap,
@@ -33,17 +33,15 @@ impl Requests {
     pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Result<Request, usize> {
         let network = Network::of(peer);
         let mut under_way = lock(&self.under_way);
-        let all: usize = under_way.values().sum();
-        let own = under_way.entry(network).or_default();
-        let share = (self.most - self.most / 4).max(1);
-        let full = if *own >= share { Some(*own) } else { (all >= self.most).then_some(all) };
-        if let Some(full) = full.filter(|_| self.most > 0) {
-            if *own == 0 {
-                under_way.remove(&network);
-            }
-            return Err(full);
+        let own = under_way.get(&network).copied().unwrap_or(0);
+        let all = under_way.values().sum();
+        if self.most > 0 && own >= network::share(self.most) {
+            return Err(own);
         }
-        *own += 1;
+        if self.most > 0 && all >= self.most {
+            return Err(all);
+        }
+        under_way.insert(network, own + 1);
         drop(under_way);
         Ok(Request { requests: self.clone(), network })
     }

@@ -307,10 +307,7 @@ fn requests_meanwhile_share_a_collection_and_have_a_limit() {
     let server = Running::start();
     let (began, release) = server.hold();
     let scrape_from = |client: [u8; 4], encoding: &str| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::from((client, 0)).into()).unwrap();
-        socket.connect(&server.addr.into()).unwrap();
-        let mut stream = TcpStream::from(socket);
+        let mut stream = connect_from(client, server.addr);
         write!(stream, "GET /metrics HTTP/1.0\r\nAccept-Encoding: {encoding}\r\n\r\n").unwrap();
         stream
     };

@@ -18,8 +18,6 @@ use std::{
 
 /// How long a test waits for what comes in a moment, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Memory of the exporter, bytes.
-const MEMORY: u64 = 64 << 20;
 /// `SHT_SYMTAB`
 const SYMTAB: u64 = 2;
 /// Bytes of a section header, and of a symbol, of 64 bits.
@@ -136,8 +134,7 @@ pub(crate) fn doubling(path: &Path) {
 
 /// A program that a user has made, of which there are stacks, beside one that is as it should be.
 fn case(harm: fn(&Path), is_unread: bool) -> Outcome {
-    let cgroup = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
-    cgroup.set(MEMORY);
+    let cgroup = Cgroup::of_little_memory()?;
     let directory = asker::directory();
     let (bad, good) = (directory.path().join("asker-bad"), directory.path().join("asker-good"));
     asker::build(&bad, &[])?;

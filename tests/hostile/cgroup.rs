@@ -3,6 +3,9 @@
 use crate::support::{cases::Skip, exporter::binary};
 use std::{fs, io, os::unix::process::CommandExt, path::PathBuf, process::Command};
 
+/// The memory of a cgroup of little memory, bytes.
+pub(crate) const MEMORY: u64 = 64 << 20;
+
 /// It ends with this, once no process is in it any more.
 pub(crate) struct Cgroup {
     path: PathBuf,
@@ -24,6 +27,13 @@ impl Cgroup {
             }
         }
         Err(Skip(format!("there is no cgroup with the controller `{controller}`")))
+    }
+
+    /// One with little memory, where memory is the weapon.
+    pub(crate) fn of_little_memory() -> Result<Self, Skip> {
+        let cgroup = Self::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
+        cgroup.set(MEMORY);
+        Ok(cgroup)
     }
 
     pub(crate) fn set(&self, limit: u64) {

@@ -1,6 +1,6 @@
 //! Clients that are silent, slow, deaf or many: others are answered all the same, and memory is bounded and given back.
 
-use super::cgroup::Cgroup;
+use super::cgroup::{Cgroup, MEMORY};
 use crate::support::{
     cases::{Cases, Outcome, Skip},
     command::{output, tool},
@@ -22,8 +22,6 @@ use std::{
 
 /// As many as there are places.
 pub(crate) const PLACES: usize = 256;
-/// The memory of the cgroup in which memory is the weapon, bytes.
-const MEMORY: u64 = 64 << 20;
 /// How long an answer may take on a busy machine while others attack; without places for those who ask it took 90 s.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -62,6 +60,26 @@ fn longest(tapster: &Tapster) -> Duration {
     }
     assert!(longest < SOON, "{longest:?}");
     longest
+}
+
+/// Scrapes and asks for health once a second until then; how many scrapes there were, and how long the longest took. `look` sees
+/// each of them, with its number.
+pub(crate) fn scrape_until(
+    tapster: &Tapster,
+    until: Instant,
+    mut look: impl FnMut(u32, &Metrics),
+) -> (u32, Duration) {
+    let (mut count, mut longest) = (0, Duration::ZERO);
+    while Instant::now() < until {
+        let begun = Instant::now();
+        let scrape = tapster.scrape();
+        longest = longest.max(begun.elapsed());
+        assert_eq!(tapster.get("/-/healthy").status, 200);
+        count += 1;
+        look(count, &scrape);
+        thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
+    }
+    (count, longest)
 }
 
 fn closed(metrics: &Metrics, reason: &str) -> f64 {
@@ -204,8 +222,7 @@ fn rest(tapster: &Tapster, most: u64) -> u64 {
 fn large_answers() -> Outcome {
     const SCRAPES: usize = 40;
     let directory = tempfile::tempdir().unwrap();
-    let cgroup = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
-    cgroup.set(MEMORY);
+    let cgroup = Cgroup::of_little_memory()?;
     let (tapster, _load) = large(directory.path(), &cgroup)?;
     let body = tapster.get("/metrics").body.len() >> 10;
     assert!(body > 1 << 10, "an answer of {body} KiB");

@@ -2,7 +2,7 @@
 
 use super::{
     cgroup::Cgroup,
-    clients::{connect_elsewhere, peak},
+    clients::{connect_elsewhere, peak, scrape_until},
 };
 use crate::support::{
     cases::{Cases, Outcome},
@@ -15,6 +15,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tapster::sys;
 
 /// Connections of each sort.
 const EACH: usize = 400;
@@ -22,8 +23,6 @@ const EACH: usize = 400;
 const LENGTH: Duration = Duration::from_mins(1);
 /// The longest that a scrape may take.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Memory of the exporter, bytes.
-const MEMORY: u64 = 64 << 20;
 /// A whole request.
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -84,28 +83,22 @@ fn refusals(scrape: &Metrics) -> f64 {
 }
 
 fn crowd() -> Outcome {
-    raise_files(u64::try_from(EACH * 5 + 500).unwrap());
-    let cgroup = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
-    cgroup.set(MEMORY);
+    let raised = sys::raise_file_limit().unwrap();
+    assert!(raised.files > EACH as u64 * 6, "{} files are too few", raised.files);
+    let cgroup = Cgroup::of_little_memory()?;
     let tapster =
         Tapster::start_by(cgroup.command(), "127.0.0.1:0", &[]).unwrap_or_else(|ended| panic!("{ended:?}"));
     let before = refusals(&tapster.scrape());
     let (until, sorts) = (Instant::now() + LENGTH, sorts());
-    let (mut longest, mut scrapes) = (Duration::ZERO, 0);
-    let begun: Vec<(&str, u64)> = thread::scope(|scope| {
+    let (begun, (scrapes, longest)) = thread::scope(|scope| {
         let address = tapster.address;
         let attacks: Vec<_> =
             sorts.iter().map(|sort| (sort.name, scope.spawn(move || attack(sort, address, until)))).collect();
-        while Instant::now() < until {
-            let asked = Instant::now();
-            let scrape = tapster.scrape();
-            longest = longest.max(asked.elapsed());
-            assert!(scrape.sum("tapster_probe_up", &[]) > 0.5);
-            assert_eq!(tapster.get("/-/healthy").status, 200);
-            scrapes += 1;
-            thread::sleep(Duration::from_secs(1).saturating_sub(asked.elapsed()));
-        }
-        attacks.into_iter().map(|(name, attack)| (name, attack.join().unwrap())).collect()
+        let scraped =
+            scrape_until(&tapster, until, |_, scrape| assert!(scrape.sum("tapster_probe_up", &[]) > 0.5));
+        let begun: Vec<(&str, u64)> =
+            attacks.into_iter().map(|(name, attack)| (name, attack.join().unwrap())).collect();
+        (begun, scraped)
     });
     let refused = refusals(&tapster.scrape()) - before;
     let figures = format!(
@@ -118,18 +111,6 @@ fn crowd() -> Outcome {
     // Of 2000 that are wanted at a time 256 have a place.
     assert!(refused >= 1000.0, "{figures}");
     Ok(figures)
-}
-
-/// Lets this process have as many files open as it may, at least so many.
-fn raise_files(least: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write this structure while they run and keep nothing.
-    let done =
-        unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 } && limit.rlim_max >= least;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: as above.
-    let done = done && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 };
-    assert!(done, "{least} files cannot be had, {} at most", limit.rlim_max);
 }
 
 #[test]

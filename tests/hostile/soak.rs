@@ -6,7 +6,7 @@ use super::{
     asker,
     bytes::{doubling, overlapping, promised},
     cgroup::Cgroup,
-    clients::{PLACES, connect_elsewhere, peak},
+    clients::{PLACES, connect_elsewhere, peak, scrape_until},
 };
 use crate::support::{
     cases::{Cases, Outcome, Skip},
@@ -25,8 +25,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Memory of the exporter, bytes.
-const MEMORY: u64 = 64 << 20;
 /// Clients that ask and do not read, at a time.
 const DEAF: usize = 40;
 /// The longest that a scrape may take.
@@ -129,35 +127,6 @@ fn length() -> Duration {
     Duration::from_mins(minutes)
 }
 
-/// What the scrapes beside the attackers were like.
-#[derive(Debug, Default)]
-struct Scrapes {
-    count: u32,
-    longest: Duration,
-    /// Resident memory when everything had been there once, and at the end, KiB.
-    warm: u64,
-    last: u64,
-}
-
-/// Scrapes once a second until then.
-fn scrape(tapster: &Tapster, until: Instant) -> Scrapes {
-    let mut scrapes = Scrapes::default();
-    while Instant::now() < until {
-        let begun = Instant::now();
-        let scrape = tapster.scrape();
-        assert_eq!(tapster.get("/-/healthy").status, 200);
-        scrapes.longest = scrapes.longest.max(begun.elapsed());
-        scrapes.count += 1;
-        assert!(scrape.sum("tapster_probe_up", &[("probe", "asked")]) > 0.5, "{:#?}", tapster.log());
-        scrapes.last = tapster.resident_kib();
-        if scrapes.count == WARM {
-            scrapes.warm = scrapes.last;
-        }
-        thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
-    }
-    scrapes
-}
-
 fn everything() -> Outcome {
     let load = Load::new()?;
     let directory = asker::directory();
@@ -180,8 +149,7 @@ fn everything() -> Outcome {
     host_with_arrays(&sys);
     let probes = directory.path().join("probes.yaml");
     fs::write(&probes, PROBES).unwrap();
-    let cgroup = Cgroup::new("memory", &["memory.limit_in_bytes", "memory.max"])?;
-    cgroup.set(MEMORY);
+    let cgroup = Cgroup::of_little_memory()?;
     let arguments = ["-c", probes.to_str().unwrap(), "--path.sysfs", sys.to_str().unwrap()];
     let attacked = Tapster::start_by(cgroup.command(), "127.0.0.1:0", &arguments)
         .unwrap_or_else(|ended| panic!("{ended:?}"));
@@ -192,7 +160,9 @@ fn everything() -> Outcome {
     assert!(within(Duration::from_secs(30), known).is_some(), "{:#?}", attacked.log());
     let attacker = Attacker::begin(ROUNDS, &place)?;
     let (stop, until) = (AtomicBool::new(false), Instant::now() + length());
-    let (ios, scrapes) = thread::scope(|scope| {
+    // Resident memory when everything had been there once, KiB.
+    let mut warm = 0;
+    let (ios, scrapes, longest) = thread::scope(|scope| {
         let reading = scope.spawn(|| {
             let mut ios = 0;
             while Instant::now() < until && !stop.load(Ordering::Relaxed) {
@@ -203,27 +173,29 @@ fn everything() -> Outcome {
         scope.spawn(|| silent(attacked.address, &stop));
         scope.spawn(|| deaf(attacked.address, &stop));
         let ending = Ending(&stop);
-        let scrapes = scrape(&attacked, until);
+        let (scrapes, longest) = scrape_until(&attacked, until, |number, scrape| {
+            assert!(scrape.sum("tapster_probe_up", &[("probe", "asked")]) > 0.5, "{:#?}", attacked.log());
+            if number == WARM {
+                warm = attacked.resident_kib();
+            }
+        });
         drop(ending);
-        Ok((reading.join().unwrap()?, scrapes))
+        Ok((reading.join().unwrap()?, scrapes, longest))
     })?;
     drop(attacker);
     let (counted, by_control) = (load.counted(&attacked), load.counted(&control));
     let scrape = attacked.scrape();
+    let last = attacked.resident_kib();
     let unread = scrape.sum("tapster_symbols_unread_total", &[]);
     let figures = format!(
-        "{ios} reads of fio, {counted} counted, {by_control} by the control; {} scrapes, the longest {:?}; RSS {} KiB after {WARM} \
-         scrapes, {} at the end, peak {} MiB; {unread} files unread",
-        scrapes.count,
-        scrapes.longest,
-        scrapes.warm,
-        scrapes.last,
+        "{ios} reads of fio, {counted} counted, {by_control} by the control; {scrapes} scrapes, the longest {longest:?}; RSS {warm} KiB after \
+         {WARM} scrapes, {last} at the end, peak {} MiB; {unread} files unread",
         peak(&attacked)
     );
     assert_eq!(counted, by_control, "{figures}");
     assert!(counted <= ios, "{figures}");
-    assert!(scrapes.longest < LONGEST, "{figures}");
-    assert!(scrapes.last * 10 <= scrapes.warm * 11, "{figures}");
+    assert!(longest < LONGEST, "{figures}");
+    assert!(last * 10 <= warm * 11, "{figures}");
     assert!(unread >= 1.0, "the attackers were there: {figures}");
     Ok(figures)
 }

@@ -14,7 +14,6 @@ use crate::{
     owner::{Owners, Trust},
     reload::Configuration,
     server,
-    source::Source,
     status::Down,
     sys, telemetry,
     web::Web,
@@ -72,6 +71,10 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if report(&diagnostics) {
         return Ok(USAGE);
     }
+    if let Err(error) = config::are_there(&probes, &args.ready_require) {
+        tell!("error: `--ready.require`: {error}");
+        return Ok(USAGE);
+    }
     let web = match args.web.file.as_deref().map(Web::open).transpose() {
         Ok(web) => web.map(Arc::new),
         Err(error) => {
@@ -93,10 +96,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
-    if let Some(unknown) = unknown(&args.ready_require, &exporter.words()) {
-        tell!("error: `--ready.require={unknown}`: there is no such probe or group in this configuration");
-        return Ok(USAGE);
-    }
     exporter.require(args.ready_require.clone());
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {
@@ -201,11 +200,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     result?;
     tracing::info!("stopped");
     Ok(0)
-}
-
-/// The first of these words that is none of those.
-fn unknown<'a>(words: &'a [String], known: &[String]) -> Option<&'a String> {
-    words.iter().find(|word| !known.contains(word))
 }
 
 fn millis(duration: Duration) -> f64 {
