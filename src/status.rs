@@ -58,10 +58,10 @@ pub enum Unready {
 impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing { probes: 1 } => write!(f, "its probe is not up; `/` says why"),
-            Self::Nothing { probes } => write!(f, "none of {probes} probes is up; `/` says why"),
+            Self::Nothing { probes: 1 } => write!(f, "its probe is not up"),
+            Self::Nothing { probes } => write!(f, "none of {probes} probes is up"),
             Self::Required(words) => {
-                write!(f, "not up, but required: `{}`; `/` says why", words.join("`, `"))
+                write!(f, "not up, but required: `{}`", words.join("`, `"))
             }
         }
     }

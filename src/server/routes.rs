@@ -146,7 +146,8 @@ async fn ready(State(shared): State<Shared>) -> Response {
     match shared.source.unready() {
         None => "tapster is ready\n".into_response(),
         Some(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("tapster is not ready: {why}\n")).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, format!("tapster is not ready: {why}; `/` says why\n"))
+                .into_response()
         }
     }
 }

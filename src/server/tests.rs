@@ -202,8 +202,11 @@ fn healthy_at_once_and_ready_when_the_source_is() {
     let server = Running::start();
     assert_eq!(server.get("/-/healthy").status, 200);
     let answer = server.get("/-/ready");
-    let why = "none of 3 probes is up; `/` says why";
-    assert_eq!((answer.status, answer.text().trim()), (503, &*format!("tapster is not ready: {why}")));
+    let why = "none of 3 probes is up";
+    assert_eq!(
+        (answer.status, answer.text().trim()),
+        (503, &*format!("tapster is not ready: {why}; `/` says why"))
+    );
     assert!(server.get("/").text().contains(why));
     server.fake.ready.store(true, Ordering::Relaxed);
     assert_eq!(server.get("/-/ready").status, 200);
