@@ -107,6 +107,12 @@ impl Reader {
                 "give an expression such as `duration`",
             );
         }
+        if let (Some(node), true) = (fields.get("unit"), kind == "counter" && fields.lacks("value"))
+            && matches!(&node.data, Data::Scalar { text, .. } if text != "none")
+        {
+            let message = format!("`{}` counts events, which have no unit", name.value);
+            self.error_hint(node.span.clone(), message, "leave `unit` out, or give a `value`");
+        }
         for (key, of) in [("buckets", "histogram"), ("window", "max")] {
             if let Some(node) = fields.get(key)
                 && kind != of
