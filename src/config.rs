@@ -73,6 +73,12 @@ pub enum ConfigError {
     /// Nothing is wrong, but there is nothing to do either.
     #[error("there is no probe to run\n  hint: give `probes`, or `library: true` for the shipped ones")]
     Nothing,
+    /// The same, since all probes are off.
+    #[error(
+        "there is no probe to run: all are off (`enabled: false`)\n  hint: leave `enabled` out, or name those that should run: --probes {}",
+        .0.join(",")
+    )]
+    Off(Vec<String>),
     /// The library itself is wrong; our own mistake.
     #[error("the shipped library is wrong, which is a bug in tapster:\n{0}")]
     Library(String),
@@ -91,6 +97,10 @@ pub struct Config {
     pub diagnostics: Vec<Diagnostic>,
     /// Files that others may write, and that were read all the same.
     pub strangers: Vec<Stranger>,
+    /// Probes of files that are off and were not named.
+    pub off: Vec<Probe>,
+    /// Files that could not be read.
+    pub unread: Vec<ConfigError>,
 }
 
 /// The probes of the shipped library.
@@ -175,6 +185,11 @@ impl Request {
 
 /// Reads all that was asked for.
 pub fn load(request: &Request) -> Result<Config, ConfigError> {
+    survey(request)?.whole()
+}
+
+/// Reads as much of what was asked for as can be read.
+pub fn survey(request: &Request) -> Result<Config, ConfigError> {
     gather(request)?.something()
 }
 
@@ -188,7 +203,10 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
     }
     let mut paths = Vec::new();
     for path in &request.files {
-        paths.extend(files(path)?);
+        match files(path) {
+            Ok(found) => paths.extend(found),
+            Err(error) => config.unread.push(error),
+        }
     }
     for path in &paths {
         // Before it is read: what is wrong with a file is shown with its lines.
@@ -199,10 +217,14 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
             }
             Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
         }
-        let source = match read(path)? {
-            Ok(source) => source,
-            Err(diagnostic) => {
+        let source = match read(path) {
+            Ok(Ok(source)) => source,
+            Ok(Err(diagnostic)) => {
                 config.diagnostics.push(diagnostic);
+                continue;
+            }
+            Err(error) => {
+                config.unread.push(error);
                 continue;
             }
         };
@@ -210,7 +232,11 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
             declaration::parse(&source);
         config.goes(otlp);
         config.diagnostics.extend(diagnostics);
-        config.probes.extend(probes);
+        let is_named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let (on, off): (Vec<_>, Vec<_>) =
+            probes.into_iter().partition(|probe| probe.enabled || is_named(probe));
+        config.probes.extend(on);
+        config.off.extend(off);
         config.reasons.extend(reasons);
         match from_library {
             Library::None => {}
@@ -257,10 +283,12 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::Neither { name: word.clone(), hint });
         }
-        let Config { probes, reasons, otlp: _, diagnostics, strangers: _ } = gather(&request)?;
+        let Config { probes, reasons, otlp: _, diagnostics, strangers: _, off, unread: _ } =
+            gather(&request)?.whole()?;
         config.probes.extend(probes);
         config.reasons.extend(reasons);
         config.diagnostics.extend(diagnostics);
+        config.off.extend(off);
     }
     config.once();
     config.something()
@@ -269,10 +297,16 @@ pub fn named(words: &[String]) -> Result<Config, ConfigError> {
 impl Config {
     /// Refuses a configuration in which nothing is wrong, but there is nothing to do either.
     fn something(self) -> Result<Self, ConfigError> {
-        if self.probes.is_empty() && self.diagnostics.is_empty() {
-            return Err(ConfigError::Nothing);
+        if !self.probes.is_empty() || !self.diagnostics.is_empty() || !self.unread.is_empty() {
+            return Ok(self);
         }
-        Ok(self)
+        let off: Vec<String> = self.off.iter().map(|probe| probe.name.value.clone()).collect();
+        Err(if off.is_empty() { ConfigError::Nothing } else { ConfigError::Off(off) })
+    }
+
+    /// Refuses a configuration of which a file could not be read.
+    fn whole(mut self) -> Result<Self, ConfigError> {
+        if self.unread.is_empty() { Ok(self) } else { Err(self.unread.swap_remove(0)) }
     }
 
     /// Takes where metrics go, which one file may say.
@@ -302,8 +336,9 @@ fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
         return Ok(());
     }
     for name in names {
-        if !config.probes.iter().any(|probe| is_called(probe, name)) {
-            let near = nearest(name, known(&config.probes));
+        // It may be in a file that could not be read.
+        if config.unread.is_empty() && !config.probes.iter().any(|probe| is_called(probe, name)) {
+            let near = nearest(name, known(&config.probes).chain(known(&config.off)));
             let hint = near.map(|near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::NoProbe { name: name.clone(), hint });
         }
@@ -399,6 +434,44 @@ mod tests {
         ] {
             assert_eq!(named(&[word]).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_is_off_runs_when_it_is_named() {
+        let own = file(
+            "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
+             \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
+        );
+        let request = |probes: &[&str]| Request {
+            files: vec![own.path().into()],
+            probes: probes.iter().map(ToString::to_string).collect(),
+            ..Request::default()
+        };
+        let config = load(&request(&[])).unwrap();
+        assert_eq!(names(&config), ["forks"]);
+        assert_eq!(config.off.len(), 1);
+        assert_eq!(names(&load(&request(&["execs"])).unwrap()), ["execs"]);
+        assert_eq!(names(&load(&request(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
+        let near = load(&request(&["exces"])).unwrap_err().to_string();
+        assert_eq!(near, "there is no probe `exces`; did you mean `execs`?");
+        let all_off = file(
+            "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
+        );
+        let request = Request { files: vec![all_off.path().into()], ..Request::default() };
+        let nothing = load(&request).unwrap_err().to_string();
+        assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
+        fs::write(directory.path().join("b.yaml"), good).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
+        let request = Request { files: vec![directory.path().into()], ..Request::default() };
+        let config = survey(&request).unwrap();
+        assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
+        assert!(load(&request).unwrap_err().to_string().contains("a.yaml"));
     }
 
     #[test]

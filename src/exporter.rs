@@ -1,5 +1,6 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
+mod alternative;
 mod life;
 mod memory;
 mod own;
@@ -28,6 +29,7 @@ use crate::{
     together::together,
     topology::{self, Topology, Watch},
 };
+use alternative::{Candidate, Step};
 use life::Watched;
 use own::Own;
 use process::{online_cpus, process, process_began};
@@ -181,31 +183,46 @@ impl Exporter {
         };
         times.prepare = begun.elapsed();
         let begun = Instant::now();
-        let mut loaded: Vec<_> =
-            compiled.into_iter().map(|program| loader.load(program?).map_err(|error| error.down())).collect();
+        let mut candidates: Vec<_> = probes.iter().map(Candidate::new).collect();
+        let mut loaded: Vec<_> = compiled
+            .into_iter()
+            .zip(&mut candidates)
+            .map(|(program, candidate)| {
+                loader
+                    .load(program?)
+                    .or_else(|refused| candidate.go_on(refused, Step::Loaded, &mut loader, (&target, kernel)))
+            })
+            .collect();
         drop(loader);
         times.load = begun.elapsed();
         let (begun, began) = (Instant::now(), SystemTime::now());
-        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
-        if options.attach {
-            for attached in &mut loaded {
-                let Ok(inner) = attached else { continue };
-                match inner.attach(kernel) {
-                    Ok(()) => {
-                        for what in inner.left_out() {
-                            tracing::info!(probe = inner.program.name, "{what}");
-                        }
-                    }
-                    Err(error) => *attached = Err(error.down()),
+        let step = if options.attach { Step::Attached } else { Step::Tried };
+        for (attached, candidate) in loaded.iter_mut().zip(&mut candidates) {
+            let Ok(inner) = attached else { continue };
+            if let Err(refused) = step.take(inner, kernel) {
+                // Few need it, and it takes memory.
+                let mut loader = Loader::of(kernel);
+                *attached = candidate.go_on(refused, step, &mut loader, (&target, kernel));
+            }
+            if let (Ok(inner), true) = (attached, options.attach) {
+                for what in inner.left_out() {
+                    tracing::info!(probe = inner.program.name, "{what}");
                 }
             }
         }
+        // Behind all that may be brought up anew, with other maps; what is followed begins later.
+        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         times.attach = begun.elapsed();
         let shared = Shared::new(host, reasons);
         let mut failures = Vec::new();
         let mut running = Vec::new();
-        for ((probe, watched), attached) in probes.iter().zip(watched).zip(loaded) {
-            let probe = Running::new(probe, watched, attached, began, host, &shared);
+        for (((probe, candidate), watched), attached) in
+            probes.iter().zip(candidates).zip(watched).zip(loaded)
+        {
+            let probe = Running::new(probe, candidate, watched, attached, began, host, &shared);
+            if options.attach {
+                probe.tell_passed();
+            }
             failures.extend(probe.down().map(|down| Failure { name: probe.name().into(), down }));
             running.push(Arc::new(probe));
         }

@@ -93,6 +93,23 @@ impl LoadError {
         Self::Program { at, action: "loaded", message }
     }
 
+    /// The attach point that the kernel did not take.
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Verifier { at, .. } | Self::Program { at, .. } => Some(at),
+            Self::Object(_) | Self::Map { .. } | Self::Other(_) | Self::Missing { .. } => None,
+        }
+    }
+
+    /// An attach point where a program could not be attached.
+    fn not_attached(code: &Code, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut message = refused(error, Asked::Event);
+        if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
+            message.push_str("; not every processor counts this, and few virtual machines do");
+        }
+        Self::Program { at: code.at.to_string(), action: "attached", message }
+    }
+
     /// As the landing page and `tapster_probe_up` show it.
     pub fn down(&self) -> Down {
         let reason = match self {
@@ -327,15 +344,19 @@ impl Attached {
                     .and_then(|program| program.attach(category.unwrap_or_default(), name))
                     .map(drop),
             };
-            result.map_err(|error| {
-                let mut message = refused(&error, Asked::Event);
-                if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
-                    message.push_str("; not every processor counts this, and few virtual machines do");
-                }
-                LoadError::Program { at: code.at.to_string(), action: "attached", message }
-            })?;
+            result.map_err(|error| LoadError::not_attached(code, &error))?;
         }
         self.user().attach(loaded, &self.maps()?, kernel)
+    }
+
+    /// Tries what attaching needs, as far as it can be had without attaching: whether the timers and counters are there.
+    pub fn attempt(&self) -> Result<(), LoadError> {
+        for code in &self.program.codes {
+            if let AttachPoint::Perf(event) = &code.at {
+                perf::attempt(event).map_err(|error| LoadError::not_attached(code, &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to

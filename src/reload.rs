@@ -121,7 +121,7 @@ impl Configuration {
     }
 
     fn read(&self) -> Result<Read, String> {
-        let Config { probes, reasons, otlp, diagnostics, strangers: _ } =
+        let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
             config::load(&self.request).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));

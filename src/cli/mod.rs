@@ -31,6 +31,7 @@ use crate::{
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
+    collections::HashSet,
     ffi::OsString,
     fmt,
     io::{self, Write},
@@ -401,12 +402,17 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error.
+/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error. What several probes
+/// share, by an anchor of YAML, is wrong once.
 fn report(diagnostics: &[Diagnostic]) -> bool {
     let mut files: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     let mut ordered: Vec<(usize, &Diagnostic)> = Vec::new();
     for diagnostic in diagnostics {
         let name = diagnostic.file.name.as_str();
+        if !seen.insert((name, diagnostic.span.clone(), diagnostic.message.as_str())) {
+            continue;
+        }
         let file = files.iter().position(|known| *known == name).unwrap_or_else(|| {
             files.push(name);
             files.len() - 1
@@ -414,10 +420,10 @@ fn report(diagnostics: &[Diagnostic]) -> bool {
         ordered.push((file, diagnostic));
     }
     ordered.sort_by_key(|(file, diagnostic)| (*file, diagnostic.span.start));
+    let errors = ordered.iter().filter(|(_, diagnostic)| diagnostic.is_error()).count();
     for (_, diagnostic) in ordered {
         tell!("{diagnostic}");
     }
-    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     if errors > 1 {
         tell!("{errors} errors");
     }

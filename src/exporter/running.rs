@@ -1,6 +1,9 @@
 //! One declared probe and what became of it: brought up, read, brought up anew when its files change.
 
-use super::life::{Change, Watched};
+use super::{
+    alternative::{Candidate, Step},
+    life::{Change, Watched},
+};
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
@@ -60,6 +63,8 @@ pub struct Running {
     reader: OnceLock<Reader>,
     /// Why it is down. It may have been up, and then what was counted stays.
     down: Mutex<Option<Down>>,
+    /// Alternatives that the kernel refused.
+    passed: Vec<String>,
     /// What it cannot tell though it is up.
     limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
@@ -119,10 +124,12 @@ fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> 
 }
 
 impl Running {
-    /// A probe with what became of it. `watched` is as its files were before it was compiled.
+    /// A probe with what became of it, and of the candidate that it was brought up as. `watched` is as its files were before
+    /// it was compiled.
     pub(super) fn new(
         probe: &Probe,
-        watched: Option<Watched>,
+        Candidate { probe: brought, passed }: Candidate,
+        mut watched: Option<Watched>,
         attached: Result<Attached, Down>,
         began: SystemTime,
         host: &Host,
@@ -132,6 +139,11 @@ impl Running {
             Ok(reader) => (OnceLock::from(reader), None),
             Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
         };
+        // Why it is down says it by itself.
+        let passed = if down.is_none() { passed } else { Vec::new() };
+        if let Some(watched) = &mut watched {
+            watched.probe = brought;
+        }
         let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
         Self {
             name: probe.name.value.clone(),
@@ -143,6 +155,7 @@ impl Running {
             began,
             reader,
             down: Mutex::new(down),
+            passed,
             limit: Mutex::default(),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
@@ -167,14 +180,33 @@ impl Running {
                 || means.lacking.symbols && needs_symbols(&program);
             if lacks { Err(refused()) } else { Ok(program) }
         };
-        let attached = compile()
-            .and_then(|program| loader.load(program).map_err(|error| error.down()))
-            .and_then(|mut attached| {
+        let mut candidate = Candidate::new(probe);
+        let attached = compile().and_then(|program| {
+            let brought = loader.load(program).and_then(|mut attached| {
                 began = SystemTime::now();
-                attached.attach(means.kernel).map_err(|error| error.down())?;
+                attached.attach(means.kernel)?;
                 Ok(attached)
             });
-        Self::new(probe, watched, attached, began, means.host, means.shared)
+            brought.or_else(|refused| {
+                began = SystemTime::now();
+                candidate.go_on(refused, Step::Attached, loader, (&means.target, means.kernel))
+            })
+        });
+        let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
+        running.tell_passed();
+        running
+    }
+
+    /// Says which alternatives were refused.
+    pub(super) fn tell_passed(&self) {
+        for what in &self.passed {
+            tracing::warn!(probe = self.name, "{what}");
+        }
+    }
+
+    /// Alternatives that the kernel refused, in sentences.
+    pub fn passed(&self) -> &[String] {
+        &self.passed
     }
 
     /// The probe's name.
@@ -395,6 +427,7 @@ impl Running {
             source: lock(&self.source).clone(),
             down: self.down().or_else(|| collected.as_ref().err().cloned()),
             limit: self.limit(),
+            passed: self.passed.clone(),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };

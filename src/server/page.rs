@@ -231,6 +231,9 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     drops(f, probe)?;
     number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
     f.write_str("</tr>\n")?;
+    for passed in &probe.passed {
+        message(f, "message", "alternative", passed)?;
+    }
     match (&probe.down, &probe.limit) {
         (Some(down), _) => message(f, "down message", down.reason, &down.message),
         (None, Some(limit)) => message(f, "message", limit.reason, &limit.message),
@@ -541,6 +544,9 @@ mod tests {
 
     #[test]
     fn what_is_up_and_cannot_tell_everything_says_so() {
+        let passed = vec!["`fentry:x` is passed over".to_owned()];
+        let html = render(&[ProbeStatus { passed, ..Default::default() }]);
+        assert!(html.contains("<p><b>alternative</b> `fentry:x` is passed over</p>"), "{html}");
         let limit = Some(Limit { reason: "symbols", message: "reasons are `unknown`".into() });
         let html = render(&[ProbeStatus { limit, ..Default::default() }]);
         assert!(html.contains("1 of 1"), "{html}");

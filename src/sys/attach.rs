@@ -2,6 +2,7 @@
 //! until its descriptors close.
 
 use super::bpf::{self, Attributes, Command, Refused};
+use aya::programs::perf_event::{HardwareEvent, SoftwareEvent};
 use std::{
     ffi::CStr,
     fs, io,
@@ -312,22 +313,64 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
         None => error,
     })?;
     let kind = text.trim().parse().map_err(|_| io::Error::other(format!("{file}: not a number")))?;
-    let event = PerfEvent {
-        kind,
-        size: u32::try_from(size_of::<PerfEvent>()).expect("the structure is small"),
-        config,
-        name: name.as_ptr() as u64,
-        offset,
-        ..PerfEvent::default()
-    };
-    // SAFETY: the kernel reads the structure, whose size it is told, and the name. All processes: one CPU stands for all,
-    // because programs run before the kernel looks at which.
-    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const event, -1, 0, -1, CLOSE_ON_EXEC) };
+    let event = PerfEvent { kind, config, name: name.as_ptr() as u64, offset, ..PerfEvent::default() };
+    // One CPU stands for all, because programs run before the kernel looks at which.
+    // SAFETY: the name ends with a NUL and lives until the call is over.
+    unsafe { open(event, 0) }
+}
+
+/// Opens an event of all processes on one CPU.
+///
+/// # Safety
+///
+/// Where the kernel takes `name` for an address, a text that ends with a NUL is there.
+unsafe fn open(event: PerfEvent, cpu: u32) -> io::Result<OwnedFd> {
+    let size = u32::try_from(size_of::<PerfEvent>()).expect("the structure is small");
+    let event = PerfEvent { size, ..event };
+    // SAFETY: the kernel reads the structure, whose size it is told, and the name, of which the caller takes care.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const event, -1, cpu, -1, CLOSE_ON_EXEC) };
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made it and nobody else knows it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(Refused::last("perf_event_open").into()),
     }
+}
+
+/// Which timer or counter of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum EventKind {
+    /// `PERF_TYPE_HARDWARE`
+    Hardware(HardwareEvent),
+    /// `PERF_TYPE_SOFTWARE`
+    Software(SoftwareEvent),
+}
+
+/// After how much an event comes.
+#[derive(Clone, Copy, Debug)]
+pub enum Counted {
+    /// So often a second.
+    Frequency(u64),
+    /// After so many.
+    Period(u64),
+}
+
+/// Opens a timer or counter on a CPU and closes it: whether the kernel has it. Nothing is counted meanwhile.
+pub fn try_event(kind: EventKind, counted: Counted, cpu: u32) -> io::Result<()> {
+    /// `disabled` and `freq` of `struct perf_event_attr`.
+    const DISABLED: u64 = 1;
+    const FREQUENCY: u64 = 1 << 10;
+    let (kind, config) = match kind {
+        EventKind::Hardware(event) => (0, event as u32),
+        EventKind::Software(event) => (1, event as u32),
+    };
+    let (sample_period, flags) = match counted {
+        Counted::Frequency(hz) => (hz, DISABLED | FREQUENCY),
+        Counted::Period(period) => (period, DISABLED),
+    };
+    let event = PerfEvent { kind, config: config.into(), sample_period, flags, ..PerfEvent::default() };
+    // SAFETY: events of these kinds have no name.
+    unsafe { open(event, cpu) }.map(drop)
 }
 
 /// Attaches to a raw tracepoint by its name, 4.17.

@@ -129,6 +129,11 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     for (name, limit) in exporter.limits() {
         eprintln!("warning: the probe `{name}` runs, but {}", limit.message);
     }
+    for running in exporter.probes() {
+        for what in running.passed() {
+            eprintln!("warning: the probe `{}`: {what}", running.name());
+        }
+    }
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
         let is_mistake = |failure: &Failure| {
