@@ -122,7 +122,7 @@ impl Machine<'_> {
         match self.port {
             Some(port) => qemu.args([
                 "-nic",
-                &format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:9955"),
+                &format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:18277"),
             ]),
             None => qemu.args(["-nic", "none"]),
         };

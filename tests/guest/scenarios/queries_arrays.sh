@@ -107,7 +107,7 @@ load=$!
 slowed held /dev/ram18 0
 array /dev/md4 --run --level=0 --chunk=64 --raid-devices=2 /dev/mapper/held /dev/ram19
 for _ in $(seq 300); do
-    wget -qO /dev/null http://127.0.0.1:9955/-/ready 2>/dev/null && break
+    wget -qO /dev/null http://127.0.0.1:18277/-/ready 2>/dev/null && break
     sleep 0.1
 done
 run dmsetup suspend --nolockfs --noflush held
