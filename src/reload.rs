@@ -68,8 +68,8 @@ impl Configuration {
     }
 
     /// The files and directories that it is read from.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.request.files
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.request.paths()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -232,7 +232,7 @@ impl Source for Configuration {
     fn configuration(&self) -> Option<ConfigStatus> {
         let State { loaded, tried, problem, pending, .. } = &*self.state();
         Some(ConfigStatus {
-            files: self.request.files.iter().map(|path| path.display().to_string()).collect(),
+            files: self.files().iter().map(|path| path.display().to_string()).collect(),
             loaded: *loaded,
             tried: *tried,
             problem: problem.clone(),

@@ -241,7 +241,7 @@ fn a_port_in_use_is_named() {
     );
     refused(
         binary().args(["run", "-c", &good, "--web.listen-address", "nonsense"]),
-        1,
-        &["`nonsense` is not a listen address"],
+        2,
+        &["`nonsense` is not a listen address: expected `:18277`"],
     );
 }

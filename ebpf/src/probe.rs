@@ -344,7 +344,7 @@ impl PerfKind {
     }
 
     /// Names that may stand behind it, each with bpftrace's short form where that differs.
-    fn names(self) -> &'static [(&'static str, &'static str)] {
+    pub fn names(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Profile => &[("hz", "hz"), ("s", "s"), ("ms", "ms"), ("us", "us")],
             Self::Interval => &[("s", "s"), ("ms", "ms"), ("us", "us"), ("hz", "hz")],

@@ -18,8 +18,7 @@ use tapster_ebpf::{
 };
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let mut request = args.probes.request(Trust::Told(Owners::of_process(&[])));
-    request.files.extend(args.files.iter().cloned());
+    let request = args.probes.request(&args.what, Trust::Told(Owners::of_process(&[])));
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
@@ -28,7 +27,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         }
     };
     for stranger in &config.strangers {
-        eprintln!("warning: `tapster run` would not take this file: {stranger}");
+        tell!("warning: `tapster run` would not take this file: {stranger}");
     }
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
     let kernel = Kernel::detect(&args.host.paths());

@@ -140,6 +140,11 @@ impl Kernel {
         self.symbols().map(|symbols| symbols.names().collect())
     }
 
+    /// Whether the tracer has a function in its list; where there is none, whether it has is not known, and it may.
+    pub fn may_trace(&self, function: &str) -> bool {
+        self.traceable().is_none_or(|traceable| traceable.contains(function))
+    }
+
     fn symbols(&self) -> Option<&Symbols> {
         self.functions.symbols.get_or_init(|| Symbols::read(&self.kallsyms())).as_ref()
     }

@@ -10,6 +10,7 @@ mod tracepoint;
 mod usdt;
 mod user;
 
+pub use function::{Signature, signature};
 pub use registers::Arch;
 pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
 
