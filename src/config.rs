@@ -220,8 +220,8 @@ impl Request {
 
     /// The files and directories that probes are read from, without standard input.
     pub fn paths(&self) -> Vec<PathBuf> {
-        // A library that is wrong is told when it is read.
-        let library = library().unwrap_or_default();
+        // Read only where a word may mean something in it; one that is wrong is told elsewhere.
+        let library = if self.words.is_empty() { Vec::new() } else { library().unwrap_or_default() };
         let words = self.words.iter().filter(|word| !is_shipped(word, &library)).map(PathBuf::from);
         let paths = self.files.iter().cloned().chain(words);
         paths.filter(|path| path.as_os_str() != STANDARD_INPUT).collect()
