@@ -519,7 +519,9 @@ fn arrays_are_described() -> Outcome {
     ] {
         fs::write(md.with_file_name(file), format!("{text}\n")).unwrap();
     }
-    let host = Host { sys: directory.path().into(), ..Host::default() };
+    fs::create_dir_all(directory.path().join("dev/md")).unwrap();
+    symlink("../md0", directory.path().join("dev/md/data")).unwrap();
+    let host = Host { sys: directory.path().into(), dev: directory.path().join("dev"), ..Host::default() };
     let made: BTreeMap<String, Vec<String>> = topology::families(&Watch::new(&host).refresh())
         .into_iter()
         .map(|family| (family.name.to_string(), family.label_names.to_vec()))

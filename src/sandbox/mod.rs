@@ -53,6 +53,8 @@ pub struct Sandbox {
     pub files: Vec<PathBuf>,
     /// Through which the device mapper is asked.
     pub mapper: PathBuf,
+    /// Where directories are listed, and no file is read: the names of md arrays are those of links there, which come later.
+    pub listed: PathBuf,
     /// Whether connections are made, for pushes.
     pub connects: bool,
 }
