@@ -678,8 +678,10 @@ pub enum Decoder {
         /// For every other number.
         default: Option<String>,
     },
-    /// `major << 20 | minor` → name of the disk.
+    /// `major << 20 | minor` → name of the disk; of a hidden path, of the disk that it leads to.
     BlockDevice,
+    /// `major << 20 | minor` → name of a hidden path to a disk; empty for what is none.
+    BlockPath,
     /// Error number → `ENOENT`.
     Errno,
     /// Number of a system call → `openat`.
@@ -714,13 +716,14 @@ pub enum CgroupPart {
 }
 
 /// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 19] = [
+pub const DECODERS: [(&str, Decoder); 20] = [
     ("unsigned", Decoder::Unsigned),
     ("signed", Decoder::Signed),
     ("hex", Decoder::Hex),
     ("string", Decoder::Text),
     ("comm", Decoder::Text),
     ("block_device", Decoder::BlockDevice),
+    ("block_path", Decoder::BlockPath),
     ("errno", Decoder::Errno),
     ("syscall", Decoder::Syscall),
     ("ksym", Decoder::Ksym),

@@ -179,6 +179,7 @@ fn decoder(
         Decoder::Text => Spec::Text,
         Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
         Decoder::BlockDevice => Spec::BlockDevice,
+        Decoder::BlockPath => Spec::BlockPath,
         Decoder::Errno => Spec::Errno,
         Decoder::Syscall => Spec::Syscall,
         Decoder::Ksym => Spec::Ksym,
