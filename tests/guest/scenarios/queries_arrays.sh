@@ -10,6 +10,10 @@ array /dev/md0 --run --level=0 --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /
 array /dev/md1 --run --assume-clean --bitmap=none --level=1 --raid-devices=2 /dev/ram4 /dev/ram5
 run mdadm --quiet /dev/md1 --fail /dev/ram5
 array /dev/md5 --run --assume-clean --level=5 --chunk=64 --raid-devices=3 /dev/ram6 /dev/ram7 missing
+# Parity that has lost two. The kernel does it and says that it is busy.
+array /dev/md7 --run --assume-clean --level=5 --chunk=64 --raid-devices=3 /dev/ram20 /dev/ram21 /dev/ram22
+run mdadm --quiet /dev/md7 --fail /dev/ram21
+mdadm --quiet /dev/md7 --fail /dev/ram22 2>/dev/null
 # A recovery that does not get on.
 array /dev/md2 --run --assume-clean --bitmap=none --level=1 --raid-devices=2 /dev/ram8 missing
 echo 8192 >/sys/block/md2/md/sync_max
