@@ -1,5 +1,6 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
+mod account;
 mod life;
 mod memory;
 mod own;
@@ -20,6 +21,7 @@ use crate::{
     kernel::{self, Kernel, Paths},
     label::Host,
     loader::{Attached, Loader},
+    lock::lock,
     reason::Reasons,
     sandbox::{Lacking, Needs},
     source::{Selection, Source},
@@ -28,6 +30,7 @@ use crate::{
     together::together,
     topology::{self, Topology, Watch},
 };
+use account::Account;
 use life::Watched;
 use own::Own;
 use process::{online_cpus, process, process_began};
@@ -59,6 +62,7 @@ pub struct Exporter {
     /// In the order of the configuration.
     probes: RwLock<Vec<Arc<Running>>>,
     arrays: Watch,
+    account: Mutex<Account>,
     /// Which CPUs are online: a file of sysfs.
     online: PathBuf,
     host: Host,
@@ -213,6 +217,7 @@ impl Exporter {
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
+            account: Mutex::new(Account::new(&host.sys)),
             online: host.sys.join("devices/system/cpu/online"),
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
@@ -446,6 +451,13 @@ impl Exporter {
         }
         let own = own.into_families(self.began);
         if selection.takes_rest() {
+            let mut account = lock(&self.account);
+            // What ended is in the other view as if it had not.
+            if view == View::Now && matches!(selection, Selection::All) {
+                account.compare(&families);
+            }
+            families.extend(account.family());
+            drop(account);
             families.extend(topology::families(&topology));
             let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
             families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));

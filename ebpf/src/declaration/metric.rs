@@ -15,7 +15,7 @@ use std::sync::Arc;
 const MAX_BOUNDS: usize = 512;
 /// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
 /// `_` at the end a whole name.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "probe_",
     "scrape_",
     "config_",
@@ -27,6 +27,7 @@ const OWN: [&str; 13] = [
     "source_",
     "symbols_",
     "raid_array_",
+    "block_unseen_",
     "online_cpus",
     "ready",
 ];
