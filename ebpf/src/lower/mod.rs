@@ -287,11 +287,12 @@ impl<'a> Lowering<'a> {
         self.asm.push(Insn::Store(Size::DW, row, offset, R5));
     }
 
-    /// Whether nothing else can write to this CPU's rows before this program ends: no other program does, and the kernel
+    /// Whether nothing else can write to this CPU's rows, where it has rows of its own, before this program ends: no other program does, and the kernel
     /// does not let this one begin a second time on a CPU (it counts a missed run instead).
     fn is_alone(&self) -> bool {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
+            && self.layout.per_cpu
             && matches!(self.event.mechanism, Mechanism::TpBtf | Mechanism::RawTp)
             && self.host.runs_raw_tracepoints_once()
     }
