@@ -102,6 +102,10 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             program.codes.len(),
             program.layout.max_rows,
         )?;
+        let shared_by = program.layout.shared_by(kernel.possible_cpus);
+        if shared_by > 1 {
+            writeln!(text, "{:width$}            rows are shared by {shared_by} processors each", "")?;
+        }
         // Both ends of calls leave out the same.
         let mut left_out: Vec<&String> = Vec::new();
         let status = loaded.iter().find(|(name, _)| *name == program.name).map(|(_, programs)| programs);
