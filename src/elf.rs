@@ -8,6 +8,7 @@ mod attacks;
 mod binary;
 mod budget;
 mod choice;
+mod entry;
 mod exits;
 mod functions;
 mod image;
@@ -89,7 +90,7 @@ mod tests {
 
     /// Where a function is in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
-        let wanted = Wanted { function, at_return: false, whole: false, most: 10 };
+        let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
         let mut found = choose(&file, &wanted)?;
         let Some(Place::File { entry, .. }) = found.sites.pop().map(|site| site.place) else {

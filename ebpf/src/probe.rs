@@ -164,6 +164,14 @@ impl Probe {
         !self.starts.is_empty()
     }
 
+    /// Whether stacks of programs are asked for.
+    pub fn takes_user_stacks(&self) -> bool {
+        let lets = self.lets.iter().map(|(_, value)| value);
+        let saves = self.starts.iter().flat_map(|start| &start.saves).map(|(_, value)| value);
+        let labels = self.labels.iter().map(|label| &label.value);
+        lets.chain(saves).chain(labels).any(|value| value.ast.mentions("ustack"))
+    }
+
     /// Its metrics of either kind: names without the prefix `tapster_`, and what families they become.
     pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, Family)> {
         let waiting = self.waiting.iter().map(|metric| (&metric.name, Family::Gauge));

@@ -4,6 +4,7 @@ use super::{
     Function, Functions, Go, Missing,
     budget::{Budget, Unread},
     debug_file,
+    exits::{Exits, Unclear},
     image::{Image, Source, Symbol},
     missing,
     name::{Name, Pattern},
@@ -44,9 +45,14 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     let mut without: Vec<(&'static str, String)> = Vec::new();
     let mut code = file.most_code();
     for (function, name) in chosen {
+        let of_ends = wanted.at_return || wanted.whole;
+        let exits = (of_ends || file.has_mark(&function, wanted.stacks))
+            .then(|| file.exits(&function, &mut code))
+            .unwrap_or(Err(Unclear::NoCode));
         let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
-        let entry = || site(vec![function.offset]);
-        let ends = (wanted.at_return || wanted.whole).then(|| ends(file, &function, &mut code));
+        let begins = file.entry(&function, exits.as_ref().ok(), wanted.stacks);
+        let entry = || site(vec![begins]);
+        let ends = of_ends.then(|| ends(file, &function, exits));
         match ends {
             Some(Ends::Not(why)) => without.push((why, name.clone())),
             Some(Ends::At(places)) if wanted.at_return => found.sites.push(site(places)),
@@ -124,8 +130,8 @@ fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, S
 
 /// Where returns of a function are seen. A return probe exchanges the return address on the stack, which ends a program
 /// built by Go and one whose very first function it is set on.
-fn ends(file: &Functions, function: &Function, code: &mut u64) -> Ends {
-    let exits = match (file.go, file.exits(function, code)) {
+fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) -> Ends {
+    let exits = match (file.go, exits) {
         (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
         (_, Ok(exits)) => exits,
         (Some(Go::Recent), Err(_)) => {

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     container,
     elf::{self, Binary},
+    sys,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -99,7 +100,8 @@ impl Functions for Kernel {
 
     fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
         known_registers()?;
-        elf::usdt_probe(&Binary::open(&self.proc, root, binary)?, binary, provider, name)
+        let binary_file = Binary::open(&self.proc, root, binary)?;
+        elf::usdt_probe(&binary_file, binary, provider, name, sys::has_uprobe_call())
     }
 
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {

@@ -58,7 +58,11 @@ fn shape(types: &[Type]) -> String {
 impl Checker<'_> {
     /// The first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
-        let request = Request { whole: event.whole, most: self.probe.max_functions };
+        let request = Request {
+            whole: event.whole,
+            most: self.probe.max_functions,
+            stacks: self.probe.takes_user_stacks(),
+        };
         let mut missing = Vec::new();
         for Spanned { value: at, span } in &event.at {
             match attach::resolve(at, request, self.target) {

@@ -254,7 +254,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS };
+    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS, stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }
