@@ -78,7 +78,7 @@ pub struct Exporter {
     /// The command's processes, for probes that ask for them.
     followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
-    _stats: Option<OwnedFd>,
+    stats: Option<OwnedFd>,
 }
 
 /// What starting took, for the log.
@@ -106,7 +106,8 @@ pub struct Failure {
 /// How the exporter starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Whether the kernel counts runs of programs and their time, which costs some nanoseconds a run.
+    /// Whether the kernel is made to count runs of programs and their time, for all programs of the host. It reads the clock twice for
+    /// each run, which takes as long as a small program does.
     pub run_stats: bool,
     /// Whether programs are attached, or only loaded to hear the verifier.
     pub attach: bool,
@@ -135,6 +136,17 @@ fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Op
         }
     }
     None
+}
+
+/// Has the kernel count runs, which not everybody may ask for.
+fn count_runs() -> Option<OwnedFd> {
+    let counting = sys::enable_run_stats();
+    if let Err(error) = &counting {
+        tracing::warn!(
+            "runs of programs are not counted: {error}; `--run-stats` needs CAP_SYS_ADMIN and Linux 5.8"
+        );
+    }
+    counting.ok()
 }
 
 impl Exporter {
@@ -209,7 +221,7 @@ impl Exporter {
             failures.extend(probe.down().map(|down| Failure { name: probe.name().into(), down }));
             running.push(Arc::new(probe));
         }
-        let stats = options.run_stats.then(|| sys::enable_run_stats().ok()).flatten();
+        let stats = options.run_stats.then(count_runs).flatten();
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
@@ -223,7 +235,7 @@ impl Exporter {
             began,
             process_began: process_began(),
             followed,
-            _stats: stats,
+            stats,
         };
         exporter.judge();
         (exporter, failures, times)
@@ -431,7 +443,7 @@ impl Exporter {
         if cgroups.is_wanted() {
             cgroups.refresh();
         }
-        let mut own = Own::new();
+        let mut own = Own::new(self.stats.is_some());
         let mut families = Vec::new();
         let mut probes = self.probes();
         probes.retain(|running| selection.takes(|word| running.is_called(word)));

@@ -464,7 +464,7 @@ fn families_are_served() -> Outcome {
     let web = web.display().to_string();
     let push = ["--otlp.endpoint", "http://127.0.0.1:9", "--otlp.interval", "1s", "--web.config.file", &web];
     for arguments in [&[][..], &push] {
-        let tapster = Tapster::start(arguments);
+        let tapster = Tapster::start(&[&["--run-stats"], arguments].concat());
         let response = tapster.get("/metrics");
         let served: BTreeSet<&str> = response
             .text()

@@ -63,7 +63,7 @@ fn shipped() -> Outcome {
     let file = directory.path().join("all.yaml");
     let list: Vec<&str> = names.iter().copied().collect();
     fs::write(&file, format!("library: [{}]\n", list.join(", "))).unwrap();
-    let tapster = Tapster::start(&["-c", file.to_str().unwrap()]);
+    let tapster = Tapster::start(&["--run-stats", "-c", file.to_str().unwrap()]);
     let mut counts = Vec::new();
     for (name, accept) in ACCEPT {
         let response = http::get(tapster.address, "/metrics", Some(accept)).unwrap();

@@ -163,8 +163,12 @@ pub struct RunArgs {
     /// What is given up after the start.
     #[command(flatten)]
     pub rights: rights::RightsArgs,
-    /// Do not have the kernel count runs and run time of programs, which costs some nanoseconds a run
-    #[arg(long = "no-run-stats")]
+    /// Have the kernel count runs of programs and the time they take, of all programs of this host; that takes about as long again as
+    /// the shipped programs themselves, and CAP_SYS_ADMIN
+    #[arg(long = "run-stats", overrides_with = "no_run_stats")]
+    pub run_stats: bool,
+    /// Leave that as it is, as without either of both
+    #[arg(long = "no-run-stats", overrides_with = "run_stats")]
     pub no_run_stats: bool,
     /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]

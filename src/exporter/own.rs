@@ -36,6 +36,9 @@ fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
 
 /// The families.
 pub(super) struct Own {
+    /// Whether this process has the kernel count runs. Else somebody may have done so for a while, or nobody: then nothing is known of
+    /// runs, which is not the same as that there were none.
+    counts: bool,
     /// Label values of rows that were counted from later than the others, and from when.
     later: HashMap<Arc<[String]>, SystemTime>,
     up: MetricFamily,
@@ -50,12 +53,13 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(counts: bool) -> Self {
         let probe = &["probe"];
         let program = &["probe", "attach_point", "mechanism"];
         let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
         let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
         Self {
+            counts,
             later: HashMap::new(),
             up: gauge(
                 "tapster_probe_up",
@@ -64,12 +68,12 @@ impl Own {
             ),
             runs: counter(
                 "tapster_probe_runs_total",
-                "Runs of the probe's programs; 0 while the kernel does not count them.",
+                "Runs of the probe's programs while the kernel counted them: all with --run-stats.",
                 program,
             ),
             run_seconds: counter(
                 "tapster_probe_run_seconds_total",
-                "Time spent in the probe's programs.",
+                "Time spent in the probe's programs in the runs that the kernel counted, its measuring included.",
                 program,
             ),
             missed: counter(
@@ -116,8 +120,10 @@ impl Own {
         for ((attach_point, mechanism), Runs { count, ns, missed }) in ways(&reader.programs()) {
             let labels = &[name, attach_point, mechanism];
             later(labels);
-            self.runs.push(labels, number(count));
-            self.run_seconds.push(labels, seconds(ns));
+            if self.counts || count > 0 {
+                self.runs.push(labels, number(count));
+                self.run_seconds.push(labels, seconds(ns));
+            }
             self.missed.push(labels, number(missed));
         }
         self.max_series.push(&[name], f64::from(reader.program().layout.max_rows));
@@ -141,8 +147,9 @@ impl Own {
     }
 
     pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 9] {
-        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } =
-            self;
+        let Self {
+            later, up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory, ..
+        } = self;
         let origin = Origin { began: Some(began), restarted: Arc::new(later) };
         [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
             .map(|family| MetricFamily { origin: origin.clone(), ..family })

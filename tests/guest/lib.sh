@@ -13,7 +13,7 @@ nodes() {
 
 # Starts the exporter and waits until it serves; more arguments are its own.
 exporter() {
-    tapster run --strict "$@" 2>/results/tapster.log &
+    tapster run --strict --run-stats "$@" 2>/results/tapster.log &
     exporter=$!
     for _ in $(seq 300); do
         wget -qO /dev/null http://127.0.0.1:9955/-/ready 2>/dev/null && return

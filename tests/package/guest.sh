@@ -146,11 +146,14 @@ for probe in by_tracepoint in_program in_process by_pattern; do
 done
 [ "$(named)$(reason)" = 0 ] || fail "addresses of the kernel are seen without a drop-in"
 ok "what needs a drop-in is down, or nameless, without it"
+cp /etc/default/tapster /root/tapster.default
+sed -i 's/^ARGS=.*/ARGS="--run-stats"/' /etc/default/tapster
 grant sys-admin
 up by_tracepoint
 up by_pattern
 runs=$(get 9955 /metrics | awk '/^tapster_probe_runs_total/ { sum += $NF } END { print sum + 0 }')
 [ "$runs" != 0 ] || fail "sys-admin.conf does not make runs counted"
+cp /root/tapster.default /etc/default/tapster
 ok "sys-admin.conf: runs are counted ($runs), by_tracepoint and by_pattern are up"
 grant programs
 up in_program

@@ -90,7 +90,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     };
     room::check()?;
     let detect = begun.elapsed();
-    let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
+    let options = Options { run_stats: args.run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     if let Some(unknown) = unknown(&args.ready_require, &exporter.words()) {

@@ -59,7 +59,7 @@ probes:
 X
 # Pushes that nobody takes, as nobody listens there.
 OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9 OTEL_METRIC_EXPORT_INTERVAL=1000 \
-    tapster run -c /site.yaml 2>/results/tapster.log &
+    tapster run --run-stats -c /site.yaml 2>/results/tapster.log &
 cat >/load.fio <<X
 [global]
 time_based
