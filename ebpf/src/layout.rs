@@ -133,11 +133,9 @@ impl Copies {
         // A row begins and ends with what is written often.
         let stride = row_size.next_multiple_of(CACHE_LINE) + CACHE_LINE;
         let cpus = possible_cpus.next_power_of_two();
-        // The kernel has one entry more for each CPU.
-        let entries = u64::from(max_rows) + u64::from(possible_cpus);
         let fits = |count: u32| {
             let bytes = u64::from(count) * u64::from(stride);
-            bytes <= MOST_COPIED && bytes * entries <= COPIES_BUDGET
+            bytes <= MOST_COPIED && bytes * u64::from(max_rows) <= COPIES_BUDGET
         };
         let copies = (0..cpus.ilog2()).map(|shift| Self { count: cpus >> shift, stride, shift });
         copies.into_iter().find(|copies| fits(copies.count)).unwrap_or_else(|| Self::one(row_size))
