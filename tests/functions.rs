@@ -90,7 +90,7 @@ fn calls(extra: &[&str]) -> Outcome {
     let results: u64 =
         ["even", "odd"].iter().map(|word| total("tapster_quick_result_total", &[("text", word)])).sum();
     assert_eq!(lines(&output, "quick"), [results], "what the program added up");
-    let sleeper = within(&metrics, "tapster_sleeper_duration_seconds", &lines(&output, "sleeper"));
+    let sleeper = as_long(&metrics, "tapster_sleeper_duration_seconds", &lines(&output, "sleeper"));
     assert_eq!(total("tapster_never_total", &[]), 0);
     let deeper = metrics.histogram("tapster_deeper_duration_seconds", &[]);
     // More than the 64 that the kernel's return probes see.
@@ -101,7 +101,7 @@ fn calls(extra: &[&str]) -> Outcome {
     assert!(deeper.sum >= 101.0 * 0.005, "{}", deeper.sum);
     // The call that jumped out has no return, and the next one at the same place is not taken for it.
     assert_eq!(total("tapster_entries_total", &[]), 2);
-    let jumper = within(&metrics, "tapster_jumper_duration_seconds", &lines(&output, "jumper"));
+    let jumper = as_long(&metrics, "tapster_jumper_duration_seconds", &lines(&output, "jumper"));
     let unmatched = total("tapster_probe_unmatched_total", &[]);
     assert_eq!(unmatched, 0, "returns without an entry");
     assert_eq!(total("tapster_probe_dropped_total", &[]), 0, "dropped");
@@ -276,7 +276,7 @@ fn seconds(ns: u64) -> f64 {
 }
 
 /// Rank by rank a call took as long as the program saw, less what the probes themselves cost.
-fn within(metrics: &Metrics, family: &str, own_ns: &[u64]) -> String {
+fn as_long(metrics: &Metrics, family: &str, own_ns: &[u64]) -> String {
     let ours = metrics.histogram(family, &[]);
     assert_eq!(ours.count(), u64::try_from(own_ns.len()).unwrap(), "{family}");
     let mut own = own_ns.to_vec();
