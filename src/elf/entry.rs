@@ -71,8 +71,8 @@ impl Functions {
 
     /// Whether a function begins with a mark that a probe may pass, if its code is as it should be.
     ///
-    /// Since Linux 6.12 the kernel adds the caller to the stack of a program, at a mark and at `push %rbp`, because the function has no
-    /// frame of its own yet. Where stacks are taken, other instructions are none to stop at.
+    /// Since Linux 6.12 the kernel adds the caller to the stack of a program at `push %rbp`, because the function has no frame of its own
+    /// yet, and, if it is built with `CONFIG_X86_KERNEL_IBT`, at a mark. Where stacks are taken, other instructions are none to stop at.
     pub fn has_mark(&self, function: &Function, stacks: bool) -> bool {
         // Without a length, what is behind a jump may be another function.
         let length = function.room.min(function.size);

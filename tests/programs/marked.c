@@ -34,8 +34,9 @@ OWN long calls_behind(long number)
     return result;
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
+    (void)arguments;
     long sums[5] = {0};
     for (long number = 0; number < 100; number++) {
         sums[0] += framed(number, 3);
@@ -47,5 +48,9 @@ int main(void)
     const char *names[] = {"framed", "kept", "plain", "rounds", "passed"};
     for (int index = 0; index < 5; index++)
         printf("%s %ld\n", names[index], sums[index]);
+    fflush(stdout);
+    // With an argument it stays until its input ends.
+    while (count > 1 && getchar() != EOF)
+        ;
     return 0;
 }
