@@ -164,7 +164,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub rights: rights::RightsArgs,
     /// Have the kernel count runs of programs and the time they take, of all programs of this host; that takes about as long again as
-    /// the shipped programs themselves, and CAP_SYS_ADMIN
+    /// the shipped programs themselves, and `CAP_SYS_ADMIN`
     #[arg(long = "run-stats", overrides_with = "no_run_stats")]
     pub run_stats: bool,
     /// Leave that as it is, as without either of both

@@ -46,9 +46,11 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     let mut code = file.most_code();
     for (function, name) in chosen {
         let of_ends = wanted.at_return || wanted.whole;
-        let exits = (of_ends || file.has_mark(&function, wanted.stacks))
-            .then(|| file.exits(&function, &mut code))
-            .unwrap_or(Err(Unclear::NoCode));
+        let exits = if of_ends || file.has_mark(&function, wanted.stacks) {
+            file.exits(&function, &mut code)
+        } else {
+            Err(Unclear::NoCode)
+        };
         let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
         let begins = file.entry(&function, exits.as_ref().ok(), wanted.stacks);
         let entry = || site(vec![begins]);

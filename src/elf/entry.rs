@@ -51,14 +51,16 @@ impl Beginning {
 /// Whether the kernel does an instruction by itself instead of having the processor run a copy of it: `arch/x86/kernel/uprobes.c`, all
 /// that the oldest kernels here know. The `nop` of five bytes is one since 6.18, where it becomes a call; before, it costs what the mark costs.
 fn is_done_by_kernel(code: &[u8]) -> bool {
-    match code {
+    matches!(
+        code,
         // push, with the registers from r8 on
-        [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => true,
-        // nop; call; jmp; a conditional jump, near or far
-        [0x90 | 0xe8 | 0xe9 | 0xeb | 0x70..=0x7f, ..] | [0x0f, 0x80..=0x8f, ..] => true,
-        [0x0f, 0x1f, 0x44, 0x00, 0x00, ..] => true,
-        _ => false,
-    }
+        [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..]
+            // nop; call; jmp; a conditional jump, near or far
+            | [0x90 | 0xe8 | 0xe9 | 0xeb | 0x70..=0x7f, ..]
+            | [0x0f, 0x80..=0x8f, ..]
+            // nop of five bytes
+            | [0x0f, 0x1f, 0x44, 0x00, 0x00, ..]
+    )
 }
 
 impl Functions {
