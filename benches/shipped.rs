@@ -165,12 +165,12 @@ impl Switches {
 
 /// Keeps this thread to the first processor.
 fn pin() {
-    // SAFETY: the set is numbers only, and all of it is set before it is read.
-    let result = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
-    };
+    // SAFETY: a set is numbers only.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the first processor is within every set.
+    unsafe { libc::CPU_SET(0, &mut set) };
+    // SAFETY: the kernel reads as many bytes as the set has.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
     assert_eq!(result, 0);
 }
 

@@ -8,6 +8,7 @@ mod support;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -170,7 +171,11 @@ fn marks() -> Outcome {
     let file = directory.path().join("probes.yaml");
     fs::write(&file, MARKED.replace("PROGRAM", &program.display().to_string())).unwrap();
     let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
-    let output = text(&mut Command::new(&program));
+    let mut command = Command::new(&program);
+    let mut child = command.arg("stay").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let printed = BufReader::new(child.stdout.take().unwrap()).lines().take(5);
+    let output: Vec<String> = printed.map(Result::unwrap).collect();
+    let output = output.join("\n");
     let metrics = tapster.scrape();
     let total = |name: &str, labels: &[(&str, &str)]| support::metrics::whole(metrics.sum(name, labels));
     assert_eq!(metrics.histogram("tapster_framed_duration_seconds", &[]).count(), 100);
@@ -188,9 +193,7 @@ fn marks() -> Outcome {
         assert_eq!(metrics.histogram("tapster_several_duration_seconds", &labels).count(), 100, "{function}");
     }
     assert_eq!(total("tapster_frames_total", &[]), 100);
-    // Functions of programs get their names in the background, from a file that is run.
-    let mut again = Command::new(&program);
-    let mut again = again.arg("stay").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // Functions of programs get their names in the background; of a file that only its owner may read, while it is run.
     let mut callers = Vec::new();
     let named = within(Duration::from_secs(30), || {
         let metrics = tapster.scrape();
@@ -198,8 +201,8 @@ fn marks() -> Outcome {
         callers.extend(metrics.values("tapster_frames_total", &[], "user"));
         callers.iter().all(|stack| !stack.contains('['))
     });
-    drop(again.stdin.take());
-    again.wait().unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
     assert!(named.is_some(), "{callers:?}");
     assert!(
         callers.iter().all(|stack| stack.ends_with(";kept") || stack.ends_with(";framed")),

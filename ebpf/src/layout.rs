@@ -137,8 +137,8 @@ impl Copies {
             let bytes = u64::from(count) * u64::from(stride);
             bytes <= MOST_COPIED && bytes * u64::from(max_rows) <= COPIES_BUDGET
         };
-        let copies = (0..cpus.ilog2()).map(|shift| Self { count: cpus >> shift, stride, shift });
-        copies.into_iter().find(|copies| fits(copies.count)).unwrap_or_else(|| Self::one(row_size))
+        let mut copies = (0..cpus.ilog2()).map(|shift| Self { count: cpus >> shift, stride, shift });
+        copies.find(|copies| fits(copies.count)).unwrap_or_else(|| Self::one(row_size))
     }
 }
 
