@@ -1,7 +1,7 @@
 //! Programs and libraries: where a function is in its file, which is what a uprobe attaches to.
 //!
-//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
-//! names. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
+//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), from the separate debug file that its build id
+//! names, from what is packed in the file (`.gnu_debugdata`), and from the table of Go's runtime. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
 
 #[cfg(test)]
 mod attacks;
@@ -10,9 +10,11 @@ mod budget;
 mod choice;
 mod exits;
 mod functions;
+mod go;
 mod image;
 mod library;
 mod name;
+mod packed;
 mod served;
 mod symbols;
 mod usdt;
