@@ -288,7 +288,7 @@ pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, ends: Ends) -> io::
     Ok(event)
 }
 
-fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     for (request, argument, name) in
         [(SET_BPF, program.as_raw_fd(), "PERF_EVENT_IOC_SET_BPF"), (ENABLE, 0, "PERF_EVENT_IOC_ENABLE")]
     {
