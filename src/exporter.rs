@@ -1,5 +1,6 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
+mod follow;
 mod life;
 mod memory;
 mod own;
@@ -17,7 +18,7 @@ use crate::{
     deadline::{self, Limits, MayHang},
     family::MetricFamily,
     follow::Followed,
-    kernel::{self, Kernel, Paths},
+    kernel::{self, Kernel, Modules, ONLINE},
     label::Host,
     loader::{Attached, Loader},
     reason::Reasons,
@@ -61,6 +62,8 @@ pub struct Exporter {
     arrays: Watch,
     /// Which CPUs are online: a file of sysfs.
     online: PathBuf,
+    /// Modules of the kernel as they were when it was last looked whether they changed.
+    modules: Mutex<Modules>,
     host: Host,
     /// What labels of all probes are told by.
     shared: Mutex<Arc<Shared>>,
@@ -157,6 +160,7 @@ impl Exporter {
         let target = Target { command: options.command, ..kernel.target() };
         let begun = Instant::now();
         // Before they are compiled: what changes from here on is seen.
+        let modules = Modules::new(&host.sys);
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
         let mut compile_all = || {
@@ -213,7 +217,8 @@ impl Exporter {
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
-            online: host.sys.join("devices/system/cpu/online"),
+            online: host.sys.join(ONLINE),
+            modules: Mutex::new(modules),
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
             told_silent: AtomicBool::new(false),
@@ -283,31 +288,6 @@ impl Exporter {
             .collect()
     }
 
-    /// Whether a probe is in a file of its own, which may be replaced.
-    pub fn watches(&self) -> bool {
-        self.probes().iter().any(|running| running.is_watched())
-    }
-
-    /// Looks whether files that probes are in are still the same, and attaches to those that are others or have appeared.
-    pub fn follow(&self, paths: &Paths) {
-        let kernel = OnceCell::new();
-        let shared = self.shared();
-        for running in self.probes() {
-            running.follow(&self.host, &shared, || kernel.get_or_init(|| Kernel::detect(paths)));
-        }
-        if kernel.get().is_some() {
-            self.judge();
-            sys::release_memory();
-        }
-    }
-
-    /// Detaches from files that were replaced and that no process runs any more.
-    pub fn release(&self) {
-        for running in self.probes() {
-            running.release(&self.host.proc);
-        }
-    }
-
     /// What the probes go on to need besides reading their maps.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs {
@@ -369,7 +349,7 @@ impl Exporter {
     /// Gives up starts whose end never came; to be called now and then.
     pub fn sweep(&self) {
         for running in self.probes() {
-            if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(sys::monotonic_ns())) {
+            if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(reader.now_ns())) {
                 tracing::warn!(probe = running.name(), %error, "old starts could not be swept");
             }
         }

@@ -18,7 +18,7 @@ use tokio::{
 
 /// How often starts without an end are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often cgroups are named, where a probe names them.
+/// How often cgroups are named, where a probe names them, and CPUs that come online are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
@@ -119,6 +119,7 @@ async fn wait(
             // Not to take them out when they are gone: a report is of what ran, by name.
             _ = looks.tick() => {
                 exporter.meet();
+                exporter.follow_cpus();
                 continue;
             }
             _ = ticks.tick() => {

@@ -44,6 +44,7 @@ pub(super) struct Own {
     missed: MetricFamily,
     dropped: MetricFamily,
     unmatched: MetricFamily,
+    again: MetricFamily,
     series: MetricFamily,
     max_series: MetricFamily,
     memory: MetricFamily,
@@ -87,6 +88,11 @@ impl Own {
                 "End events that had no start: begun earlier, filtered out, or parts of another.",
                 probe,
             ),
+            again: counter(
+                "tapster_probe_reattached_total",
+                "Times that the probe was attached to what came or was exchanged while it ran.",
+                &["probe", "object"],
+            ),
             series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
             max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
             memory: gauge("tapster_probe_memory_bytes", "Kernel memory of the probe's maps.", probe),
@@ -106,6 +112,10 @@ impl Own {
             Ok(None) => self.up.push(&[name, probe.limit().map_or("", |limit| limit.reason)], 1.0),
             Ok(Some(down)) => self.up.push(&[name, down.reason], 0.0),
             Err(down) => self.up.push(&[name, down.reason], 0.0),
+        }
+        let again = probe.again();
+        for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
+            self.again.push(&[name, object], number(count));
         }
         let Some(reader) = probe.reader() else { return };
         let mut later = |labels: &[&str]| {
@@ -140,11 +150,11 @@ impl Own {
         }
     }
 
-    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 9] {
-        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } =
-            self;
+    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 10] {
+        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, .. } = self;
+        let Self { again, series, max_series, memory, .. } = self;
         let origin = Origin { began: Some(began), restarted: Arc::new(later) };
-        [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
+        [up, runs, run_seconds, missed, dropped, unmatched, again, series, max_series, memory]
             .map(|family| MetricFamily { origin: origin.clone(), ..family })
     }
 }

@@ -140,6 +140,17 @@ impl Kernel {
         self.symbols().map(|symbols| symbols.names().collect())
     }
 
+    /// Whether there is a function of this name now; where names cannot be read, whoever asks the kernel will hear.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.symbols().is_none_or(|symbols| symbols.find(name).is_some())
+    }
+
+    /// The module that a function is in; `None` for those of the kernel itself.
+    pub fn module_of(&self, function: &str) -> Option<&str> {
+        let symbols = self.symbols()?;
+        symbols.module(symbols.find(function)?)
+    }
+
     fn symbols(&self) -> Option<&Symbols> {
         self.functions.symbols.get_or_init(|| Symbols::read(&self.kallsyms())).as_ref()
     }

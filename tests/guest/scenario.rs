@@ -6,6 +6,7 @@ mod filesystems;
 mod functions;
 mod globs;
 mod hot;
+mod objects;
 mod pods;
 mod stacks;
 mod story;
@@ -30,7 +31,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 15] = [
     Scenario {
         name: "command",
         script: include_str!("scenarios/command.sh"),
@@ -72,6 +73,13 @@ pub(crate) const ALL: [Scenario; 14] = [
         disks: &[],
         memory_mib: 1536,
         check: globs::check,
+    },
+    Scenario {
+        name: "objects",
+        script: include_str!("scenarios/objects.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: objects::check,
     },
     Scenario {
         name: "block",

@@ -15,10 +15,11 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 27] = [
+pub(crate) const OWN: [(&str, &[&str]); 28] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
+    ("tapster_probe_reattached_total", &["probe", "object"]),
     ("tapster_probe_series", &["probe"]),
     ("tapster_probe_max_series", &["probe"]),
     ("tapster_probe_memory_bytes", &["probe"]),
