@@ -34,10 +34,83 @@ extern "C" fn tapster_bench_target(number: u64) -> u64 {
     std::hint::black_box(number) + 1
 }
 
+/// Functions that begin as those of distributions do, and places that pass a probe: with the `nop` of one byte alone, and with one
+/// of five behind it. Each returns at once.
+#[cfg(target_arch = "x86_64")]
+mod written {
+    std::arch::global_asm!(
+        ".macro tapster_bench_function name, mark",
+        ".globl \\name",
+        ".type \\name, @function",
+        "\\name:",
+        ".if \\mark",
+        ".byte 0xf3, 0x0f, 0x1e, 0xfa",
+        ".endif",
+        "push rbp",
+        "mov rbp, rsp",
+        "lea rax, [rdi + 1]",
+        "pop rbp",
+        "ret",
+        ".size \\name, . - \\name",
+        ".endm",
+        ".macro tapster_bench_place name, probe, long",
+        ".globl \\name",
+        ".type \\name, @function",
+        "\\name:",
+        "990: nop",
+        ".if \\long",
+        ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+        ".endif",
+        "lea rax, [rdi + 1]",
+        "ret",
+        ".size \\name, . - \\name",
+        ".pushsection .note.stapsdt, \"\", \"note\"",
+        ".balign 4",
+        ".4byte 992f - 991f, 994f - 993f, 3",
+        "991: .asciz \"stapsdt\"",
+        "992: .balign 4",
+        "993: .8byte 990b, 0, 0",
+        ".asciz \"bench\"",
+        ".asciz \"\\probe\"",
+        ".asciz \"8@%rdi\"",
+        "994: .balign 4",
+        ".popsection",
+        ".endm",
+        ".pushsection .text",
+        "tapster_bench_function tapster_bench_plain, 0",
+        "tapster_bench_function tapster_bench_marked, 1",
+        "tapster_bench_place tapster_bench_short, short, 0",
+        "tapster_bench_place tapster_bench_long, long, 1",
+        ".popsection",
+    );
+    unsafe extern "C" {
+        pub(crate) fn tapster_bench_plain(number: u64) -> u64;
+        pub(crate) fn tapster_bench_marked(number: u64) -> u64;
+        pub(crate) fn tapster_bench_short(number: u64) -> u64;
+        pub(crate) fn tapster_bench_long(number: u64) -> u64;
+    }
+}
+
+/// The function of that name, of those in assembly.
+#[cfg(target_arch = "x86_64")]
+fn written(name: &str) -> Option<unsafe extern "C" fn(u64) -> u64> {
+    Some(match name {
+        "plain" => written::tapster_bench_plain,
+        "marked" => written::tapster_bench_marked,
+        "short" => written::tapster_bench_short,
+        "long" => written::tapster_bench_long,
+        _ => return None,
+    })
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn written(_: &str) -> Option<unsafe extern "C" fn(u64) -> u64> {
+    None
+}
+
 /// A way to watch the same events: one of ours, and bpftrace's.
 struct Contest {
     name: &'static str,
-    /// What the called program calls: `user` or `kernel`.
+    /// What the called program calls: `user`, `kernel`, or a function in assembly.
     load: &'static str,
     /// Everything of a probe but its name.
     ours: &'static str,
@@ -61,7 +134,7 @@ const TIME: &str = "metrics: [{ histogram: bench_seconds, value: duration }]";
 
 /// bpftrace 0.17 has no typed raw tracepoints, so there its tracepoint of the same event stands. COUNT and TIME stand for those, PROGRAM for the path of this program. Ours has eight buckets for each power of two
 /// and a sum; bpftrace's has one, and gets a sum.
-const CONTESTS: [Contest; 18] = [
+const CONTESTS: [Contest; 24] = [
     contest(
         "uprobe, entry",
         "user",
@@ -88,6 +161,48 @@ const CONTESTS: [Contest; 18] = [
         "user",
         "at: 'uprobe:PROGRAM:tapster_bench_target', where: arg0 == 0xffffffffff, COUNT",
         "uprobe:PROGRAM:tapster_bench_target /arg0 == 0xffffffffff/ { @ = count(); }",
+        1,
+    ),
+    contest(
+        "entry, without a mark",
+        "plain",
+        "at: 'uprobe:PROGRAM:tapster_bench_plain', COUNT",
+        "uprobe:PROGRAM:tapster_bench_plain { @ = count(); }",
+        1,
+    ),
+    contest(
+        "pair, without a mark",
+        "plain",
+        "function: 'PROGRAM:tapster_bench_plain', TIME",
+        "uprobe:PROGRAM:tapster_bench_plain { @s[tid] = nsecs; } uretprobe:PROGRAM:tapster_bench_plain /@s[tid]/ { $d = nsecs - @s[tid]; @h = hist($d); @t = sum($d); delete(@s[tid]); }",
+        2,
+    ),
+    contest(
+        "entry, with a mark",
+        "marked",
+        "at: 'uprobe:PROGRAM:tapster_bench_marked', COUNT",
+        "uprobe:PROGRAM:tapster_bench_marked { @ = count(); }",
+        1,
+    ),
+    contest(
+        "pair, with a mark",
+        "marked",
+        "function: 'PROGRAM:tapster_bench_marked', TIME",
+        "uprobe:PROGRAM:tapster_bench_marked { @s[tid] = nsecs; } uretprobe:PROGRAM:tapster_bench_marked /@s[tid]/ { $d = nsecs - @s[tid]; @h = hist($d); @t = sum($d); delete(@s[tid]); }",
+        2,
+    ),
+    contest(
+        "usdt, one nop",
+        "short",
+        "at: 'usdt:PROGRAM:bench:short', COUNT",
+        "usdt:PROGRAM:bench:short { @ = count(); }",
+        1,
+    ),
+    contest(
+        "usdt, both nops",
+        "long",
+        "at: 'usdt:PROGRAM:bench:long', COUNT",
+        "usdt:PROGRAM:bench:long { @ = count(); }",
         1,
     ),
     contest(
@@ -191,8 +306,17 @@ const CONTESTS: [Contest; 18] = [
 ];
 
 /// The events of the scripts.
-const EVENTS: [&str; 5] =
-    ["tapster_bench_target", "sys_enter", "sys_enter_getppid", "sys_exit_getppid", "__task_pid_nr_ns"];
+const EVENTS: [&str; 9] = [
+    "tapster_bench_target",
+    "tapster_bench_plain",
+    "tapster_bench_marked",
+    "short",
+    "long",
+    "sys_enter",
+    "sys_enter_getppid",
+    "sys_exit_getppid",
+    "__task_pid_nr_ns",
+];
 
 /// What one call costs, nanoseconds: by the clocks of who calls, and the programs' run by the kernel's count.
 #[derive(Clone, Copy, Default)]
@@ -228,9 +352,13 @@ fn cpu_time_ns() -> i64 {
 
 /// Makes the calls and prints how many nanoseconds they took: by the clock on the wall, and on a CPU.
 fn caller(load: &str, calls: u64) {
+    let written = written(load);
     let (begun, cpu) = (std::time::Instant::now(), cpu_time_ns());
     for number in 0..calls {
-        if load == "user" {
+        if let Some(function) = written {
+            // SAFETY: it takes a number and only returns another.
+            std::hint::black_box(unsafe { function(number) });
+        } else if load == "user" {
             std::hint::black_box(tapster_bench_target(number));
         } else {
             // SAFETY: it reads nothing and only returns a number.

@@ -10,17 +10,18 @@
     reason = "a benchmark stops where something is wrong"
 )]
 
+#[path = "support/device.rs"]
+mod device;
 mod support;
 
+use device::LoopDevice;
 use std::{
-    fs::OpenOptions,
     io::Write,
-    os::unix::fs::{FileExt, OpenOptionsExt},
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Bpftrace, Loaded, output};
+use support::{Bpftrace, Loaded};
 use tapster::{
     collector::{Reader, Shared, View},
     exporter::{Exporter, Options},
@@ -77,39 +78,6 @@ fn probes(yaml: &str) -> Vec<Probe> {
     let (file, diagnostics) = declaration::parse(&SourceFile::new("bench", yaml));
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     file.probes
-}
-
-/// A loop device over memory, detached when dropped.
-struct LoopDevice(
-    String,
-    #[expect(dead_code, reason = "the file lives as long as the device")] tempfile::NamedTempFile,
-);
-
-impl LoopDevice {
-    fn new() -> Self {
-        let file = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
-        file.as_file().set_len(64 << 20).unwrap();
-        let name = output(Command::new("losetup").args(["--find", "--show"]).arg(file.path()));
-        Self(name.trim().to_owned(), file)
-    }
-
-    /// Reads 4 KiB at a time past the page cache.
-    fn read(&self, count: u64) -> Duration {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&self.0).unwrap();
-        let mut buffer = vec![0_u8; 8192];
-        let aligned = buffer.as_ptr().align_offset(4096);
-        let begun = Instant::now();
-        for index in 0..count {
-            file.read_exact_at(&mut buffer[aligned..aligned + 4096], index * 4096 % (64 << 20)).unwrap();
-        }
-        begun.elapsed()
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
-    }
 }
 
 fn bpftrace() -> Bpftrace {

@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     symbols: 1 << 16,
     memory: 1 << 20,
     code: 1 << 20,
+    unpacked: 1 << 20,
     time: Duration::from_secs(5),
 };
 /// Longest name that demangling makes of a symbol which is shorter.

@@ -35,7 +35,7 @@ metadata:
 """
 
 MANIFESTS = {
-    "tapster.yaml": ("tapster on every node, with the shipped probes, at port 9955 of each pod.", {}),
+    "tapster.yaml": ("tapster on every node, with the shipped probes, at port 18277 of each pod.", {}),
     "tapster-tls.yaml": (
         "The same with HTTPS, by a certificate in the Secret `tapster-tls` (cert-manager makes one), and for scrapes\n"
         "# with a client certificate of the authority in its `ca.crt` only.",

@@ -1,6 +1,7 @@
 //! Which probes run: the shipped library, and files given with `-c`.
 
 use crate::{
+    lock::lock,
     mark::Mark,
     owner::{Stranger, Trust},
 };
@@ -8,7 +9,7 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 use tapster_ebpf::{
     declaration,
@@ -32,12 +33,47 @@ const SHIPPED: &str = "library/";
 /// What was asked for on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Files of probes, or directories of such files; without any the library runs.
+    /// Words: shipped probes or groups of them, files of probes, directories of such files, `-` for standard input.
+    pub words: Vec<String>,
+    /// More files of probes, directories of such files, `-`; without any, and without words, the library runs.
     pub files: Vec<PathBuf>,
-    /// Only these probes, or groups of shipped ones, from the files and the library; empty for all.
+    /// Only these probes, or groups of shipped ones, from all that and the library; empty for all.
     pub probes: Vec<String>,
     /// Of whom files are taken.
     pub trust: Trust,
+    /// What standard input had, which is read once.
+    pub input: Input,
+}
+
+/// The word for standard input.
+pub const STANDARD_INPUT: &str = "-";
+
+/// What standard input had, once it was read: whoever reads the configuration again finds the same.
+#[derive(Clone, Debug, Default)]
+pub struct Input(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Input {
+    /// The bytes, as many as a parser may take and one more.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut known = lock(&self.0);
+        if let Some(bytes) = &*known {
+            return Ok(bytes.clone());
+        }
+        let mut bytes = Vec::new();
+        io::stdin().lock().take(most()).read_to_end(&mut bytes)?;
+        Ok(known.insert(bytes).clone())
+    }
+}
+
+/// Bytes of a file that are read at most: more than a parser takes are too many, and by how much does not matter.
+fn most() -> u64 {
+    u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX)
+}
+
+/// What probes are taken from.
+enum Origin<'r> {
+    Shipped(&'r str),
+    Path(&'r Path),
 }
 
 /// Why the configuration cannot be used as a whole.
@@ -63,7 +99,7 @@ pub enum ConfigError {
         hint: Option<String>,
     },
     /// A word is neither the name of a shipped probe nor of a file.
-    #[error("`{name}` is neither a shipped probe nor a file{}", hint.as_deref().unwrap_or_default())]
+    #[error("`{name}` is neither a shipped probe nor a file of probes{}", hint.as_deref().unwrap_or_default())]
     Neither {
         /// As asked for.
         name: String,
@@ -73,6 +109,12 @@ pub enum ConfigError {
     /// Nothing is wrong, but there is nothing to do either.
     #[error("there is no probe to run\n  hint: give `probes`, or `library: true` for the shipped ones")]
     Nothing,
+    /// The same, since all probes are off.
+    #[error(
+        "there is no probe to run: all are off (`enabled: false`)\n  hint: leave `enabled` out, or name those that should run: --probes {}",
+        .0.join(",")
+    )]
+    Off(Vec<String>),
     /// The library itself is wrong; our own mistake.
     #[error("the shipped library is wrong, which is a bug in tapster:\n{0}")]
     Library(String),
@@ -91,6 +133,10 @@ pub struct Config {
     pub diagnostics: Vec<Diagnostic>,
     /// Files that others may write, and that were read all the same.
     pub strangers: Vec<Stranger>,
+    /// Probes of files that are off and were not named.
+    pub off: Vec<Probe>,
+    /// Files that could not be read.
+    pub unread: Vec<ConfigError>,
 }
 
 /// The probes of the shipped library.
@@ -122,21 +168,24 @@ fn known(probes: &[Probe]) -> impl Iterator<Item = &str> {
 }
 
 /// Reads a file of probes, or what is wrong with it as a text; more than what a parser takes is not even read.
-pub fn read(path: &PathBuf) -> Result<Result<Arc<SourceFile>, Diagnostic>, ConfigError> {
-    let error = |source| ConfigError::Read { path: path.clone(), source };
+pub fn read(path: &Path) -> Result<Result<Arc<SourceFile>, Diagnostic>, ConfigError> {
+    let error = |source| ConfigError::Read { path: path.into(), source };
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX);
-    fs::File::open(path).map_err(error)?.take(limit).read_to_end(&mut bytes).map_err(error)?;
-    let name = path.display().to_string();
+    fs::File::open(path).map_err(error)?.take(most()).read_to_end(&mut bytes).map_err(error)?;
+    Ok(source(&path.display().to_string(), bytes))
+}
+
+/// A text of probes from bytes.
+fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<SourceFile>, Diagnostic> {
     if bytes.len() > MAX_BYTES {
-        return Ok(Err(yaml::too_large(&SourceFile::new(name, ""))));
+        return Err(yaml::too_large(&SourceFile::new(name, "")));
     }
-    Ok(String::from_utf8(bytes).map(|text| SourceFile::new(&name, text)).map_err(|wrong| {
+    String::from_utf8(bytes).map(|text| SourceFile::new(name, text)).map_err(|wrong| {
         let at = wrong.utf8_error().valid_up_to();
         let message = format!("the byte 0x{:02x} is not UTF-8", wrong.as_bytes()[at]);
-        let file = SourceFile::new(&name, String::from_utf8_lossy(wrong.as_bytes()));
+        let file = SourceFile::new(name, String::from_utf8_lossy(wrong.as_bytes()));
         Diagnostic::error(&file, at..at, message).hint("save the file as UTF-8")
-    }))
+    })
 }
 
 /// The files that a path means: itself, or of a directory those that end in `.yaml` or `.yml` and are not hidden, sorted by
@@ -162,74 +211,93 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 impl Request {
+    /// What these words mean, and files are besides.
+    fn origins(&self, library: &[Probe]) -> Result<Vec<Origin<'_>>, ConfigError> {
+        let mut origins: Vec<Origin<'_>> = self.files.iter().map(|path| Origin::Path(path)).collect();
+        for word in &self.words {
+            if is_shipped(word, library) {
+                origins.push(Origin::Shipped(word));
+            } else if is_path(word) {
+                origins.push(Origin::Path(Path::new(word)));
+            } else {
+                let near = nearest(word, known(library));
+                let hint = near.map(|near| format!("; did you mean `{near}`?"));
+                return Err(ConfigError::Neither { name: word.clone(), hint });
+            }
+        }
+        Ok(origins)
+    }
+
+    /// The files and directories that probes are read from, without standard input.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        // Read only where a word may mean something in it; one that is wrong is told elsewhere.
+        let library = if self.words.is_empty() { Vec::new() } else { library().unwrap_or_default() };
+        let words = self.words.iter().filter(|word| !is_shipped(word, &library)).map(PathBuf::from);
+        let paths = self.files.iter().cloned().chain(words);
+        paths.filter(|path| path.as_os_str() != STANDARD_INPUT).collect()
+    }
+
     /// The files and directories as they are now; others later mean that the configuration may be another.
     pub fn marks(&self) -> Vec<Mark> {
+        let paths = self.paths();
         let within = |path: &PathBuf| files(path).unwrap_or_default();
-        let mut marks: Vec<Mark> = self.files.iter().map(|path| Mark::of(path)).collect();
-        marks.extend(
-            self.files.iter().filter(|path| path.is_dir()).flat_map(within).map(|path| Mark::of(&path)),
-        );
+        let mut marks: Vec<Mark> = paths.iter().map(|path| Mark::of(path)).collect();
+        marks.extend(paths.iter().filter(|path| path.is_dir()).flat_map(within).map(|path| Mark::of(&path)));
         marks
     }
+
+    /// Reads a file, or standard input.
+    fn read(&self, path: &Path) -> Result<Result<Arc<SourceFile>, Diagnostic>, ConfigError> {
+        if path.as_os_str() != STANDARD_INPUT {
+            return read(path);
+        }
+        let bytes = self.input.read().map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Ok(source(STANDARD_INPUT, bytes))
+    }
+}
+
+/// Whether a word means probes of the library.
+fn is_shipped(word: &str, library: &[Probe]) -> bool {
+    library.iter().any(|probe| is_called(probe, word))
+}
+
+/// Whether a word means a file, a directory, or standard input: it looks like a path, or there is something of that name.
+fn is_path(word: &str) -> bool {
+    word == STANDARD_INPUT || word.contains(['/', '.']) || fs::exists(word).unwrap_or(false)
 }
 
 /// Reads all that was asked for.
 pub fn load(request: &Request) -> Result<Config, ConfigError> {
+    survey(request)?.whole()
+}
+
+/// Reads as much of what was asked for as can be read.
+pub fn survey(request: &Request) -> Result<Config, ConfigError> {
     gather(request)?.something()
 }
 
 fn gather(request: &Request) -> Result<Config, ConfigError> {
     let library = library()?;
     let mut config = Config::default();
-    if request.files.is_empty() {
+    let origins = request.origins(&library)?;
+    if origins.is_empty() {
         let named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
         let wanted = |probe: &Probe| probe.enabled || named(probe);
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
-    let mut paths = Vec::new();
-    for path in &request.files {
-        paths.extend(files(path)?);
-    }
-    for path in &paths {
-        // Before it is read: what is wrong with a file is shown with its lines.
-        match &request.trust {
-            Trust::Everybody => {}
-            Trust::Told(owners) => {
-                config.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger));
+    for origin in origins {
+        match origin {
+            Origin::Shipped(word) => {
+                config.probes.extend(library.iter().filter(|probe| is_called(probe, word)).cloned());
             }
-            Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
-        }
-        let source = match read(path)? {
-            Ok(source) => source,
-            Err(diagnostic) => {
-                config.diagnostics.push(diagnostic);
-                continue;
-            }
-        };
-        let (ProbeFile { library: from_library, probes, reasons, otlp }, diagnostics) =
-            declaration::parse(&source);
-        config.goes(otlp);
-        config.diagnostics.extend(diagnostics);
-        config.probes.extend(probes);
-        config.reasons.extend(reasons);
-        match from_library {
-            Library::None => {}
-            Library::All => config.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
-            Library::Named(names) => {
-                for name in names {
-                    let found: Vec<Probe> =
-                        library.iter().filter(|probe| is_called(probe, &name.value)).cloned().collect();
-                    if found.is_empty() {
-                        let near = nearest(&name.value, known(&library));
-                        let hint = near.map_or("`tapster list --library` shows them".into(), |near| {
-                            format!("did you mean `{near}`?")
-                        });
-                        let message = format!("the library has no probe `{}`", name.value);
-                        config.diagnostics.push(Diagnostic::error(&source, name.span, message).hint(hint));
+            Origin::Path(path) => match files(path) {
+                Ok(files) => {
+                    for file in files {
+                        config.take(&file, request, &library)?;
                     }
-                    config.probes.extend(found);
                 }
-            }
+                Err(error) => config.unread.push(error),
+            },
         }
     }
     config.once();
@@ -237,42 +305,77 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Reads what words on the command line name: shipped probes, groups of them, or files. Without any the library runs.
-pub fn named(words: &[String]) -> Result<Config, ConfigError> {
-    if words.is_empty() {
-        return load(&Request::default());
-    }
-    let library = library()?;
-    let mut config = Config::default();
-    for word in words {
-        let mut request = Request::default();
-        let is_file = word.contains(['/', '.']);
-        let is_shipped = library.iter().any(|probe| is_called(probe, word));
-        if is_shipped && !is_file {
-            request.probes.push(word.clone());
-        } else if is_file || fs::exists(word).unwrap_or(false) {
-            request.files.push(word.into());
-        } else {
-            let near = nearest(word, known(&library));
-            let hint = near.map(|near| format!("; did you mean `{near}`?"));
-            return Err(ConfigError::Neither { name: word.clone(), hint });
+impl Config {
+    /// Takes in a file.
+    fn take(&mut self, path: &Path, request: &Request, library: &[Probe]) -> Result<(), ConfigError> {
+        // Before it is read: what is wrong with a file is shown with its lines. What comes by standard input is the word of who
+        // started this process.
+        if path.as_os_str() != STANDARD_INPUT {
+            match &request.trust {
+                Trust::Everybody => {}
+                Trust::Told(owners) => {
+                    self.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger));
+                }
+                Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
+            }
         }
-        let Config { probes, reasons, otlp: _, diagnostics, strangers: _ } = gather(&request)?;
-        config.probes.extend(probes);
-        config.reasons.extend(reasons);
-        config.diagnostics.extend(diagnostics);
+        let source = match request.read(path) {
+            Ok(Ok(source)) => source,
+            Ok(Err(diagnostic)) => {
+                self.diagnostics.push(diagnostic);
+                return Ok(());
+            }
+            Err(error) => {
+                self.unread.push(error);
+                return Ok(());
+            }
+        };
+        let (ProbeFile { library: from_library, probes, reasons, otlp }, diagnostics) =
+            declaration::parse(&source);
+        self.goes(otlp);
+        self.diagnostics.extend(diagnostics);
+        let is_named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let (on, off): (Vec<_>, Vec<_>) =
+            probes.into_iter().partition(|probe| probe.enabled || is_named(probe));
+        self.probes.extend(on);
+        self.off.extend(off);
+        self.reasons.extend(reasons);
+        match from_library {
+            Library::None => {}
+            Library::All => self.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
+            Library::Named(names) => {
+                for name in names {
+                    let found: Vec<Probe> =
+                        library.iter().filter(|probe| is_called(probe, &name.value)).cloned().collect();
+                    if found.is_empty() {
+                        let near = nearest(&name.value, known(library));
+                        let hint = near.map_or("`tapster list --library` shows them".into(), |near| {
+                            format!("did you mean `{near}`?")
+                        });
+                        let message = format!("the library has no probe `{}`", name.value);
+                        self.diagnostics.push(Diagnostic::error(&source, name.span, message).hint(hint));
+                    }
+                    self.probes.extend(found);
+                }
+            }
+        }
+        Ok(())
     }
-    config.once();
-    config.something()
 }
 
 impl Config {
     /// Refuses a configuration in which nothing is wrong, but there is nothing to do either.
     fn something(self) -> Result<Self, ConfigError> {
-        if self.probes.is_empty() && self.diagnostics.is_empty() {
-            return Err(ConfigError::Nothing);
+        if !self.probes.is_empty() || !self.diagnostics.is_empty() || !self.unread.is_empty() {
+            return Ok(self);
         }
-        Ok(self)
+        let off: Vec<String> = self.off.iter().map(|probe| probe.name.value.clone()).collect();
+        Err(if off.is_empty() { ConfigError::Nothing } else { ConfigError::Off(off) })
+    }
+
+    /// Refuses a configuration of which a file could not be read.
+    fn whole(mut self) -> Result<Self, ConfigError> {
+        if self.unread.is_empty() { Ok(self) } else { Err(self.unread.swap_remove(0)) }
     }
 
     /// Takes where metrics go, which one file may say.
@@ -297,12 +400,12 @@ impl Config {
     }
 }
 
-/// Refuses words that mean none of these probes.
-pub fn are_there(probes: &[Probe], words: &[String]) -> Result<(), ConfigError> {
+/// Refuses words that mean none of these probes; those that are `off` are near misses too.
+pub fn are_there(probes: &[Probe], off: &[Probe], words: &[String]) -> Result<(), ConfigError> {
     let Some(name) = words.iter().find(|word| !probes.iter().any(|probe| is_called(probe, word))) else {
         return Ok(());
     };
-    let hint = nearest(name, known(probes)).map(|near| format!("; did you mean `{near}`?"));
+    let hint = nearest(name, known(probes).chain(known(off))).map(|near| format!("; did you mean `{near}`?"));
     Err(ConfigError::NoProbe { name: name.clone(), hint })
 }
 
@@ -310,7 +413,10 @@ fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
     if names.is_empty() {
         return Ok(());
     }
-    are_there(&config.probes, names)?;
+    // A name that is not there may be in a file that could not be read.
+    if config.unread.is_empty() {
+        are_there(&config.probes, &config.off, names)?;
+    }
     config.probes.retain(|probe| names.iter().any(|name| is_called(probe, name)));
     Ok(())
 }
@@ -381,7 +487,9 @@ mod tests {
             "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
         );
         let path = own.path().display().to_string();
-        let named = |words: &[&str]| named(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let named = |words: &[&str]| {
+            load(&Request { words: words.iter().map(ToString::to_string).collect(), ..Request::default() })
+        };
         assert_eq!(names(&named(&[]).unwrap()), names(&load(&Request::default()).unwrap()));
         assert_eq!(
             names(&named(&["block_request", &path, "block_io"]).unwrap()),
@@ -394,14 +502,66 @@ mod tests {
         );
         assert_eq!(names(&named(&["block_io", "block"]).unwrap()), ["block_io", "block_request"]);
         for (word, expected) in [
-            ("shed", "`shed` is neither a shipped probe nor a file; did you mean `sched`?"),
-            ("block_oi", "`block_oi` is neither a shipped probe nor a file; did you mean `block_io`?"),
-            ("", "`` is neither a shipped probe nor a file"),
+            ("shed", "`shed` is neither a shipped probe nor a file of probes; did you mean `sched`?"),
+            (
+                "block_oi",
+                "`block_oi` is neither a shipped probe nor a file of probes; did you mean `block_io`?",
+            ),
+            ("", "`` is neither a shipped probe nor a file of probes"),
             ("missing.yaml", "cannot read `missing.yaml`: No such file or directory (os error 2)"),
             ("./block_io", "cannot read `./block_io`: No such file or directory (os error 2)"),
         ] {
             assert_eq!(named(&[word]).unwrap_err().to_string(), expected);
         }
+        // A directory is its files, and words go with `-c` and `--probes`.
+        let directory = tempfile::tempdir().unwrap();
+        fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
+        let request = Request {
+            words: vec![directory.path().display().to_string(), "syscalls".into()],
+            files: vec![own.path().into()],
+            probes: vec!["forks".into(), "syscalls".into()],
+            ..Request::default()
+        };
+        assert_eq!(names(&load(&request).unwrap()), ["forks", "forks", "syscalls"]);
+        assert_eq!(request.paths(), [own.path(), directory.path()]);
+    }
+
+    #[test]
+    fn what_is_off_runs_when_it_is_named() {
+        let own = file(
+            "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
+             \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
+        );
+        let request = |probes: &[&str]| Request {
+            files: vec![own.path().into()],
+            probes: probes.iter().map(ToString::to_string).collect(),
+            ..Request::default()
+        };
+        let config = load(&request(&[])).unwrap();
+        assert_eq!(names(&config), ["forks"]);
+        assert_eq!(config.off.len(), 1);
+        assert_eq!(names(&load(&request(&["execs"])).unwrap()), ["execs"]);
+        assert_eq!(names(&load(&request(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
+        let near = load(&request(&["exces"])).unwrap_err().to_string();
+        assert_eq!(near, "there is no probe `exces`; did you mean `execs`?");
+        let all_off = file(
+            "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
+        );
+        let request = Request { files: vec![all_off.path().into()], ..Request::default() };
+        let nothing = load(&request).unwrap_err().to_string();
+        assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_hides_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
+        fs::write(directory.path().join("b.yaml"), good).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
+        let request = Request { files: vec![directory.path().into()], ..Request::default() };
+        let config = survey(&request).unwrap();
+        assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
+        assert!(load(&request).unwrap_err().to_string().contains("a.yaml"));
     }
 
     #[test]

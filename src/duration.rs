@@ -15,6 +15,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "" if !number.is_empty() => return Err(format!("`{number}` has no unit: did you mean `{number}s`?")),
         _ => return Err("expected a number and a unit: `10s`, `1ms`, `2m`".into()),
     };
     let seconds = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * scale;
@@ -22,6 +23,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| duration.as_secs_f64() <= LONGEST)
         .ok_or_else(|| "that is too long".into())
+}
+
+/// The same, and a number alone is seconds, as `sleep` and `timeout` have it.
+pub fn or_seconds(text: &str) -> Result<Duration, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if is_number { parse(&format!("{text}s")) } else { parse(text) }
 }
 
 #[cfg(test)]
@@ -42,6 +49,13 @@ mod tests {
         }
         for text in ["", "10", "s", "1.2.3s", "-1s", "1e3s", "1d", "99999999h", "1\u{df}", "inf s"] {
             assert!(parse(text).is_err(), "{text}");
+        }
+        assert_eq!(parse("10"), Err("`10` has no unit: did you mean `10s`?".into()));
+        assert_eq!(or_seconds("10"), parse("10s"));
+        assert_eq!(or_seconds("0.5"), parse("500ms"));
+        assert_eq!(or_seconds("2m"), parse("2m"));
+        for text in ["", ".", "1.2.3", "-1", "x", "1e3"] {
+            assert!(or_seconds(text).is_err(), "{text}");
         }
     }
 }

@@ -1,18 +1,21 @@
 //! Programs and libraries: where a function is in its file, which is what a uprobe attaches to.
 //!
-//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), or from the separate debug file that its build id
-//! names. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
+//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), from the separate debug file that its build id
+//! names, from what is packed in the file (`.gnu_debugdata`), and from the table of Go's runtime. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
 
 #[cfg(test)]
 mod attacks;
 mod binary;
 mod budget;
 mod choice;
+mod entry;
 mod exits;
 mod functions;
+mod go;
 mod image;
 mod library;
 mod name;
+mod packed;
 mod served;
 mod symbols;
 mod usdt;
@@ -89,7 +92,7 @@ mod tests {
 
     /// Where a function is in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
-        let wanted = Wanted { function, at_return: false, whole: false, most: 10 };
+        let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
         let mut found = choose(&file, &wanted)?;
         let Some(Place::File { entry, .. }) = found.sites.pop().map(|site| site.place) else {

@@ -1,5 +1,8 @@
 //! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
 
+mod account;
+mod alternative;
+mod follow;
 mod life;
 mod memory;
 mod own;
@@ -17,9 +20,10 @@ use crate::{
     deadline::{self, Limits, MayHang},
     family::MetricFamily,
     follow::Followed,
-    kernel::{self, Kernel, Paths},
+    kernel::{self, Kernel, Modules, ONLINE},
     label::Host,
     loader::{Attached, Loader},
+    lock::lock,
     reason::Reasons,
     sandbox::{Lacking, Needs},
     source::{Selection, Source},
@@ -28,6 +32,8 @@ use crate::{
     together::together,
     topology::{self, Topology, Watch},
 };
+use account::Account;
+use alternative::{Candidate, Step};
 use life::Watched;
 use own::Own;
 use process::{online_cpus, process, process_began};
@@ -59,8 +65,11 @@ pub struct Exporter {
     /// In the order of the configuration.
     probes: RwLock<Vec<Arc<Running>>>,
     arrays: Watch,
+    account: Mutex<Account>,
     /// Which CPUs are online: a file of sysfs.
     online: PathBuf,
+    /// Modules of the kernel as they were when it was last looked whether they changed.
+    modules: Mutex<Modules>,
     host: Host,
     /// What labels of all probes are told by.
     shared: Mutex<Arc<Shared>>,
@@ -78,7 +87,7 @@ pub struct Exporter {
     /// The command's processes, for probes that ask for them.
     followed: Option<Followed>,
     /// While it is open the kernel counts runs and their time.
-    _stats: Option<OwnedFd>,
+    stats: Option<OwnedFd>,
 }
 
 /// What starting took, for the log.
@@ -106,7 +115,8 @@ pub struct Failure {
 /// How the exporter starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Whether the kernel counts runs of programs and their time, which costs some nanoseconds a run.
+    /// Whether the kernel is made to count runs of programs and their time, for all programs of the host. It reads the clock twice for
+    /// each run, which takes as long as a small program does.
     pub run_stats: bool,
     /// Whether programs are attached, or only loaded to hear the verifier.
     pub attach: bool,
@@ -137,6 +147,17 @@ fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Op
     None
 }
 
+/// Has the kernel count runs, which not everybody may ask for.
+fn count_runs() -> Option<OwnedFd> {
+    let counting = sys::enable_run_stats();
+    if let Err(error) = &counting {
+        tracing::warn!(
+            "runs of programs are not counted: {error}; `--run-stats` needs CAP_SYS_ADMIN and Linux 5.8"
+        );
+    }
+    counting.ok()
+}
+
 impl Exporter {
     /// Brings probes up, each for itself: what fails is said in the list and shows as down. `reasons` are those of the
     /// configuration, before the shipped ones.
@@ -157,6 +178,7 @@ impl Exporter {
         let target = Target { command: options.command, ..kernel.target() };
         let begun = Instant::now();
         // Before they are compiled: what changes from here on is seen.
+        let modules = Modules::new(&host.sys);
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
         let mut compile_all = || {
@@ -181,39 +203,56 @@ impl Exporter {
         };
         times.prepare = begun.elapsed();
         let begun = Instant::now();
-        let mut loaded: Vec<_> =
-            compiled.into_iter().map(|program| loader.load(program?).map_err(|error| error.down())).collect();
+        let mut candidates: Vec<_> = probes.iter().map(Candidate::new).collect();
+        let mut loaded: Vec<_> = compiled
+            .into_iter()
+            .zip(&mut candidates)
+            .map(|(program, candidate)| {
+                loader
+                    .load(program?)
+                    .or_else(|refused| candidate.go_on(refused, Step::Loaded, &mut loader, (&target, kernel)))
+            })
+            .collect();
         drop(loader);
         times.load = begun.elapsed();
         let (begun, began) = (Instant::now(), SystemTime::now());
-        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
-        if options.attach {
-            for attached in &mut loaded {
-                let Ok(inner) = attached else { continue };
-                match inner.attach(kernel) {
-                    Ok(()) => {
-                        for what in inner.left_out() {
-                            tracing::info!(probe = inner.program.name, "{what}");
-                        }
-                    }
-                    Err(error) => *attached = Err(error.down()),
+        let step = if options.attach { Step::Attached } else { Step::Tried };
+        for (attached, candidate) in loaded.iter_mut().zip(&mut candidates) {
+            let Ok(inner) = attached else { continue };
+            if let Err(refused) = step.take(inner, kernel) {
+                // Few need it, and it takes memory.
+                let mut loader = Loader::of(kernel);
+                *attached = candidate.go_on(refused, step, &mut loader, (&target, kernel));
+            }
+            if let (Ok(inner), true) = (attached, options.attach) {
+                for what in inner.left_out() {
+                    tracing::info!(probe = inner.program.name, "{what}");
                 }
             }
         }
+        // Behind all that may be brought up anew, with other maps; what is followed begins later.
+        let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         times.attach = begun.elapsed();
         let shared = Shared::new(host, reasons);
         let mut failures = Vec::new();
         let mut running = Vec::new();
-        for ((probe, watched), attached) in probes.iter().zip(watched).zip(loaded) {
-            let probe = Running::new(probe, watched, attached, began, host, &shared);
+        for (((probe, candidate), watched), attached) in
+            probes.iter().zip(candidates).zip(watched).zip(loaded)
+        {
+            let probe = Running::new(probe, candidate, watched, attached, began, host, &shared);
+            if options.attach {
+                probe.tell_passed();
+            }
             failures.extend(probe.down().map(|down| Failure { name: probe.name().into(), down }));
             running.push(Arc::new(probe));
         }
-        let stats = options.run_stats.then(|| sys::enable_run_stats().ok()).flatten();
+        let stats = options.run_stats.then(count_runs).flatten();
         let exporter = Self {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
-            online: host.sys.join("devices/system/cpu/online"),
+            account: Mutex::new(Account::new(&host.sys)),
+            online: host.sys.join(ONLINE),
+            modules: Mutex::new(modules),
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
             told_silent: AtomicBool::new(false),
@@ -223,7 +262,7 @@ impl Exporter {
             began,
             process_began: process_began(),
             followed,
-            _stats: stats,
+            stats,
         };
         exporter.judge();
         (exporter, failures, times)
@@ -281,31 +320,6 @@ impl Exporter {
             .iter()
             .filter_map(|running| Some((running.name().to_owned(), running.reader()?.programs())))
             .collect()
-    }
-
-    /// Whether a probe is in a file of its own, which may be replaced.
-    pub fn watches(&self) -> bool {
-        self.probes().iter().any(|running| running.is_watched())
-    }
-
-    /// Looks whether files that probes are in are still the same, and attaches to those that are others or have appeared.
-    pub fn follow(&self, paths: &Paths) {
-        let kernel = OnceCell::new();
-        let shared = self.shared();
-        for running in self.probes() {
-            running.follow(&self.host, &shared, || kernel.get_or_init(|| Kernel::detect(paths)));
-        }
-        if kernel.get().is_some() {
-            self.judge();
-            sys::release_memory();
-        }
-    }
-
-    /// Detaches from files that were replaced and that no process runs any more.
-    pub fn release(&self) {
-        for running in self.probes() {
-            running.release(&self.host.proc);
-        }
     }
 
     /// What the probes go on to need besides reading their maps.
@@ -369,7 +383,7 @@ impl Exporter {
     /// Gives up starts whose end never came; to be called now and then.
     pub fn sweep(&self) {
         for running in self.probes() {
-            if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(sys::monotonic_ns())) {
+            if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(reader.now_ns())) {
                 tracing::warn!(probe = running.name(), %error, "old starts could not be swept");
             }
         }
@@ -431,7 +445,7 @@ impl Exporter {
         if cgroups.is_wanted() {
             cgroups.refresh();
         }
-        let mut own = Own::new();
+        let mut own = Own::new(self.stats.is_some());
         let mut families = Vec::new();
         let mut probes = self.probes();
         probes.retain(|running| selection.takes(|word| running.is_called(word)));
@@ -446,6 +460,13 @@ impl Exporter {
         }
         let own = own.into_families(self.began);
         if selection.takes_rest() {
+            let mut account = lock(&self.account);
+            // What ended is in the other view as if it had not.
+            if view == View::Now && matches!(selection, Selection::All) {
+                account.compare(&families);
+            }
+            families.extend(account.family());
+            drop(account);
             families.extend(topology::families(&topology));
             let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
             families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));

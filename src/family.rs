@@ -1,6 +1,10 @@
 //! A metric family: what a scrape consists of, between the collector that fills it and the
 //! exposition that writes it. Nothing here knows the kernel or a wire format.
 
+mod quantile;
+
+pub use quantile::Limits;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -117,53 +121,6 @@ impl Histogram {
     pub fn mean(&self) -> Option<f64> {
         let count = self.count();
         (count > 0).then(|| self.sum / precise(count))
-    }
-
-    /// The value that a part `q` of the observations does not exceed, as far as the buckets tell, by the rules of
-    /// Prometheus: values are spread evenly over a bucket, on the logarithmic scale in a native one. What lies above
-    /// all bounds is taken for the highest. `None` without observations.
-    pub fn quantile(&self, q: f64) -> Option<f64> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let rank = q.clamp(0.0, 1.0) * precise(count);
-        match &self.native {
-            Some(native) => Some(self.native_quantile(native, rank)),
-            None => self.classic_quantile(rank),
-        }
-    }
-
-    fn native_quantile(&self, native: &Native, rank: f64) -> f64 {
-        let mut below = precise(native.zero_count);
-        if native.zero_count > 0 && rank <= below {
-            return native.zero_threshold * rank / below;
-        }
-        let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
-        let steps = f64::from(1_i32 << native.schema.clamp(0, 8));
-        for (index, count) in &native.buckets {
-            let inside = precise(*count);
-            if rank <= below + inside {
-                let part = (rank - below) / inside;
-                return f64::exp2((f64::from(*index) - 1.0 + part) / steps).min(highest);
-            }
-            below += inside;
-        }
-        highest
-    }
-
-    fn classic_quantile(&self, rank: f64) -> Option<f64> {
-        let mut below = 0.0;
-        let mut lower = self.bounds.first().copied()?.min(0.0);
-        for (bound, count) in self.bounds.iter().zip(&self.counts) {
-            let inside = precise(*count);
-            if *count > 0 && rank <= below + inside {
-                return Some(lower + (bound - lower) * (rank - below) / inside);
-            }
-            below += inside;
-            lower = *bound;
-        }
-        Some(lower)
     }
 
     /// The buckets that hold something, as fine as they were kept, ascending.

@@ -6,7 +6,8 @@ mod user;
 
 use crate::{
     kernel::{Kernel, address},
-    perf,
+    lock::lock,
+    perf::{self, Events},
     status::{Down, ProgramStatus},
     together::together,
 };
@@ -69,6 +70,14 @@ pub enum LoadError {
         /// What the loader says: the syscall and its error.
         message: String,
     },
+    /// A module that a function was in is not loaded any more.
+    #[error("`{at}` is in `{modules}`, which is not loaded any more")]
+    Unloaded {
+        /// The attach point.
+        at: String,
+        /// The module; of several, with what stands between them in a sentence.
+        modules: String,
+    },
     /// What feeds the probe's maps from now on would mean something else.
     #[error("the file has changed so that the values of probe `{0}` are of other types: restart tapster")]
     Other(String),
@@ -93,14 +102,39 @@ impl LoadError {
         Self::Program { at, action: "loaded", message }
     }
 
+    /// The attach point that the kernel did not take.
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Verifier { at, .. } | Self::Program { at, .. } => Some(at),
+            Self::Object(_)
+            | Self::Map { .. }
+            | Self::Other(_)
+            | Self::Missing { .. }
+            | Self::Unloaded { .. } => None,
+        }
+    }
+
+    /// An attach point where a program could not be attached.
+    fn not_attached(code: &Code, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut message = refused(error, Asked::Event);
+        if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
+            message.push_str("; not every processor counts this, and few virtual machines do");
+        }
+        Self::Program { at: code.at.to_string(), action: "attached", message }
+    }
+
     /// As the landing page and `tapster_probe_up` show it.
     pub fn down(&self) -> Down {
+        if let Self::Unloaded { .. } = self {
+            let message = format!("{self}; it is attached to when it is loaded again");
+            return Down { reason: "waiting", message };
+        }
         let reason = match self {
             Self::Object(_) | Self::Missing { .. } => "internal",
             Self::Map { .. } => "map",
             Self::Verifier { .. } => "verifier",
             Self::Program { action, .. } if *action == "attached" => "attach",
-            Self::Other(_) => "attach",
+            Self::Other(_) | Self::Unloaded { .. } => "attach",
             Self::Program { .. } => "load",
         };
         Down { reason, message: self.to_string() }
@@ -119,6 +153,8 @@ pub struct Attached {
     loaded: Vec<user::Loaded>,
     user: Mutex<User>,
     looks: Arc<user::Look>,
+    /// Timers and counters, each with the number of its code.
+    events: Mutex<Vec<(usize, Events)>>,
     ebpf: Ebpf,
 }
 
@@ -193,6 +229,7 @@ impl Loader {
             loaded: Vec::new(),
             user: Mutex::default(),
             looks: Arc::default(),
+            events: Mutex::default(),
             ebpf,
         };
         attached.loaded = user::load(&attached.program, &attached.maps()?)?;
@@ -289,13 +326,21 @@ impl Attached {
         if !self.program.codes.first().is_some_and(user::is_user) {
             self.user().attach(std::mem::take(&mut loaded), &self.maps()?, kernel)?;
         }
-        let Self { program, functions, ebpf, .. } = self;
-        let others = program.codes.iter().zip(functions).rev();
-        for (code, functions) in others.filter(|(code, _)| !user::is_user(code)) {
+        let Self { program, functions, events, ebpf, .. } = self;
+        let others = program.codes.iter().zip(functions).enumerate().rev();
+        for (index, (code, functions)) in others.filter(|(_, (code, _))| !user::is_user(code)) {
             if let Some(functions) = functions {
                 let maps =
                     program.maps.iter().map(|map| map_fd(ebpf, map.name)).collect::<Result<Vec<_>, _>>()?;
                 functions.attach(code, &maps, kernel)?;
+                continue;
+            }
+            if let AttachPoint::Perf(event) = &code.at {
+                let program = program_fd(ebpf, code)?;
+                let attached =
+                    kernel.online_cpus().and_then(|online| Events::attach(program, event, &online));
+                let attached = attached.map_err(|error| LoadError::not_attached(code, &error))?;
+                lock(events).push((index, attached));
                 continue;
             }
             let (category, name) = code.at.names();
@@ -305,20 +350,15 @@ impl Attached {
                     <&mut BtfTracePoint>::try_from(loaded).and_then(BtfTracePoint::attach).map(drop)
                 }
                 Mechanism::Fentry => <&mut FEntry>::try_from(loaded).and_then(FEntry::attach).map(drop),
-                Mechanism::PerfEvent => {
-                    let AttachPoint::Perf(event) = &code.at else {
-                        unreachable!("`{}` is no timer or counter: this is a bug in tapster", code.at)
-                    };
-                    <&mut PerfEvent>::try_from(loaded).and_then(|program| perf::attach(program, event))
-                }
                 Mechanism::Fexit => <&mut FExit>::try_from(loaded).and_then(FExit::attach).map(drop),
                 Mechanism::Kprobe
                 | Mechanism::Kretprobe
                 | Mechanism::Uprobe
                 | Mechanism::Uretprobe
                 | Mechanism::UprobeReturn
-                | Mechanism::Usdt => {
-                    unreachable!("probes of functions are attached in another way: this is a bug in tapster")
+                | Mechanism::Usdt
+                | Mechanism::PerfEvent => {
+                    unreachable!("`{}` is attached in another way: this is a bug in tapster", code.at)
                 }
                 Mechanism::RawTp => {
                     <&mut RawTracePoint>::try_from(loaded).and_then(|program| program.attach(name)).map(drop)
@@ -327,15 +367,20 @@ impl Attached {
                     .and_then(|program| program.attach(category.unwrap_or_default(), name))
                     .map(drop),
             };
-            result.map_err(|error| {
-                let mut message = refused(&error, Asked::Event);
-                if matches!(&code.at, AttachPoint::Perf(event) if event.kind == PerfKind::Hardware) {
-                    message.push_str("; not every processor counts this, and few virtual machines do");
-                }
-                LoadError::Program { at: code.at.to_string(), action: "attached", message }
-            })?;
+            result.map_err(|error| LoadError::not_attached(code, &error))?;
         }
         self.user().attach(loaded, &self.maps()?, kernel)
+    }
+
+    /// Tries what attaching needs, as far as it can be had without attaching: whether the timers and counters are there.
+    pub fn attempt(&self, kernel: &Kernel) -> Result<(), LoadError> {
+        for code in &self.program.codes {
+            if let AttachPoint::Perf(event) = &code.at {
+                let tried = kernel.online_cpus().and_then(|online| perf::attempt(event, &online));
+                tried.map_err(|error| LoadError::not_attached(code, &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to
@@ -348,6 +393,46 @@ impl Attached {
             return Err(LoadError::Other(own.name.clone()));
         }
         self.user().renew(program, &self.maps()?, kernel, all)
+    }
+
+    /// Whether it is attached to CPUs, which come and go.
+    pub fn has_cpu_events(&self) -> bool {
+        !lock(&self.events).is_empty()
+    }
+
+    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile; these CPUs.
+    pub fn follow_cpus(&self, online: &[u32]) -> Result<Vec<u32>, LoadError> {
+        let mut all = Vec::new();
+        for (index, events) in &mut *lock(&self.events) {
+            let Some(code) = self.program.codes.get(*index) else { continue };
+            let program = program_fd(&self.ebpf, code)?;
+            all.extend(
+                events.follow(program, online).map_err(|error| LoadError::not_attached(code, &error))?,
+            );
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Whether it is attached to functions in modules of the kernel, which come and go.
+    pub fn is_in_a_module(&self) -> bool {
+        self.functions.iter().flatten().any(Functions::are_in_modules)
+    }
+
+    /// Whether it is attached to functions in one of these modules of the kernel.
+    pub fn is_in_modules(&self, modules: &[String]) -> bool {
+        self.functions.iter().flatten().any(|functions| functions.are_in(modules))
+    }
+
+    /// Attaches anew to functions in modules of the kernel that changed.
+    pub fn follow_modules(&self, changed: &[String], kernel: &Kernel) -> Result<(), LoadError> {
+        for (code, functions) in self.program.codes.iter().zip(&self.functions).rev() {
+            if let Some(functions) = functions.as_ref().filter(|functions| functions.are_in(changed)) {
+                functions.renew(code, &self.maps()?, kernel)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether it is attached to user programs by perf events, for which kernels ask more rights than for links.
@@ -435,6 +520,14 @@ impl Attached {
             .chain(self.user().refused())
             .collect()
     }
+}
+
+/// The program of a code that aya has loaded.
+fn program_fd<'e>(ebpf: &'e Ebpf, code: &Code) -> Result<BorrowedFd<'e>, LoadError> {
+    let program = ebpf.program(&code.name).and_then(|program| program.fd().ok());
+    program
+        .map(|fd| fd.as_fd())
+        .ok_or_else(|| LoadError::Missing { what: "program", name: code.name.clone() })
 }
 
 /// A map by its name.

@@ -68,8 +68,8 @@ impl Configuration {
     }
 
     /// The files and directories that it is read from.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.request.files
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.request.paths()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,7 +121,7 @@ impl Configuration {
     }
 
     fn read(&self) -> Result<Read, String> {
-        let Config { probes, reasons, otlp, diagnostics, strangers: _ } =
+        let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
             config::load(&self.request).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
@@ -232,7 +232,7 @@ impl Source for Configuration {
     fn configuration(&self) -> Option<ConfigStatus> {
         let State { loaded, tried, problem, pending, .. } = &*self.state();
         Some(ConfigStatus {
-            files: self.request.files.iter().map(|path| path.display().to_string()).collect(),
+            files: self.files().iter().map(|path| path.display().to_string()).collect(),
             loaded: *loaded,
             tried: *tried,
             problem: problem.clone(),

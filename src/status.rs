@@ -18,6 +18,8 @@ pub struct ProbeStatus {
     pub down: Option<Down>,
     /// What it cannot tell though it is up.
     pub limit: Option<Limit>,
+    /// Attach points that the kernel has and refused, for which the next alternatives are used: each in a sentence.
+    pub passed: Vec<String>,
     /// Its programs, one for each attach point.
     pub programs: Vec<ProgramStatus>,
     /// Names of the metric families it feeds.

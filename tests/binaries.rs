@@ -162,7 +162,7 @@ fn replaced() -> Outcome {
     build(&path("next"), &["-O2"])?;
     let file = probes(directory.path(), program.to_str().unwrap(), "");
     let work = |signal: &Path| Worker::new(Command::new(&program).args(["10", "1"]).arg(signal), signal);
-    let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+    let tapster = Tapster::start(&["--strict", "--run-stats", "-c", file.to_str().unwrap()]);
     let old = work(&path("old.signal"));
     old.begin();
     assert!(within(PATIENCE, || orders(&tapster.scrape()) > 0).is_some(), "the old file is counted");

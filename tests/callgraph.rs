@@ -118,7 +118,7 @@ fn same_as_the_log(programs: &Programs) -> Outcome {
     let (log, json) = (programs.path("log"), programs.path("graph.json"));
     let [path, log_path, json_path] = [&program, &log, &json].map(|path| path.to_str().unwrap());
     let (threads, calls) = (THREADS.to_string(), CALLS.to_string());
-    let flags = ["--output", "json", "--args", "1", "--file", json_path];
+    let flags = ["--format", "json", "--args", "1", "--output", json_path];
     let run = callgraph(format!("{path}:t_*"), &flags, &[path, log_path, &threads, &calls, "3"]);
     assert_eq!(run.status.code(), Some(3), "the command's: {}", stderr(&run));
     assert_eq!(stderr(&run), "", "nothing lost, nothing to note");
@@ -254,10 +254,13 @@ fn refusals(programs: &Programs) -> Outcome {
         (path.to_owned(), &["--limit", "3"], "are followed at most"),
         (path.to_owned(), &["--args", "5"], "expected 0 to 4"),
         (path.to_owned(), &["--buffer", "3"], "a power of 2"),
-        (path.to_owned(), &["--file", "/nonexistent/file"], "cannot be written"),
+        (path.to_owned(), &["--output", "x", "--file", "y"], "the old word for `--output`"),
+        (path.to_owned(), &["--output", "/nonexistent/file"], "cannot write `/nonexistent/file`"),
+        (path.to_owned(), &["--file", "/nonexistent/file"], "cannot write `/nonexistent/file`"),
     ] {
         let run = callgraph(&what, flags, &["true"]);
-        assert_eq!(run.status.code(), Some(2), "{what} {flags:?}: {}", stderr(&run));
+        let status = if expected.starts_with("cannot write") { 1 } else { 2 };
+        assert_eq!(run.status.code(), Some(status), "{what} {flags:?}: {}", stderr(&run));
         assert!(stderr(&run).contains(expected), "{what}: {}", stderr(&run));
         assert!(!stderr(&run).contains("panicked") && run.stdout.is_empty());
     }

@@ -83,6 +83,50 @@ fn a_kernel_of_few_functions() {
     assert_eq!(told(&check(&[])), Vec::<String>::new());
 }
 
+/// A file that is wrong, or that cannot be read, hides nothing of the others.
+#[test]
+fn every_file_of_a_directory_has_its_verdict() {
+    let kernel = fixture::Kernel::new();
+    let directory = tempfile::tempdir().unwrap();
+    let probe = |name: &str, rest: &str| {
+        format!(
+            "  - name: {name}\n    at: tracepoint:sched:sched_switch\n    metrics: [{{ counter: {name}_total }}]\n{rest}"
+        )
+    };
+    let files = [
+        ("a_typo.yaml", format!("probes:\n{}{}", probe("typo", "    wehre: pid\n"), probe("beside", ""))),
+        ("b_syntax.yaml", "probes: [{ name: x\n".to_owned()),
+        ("d_good.yaml", format!("probes:\n{}", probe("good", ""))),
+        ("e_types.yaml", format!("probes:\n{}", probe("types", "    where: comm\n"))),
+        ("f_off.yaml", format!("probes:\n{}", probe("idle", "    enabled: false\n"))),
+    ];
+    for (name, text) in &files {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    std::os::unix::fs::symlink("/nonexistent", directory.path().join("c_gone.yaml")).unwrap();
+    let check = |directory: &Path| kernel.tapster(directory, &["check", "--offline", "-c", "."]);
+    let output = check(directory.path());
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for place in ["a_typo.yaml:5:5", "b_syntax.yaml:2:1", "cannot read `./c_gone.yaml`", "e_types.yaml:5:12"]
+    {
+        assert!(stderr.contains(place), "nothing of {place}:\n{stderr}");
+    }
+    let verdicts: Vec<Vec<&str>> = stdout
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| line.split_whitespace().take(2).collect())
+        .collect();
+    assert_eq!(verdicts, [["beside", "compiled"], ["good", "compiled"], ["idle", "off"]], "{stdout}");
+    // Only those that are wrong make it fail.
+    for name in ["a_typo.yaml", "b_syntax.yaml", "c_gone.yaml", "e_types.yaml"] {
+        fs::remove_file(directory.path().join(name)).unwrap();
+    }
+    let output = check(directory.path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Functions of this kernel and its modules by name, without what compilers append.
 fn functions() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();

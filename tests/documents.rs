@@ -1,4 +1,4 @@
-//! What the documents show is so: probes are well formed, commands have the flags that they are shown with, links lead somewhere.
+//! What the documents show is so: probes are well formed, links lead somewhere. What can be typed is tried in `readme.rs`.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
@@ -6,7 +6,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Component, Path, PathBuf},
-    process::Command,
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile};
 
@@ -111,76 +110,6 @@ fn probes_are_well_formed() {
         }
     }
     assert!(count >= 8, "{count} blocks");
-}
-
-/// The arguments of a `tapster` in a line of shell, as far as they are its own.
-fn arguments(line: &str) -> Option<Vec<String>> {
-    let line = line.trim_start_matches(['$', '#', ' ']);
-    let mut words = words(line).into_iter().skip_while(|word| {
-        word == "sudo"
-            || word
-                .split_once('=')
-                .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
-    });
-    let program = words.next()?;
-    let is_ours = ["tapster", "target/release/tapster", "./tapster"].contains(&program.as_str());
-    is_ours.then(|| {
-        words
-            .take_while(|word| !["|", "&", "#", ">", "2>", "…", "&&", ";"].contains(&word.as_str()))
-            .collect()
-    })
-}
-
-/// Words as a shell has them, as far as the documents use that. A synopsis' brackets are no part of a word.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for character in line.chars() {
-        match (character, quote) {
-            (' ' | '[' | ']', None) => words.extend(word.take()),
-            ('\'' | '"', None) => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            (_, Some(open)) if open == character => quote = None,
-            _ => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    words
-}
-
-#[test]
-fn commands_have_the_flags_that_they_are_shown_with() {
-    let mut shown = BTreeMap::<Vec<String>, String>::new();
-    for document in documents().into_iter().filter(|document| !document.path.starts_with("docs/adr")) {
-        for code in document.code() {
-            let is_shell = matches!(code.language, Some("sh" | "console") | None);
-            for line in code.text.lines().filter(|_| is_shell) {
-                // In a block of output a command follows a prompt.
-                let is_command = code.language != Some("console") || line.starts_with('$');
-                if let Some(arguments) = arguments(line).filter(|_| is_command) {
-                    shown.entry(arguments).or_insert_with(|| document.place(code.line));
-                }
-            }
-        }
-    }
-    assert!(shown.len() > 40, "{} commands", shown.len());
-    let mut wrong = Vec::new();
-    for (mut arguments, place) in shown {
-        // Everything before it is parsed, and nothing is done.
-        let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-        arguments.insert(end, "--help".into());
-        for argument in &mut arguments {
-            // Of a choice the first.
-            argument.truncate(argument.find('|').unwrap_or(argument.len()));
-        }
-        let output = Command::new(env!("CARGO_BIN_EXE_tapster")).args(&arguments).output().unwrap();
-        if !output.status.success() {
-            wrong
-                .push(format!("{place}: tapster {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// The anchors of a document's headings, as GitHub makes them.

@@ -106,7 +106,7 @@ probes:
     assert_eq!(whole(metrics.sum("tapster_probe_dropped_total", &[])), 0, "dropped");
     // The first function is not one to return from.
     assert_eq!(metrics.values(calls, &[], "func").iter().filter(|name| *name == "_start").count(), 0);
-    let mechanisms = metrics.values("tapster_probe_runs_total", &[("probe", "calls")], "mechanism");
+    let mechanisms = metrics.values("tapster_probe_missed_total", &[("probe", "calls")], "mechanism");
     assert!(mechanisms.iter().any(|way| way.starts_with("uprobe_ret")), "{mechanisms:?}");
     Ok(format!("80000 calls and recursion 101 deep by {}", mechanisms.join(", ")))
 }

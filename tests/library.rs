@@ -4,6 +4,7 @@
 //!
 //! Those of file systems and of the page cache need kprobes: they are in `tests/guest`.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 #[path = "library/databases.rs"]
 mod databases;
@@ -22,7 +23,7 @@ use std::{
 use support::{
     cases::{Cases, Outcome, Skip, say},
     command::{root, text, tool},
-    exporter::{Tapster, within},
+    exporter::{Tapster, binary, within},
     fixture,
     metrics::{Metrics, whole},
 };
@@ -166,6 +167,48 @@ fn system_calls() -> Outcome {
     Ok(figures.join(", "))
 }
 
+/// Calls of 32 bits have other numbers: `int 0x80` of a program of 64 bits, beside the same number of 64 bits.
+fn compat_calls() -> Outcome {
+    if std::env::consts::ARCH != "x86_64" {
+        return Err(Skip("`int 0x80` is of x86-64".into()));
+    }
+    let directory = directory();
+    let program = program(directory.path())?;
+    if !Command::new(&program).arg("compat").status().unwrap().success() {
+        return Err(Skip("this kernel takes no calls of 32 bits".into()));
+    }
+    let table = directory.path().join("strace");
+    let mut strace = tool("strace")?;
+    let tapster = Tapster::start(&["--strict", "--probes", "syscalls,syscall_duration"]);
+    let before = tapster.scrape();
+    text(strace.args(["-c", "-o"]).arg(&table).arg(&program).arg("compat"));
+    let after = tapster.scrape();
+    let table = fs::read_to_string(table).unwrap();
+    let count = |name: &str, error: &str| {
+        after.since(&before, "tapster_syscalls_total", &[("syscall", name), ("error", error)])
+    };
+    let mut figures = Vec::new();
+    for (name, label, error) in [("getpgid", "compat_132", "ESRCH"), ("utime", "utime", "ENOENT")] {
+        let (calls, failed) = strace_row(&table, name);
+        assert_eq!((count(label, "ok"), count(label, error)), (calls - failed, failed), "{label}\n{table}");
+        let timed = after.histogram_since(&before, "tapster_syscall_duration_seconds", &[("syscall", label)]);
+        assert_eq!(timed.count(), calls, "{label} in time");
+        figures.push(format!("{label} {calls} of which {failed} {error}"));
+    }
+    assert_whole(&after);
+    Ok(figures.join(", "))
+}
+
+/// Both probes stand at raw tracepoints: no record is written for them.
+fn raw_tracepoints() -> Outcome {
+    let checked = text(binary().args(["check", "--probes", "syscalls,syscall_duration"]));
+    let points: Vec<&str> =
+        checked.lines().filter_map(|line| line.trim().split_once(" by ")).map(|(at, _)| at).collect();
+    let [enter, exit] = ["enter", "exit"].map(|end| format!("rawtracepoint:raw_syscalls:sys_{end}"));
+    assert_eq!(points, [&*exit, &*enter, &*exit], "{checked}");
+    Ok(points.join(", "))
+}
+
 fn malloc() -> Outcome {
     let directory = directory();
     let program = program(directory.path())?;
@@ -249,6 +292,8 @@ fn what_the_library_counts_happened() {
         return cases.finish();
     }
     cases.run("system calls, beside strace", system_calls);
+    cases.run("system calls of 32 bits, beside strace", compat_calls);
+    cases.run("system calls at raw tracepoints", raw_tracepoints);
     cases.run("malloc", malloc);
     cases.run("getaddrinfo", getaddrinfo);
     cases.run("TLS, the side of the server", tls::server);

@@ -11,9 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome},
+    cases::{Cases, Outcome, Skip},
     command::{text, tool},
-    exporter::Tapster,
+    exporter::{Tapster, binary},
     metrics::whole,
 };
 
@@ -72,11 +72,76 @@ fn counters() -> Outcome {
     ))
 }
 
+/// Counters of processors, each of which few virtual machines have.
+const COUNTERS: [&str; 3] = ["cpu-cycles", "cache-misses", "backend-stalls"];
+
+/// `tapster check` of one file: status, what it prints, what it says is wrong.
+fn check(file: &Path) -> (Option<i32>, String) {
+    let output = binary().arg("check").arg(file).output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// A counter that this processor does not have: `check` says so as `run` does, and the next alternative is used by both.
+fn lacking_counters() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("probes.yaml");
+    let lacking = COUNTERS.into_iter().find(|counter| {
+        let probe = format!(
+            "probes: [{{ name: alone, at: \"hardware:{counter}:100000\", metrics: [{{ counter: alone_total }}] }}]\n"
+        );
+        fs::write(&file, probe).unwrap();
+        check(&file).0 != Some(0)
+    });
+    let Some(counter) = lacking else { return Err(Skip("this processor has all counters".into())) };
+    let (status, told) = check(&file);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("alone  attach") && told.contains("few virtual machines do"), "{told}");
+    let point = format!("hardware:{counter}:100000");
+    fs::write(
+        &file,
+        format!(
+            "probes:\n  - name: sampled\n    at: [\"{point}\", \"profile:hz:500\"]\n    metrics: [{{ counter: sampled_total }}]\n  \
+             - name: neither\n    at: [\"{point}\", \"hardware:{counter}:200000\"]\n    metrics: [{{ counter: neither_total }}]\n"
+        ),
+    )
+    .unwrap();
+    let (status, told) = check(&file);
+    assert_eq!(status, Some(1), "{told}");
+    let passed = format!("`{point}` is passed over for the next alternative: ");
+    assert!(told.contains("sampled  ok") && told.contains("profile:hz:500 by perf_event"), "{told}");
+    assert_eq!(told.matches(&passed).count(), 2, "{told}");
+    assert!(
+        told.contains("neither  attach") && told.contains(&format!("hardware:{counter}:200000")),
+        "{told}"
+    );
+    let tapster = Tapster::start(&["-c", file.to_str().unwrap()]);
+    let page = tapster.get("/");
+    assert!(
+        page.text().contains("<b>alternative</b>") && page.text().contains("is passed over"),
+        "{}",
+        page.text()
+    );
+    let log = tapster.log();
+    assert!(log.iter().any(|line| line.contains("is passed over for the next alternative")), "{log:?}");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let metrics = tapster.scrape();
+        assert_eq!(whole(metrics.sum("tapster_probe_up", &[("probe", "sampled")])), 1);
+        assert_eq!(whole(metrics.sum("tapster_probe_up", &[("probe", "neither")])), 0);
+        if whole(metrics.sum("tapster_sampled_total", &[])) > 0 {
+            return Ok(format!("`{point}` is refused, and `profile` takes its place"));
+        }
+        assert!(Instant::now() < deadline, "no sample of the other alternative");
+    }
+}
+
 #[test]
 fn timers_and_counters() {
     let Some(mut cases) = Cases::as_root("perf") else {
         return;
     };
     cases.run("profile, interval, software", counters);
+    cases.run("counters that are not there", lacking_counters);
     cases.finish();
 }

@@ -1,6 +1,7 @@
 //! Arrays on hosts that are made of files: `tapster raid`, and the exporter with decoders of arrays. Real arrays are in
 //! the guests (`tests/guest`).
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 mod support;
 
@@ -125,7 +126,7 @@ fn without_a_kernel_the_arrays_are_still_shown() {
     let output = machine.raid(&["md00"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(texts(&output).1, "error: there is no array `md00`; did you mean `md0`?\n");
-    for (flag, value) in [("--for", "10"), ("--floor", "x"), ("--ratio", "0.5"), ("--min-count", "-1")] {
+    for (flag, value) in [("--for", "10x"), ("--floor", "x"), ("--ratio", "0.5"), ("--min-count", "-1")] {
         assert_eq!(machine.raid(&[flag, value]).output().unwrap().status.code(), Some(2), "{flag} {value}");
     }
 }
@@ -150,6 +151,66 @@ fn thresholds_are_those_of_the_rules() {
     assert_eq!(default("ratio"), threshold("ratio").to_string());
     assert_eq!(default("floor"), format!("{}ms", threshold("excess_seconds") * 1e3));
     assert_eq!(default("min-count"), threshold("ios").to_string());
+    assert_eq!(default("critical-ratio"), threshold("critical_ratio").to_string());
+}
+
+/// An attribute of the array that nobody answers: a pipe that is never written.
+fn silent(machine: &Machine) {
+    let level = machine.path("sys/block/md0/md/level");
+    fs::remove_file(&level).unwrap();
+    let made = Command::new("mkfifo").arg(&level).status().unwrap();
+    assert!(made.success());
+}
+
+/// An array of which nothing can be read is not one that is not there.
+#[test]
+fn an_array_that_never_answers() {
+    let machine = Machine::new("9:0", &[("ram0", "1:0"), ("sdb1", "8:17")]);
+    fs::create_dir(machine.path("proc")).unwrap();
+    silent(&machine);
+    let sentence =
+        "md0: the array does not answer: it could not be read within a second, so a disk of it may hang";
+    for names in [&[][..], &["md0"], &[machine.path("dev/md0").to_str().unwrap()]] {
+        let output = machine.raid(names).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert_eq!((output.status.code(), stdout), (Some(1), format!("{sentence}\n")), "{stderr}");
+    }
+    let output = machine.raid(&["--json"]).output().unwrap();
+    let found: serde_json::Value = serde_json::from_str(&texts(&output).0).unwrap();
+    assert_eq!(found, serde_json::json!({ "arrays": [], "unanswered": ["md0"] }));
+    let output = machine.raid(&["--check"]).output().unwrap();
+    assert_eq!((output.status.code(), texts(&output).0), (Some(2), format!("RAID CRITICAL - {sentence}\n")));
+}
+
+/// Whatever is wrong, a check says it in its line and by a status that its caller knows.
+#[test]
+fn checks_that_cannot_be_made() {
+    let kernel = fixture::Kernel::new();
+    for (arguments, line) in [
+        (&["raid", "--check"][..], "RAID UNKNOWN - this host has no arrays\n"),
+        (&["raid", "--check", "md7"], "RAID UNKNOWN - there is no array `md7`\n"),
+        (&["raid", "--check", "--for", "x"], "RAID UNKNOWN - invalid value 'x' for '--for <TIME>'"),
+        (
+            &["raid", "--check", "--json"],
+            "RAID UNKNOWN - the argument '--check' cannot be used with '--json'",
+        ),
+    ] {
+        let output = kernel.tapster(Path::new("/"), arguments);
+        let (stdout, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {stdout}{stderr}");
+        assert!(stdout.starts_with(line) && stdout.lines().count() == 1, "{arguments:?}: {stdout}");
+    }
+    // What the array says of itself is told also where nothing can be watched.
+    let machine = Machine::new("9:0", &[("ram0", "1:0"), ("sdb1", "8:17")]);
+    fs::create_dir(machine.path("proc")).unwrap();
+    let output = machine.raid(&["--check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(texts(&output).0.starts_with("RAID UNKNOWN - members cannot be watched: "), "{output:?}");
+    fs::write(machine.path("sys/block/md0/md/array_state"), "inactive\n").unwrap();
+    let output = machine.raid(&["--check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let expected = "RAID CRITICAL - md0 is inactive, members cannot be watched: ";
+    assert!(texts(&output).0.starts_with(expected), "{output:?}");
 }
 
 fn privileged() -> Result<(), Skip> {
@@ -191,6 +252,17 @@ fn interrupted() -> Outcome {
     let summary = array["summary"][0].as_str().unwrap();
     assert!(summary.starts_with("md0: too little I/O to compare"), "{summary}");
     Ok("printed what it had".into())
+}
+
+/// On this kernel a check of an array without I/O ends well.
+fn check() -> Outcome {
+    privileged()?;
+    let machine = Machine::new("9:1000", &[("ram0", "1:1000"), ("sdb1", "8:1017")]).on_this_kernel();
+    let output = machine.raid(&["--check", "--for", "0.2"]).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    assert!(stdout.starts_with("RAID OK - md0: too little I/O to compare"), "{stdout}");
+    Ok(stdout.trim_end().to_owned())
 }
 
 /// Rows are joined to the array and its member by their numbers; others stay in the map and out of the scrape.
@@ -264,6 +336,7 @@ fn decoders() -> Outcome {
 fn arrays_that_are_files_on_this_kernel() {
     let mut cases = Cases::new("raid");
     cases.run("interrupted", interrupted);
+    cases.run("check", check);
     cases.run("decoders", decoders);
     cases.finish();
 }

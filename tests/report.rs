@@ -418,12 +418,11 @@ fn bad_usage_and_configuration() {
     for (arguments, message) in [
         (
             &["block_oi"][..],
-            "error: `block_oi` is neither a shipped probe nor a file; did you mean `block_io`?\n",
+            "error: `block_oi` is neither a shipped probe nor a file of probes; did you mean `block_io`?\n",
         ),
         (&["missing.yaml"], "error: cannot read `missing.yaml`: No such file or directory (os error 2)\n"),
         (&[wrong.to_str().unwrap()], "error: "),
-        (&["--for", "10"], "error: invalid value '10' for '--for <TIME>'"),
-        (&["--for", "1s", "--", "true"], "error: the argument '--for <TIME>' cannot be used with"),
+        (&["--for", "10x"], "error: invalid value '10x' for '--for <TIME>'"),
         (&["--top", "0"], "error: invalid value '0' for '--top <NUMBER>'"),
         (&["--sort", "size"], "error: invalid value 'size' for '--sort <COLUMN>'"),
         (&["--json", "--bars"], "error: the argument '--json' cannot be used with '--bars'"),

@@ -1,14 +1,64 @@
-//! What several processors count in one row is all there.
+//! Rows of shipped probes where there are many processors, and that what several processors count in one row is all there.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 mod support;
 
-use std::{fs, thread};
+use std::{fs, os::unix::fs::symlink, thread};
 use support::{
     cases::{Cases, Outcome, Skip},
-    exporter::Tapster,
+    command::text,
+    exporter::{Tapster, binary},
     metrics::whole,
 };
+
+/// What `check` says of shipped probes on a host that may bring up so many processors: how many share a row of each, and how much
+/// memory each takes, KiB.
+fn checked(cpus: u32) -> Vec<(String, u32, u64)> {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("devices/system/cpu")).unwrap();
+    fs::write(directory.path().join("devices/system/cpu/possible"), format!("0-{}\n", cpus - 1)).unwrap();
+    symlink("/sys/kernel", directory.path().join("kernel")).unwrap();
+    let probes = "block_io,block_request,raid_member,sched,syscalls,syscall_duration";
+    let mut command = binary();
+    command.args(["check", "--offline", "--probes", probes, "--path.sysfs"]).arg(directory.path());
+    let mut found: Vec<(String, u32, u64)> = Vec::new();
+    for line in text(&mut command).lines() {
+        if let Some(shared) = line.trim().strip_prefix("rows are shared by ") {
+            let count = shared.strip_suffix(" processors each").unwrap();
+            found.last_mut().unwrap().1 = count.parse().unwrap();
+        } else if let Some((before, _)) = line.split_once(" of kernel memory") {
+            let name = line.split_whitespace().next().unwrap().to_owned();
+            let (rest, unit) = before.rsplit_once(' ').unwrap();
+            let amount: u64 = rest.rsplit(' ').next().unwrap().parse().unwrap();
+            found.push((name, 1, if unit == "MiB" { amount << 10 } else { amount }));
+        }
+    }
+    found
+}
+
+/// What is counted often is in rows of each processor, also on large hosts, and where there is no room for that, a few of them
+/// share one. Memory stays within what is said of it.
+fn many_processors() -> Outcome {
+    let mut figures = Vec::new();
+    for cpus in [2, 8, 32, 128] {
+        let found = checked(cpus);
+        assert_eq!(found.len(), 9, "{found:?}");
+        for (name, shared_by, kib) in &found {
+            let most = match name.as_str() {
+                "sched_run_queue" | "sched_switches" | "sched_migrations" | "syscalls" => 1,
+                "syscall_duration" => cpus.div_ceil(32),
+                _ => cpus.div_ceil(4),
+            };
+            assert!(*shared_by <= most, "{name}: a row for {shared_by} of {cpus} processors");
+            assert!(*kib <= 30 << 10, "{name}: {kib} KiB for {cpus} processors");
+            if name.starts_with("block") || name == "sched_off_cpu" {
+                figures.push(format!("{name} on {cpus}: {shared_by}, {kib} KiB"));
+            }
+        }
+    }
+    Ok(figures.join("; "))
+}
 
 const PROBES: &str = "probes:
   - name: shared
@@ -62,10 +112,11 @@ fn nothing_is_lost() -> Outcome {
 }
 
 #[test]
-fn processors_share_a_row() {
+fn rows_are_of_each_processor_or_of_few() {
     let Some(mut cases) = Cases::as_root("rows") else {
         return;
     };
+    cases.run("shipped probes on many processors", many_processors);
     cases.run("a row of all processors", nothing_is_lost);
     cases.finish();
 }

@@ -63,7 +63,7 @@ fn shipped() -> Outcome {
     let file = directory.path().join("all.yaml");
     let list: Vec<&str> = names.iter().copied().collect();
     fs::write(&file, format!("library: [{}]\n", list.join(", "))).unwrap();
-    let tapster = Tapster::start(&["-c", file.to_str().unwrap()]);
+    let tapster = Tapster::start(&["--run-stats", "-c", file.to_str().unwrap()]);
     let mut counts = Vec::new();
     for (name, accept) in ACCEPT {
         let response = http::get(tapster.address, "/metrics", Some(accept)).unwrap();
@@ -223,8 +223,8 @@ fn no_series_is_there_twice() {
 /// What the exporter has of its own is refused as a metric of a site, so that a family that is added later is as well.
 #[test]
 fn names_of_the_exporter_are_refused() {
-    use support::families::{ARRAYS, OWN, PUSH, STACKS, WEB};
-    for (family, _) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS) {
+    use support::families::{ACCOUNT, ARRAYS, OWN, PUSH, STACKS, WEB};
+    for (family, _) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&ACCOUNT) {
         // `process_…` are not tapster's, and cannot be a site's: those have `tapster_` in front.
         let Some(name) = family.strip_prefix("tapster_") else { continue };
         // A counter is a family without its `_total` to some readers.

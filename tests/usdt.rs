@@ -9,15 +9,22 @@ mod support;
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 use support::{
     cases::{Cases, Outcome, Skip},
     command::{output, sdt_header, text, tool},
-    exporter::{Tapster, binary},
+    exporter::{Tapster, binary, within},
     metrics::{Metrics, whole},
 };
+use tapster::{
+    elf::{self, Binary},
+    sys,
+};
+use tapster_ebpf::probe::Root;
 
 const PROBES: &str = r#"
 probes:
@@ -162,7 +169,7 @@ fn checked(directory: &Path, program: &Path, with_probes: &Path, has_semaphores:
     assert!(sum >= 0.2 && sum <= took, "{sum} s of the program's {took} s");
     assert_eq!(count("probe_dropped", &[]), 0, "dropped");
     assert_eq!(listened(&printed), if has_semaphores { 200 } else { 0 }, "as the program sees its semaphore");
-    let programs = metrics.values("tapster_probe_runs_total", &[("probe", "step")], "attach_point");
+    let programs = metrics.values("tapster_probe_missed_total", &[("probe", "step")], "attach_point");
     assert_eq!(programs.len(), 1, "one series for one attach point: {programs:?}");
     drop(tapster);
     assert_eq!(listened(&text(Command::new(program).arg("3"))), 0, "nobody listens any more");
@@ -209,6 +216,43 @@ fn moved() -> Outcome {
     }
     fs::write(&program, bytes).unwrap();
     Ok(checked(directory.path(), &program, &program, true))
+}
+
+/// Where a place has both `nop`s, the kernel makes a call of the longer one: nobody is stopped by a trap. And values are those of the
+/// program, one of them found by the distance from where it is.
+fn both_nops() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, _) = build(directory.path(), &["-O2", "-no-pie", "-DLONG_NOP"])?;
+    let counted = checked(directory.path(), &program, &program, false);
+    let word = program.display().to_string();
+    let binary = Binary::open(Path::new("/proc"), &Root::Host, &word).unwrap();
+    for calls in [false, true] {
+        let found = elf::usdt_probe(&binary, &word, Some("shop"), "order__start", calls).unwrap();
+        let bytes = fs::read(&program).unwrap();
+        let at = usize::try_from(found.locations[0].site.offset).unwrap();
+        let nop: &[u8] = if calls { &[0x0f, 0x1f, 0x44] } else { &[0x90, 0x0f, 0x1f] };
+        assert_eq!(bytes[at..at + 3], *nop);
+    }
+    if !sys::has_uprobe_call() {
+        return Ok(format!("{counted}; this kernel traps at each `nop`"));
+    }
+    let found = elf::usdt_probe(&binary, &word, Some("shop"), "order__start", true).unwrap();
+    let until = directory.path().join("until");
+    fs::write(&until, "").unwrap();
+    let file = probes(directory.path(), &PROBES.replace("PROGRAM", &word));
+    let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+    let mut child =
+        Command::new(&program).args(["5", "1"]).arg(&until).stdout(Stdio::null()).spawn().unwrap();
+    let memory = fs::File::open(format!("/proc/{}/mem", child.id())).unwrap();
+    let is_call = within(Duration::from_secs(30), || {
+        let mut byte = [0];
+        memory.read_exact_at(&mut byte, found.locations[0].address + 1).is_ok() && byte == [0xe8]
+    });
+    fs::remove_file(&until).unwrap();
+    child.wait().unwrap();
+    drop(tapster);
+    assert!(is_call.is_some(), "the place has become no call");
+    Ok(format!("{counted}; the place is a call"))
 }
 
 /// A probe that needs several programs is one line of what `check` prints, with as many places as readelf has notes.
@@ -345,6 +389,7 @@ fn probes_of_programs_pass_their_values() {
     cases.run("linked statically", || values(&["-O2", "-static", "-DSEMAPHORES"]));
     cases.run("in a library", || values(&["-O2", "-fPIC", "-shared", "-DSEMAPHORES"]));
     cases.run("moved after it was linked", moved);
+    cases.run("at both nops", both_nops);
     cases.run("refused", refused);
     cases.run("listed", listed);
     cases.run("checked", in_one_line);

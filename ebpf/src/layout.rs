@@ -13,8 +13,13 @@ use crate::typed::LOST_STACK;
 /// Largest row, bytes: what the kernel's per-CPU allocator gives at once (`PCPU_MIN_UNIT_SIZE`), and
 /// what a signed 16-bit offset reaches.
 pub const MAX_ROW: u32 = 32_760;
-/// Kernel memory that one probe's rows may take when each CPU has its own; above it they are shared.
-pub const PER_CPU_BUDGET: u64 = 16 << 20;
+/// Kernel memory that one probe's rows may take when there are several copies of each: one for each CPU where there is room for
+/// that, else one for each few.
+pub const COPIES_BUDGET: u64 = 16 << 20;
+/// Most bytes of all copies of a row: the kernel takes values of 4 MiB, and hands out a number of them at a time.
+const MOST_COPIED: u64 = 512 << 10;
+/// What CPUs load and store at a time, bytes: what one of them writes should share none with what others write.
+const CACHE_LINE: u32 = 64;
 /// Time slots of a `max` metric: three make a window, the fourth is being replaced.
 pub const MAX_SLOTS: u32 = 4;
 /// Slots that make a window.
@@ -93,6 +98,8 @@ pub struct Layout {
     pub row_size: u32,
     /// Whether each CPU has its own rows.
     pub per_cpu: bool,
+    /// Copies of each row where CPUs share them.
+    pub copies: Copies,
     /// Most rows.
     pub max_rows: u32,
     /// The map of starts, for a pair.
@@ -101,6 +108,38 @@ pub struct Layout {
     pub stacks: Vec<StackLayout>,
     /// Whether there is a map of the processes of a command, keyed by their number, 4 bytes.
     pub traced: bool,
+}
+
+/// Copies of a row one after the other, each written by some of the CPUs, so that not all of them wait for one. Neighbours
+/// share a copy: they are likely to share a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// How many; a power of two.
+    pub count: u32,
+    /// Bytes from one to the next.
+    pub stride: u32,
+    /// The copy of a CPU is its number without so many of its lower bits.
+    pub shift: u32,
+}
+
+impl Copies {
+    /// One for all CPUs.
+    fn one(row_size: u32) -> Self {
+        Self { count: 1, stride: row_size, shift: 0 }
+    }
+
+    /// As many as there is room for.
+    fn within_budget(row_size: u32, max_rows: u32, possible_cpus: u32) -> Self {
+        // A row begins and ends with what is written often.
+        let stride = row_size.next_multiple_of(CACHE_LINE) + CACHE_LINE;
+        let cpus = possible_cpus.next_power_of_two();
+        let fits = |count: u32| {
+            let bytes = u64::from(count) * u64::from(stride);
+            bytes <= MOST_COPIED && bytes * u64::from(max_rows) <= COPIES_BUDGET
+        };
+        let mut copies = (0..cpus.ilog2()).map(|shift| Self { count: cpus >> shift, stride, shift });
+        copies.find(|copies| fits(copies.count)).unwrap_or_else(|| Self::one(row_size))
+    }
 }
 
 /// Layout of the map of stacks of one side, whose key is the stack's number. A value begins with [`STACK_HEADER`]
@@ -316,7 +355,12 @@ impl Layout {
             .metrics
             .iter()
             .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
-        let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= PER_CPU_BUDGET);
+        let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= COPIES_BUDGET);
+        let copies = if per_cpu || probe.per_cpu.is_some() {
+            Copies::one(row_size)
+        } else {
+            Copies::within_budget(row_size, max_rows, host.possible_cpus)
+        };
         let start = probe.is_pair().then(|| {
             let (key, key_size_total) = place(probe.key.iter().map(key_size), 0);
             let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| key_size(ty)), 8);
@@ -331,7 +375,21 @@ impl Layout {
         let key_size = if labels.is_empty() { 4 } else { size };
         let stacks = stacks(probe, max_rows);
         let traced = probe.events.iter().any(TypedEvent::asks_for_traced);
-        Self { labels, key_size, metrics, row_size, per_cpu, max_rows, start, stacks, traced }
+        Self { labels, key_size, metrics, row_size, per_cpu, copies, max_rows, start, stacks, traced }
+    }
+
+    /// Most CPUs that write one copy of a row.
+    pub fn shared_by(&self, possible_cpus: u32) -> u32 {
+        match (self.per_cpu, self.copies) {
+            (true, _) => 1,
+            (false, Copies { count: 1, .. }) => possible_cpus,
+            (false, Copies { shift, .. }) => possible_cpus.min(1 << shift),
+        }
+    }
+
+    /// Bytes of a value of the map of rows; of one CPU's, where each has its own.
+    pub fn value_size(&self) -> u32 {
+        self.copies.count * self.copies.stride
     }
 
     /// Whether rows are found by a hash of their labels, or there is only one.

@@ -132,10 +132,10 @@ impl MapDef {
         let entries = u64::from(self.max_entries);
         let cpus = u64::from(possible_cpus);
         match self.kind {
-            MapKind::Hash => entries * (key + value + HASH_ENTRY_BYTES),
-            MapKind::Array | MapKind::SharedArray => entries * value,
             // The kernel keeps one spare element for each CPU.
-            MapKind::PerCpuHash => (entries + cpus) * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
+            MapKind::Hash => (entries + cpus) * (key + value + HASH_ENTRY_BYTES),
+            MapKind::Array | MapKind::SharedArray => entries * value,
+            MapKind::PerCpuHash => entries * (key + 8 + HASH_ENTRY_BYTES + value * cpus),
             MapKind::PerCpuArray => entries * value * cpus,
             // Two pages of positions before the bytes.
             MapKind::Ring => entries + 2 * 4096,
@@ -154,7 +154,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
             (false, false) => MapKind::Array,
         },
         key_size: layout.key_size,
-        value_size: layout.row_size,
+        value_size: layout.value_size(),
         max_entries: layout.max_rows,
     };
     let drops = MapDef {
@@ -168,7 +168,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         name: "zero",
         kind: MapKind::Array,
         key_size: 4,
-        value_size: layout.row_size,
+        value_size: layout.value_size(),
         max_entries: 1,
     };
     let mut maps = vec![rows, drops, zero];

@@ -85,6 +85,11 @@ impl Type {
     /// `u32`
     pub const U32: Self = Self::Int { bits: 32, signed: false };
 
+    /// A text that takes so many bytes, its NUL included: room is given in words.
+    pub fn text(bytes: u32) -> Self {
+        Self::Text { capacity: bytes.max(2).next_multiple_of(8) }
+    }
+
     /// The integer of so many bytes; `None` unless they are 1, 2, 4 or 8.
     pub fn integer(bytes: u32, signed: bool) -> Option<Self> {
         let bits = match bytes {
@@ -233,6 +238,13 @@ pub enum Node {
     Number(Box<Typed>),
     /// Whether the process of this number is the command's, 1 or 0.
     Traced(Box<Typed>),
+    /// The beginning of a text.
+    Cut {
+        /// The whole.
+        text: Box<Typed>,
+        /// Most bytes of it, without the NUL.
+        most: u32,
+    },
     /// Text at an address.
     TextAt {
         /// The address.
@@ -275,7 +287,7 @@ impl Typed {
     /// The operands.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            Node::Load { base, .. } | Node::TextAt { base, .. } => vec![base],
+            Node::Load { base, .. } | Node::TextAt { base, .. } | Node::Cut { text: base, .. } => vec![base],
             Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
             Node::Binary(_, a, b) | Node::Extreme(_, a, b) => vec![a, b],
             Node::Conditional(c, a, b) => vec![c, a, b],

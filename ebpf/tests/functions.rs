@@ -111,7 +111,7 @@ impl Host {
     }
 
     fn resolve(&self, at: &str) -> Vec<Resolved> {
-        let request = Request { whole: false, most: 10 };
+        let request = Request { whole: false, most: 10, stacks: false };
         resolve(&AttachPoint::parse(at).unwrap(), request, &self.target(KernelVersion(6, 12, 0))).unwrap()
     }
 

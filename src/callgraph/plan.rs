@@ -1,11 +1,7 @@
 //! Which functions are followed, and where probes go.
 
 use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
-use std::{
-    collections::{HashMap, HashSet},
-    fs::File,
-    path::PathBuf,
-};
+use std::{collections::HashSet, fs::File, path::PathBuf};
 use tapster_ebpf::{
     attach::{Arch, Missing},
     callgraph::{Kind, Stacks},
@@ -111,6 +107,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         Some(Go::Old) => None,
     };
     let mut functions = Vec::new();
+    let mut begins = Vec::new();
     let mut unclear: Vec<String> = Vec::new();
     let mut code = file.most_code();
     for index in chosen {
@@ -120,6 +117,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
             unclear.push(format!("`{}` ({error})", names[index].shown));
             None
         });
+        begins.push(file.entry(function, exits.as_ref(), false));
         functions.push(Followed {
             name: names[index].shown.clone(),
             address: function.address,
@@ -140,8 +138,6 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         let more = if count > 4 { format!(" and {} more", count - 4) } else { String::new() };
         notes.push(format!("returns are not taken of {}{more}", unclear.join(", ")));
     }
-    let offsets: HashMap<u64, u64> =
-        file.list.iter().map(|function| (function.address, function.offset)).collect();
     let mut plan = Plan {
         stacks,
         path: file.path,
@@ -153,7 +149,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
         triggered: request.trigger.is_some(),
         notes,
     };
-    plan.place(&offsets);
+    plan.place(&begins);
     Ok(plan)
 }
 
@@ -173,7 +169,8 @@ fn split(what: &str) -> Result<(Functions, String), Missing> {
 }
 
 impl Plan {
-    fn place(&mut self, offsets: &HashMap<u64, u64>) {
+    /// `begins`: for each function, the place in the file of a probe for its beginning.
+    fn place(&mut self, begins: &[u64]) {
         // Functions whose returns are seen: a jump to one is no end, because its return is the end of both.
         let returning: HashSet<u64> = self
             .functions
@@ -182,8 +179,7 @@ impl Plan {
             .map(|function| function.address)
             .collect();
         let mut taken = HashSet::new();
-        for (index, function) in self.functions.iter_mut().enumerate() {
-            let Some(begin) = offsets.get(&function.address).copied() else { continue };
+        for (index, (function, begin)) in self.functions.iter_mut().zip(begins.iter().copied()).enumerate() {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             self.entries.push(Place { offset: begin, word: Kind::Entry.word(number), function: index });
             let Some(exits) = &function.exits else { continue };

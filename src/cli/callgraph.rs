@@ -1,15 +1,16 @@
 //! `tapster callgraph`: a command and the calls that its functions make.
 
-use super::{CallgraphArgs, FAILURE, USAGE, lacks};
+use super::{CallgraphArgs, FAILURE, USAGE, lacks, output::create};
 use crate::{
-    callgraph::{self, Attached, Graph, Losses, Means, Plan, Printer, Request, Summary, Unreturned},
+    callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
     kernel::Kernel,
     sys,
 };
+use clap::ValueEnum;
 use std::{
-    fs::File,
     io::{self, BufWriter, Write},
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Child, Command, ExitStatus},
     time::Duration,
 };
@@ -36,14 +37,15 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
-    let out: Box<dyn Write> = match &args.file {
-        Some(path) => match File::create(path) {
-            Ok(file) => Box::new(file),
-            Err(error) => {
-                tell!("error: `{}` cannot be written: {error}", path.display());
-                return Ok(USAGE);
-            }
-        },
+    let Where { form, file } = match Where::of(args) {
+        Ok(place) => place,
+        Err(message) => {
+            tell!("error: {message}");
+            return Ok(USAGE);
+        }
+    };
+    let out: Box<dyn Write> = match file {
+        Some(path) => Box::new(create(path)?),
         None => Box::new(io::stdout()),
     };
     let kernel = Kernel::detect(&args.host.paths());
@@ -70,8 +72,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     for note in plan.notes.iter().cloned().chain(refused(&plan, &attached)) {
         tell!("note: {note}");
     }
-    let mut printer =
-        Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, args.output, args.args);
+    let mut printer = Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, form, args.args);
     let (status, summary, losses) = match follow(args, &plan, attached, &mut printer)? {
         Ok(end) => end,
         Err(error) => {
@@ -90,6 +91,29 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     }
     let status = status.map_or(BY_SIGNAL + libc::SIGINT, code);
     Ok(u8::try_from(status).unwrap_or(FAILURE))
+}
+
+/// Where the graph goes, and in which form.
+#[derive(Debug, PartialEq)]
+struct Where<'a> {
+    form: Output,
+    file: Option<&'a Path>,
+}
+
+impl<'a> Where<'a> {
+    /// Before there was `--format`, `--output` was the form and `--file` the file, and both may still be said so.
+    fn of(args: &'a CallgraphArgs) -> Result<Self, &'static str> {
+        let output = args.output.as_deref();
+        let word = output.and_then(|output| Output::from_str(output.to_str()?, false).ok());
+        let (form, output) = match (args.format, word) {
+            (None, Some(form)) => (form, None),
+            (form, _) => (form.unwrap_or(Output::Text), output),
+        };
+        match (output, args.file.as_deref()) {
+            (Some(_), Some(_)) => Err("`--file` is the old word for `--output`: give one of them"),
+            (output, file) => Ok(Self { form, file: output.or(file) }),
+        }
+    }
 }
 
 fn code(status: ExitStatus) -> i32 {
@@ -205,4 +229,37 @@ fn notes(summary: &Summary, losses: Losses, triggered: bool) -> Vec<String> {
         notes.push(format!("{} returns are of calls that were not seen to begin", summary.without_entry));
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn output_is_a_file_and_old_forms_are_taken() {
+        let of = |flags: &[&str]| {
+            let words = [&["tapster", "callgraph", "x"], flags, &["--", "y"]].concat();
+            let Some(Command::Callgraph(args)) = Cli::try_parse_from(words).unwrap().command else {
+                panic!("another command")
+            };
+            let place = Where::of(&args).map_err(str::to_owned)?;
+            Ok::<_, String>((place.form, place.file.map(|file| file.display().to_string())))
+        };
+        let file = |name: &str| Some(name.to_owned());
+        for (flags, expected) in [
+            (&[][..], (Output::Text, None)),
+            (&["-o", "g.txt"], (Output::Text, file("g.txt"))),
+            (&["--format", "json", "--output", "g"], (Output::Json, file("g"))),
+            (&["--output", "json"], (Output::Json, None)),
+            (&["--output", "folded", "--file", "g"], (Output::Folded, file("g"))),
+            (&["--file", "g"], (Output::Text, file("g"))),
+            (&["--output", "./json"], (Output::Text, file("./json"))),
+            (&["--format", "text", "--output", "json"], (Output::Text, file("json"))),
+        ] {
+            assert_eq!(of(flags), Ok(expected), "{flags:?}");
+        }
+        assert!(of(&["--output", "g", "--file", "h"]).unwrap_err().contains("--output"));
+    }
 }

@@ -5,22 +5,22 @@ mod reasons;
 use super::{CheckArgs, FAILURE, USAGE, lacks, print, report};
 use crate::{
     config,
-    exporter::{Exporter, Options},
+    exporter::{Exporter, Failure, Options},
     kernel::Kernel,
     otlp::setting::{Exports, SettingError, Sources},
     owner::{Owners, Trust},
-    status::ProgramStatus,
+    status::{Limit, ProgramStatus},
 };
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
     probe::{Decoder, Otlp, Probe},
     program::Program,
+    typed::Mechanism,
 };
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let mut request = args.probes.request(Trust::Told(Owners::of_process(&[])));
-    request.files.extend(args.files.iter().cloned());
-    let config = match config::load(&request) {
+    let request = args.probes.request(&args.what, Trust::Told(Owners::of_process(&[])));
+    let config = match config::survey(&request) {
         Ok(config) => config,
         Err(error) => {
             tell!("error: {error}");
@@ -28,12 +28,16 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         }
     };
     for stranger in &config.strangers {
-        eprintln!("warning: `tapster run` would not take this file: {stranger}");
+        tell!("warning: `tapster run` would not take this file: {stranger}");
+    }
+    for error in &config.unread {
+        tell!("error: {error}");
     }
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
     let kernel = Kernel::detect(&args.host.paths());
+    let is_right = config.diagnostics.is_empty() && config.unread.is_empty();
     // Without the right to look, nearly everything would seem to be missing.
-    if config.diagnostics.is_empty() && !args.offline && lacks(&kernel) {
+    if is_right && !args.offline && lacks(&kernel) {
         tell!("  hint: `tapster check --offline` only compiles");
         return Ok(FAILURE);
     }
@@ -42,14 +46,11 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let (probes, more) = tapster_ebpf::check::select(config.probes, &target);
     diagnostics.extend(more);
     // Every probe is compiled even after a mistake, so that all mistakes are told at once.
-    let (mut programs, mut typeless) = (Vec::new(), Vec::new());
+    let mut typeless = Vec::new();
     let mut compiled = Vec::new();
     for probe in probes {
         match tapster_ebpf::compile(&probe, &target) {
-            Ok(program) => {
-                programs.push(program);
-                compiled.push(probe);
-            }
+            Ok(program) => compiled.push((probe, program)),
             Err(more) => match kernel.typeless(&more) {
                 Some(why) => typeless.push((probe.name.value.clone(), why)),
                 None => diagnostics.extend(more),
@@ -71,41 +72,84 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     for (names, why) in &typeless {
         tell!("error: {names}: {why}");
     }
-    if report(&diagnostics) || settings.is_err() {
-        return Ok(USAGE);
-    }
-    let mut failed = Vec::new();
-    let (mut loaded, mut limits) = (Vec::new(), Vec::new());
-    if !args.offline {
+    let is_wrong = report(&diagnostics) || settings.is_err() || !config.unread.is_empty();
+    // What is right is told of all the same: one bad file says nothing of the others.
+    let started = if args.offline || compiled.is_empty() || kernel.requirements().is_err() {
+        None
+    } else {
+        let probes: Vec<Probe> = compiled.iter().map(|(probe, _)| probe.clone()).collect();
         let options = Options { run_stats: false, attach: false, command: false };
         let (exporter, failures, _) =
-            Exporter::start(&compiled, &kernel, &args.host.host(), Vec::new(), options);
-        failed = failures;
-        loaded = exporter.loaded();
-        limits = exporter.limits();
-    }
-    let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
+            Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
+        Some(Started { loaded: exporter.loaded(), limits: exporter.limits(), failures, exporter })
+    };
     let mut text = String::new();
-    for program in &programs {
+    told(&compiled, started.as_ref(), kernel.possible_cpus, &mut text)?;
+    for probe in &config.off {
+        writeln!(text, "{}  off       runs when it is named: --probes {0}", probe.name.value)?;
+    }
+    let asks = |probe: &Probe| {
+        let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
+        decoders.any(|decoder| decoder.value == Decoder::Reason)
+    };
+    if !is_wrong && (!config.reasons.is_empty() || compiled.iter().any(|(probe, _)| asks(probe))) {
+        reasons::told(&config.reasons, &kernel, args.verbose, &mut text)?;
+    }
+    print(&text)?;
+    let has_failed = started.is_some_and(|started| !started.failures.is_empty()) || !typeless.is_empty();
+    Ok(match (is_wrong, has_failed) {
+        (true, _) => USAGE,
+        (false, true) => FAILURE,
+        (false, false) => 0,
+    })
+}
+
+/// Probes that were brought into the kernel, without being attached.
+struct Started {
+    exporter: Exporter,
+    failures: Vec<Failure>,
+    loaded: Vec<(String, Vec<ProgramStatus>)>,
+    limits: Vec<(String, Limit)>,
+}
+
+/// The verdict on each probe.
+fn told(
+    compiled: &[(Probe, Program)],
+    started: Option<&Started>,
+    cpus: u32,
+    text: &mut String,
+) -> std::fmt::Result {
+    let width = compiled.iter().map(|(_, program)| program.name.len()).max().unwrap_or(0);
+    let running = started.map(|started| started.exporter.probes()).unwrap_or_default();
+    let mut untried = BTreeSet::new();
+    for (_, program) in compiled {
+        let name = &program.name;
+        let own = running.iter().find(|running| running.name() == name);
+        // With the alternatives that the kernel took.
+        let program = own.and_then(|running| running.program()).unwrap_or(program);
         let insns: usize = program.codes.iter().map(|code| code.assembled.insns.len()).sum();
-        let failure = failed.iter().find(|failure| failure.name == program.name);
+        let failure =
+            started.and_then(|started| started.failures.iter().find(|failure| failure.name == *name));
         let state = match failure {
             Some(failure) => failure.down.reason,
-            None if args.offline => "compiled",
+            None if started.is_none() => "compiled",
             None => "ok",
         };
-        let memory = kibibytes(program.memory_bytes(kernel.possible_cpus));
+        let memory = kibibytes(program.memory_bytes(cpus));
         writeln!(
             text,
-            "{:width$}  {state:8}  {} programs, {insns} instructions, at most {} series and {memory} of kernel memory",
-            program.name,
+            "{name:width$}  {state:8}  {} programs, {insns} instructions, at most {} series and {memory} of kernel memory",
             program.codes.len(),
             program.layout.max_rows,
         )?;
-        // Both ends of calls leave out the same.
-        let mut left_out: Vec<&String> = Vec::new();
-        let status = loaded.iter().find(|(name, _)| *name == program.name).map(|(_, programs)| programs);
-        for Way { at, mechanism, functions, places } in ways(program, status.map_or(&[], Vec::as_slice)) {
+        let shared_by = program.layout.shared_by(cpus);
+        if shared_by > 1 {
+            writeln!(text, "{:width$}            rows are shared by {shared_by} processors each", "")?;
+        }
+        let loaded = started.and_then(|started| started.loaded.iter().find(|(loaded, _)| loaded == name));
+        for Way { at, mechanism, functions, places } in
+            ways(program, loaded.map_or(&[][..], |(_, all)| all.as_slice()))
+        {
             let count = match (functions, places) {
                 (0 | 1, 0 | 1) => String::new(),
                 (0 | 1, places) => format!(", {places} places"),
@@ -113,6 +157,11 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             };
             writeln!(text, "{:width$}            {at} by {mechanism}{count}", "")?;
         }
+        if failure.is_none() {
+            untried.extend(program.codes.iter().filter_map(|code| untried_kind(code.mechanism)));
+        }
+        // Both ends of calls leave out the same.
+        let mut left_out: Vec<&String> = Vec::new();
         for what in program.codes.iter().flat_map(|code| &code.sites.left_out) {
             if !left_out.contains(&what) {
                 left_out.push(what);
@@ -121,22 +170,38 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         for what in left_out {
             writeln!(text, "{:width$}            left out {what}", "")?;
         }
-        for (_, limit) in limits.iter().filter(|(name, _)| *name == program.name) {
+        for passed in own.map_or(&[][..], |running| running.passed()) {
+            writeln!(text, "{:width$}            {passed}", "")?;
+        }
+        for (_, limit) in
+            started.iter().flat_map(|started| &started.limits).filter(|(limited, _)| limited == name)
+        {
             writeln!(text, "{:width$}            but {}", "", limit.message)?;
         }
         if let Some(failure) = failure {
             writeln!(text, "{}", failure.down.message)?;
         }
     }
-    let asks = |probe: &Probe| {
-        let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
-        decoders.any(|decoder| decoder.value == Decoder::Reason)
-    };
-    if !config.reasons.is_empty() || compiled.iter().any(asks) {
-        reasons::told(&config.reasons, &kernel, args.verbose, &mut text)?;
+    if started.is_some() && !untried.is_empty() {
+        let kinds = untried.into_iter().collect::<Vec<_>>().join(", ");
+        writeln!(
+            text,
+            "nothing was attached: whether the kernel takes {kinds} at these places is found out by `tapster run`"
+        )?;
     }
-    print(&text)?;
-    Ok(if failed.is_empty() && typeless.is_empty() { 0 } else { FAILURE })
+    Ok(())
+}
+
+/// The kind of places of which only attaching shows whether the kernel takes them.
+fn untried_kind(mechanism: Mechanism) -> Option<&'static str> {
+    match mechanism {
+        Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Tracepoint | Mechanism::PerfEvent => None,
+        Mechanism::Fentry | Mechanism::Fexit => Some("fentry and fexit"),
+        Mechanism::Kprobe | Mechanism::Kretprobe => Some("kprobes"),
+        Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::UprobeReturn | Mechanism::Usdt => {
+            Some("uprobes")
+        }
+    }
 }
 
 /// How a probe gets to an attach point.

@@ -1,23 +1,16 @@
 //! `tapster compile`: the stages of the compiler, made visible.
 
-use super::{CompileArgs, Emit, FAILURE, USAGE, print, report};
-use crate::{config, kernel::Kernel};
-use std::{
-    fmt::Write,
-    io::{IsTerminal, Write as _},
+use super::{
+    CompileArgs, Emit, USAGE,
+    output::{print, print_bytes, save},
+    report,
 };
+use crate::{config, kernel::Kernel, owner::Trust};
+use std::{fmt::Write, io::IsTerminal};
 use tapster_ebpf::{check, object, probe::Probe};
 
 pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
-    let request = if config::library()?.iter().any(|probe| config::is_called(probe, &args.what)) {
-        config::Request { probes: vec![args.what.clone()], ..config::Request::default() }
-    } else {
-        config::Request {
-            files: vec![args.what.clone().into()],
-            probes: args.probes.clone(),
-            ..config::Request::default()
-        }
-    };
+    let request = args.probes.request(&args.what, Trust::Everybody);
     let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
@@ -76,17 +69,17 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
             return Ok(USAGE);
         };
         if let Some(path) = &args.output {
-            std::fs::write(path, object)?;
+            save(path, object)?;
         } else if std::io::stdout().is_terminal() {
             tell!("error: an object is not for a terminal\n  hint: give --output FILE, or a pipe");
             return Ok(USAGE);
-        } else if std::io::stdout().write_all(object).is_err() {
-            return Ok(FAILURE);
+        } else {
+            print_bytes(object)?;
         }
         return Ok(0);
     }
     match &args.output {
-        Some(path) => std::fs::write(path, text)?,
+        Some(path) => save(path, text.as_bytes())?,
         None => print(&text)?,
     }
     Ok(0)

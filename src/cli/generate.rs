@@ -1,10 +1,13 @@
 //! `tapster generate`: files that packages bring along, made from the flags as they are.
 
-use super::Cli;
+use super::{Cli, output};
 use anyhow::Context;
 use clap::{CommandFactory, Subcommand};
-use clap_complete::{Shell, generate_to};
+use clap_complete::{Generator, Shell};
 use std::{fs, path::PathBuf};
+
+/// What the command is called.
+const NAME: &str = "tapster";
 
 /// What is made.
 #[derive(Clone, Debug, Subcommand)]
@@ -29,7 +32,10 @@ pub(super) fn generate(what: &Generate) -> anyhow::Result<u8> {
         Generate::Man { .. } => clap_mangen::generate_to(Cli::command(), directory).with_context(failed)?,
         Generate::Completions { .. } => {
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                generate_to(shell, &mut Cli::command(), "tapster", directory).with_context(failed)?;
+                // To memory first: its writer panics where a disk is full.
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
+                output::save(&directory.join(shell.file_name(NAME)), &text)?;
             }
         }
     }

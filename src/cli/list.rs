@@ -1,98 +1,186 @@
 //! `tapster list`: what there is to attach to, and what is shipped.
 
+mod events;
+mod functions;
 mod usdt;
 
-use super::{FAILURE, ListArgs, print};
-use crate::{config, kernel::Kernel};
+use super::{FAILURE, ListArgs, USAGE, print, report};
+use crate::{
+    config::{self, Request},
+    kernel::{Kernel, Missing},
+};
+use functions::{Asked, Listed};
 use std::fmt::Write;
 use tapster_ebpf::{
     check, diagnostic,
-    probe::{AttachPoint, Root},
+    probe::{AttachPoint, Probe, Root},
     tracefs::Tracepoints,
 };
 
 pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
+    let pattern = args.pattern.as_deref();
     if args.library {
-        return library(args.pattern.as_deref());
+        return probes(&config::library()?, pattern);
     }
-    if let Some((binary, wanted)) = args.pattern.as_deref().and_then(usdt::wanted) {
-        let root = match (args.pid, &args.container) {
-            (Some(pid), _) => Root::Process(pid),
-            (None, Some(container)) => Root::Container(container.clone()),
-            (None, None) => Root::Host,
-        };
-        return Ok(match usdt::list(&args.host.paths().proc, &root, binary, wanted) {
-            Ok(text) => {
-                print(&text)?;
-                0
+    if !args.config.is_empty() {
+        let request = Request { files: args.config.clone(), ..Request::default() };
+        let config = match config::load(&request) {
+            Ok(config) => config,
+            Err(error) => {
+                tell!("error: {error}");
+                return Ok(USAGE);
             }
-            Err(missing) => usdt::refuse(&missing),
-        });
+        };
+        return if report(&config.diagnostics) { Ok(USAGE) } else { probes(&config.probes, pattern) };
     }
-    let kernel = Kernel::detect(&args.host.paths());
-    if let Err(missing) = &kernel.tracefs {
-        tell!("error: {}", missing.message);
-        if let Some(hint) = &missing.hint {
-            tell!("  hint: {hint}");
+    let paths = args.host.paths();
+    let root = match (args.pid, &args.container) {
+        (Some(pid), _) => Root::Process(pid),
+        (None, Some(container)) => Root::Container(container.clone()),
+        (None, None) => Root::Host,
+    };
+    if let Some((binary, wanted)) = pattern.and_then(usdt::wanted) {
+        return shown(usdt::list(&paths.proc, &root, binary, wanted));
+    }
+    match pattern.and_then(functions::asked) {
+        Some(Asked::Program(kind, binary, wanted)) => {
+            return shown(functions::of_program(&paths.proc, &root, (kind, binary, wanted)));
         }
-        return Ok(FAILURE);
+        Some(Asked::Kernel(kind, wanted)) => {
+            return shown(functions::of_kernel(&Kernel::detect(&paths), kind, wanted));
+        }
+        None => {}
     }
+    points(args, &Kernel::detect(&paths))
+}
+
+/// Prints what was found, and what is to be said of it.
+fn shown(listed: Result<Listed, Missing>) -> anyhow::Result<u8> {
+    match listed {
+        Ok(Listed { text, notes }) => {
+            print(&text)?;
+            for note in notes {
+                tell!("note: {note}");
+            }
+            Ok(0)
+        }
+        Err(Missing { message, hint }) => {
+            tell!("error: {message}");
+            if let Some(hint) = hint {
+                tell!("  hint: {hint}");
+            }
+            Ok(FAILURE)
+        }
+    }
+}
+
+/// Tracepoints, timers and counters.
+fn points(args: &ListArgs, kernel: &Kernel) -> anyhow::Result<u8> {
+    let pattern = args.pattern.as_deref();
+    let is_meant = |name: &str| pattern.is_none_or(|pattern| matches(pattern, name));
     let target = kernel.target();
+    let events = events::events(&args.host.sysfs).into_iter().map(AttachPoint::Perf);
+    let events: Vec<AttachPoint> = events.filter(|event| is_meant(&event.to_string())).collect();
+    if let Err(missing) = &kernel.tracefs
+        && events.is_empty() | pattern.is_none()
+    {
+        return shown(Err(missing.clone()));
+    }
     let all = kernel.all();
     let mut text = String::new();
     // A name without `*` is wanted with its arguments only where it narrows the list to what fits a screen.
-    let mut shown = 0;
-    for (category, name) in &all {
-        let points = [
+    let points = all.iter().flat_map(|(category, name)| {
+        [
             AttachPoint::Tracepoint { category: category.clone(), name: name.clone() },
             AttachPoint::RawTracepoint { category: Some(category.clone()), name: name.clone() },
-        ];
-        for point in points {
-            let full = point.to_string();
-            if !args.pattern.as_deref().is_none_or(|pattern| matches(pattern, &full)) {
-                continue;
-            }
-            if matches!(point, AttachPoint::RawTracepoint { .. }) && !check::has_prototype(name, &target) {
-                continue;
-            }
-            shown += 1;
-            writeln!(text, "{full}")?;
-            if args.pattern.is_some() {
-                for (argument, ctype) in check::describe(&point, &target).unwrap_or_default() {
-                    writeln!(text, "    {ctype} args.{argument}")?;
-                }
+        ]
+    });
+    for point in points.filter(|point| is_meant(&point.to_string())).chain(events) {
+        if let AttachPoint::RawTracepoint { name, .. } = &point
+            && !check::has_prototype(name, &target)
+        {
+            continue;
+        }
+        writeln!(text, "{point}")?;
+        if pattern.is_some() {
+            for (argument, ctype) in check::describe(&point, &target).unwrap_or_default() {
+                writeln!(text, "    {ctype} args.{argument}")?;
             }
         }
     }
     print(&text)?;
-    if shown == 0 {
-        let pattern = args.pattern.as_deref().unwrap_or("");
-        let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
-        let hint =
-            if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
-        tell!("error: no attach point matches `{pattern}`{hint}");
+    if text.is_empty() {
+        let pattern = pattern.unwrap_or_default();
+        tell!("error: no attach point matches `{pattern}`{}", hint(pattern, args, &all)?);
         return Ok(FAILURE);
     }
     Ok(0)
 }
 
-fn library(pattern: Option<&str>) -> anyhow::Result<u8> {
-    let mut text = String::new();
-    for probe in config::library()? {
-        let is_meant = |pattern| matches(pattern, &probe.name.value) || config::is_called(&probe, pattern);
+/// What may have been meant by a pattern that nothing matches.
+fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Result<String> {
+    if config::library()?.iter().any(|probe| config::is_called(probe, pattern)) {
+        return Ok(format!(
+            ", but there are shipped probes of that name: `tapster list --library {pattern}`"
+        ));
+    }
+    if pattern.starts_with("hardware") && !events::has_counters(&args.host.sysfs) {
+        return Ok(": this CPU shows no counters, as in most virtual machines".into());
+    }
+    let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
+    Ok(if near.is_empty() {
+        "\n  hint: `tapster list fentry:PATTERN` and `kprobe:PATTERN` show functions of the kernel, \
+         `uprobe:BINARY:PATTERN` those of a program"
+            .into()
+    } else {
+        format!("; did you mean {}?", near.join(" or "))
+    })
+}
+
+/// Probes with their metrics. Those of one name are variants for other kernels or arrays, and one probe to who asks.
+fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
+    let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
+    for probe in all {
+        let is_meant = |pattern| matches(pattern, &probe.name.value) || config::is_called(probe, pattern);
         if !pattern.is_none_or(is_meant) {
             continue;
         }
-        let group = config::group(&probe).map(|group| format!("group {group}"));
-        let state = (!probe.enabled).then(|| "off by default".to_owned());
+        let name = probe.name.value.as_str();
+        match named.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, variants)) => variants.push(probe),
+            None => named.push((name, vec![probe])),
+        }
+    }
+    let mut text = String::new();
+    for (name, variants) in &named {
+        let group =
+            variants.iter().find_map(|probe| config::group(probe)).map(|group| format!("group {group}"));
+        let state = variants.iter().all(|probe| !probe.enabled).then(|| "off by default".to_owned());
         let notes = group.into_iter().chain(state).collect::<Vec<_>>().join(", ");
-        writeln!(text, "{} ({notes})\n    {}", probe.name.value, probe.help)?;
-        for (name, _) in probe.families() {
+        let notes = if notes.is_empty() { notes } else { format!(" ({notes})") };
+        writeln!(text, "{name}{notes}")?;
+        let mut lines: Vec<String> = Vec::new();
+        for probe in variants {
             let labels: Vec<&str> = probe.labels.iter().map(|label| label.name.value.as_str()).collect();
-            writeln!(text, "    tapster_{}{{{}}}", name.value, labels.join(","))?;
+            let families = probe.families();
+            let families =
+                families.map(|(name, _)| format!("    tapster_{}{{{}}}", name.value, labels.join(",")));
+            let help = (!probe.help.is_empty()).then(|| format!("    {}", probe.help));
+            for line in help.into_iter().chain(families) {
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+        }
+        for line in lines {
+            writeln!(text, "{line}")?;
         }
     }
     print(&text)?;
+    if text.is_empty() {
+        tell!("error: no probe matches `{}`", pattern.unwrap_or_default());
+        return Ok(FAILURE);
+    }
     Ok(0)
 }
 

@@ -6,12 +6,14 @@ macro_rules! tell {
     ($($text:tt)*) => { $crate::cli::tell(format_args!($($text)*)) };
 }
 
+mod build;
 mod callgraph;
 mod check;
 mod compile;
 mod generate;
 mod list;
 mod otlp;
+mod output;
 mod raid;
 mod report;
 mod rights;
@@ -19,6 +21,8 @@ mod run;
 mod table;
 mod watch;
 mod web;
+
+pub use output::answer;
 
 use crate::{
     callgraph::Output,
@@ -28,9 +32,10 @@ use crate::{
     owner::Trust,
     telemetry::LogFormat,
 };
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use output::print;
 use std::{
+    collections::HashSet,
     ffi::OsString,
     fmt,
     io::{self, Write},
@@ -47,10 +52,10 @@ pub const USAGE: u8 = 2;
 /// A Prometheus exporter for the Linux kernel: probes in YAML, compiled in process to eBPF.
 ///
 /// Without a command it runs: it attaches the shipped probes, or those of the files given, and serves
-/// `/metrics` on port 9955. It needs root, or `CAP_BPF`, `CAP_PERFMON` and
+/// `/metrics` on port 18277. It needs root, or `CAP_BPF`, `CAP_PERFMON` and
 /// `CAP_DAC_READ_SEARCH`.
 #[derive(Debug, Parser)]
-#[command(name = "tapster", version, args_conflicts_with_subcommands = true)]
+#[command(name = "tapster", version, long_version = build::LONG, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `run` where nothing is said.
     #[command(subcommand)]
@@ -64,7 +69,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Attach the probes, serve /metrics, and push by OTLP where an endpoint is given
-    Run(Box<RunArgs>),
+    Run(Box<RunCommand>),
     /// Say whether the probes would run here: compile them and let this kernel verify them
     Check(CheckArgs),
     /// Show what there is to attach to, with its arguments, or the shipped probes
@@ -75,6 +80,7 @@ pub enum Command {
     #[command(after_help = report::AFTER_HELP)]
     Report(ReportArgs),
     /// Show the arrays of this host, watch their members for a while, and name the slow one
+    #[command(after_help = raid::AFTER_HELP)]
     Raid(RaidArgs),
     /// Run a command and show the calls of its functions: entries and returns, times, arguments, results
     Callgraph(CallgraphArgs),
@@ -88,9 +94,9 @@ pub enum Command {
 /// Which probes.
 #[derive(Args, Debug, Clone)]
 pub struct ProbeArgs {
-    /// File of probes in YAML, or directory of such files (`*.yaml`, `*.yml`); may be given several times [default: the
-    /// shipped probes]
-    #[arg(short, long = "config", value_name = "FILE|DIR")]
+    /// File of probes in YAML, directory of such files (`*.yaml`, `*.yml`), or `-` for standard input; may be given several
+    /// times [default: the shipped probes]
+    #[arg(short, long = "config", value_name = "FILE|DIR|-")]
     pub config: Vec<PathBuf>,
     /// Only these probes, or groups of shipped ones such as `sched`, separated by commas; `tapster list --library` shows
     /// the shipped ones
@@ -99,9 +105,15 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// The request, of which files are taken as `trust` says.
-    fn request(&self, trust: Trust) -> Request {
-        Request { files: self.config.clone(), probes: self.probes.clone(), trust }
+    /// The request with these words besides, of which files are taken as `trust` says.
+    fn request(&self, words: &[String], trust: Trust) -> Request {
+        Request {
+            words: words.to_vec(),
+            files: self.config.clone(),
+            probes: self.probes.clone(),
+            trust,
+            ..Request::default()
+        }
     }
 }
 
@@ -138,6 +150,18 @@ impl HostArgs {
     }
 }
 
+/// `run` as it is written out.
+#[derive(Args, Debug, Clone)]
+pub struct RunCommand {
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Its flags.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// Flags of `run`.
 #[derive(Args, Debug, Clone)]
 pub struct RunArgs {
@@ -163,8 +187,12 @@ pub struct RunArgs {
     /// What is given up after the start.
     #[command(flatten)]
     pub rights: rights::RightsArgs,
-    /// Do not have the kernel count runs and run time of programs, which costs some nanoseconds a run
-    #[arg(long = "no-run-stats")]
+    /// Have the kernel count runs of programs and the time they take, of all programs of this host; that takes about as long again as
+    /// the shipped programs themselves, and `CAP_SYS_ADMIN`
+    #[arg(long = "run-stats", overrides_with = "no_run_stats")]
+    pub run_stats: bool,
+    /// Leave that as it is, as without either of both
+    #[arg(long = "no-run-stats", overrides_with = "run_stats")]
     pub no_run_stats: bool,
     /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
@@ -180,9 +208,10 @@ pub struct RunArgs {
 /// Flags of `check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Files of probes in YAML, as with `--config` [default: the shipped probes]
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
     /// Which probes.
     #[command(flatten)]
     pub probes: ProbeArgs,
@@ -200,8 +229,9 @@ pub struct CheckArgs {
 /// Flags of `list`.
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Text to find in names, `*` for anything; with it the arguments are shown too.
-    /// `usdt:BINARY` or `usdt:BINARY:PROVIDER:NAME` for the probes that a program or library brings along
+    /// Text to find in names, `*` for anything; with it the arguments are shown too. Functions of the kernel: `fentry:vfs_*`,
+    /// `kprobe:vfs_*`; of a program or library: `uprobe:BINARY:PATTERN`, and its own probes: `usdt:BINARY` or
+    /// `usdt:BINARY:PROVIDER:NAME`; timers and counters: `profile`, `interval`, `software`, `hardware`
     pub pattern: Option<String>,
     /// Look for BINARY among the files that this process sees
     #[arg(long, conflicts_with = "container")]
@@ -212,6 +242,9 @@ pub struct ListArgs {
     /// Show the shipped probes instead
     #[arg(long)]
     pub library: bool,
+    /// Show the probes of this file, directory or `-` for standard input instead; may be given several times
+    #[arg(short, long = "config", value_name = "FILE|DIR|-", conflicts_with = "library")]
+    pub config: Vec<PathBuf>,
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
@@ -220,12 +253,13 @@ pub struct ListArgs {
 /// Flags of `compile`.
 #[derive(Args, Debug)]
 pub struct CompileArgs {
-    /// File of probes, or name of a shipped probe
-    #[arg(value_name = "FILE|NAME")]
-    pub what: String,
-    /// Only these probes, separated by commas
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub probes: Vec<String>,
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
     /// What to print
     #[arg(long, default_value = "asm")]
     pub emit: Emit,
@@ -241,11 +275,16 @@ pub struct CompileArgs {
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ReportArgs {
-    /// Shipped probes, groups of them such as `sched`, or files of probes in YAML [default: the shipped probes]
-    #[arg(value_name = "NAME|FILE")]
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
     pub what: Vec<String>,
-    /// How long to count: `10s`, `2m`; without it and without a command, until Ctrl-C
-    #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, conflicts_with = "command")]
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// How long to count: `10s`, `2m`, or a number of seconds; without it and without a command, until Ctrl-C. A command that
+    /// lasts longer goes on without being counted
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::or_seconds)]
     pub interval: Option<Duration>,
     /// Count the whole host while the command runs, also with probes that keep to the command
     #[arg(long = "system-wide", requires = "command")]
@@ -304,8 +343,8 @@ pub struct RaidArgs {
     /// Only these arrays: `md0`, `vg-lv`, or a path of theirs
     #[arg(value_name = "ARRAY")]
     pub arrays: Vec<String>,
-    /// How long to watch; Ctrl-C ends it early
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    /// How long to watch: `10s`, `2m`, or a number of seconds; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration::or_seconds)]
     pub interval: Duration,
     /// A member is slow if its average is more than this many times that of the others …
     #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
@@ -313,6 +352,9 @@ pub struct RaidArgs {
     /// … and at least this much above it
     #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = duration::parse)]
     pub floor: Duration,
+    /// With `--check`, a slow member is critical if its average is more than this many times that of the others
+    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = raid::Rule::default().critical_ratio, value_parser = raid::ratio)]
+    pub critical_ratio: f64,
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
     pub min_count: u64,
@@ -322,6 +364,10 @@ pub struct RaidArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// For cron, Nagios and its kin: print one line with figures, and end with status 0 if all is well, 1 for a warning, 2 if it
+    /// is critical, 3 if it cannot be told
+    #[arg(long, conflicts_with = "json")]
+    pub check: bool,
     /// Where the host's files are.
     #[command(flatten)]
     pub host: HostArgs,
@@ -337,11 +383,15 @@ pub struct CallgraphArgs {
     /// Show only the calls of this function, and calls made beneath it
     #[arg(long, value_name = "FUNCTION")]
     pub trigger: Option<String>,
-    /// Form of the graph
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    pub output: Output,
-    /// Write the graph to this file, away from what the command prints
-    #[arg(long, value_name = "FILE")]
+    /// Form of the graph [default: text]
+    #[arg(long, value_name = "FORM")]
+    pub format: Option<Output>,
+    /// File for the graph, away from what the command prints. Without `--format` the words `text`, `folded` and `json` are
+    /// forms here, as they were before there was that flag
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What `--output` was called when that was the form
+    #[arg(long, value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
     /// How many arguments are shown; without type information nobody knows how many a function has
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = arguments)]
@@ -385,8 +435,9 @@ pub enum Emit {
 
 /// Does what was asked; the result is the exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
-    match cli.command.unwrap_or(Command::Run(Box::new(cli.run))) {
-        Command::Run(args) => run::run(&args),
+    let Some(command) = cli.command else { return run::run(&cli.run, &[]) };
+    match command {
+        Command::Run(args) => run::run(&args.run, &args.what),
         Command::Check(args) => check::check(&args),
         Command::List(args) => list::list(&args),
         Command::Compile(args) => compile::compile(&args),
@@ -401,12 +452,17 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error.
+/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error. What several probes
+/// share, by an anchor of YAML, is wrong once.
 fn report(diagnostics: &[Diagnostic]) -> bool {
     let mut files: Vec<&str> = Vec::new();
+    let mut seen = HashSet::new();
     let mut ordered: Vec<(usize, &Diagnostic)> = Vec::new();
     for diagnostic in diagnostics {
         let name = diagnostic.file.name.as_str();
+        if !seen.insert((name, diagnostic.span.clone(), diagnostic.message.as_str())) {
+            continue;
+        }
         let file = files.iter().position(|known| *known == name).unwrap_or_else(|| {
             files.push(name);
             files.len() - 1
@@ -414,10 +470,10 @@ fn report(diagnostics: &[Diagnostic]) -> bool {
         ordered.push((file, diagnostic));
     }
     ordered.sort_by_key(|(file, diagnostic)| (*file, diagnostic.span.start));
+    let errors = ordered.iter().filter(|(_, diagnostic)| diagnostic.is_error()).count();
     for (_, diagnostic) in ordered {
         tell!("{diagnostic}");
     }
-    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     if errors > 1 {
         tell!("{errors} errors");
     }
@@ -437,15 +493,4 @@ fn lacks(kernel: &Kernel) -> bool {
 /// What `tell!` does.
 pub fn tell(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Prints to standard output; a closed pipe (`tapster list | head`) is not an error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("standard output cannot be written")
-        }
-        _ => Ok(()),
-    }
 }

@@ -62,6 +62,7 @@ impl RightsArgs {
             directories: vec![host.proc.clone(), host.sys.clone(), host.container_logs()],
             files,
             mapper: host.dev.join("mapper/control"),
+            listed: host.dev.clone(),
             connects,
         }
     }

@@ -13,12 +13,13 @@ use std::{
 };
 use tokio::{
     process::Child,
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
 
 /// How often starts without an end are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often cgroups are named, where a probe names them.
+/// How often cgroups are named, where a probe names them, and CPUs that come online are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
@@ -28,8 +29,13 @@ pub(super) enum Until<'a> {
     Interrupt,
     /// So much time.
     Time(Duration),
-    /// The end of this command, a program and its arguments. Signals are for it.
-    Command(&'a [OsString]),
+    /// The end of this command, a program and its arguments, or so much time. Signals are for it.
+    Command {
+        /// The program and its arguments.
+        command: &'a [OsString],
+        /// How long it is watched at most.
+        most: Option<Duration>,
+    },
 }
 
 /// What ended the watching.
@@ -67,29 +73,81 @@ pub(super) struct Ticks<'a> {
     pub(super) tick: &'a mut dyn FnMut(Duration),
 }
 
-/// Watches until the end; how long that was, and what ended it. The command begins when the watching does.
+/// What came of watching.
+pub(super) struct Watched {
+    /// How long that was.
+    pub(super) time: Duration,
+    /// What ended it.
+    pub(super) end: End,
+    /// The command, if it goes on.
+    pub(super) running: Option<Running>,
+}
+
+/// A command that goes on after it was watched.
+pub(super) struct Running {
+    runtime: Runtime,
+    child: Child,
+    signals: Signals,
+}
+
+impl Running {
+    /// Waits for its end, and hands signals on to it.
+    pub(super) fn finish(self) -> io::Result<ExitStatus> {
+        let Self { runtime, mut child, mut signals } = self;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    status = child.wait() => return status,
+                    number = signals.received() => hand_on(&child, number),
+                }
+            }
+        })
+    }
+}
+
+/// Those that would end this process.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => libc::SIGTERM,
+        }
+    }
+}
+
+/// Watches until the end. The command begins when the watching does.
 pub(super) fn watch(
     exporter: &Exporter,
     until: &Until<'_>,
     ticks: Option<Ticks<'_>>,
-) -> Result<(Duration, End), WatchError> {
+) -> Result<Watched, WatchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(wait(exporter, until, ticks))
+    let (time, end, left) = runtime.block_on(wait(exporter, until, ticks))?;
+    let running = left.map(|(child, signals)| Running { runtime, child, signals });
+    Ok(Watched { time, end, running })
 }
 
 async fn wait(
     exporter: &Exporter,
     until: &Until<'_>,
     ticks: Option<Ticks<'_>>,
-) -> Result<(Duration, End), WatchError> {
+) -> Result<(Duration, End, Option<(Child, Signals)>), WatchError> {
     // First, so that no signal comes between the command and its handler.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = Signals::new()?;
     let begun = Instant::now();
     let (limit, mut child) = match until {
         Until::Interrupt => (None, None),
         Until::Time(limit) => (Some(*limit), None),
-        Until::Command(command) => (None, Some(start(command)?)),
+        Until::Command { command, most } => (*most, Some(start(command)?)),
     };
     let (every, mut tick) = match ticks {
         Some(Ticks { every, tick }) => (every, Some(tick)),
@@ -109,9 +167,11 @@ async fn wait(
     tokio::pin!(over);
     loop {
         let number = tokio::select! {
-            () = &mut over => return Ok((begun.elapsed(), End::Time)),
-            status = ended(child.as_mut()) => return Ok((begun.elapsed(), End::Command(status?))),
-            number = received(&mut interrupt, &mut terminate) => number,
+            () = &mut over => {
+                return Ok((begun.elapsed(), End::Time, child.map(|child| (child, signals))));
+            }
+            status = ended(child.as_mut()) => return Ok((begun.elapsed(), End::Command(status?), None)),
+            number = signals.received() => number,
             _ = sweeps.tick() => {
                 exporter.sweep();
                 continue;
@@ -119,6 +179,7 @@ async fn wait(
             // Not to take them out when they are gone: a report is of what ran, by name.
             _ = looks.tick() => {
                 exporter.meet();
+                exporter.follow_cpus();
                 continue;
             }
             _ = ticks.tick() => {
@@ -128,14 +189,20 @@ async fn wait(
                 continue;
             }
         };
-        let Some(child) = &child else { return Ok((begun.elapsed(), End::Interrupt)) };
-        // Ctrl-C at the terminal is sent to the command as well; what is sent to this process alone is handed on.
-        let has_it = number == libc::SIGINT && sys::is_in_foreground();
-        if let (false, Some(pid)) = (has_it, child.id())
-            && let Err(error) = sys::send_signal(pid, number)
-        {
-            tracing::warn!(%error, "the signal could not be handed on to the command");
+        match &child {
+            None => return Ok((begun.elapsed(), End::Interrupt, None)),
+            Some(child) => hand_on(child, number),
         }
+    }
+}
+
+/// Hands a signal on to the command. Ctrl-C at the terminal is sent to it as well; what is sent to this process alone is not.
+fn hand_on(child: &Child, number: i32) {
+    let has_it = number == libc::SIGINT && sys::is_in_foreground();
+    if let (false, Some(pid)) = (has_it, child.id())
+        && let Err(error) = sys::send_signal(pid, number)
+    {
+        tracing::warn!(%error, "the signal could not be handed on to the command");
     }
 }
 
@@ -151,13 +218,6 @@ async fn ended(child: Option<&mut Child>) -> io::Result<ExitStatus> {
     match child {
         Some(child) => child.wait().await,
         None => future::pending().await,
-    }
-}
-
-async fn received(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = interrupt.recv() => libc::SIGINT,
-        _ = terminate.recv() => libc::SIGTERM,
     }
 }
 

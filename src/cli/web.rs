@@ -7,13 +7,10 @@ use crate::{
 use clap::Args;
 use std::{path::PathBuf, time::Duration};
 
-/// Where it serves unless told otherwise.
-const LISTEN: &str = ":9955";
-
 /// How `run` serves.
 #[derive(Args, Debug, Clone)]
 pub struct WebArgs {
-    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces; may be given several times [default: :9955; without
+    /// Address to serve on: `HOST:PORT`, or `:PORT` for all interfaces; may be given several times [default: :18277; without
     /// `prometheus` among the exporters, none]
     #[arg(long = "web.listen-address", value_name = "ADDR")]
     pub listen: Vec<String>,
@@ -41,7 +38,7 @@ impl WebArgs {
             return server::inherited();
         }
         if self.listen.is_empty() && serves {
-            return Ok(vec![server::bind(LISTEN)?]);
+            return Ok(vec![server::bind(&format!(":{}", server::PORT))?]);
         }
         self.listen.iter().map(|address| server::bind(address)).collect()
     }

@@ -20,7 +20,7 @@ use crate::{
     reason,
     status::ProgramStatus,
     symbol::Symbols,
-    sys::{self, PossibleCpus},
+    sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
 use ledger::Ledger;
@@ -90,6 +90,7 @@ pub struct Reader {
     starts: Option<Starts>,
     /// Where procfs is mounted.
     proc: PathBuf,
+    clock: KernelClock,
     cpus: usize,
     labels: Mutex<Labels>,
     /// Labels of cgroups, by their place, and what of a cgroup each shows.
@@ -179,6 +180,7 @@ fn decoder(
         Decoder::Text => Spec::Text,
         Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
         Decoder::BlockDevice => Spec::BlockDevice,
+        Decoder::BlockPath => Spec::BlockPath,
         Decoder::Errno => Spec::Errno,
         Decoder::Syscall => Spec::Syscall,
         Decoder::Ksym => Spec::Ksym,
@@ -236,6 +238,7 @@ impl Reader {
             drops: open(DROPS)?,
             starts,
             proc: host.proc.clone(),
+            clock: KernelClock::of_process(&host.proc),
             cpus: usize::try_from(cpus.get()).unwrap_or(1),
             labels: Mutex::new(Labels {
                 decoders,
@@ -286,16 +289,21 @@ impl Reader {
             .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
     }
 
+    /// What the kernel's clock says now, by which starts and maxima have their times.
+    pub fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
     /// Reads the probe's maps as they are now; members of arrays are those of `topology`.
     pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<Collected> {
         let Program { layout, metrics, .. } = self.program();
-        let now_ns = sys::monotonic_ns();
+        let now_ns = self.now_ns();
         // A row must not be seen both in the map and among those taken out of it, or in neither.
         let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
         let series = u64::try_from(dump.len()).unwrap_or(0);
         let waits = self.waits()?;
-        let waits_until_ns = sys::monotonic_ns();
+        let waits_until_ns = self.now_ns();
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
         let mut waiting = Vec::new();
         let origin = {
@@ -430,7 +438,7 @@ impl Reader {
     ///
     /// Those that have waited for the probe's `inflight_timeout`. A probe that tells how old they are, and has no such time of its
     /// own, keeps them longer, unless an end may have been missed since they began, or there is little room left. And calls of
-    /// processes that are gone. `now_ns`: by the clock of [`sys::monotonic_ns`].
+    /// processes that are gone. `now_ns`: by the clock of [`Reader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();

@@ -20,7 +20,7 @@ fn is_larger(a: u64, b: u64, signed: bool) -> bool {
 }
 
 impl Row {
-    /// Reads a map value of one copy, or one for each CPU.
+    /// Reads a map value of one copy, of one for each CPU, or of one for each few CPUs.
     pub(super) fn read(
         value: &[u8],
         layout: &Layout,
@@ -29,11 +29,16 @@ impl Row {
         now_ns: u64,
     ) -> Self {
         let size = usize::try_from(layout.row_size).unwrap_or(0);
-        let copies = if layout.per_cpu { cpus } else { 1 };
+        let stride = usize::try_from(layout.copies.stride).unwrap_or(size);
+        let shared = usize::try_from(layout.copies.count).unwrap_or(1);
+        let copies = if layout.per_cpu { cpus } else { shared };
         let mut joined: Option<Self> = None;
-        for copy in value.chunks_exact(size.max(1)).take(copies) {
+        for copy in value.chunks_exact(stride.max(1)).take(copies) {
             let mut row = Self(
-                copy.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes)).collect(),
+                copy[..size.min(copy.len())]
+                    .chunks_exact(8)
+                    .map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes))
+                    .collect(),
             );
             for (metric, slot) in metrics.iter().zip(&layout.metrics) {
                 if let TypedMetricKind::Max { window_ns } = metric.kind {
@@ -137,7 +142,7 @@ pub(super) fn to_f64(word: u64, signed: bool) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use tapster_ebpf::probe::Unit;
+    use tapster_ebpf::{layout::Copies, probe::Unit};
 
     pub(in crate::collector) fn metric(kind: TypedMetricKind, signed: bool) -> TypedMetric {
         TypedMetric { name: "m".into(), help: String::new(), kind, unit: Unit::One, signed }
@@ -159,6 +164,7 @@ pub(super) mod tests {
             metrics,
             row_size: offset,
             per_cpu,
+            copies: Copies { count: 1, stride: offset, shift: 0 },
             max_rows: 1,
             start: None,
             stacks: Vec::new(),
@@ -189,6 +195,16 @@ pub(super) mod tests {
         assert_eq!(number(2), Some(50.0));
         let later = Row::read(&bytes(&[first, second].concat()), &layout, &metrics, 2, 5000);
         assert_eq!(later.number(layout.metrics[2], &metrics[2]), None, "the window has passed");
+    }
+
+    #[test]
+    fn copies_that_cpus_share_are_added() {
+        let metrics = [metric(TypedMetricKind::Counter, false)];
+        let copies = Copies { count: 4, stride: 24, shift: 5 };
+        let layout = Layout { copies, ..layout(&[8], false) };
+        let value = bytes(&[1, 100, 100, 20, 100, 100, 300, 100, 100, 4000, 100, 100]);
+        let row = Row::read(&value, &layout, &metrics, 128, 1);
+        assert_eq!(row.number(layout.metrics[0], &metrics[0]), Some(4321.0), "and nothing between them");
     }
 
     #[test]

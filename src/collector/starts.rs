@@ -26,7 +26,7 @@ pub(super) struct Starts {
 /// A start that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Start {
-    /// When it was, by the clock of [`sys::monotonic_ns`].
+    /// When it was, by the kernel's clock, see [`sys::KernelClock`].
     pub(super) since_ns: u64,
     /// Its key.
     pub(super) key: Vec<u8>,

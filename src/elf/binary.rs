@@ -106,10 +106,12 @@ impl Binary {
 
 /// Which file and version a file is.
 pub fn file_id(metadata: &fs::Metadata) -> FileId {
+    let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     FileId {
         device: metadata.dev(),
         inode: metadata.ino(),
-        modified_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+        modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+        changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
         size: metadata.size(),
     }
 }
@@ -159,7 +161,7 @@ impl Tree {
             Self::Host => Path::new("/proc/self"),
             Self::Under { process, .. } => process,
         };
-        if served::is_by_user(mounts, looked.device) {
+        if served::is_by_user(mounts, looked.identity.device) {
             return Err(ForeignError::Served);
         }
         let file = looked.open()?;

@@ -34,6 +34,8 @@ pub struct Limits {
     pub memory: u64,
     /// Bytes of code looked at for one question: functions may be said to be anywhere, each over all others.
     pub code: u64,
+    /// Bytes of what is packed in it, unpacked; unpacking takes about as much again.
+    pub unpacked: u64,
     /// Time.
     pub time: Duration,
 }
@@ -46,18 +48,22 @@ impl Limits {
         symbols: 4 << 20,
         memory: 16 << 20,
         code: 64 << 20,
+        unpacked: 8 << 20,
         time: Duration::from_secs(10),
     };
     /// For one that root has installed on this host: the largest programs have half a million functions.
-    pub const INSTALLED: Self = Self { bytes: 1 << 30, symbols: 16 << 20, memory: 64 << 20, ..Self::STACK };
+    pub const INSTALLED: Self =
+        Self { bytes: 1 << 30, symbols: 16 << 20, memory: 64 << 20, unpacked: 64 << 20, ..Self::STACK };
     /// For a file that a probe names and that a user may have made.
-    pub const NAMED: Self = Self { memory: 32 << 20, time: Duration::from_secs(30), ..Self::STACK };
+    pub const NAMED: Self =
+        Self { memory: 32 << 20, unpacked: 16 << 20, time: Duration::from_secs(30), ..Self::STACK };
     /// For a file that a probe names and that only root can have made: only what no program has.
     pub const TRUSTED: Self = Self {
         bytes: 8 << 30,
         symbols: 64 << 20,
         memory: 1 << 30,
         code: 2 << 30,
+        unpacked: 128 << 20,
         time: Duration::from_mins(5),
     };
 
@@ -74,6 +80,7 @@ pub(super) struct Budget {
     bytes: Cell<u64>,
     symbols: Cell<u64>,
     memory: Cell<u64>,
+    unpacked: Cell<u64>,
     until: Instant,
 }
 
@@ -83,16 +90,33 @@ impl Budget {
             bytes: Cell::new(limits.bytes),
             symbols: Cell::new(limits.symbols),
             memory: Cell::new(limits.memory),
+            unpacked: Cell::new(limits.unpacked),
             until: Instant::now() + limits.time,
         }
     }
 
     /// So many bytes are read.
     pub(super) fn read(&self, bytes: usize) -> Result<(), Unread> {
+        self.wait()?;
+        take(&self.bytes, bytes, "more would have to be read of it than of any program")
+    }
+
+    /// So many bytes are unpacked.
+    pub(super) fn unpack(&self, bytes: usize) -> Result<(), Unread> {
+        self.wait()?;
+        take(&self.unpacked, bytes, "what is packed in it would be larger than that of any program")
+    }
+
+    /// Bytes that may be unpacked still.
+    pub(super) fn left_to_unpack(&self) -> u64 {
+        self.unpacked.get()
+    }
+
+    fn wait(&self) -> Result<(), Unread> {
         if Instant::now() > self.until {
             return Err(Unread::TooLarge("reading it takes too long"));
         }
-        take(&self.bytes, bytes, "more would have to be read of it than of any program")
+        Ok(())
     }
 
     /// So many symbols are looked at.

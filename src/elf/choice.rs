@@ -4,6 +4,7 @@ use super::{
     Function, Functions, Go, Missing,
     budget::{Budget, Unread},
     debug_file,
+    exits::{Exits, Unclear},
     image::{Image, Source, Symbol},
     missing,
     name::{Name, Pattern},
@@ -30,7 +31,12 @@ enum Ends {
 /// Finds the functions that are wanted in a file that was read.
 pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
     let shown = file.path.display().to_string();
-    let named = named(file, wanted.function, &shown)?;
+    // A probe at what chooses would see one call for each process, and none of the function.
+    let pattern = Pattern::new(wanted.function);
+    let is_meant = |name: &&String| Name::new(name).matches(&pattern);
+    let at_start: Vec<&str> = file.chosen.iter().filter(is_meant).map(String::as_str).collect();
+    let named = named(file, wanted.function, &shown)
+        .map_err(|missing| chosen_only(&at_start, &shown).unwrap_or(missing))?;
     let pattern = named.len() > 1;
     let (variants, chosen): (Vec<_>, Vec<_>) = named
         .into_iter()
@@ -44,9 +50,16 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     let mut without: Vec<(&'static str, String)> = Vec::new();
     let mut code = file.most_code();
     for (function, name) in chosen {
+        let of_ends = wanted.at_return || wanted.whole;
+        let exits = if of_ends || file.has_mark(&function, wanted.stacks) {
+            file.exits(&function, &mut code)
+        } else {
+            Err(Unclear::NoCode)
+        };
         let site = |at| Site::new(name.clone(), Place::File { entry: function.offset, at });
-        let entry = || site(vec![function.offset]);
-        let ends = (wanted.at_return || wanted.whole).then(|| ends(file, &function, &mut code));
+        let begins = file.entry(&function, exits.as_ref().ok(), wanted.stacks);
+        let entry = || site(vec![begins]);
+        let ends = of_ends.then(|| ends(file, &function, exits));
         match ends {
             Some(Ends::Not(why)) => without.push((why, name.clone())),
             Some(Ends::At(places)) if wanted.at_return => found.sites.push(site(places)),
@@ -56,6 +69,7 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     }
     let names: Vec<&str> = variants.iter().map(|(function, _)| function.name.as_str()).collect();
     found.left_out.extend(left_out("that the compiler changed", &names));
+    found.left_out.extend(left_out("that are chosen among several as a program starts", &at_start));
     let mut whys: Vec<&'static str> = without.iter().map(|(why, _)| *why).collect();
     whys.sort_unstable();
     whys.dedup();
@@ -78,6 +92,17 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
             format!("of those that match: {}", found.left_out.join(", ")),
         ),
     })
+}
+
+/// Why there is none where all that is meant are names of which one of several functions is chosen.
+fn chosen_only(names: &[&str], shown: &str) -> Option<Missing> {
+    let (first, rest) = names.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
+    let is = if rest.is_empty() { "is" } else { "are" };
+    Some(missing(
+        format!("`{first}`{more} of `{shown}` {is} chosen among several functions when a program starts"),
+        "name the one that is chosen, for example that of the widest registers".to_owned(),
+    ))
 }
 
 /// The functions that a name means, each with the name that is shown.
@@ -124,8 +149,8 @@ fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, S
 
 /// Where returns of a function are seen. A return probe exchanges the return address on the stack, which ends a program
 /// built by Go and one whose very first function it is set on.
-fn ends(file: &Functions, function: &Function, code: &mut u64) -> Ends {
-    let exits = match (file.go, file.exits(function, code)) {
+fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) -> Ends {
+    let exits = match (file.go, exits) {
         (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
         (_, Ok(exits)) => exits,
         (Some(Go::Recent), Err(_)) => {
@@ -161,10 +186,6 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
         Some(symbol) if symbol.is_undefined() => missing(
             format!("`{shown}` only calls `{wanted}`, which is in a library of its"),
             format!("`ldd {shown}` shows them; attach there, as in uprobe:libc.so.6:{wanted}"),
-        ),
-        Some(symbol) if symbol.chooses() => missing(
-            format!("`{wanted}` of `{shown}` is chosen among several functions when a program starts"),
-            "name the one that is chosen, for example that of the widest registers".to_owned(),
         ),
         Some(_) => missing(format!("`{wanted}` of `{shown}` is not a function"), None),
         None => {

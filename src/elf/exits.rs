@@ -6,7 +6,7 @@
 //! price is that instructions have to be told from each other with certainty, because a probe replaces a byte of what it
 //! is set on. Where anything in a function makes no sense, it has no exits here: its entries are seen, its returns are not.
 
-use super::Code;
+use super::{Code, entry};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use tapster_ebpf::attach::Arch;
 
@@ -26,6 +26,9 @@ pub struct Exits {
     pub computed: bool,
     /// Whether it jumps to its own beginning.
     pub repeats: bool,
+    /// Whether nothing in it can jump behind a mark for jumps at its beginning: who comes there comes from the beginning, or calls
+    /// it there.
+    pub begins_once: bool,
 }
 
 /// Why the ends of a function cannot be told.
@@ -46,11 +49,12 @@ pub enum Unclear {
 }
 
 impl Exits {
-    /// Whether it can hand over to a function at this address with a jump.
+    /// Whether it can hand over to a function at this address with a jump, also one behind its mark.
     pub fn may_jump_to(&self, address: u64) -> bool {
+        let is_there = |to: u64| to == address || to == address.wrapping_add(entry::MARK);
         self.computed
-            || self.conditional.contains(&address)
-            || self.jumps.iter().any(|(_, to)| *to == address)
+            || self.conditional.iter().any(|to| is_there(*to))
+            || self.jumps.iter().any(|(_, to)| is_there(*to))
     }
 
     /// Says so when there are more than any function has: each would become a probe.
@@ -120,6 +124,8 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
     let all = Within { code };
     let start = code.first().ok_or(Unclear::NoCode)?.address;
     let mut exits = Exits::default();
+    let behind_mark = start.wrapping_add(entry::MARK);
+    let mut begins_once = true;
     let mut boundaries = Marks::new(code);
     let mut targets = Marks::new(code);
     for (index, part) in code.iter().enumerate() {
@@ -146,6 +152,8 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                 }
                 Mnemonic::Hlt | Mnemonic::Ud2 | Mnemonic::Ud1 | Mnemonic::Int3 => stops = true,
                 Mnemonic::Jmp if insn.op0_kind() != OpKind::NearBranch64 => {
+                    // A table may lead anywhere within.
+                    begins_once = false;
                     // Compilers mark jumps by a table, which stay within, by this prefix, where they mark anything.
                     if insn.segment_prefix() != Register::DS {
                         exits.computed = true;
@@ -160,6 +168,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                     let target = insn.near_branch_target();
                     let jump = mnemonic == Mnemonic::Jmp;
                     stops = jump;
+                    begins_once &= target != behind_mark;
                     // Without a length, what comes after the jump may be another function.
                     if all.has(target) && (sized || target <= furthest || !jump) {
                         targets.mark(target);
@@ -186,7 +195,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
     if !boundaries.have_all(&targets) {
         return Err(Unclear::NotCode);
     }
-    Ok(exits)
+    Ok(Exits { begins_once, ..exits })
 }
 
 /// What no compiler makes for a program, but data may look like.
@@ -289,6 +298,25 @@ mod tests {
     }
 
     #[test]
+    fn a_function_that_jumps_behind_its_mark_begins_again_there() {
+        let once = |code: &[Code]| exits(Arch::X86_64, code, true).unwrap().begins_once;
+        // endbr64; push %rbx; pop %rbx; then what is given
+        let begins = |end: &[u8]| once(&code(&[&[0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0x5b], end].concat()));
+        assert!(begins(&[0xc3]));
+        // dec %edi; jne behind the mark, to the pop, to the mark
+        assert!(!begins(&[0xff, 0xcf, 0x75, 0xfa, 0xc3]));
+        assert!(begins(&[0xff, 0xcf, 0x75, 0xfb, 0xc3]));
+        assert!(begins(&[0xff, 0xcf, 0x75, 0xf6, 0xc3]));
+        // jmp behind the mark; by a table, wherever that leads
+        assert!(!begins(&[0xeb, 0xfc]));
+        assert!(!begins(&[0x3e, 0xff, 0xe0]));
+        // From a part of it elsewhere.
+        let own = Code { address: 0x1000, offset: 0x500, bytes: vec![0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0xc3] };
+        let part = Code { address: 0x2000, offset: 0x900, bytes: vec![0xe9, 0xff, 0xef, 0xff, 0xff] };
+        assert!(once(std::slice::from_ref(&own)) && !once(&[own, part]));
+    }
+
+    #[test]
     fn what_is_not_all_code_has_no_exits() {
         // A jump into the middle of `mov eax, 0xc3c3c3c3`, whose bytes look like returns; an invalid one; one cut short; `in`.
         for bytes in [
@@ -320,7 +348,7 @@ mod tests {
         let own = Code { address: 0x1000, offset: 0x500, bytes: vec![0x0f, 0x84, 0xfa, 0x0f, 0, 0, 0xc3] };
         let part = Code { address: 0x2000, offset: 0x900, bytes: vec![0x90, 0xe9, 0x00, 0xf0, 0xff, 0xff] };
         let found = exits(Arch::X86_64, &[own, part], true).unwrap();
-        assert_eq!(found, Exits { returns: vec![0x506], ..Exits::default() });
+        assert_eq!(found, Exits { returns: vec![0x506], begins_once: true, ..Exits::default() });
     }
 
     #[test]

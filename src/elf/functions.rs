@@ -5,8 +5,11 @@ use super::{
     budget::{Budget, Unread},
     debug_file,
     exits::{Exits, Unclear, exits},
+    go::GoTable,
     image::{self, Image, Section, Segment},
-    missing, parse, unread,
+    missing, packed, parse,
+    symbols::or_lacking,
+    unread,
 };
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
@@ -20,6 +23,8 @@ use tapster_ebpf::{attach::Arch, probe::Root};
 const LONGEST: u64 = 4 << 20;
 /// Most parts of a function; compilers make one or two.
 const MOST_PARTS: usize = 16;
+/// The rank of a symbol that no other file sees, see [`image::Symbol::rank`].
+pub(super) const LOCAL: u8 = 2;
 /// Memory that a function takes besides its name, bytes.
 const FUNCTION: usize = 240;
 
@@ -34,6 +39,8 @@ pub struct Functions {
     pub list: Vec<Function>,
     /// Whether it was built by Go, and how old that was.
     pub go: Option<Go>,
+    /// Names that mean one of several functions, which is chosen as a program starts: none of them is in `list` by that name.
+    pub chosen: Vec<String>,
     /// Addresses of data among the code, where symbols say so (arm64).
     pub data: Vec<u64>,
     /// Where the program begins.
@@ -141,10 +148,13 @@ pub fn read(binary: Binary) -> Result<Functions, Missing> {
         }
     };
     let found = Found::of(&image, &budget).map_err(|why| unread(&shown, &why))?;
+    if let Some(why) = &found.lacking {
+        tracing::warn!(path = shown, "not all functions of the file are known: {why}");
+    }
     let go = go(&image, &found).map_err(|why| unread(&shown, &why))?;
     let (segments, sections, start) = (code_segments(&image), code_sections(&image), image.entry);
-    let (list, data) = found.list(&segments, &sections);
-    Ok(Functions { path, arch, list, go, data, start, file, limits, segments, sections })
+    let (list, data, chosen) = found.list(&segments, &sections);
+    Ok(Functions { path, arch, list, go, chosen, data, start, file, limits, segments, sections })
 }
 
 /// The parts of a file that are mapped to be executed.
@@ -205,19 +215,61 @@ pub(super) struct Found {
     /// Parts by the name of their function; address and length.
     parts: HashMap<String, Vec<(u64, u64)>>,
     data: Vec<u64>,
+    chosen: Vec<String>,
+    /// Why not all are there that the file tells of.
+    lacking: Option<Unread>,
 }
 
 impl Found {
-    /// From the symbols of a file and of its separate debug file.
+    /// From the symbols of a file, and where it lacks some, from its separate debug file, what is packed in it, and the table of
+    /// Go's runtime.
     pub(super) fn of(image: &Image<'_>, budget: &Budget) -> Result<Self, Unread> {
         let mut found = Self::default();
         found.take(image, budget)?;
+        let mut has_all = image.has_all_symbols();
         if let Some(debug) = image.build_id()?.and_then(|id| debug_file(&id))
             && let Ok(debug) = Image::read(&debug, budget)
         {
+            has_all |= debug.has_all_symbols();
             found.take(&debug, budget)?;
         }
+        if has_all {
+            return Ok(found);
+        }
+        let mut lacking = None;
+        let packed = found.take_packed(image, budget);
+        or_lacking(packed, &mut lacking)?;
+        let go = found.take_go(image, budget);
+        or_lacking(go, &mut lacking)?;
+        found.lacking = lacking;
         Ok(found)
+    }
+
+    fn take_packed(&mut self, image: &Image<'_>, budget: &Budget) -> Result<(), Unread> {
+        let Some(bytes) = packed::unpacked(image, budget)? else { return Ok(()) };
+        let bytes = bytes.as_slice();
+        self.take(&Image::read(&bytes, budget)?, budget)
+    }
+
+    fn take_go(&mut self, image: &Image<'_>, budget: &Budget) -> Result<(), Unread> {
+        let Some(table) = GoTable::find(image, budget)? else { return Ok(()) };
+        let names = table.names(image);
+        table.visit(image, budget, |function| {
+            let Some(name) = names.get(function.name)?.filter(|name| !name.is_empty()) else { return Ok(()) };
+            budget.keep(FUNCTION + name.len())?;
+            self.insert(
+                function.address,
+                Candidate { name, aliases: Vec::new(), size: function.size, rank: LOCAL },
+            );
+            Ok(())
+        })
+    }
+
+    fn insert(&mut self, address: u64, candidate: Candidate) {
+        match self.symbols.entry(address) {
+            Entry::Vacant(entry) => drop(entry.insert(candidate)),
+            Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
+        }
     }
 
     fn take(&mut self, image: &Image<'_>, budget: &Budget) -> Result<(), Unread> {
@@ -225,10 +277,16 @@ impl Found {
             let names = image.names_of(&table);
             image.symbols(&table, |symbol| {
                 let is_function = symbol.is_definition() && symbol.is_function();
-                if !is_function && !symbol.may_mark() {
+                let is_chosen = symbol.chooses() && !symbol.is_undefined();
+                if !is_function && !is_chosen && !symbol.may_mark() {
                     return Ok(());
                 }
                 let Some(name) = names.get(symbol.name)? else { return Ok(()) };
+                if is_chosen {
+                    budget.keep(size_of::<String>() + name.len())?;
+                    self.chosen.push(name);
+                    return Ok(());
+                }
                 if !is_function {
                     if name == "$d" || name.starts_with("$d.") {
                         budget.keep(size_of::<u64>())?;
@@ -249,18 +307,21 @@ impl Found {
                 }
                 let candidate =
                     Candidate { name, aliases: Vec::new(), size: symbol.size, rank: symbol.rank() };
-                match self.symbols.entry(symbol.address) {
-                    Entry::Vacant(entry) => drop(entry.insert(candidate)),
-                    Entry::Occupied(mut entry) => entry.get_mut().join(candidate),
-                }
+                self.insert(symbol.address, candidate);
                 Ok(())
             })?;
         }
         Ok(())
     }
 
-    /// The functions by address, and addresses of data.
-    pub(super) fn list(mut self, segments: &[Range], sections: &[Range]) -> (Vec<Function>, Vec<u64>) {
+    /// The functions by address, addresses of data, and names of which one of several functions is chosen.
+    pub(super) fn list(
+        mut self,
+        segments: &[Range],
+        sections: &[Range],
+    ) -> (Vec<Function>, Vec<u64>, Vec<String>) {
+        self.chosen.sort_unstable();
+        self.chosen.dedup();
         self.data.sort_unstable();
         self.data.dedup();
         let addresses: Vec<u64> = self.symbols.keys().copied().collect();
@@ -300,7 +361,7 @@ impl Found {
         for (function, _) in list.iter_mut().zip(shared).filter(|(_, is_shared)| *is_shared) {
             function.parts.clear();
         }
-        (list, self.data)
+        (list, self.data, self.chosen)
     }
 }
 

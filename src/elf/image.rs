@@ -23,9 +23,10 @@ const BUILD_ID: usize = 64;
 /// Machines that probes of programs know: `EM_X86_64`, `EM_AARCH64`.
 pub(super) const X86_64: u16 = 62;
 pub(super) const AARCH64: u16 = 183;
-/// `SHT_PROGBITS`, `SHT_SYMTAB`, `SHT_NOTE`, `SHT_NOBITS`, `SHT_DYNSYM`
+/// `SHT_PROGBITS`, `SHT_SYMTAB`, `SHT_RELA`, `SHT_NOTE`, `SHT_NOBITS`, `SHT_DYNSYM`
 const PROGBITS: u32 = 1;
 const SYMTAB: u32 = 2;
+const RELA: u32 = 4;
 const NOTE: u32 = 7;
 const NOBITS: u32 = 8;
 const DYNSYM: u32 = 11;
@@ -40,6 +41,9 @@ const RESERVED: u16 = 0xff00;
 const ELSEWHERE: u16 = 0xffff;
 /// `NT_GNU_BUILD_ID`
 const GNU_BUILD_ID: u32 = 3;
+/// `R_X86_64_RELATIVE` and `R_AARCH64_RELATIVE`, and bytes of a relocation of 64 bits.
+const RELATIVE: [u64; 2] = [8, 1027];
+const RELOCATION: usize = 24;
 /// `STT_OBJECT`, `STT_FUNC`, `STT_GNU_IFUNC`
 const OBJECT: u8 = 1;
 const FUNC: u8 = 2;
@@ -205,14 +209,15 @@ impl std::fmt::Debug for Image<'_> {
 }
 
 /// Numbers one after the other.
-struct Fields<'b> {
+pub(super) struct Fields<'b> {
     bytes: &'b [u8],
     is_wide: bool,
     is_big: bool,
 }
 
 impl Fields<'_> {
-    fn number(&mut self, size: usize) -> u64 {
+    /// The next number, of so many bytes; what is not there is 0.
+    pub(super) fn number(&mut self, size: usize) -> u64 {
         let (number, rest) = self.bytes.split_at(size.min(self.bytes.len()));
         self.bytes = rest;
         let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
@@ -332,6 +337,38 @@ impl<'s> Image<'s> {
         Segment { kind, flags, offset, address, size, align: fields.long() }
     }
 
+    /// Numbers of the file's byte order.
+    pub(super) fn words<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
+        self.fields(bytes)
+    }
+
+    /// What is filled in at an address when a program of 64 bits starts, before it is moved.
+    pub(super) fn relocation(&self, address: u64) -> Result<Option<u64>, Unread> {
+        let mut window = vec![0; WINDOW - WINDOW % RELOCATION];
+        for section in self.sections.iter().filter(|section| section.kind == RELA && self.is_wide) {
+            let (mut at, mut left) = (section.offset, section.size);
+            loop {
+                let length = usize::try_from(left).unwrap_or(usize::MAX).min(window.len());
+                let part = &mut window[..length - length % RELOCATION];
+                if part.is_empty() {
+                    break;
+                }
+                self.fill(part, at)?;
+                for entry in part.chunks_exact(RELOCATION) {
+                    let mut fields = self.fields(entry);
+                    let (place, info, addend) = (fields.long(), fields.long(), fields.long());
+                    if place == address && RELATIVE.contains(&(info & u64::from(u32::MAX))) {
+                        return Ok(Some(addend));
+                    }
+                }
+                let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+                left -= length;
+                at = at.checked_add(length).ok_or(Unread::Damaged("it is shorter than it says"))?;
+            }
+        }
+        Ok(None)
+    }
+
     fn fields<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
         Fields { bytes, is_wide: self.is_wide, is_big: self.is_big }
     }
@@ -382,6 +419,11 @@ impl<'s> Image<'s> {
         [SYMTAB, DYNSYM].into_iter().filter_map(table).collect()
     }
 
+    /// Whether it has a table of all symbols, not only of what other files use.
+    pub(super) fn has_all_symbols(&self) -> bool {
+        self.sections.iter().any(|section| section.kind == SYMTAB)
+    }
+
     /// The symbols of a table, one after the other.
     pub(super) fn symbols(
         &self,
@@ -430,7 +472,12 @@ impl<'s> Image<'s> {
     }
 
     fn names(&self, section: Section) -> Names<'_, 's> {
-        Names { image: self, section, window: RefCell::default() }
+        self.strings(section.offset, section.size)
+    }
+
+    /// Names in a part of the file.
+    pub(super) fn strings(&self, offset: u64, size: u64) -> Names<'_, 's> {
+        Names { image: self, offset, size, window: RefCell::default() }
     }
 
     /// The build id.
@@ -475,7 +522,8 @@ impl<'s> Image<'s> {
 /// Names in a table, of which a window is at hand.
 pub(super) struct Names<'i, 's> {
     image: &'i Image<'s>,
-    section: Section,
+    offset: u64,
+    size: u64,
     /// Where in the table it begins, and its bytes.
     window: RefCell<(u64, Vec<u8>)>,
 }
@@ -503,10 +551,10 @@ impl Names<'_, '_> {
 
     /// Reads the window from this place on, at most so many bytes.
     fn move_to(&self, at: u64, most: usize, begin: &mut u64, bytes: &mut Vec<u8>) -> Result<(), Unread> {
-        let left = self.section.size.saturating_sub(at);
+        let left = self.size.saturating_sub(at);
         *begin = at;
         bytes.clear();
-        let Some(place) = self.section.offset.checked_add(at).filter(|_| left > 0) else { return Ok(()) };
+        let Some(place) = self.offset.checked_add(at).filter(|_| left > 0) else { return Ok(()) };
         bytes.resize(usize::try_from(left).unwrap_or(usize::MAX).min(most), 0);
         let filled = self.image.fill(bytes, place);
         if filled.is_err() {

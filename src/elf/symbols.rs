@@ -3,8 +3,10 @@
 use super::{
     budget::{Budget, Limits, Unread},
     debug_file,
-    functions::{Range, code_sections, code_segments},
+    functions::{LOCAL, Range, code_sections, code_segments},
+    go::GoTable,
     image::{Image, Source, Table},
+    packed,
 };
 
 /// What the compiler puts behind the name of a part of a function that it moved elsewhere.
@@ -38,16 +40,47 @@ pub struct Symbols {
     entries: Vec<Entry>,
     names: String,
     segments: Vec<Range>,
+    /// Why more functions are not among them, of which the file tells in another way than by its own symbols.
+    pub lacking: Option<Unread>,
+}
+
+/// What was read, or why it was not: that is kept, and what else there is goes on. A file that cannot be read at all is an error.
+pub(super) fn or_lacking<T>(
+    read: Result<T, Unread>,
+    lacking: &mut Option<Unread>,
+) -> Result<Option<T>, Unread> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ Unread::Io(_)) => Err(error),
+        Err(why) => {
+            *lacking = Some(why);
+            Ok(None)
+        }
+    }
 }
 
 impl Symbols {
-    /// Reads the symbols of a file and of its separate debug file, as far as these limits go. A file without any has none.
+    /// Reads the symbols of a file, and what it lacks of its separate debug file, of what is packed in it and of Go's table, as far as these limits go. A file without any has none.
     pub fn read(source: &dyn Source, limits: Limits) -> Result<Self, Unread> {
         let budget = Budget::new(limits);
         let image = Image::read(source, &budget)?;
         let debug = image.build_id()?.and_then(|id| debug_file(&id));
         let debug = debug.as_ref().and_then(|file| Image::read(file, &budget).ok());
-        let tables: Vec<(&Image<'_>, Table)> = [Some(&image), debug.as_ref()]
+        let has_all = [Some(&image), debug.as_ref()].into_iter().flatten().any(Image::has_all_symbols);
+        let mut lacking = None;
+        let bytes = if has_all {
+            None
+        } else {
+            or_lacking(packed::unpacked(&image, &budget), &mut lacking)?.flatten()
+        };
+        let bytes = bytes.as_deref();
+        let packed = match bytes.as_ref().map(|bytes| Image::read(bytes, &budget)) {
+            Some(read) => or_lacking(read, &mut lacking)?,
+            None => None,
+        };
+        let go =
+            if has_all { None } else { or_lacking(GoTable::find(&image, &budget), &mut lacking)?.flatten() };
+        let tables: Vec<(&Image<'_>, Table)> = [Some(&image), debug.as_ref(), packed.as_ref()]
             .into_iter()
             .flatten()
             .flat_map(|image| image.tables().into_iter().map(move |table| (image, table)))
@@ -63,15 +96,26 @@ impl Symbols {
                 Ok(())
             })?;
         }
+        let mut names: Vec<_> = tables.iter().map(|(image, table)| image.names_of(table)).collect();
+        if let Some(go) = go {
+            let table = u8::try_from(names.len()).unwrap_or(u8::MAX);
+            let visited = go.visit(&image, &budget, |function| {
+                budget.keep(size_of::<Candidate>())?;
+                let (address, size, name) = (function.address, function.size, function.name);
+                candidates.push(Candidate { address, size, name, table, rank: LOCAL });
+                Ok(())
+            });
+            or_lacking(visited, &mut lacking)?;
+            names.push(go.names(&image));
+        }
         candidates.sort_unstable_by_key(|candidate| (candidate.address, candidate.rank));
-        let names: Vec<_> = tables.iter().map(|(image, table)| image.names_of(table)).collect();
         let name = |candidate: &Candidate| match names.get(usize::from(candidate.table)) {
             Some(names) => names.get(candidate.name),
             None => Ok(None),
         };
         let segments = code_segments(&image);
         let sections = code_sections(&image);
-        let mut symbols = Self { segments, ..Self::default() };
+        let mut symbols = Self { segments, lacking, ..Self::default() };
         let mut groups = candidates.chunk_by(|one, other| one.address == other.address).peekable();
         while let Some(group) = groups.next() {
             let address = group[0].address;

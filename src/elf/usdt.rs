@@ -7,7 +7,10 @@ use super::{
     image::{self, Image},
     missing, parse, unread,
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    os::unix::fs::FileExt,
+};
 use tapster_ebpf::{
     attach::{Arch, Missing},
     diagnostic::near,
@@ -73,8 +76,42 @@ pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
     Ok(probes)
 }
 
-/// One probe of a file.
-pub fn probe(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+/// A place of a probe as some headers make it: the `nop` of one byte that is always there, and one of five behind it.
+const BOTH_NOPS: [u8; 6] = [0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// One probe of a file. `calls`: whether the kernel makes a call of the longer `nop`, where a place has one: then a program
+/// stops there.
+pub fn probe(
+    binary: &Binary,
+    word: &str,
+    provider: Option<&str>,
+    name: &str,
+    calls: bool,
+) -> Result<Found, Missing> {
+    let mut found = named(binary, word, provider, name)?;
+    if calls {
+        for location in &mut found.locations {
+            pass_first_nop(binary, location);
+        }
+    }
+    Ok(found)
+}
+
+/// Moves a place to its second `nop`, if it has one. Nothing changes on the way but where the program is.
+fn pass_first_nop(binary: &Binary, location: &mut Location) {
+    let mut bytes = [0; BOTH_NOPS.len()];
+    if binary.file.read_exact_at(&mut bytes, location.site.offset).is_err() || bytes != BOTH_NOPS {
+        return;
+    }
+    location.site.offset += 1;
+    for argument in location.arguments.iter_mut().flatten() {
+        if let Operand::Relative { distance } = &mut argument.operand {
+            *distance -= 1;
+        }
+    }
+}
+
+fn named(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
     let all = probes(binary)?;
     let shown = binary.path.display();
     let did_you_mean = |near: Vec<String>| {

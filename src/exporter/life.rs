@@ -156,6 +156,12 @@ mod tests {
         fs::write(&other, "longer").unwrap();
         fs::rename(&other, &path).unwrap();
         assert_eq!(watched.look(proc), Change::Files, "it was replaced");
+        // Other contents of the same length, with the times of before.
+        let times = fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::write(&path, "LONGER").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(times).unwrap();
+        assert_eq!(watched.look(proc), Change::Files, "it was written to by who hides it");
         fs::remove_file(&path).unwrap();
         assert_eq!(watched.look(proc), Change::Files, "it went");
         assert_eq!(watched.look(proc), Change::None);

@@ -36,6 +36,9 @@ fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
 
 /// The families.
 pub(super) struct Own {
+    /// Whether this process has the kernel count runs. Else somebody may have done so for a while, or nobody: then nothing is known of
+    /// runs, which is not the same as that there were none.
+    counts: bool,
     /// Label values of rows that were counted from later than the others, and from when.
     later: HashMap<Arc<[String]>, SystemTime>,
     up: MetricFamily,
@@ -44,18 +47,20 @@ pub(super) struct Own {
     missed: MetricFamily,
     dropped: MetricFamily,
     unmatched: MetricFamily,
+    again: MetricFamily,
     series: MetricFamily,
     max_series: MetricFamily,
     memory: MetricFamily,
 }
 
 impl Own {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(counts: bool) -> Self {
         let probe = &["probe"];
         let program = &["probe", "attach_point", "mechanism"];
         let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
         let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
         Self {
+            counts,
             later: HashMap::new(),
             up: gauge(
                 "tapster_probe_up",
@@ -64,12 +69,12 @@ impl Own {
             ),
             runs: counter(
                 "tapster_probe_runs_total",
-                "Runs of the probe's programs; 0 while the kernel does not count them.",
+                "Runs of the probe's programs while the kernel counted them: all with --run-stats.",
                 program,
             ),
             run_seconds: counter(
                 "tapster_probe_run_seconds_total",
-                "Time spent in the probe's programs.",
+                "Time spent in the probe's programs in the runs that the kernel counted, its measuring included.",
                 program,
             ),
             missed: counter(
@@ -86,6 +91,11 @@ impl Own {
                 "tapster_probe_unmatched_total",
                 "End events that had no start: begun earlier, filtered out, or parts of another.",
                 probe,
+            ),
+            again: counter(
+                "tapster_probe_reattached_total",
+                "Times that the probe was attached to what came or was exchanged while it ran.",
+                &["probe", "object"],
             ),
             series: gauge("tapster_probe_series", "Label sets the probe holds.", probe),
             max_series: gauge("tapster_probe_max_series", "Label sets the probe can hold.", probe),
@@ -107,6 +117,10 @@ impl Own {
             Ok(Some(down)) => self.up.push(&[name, down.reason], 0.0),
             Err(down) => self.up.push(&[name, down.reason], 0.0),
         }
+        let again = probe.again();
+        for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
+            self.again.push(&[name, object], number(count));
+        }
         let Some(reader) = probe.reader() else { return };
         let mut later = |labels: &[&str]| {
             if probe.began() > began {
@@ -116,8 +130,10 @@ impl Own {
         for ((attach_point, mechanism), Runs { count, ns, missed }) in ways(&reader.programs()) {
             let labels = &[name, attach_point, mechanism];
             later(labels);
-            self.runs.push(labels, number(count));
-            self.run_seconds.push(labels, seconds(ns));
+            if self.counts || count > 0 {
+                self.runs.push(labels, number(count));
+                self.run_seconds.push(labels, seconds(ns));
+            }
             self.missed.push(labels, number(missed));
         }
         self.max_series.push(&[name], f64::from(reader.program().layout.max_rows));
@@ -140,11 +156,11 @@ impl Own {
         }
     }
 
-    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 9] {
-        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory } =
-            self;
+    pub(super) fn into_families(self, began: SystemTime) -> [MetricFamily; 10] {
+        let Self { later, up, runs, run_seconds, missed, dropped, unmatched, .. } = self;
+        let Self { again, series, max_series, memory, .. } = self;
         let origin = Origin { began: Some(began), restarted: Arc::new(later) };
-        [up, runs, run_seconds, missed, dropped, unmatched, series, max_series, memory]
+        [up, runs, run_seconds, missed, dropped, unmatched, again, series, max_series, memory]
             .map(|family| MetricFamily { origin: origin.clone(), ..family })
     }
 }

@@ -1,6 +1,9 @@
 //! One declared probe and what became of it: brought up, read, brought up anew when its files change.
 
-use super::life::{Change, Watched};
+use super::{
+    alternative::{Candidate, Step},
+    life::{Change, Watched},
+};
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
@@ -24,7 +27,7 @@ use tapster_ebpf::{
     attach::{Missing, Target},
     diagnostic::Diagnostic,
     probe::{Decoder, Probe},
-    program::Program,
+    program::{Code, Program},
     typed::{Mechanism, Side},
 };
 
@@ -40,6 +43,15 @@ pub(super) struct Means<'m> {
     pub(super) shared: &'m Shared,
     /// What was given up after the start.
     pub(super) lacking: Lacking,
+}
+
+/// How often a probe was attached to what came or was exchanged, by what that was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Again {
+    pub(super) files: u64,
+    /// Each CPU counts.
+    pub(super) cpus: u64,
+    pub(super) modules: u64,
 }
 
 /// A declared probe of this process.
@@ -60,12 +72,20 @@ pub struct Running {
     reader: OnceLock<Reader>,
     /// Why it is down. It may have been up, and then what was counted stays.
     down: Mutex<Option<Down>>,
+    /// Alternatives that the kernel refused.
+    passed: Vec<String>,
     /// What it cannot tell though it is up.
     limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
     failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
     watched: Option<Mutex<Watched>>,
+    /// As declared, for when what it is attached to in the kernel comes or is another.
+    declared: Probe,
+    /// Why it does not count on all CPUs that are online, if it should.
+    uncovered: Mutex<Option<Down>>,
+    /// How often it was attached again.
+    again: Mutex<Again>,
     /// What was left behind when it was read.
     left: Left,
 }
@@ -87,6 +107,20 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
 /// The reason of a probe that waits for a file.
 const WAITING: &str = "waiting";
 
+/// Why a probe does not come up for which rights are lacking.
+fn alone() -> Down {
+    Down { reason: "sandbox", message: ALONE.into() }
+}
+
+/// Compiles a probe that comes after rights were given up.
+fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking) -> Result<Program, Down> {
+    let program =
+        tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))?;
+    let lacks =
+        lacking.processes && needs_processes(false, &program) || lacking.symbols && needs_symbols(&program);
+    if lacks { Err(alone()) } else { Ok(program) }
+}
+
 /// Why a probe is down, of which a file is not there: it is waited for.
 fn waiting(watched: &Watched) -> Option<Down> {
     let missing = watched.missing()?;
@@ -101,7 +135,11 @@ fn place(probe: &Probe) -> String {
 
 /// Whether a probe needs files of other processes: those that run a program that was replaced, and what runs of a stack was in.
 fn needs_processes(is_watched: bool, program: &Program) -> bool {
-    is_watched || program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User))
+    is_watched || has_user_stack(program)
+}
+
+fn has_user_stack(program: &Program) -> bool {
+    program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User))
 }
 
 /// Whether a probe needs names of functions of the kernel.
@@ -119,10 +157,12 @@ fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> 
 }
 
 impl Running {
-    /// A probe with what became of it. `watched` is as its files were before it was compiled.
+    /// A probe with what became of it, and of the candidate that it was brought up as. `watched` is as its files were before
+    /// it was compiled.
     pub(super) fn new(
         probe: &Probe,
-        watched: Option<Watched>,
+        Candidate { probe: brought, passed }: Candidate,
+        mut watched: Option<Watched>,
         attached: Result<Attached, Down>,
         began: SystemTime,
         host: &Host,
@@ -132,6 +172,11 @@ impl Running {
             Ok(reader) => (OnceLock::from(reader), None),
             Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
         };
+        // Why it is down says it by itself.
+        let passed = if down.is_none() { passed } else { Vec::new() };
+        if let Some(watched) = &mut watched {
+            watched.probe = brought;
+        }
         let mut decoders = probe.labels.iter().filter_map(|label| label.decoder.as_ref());
         Self {
             name: probe.name.value.clone(),
@@ -143,9 +188,13 @@ impl Running {
             began,
             reader,
             down: Mutex::new(down),
+            passed,
             limit: Mutex::default(),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
+            declared: probe.clone(),
+            uncovered: Mutex::default(),
+            again: Mutex::default(),
             left: Left::default(),
         }
     }
@@ -155,26 +204,40 @@ impl Running {
         // Before it is compiled: what changes from here on is seen.
         let watched = Watched::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
-        let refused = || Down { reason: "sandbox", message: ALONE.into() };
         let compile = || {
             // Also one that waits for its file, which nobody could attach to when it comes.
             if means.lacking.processes && watched.is_some() {
-                return Err(refused());
+                return Err(alone());
             }
-            let program = tapster_ebpf::compile(probe, &means.target)
-                .map_err(|diagnostics| compile_failure(&diagnostics, means.kernel))?;
-            let lacks = means.lacking.processes && needs_processes(false, &program)
-                || means.lacking.symbols && needs_symbols(&program);
-            if lacks { Err(refused()) } else { Ok(program) }
+            compile(probe, &means.target, means.kernel, means.lacking)
         };
-        let attached = compile()
-            .and_then(|program| loader.load(program).map_err(|error| error.down()))
-            .and_then(|mut attached| {
+        let mut candidate = Candidate::new(probe);
+        let attached = compile().and_then(|program| {
+            let brought = loader.load(program).and_then(|mut attached| {
                 began = SystemTime::now();
-                attached.attach(means.kernel).map_err(|error| error.down())?;
+                attached.attach(means.kernel)?;
                 Ok(attached)
             });
-        Self::new(probe, watched, attached, began, means.host, means.shared)
+            brought.or_else(|refused| {
+                began = SystemTime::now();
+                candidate.go_on(refused, Step::Attached, loader, (&means.target, means.kernel))
+            })
+        });
+        let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
+        running.tell_passed();
+        running
+    }
+
+    /// Says which alternatives were refused.
+    pub(super) fn tell_passed(&self) {
+        for what in &self.passed {
+            tracing::warn!(probe = self.name, "{what}");
+        }
+    }
+
+    /// Alternatives that the kernel refused, in sentences.
+    pub fn passed(&self) -> &[String] {
+        &self.passed
     }
 
     /// The probe's name.
@@ -213,7 +276,11 @@ impl Running {
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         needs.processes |= needs_processes(self.is_watched(), program);
-        needs.tracepoints |= program.codes.iter().any(|code| code.mechanism == Mechanism::Tracepoint);
+        let is_event = |code: &Code| matches!(code.mechanism, Mechanism::Tracepoint | Mechanism::PerfEvent);
+        // Stacks of programs need an event on each CPU that tells what is mapped.
+        needs.events |= program.codes.iter().any(is_event)
+            || has_user_stack(program)
+            || self.reader().is_some_and(|reader| reader.attached().is_in_a_module());
         needs.symbols |= needs_symbols(program);
     }
 
@@ -254,7 +321,12 @@ impl Running {
     }
 
     pub(super) fn down(&self) -> Option<Down> {
-        lock(&self.down).clone()
+        lock(&self.down).clone().or_else(|| lock(&self.uncovered).clone())
+    }
+
+    /// How often it was attached again.
+    pub(super) fn again(&self) -> Again {
+        *lock(&self.again)
     }
 
     pub(super) fn set_down(&self, down: Option<Down>) {
@@ -304,7 +376,10 @@ impl Running {
         }
         let down = self.revive(&watched, change, host, shared, kernel()).err();
         match &down {
-            None => tracing::info!(probe = self.name, "attached to the files that are there now"),
+            None => {
+                lock(&self.again).files += 1;
+                tracing::info!(probe = self.name, "attached to the files that are there now");
+            }
             Some(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
             Some(Down { reason, message }) => {
                 tracing::error!(probe = self.name, reason, "probe is down: {message}");
@@ -329,6 +404,11 @@ impl Running {
             let all = change == Change::Containers;
             return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
         }
+        self.begin(program, host, shared, kernel)
+    }
+
+    /// Attaches the probe for the first time, long after it was declared.
+    fn begin(&self, program: Program, host: &Host, shared: &Shared, kernel: &Kernel) -> Result<(), Down> {
         let mut attached = Loader::of(kernel).load(program).map_err(|error| error.down())?;
         let began = SystemTime::now();
         attached.attach(kernel).map_err(|error| error.down())?;
@@ -337,6 +417,75 @@ impl Running {
             reason: "internal",
             message: "the probe was attached twice: this is a bug in tapster".into(),
         })
+    }
+
+    /// Whether it is attached to CPUs, which come and go.
+    pub(super) fn is_on_cpus(&self) -> bool {
+        self.reader().is_some_and(|reader| reader.attached().has_cpu_events())
+    }
+
+    /// Attaches to CPUs that came online.
+    pub(super) fn follow_cpus(&self, online: &[u32]) {
+        let Some(reader) = self.reader() else { return };
+        let down = match reader.attached().follow_cpus(online) {
+            Ok(cpus) => {
+                if !cpus.is_empty() {
+                    lock(&self.again).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
+                    tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
+                }
+                None
+            }
+            Err(error) => {
+                let Down { reason, message } = error.down();
+                let message = format!("not all CPUs that are online are counted on: {message}");
+                Some(Down { reason, message })
+            }
+        };
+        let mut known = lock(&self.uncovered);
+        if let Some(Down { reason, message }) = down.as_ref().filter(|down| known.as_ref() != Some(down)) {
+            tracing::error!(probe = self.name, reason, "probe is down: {message}");
+        }
+        *known = down;
+    }
+
+    /// Attaches to what is in modules of the kernel that came, went or were loaded anew: functions that it is attached to, or
+    /// whatever it did not come up for.
+    pub(super) fn follow_modules<'k>(
+        &self,
+        changed: &[String],
+        host: &Host,
+        shared: &Shared,
+        kernel: impl FnOnce() -> &'k Kernel,
+        lacking: Lacking,
+    ) {
+        let before = self.down();
+        let result = if let Some(reader) = self.reader() {
+            if !reader.attached().is_in_modules(changed) {
+                return;
+            }
+            reader.attached().follow_modules(changed, kernel()).map_err(|error| error.down())
+        } else {
+            // What waits for a file is looked after by that.
+            let may_come = |down: &Down| matches!(down.reason, "compile" | "load" | "attach" | "verifier");
+            if !before.as_ref().is_some_and(may_come) {
+                return;
+            }
+            let kernel = kernel();
+            compile(&self.declared, &kernel.target(), kernel, lacking)
+                .and_then(|program| self.begin(program, host, shared, kernel))
+        };
+        match &result {
+            Ok(()) => {
+                lock(&self.again).modules += 1;
+                tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
+            }
+            Err(down) if before.as_ref() == Some(down) => {}
+            Err(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
+            Err(Down { reason, message }) => {
+                tracing::error!(probe = self.name, reason, "probe is down: {message}");
+            }
+        }
+        self.set_down(result.err());
     }
 
     /// Detaches from files that were replaced and that no process runs any more.
@@ -395,6 +544,7 @@ impl Running {
             source: lock(&self.source).clone(),
             down: self.down().or_else(|| collected.as_ref().err().cloned()),
             limit: self.limit(),
+            passed: self.passed.clone(),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     container,
     elf::{self, Binary},
+    sys,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -99,7 +100,8 @@ impl Functions for Kernel {
 
     fn usdt(&self, root: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
         known_registers()?;
-        elf::usdt_probe(&Binary::open(&self.proc, root, binary)?, binary, provider, name)
+        let binary_file = Binary::open(&self.proc, root, binary)?;
+        elf::usdt_probe(&binary_file, binary, provider, name, sys::has_uprobe_call())
     }
 
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
@@ -138,6 +140,22 @@ impl Kernel {
     /// Names of the kernel's functions and those of loaded modules; `None` if they cannot be read.
     pub fn function_names(&self) -> Option<Vec<&str>> {
         self.symbols().map(|symbols| symbols.names().collect())
+    }
+
+    /// Whether there is a function of this name now; where names cannot be read, whoever asks the kernel will hear.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.symbols().is_none_or(|symbols| symbols.find(name).is_some())
+    }
+
+    /// The module that a function is in; `None` for those of the kernel itself.
+    pub fn module_of(&self, function: &str) -> Option<&str> {
+        let symbols = self.symbols()?;
+        symbols.module(symbols.find(function)?)
+    }
+
+    /// Whether the tracer has a function in its list; where there is none, whether it has is not known, and it may.
+    pub fn may_trace(&self, function: &str) -> bool {
+        self.traceable().is_none_or(|traceable| traceable.contains(function))
     }
 
     fn symbols(&self) -> Option<&Symbols> {

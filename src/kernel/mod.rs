@@ -2,10 +2,12 @@
 
 pub mod address;
 mod function;
+mod modules;
 mod requirement;
 mod symbols;
 mod tracefs;
 
+pub use modules::Modules;
 pub use requirement::nameless;
 pub use tapster_ebpf::attach::Missing;
 pub use tracefs::Tracefs;
@@ -21,6 +23,9 @@ use tapster_ebpf::{
     probe::KernelVersion,
     tracefs::Tracepoints,
 };
+
+/// In sysfs: which CPUs are online.
+pub const ONLINE: &str = "devices/system/cpu/online";
 
 /// Where the kernel's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub struct Kernel {
     unknown: Vec<Missing>,
     /// Where procfs is mounted.
     proc: PathBuf,
+    /// Which CPUs are online: a file of sysfs.
+    online: PathBuf,
     /// Functions of it and of programs, as far as they were asked for.
     functions: function::Known,
 }
@@ -102,6 +109,7 @@ impl Kernel {
             user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
             unknown,
             proc: paths.proc.clone(),
+            online: paths.sys.join(ONLINE),
             functions: function::Known::default(),
         }
     }
@@ -117,6 +125,11 @@ impl Kernel {
             functions: self,
             command: false,
         }
+    }
+
+    /// The CPUs that are online now.
+    pub fn online_cpus(&self) -> io::Result<Vec<u32>> {
+        sys::cpu_list(&self.online)
     }
 
     /// The file of the kernel's symbols.

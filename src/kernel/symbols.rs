@@ -71,6 +71,12 @@ impl Symbols {
             .map(|same| (self.name(&same[0]), same[0].address, same.len()))
     }
 
+    /// The module that a function is in; `None` for those of the kernel itself.
+    pub(super) fn module(&self, symbol: &Symbol) -> Option<&str> {
+        let rest = self.text.get(symbol.name.end..)?.lines().next()?;
+        rest.trim().strip_prefix('[')?.strip_suffix(']')
+    }
+
     /// The first function of a name.
     pub(super) fn find(&self, name: &str) -> Option<&Symbol> {
         let at = self.list.partition_point(|symbol| self.name(symbol) < name);
@@ -119,6 +125,8 @@ mod tests {
             ]
         );
         assert_eq!(symbols.find("ext4_sync").unwrap().address, None);
+        let module = |name: &str| symbols.module(symbols.find(name).unwrap());
+        assert_eq!((module("ext4_sync"), module("vfs_read")), (Some("ext4"), None));
         assert!(symbols.find("jiffies").is_none() && symbols.find("vfs_rea").is_none());
         assert!(Symbols::read(&directory.path().join("none")).is_none());
         assert!(!are_hidden(&path).unwrap());

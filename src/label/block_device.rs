@@ -4,23 +4,38 @@
 //! another disk the place of one that was pulled. Since Linux 5.15 a disk has a sequence that no other had before,
 //! `diskseq`; a value may carry its lower half above the number, and then says which disk it means, whatever has the number now. Without
 //! it a value means the disk that has the number, and what was counted under it has to leave the map when that is another: by its
-//! sequence, or before 5.15 by its name. While there is no other, a disk that is gone keeps the name that it had.
+//! sequence, or before 5.15 by its directory in sysfs, which each new disk gets. While there is no other, a disk that is gone keeps
+//! the name that it had.
+//!
+//! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, which is the one
+//! that I/O is submitted to, and [`BlockPath`] is the path itself.
 
-use super::{Decode, Host, LabelError, number::unsigned, require};
+use super::{Decode, Host, LabelError, hidden::Hidden, number::unsigned, require};
 use crate::{name, topology::Topology};
-use std::{collections::HashMap, fs, io, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
 /// Disks remembered; a machine with more looks anew for the rest.
 const LIMIT: usize = 4096;
 /// Bits of a value that hold the number: `dev_t` of the kernel.
 const NUMBER_BITS: u32 = 32;
 
+/// What a device is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The device that I/O is submitted to.
+    pub(super) device: String,
+    /// The path that it takes there, empty where it takes none.
+    pub(super) path: String,
+}
+
 /// What has a number.
 #[derive(Debug)]
 struct Disk {
-    name: String,
+    names: Names,
     /// The lower half of its sequence, if the kernel has such.
     sequence: Option<u32>,
+    /// Its directory in sysfs, which is another one for each disk.
+    directory: Option<u64>,
     is_there: bool,
     /// Scrape in which it was last asked for.
     used: u64,
@@ -31,7 +46,10 @@ impl Disk {
     fn is_other(&self, before: &Self) -> bool {
         match (self.sequence, before.sequence) {
             (Some(now), Some(then)) => now != then,
-            _ => self.name != before.name,
+            _ => {
+                let directories = self.directory.zip(before.directory);
+                self.names != before.names || directories.is_some_and(|(now, then)| now != then)
+            }
         }
     }
 }
@@ -43,10 +61,11 @@ type Place = (u64, u32);
 #[derive(Debug)]
 pub(super) struct BlockDevice {
     sys: PathBuf,
+    hidden: Hidden,
     known: HashMap<u64, Disk>,
     /// Names of disks whose number another has, and when they were last asked for. With sequence 0: until rows that were counted
     /// under it have left the map.
-    past: HashMap<Place, (String, u64)>,
+    past: HashMap<Place, (Names, u64)>,
     /// How many events of devices there had been when all were looked at.
     events: Option<String>,
     scrape: u64,
@@ -74,11 +93,19 @@ fn make_room<K: Copy + Eq + std::hash::Hash, V>(
     }
 }
 
+/// The lower half of the sequence in a disk's directory.
+pub(super) fn sequence(directory: &Path) -> Option<u32> {
+    let text = fs::read_to_string(directory.join("diskseq")).ok()?;
+    let sequence: u64 = text.trim().parse().ok()?;
+    u32::try_from(sequence & u64::from(u32::MAX)).ok()
+}
+
 impl BlockDevice {
     pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
         require("block_device", &host.sys.join("dev/block"))?;
         Ok(Self {
             sys: host.sys.clone(),
+            hidden: Hidden::new(host),
             known: HashMap::new(),
             past: HashMap::new(),
             events: None,
@@ -87,34 +114,39 @@ impl BlockDevice {
         })
     }
 
-    /// What has the number now; `None` if nothing has.
-    fn read(&self, number: u64) -> io::Result<Option<Disk>> {
+    /// What has the number now, a hidden disk the one of this sequence; `None` if nothing has.
+    fn read(&self, number: u64, wanted: Option<u32>) -> io::Result<Option<Disk>> {
         let link = name::block_link(&self.sys, number);
+        // A partition has its disk's sequence and directory.
+        let disk = if link.join("partition").exists() { link.join("..") } else { link.clone() };
         // Before the name: where the disk is exchanged in between, the next look finds another sequence.
-        let sequence = [link.join("diskseq"), link.join("../diskseq")].iter().find_map(|path| {
-            // A partition has its disk's.
-            let text = fs::read_to_string(path).ok()?;
-            let sequence: u64 = text.trim().parse().ok()?;
-            u32::try_from(sequence & u64::from(u32::MAX)).ok()
-        });
+        let (sequence, directory) = (sequence(&disk), fs::metadata(&disk).ok().map(|found| found.ino()));
+        let found = |names, sequence, directory| Disk {
+            names,
+            sequence,
+            directory,
+            is_there: true,
+            used: self.scrape,
+        };
         match fs::read_link(&link) {
-            Ok(target) => Ok(target.file_name().map(|file| Disk {
-                name: name::of_block_file(file),
-                sequence,
-                is_there: true,
-                used: self.scrape,
+            Ok(target) => Ok(target.file_name().map(|file| {
+                let names = Names { device: name::of_block_file(file), path: String::new() };
+                found(names, sequence, directory)
             })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(self.hidden.find(number, wanted).map(|(names, sequence)| found(names, sequence, None)))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Looks what has a number.
-    fn meet(&mut self, number: u64) {
-        let Ok(found) = self.read(number) else { return };
+    /// Looks what has a number; if that is a hidden disk, the one of this sequence.
+    fn meet(&mut self, number: u64, wanted: Option<u32>) {
+        let Ok(found) = self.read(number, wanted) else { return };
         let Some(mut disk) = found else {
             if let Some(known) = self.known.get_mut(&number) {
-                known.is_there = false;
+                // What a path had counted is its disk's, and stays as long as that does.
+                known.is_there = !known.names.path.is_empty() && self.hidden.is_there(&known.names.device);
             }
             return;
         };
@@ -135,7 +167,7 @@ impl BlockDevice {
         for sequence in [Some(0), disk.sequence].into_iter().flatten() {
             make_room(&mut self.past, self.limit, |(_, used)| *used);
             // What was counted without a sequence was the first one's, if others came and went since.
-            self.past.entry((number, sequence)).or_insert_with(|| (disk.name.clone(), self.scrape));
+            self.past.entry((number, sequence)).or_insert_with(|| (disk.names.clone(), self.scrape));
         }
     }
 
@@ -149,25 +181,30 @@ impl BlockDevice {
             None => false,
         };
         if !is_known && !self.past.contains_key(&(number, sequence)) {
-            self.meet(number);
+            self.meet(number, (sequence != 0).then_some(sequence));
         }
+    }
+
+    /// What a value means; `None` if nobody knows.
+    fn names(&mut self, place: Place) -> Option<&Names> {
+        let (number, sequence) = place;
+        self.know(place);
+        if let Some((names, used)) = self.past.get_mut(&place) {
+            *used = self.scrape;
+            return Some(names);
+        }
+        let means = |disk: &&Disk| sequence == 0 || disk.sequence.is_none_or(|own| own == sequence);
+        self.known.get(&number).filter(means).map(|disk| &disk.names)
     }
 }
 
 impl Decode for BlockDevice {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
-        let place @ (number, sequence) = parts(raw);
+        let place @ (number, _) = parts(raw);
         if number == 0 {
             return Some("none".to_owned());
         }
-        self.know(place);
-        if let Some((name, used)) = self.past.get_mut(&place) {
-            *used = self.scrape;
-            return Some(name.clone());
-        }
-        let means = |disk: &&Disk| sequence == 0 || disk.sequence.is_none_or(|own| own == sequence);
-        let known = self.known.get(&number).filter(means);
-        Some(known.map_or_else(|| name::numbers(number), |disk| disk.name.clone()))
+        Some(self.names(place).map_or_else(|| name::numbers(number), |names| names.device.clone()))
     }
 
     fn refresh(&mut self, _: &Arc<Topology>) {
@@ -182,9 +219,10 @@ impl Decode for BlockDevice {
             return;
         }
         self.events = events;
-        let numbers: Vec<u64> = self.known.keys().copied().collect();
-        for number in numbers {
-            self.meet(number);
+        let numbers: Vec<(u64, Option<u32>)> =
+            self.known.iter().map(|(number, disk)| (*number, disk.sequence)).collect();
+        for (number, sequence) in numbers {
+            self.meet(number, sequence);
         }
     }
 
@@ -197,12 +235,38 @@ impl Decode for BlockDevice {
         if self.past.contains_key(&place) {
             return true;
         }
-        // A number that nothing ever had is that of a hidden disk, which may well be there.
+        // Of a number that nothing ever had nothing is known.
         let ended = |disk: &Disk| !disk.is_there || disk.sequence.is_some_and(|own| own != sequence);
         sequence != 0 && self.known.get(&number).is_some_and(ended)
     }
 
     fn forget_gone(&mut self) {
         self.past.retain(|(_, sequence), _| *sequence != 0);
+    }
+}
+
+/// The path that I/O takes to a multipath disk, by the path's number; empty for any other device.
+#[derive(Debug)]
+pub(super) struct BlockPath(BlockDevice);
+
+impl BlockPath {
+    pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
+        Ok(Self(BlockDevice::new(host)?))
+    }
+}
+
+impl Decode for BlockPath {
+    fn decode(&mut self, raw: &[u8]) -> Option<String> {
+        Some(self.0.names(parts(raw)).map_or_else(String::new, |names| names.path.clone()))
+    }
+
+    fn refresh(&mut self, topology: &Arc<Topology>) {
+        self.0.refresh(topology);
+        self.0.forget_gone();
+    }
+
+    fn look(&mut self) {
+        self.0.look();
+        self.0.forget_gone();
     }
 }

@@ -8,6 +8,7 @@
 mod block_device;
 pub(crate) mod cgroup;
 mod errno;
+mod hidden;
 pub(crate) mod ksym;
 pub(crate) mod number;
 mod raid;
@@ -69,6 +70,8 @@ pub enum Spec {
     },
     /// Name of a disk or partition by its kernel `dev_t`.
     BlockDevice,
+    /// Path to a multipath disk by the path's kernel `dev_t`; empty for other devices.
+    BlockPath,
     /// `ENOENT` for 2 and -2, `ok` for 0.
     Errno,
     /// Name of a system call by its number.
@@ -160,6 +163,7 @@ pub fn decoder(spec: &Spec, host: &Host) -> Result<Box<dyn Decode>, LabelError> 
         Spec::Text => Box::new(text::Text),
         Spec::Table { rows, default } => Box::new(table::Table::new(rows.clone(), default.clone())),
         Spec::BlockDevice => Box::new(block_device::BlockDevice::new(host)?),
+        Spec::BlockPath => Box::new(block_device::BlockPath::new(host)?),
         Spec::Errno => Box::new(errno::Errno),
         Spec::Syscall => Box::new(syscall::Syscall::new()),
         Spec::Ksym => Box::new(ksym::Ksym::new(host)?),

@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     kernel::Kernel,
-    places::{Means, Places, PlacesError},
+    lock::lock,
+    places::{Held, Means, Places, PlacesError},
     sys::{self, Ends, LoadRefused, ProgInfo, ProgramKind, load_program},
 };
 use std::{
     ffi::CString,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::Mutex,
 };
 use tapster_ebpf::{
     attach::{Place, left_out},
@@ -31,8 +33,10 @@ const MANY: usize = 32;
 pub(super) struct Functions {
     means: Means,
     /// What keeps them attached, before the programs.
-    held: Vec<OwnedFd>,
+    held: Mutex<Vec<OwnedFd>>,
     programs: Vec<OwnedFd>,
+    /// Modules of the kernel that they are in.
+    modules: Vec<String>,
     /// Numbers of functions that the kernel did not take.
     refused: Vec<usize>,
 }
@@ -132,7 +136,7 @@ impl Functions {
     }
 
     fn new(means: Means, programs: Vec<OwnedFd>) -> Self {
-        Self { means, held: Vec::new(), programs, refused: Vec::new() }
+        Self { means, held: Mutex::default(), programs, modules: Vec::new(), refused: Vec::new() }
     }
 
     /// Attaches to all functions.
@@ -145,7 +149,69 @@ impl Functions {
         if self.means == Means::Session && self.programs.is_empty() {
             return Ok(());
         }
+        let names = code.sites.list.iter().filter(|_| is_of_kernel(code)).map(|site| &site.name);
+        self.modules = names.filter_map(|name| kernel.module_of(name)).map(str::to_owned).collect();
+        self.modules.sort_unstable();
+        self.modules.dedup();
         let list = places(code);
+        let held = self.hold(code, maps, kernel, &list, false)?;
+        for (index, error) in &held.refused {
+            let function = list[*index].0;
+            tracing::warn!(at = %code.at, function = code.sites.list[function].name, %error, "not attached");
+            self.refused.push(function);
+        }
+        self.refused.dedup();
+        *lock(&self.held) = held.descriptors;
+        self.programs.extend(held.programs);
+        Ok(())
+    }
+
+    /// Whether some are in modules of the kernel.
+    pub(super) fn are_in_modules(&self) -> bool {
+        !self.modules.is_empty()
+    }
+
+    /// Whether some are in one of these modules of the kernel.
+    pub(super) fn are_in(&self, modules: &[String]) -> bool {
+        self.modules.iter().any(|own| modules.contains(own))
+    }
+
+    /// Attaches anew to those that there are now, as a module that some are in was unloaded or loaded.
+    pub(super) fn renew(
+        &self,
+        code: &Code,
+        maps: &[BorrowedFd<'_>],
+        kernel: &Kernel,
+    ) -> Result<(), LoadError> {
+        if self.means == Means::Session && self.programs.is_empty() {
+            return Ok(());
+        }
+        // No event reaches what was in a module that is gone.
+        lock(&self.held).clear();
+        let is_there = |(index, _): &(usize, _)| kernel.has_function(&code.sites.list[*index].name);
+        let list: Vec<_> = places(code).into_iter().filter(is_there).collect();
+        if list.is_empty() {
+            let (at, modules) = (code.at.to_string(), self.modules.join("`, `"));
+            return Err(LoadError::Unloaded { at, modules });
+        }
+        let held = self.hold(code, maps, kernel, &list, true)?;
+        if !held.refused.is_empty() {
+            let count = held.refused.len();
+            tracing::warn!(at = %code.at, count, "functions that the kernel does not take now are not counted");
+        }
+        *lock(&self.held) = held.descriptors.into_iter().chain(held.programs).collect();
+        Ok(())
+    }
+
+    /// Attaches to these places.
+    fn hold(
+        &self,
+        code: &Code,
+        maps: &[BorrowedFd<'_>],
+        kernel: &Kernel,
+        list: &[(usize, Option<u64>)],
+        is_anew: bool,
+    ) -> Result<Held, LoadError> {
         let cookies = list.iter().map(|(index, _)| code.sites.list[*index].number.into()).collect();
         let ends = match code.mechanism {
             _ if self.means == Means::Session => Ends::Both,
@@ -160,11 +226,12 @@ impl Functions {
             Places::file(path, list.iter().filter_map(|(_, offset)| *offset).collect(), cookies, ends)
         } else {
             let mut functions = Vec::new();
-            for site in &code.sites.list {
-                let Place::Kernel { symbol, address } = &site.place else {
+            for (index, _) in list {
+                let Place::Kernel { symbol, address } = &code.sites.list[*index].place else {
                     return Err(refused(code, "the file is not open: this is a bug in tapster".into()));
                 };
-                functions.push((text(symbol)?, *address));
+                // A module that was loaded anew is elsewhere.
+                functions.push((text(symbol)?, address.filter(|_| !is_anew)));
             }
             Places::kernel(functions, cookies, ends)
         };
@@ -193,15 +260,7 @@ impl Functions {
         if let (true, Some((_, error))) = (held.descriptors.is_empty(), held.refused.first()) {
             return Err(refused(code, error.to_string() + &because(error, asked)));
         }
-        for (index, error) in &held.refused {
-            let function = list[*index].0;
-            tracing::warn!(at = %code.at, function = code.sites.list[function].name, %error, "not attached");
-            self.refused.push(function);
-        }
-        self.refused.dedup();
-        self.held = held.descriptors;
-        self.programs.extend(held.programs);
-        Ok(())
+        Ok(held)
     }
 
     /// The programs, of which there may be one for each function.
@@ -211,7 +270,7 @@ impl Functions {
 
     /// Lets go of all functions; the programs stay.
     pub(super) fn detach(&mut self) {
-        self.held.clear();
+        lock(&self.held).clear();
     }
 
     /// Whether they are attached to by perf events, for which kernels ask more rights than for links.

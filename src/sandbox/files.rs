@@ -105,6 +105,9 @@ fn restrict(sandbox: &Sandbox) -> Result<RulesetStatus, RulesetError> {
             rules = rules.add_rule(PathBeneath::new(open, read))?;
         }
     }
+    if let Ok(open) = PathFd::new(&sandbox.listed) {
+        rules = rules.add_rule(PathBeneath::new(open, AccessFs::ReadDir))?;
+    }
     if sandbox.needs.mapper
         && let Ok(open) = PathFd::new(&sandbox.mapper)
     {

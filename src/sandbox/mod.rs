@@ -30,8 +30,8 @@ pub struct Needs {
     /// Attaching to programs by perf events, again and again as their files are replaced. Kernels with the mend of
     /// CVE-2025-38466 ask `CAP_SYS_ADMIN` for it; for links, which Linux 6.6 and later have, they do not.
     pub programs: bool,
-    /// Attaching to tracepoints by perf events.
-    pub tracepoints: bool,
+    /// Attaching by perf events: to tracepoints, to CPUs that come online, to modules of the kernel that are loaded again.
+    pub events: bool,
     /// Names of functions of the kernel.
     pub symbols: bool,
     /// Tables of the device mapper.
@@ -53,6 +53,8 @@ pub struct Sandbox {
     pub files: Vec<PathBuf>,
     /// Through which the device mapper is asked.
     pub mapper: PathBuf,
+    /// Where directories are listed, and no file is read: the names of md arrays are those of links there, which come later.
+    pub listed: PathBuf,
     /// Whether connections are made, for pushes.
     pub connects: bool,
 }
@@ -142,7 +144,7 @@ impl Needs {
         if self.symbols {
             needed.push(Capability::CAP_SYSLOG);
         }
-        if self.mapper || self.programs || self.tracepoints && is_paranoid() {
+        if self.mapper || self.programs || self.events && is_paranoid() {
             needed.push(Capability::CAP_SYS_ADMIN);
         }
         needed

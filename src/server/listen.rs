@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// The port unless told otherwise: see `docs/adr/0031-port-and-words.md`.
+pub const PORT: u16 = 18277;
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: i32 = 128;
 
@@ -14,7 +16,7 @@ const BACKLOG: i32 = 128;
 pub enum ServerError {
     /// The address has none of the known forms.
     #[error(
-        "`{addr}` is not a listen address: expected `:9700`, `0.0.0.0:9700`, `[::]:9700` or `localhost:9700`"
+        "`{addr}` is not a listen address: expected `:{PORT}`, `0.0.0.0:{PORT}`, `[::]:{PORT}` or `localhost:{PORT}`"
     )]
     Address {
         /// As given.
@@ -42,6 +44,13 @@ pub enum ServerError {
     /// The socket cannot be handed to the runtime.
     #[error("cannot serve: {0}")]
     Serve(#[source] io::Error),
+}
+
+impl ServerError {
+    /// Whether what was asked for is wrong, whatever this host is like.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Address { .. })
+    }
 }
 
 /// A socket that listens but is not served yet: connections wait.
@@ -168,20 +177,20 @@ mod tests {
     #[test]
     fn splits_the_forms_of_an_address() {
         for (addr, expected) in [
-            (":9700", Some(("", 9700))),
-            ("0.0.0.0:9700", Some(("0.0.0.0", 9700))),
-            ("[::]:9700", Some(("::", 9700))),
+            (":18277", Some(("", 18277))),
+            ("0.0.0.0:18277", Some(("0.0.0.0", 18277))),
+            ("[::]:18277", Some(("::", 18277))),
             ("[fe80::1]:1", Some(("fe80::1", 1))),
-            ("localhost:9700", Some(("localhost", 9700))),
-            ("9700", None),
+            ("localhost:18277", Some(("localhost", 18277))),
+            ("18277", None),
             ("localhost", None),
             ("localhost:", None),
             (":+1", None),
             (":65536", None),
-            ("::1:9700", None),
-            ("[::1:9700", None),
-            ("[localhost]:9700", None),
-            ("http://localhost:9700", None),
+            ("::1:18277", None),
+            ("[::1:18277", None),
+            ("[localhost]:18277", None),
+            ("http://localhost:18277", None),
             ("", None),
         ] {
             assert_eq!(split(addr), expected, "{addr}");
@@ -202,8 +211,8 @@ mod tests {
         // An address reserved for documentation.
         let message = bind("192.0.2.1:0").unwrap_err().to_string();
         assert!(message.ends_with("`:PORT` listens on all of them"), "{message}");
-        let message = bind("9700").unwrap_err().to_string();
-        assert!(message.starts_with("`9700` is not a listen address: expected `:9700`"), "{message}");
+        let message = bind("18277").unwrap_err().to_string();
+        assert!(message.starts_with("`18277` is not a listen address: expected `:18277`"), "{message}");
     }
 
     #[test]

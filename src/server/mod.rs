@@ -29,7 +29,7 @@ mod select;
 mod tests;
 
 pub use connection::serve;
-pub use listen::{Listener, ServerError, bind, inherited};
+pub use listen::{Listener, PORT, ServerError, bind, inherited};
 
 use crate::web::Web;
 use std::{fmt, sync::Arc, time::Duration};

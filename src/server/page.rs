@@ -65,8 +65,8 @@ impl Display for Page<'_> {
         let programs = || self.probes.iter().flat_map(|probe| &probe.programs);
         if programs().next().is_some() && programs().all(|program| program.runs == 0) {
             f.write_str(
-                "<p class=\"note\">No runs are counted. The kernel counts them, and the time they take, while \
-                 the setting <code>kernel.bpf_stats_enabled</code> is 1.</p>\n",
+                "<p class=\"note\">No runs are counted. The kernel counts them, and the time they take, with \
+                 <code>tapster run --run-stats</code>, and while the setting <code>kernel.bpf_stats_enabled</code> is 1.</p>\n",
             )?;
         }
         self.table(f)?;
@@ -98,7 +98,11 @@ impl Page<'_> {
         figure(f, "Probes up", up < probes.len(), format_args!("{up} of {}", probes.len()))?;
         figure(f, "Programs", false, programs)?;
         figure(f, "Series", false, Count(sum(|probe| probe.series)))?;
-        figure(f, "Time in probes", false, Nanos(sum(|probe| total(probe, |program| program.run_ns))))?;
+        if sum(|probe| total(probe, |program| program.runs)) > 0 {
+            figure(f, "Time in probes", false, Nanos(sum(|probe| total(probe, |program| program.run_ns))))?;
+        } else {
+            figure(f, "Time in probes", false, "not counted")?;
+        }
         figure(f, "Dropped events", dropped > 0, Count(dropped))?;
         figure(f, "Map memory", false, Bytes(sum(|probe| probe.memory_bytes)))?;
         f.write_str("</dl>\n")
@@ -231,6 +235,9 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     drops(f, probe)?;
     number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
     f.write_str("</tr>\n")?;
+    for passed in &probe.passed {
+        message(f, "message", "alternative", passed)?;
+    }
     match (&probe.down, &probe.limit) {
         (Some(down), _) => message(f, "down message", down.reason, &down.message),
         (None, Some(limit)) => message(f, "message", limit.reason, &limit.message),
@@ -541,6 +548,9 @@ mod tests {
 
     #[test]
     fn what_is_up_and_cannot_tell_everything_says_so() {
+        let passed = vec!["`fentry:x` is passed over".to_owned()];
+        let html = render(&[ProbeStatus { passed, ..Default::default() }]);
+        assert!(html.contains("<p><b>alternative</b> `fentry:x` is passed over</p>"), "{html}");
         let limit = Some(Limit { reason: "symbols", message: "reasons are `unknown`".into() });
         let html = render(&[ProbeStatus { limit, ..Default::default() }]);
         assert!(html.contains("1 of 1"), "{html}");

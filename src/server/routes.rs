@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -75,9 +75,7 @@ pub(super) fn router(
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload_now).put(reload_now).fallback(post_only))
         .fallback(|| async { (StatusCode::NOT_FOUND, nothing) })
-        .method_not_allowed_fallback(|| async {
-            (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are understood here\n")
-        })
+        .method_not_allowed_fallback(get_only)
         .with_state(Shared {
             source,
             requests: Requests::new(*max_requests),
@@ -116,9 +114,22 @@ async fn healthy(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn post_only() -> Response {
-    let allowed = [(header::ALLOW, "POST, PUT")];
-    (StatusCode::METHOD_NOT_ALLOWED, allowed, "only POST and PUT are understood here\n").into_response()
+async fn get_only(method: Method) -> Response {
+    other_method(&method, "GET, HEAD, OPTIONS", "only GET and HEAD are understood here\n")
+}
+
+async fn post_only(method: Method) -> Response {
+    other_method(&method, "POST, PUT, OPTIONS", "only POST and PUT are understood here\n")
+}
+
+/// Which methods there are: to who asks for them (RFC 9110, 9.3.7), and to who used another.
+fn other_method(method: &Method, allowed: &'static str, message: &'static str) -> Response {
+    let allowed = [(header::ALLOW, allowed)];
+    if *method == Method::OPTIONS {
+        (StatusCode::NO_CONTENT, allowed).into_response()
+    } else {
+        (StatusCode::METHOD_NOT_ALLOWED, allowed, message).into_response()
+    }
 }
 
 async fn reload_now(State(shared): State<Shared>) -> Response {

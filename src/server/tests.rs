@@ -188,10 +188,20 @@ fn methods_and_paths_it_does_not_know() {
             (405, "only GET and HEAD are understood here\n"),
             "{path}"
         );
-        assert!(answer.head.contains("\r\nallow: get,head\r\n"), "{}", answer.head);
+        assert!(answer.head.contains("\r\nallow: get, head, options\r\n"), "{}", answer.head);
+        // Who asks which methods there are is told.
+        let answer = server.request(&format!("OPTIONS {path} HTTP/1.1\r\nHost: x\r\n"));
+        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}");
+        assert!(answer.head.contains("\r\nallow: get, head, options\r\n"), "{}", answer.head);
     }
-    let answer = server.get("/metric");
-    assert_eq!((answer.status, answer.text()), (404, "there is nothing here; metrics are at /metrics\n"));
+    // As of Go's exporters: a path with a slash behind it is another one.
+    for path in ["/metric", "/metrics/", "//metrics", "/metrics/x"] {
+        for method in ["GET", "OPTIONS"] {
+            let answer = server.request(&format!("{method} {path} HTTP/1.1\r\nHost: x\r\n"));
+            let expected = (404, "there is nothing here; metrics are at /metrics\n");
+            assert_eq!((answer.status, answer.text()), expected, "{method} {path}");
+        }
+    }
     let answer = server.request("HEAD /metrics HTTP/1.1\r\nHost: x\r\n");
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     assert!(answer.head.contains("\r\ncontent-length: "), "{}", answer.head);
@@ -550,7 +560,10 @@ fn reloading_by_http() {
     assert!(answer.text().contains("--web.enable-lifecycle"), "{}", answer.text());
     let answer = post(&server, "GET");
     assert_eq!(answer.status, 405);
-    assert!(answer.head.contains("\r\nallow: post, put\r\n"), "{}", answer.head);
+    assert!(answer.head.contains("\r\nallow: post, put, options\r\n"), "{}", answer.head);
+    let answer = post(&server, "OPTIONS");
+    assert_eq!(answer.status, 204);
+    assert!(answer.head.contains("\r\nallow: post, put, options\r\n"), "{}", answer.head);
     let done = Arc::new(AtomicBool::new(false));
     let asked = done.clone();
     let reload: Reload = Arc::new(move || {

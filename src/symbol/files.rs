@@ -3,22 +3,21 @@
 
 use super::{
     frame::Frame,
-    known::{Job, Key, Of, Part, Place, kept, padded},
+    known::{Job, Key, Of, Part, Place, Unseen, kept, padded},
     lock,
     mapping::Inode,
     reader::Reader,
 };
 use crate::{
     family::MetricFamily,
-    sys::{Mapped, MappedFile, Mappings, MappingsWaiter},
+    sys::{self, Mapped, MappedFile, Mappings, MappingsWaiter},
 };
-use aya::util::online_cpus;
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How often it is looked which files were mapped, where the kernel does not tell.
@@ -31,21 +30,23 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Files {
     reader: Arc<Reader>,
     told: Arc<Mutex<Option<Mappings>>>,
+    /// Which CPUs are online: a file of sysfs.
+    online: PathBuf,
     /// Whether threads look and read; `None` as long as nobody wanted them.
     begun: Mutex<Option<bool>>,
 }
 
 impl Files {
     /// Begins to have the kernel tell what processes map. Nothing is read before [`Files::begin`].
-    pub(super) fn new(proc: PathBuf) -> Self {
-        let cpus = online_cpus().map_err(|(_, error)| error);
-        let told = cpus.and_then(|cpus| Mappings::open(&cpus));
+    pub(super) fn new(proc: PathBuf, online: PathBuf) -> Self {
+        let told = sys::cpu_list(&online).and_then(|cpus| Mappings::open(&cpus));
         if let Err(error) = &told {
             tracing::warn!(%error, "programs that run for less than a second may stay unknown in stacks");
         }
         Self {
             reader: Arc::new(Reader::new(proc)),
             told: Arc::new(Mutex::new(told.ok())),
+            online,
             begun: Mutex::default(),
         }
     }
@@ -67,13 +68,23 @@ impl Files {
         let reader = self.reader.clone();
         thread::Builder::new().name("symbols".into()).spawn(move || reader.work())?;
         self.reader.ask(&mut self.reader.known(), Job::All);
-        let (reader, told) = (self.reader.clone(), self.told.clone());
-        let waiter = lock(&told).as_ref().and_then(|told| told.waiter().ok());
+        let (reader, told, online) = (self.reader.clone(), self.told.clone(), self.online.clone());
+        let waiter = |told: &Mutex<Option<Mappings>>| lock(told).as_ref()?.waiter().ok();
+        let mut waits = waiter(&told);
         let look = move || {
+            let mut followed = Instant::now();
             while !reader.known().is_over {
                 // At once: a process may end in a moment.
-                wait(waiter.as_ref());
+                wait(waits.as_ref());
                 look(&reader, &told);
+                if followed.elapsed() >= LOOK_EVERY {
+                    followed = Instant::now();
+                    if follow(&told, &online) {
+                        waits = waiter(&told);
+                        // What was mapped on a CPU meanwhile was not told.
+                        reader.ask(&mut reader.known(), Job::All);
+                    }
+                }
                 thread::sleep(PAUSE);
             }
         };
@@ -141,6 +152,17 @@ fn wait(waiter: Option<&MappingsWaiter>) {
     }
 }
 
+/// Has CPUs that came online tell what is mapped; whether there are any.
+fn follow(told: &Mutex<Option<Mappings>>, online: &Path) -> bool {
+    let mut told = lock(told);
+    let Some(told) = told.as_mut() else { return false };
+    let followed = sys::cpu_list(online).and_then(|online| told.follow(&online));
+    followed.unwrap_or_else(|error| {
+        tracing::warn!(%error, "programs on processors that come online may stay unknown in stacks");
+        false
+    })
+}
+
 fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else {
@@ -152,23 +174,25 @@ fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
         return;
     }
     let mut known = reader.known();
+    let told = SystemTime::now();
     for Mapped { process, from, to, offset, file, path } in mapped {
-        let (key, is_looked_at) = match file {
-            MappedFile::BuildId(id) => (Key::BuildId(padded(&id)), true),
+        let path = kept(path);
+        let of = match file {
+            MappedFile::BuildId(id) => {
+                let key = Key::BuildId(padded(&id));
+                known.add(key, Place { process, from, to, path, seen: None });
+                if known.is_unseen(key) {
+                    reader.ask(&mut known, Job::See(key));
+                }
+                Of::File(key)
+            }
+            // What has this number may be another file than the one that had it before.
             MappedFile::Inode(device, number) => {
-                let inode = Inode { device, number };
-                let looked_at = known.looked_at(inode);
-                (looked_at.unwrap_or(Key::Inode(inode)), looked_at.is_some())
+                reader.ask(&mut known, Job::Process(process));
+                Of::Unseen(Unseen { inode: Inode { device, number }, path, told })
             }
         };
-        known.add(key, Place { process, from, to, path: kept(path), seen: None });
-        known.remember(process, Part { from, to, offset, of: Of::File(key) });
-        if !is_looked_at {
-            // Whether it has a build id has to be read.
-            reader.ask(&mut known, Job::Process(process));
-        } else if known.is_unseen(key) {
-            reader.ask(&mut known, Job::See(key));
-        }
+        known.remember(process, Part { from, to, offset, of });
     }
     if lost {
         reader.ask(&mut known, Job::All);

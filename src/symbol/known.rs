@@ -9,14 +9,14 @@ use super::{
     shown,
     unread::{Reason, Unread},
 };
-use crate::elf::Symbols;
+use crate::{elf::Symbols, sys::Identity};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
     fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Most files known; beyond it the oldest are forgotten.
@@ -45,7 +45,7 @@ pub(super) type BuildId = [u8; 20];
 pub(super) enum Key {
     BuildId(BuildId),
     /// A file without a build id.
-    Inode(Inode),
+    File(Identity),
 }
 
 /// A file that a process has mapped.
@@ -72,10 +72,21 @@ pub(super) struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     File(Key),
+    /// A file that was mapped and not looked at: which one it is is not known, since its number may have been another's before.
+    Unseen(Unseen),
     /// `[vdso]` and its like.
     Kernel(Arc<str>),
     /// Code made as the program runs.
     Nothing,
+}
+
+/// What the kernel tells of a file that it finds no build id in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unseen {
+    pub(super) inode: Inode,
+    pub(super) path: Arc<Path>,
+    /// When it was mapped, or a moment later.
+    pub(super) told: SystemTime,
 }
 
 /// What is asked for.
@@ -105,8 +116,8 @@ struct Table {
 /// All that is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Files that were looked at.
-    inodes: HashMap<Inode, Option<BuildId>>,
+    /// Files that were looked at, by the number that had each last.
+    inodes: HashMap<Inode, (Identity, Option<BuildId>)>,
     places: HashMap<Key, Vec<Place>>,
     /// In the order they were found.
     order: VecDeque<Key>,
@@ -213,6 +224,8 @@ impl Known {
                 let offset = (address - part.from).saturating_add(part.offset);
                 Some(match part.of.clone() {
                     Of::File(key) => self.name_at(key, offset),
+                    // Another look may tell.
+                    Of::Unseen(Unseen { path, .. }) => (in_file(&path, offset), false),
                     Of::Kernel(name) => (name.as_ref().to_owned(), true),
                     Of::Nothing => unknown(),
                 })
@@ -263,25 +276,22 @@ impl Known {
             None => i64::try_from(offset).is_ok().then_some(offset),
         };
         let Some(address) = address else { return (UNKNOWN.into(), is_final) };
-        let place = self.places.get(&key).and_then(|places| places.last());
-        let file = place.and_then(|place| place.path.file_name()).map(OsStr::to_string_lossy);
-        // A file that was replaced has this behind its name.
-        let file = file.as_deref().unwrap_or("?").trim_end_matches(" (deleted)");
-        (format!("[{}+{address:#x}]", shown(file)), is_final)
+        (in_file(&self.path(key), address), is_final)
     }
 
-    /// The build id of a file that was looked at.
-    pub(super) fn looked_at(&self, inode: Inode) -> Option<Key> {
-        self.inodes.get(&inode).map(|id| id.map_or(Key::Inode(inode), Key::BuildId))
+    /// A file that was looked at, if what has its number is still the same.
+    pub(super) fn looked_at(&self, inode: Inode, identity: Identity) -> Option<Key> {
+        let (_, build_id) = self.inodes.get(&inode).filter(|(known, _)| *known == identity)?;
+        Some(build_id.map_or(Key::File(identity), Key::BuildId))
     }
 
     /// A file was looked at.
-    pub(super) fn look_at(&mut self, inode: Inode, build_id: Option<BuildId>) -> Key {
+    pub(super) fn look_at(&mut self, inode: Inode, identity: Identity, build_id: Option<BuildId>) -> Key {
         if self.inodes.len() >= FILES {
             self.inodes.clear();
         }
-        self.inodes.insert(inode, build_id);
-        build_id.map_or(Key::Inode(inode), Key::BuildId)
+        self.inodes.insert(inode, (identity, build_id));
+        build_id.map_or(Key::File(identity), Key::BuildId)
     }
 
     /// Somebody has a file mapped.
@@ -357,9 +367,34 @@ impl Known {
         }
     }
 
+    /// Files that a process was told to have mapped and of which it is not known which they are.
+    pub(super) fn unseen(&self, process: u32) -> Vec<Unseen> {
+        let parts = self.begun.get(&process).into_iter().flatten();
+        let unseen = |part: &Part| match &part.of {
+            Of::Unseen(unseen) => Some(unseen.clone()),
+            _ => None,
+        };
+        parts.filter_map(unseen).collect()
+    }
+
+    /// It was found out which file one of them is.
+    pub(super) fn settle(&mut self, process: u32, unseen: &Unseen, key: Key) {
+        for part in self.begun.get_mut(&process).into_iter().flatten() {
+            if part.of == Of::Unseen(unseen.clone()) {
+                part.of = Of::File(key);
+            }
+        }
+    }
+
     /// What a process has mapped now; nothing for one that is gone.
     pub(super) fn set_process(&mut self, process: u32, parts: Vec<Part>) {
         self.processes.retain(|_, (since, _)| since.elapsed() < FRESH);
+        for told in self.begun.get_mut(&process).into_iter().flatten() {
+            let is_it = |part: &&Part| part.from <= told.from && told.from < part.to;
+            if let (Of::Unseen(_), Some(part)) = (&told.of, parts.iter().find(is_it)) {
+                told.of = part.of.clone();
+            }
+        }
         self.processes.insert(process, (Instant::now(), parts));
     }
 
@@ -376,7 +411,11 @@ impl Known {
     /// The symbols of a file, or why there are none.
     pub(super) fn set_symbols(&mut self, key: Key, found: Result<Symbols, Reason>) {
         self.uses += 1;
-        if let Err(reason) = found {
+        let why = match &found {
+            Ok(symbols) => symbols.lacking.as_ref().map(Reason::from),
+            Err(reason) => Some(*reason),
+        };
+        if let Some(reason) = why {
             let path = self.path(key);
             self.unread.count(reason, &path);
         }
@@ -404,6 +443,14 @@ impl Known {
         let place = self.places.get(&key).and_then(|places| places.last());
         place.map_or_else(|| Path::new("?").into(), |place| place.path.clone())
     }
+}
+
+/// A place in a file that has no name.
+fn in_file(path: &Path, address: u64) -> String {
+    let file = path.file_name().map(OsStr::to_string_lossy);
+    // A file that was replaced has this behind its name.
+    let file = file.as_deref().unwrap_or("?").trim_end_matches(" (deleted)");
+    format!("[{}+{address:#x}]", shown(file))
 }
 
 /// All but the innermost are places that a call returns to, which may be behind the function's end.

@@ -21,6 +21,7 @@ pub use frame::{Frame, frames};
 use crate::{
     elf::short,
     family::MetricFamily,
+    kernel::ONLINE,
     label::{Host, LabelError, ksym::Ksym},
     lock::lock,
 };
@@ -69,7 +70,7 @@ impl Symbols {
 
     /// Has the kernel tell from now on which files processes run.
     pub fn want_files(&self) {
-        self.files.get_or_init(|| Files::new(self.host.proc.clone()));
+        self.files.get_or_init(|| Files::new(self.host.proc.clone(), self.host.sys.join(ONLINE)));
     }
 
     /// Starts the threads that read files of programs, where stacks of programs are wanted. The first scrape does as well.

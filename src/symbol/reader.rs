@@ -3,7 +3,7 @@
 //! what it has to say is taken in when it comes.
 
 use super::{
-    known::{BuildId, Job, Key, Known, Of, Part, Place, kept, padded},
+    known::{BuildId, Job, Key, Known, Of, Part, Place, Unseen, kept, padded},
     lock,
     mapping::{Inode, Mapping, mappings},
     unread::Reason,
@@ -23,7 +23,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Most processes that are looked at.
@@ -253,6 +253,7 @@ impl Reader {
             Thing::Process(process) => {
                 let parts = self.parts(process);
                 self.known().set_process(process, parts);
+                self.settle(process);
             }
             Thing::See(key) => self.see(key),
             Thing::Symbols(key) => {
@@ -274,7 +275,7 @@ impl Reader {
         let is_ours = self.has_our_files(&directory);
         let part = |Mapping { from, to, offset, inode, path }| {
             let of = match inode {
-                Some(inode) => Of::File(self.look_at_file(process, (from, to), inode, path, is_ours)),
+                Some(inode) => self.look_at_file(process, (from, to), inode, path, is_ours),
                 None => match path.to_str().filter(|name| name.starts_with('[')) {
                     Some(name) => Of::Kernel(name.into()),
                     None => Of::Nothing,
@@ -297,42 +298,79 @@ impl Reader {
         inode: Inode,
         path: PathBuf,
         is_ours: bool,
-    ) -> Key {
-        let mut place = Place { process, from, to, path: kept(path), seen: None };
-        {
-            let mut known = self.known();
-            if let Some(key) = known.looked_at(inode) {
-                known.add(key, place);
-                return key;
-            }
-        }
+    ) -> Of {
+        let place = Place { process, from, to, path: kept(path), seen: None };
+        let unseen = Unseen { inode, path: place.path.clone(), told: SystemTime::now() };
         // Another thread waits for it.
         if !lock(&self.opening).insert(inode) {
-            return Key::Inode(inode);
+            return Of::Unseen(unseen);
         }
-        let found = self.hold(&place).and_then(|looked| {
-            place.seen = is_ours.then_some((looked.device, looked.inode));
-            looked.open()
-        });
-        let build_id: Option<BuildId> =
-            found.as_ref().ok().and_then(|file| elf::build_id(file).ok().flatten()).map(|id| padded(&id));
+        let found = self.identify(place, inode, is_ours);
         lock(&self.opening).remove(&inode);
-        let mut known = self.known();
-        let key = match found {
-            Ok(_) => known.look_at(inode, build_id),
-            // It may be there where another process has it.
-            Err(_) => Key::Inode(inode),
+        // It may be there where another process has it.
+        found.map_or(Of::Unseen(unseen), Of::File)
+    }
+
+    /// Which file it is that a process has mapped; `None` if that cannot be told with certainty.
+    fn identify(&self, mut place: Place, inode: Inode, is_ours: bool) -> Option<Key> {
+        let (looked, is_mapped) = match self.hold_mapped(&place) {
+            Ok(looked) => (looked, true),
+            Err(_) => (self.hold_named(&place).ok()?, false),
         };
-        known.add(key, place);
-        key
+        let identity = looked.identity;
+        // What has its name may be another file by now.
+        let is_it = is_mapped || identity.inode == inode.number;
+        place.seen = is_ours.then_some((identity.device, identity.inode));
+        let known = self.known().looked_at(inode, identity).filter(|_| is_it);
+        if let Some(key) = known {
+            self.known().add(key, place);
+            return Some(key);
+        }
+        let file = looked.open().ok()?;
+        let build_id: Option<BuildId> = elf::build_id(&file).ok().flatten().map(|id| padded(&id));
+        let mut known = self.known();
+        if is_it {
+            let key = known.look_at(inode, identity, build_id);
+            known.add(key, place);
+            return Some(key);
+        }
+        if let Some(id) = build_id {
+            known.add(Key::BuildId(id), place);
+        }
+        None
+    }
+
+    /// Finds out which files a process had mapped that was gone before it was looked at: what has their names and numbers, if
+    /// that is what was there before, or was there when they were mapped.
+    fn settle(&self, process: u32) {
+        let unseen = self.known().unseen(process);
+        for unseen in unseen {
+            let Ok(looked) = look_at(Foreign::Unlinked(&unseen.path)) else { continue };
+            let identity = looked.identity;
+            if identity.inode != unseen.inode.number {
+                continue;
+            }
+            let mut known = self.known();
+            let since_epoch = unseen.told.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let was_there = || {
+                let told = i128::try_from(since_epoch.as_nanos()).unwrap_or(i128::MAX);
+                (identity.appeared_ns() <= told).then_some(Key::File(identity))
+            };
+            let Some(key) = known.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
+            let place = Place { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
+            known.add(key, place);
+            known.settle(process, &unseen, key);
+        }
     }
 
     /// Takes hold of a file as its process has it: what it has mapped, or what has its name among the files of that process.
     fn hold(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        self.hold_mapped(place).or_else(|_| {
-            let root = hold_directory(&self.directory(place.process).join("root"))?;
-            look_at(Foreign::Under(root.as_fd(), &place.path))
-        })
+        self.hold_mapped(place).or_else(|_| self.hold_named(place))
+    }
+
+    fn hold_named(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
+        let root = hold_directory(&self.directory(place.process).join("root"))?;
+        look_at(Foreign::Under(root.as_fd(), &place.path))
     }
 
     fn hold_mapped(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
@@ -346,7 +384,7 @@ impl Reader {
         let is_ours = |place: &&Place| self.has_our_files(&self.directory(place.process));
         for place in places.iter().rev().filter(is_ours) {
             if let Ok(looked) = self.hold_mapped(place) {
-                self.known().see(key, place.process, (looked.device, looked.inode));
+                self.known().see(key, place.process, (looked.identity.device, looked.identity.inode));
                 return;
             }
         }
@@ -359,7 +397,7 @@ impl Reader {
         if let Some(file) = place.seen {
             let found = look_at(Foreign::Unlinked(&place.path));
             if let Ok(looked) = &found
-                && (looked.device, looked.inode) == file
+                && (looked.identity.device, looked.identity.inode) == file
             {
                 return looked.open();
             }
@@ -401,7 +439,7 @@ impl Reader {
                         false
                     }
                 },
-                Key::Inode(inode) => file.metadata().is_ok_and(|found| found.ino() == inode.number),
+                Key::File(wanted) => sys::identity(file.as_fd()).is_ok_and(|found| found == wanted),
             };
             if !is_it {
                 continue;

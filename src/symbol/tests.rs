@@ -4,7 +4,14 @@ use super::*;
 use crate::elf;
 use files::Files;
 use mapping::{Inode, read};
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
 use tapster_ebpf::{
     attach::{Place, Wanted},
     probe::Root,
@@ -61,10 +68,10 @@ extern "C" fn tapster_symbol_test_function() {}
 #[test]
 fn functions_of_this_program() {
     let function = std::hint::black_box(tapster_symbol_test_function as extern "C" fn());
-    let files = Files::new("/proc".into());
+    let files = Files::new("/proc".into(), Path::new("/sys").join(ONLINE));
     // A machine that does much else may take longer than a scrape would wait.
     let named = |frame: Frame, process: u32| {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         loop {
             files.look();
             match files.names(&[frame], process).pop() {
@@ -81,7 +88,7 @@ fn functions_of_this_program() {
     assert_eq!(named(Frame::Address(16), process), UNKNOWN, "nothing is there");
     assert_eq!(named(Frame::Address(address), 0), UNKNOWN);
     let own = std::env::current_exe().expect("there is one");
-    let wanted = Wanted { function: name, at_return: false, whole: false, most: 10 };
+    let wanted = Wanted { function: name, at_return: false, whole: false, most: 10, stacks: false };
     let mut found = elf::Binary::open(Path::new("/proc"), &Root::Host, &own.display().to_string())
         .and_then(elf::read)
         .and_then(|file| elf::choose(&file, &wanted))
@@ -100,6 +107,73 @@ fn functions_of_this_program() {
     assert_eq!(at(build_id, 1 << 40), UNKNOWN);
     assert_eq!(at([0xab; 20], 0x123), "[abababab+0x123]");
     assert_eq!(at([0xab; 20], u64::MAX - 5), UNKNOWN);
+}
+
+/// A program with a function of this name, whose address it prints; `None` without a compiler.
+fn program(directory: &Path, function: &str, build_id: &str) -> Option<PathBuf> {
+    let (source, program) = (directory.join("source.c"), directory.join("made"));
+    let text = format!(
+        "#include <stdio.h>\n#include <unistd.h>\nvoid {function}(void) {{}}\n\
+         int main(void) {{ printf(\"%p\\n\", (void *){function}); fflush(stdout); pause(); return 0; }}\n"
+    );
+    std::fs::write(&source, text).unwrap();
+    let made = Command::new("cc").arg(build_id).arg("-o").args([&program, &source]).status();
+    made.is_ok_and(|status| status.success()).then_some(program)
+}
+
+/// A program that runs until this is dropped, and where its function is.
+struct Runs(Child, u64);
+
+impl Runs {
+    fn begin(program: &Path) -> Self {
+        let mut child = Command::new(program).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();
+        Self(child, address)
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+/// A file is removed, and another one gets its name and its number, as file systems on disks do at once.
+#[test]
+fn a_number_of_a_file_that_is_used_again() {
+    // A file system in memory has other numbers each time.
+    let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+    for build_id in ["-Wl,--build-id=none", "-Wl,--build-id=sha1"] {
+        let files = Files::new("/proc".into(), Path::new("/sys").join(ONLINE));
+        let path = directory.path().join("program");
+        let mut numbers = Vec::new();
+        for round in 0..20 {
+            let function = format!("function_of_round_{round}");
+            let Some(made) = program(directory.path(), &function, build_id) else {
+                return println!("skipped: no C compiler");
+            };
+            let _ = std::fs::remove_file(&path);
+            std::fs::copy(&made, &path).unwrap();
+            let number = std::fs::metadata(&path).unwrap().ino();
+            let running = Runs::begin(&path);
+            let (frame, process) = (Frame::Address(running.1), running.0.id());
+            let begun = Instant::now();
+            let name = loop {
+                files.look();
+                match files.names(&[frame], process).pop() {
+                    Some(Some((name, true))) => break name,
+                    other => assert!(begun.elapsed().as_secs() < 60, "{other:?}"),
+                }
+            };
+            assert_eq!(name, function, "round {round} of files numbered {numbers:?}, {number}");
+            if numbers.contains(&number) {
+                break;
+            }
+            numbers.push(number);
+        }
+    }
 }
 
 #[test]

@@ -252,6 +252,20 @@ pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
         .is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
 }
 
+/// The system call by which a program comes into the kernel where a uprobe has become a call; of x86-64 alone.
+pub const SYS_UPROBE: i64 = 336;
+
+/// Whether the kernel makes a call of a `nop` of five bytes that a uprobe is set on, instead of a trap, 6.18 on x86-64. Such a kernel
+/// has a system call for it, and says that nobody else may make it.
+pub fn has_uprobe_call() -> bool {
+    if !cfg!(target_arch = "x86_64") {
+        return false;
+    }
+    // SAFETY: without arguments; a kernel that has it looks at where it comes from, and another does not know it.
+    let made = unsafe { libc::syscall(SYS_UPROBE) };
+    made == -1 && super::errno(&io::Error::last_os_error()) == Some(libc::ENXIO)
+}
+
 /// One place to stop at.
 #[derive(Clone, Copy, Debug)]
 pub enum Spot<'a> {
@@ -288,7 +302,7 @@ pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, ends: Ends) -> io::
     Ok(event)
 }
 
-fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()> {
     for (request, argument, name) in
         [(SET_BPF, program.as_raw_fd(), "PERF_EVENT_IOC_SET_BPF"), (ENABLE, 0, "PERF_EVENT_IOC_ENABLE")]
     {

@@ -1,6 +1,6 @@
 //! How many CPUs the kernel may ever bring up, for each of which per-CPU maps have a value, and how many it runs on.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, ops::RangeInclusive, path::Path};
 
 /// The number of possible CPUs of the running kernel, as per-CPU maps are laid out by.
 ///
@@ -20,21 +20,43 @@ impl PossibleCpus {
     }
 }
 
+/// The most CPUs that are taken from a list; kernels are built for 8192 at the most.
+const MOST: u32 = 1 << 16;
+
 /// The number of CPUs in a file such as `/sys/devices/system/cpu/possible` or `…/online`: `0-3` or `0-1,4-7`.
 pub fn listed_cpus(path: &Path) -> io::Result<u32> {
+    read(path, count)
+}
+
+/// The CPUs in such a file.
+pub fn cpu_list(path: &Path) -> io::Result<Vec<u32>> {
+    read(path, |list| {
+        count(list).filter(|count| *count <= MOST)?;
+        Some(ranges(list).flatten().flatten().collect())
+    })
+}
+
+fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<T> {
     let text = fs::read_to_string(path)
         .map_err(|error| io::Error::new(error.kind(), format!("read {}: {error}", path.display())))?;
-    count(&text).ok_or_else(|| {
+    parse(&text).ok_or_else(|| {
         let message = format!("`{}` in {} is not a list of CPUs", text.trim(), path.display());
         io::Error::new(io::ErrorKind::InvalidData, message)
     })
 }
 
-fn count(list: &str) -> Option<u32> {
-    list.trim().split(',').try_fold(0_u32, |total, range| {
+/// First and last of each; `None` for what is no range.
+fn ranges(list: &str) -> impl Iterator<Item = Option<RangeInclusive<u32>>> {
+    list.trim().split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        total.checked_add(last.checked_sub(first)?.checked_add(1)?)
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    })
+}
+
+fn count(list: &str) -> Option<u32> {
+    ranges(list).try_fold(0_u32, |total, range| {
+        let range = range?;
+        total.checked_add(range.end().checked_sub(*range.start())?.checked_add(1)?)
     })
 }
 
@@ -52,6 +74,15 @@ mod tests {
         for list in ["", "\n", "a", "3-1", "0-", "0-4294967295", "-1"] {
             assert_eq!(count(list), None, "{list}");
         }
+    }
+
+    #[test]
+    fn cpus_of_a_list() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "0-1,4,6-7\n").unwrap();
+        assert_eq!(cpu_list(file.path()).unwrap(), [0, 1, 4, 6, 7]);
+        fs::write(file.path(), "0-4294967294\n").unwrap();
+        assert!(cpu_list(file.path()).is_err(), "more than any kernel has");
     }
 
     #[test]

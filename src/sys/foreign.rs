@@ -64,14 +64,40 @@ impl ForeignError {
     }
 }
 
-/// A regular file that was looked at and is not open.
-#[derive(Debug)]
-pub struct Looked {
-    fd: OwnedFd,
+/// What tells a file from all others, and from what it was before it was written to. A number alone does not: file systems
+/// give that of a file that was removed to the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
     /// Number of its device, as `stat` has it.
     pub device: u64,
     /// Number on the device.
     pub inode: u64,
+    /// When it was made, nanoseconds of Unix time; `None` where the file system does not keep that.
+    pub born_ns: Option<i128>,
+    /// When it was written to last, in the same way. Whoever owns the file can set this.
+    pub modified_ns: i128,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Identity {
+    /// The moment before which no file was this one, as far as its file system tells.
+    pub fn appeared_ns(&self) -> i128 {
+        self.born_ns.unwrap_or(self.modified_ns)
+    }
+}
+
+/// The identity of a file that is open.
+pub fn identity(file: BorrowedFd<'_>) -> io::Result<Identity> {
+    Ok(status(file)?.identity)
+}
+
+/// A regular file that was looked at and is not open.
+#[derive(Debug)]
+pub struct Looked {
+    fd: OwnedFd,
+    /// Which file it is.
+    pub identity: Identity,
 }
 
 impl Looked {
@@ -85,7 +111,7 @@ impl Looked {
 pub fn look_at(place: Foreign<'_>) -> Result<Looked, ForeignError> {
     let (fd, status) = hold(place)?;
     match status.kind {
-        libc::S_IFREG => Ok(Looked { fd, device: status.device, inode: status.inode }),
+        libc::S_IFREG => Ok(Looked { fd, identity: status.identity }),
         kind => Err(ForeignError::NotAFile(kind_name(kind))),
     }
 }
@@ -181,8 +207,7 @@ struct Status {
     kind: u32,
     mode: u32,
     user: u32,
-    device: u64,
-    inode: u64,
+    identity: Identity,
 }
 
 impl Status {
@@ -192,14 +217,18 @@ impl Status {
     }
 }
 
+fn nanoseconds(time: libc::statx_timestamp) -> i128 {
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
 /// What a descriptor is of, as far as it is known here: who serves the file system is not asked.
 fn status(fd: BorrowedFd<'_>) -> io::Result<Status> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     // SAFETY: all zeros is such a structure.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     // SAFETY: the kernel reads an empty string and writes one structure of this type.
-    let result =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BASIC_STATS, &raw mut found) };
+    let result = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut found) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -208,8 +237,13 @@ fn status(fd: BorrowedFd<'_>) -> io::Result<Status> {
         kind: mode & libc::S_IFMT,
         mode,
         user: found.stx_uid,
-        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
-        inode: found.stx_ino,
+        identity: Identity {
+            device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            born_ns: (found.stx_mask & libc::STATX_BTIME != 0).then(|| nanoseconds(found.stx_btime)),
+            modified_ns: nanoseconds(found.stx_mtime),
+            size: found.stx_size,
+        },
     })
 }
 
@@ -259,7 +293,15 @@ mod tests {
         assert!(read(Foreign::Named(&path("none"))).unwrap_err().is_absent());
         let looked = look_at(Foreign::Named(&path("file"))).unwrap();
         let metadata = fs::metadata(path("file")).unwrap();
-        assert_eq!((looked.device, looked.inode), (metadata.dev(), metadata.ino()));
+        let identity = looked.identity;
+        assert_eq!((identity.device, identity.inode), (metadata.dev(), metadata.ino()));
+        assert_eq!(identity.size, metadata.len());
+        let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        assert_eq!(identity.modified_ns, modified);
+        let born = |born: std::time::SystemTime| {
+            i128::try_from(born.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+        };
+        assert_eq!(identity.born_ns, metadata.created().ok().map(born), "what the library says");
         // What was looked at is what is opened.
         fs::remove_file(path("file")).unwrap();
         assert!(Command::new("mkfifo").arg(path("file")).status().unwrap().success());

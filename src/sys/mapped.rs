@@ -1,6 +1,9 @@
 //! What processes map to be executed, as the kernel tells it: `PERF_RECORD_MMAP2` of every CPU.
 
-use super::mapping::{Mapping, page_size};
+use super::{
+    event::{TIME_ENABLED, enabled_ns},
+    mapping::{Mapping, page_size},
+};
 use std::{
     ffi::OsStr,
     io,
@@ -70,8 +73,11 @@ pub struct Mappings {
 
 #[derive(Debug)]
 struct CpuRing {
-    /// While it is open, records are made.
+    cpu: u32,
+    /// While it is open, records are made, unless its CPU went offline: then never again.
     event: OwnedFd,
+    /// How long it had been there when it was looked at last.
+    enabled_ns: u64,
     mapping: Mapping,
     page: usize,
 }
@@ -79,13 +85,21 @@ struct CpuRing {
 impl Mappings {
     /// Begins to record on these CPUs.
     pub fn open(cpus: &[u32]) -> io::Result<Self> {
-        let page = page_size()?;
-        let ring = |cpu: &u32| {
-            let event = event(*cpu, BUILD_ID).or_else(|_| event(*cpu, 0))?;
-            let mapping = Mapping::new(event.as_fd(), 0, page + BYTES, true)?;
-            Ok(CpuRing { event, mapping, page })
-        };
-        Ok(Self { rings: cpus.iter().map(ring).collect::<io::Result<_>>()? })
+        Ok(Self { rings: cpus.iter().copied().map(CpuRing::open).collect::<io::Result<_>>()? })
+    }
+
+    /// Begins to record on CPUs that came online, and again on those that were offline meanwhile; whether there are any, or some
+    /// went. What they had recorded was read before. To be called about every second.
+    pub fn follow(&mut self, online: &[u32]) -> io::Result<bool> {
+        let before = self.rings.len();
+        self.rings.retain_mut(|ring| ring.is_alive() && online.contains(&ring.cpu));
+        let left = self.rings.len();
+        for cpu in online {
+            if !self.rings.iter().any(|ring| ring.cpu == *cpu) {
+                self.rings.push(CpuRing::open(*cpu)?);
+            }
+        }
+        Ok(left < before || left < self.rings.len())
     }
 
     /// What waits for records.
@@ -138,6 +152,7 @@ fn event(cpu: u32, more: u64) -> io::Result<OwnedFd> {
     let mut attr = [0_u64; 14];
     attr[0] = ATTR_BYTES << 32 | SOFTWARE;
     attr[1] = DUMMY;
+    attr[4] = TIME_ENABLED;
     attr[5] = MMAP | MMAP2 | WATERMARK | more;
     attr[6] = 1;
     // SAFETY: the kernel reads as many bytes as the second word says, which is the array's size.
@@ -153,6 +168,21 @@ fn event(cpu: u32, more: u64) -> io::Result<OwnedFd> {
 }
 
 impl CpuRing {
+    fn open(cpu: u32) -> io::Result<Self> {
+        let page = page_size()?;
+        let event = event(cpu, BUILD_ID).or_else(|_| event(cpu, 0))?;
+        let mapping = Mapping::new(event.as_fd(), 0, page + BYTES, true)?;
+        Ok(Self { cpu, event, enabled_ns: 0, mapping, page })
+    }
+
+    fn is_alive(&mut self) -> bool {
+        let before = self.enabled_ns;
+        enabled_ns(&self.event).is_ok_and(|now| {
+            self.enabled_ns = now;
+            now > before
+        })
+    }
+
     fn read(&mut self, visit: &mut dyn FnMut(u32, u16, &[u8])) {
         let written = self.mapping.word(HEAD).load(Ordering::Acquire);
         let mut at = self.mapping.word(TAIL).load(Ordering::Relaxed);
@@ -249,6 +279,14 @@ mod tests {
                 (MappedFile::Inode(..), Some(_)) => println!("before 5.12 without build ids"),
                 (MappedFile::Inode(..), None) => {}
             }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(!mappings.follow(&cpus).unwrap(), "all are there");
+        std::thread::sleep(Duration::from_millis(10));
+        if let [first, _, ..] = cpus.as_slice() {
+            assert!(mappings.follow(&[*first]).unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+            assert!(mappings.follow(&cpus).unwrap(), "they came back");
         }
         let mut again = 0;
         mappings.read(|mapped| again += u32::from(mapped.process == child.id()));

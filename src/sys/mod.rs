@@ -11,6 +11,7 @@ mod capability;
 mod clock;
 mod cpu;
 mod dm;
+mod event;
 mod file;
 mod foreign;
 mod limit;
@@ -29,19 +30,21 @@ mod tests;
 
 pub use access::{effective_user, has_access_list, is_read_only};
 pub use attach::{
-    Ends, KernelFunctions, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
-    attach_raw_tracepoint, attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_multi,
+    Ends, KernelFunctions, SYS_UPROBE, Spot, attach_kprobes, attach_probe, attach_probe_with_cookie,
+    attach_raw_tracepoint, attach_site, attach_uprobes, attach_usdt, has_kprobe_multi, has_uprobe_call,
+    has_uprobe_multi,
 };
 pub use bpf::errno;
 pub use btf::{BtfBytes, read_btf};
 pub use capability::{Capabilities, Capability};
-pub use clock::{boot_unix_ns, monotonic_ns};
-pub use cpu::{PossibleCpus, listed_cpus};
+pub use clock::{KernelClock, boot_unix_ns, monotonic_ns};
+pub use cpu::{PossibleCpus, cpu_list, listed_cpus};
 pub use dm::{DmControl, DmTarget};
+pub use event::{CpuEvent, Every};
 pub use file::open_by_kernfs_id;
 pub use foreign::{
-    Foreign, ForeignError, Looked, WRITTEN_BY_OTHERS, hold_directory, look_at, open_foreign,
-    open_foreign_directory,
+    Foreign, ForeignError, Identity, Looked, WRITTEN_BY_OTHERS, hold_directory, identity, look_at,
+    open_foreign, open_foreign_directory,
 };
 pub use limit::{FileLimit, file_limit, raise_file_limit};
 pub use load::{LoadRefused, ProgramKind, create_map, load_program};

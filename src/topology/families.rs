@@ -20,11 +20,16 @@ const STATES: [&str; 10] = [
 /// What an array may be doing to itself, as the kernel names it.
 const ACTIONS: [&str; 7] = ["idle", "resync", "recover", "check", "repair", "reshape", "frozen"];
 
-/// The families of a snapshot; none where there is no array.
+/// The families of a snapshot: those of arrays only where there is one, that of names only where a device has one.
 pub fn families(topology: &Topology) -> Vec<MetricFamily> {
     let arrays = topology.arrays();
-    if arrays.is_empty() {
-        return Vec::new();
+    let mut names = gauge(
+        "tapster_block_device_info",
+        "What people call a block device, and who gave it that name; always 1.",
+        &["device", "kind", "name"],
+    );
+    for named in topology.named() {
+        names.push(&[&named.device, named.kind, &named.name], 1.0);
     }
     let mut info = gauge(
         "tapster_raid_array_info",
@@ -43,6 +48,7 @@ pub fn families(topology: &Topology) -> Vec<MetricFamily> {
         }
     }
     let mut all = vec![
+        names,
         info,
         members,
         numbers(arrays, "disks", "Members that the array has when it is complete.", |array| {

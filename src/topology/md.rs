@@ -1,11 +1,14 @@
 //! An md array from its directory in sysfs.
 
-use super::{Array, Kind, Member, sysfs};
+use super::{Array, Kind, Member, Named, sysfs};
 use crate::name;
-use std::{fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
+
+/// The level of a container, as mdadm calls it; the kernel has no word for it.
+const CONTAINER: &str = "container";
 
 /// Reads the array; `None` if the device is none, or is gone before it was read.
-pub(super) fn read(sys: &Path, block: &sysfs::Block) -> Option<Array> {
+pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> Option<Array> {
     let device = sys.join("block").join(&block.file);
     let md = device.join("md");
     let attribute = |name: &str| sysfs::attribute(&md.join(name));
@@ -15,6 +18,10 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block) -> Option<Array> {
         .filter(|file| file.as_bytes().starts_with(b"dev-"))
         .filter_map(|file| member(&md.join(file)))
         .collect();
+    if attribute("metadata_version").is_some_and(|version| is_container(&version)) {
+        let title = title(block, named);
+        return (!members.is_empty()).then(|| container((device, block, title), members, &md));
+    }
     members.sort_by(|a, b| order(a).cmp(&order(b)));
     let state = attribute("array_state").filter(|state| !state.is_empty());
     // What a stopped array leaves behind until its node goes.
@@ -25,7 +32,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block) -> Option<Array> {
         name: block.name.clone(),
         device,
         kind: Kind::Md,
-        title: block.name.clone(),
+        title: title(block, named),
         level,
         // `8 (7)` while it is reshaped: the new number, then the old.
         disks: attribute("raid_disks").and_then(|text| text.split_whitespace().next()?.parse().ok()),
@@ -38,6 +45,50 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block) -> Option<Array> {
     })
 }
 
+/// What people call an array.
+fn title(block: &sysfs::Block, named: Option<&Named>) -> String {
+    named.map_or(&block.name, |named| &named.name).clone()
+}
+
+/// Whether an array with this `metadata_version` only holds the metadata of volumes: `external:ddf` is a container,
+/// `external:/md127/0` a volume in one, `external:-md127/0` a volume that is not to be changed.
+fn is_container(version: &str) -> bool {
+    let format = version.strip_prefix("external:");
+    format.is_some_and(|format| !format.is_empty() && !format.starts_with(['/', '-']))
+}
+
+/// A container. The kernel calls it inactive and its disks spares, however healthy its volumes are: it never runs, so it
+/// has no state, no action and nothing to lack. A disk of it is a spare only as long as no volume uses it.
+fn container(
+    (device, block, title): (u64, &sysfs::Block, String),
+    mut members: Vec<Member>,
+    md: &Path,
+) -> Array {
+    for member in &mut members {
+        let holders = md.join(format!("dev-{}", member.name.replace('/', "!"))).join("block/holders");
+        let is_used = sysfs::entries(&holders).any(|holder| holder != *block.file);
+        if is_used {
+            let word = |word| if word == "spare" { "in_use" } else { word };
+            member.state = member.state.split(',').map(word).collect::<Vec<_>>().join(",");
+        }
+    }
+    members.sort_by(|a, b| order(a).cmp(&order(b)));
+    Array {
+        name: block.name.clone(),
+        device,
+        kind: Kind::Md,
+        title,
+        level: CONTAINER.into(),
+        disks: None,
+        degraded: None,
+        state: None,
+        action: None,
+        completed: None,
+        announces: true,
+        members,
+    }
+}
+
 /// A member from its directory, `dev-sda1`.
 fn member(directory: &Path) -> Option<Member> {
     let slot = sysfs::attribute(&directory.join("slot")).filter(|slot| !slot.is_empty())?;
@@ -47,9 +98,7 @@ fn member(directory: &Path) -> Option<Member> {
     let target = fs::read_link(&link).ok();
     let file = match &target {
         Some(target) => target.file_name()?.to_owned(),
-        None => {
-            std::ffi::OsStr::from_bytes(directory.file_name()?.as_bytes().strip_prefix(b"dev-")?).to_owned()
-        }
+        None => OsStr::from_bytes(directory.file_name()?.as_bytes().strip_prefix(b"dev-")?).to_owned(),
     };
     let device = sysfs::attribute(&link.join("dev")).and_then(|text| name::parse_numbers(&text));
     Some(Member {
@@ -91,6 +140,22 @@ pub(super) fn ratio(done: u64, all: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_and_volumes() {
+        for (version, expected) in [
+            ("external:ddf", true),
+            ("external:imsm", true),
+            ("external:/md127/0", false),
+            ("external:-md127/0", false),
+            ("external:", false),
+            ("1.2", false),
+            ("none", false),
+            ("", false),
+        ] {
+            assert_eq!(is_container(version), expected, "{version}");
+        }
+    }
 
     #[test]
     fn levels_and_ratios() {

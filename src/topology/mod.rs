@@ -1,4 +1,5 @@
-//! Arrays of this host and what they are made of: md from sysfs, device-mapper through its control device.
+//! Arrays of this host and what they are made of: md from sysfs, device-mapper through its control device. And what people call
+//! block devices.
 //!
 //! A [`Topology`] is a snapshot, made anew for each scrape, because an array may lose, gain and swap members at
 //! any time. It is made of what could be read: an array or a member that vanishes meanwhile, or whose files are
@@ -9,6 +10,7 @@ mod adopt;
 mod dm;
 mod families;
 mod md;
+mod named;
 mod reader;
 mod sysfs;
 mod table;
@@ -19,6 +21,7 @@ mod watch;
 pub use adopt::{NotAdopted, adopt};
 pub use dm::DeviceMapper;
 pub use families::families;
+pub use named::Named;
 pub use reader::Reader;
 pub use watch::Watch;
 
@@ -57,15 +60,17 @@ pub struct Array {
     pub device: u64,
     /// Its driver.
     pub kind: Kind,
-    /// Its device-mapper name, `vg-lv`; for md the kernel's name again.
+    /// The name that people gave it: the device mapper's, `vg-lv`, or that of a link in `/dev/md`; for an md array without one
+    /// the kernel's name again.
     pub title: String,
-    /// `raid5`, `striped`, …; `unknown` while the kernel does not say.
+    /// `raid5`, `striped`, …; `container` for one that only holds the metadata of volumes; `unknown` while the kernel
+    /// does not say.
     pub level: String,
     /// How many members it has when it is complete.
     pub disks: Option<u64>,
     /// How many of those are missing; `None` for a level without redundancy.
     pub degraded: Option<u64>,
-    /// `clean`, `active`, …; md only.
+    /// `clean`, `active`, …; md only, and no container.
     pub state: Option<String>,
     /// `idle`, `resync`, …; `None` for a level that never does.
     pub action: Option<String>,
@@ -84,9 +89,9 @@ pub struct Member {
     pub name: String,
     /// Its number, `major << 20 | minor`; `None` if the device is gone and the array still holds its place.
     pub device: Option<u64>,
-    /// Its place in the array, `none`, or another word of the driver's.
+    /// Its place in the array, `none`, `journal`, or another word of the driver's.
     pub slot: String,
-    /// `in_sync`, `faulty`, `spare`, …, joined by commas.
+    /// `in_sync`, `faulty`, `spare`, …, joined by commas; in a container `in_use` for what a volume uses.
     pub state: String,
     /// Whether all I/O of the device is this array's: a whole disk that nothing else is stacked on. Found out only
     /// where the array announces nothing.
@@ -117,6 +122,7 @@ pub struct Topology {
     /// Places of an array and a member of it by both their numbers.
     by_devices: HashMap<(u64, u64), (usize, usize)>,
     left_out: LeftOut,
+    named: Vec<Named>,
 }
 
 impl Topology {
@@ -141,6 +147,16 @@ impl Topology {
         }
         topology.arrays = arrays;
         topology
+    }
+
+    /// The same with these names of devices.
+    fn with_names(self, named: Vec<Named>) -> Self {
+        Self { named, ..self }
+    }
+
+    /// Block devices that people gave names, arrays or not, in the order of the kernel's names.
+    pub fn named(&self) -> &[Named] {
+        &self.named
     }
 
     /// All arrays, in the order of their names.

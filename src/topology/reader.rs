@@ -1,7 +1,7 @@
 //! Arrays read again and again. Each has its time: an attribute of an array, and the control device, answer when the array's
 //! driver lets them, and one that waits for a disk that does not answer waits as long.
 
-use super::{Array, DeviceMapper, Topology, dm, md, sysfs};
+use super::{Array, DeviceMapper, Named, Topology, dm, md, named, sysfs};
 use crate::{
     deadline::{self, Left, Limits, MayHang, Outcome},
     label::Host,
@@ -56,16 +56,22 @@ impl Reader {
             .collect();
         self.devices = devices.iter().map(|device| (device.block.file.clone(), device.clone())).collect();
         let (sys, mapper) = (self.host.sys.clone(), self.mapper.clone());
+        let links = named::Links::read(&self.host.dev);
         let read = move |device: &Device| {
-            md::read(&sys, &device.block).or_else(|| dm::read(&sys, &device.block, &*mapper))
+            let named = named::read(&sys, &device.block, &links);
+            let array = md::read(&sys, &device.block, named.as_ref());
+            (array.or_else(|| dm::read(&sys, &device.block, &*mapper)), named)
         };
         let outcomes = deadline::each(LIMITS, devices.clone(), read);
         let mut silent = Vec::new();
-        let arrays = devices.iter().zip(outcomes).filter_map(|(device, outcome)| {
+        let found = devices.iter().zip(outcomes).map(|(device, outcome)| {
             let name = &device.block.name;
-            let known = || before.arrays().iter().find(|array| array.name == *name).cloned();
+            let known = || {
+                let array = before.arrays().iter().find(|array| array.name == *name).cloned();
+                (array, before.named().iter().find(|named| named.device == *name).cloned())
+            };
             match outcome {
-                Outcome::Read(array) => array,
+                Outcome::Read(found) => found,
                 Outcome::Slow => {
                     silent.push(name.clone());
                     known()
@@ -74,7 +80,8 @@ impl Reader {
                 Outcome::Panicked => known(),
             }
         });
-        let arrays: Vec<Array> = arrays.collect();
-        (Topology::new(arrays), silent)
+        let (arrays, named): (Vec<Option<Array>>, Vec<Option<Named>>) = found.unzip();
+        let topology = Topology::new(arrays.into_iter().flatten().collect());
+        (topology.with_names(named.into_iter().flatten().collect()), silent)
     }
 }

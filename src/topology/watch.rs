@@ -70,6 +70,11 @@ impl Watch {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Devices that did not answer when they were last asked, which may be arrays or none.
+    pub fn silent(&self) -> Vec<String> {
+        lock(&self.reading).silent.clone()
+    }
+
     /// How long ago all of them answered.
     pub fn age(&self) -> Duration {
         lock(&self.answered).elapsed()

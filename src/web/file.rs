@@ -69,7 +69,7 @@ pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     let marks = vec![Mark::of(path)];
     let wrong =
         |diagnostic| Read { settings: None, diagnostics: vec![diagnostic], failure: None, is_empty: false };
-    let file = match config::read(&path.to_path_buf()) {
+    let file = match config::read(path) {
         Ok(Ok(file)) => file,
         Ok(Err(diagnostic)) => return (wrong(diagnostic), marks),
         Err(error) => {

@@ -496,7 +496,7 @@ def rules_hold(root, case, values, rendered):
             if "alert" in rule:
                 rule["labels"] = {**own.get("alertLabels", {}), **rule.get("labels", {})}
                 if own.get("runbookUrl"):
-                    anchor = "#" + rule["annotations"]["runbook_url"].split("#")[1]
+                    anchor = "#" + rule["annotations"]["runbook"].split("#")[1]
                     rule["annotations"]["runbook_url"] = own["runbookUrl"] + anchor
     found = rendered.one("PrometheusRule")["spec"]["groups"]
     expect(

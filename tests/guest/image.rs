@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What arrays are made of, and what a guest needs to give its results back.
-const MODULES: [&str; 25] = [
+const MODULES: [&str; 29] = [
     "brd",
     "null_blk",
     "loop",
@@ -32,6 +32,10 @@ const MODULES: [&str; 25] = [
     "dm-delay",
     "dm-mirror",
     "dm-raid",
+    "dm-multipath",
+    "dm-round-robin",
+    "nvmet-tcp",
+    "nvme-tcp",
     "ext4",
     "xfs",
     "btrfs",

@@ -13,10 +13,10 @@ nodes() {
 
 # Starts the exporter and waits until it serves; more arguments are its own.
 exporter() {
-    tapster run --strict "$@" 2>/results/tapster.log &
+    tapster run --strict --run-stats "$@" 2>/results/tapster.log &
     exporter=$!
     for _ in $(seq 300); do
-        wget -qO /dev/null http://127.0.0.1:9955/-/ready 2>/dev/null && return
+        wget -qO /dev/null http://127.0.0.1:18277/-/ready 2>/dev/null && return
         kill -0 $exporter 2>/dev/null || break
         sleep 0.1
     done
@@ -26,7 +26,7 @@ exporter() {
 
 # scrape NAME: keeps what the exporter says now.
 scrape() {
-    run wget -qO "/results/$1.prom" http://127.0.0.1:9955/metrics
+    run wget -qO "/results/$1.prom" http://127.0.0.1:18277/metrics
 }
 
 stop_exporter() {

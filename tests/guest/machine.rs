@@ -42,7 +42,17 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let mut image = Image::default();
     image.system()?;
     // busybox has a mke2fs of its own, which makes no journal.
-    image.tools(&["chrt", "fio", "mdadm", "dmsetup", "lvm", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"])?;
+    image.tools(&[
+        "chrt",
+        "fio",
+        "mdadm",
+        "mdmon",
+        "dmsetup",
+        "lvm",
+        "mkfs.ext4",
+        "mkfs.xfs",
+        "mkfs.btrfs",
+    ])?;
     image.program(exporter)?;
     image.program(&waits::build(directory)?)?;
     image.file("waits.yaml", waits::family().probes.as_bytes(), 0o644);
@@ -122,7 +132,7 @@ impl Machine<'_> {
         match self.port {
             Some(port) => qemu.args([
                 "-nic",
-                &format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:9955"),
+                &format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:18277"),
             ]),
             None => qemu.args(["-nic", "none"]),
         };

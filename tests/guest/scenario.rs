@@ -2,10 +2,13 @@
 
 mod block;
 mod command;
+mod containers;
 mod filesystems;
 mod functions;
 mod globs;
 mod hot;
+mod objects;
+mod paths;
 mod pods;
 mod stacks;
 mod story;
@@ -30,7 +33,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 14] = [
+pub(crate) const ALL: [Scenario; 17] = [
     Scenario {
         name: "command",
         script: include_str!("scenarios/command.sh"),
@@ -72,6 +75,13 @@ pub(crate) const ALL: [Scenario; 14] = [
         disks: &[],
         memory_mib: 1536,
         check: globs::check,
+    },
+    Scenario {
+        name: "objects",
+        script: include_str!("scenarios/objects.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: objects::check,
     },
     Scenario {
         name: "block",
@@ -128,6 +138,20 @@ pub(crate) const ALL: [Scenario; 14] = [
         disks: &[],
         memory_mib: 1536,
         check: hot::check,
+    },
+    Scenario {
+        name: "containers",
+        script: include_str!("scenarios/containers.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: containers::check,
+    },
+    Scenario {
+        name: "paths",
+        script: include_str!("scenarios/paths.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        check: paths::check,
     },
 ];
 

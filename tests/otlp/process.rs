@@ -338,7 +338,7 @@ fn console() -> Outcome {
     let json: serde_json::Value = serde_json::from_str(&first).unwrap();
     let metrics = json["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap();
     let metric =
-        metrics.iter().find(|metric| metric["name"] == "tapster_probe_runs_total").expect("a counter");
+        metrics.iter().find(|metric| metric["name"] == "tapster_probe_missed_total").expect("a counter");
     assert_eq!(metric["sum"]["isMonotonic"], true, "{metric}");
     let count = metrics.len();
     // Somebody does not read for a while: the end comes all the same.

@@ -20,7 +20,7 @@ get() {
     exec 3>&-
 }
 # value SERIES: its value at the default port; a part of the name with labels, as text.
-value() { get 9955 /metrics | awk -v series="$1" 'index($0, series) == 1 { print $NF; exit }'; }
+value() { get 18277 /metrics | awk -v series="$1" 'index($0, series) == 1 { print $NF; exit }'; }
 property() { systemctl show -p "$1" --value tapster.service; }
 # up NAME: waits until a probe is up.
 up() {
@@ -28,7 +28,7 @@ up() {
         [ "$(value "tapster_probe_up{probe=\"$1\"")" = 1 ] && return
         sleep 0.5
     done
-    fail "the probe $1 is not up: $(get 9955 /metrics | grep "^tapster_probe_up.*$1")"
+    fail "the probe $1 is not up: $(get 18277 /metrics | grep "^tapster_probe_up.*$1")"
 }
 restart() {
     systemctl daemon-reload
@@ -42,9 +42,9 @@ pid=$(property MainPID)
 [ "$(stat -c %U "/proc/$pid")" = tapster ] || fail "it runs as $(stat -c %U "/proc/$pid")"
 ok "user tapster, $(awk '/^(CapEff|NoNewPrivs|Seccomp):/ { printf "%s %s ", $1, $2 }' "/proc/$pid/status")"
 
-down=$(get 9955 /metrics | grep '^tapster_probe_up{' | grep -v ' 1$')
+down=$(get 18277 /metrics | grep '^tapster_probe_up{' | grep -v ' 1$')
 [ -z "$down" ] || fail "probes are down: $down"
-probes=$(get 9955 /metrics | grep -c '^tapster_probe_up{')
+probes=$(get 18277 /metrics | grep -c '^tapster_probe_up{')
 [ "$probes" -ge 3 ] || fail "there are $probes probes"
 ok "$probes of $probes probes up"
 
@@ -137,20 +137,23 @@ grant() {
     [ $# = 0 ] || install -D -m 644 -t /etc/systemd/system/tapster.service.d "/usr/share/tapster/systemd/$1.conf"
     restart "$*"
 }
-named() { get 9955 /metrics | grep '^tapster_by_address_total{by="[a-z_]' | grep -c -v 'by="0x'; }
+named() { get 18277 /metrics | grep '^tapster_by_address_total{by="[a-z_]' | grep -c -v 'by="0x'; }
 # The kind of sleep that every guest has: of an idle worker of the kernel.
 reason() { value 'tapster_off_cpu_duration_seconds_count{reason="idle_worker"'; }
 grant
 for probe in by_tracepoint in_program in_process by_pattern; do
-    get 9955 /metrics | grep -q "^tapster_probe_up{probe=\"$probe\".* 0$" || fail "$probe needs no drop-in"
+    get 18277 /metrics | grep -q "^tapster_probe_up{probe=\"$probe\".* 0$" || fail "$probe needs no drop-in"
 done
 [ "$(named)$(reason)" = 0 ] || fail "addresses of the kernel are seen without a drop-in"
 ok "what needs a drop-in is down, or nameless, without it"
+cp /etc/default/tapster /root/tapster.default
+sed -i 's/^ARGS=.*/ARGS="--run-stats"/' /etc/default/tapster
 grant sys-admin
 up by_tracepoint
 up by_pattern
-runs=$(get 9955 /metrics | awk '/^tapster_probe_runs_total/ { sum += $NF } END { print sum + 0 }')
+runs=$(get 18277 /metrics | awk '/^tapster_probe_runs_total/ { sum += $NF } END { print sum + 0 }')
 [ "$runs" != 0 ] || fail "sys-admin.conf does not make runs counted"
+cp /root/tapster.default /etc/default/tapster
 ok "sys-admin.conf: runs are counted ($runs), by_tracepoint and by_pattern are up"
 grant programs
 up in_program
@@ -160,7 +163,7 @@ bash -c :
 ok "programs.conf: in_program and in_process are up and count"
 grant kernel-addresses
 up by_address
-[ "$(named)" != 0 ] || fail "kernel-addresses.conf: functions have no names: $(get 9955 /metrics | grep by_address_total | head -n 3)"
+[ "$(named)" != 0 ] || fail "kernel-addresses.conf: functions have no names: $(get 18277 /metrics | grep by_address_total | head -n 3)"
 for _ in $(seq 60); do
     [ -z "$(reason)" ] || break
     sleep 0.5
@@ -183,10 +186,10 @@ for _ in $(seq 400); do
     [ -z "$(states 9956 2>/dev/null)" ] || break
     sleep 1
 done
-[ "$(states 9955)" = "$(states 9956)" ] ||
-    fail "as the service and as root other probes are up: $(diff <(states 9955) <(states 9956))"
+[ "$(states 18277)" = "$(states 9956)" ] ||
+    fail "as the service and as root other probes are up: $(diff <(states 18277) <(states 9956))"
 kill "$root"
-ok "$(states 9955 | grep -c ' 1$') of $(states 9955 | wc -l) probes of the library and the test are up, the same as for root"
+ok "$(states 18277 | grep -c ' 1$') of $(states 18277 | wc -l) probes of the library and the test are up, the same as for root"
 rm /etc/tapster/probes.d/all.yaml
 grant lvm
 up block_io

@@ -11,7 +11,7 @@ fail() {
     exit 1
 }
 ok() { echo "ok: $(cut -d ' ' -f 1 /proc/uptime) s: $*"; }
-metrics() { curl -s --max-time 20 http://127.0.0.1:9955/metrics; }
+metrics() { curl -s --max-time 20 http://127.0.0.1:18277/metrics; }
 # value SERIES: its value.
 value() { metrics | awk -v series="$1" 'index($0, series) == 1 { print $NF; exit }'; }
 

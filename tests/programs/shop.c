@@ -10,6 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef LONG_NOP
+// What newer headers put at a probe: a `nop` of one byte, and one of five.
+#undef _SDT_NOP
+#define _SDT_NOP nop; .byte 0x0f; .byte 0x1f; .byte 0x44; .byte 0; .byte 0
+#endif
+
 #define OWN __attribute__((noinline, noclone))
 
 long orders(long count, long ms);

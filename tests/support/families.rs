@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use tapster::{config, family::Kind};
 
-/// Families about arrays, from the topology, which `tests/rules.rs` compares with what it makes of one.
-pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
+/// Families about arrays and names of devices, from the topology, which `tests/rules.rs` compares with what it makes of one.
+pub(crate) const ARRAYS: [(&str, &[&str]); 8] = [
+    ("tapster_block_device_info", &["device", "kind", "name"]),
     ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
     ("tapster_raid_array_info", &["array", "level", "kind", "name"]),
     ("tapster_raid_array_disks", &["array"]),
@@ -15,10 +16,11 @@ pub(crate) const ARRAYS: [(&str, &[&str]); 7] = [
 ];
 
 /// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
-pub(crate) const OWN: [(&str, &[&str]); 27] = [
+pub(crate) const OWN: [(&str, &[&str]); 28] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
     ("tapster_probe_unmatched_total", &["probe"]),
+    ("tapster_probe_reattached_total", &["probe", "object"]),
     ("tapster_probe_series", &["probe"]),
     ("tapster_probe_max_series", &["probe"]),
     ("tapster_probe_memory_bytes", &["probe"]),
@@ -60,6 +62,9 @@ pub(crate) const PUSH: [(&str, &[&str]); 8] = [
 /// Families about stacks of programs, which the exporter serves where a probe has some.
 pub(crate) const STACKS: [(&str, &[&str]); 1] = [("tapster_symbols_unread_total", &["reason"])];
 
+/// Of disks with I/O that no event told, where there are such.
+pub(crate) const ACCOUNT: [(&str, &[&str]); 1] = [("tapster_block_unseen_bytes", &["device"])];
+
 /// How a push may end: the values of the label `result` of these.
 pub(crate) const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
 
@@ -96,7 +101,8 @@ pub(crate) fn library() -> Vec<(String, Kind, Vec<String>)> {
 /// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
 pub(crate) fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
-    for (name, labels) in ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&PROMETHEUS)
+    for (name, labels) in
+        ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&ACCOUNT).chain(&PROMETHEUS)
     {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }

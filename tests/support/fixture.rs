@@ -82,10 +82,20 @@ fn types() -> Vec<u8> {
     let character = types.int("char", 1, true);
     let void = types.pointer(0);
     let name = types.array(character, int, 32);
+    let byte = types.int("unsigned char", 1, false);
+    let u8_ = types.alias("u8", byte);
+    let uuid = types.array(u8_, int, 16);
+    let serial = types.array(byte, int, 20);
     let disk = types.structure(
         "gendisk",
-        40,
-        &[("major", int, 0, 0), ("first_minor", int, 32, 0), ("disk_name", name, 64, 0)],
+        76,
+        &[
+            ("major", int, 0, 0),
+            ("first_minor", int, 32, 0),
+            ("disk_name", name, 64, 0),
+            ("uuid", uuid, 320, 0),
+            ("serial", serial, 448, 0),
+        ],
     );
     let disk = types.pointer(disk);
     let queue = types.structure("request_queue", 8, &[("disk", disk, 0, 0)]);

@@ -47,11 +47,14 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
         match label {
             "state" if !is_array => &["interruptible", "uninterruptible"],
             "reason" if !labels.contains(&"probe") => &["direct_io", "epoll", "unknown"],
+            "kind" if labels.contains(&"device") => &["md"],
             "kind" if !is_array => &["voluntary", "involuntary", "from_idle"],
             "array" | "name" => &["md0"],
             "level" => &["raid0"],
             "kind" => &["md"],
             "device" => &["md0", "sda"],
+            // What is no path of a multipath disk.
+            "path" => &[""],
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
             "action" => &["idle", "check"],

@@ -44,9 +44,8 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
     let mut random = Random(seed);
     let (at, walker) = event(&mut random, kernel, btf, points)?;
     let pair = if random.one_in(3) { Some(event(&mut random, kernel, btf, points)?) } else { None };
-    let mut yaml = format!("probes:\n  - name: p{seed}\n    max_series: 64\n    max_inflight: 64\n");
+    let mut yaml = format!("probes:\n  - name: p{seed}\n");
     let rows = random.pick(&["auto", "auto", "per_cpu", "shared"]);
-    let _ = writeln!(yaml, "    rows: {rows}");
     let mut writer = Writer { random, walker, names: Vec::new(), has_stack: false };
     match pair {
         None => {
@@ -56,6 +55,7 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
             writer.each(&mut yaml, "    ");
         }
         Some((end, end_walker)) => {
+            yaml += "    max_inflight: 64\n";
             let common = writer.random.pick(&["tid", "pid", "[tid, comm]", "curtask"]).to_owned();
             let own = (writer.random.one_in(2), writer.way(End::Number), end_walker.way(&mut writer.random));
             let (start_key, end_key) = match own {
@@ -85,6 +85,12 @@ pub(crate) fn probe(seed: u64, kernel: &Kernel, btf: &Btf, points: &Points) -> O
     }
     writer.labels(&mut yaml);
     writer.metrics(&mut yaml);
+    // What could do nothing is refused: a limit of one series, shared rows of what each CPU keeps.
+    if yaml.contains("    labels:") {
+        yaml += "    max_series: 64\n";
+    }
+    let has_copies = yaml.contains("gauge: ") || yaml.contains("max: m");
+    let _ = writeln!(yaml, "    rows: {}", if has_copies && rows == "shared" { "auto" } else { rows });
     Some(yaml)
 }
 
@@ -95,7 +101,7 @@ fn event<'a>(
     points: &Points,
 ) -> Option<(AttachPoint, Walker<'a>)> {
     let at = points.pick(random);
-    let request = attach::Request { whole: false, most: 1 };
+    let request = attach::Request { stacks: false, whole: false, most: 1 };
     let resolved = attach::resolve(&at, request, &kernel.target()).ok()?.into_iter().next()?;
     Some((at, Walker::new(btf, &resolved)))
 }

@@ -122,6 +122,9 @@ impl<'a> Walker<'a> {
             Kind::Array => {
                 let (element, count) = btf.array(id);
                 if btf.size(btf.strip(element)) == Some(1) && random.one_in(2) {
+                    // Of bytes that somebody must say that they are a text.
+                    let is_text = btf.name(btf.strip(element)) == "char";
+                    let text = if is_text { text } else { format!("str({text})") };
                     return Some(Way { text, end: End::Text });
                 }
                 let index = random.below(usize::try_from(count.clamp(1, 1000)).unwrap_or(1));

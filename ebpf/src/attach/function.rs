@@ -20,6 +20,26 @@ fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
     Some((btf, btf.target(btf.find(name, Kind::Func)?)))
 }
 
+/// A kernel function as C declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Names and types of its parameters.
+    pub parameters: Vec<(String, String)>,
+    /// The type of its result; `None` for `void`.
+    pub result: Option<String>,
+}
+
+/// A function that the kernel's BTF knows.
+pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
+    let prototype = btf.target(btf.find(name, Kind::Func)?);
+    let words = Words::Context { tracked: true };
+    let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
+    Some(Signature {
+        parameters: arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect(),
+        result: prototype::result(btf, prototype, words).map(|_| btf.display(btf.target(prototype))),
+    })
+}
+
 /// `fentry:NAME`, `fexit:NAME`
 pub(super) fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolved, Missing> {
     let Wanted { function: name, at_return, .. } = *wanted;

@@ -10,6 +10,7 @@ mod tracepoint;
 mod usdt;
 mod user;
 
+pub use function::{Signature, signature};
 pub use registers::Arch;
 pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
 
@@ -171,13 +172,15 @@ pub struct Request {
     pub whole: bool,
     /// Most functions of a pattern.
     pub most: u32,
+    /// Whether stacks of programs are taken there.
+    pub stacks: bool,
 }
 
 /// Finds an attach point and its arguments on a kernel: one program for each result.
 pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let wanted = |function, at_return| {
-        let Request { whole, most } = request;
-        Wanted { function, at_return, whole, most }
+        let Request { whole, most, stacks } = request;
+        Wanted { function, at_return, whole, most, stacks }
     };
     let one = match at {
         AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),

@@ -28,7 +28,7 @@ pub enum Place {
     File {
         /// Where the function begins, which tells it from others; bytes from the start of the file.
         entry: u64,
-        /// The places: the same, or the instructions with which it returns.
+        /// The places: the same, or behind a mark for jumps that it begins with, or the instructions with which it returns.
         at: Vec<u64>,
     },
 }
@@ -76,6 +76,8 @@ pub struct Wanted<'a> {
     pub whole: bool,
     /// Most functions.
     pub most: u32,
+    /// Whether stacks of the program are taken at the probe.
+    pub stacks: bool,
 }
 
 impl Wanted<'_> {
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn too_many_are_counted() {
-        let wanted = Wanted { function: "f_*", at_return: false, whole: false, most: 1000 };
+        let wanted = Wanted { function: "f_*", at_return: false, whole: false, most: 1000, stacks: false };
         assert!(wanted.check_count(1000, "this kernel").is_ok());
         let refused = wanted.check_count(50_000, "`/bin/x`").unwrap_err();
         assert_eq!(refused.message, "50000 functions of `/bin/x` match `f_*`, and 1000 are taken at most");

@@ -34,21 +34,17 @@ fn ctype(field: &Field) -> String {
 fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     let Field { offset, size, .. } = *field;
     if let Some(relative) = field.located() {
-        if !field.ctype.contains("char") {
-            return Err(format!("`{}` is a `{}`, and only texts can be read so", field.name, field.ctype));
+        if !is_char(&field.ctype) {
+            return Err(format!("it is a `{}`, and only texts (`char[]`) can be read so", field.ctype));
         }
         let node = Node::TextLocated { offset, relative };
         return Ok(ArgumentValue::Value(Typed::new(node, Type::Text { capacity: TEXT_CAPACITY })));
     }
-    let is_char = field.ctype.ends_with("char");
     if let Some(count) = field.elements {
         let element_size = size.checked_div(count).unwrap_or(0);
-        if is_char && element_size == 1 {
-            let capacity = size.min(256).next_multiple_of(8);
-            return Ok(ArgumentValue::Value(Typed::new(
-                Node::TextField { offset, size },
-                Type::Text { capacity },
-            )));
+        if is_char(&field.ctype) && element_size == 1 {
+            let ty = Type::text(size.min(256));
+            return Ok(ArgumentValue::Value(Typed::new(Node::TextField { offset, size }, ty)));
         }
         let element = Type::integer(element_size, field.signed)
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
@@ -75,6 +71,12 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
         }
         _ => Ok(ArgumentValue::Value(field_value)),
     }
+}
+
+/// Whether the elements of an array are characters of a text. `unsigned char`, as `u8`, are bytes that may be anything.
+fn is_char(ctype: &str) -> bool {
+    let element = ctype.trim_start_matches("__data_loc ").trim_start_matches("__rel_loc ");
+    element.trim_end_matches("[]").trim_start_matches("const ").trim() == "char"
 }
 
 /// Bytes and sign of an integer type narrower than a word, by its name.
@@ -114,6 +116,19 @@ fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_of_char() {
+        for text in ["char", "const char", "__data_loc char[]", "__rel_loc char[]", "__data_loc const char[]"]
+        {
+            assert!(is_char(text), "{text}");
+        }
+        for bytes in
+            ["u8", "__u8", "unsigned char", "signed char", "__data_loc u8[]", "__data_loc unsigned char[]"]
+        {
+            assert!(!is_char(bytes), "{bytes}");
+        }
+    }
 
     #[test]
     fn arguments_of_system_calls_are_as_wide_as_declared() {

@@ -1,14 +1,14 @@
 //! Functions of the language.
 
 use super::{
-    expression::{MAX_TEXT, TEXT_CAPACITY, join, number},
+    expression::{join, number},
     scope::{Problems, Scope},
 };
 use crate::{
     diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, Field},
     probe::Expression,
-    typed::{AccessMode, Builtin, Node, Type, Typed},
+    typed::{Builtin, Node, Type, Typed},
 };
 
 impl Scope<'_> {
@@ -28,35 +28,7 @@ impl Scope<'_> {
             ("cgroup", _) => self.cgroup(expression, expr, arguments),
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),
-            ("str", [pointer, rest @ ..]) if rest.len() < 2 => {
-                let capacity = match rest {
-                    [] => TEXT_CAPACITY,
-                    [size, ..] => match self.value(expression, size)?.kind {
-                        Node::Constant(value) if (2..=u64::from(MAX_TEXT)).contains(&value) => {
-                            u32::try_from(value).unwrap_or(MAX_TEXT)
-                        }
-                        _ => {
-                            return Err(self.problem(
-                                expression,
-                                size.span.clone(),
-                                format!("the size of a text must be a constant from 2 to {MAX_TEXT}"),
-                                None,
-                            ));
-                        }
-                    },
-                };
-                let base = self.value(expression, pointer)?;
-                let access = match base.ty {
-                    Type::Text { .. } => return Ok(base),
-                    Type::Stack { .. } => return self.no_text(expression, pointer, base, "an address"),
-                    Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => {
-                        AccessMode::Kernel
-                    }
-                    _ => AccessMode::Auto,
-                };
-                let node = Node::TextAt { base: Box::new(base), offset: 0, access, limit: capacity };
-                Ok(Typed::new(node, Type::Text { capacity: capacity.next_multiple_of(8) }))
-            }
+            ("str", [pointer, rest @ ..]) if rest.len() < 2 => self.str(expression, pointer, rest.first()),
             ("str", _) => wrong(
                 "`str` takes a pointer and optionally a size".into(),
                 "write str(pointer) or str(pointer, 32)",

@@ -2,16 +2,15 @@
 
 use super::{
     Checker, MAX_KEY, common, key_size,
-    scope::{Scope, is_reserved},
+    scope::{Kept, Scope, is_reserved},
+    text::argument,
 };
 use crate::{
     attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{
-        AccessMode, Mechanism, Node as TypedNode, Role, Side, Type, Typed, TypedEach, TypedEvent, TypedValue,
-    },
+    typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
     yaml::{Data, Node},
 };
 
@@ -28,11 +27,6 @@ fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
 /// The first part of an event's key.
 fn key_place(event: &Event) -> Span {
     event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
-}
-
-/// Which kind of stack a value is, if it is one.
-fn is_stack(ty: &Type) -> Option<Side> {
-    if let Type::Stack { side, .. } = ty { Some(*side) } else { None }
 }
 
 /// What tells a call from others besides its key: with `function`, which of several functions it is of; and wherever the
@@ -58,7 +52,11 @@ fn shape(types: &[Type]) -> String {
 impl Checker<'_> {
     /// The first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
-        let request = Request { whole: event.whole, most: self.probe.max_functions };
+        let request = Request {
+            whole: event.whole,
+            most: self.probe.max_functions,
+            stacks: self.probe.takes_user_stacks(),
+        };
         let mut missing = Vec::new();
         for Spanned { value: at, span } in &event.at {
             match attach::resolve(at, request, self.target) {
@@ -390,8 +388,7 @@ impl Checker<'_> {
         if role != Role::Start {
             return Vec::new();
         }
-        let first = self.saved.is_empty();
-        let mut values = Vec::new();
+        let mut values: Vec<(&Spanned<String>, &Expression, Typed)> = Vec::new();
         for (name, expression) in &event.saves {
             let Some(value) = self.keep(scope.check(expression)) else { continue };
             // What is kept is memory, so a pointer comes back as a number that only helpers can follow.
@@ -401,16 +398,22 @@ impl Checker<'_> {
                 }
                 ty => ty,
             };
-            match self.saved.iter_mut().find(|(known, _, _)| *known == name.value) {
-                Some((_, known, _)) if matches!((&known, &ty), (Type::Int { .. }, Type::Int { .. })) => {
-                    *known = common(known, &ty).unwrap_or(ty);
+            let longest = scope.longest(&value);
+            match self.saved.iter_mut().find(|kept| kept.name == name.value) {
+                Some(kept) => {
+                    kept.longest = kept.longest.max(longest);
+                    if matches!((&kept.ty, &ty), (Type::Int { .. }, Type::Int { .. })) {
+                        kept.ty = common(&kept.ty, &ty).unwrap_or(ty);
+                    }
                 }
-                Some(_) if !first => {}
-                _ => self.saved.push((name.value.clone(), ty, value.is_time)),
+                None => {
+                    let (name, is_time) = (name.value.clone(), value.is_time);
+                    self.saved.push(Kept { name, ty, is_time, longest });
+                }
             }
-            values.push((name.value.clone(), value));
+            values.push((name, expression, value));
         }
-        let size: u32 = self.saved.iter().map(|(_, ty, _)| key_size(ty)).sum();
+        let size: u32 = self.saved.iter().map(|kept| key_size(&kept.ty)).sum();
         if size > MAX_KEY {
             self.error(
                 event.span.clone(),
@@ -419,22 +422,26 @@ impl Checker<'_> {
             );
         }
         let mut ordered = Vec::new();
-        for (name, ty, _) in &self.saved.clone() {
-            match values.iter().find(|(known, _)| known == name) {
-                Some((_, value))
-                    if key_size(&value.ty) == key_size(ty) && is_stack(&value.ty) == is_stack(ty) =>
-                {
-                    ordered.push(value.clone());
-                }
-                _ => {
-                    self.error(
-                        event.span.clone(),
-                        format!("every start must save `{name}`, with one type"),
-                        "save the same names at each start",
-                    );
-                    return Vec::new();
-                }
+        for Kept { name, ty, .. } in &self.saved.clone() {
+            let Some((place, expression, value)) = values.iter().find(|(known, _, _)| known.value == *name)
+            else {
+                let message = format!("every start must save `{name}`, and this one does not");
+                self.error(event.span.clone(), message, "save the same names at each start");
+                return Vec::new();
+            };
+            if key_size(&value.ty) != key_size(ty) || common(&value.ty, ty).is_none() {
+                let (here, first) = (shape(std::slice::from_ref(&value.ty)), shape(std::slice::from_ref(ty)));
+                let hint = match (&value.ty, ty) {
+                    (Type::Text { .. }, Type::Text { .. }) => {
+                        format!("say how much is kept at both: str({}, SIZE)", argument(&expression.ast))
+                    }
+                    _ => "save the same kind of value at each start".to_owned(),
+                };
+                let message = format!("`{name}` is {here} here, and {first} at the first start");
+                self.error(place.span.clone(), message, hint);
+                return Vec::new();
             }
+            ordered.push(value.clone());
         }
         ordered
     }

@@ -1,16 +1,15 @@
 //! Syntax tree × scope → typed tree.
 
-use super::scope::{Operand, Problems, Scope, both};
+use super::{
+    scope::{Operand, Problems, Scope, both},
+    text::MAX_TEXT,
+};
 use crate::{
     diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, Unary},
     probe::Expression,
     typed::{AccessMode, NO_STACK, Node, Type, Typed},
 };
-
-/// Bytes of a text where nothing else is said, and at the most.
-pub(super) const TEXT_CAPACITY: u32 = 64;
-pub(super) const MAX_TEXT: u32 = 256;
 
 /// Both sides, or what is wrong with either.
 pub(super) fn join(
@@ -121,7 +120,7 @@ impl Scope<'_> {
                         None,
                     ));
                 }
-                Typed::new(Node::Text(bytes), Type::Text { capacity: needed.next_multiple_of(8) })
+                Typed::new(Node::Text(bytes), Type::text(needed))
             }
             ExprKind::Name(name) => return self.name(expression, expr, name),
             ExprKind::Member(base, field) => return self.member(expression, base, field),
@@ -223,6 +222,7 @@ impl Scope<'_> {
     ) -> Result<Typed, Problems> {
         let texts = (matches!(left.ty, Type::Text { .. }), matches!(right.ty, Type::Text { .. }));
         if texts == (true, true) && matches!(operator, Binary::Eq | Binary::Ne) {
+            self.can_be_equal(expression, (left_expr, right_expr), (&left, &right))?;
             return Ok(Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::S64));
         }
         if let (true, Node::Function(_), Node::Text(name)) =
@@ -253,7 +253,7 @@ impl Scope<'_> {
         let against_zero =
             matches!(operator, Binary::Eq | Binary::Ne) && matches!(right.kind, Node::Constant(0));
         let (left, right) = if against_zero { (left, right) } else { (number(left), number(right)) };
-        self.never_true(expression, operator, &left, &right, right_expr)?;
+        self.never_true(expression, operator, (&left, left_expr), (&right, right_expr))?;
         let shifts = matches!(operator, Binary::Shl | Binary::Shr);
         let unsigned = left.ty.is_unsigned() || !shifts && right.ty.is_unsigned();
         let ty = if operator.compares() || !unsigned { Type::S64 } else { Type::U64 };
@@ -270,36 +270,47 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), ty) })
     }
 
-    /// `unsigned < 0` and `u8 == 300` can be written, but never meant.
+    /// `unsigned < 0` and `u8 == 300` can be written, but never meant. The constant may stand on either side.
     pub(super) fn never_true(
         &self,
         expression: &Expression,
         operator: Binary,
-        left: &Typed,
-        right: &Typed,
-        at: &Expr,
+        (left, left_expr): (&Typed, &Expr),
+        (right, right_expr): (&Typed, &Expr),
     ) -> Result<(), Problems> {
-        let Node::Constant(value) = right.kind else { return Ok(()) };
-        if !operator.compares() || matches!(left.kind, Node::Constant(_)) {
-            return Ok(());
-        }
-        let Type::Int { bits, signed } = left.ty else { return Ok(()) };
+        let (value, constant, at, operator) = match (&left.kind, &right.kind) {
+            (Node::Constant(_), Node::Constant(_)) => return Ok(()),
+            (_, Node::Constant(value)) => (left, (*value, &right.ty), right_expr, operator),
+            (Node::Constant(value), _) => (right, (*value, &left.ty), left_expr, mirrored(operator)),
+            _ => return Ok(()),
+        };
+        let (Some((bits, signed)), true) = (width(value), operator.compares()) else { return Ok(()) };
+        let equals = matches!(operator, Binary::Eq | Binary::Ne);
         // `u64 == -1` asks for all ones, as in C.
-        if bits == 64 && matches!(operator, Binary::Eq | Binary::Ne) {
+        if bits == 64 && equals {
             return Ok(());
         }
-        let value = if right.ty.is_signed() { i128::from(value.cast_signed()) } else { i128::from(value) };
+        let (constant, ty) = constant;
+        let constant = if ty.is_signed() { i128::from(constant.cast_signed()) } else { i128::from(constant) };
         let most = if signed { (1_i128 << (bits - 1)) - 1 } else { (1_i128 << bits) - 1 };
         let least = if signed { -(1_i128 << (bits - 1)) } else { 0 };
-        let outside = value < least || value > most || value == least && operator == Binary::Lt;
-        if !outside {
+        let outside = constant < least || constant > most;
+        // What is known only here, such as `tracing`, may come to such a bound and be meant all the same.
+        let bound = match operator {
+            Binary::Lt => constant == least,
+            Binary::Ge => constant == least && is_written(at),
+            Binary::Gt | Binary::Le => constant == most && is_written(at),
+            _ => false,
+        };
+        if !outside && !bound {
             return Ok(());
         }
         let kind = if signed { "signed" } else { "unsigned" };
-        let message = format!("comparing {kind} {bits} bits with {value} gives always the same");
-        let asks_for_bits = !signed && value < 0 && matches!(operator, Binary::Eq | Binary::Ne);
-        let in_bits = if asks_for_bits {
-            format!("; {value} in {bits} bits is {:#x}", value & most)
+        let message = format!("comparing {kind} {bits} bits with {constant} gives always the same");
+        let in_bits = if !signed && constant < 0 && equals {
+            format!("; {constant} in {bits} bits is {:#x}", constant & most)
+        } else if bits == 64 && !signed && constant <= 0 {
+            "; where it may be negative, say so: (s64)value".to_owned()
         } else {
             String::new()
         };
@@ -375,6 +386,35 @@ impl Scope<'_> {
         }
         let node = Node::Conditional(Box::new(condition), Box::new(a), Box::new(b));
         Ok(Typed { is_time, ..Typed::new(node, ty) })
+    }
+}
+
+/// The comparison that says the same with its sides exchanged.
+pub(super) fn mirrored(operator: Binary) -> Binary {
+    match operator {
+        Binary::Lt => Binary::Gt,
+        Binary::Le => Binary::Ge,
+        Binary::Gt => Binary::Lt,
+        Binary::Ge => Binary::Le,
+        other => other,
+    }
+}
+
+/// Bits that a number can have, and whether one of them is a sign: a bitfield has fewer than its type.
+fn width(typed: &Typed) -> Option<(u32, bool)> {
+    let Type::Int { bits, signed } = typed.ty else { return None };
+    match typed.kind {
+        Node::Load { bits: Some((_, width)), .. } => Some((width, signed)),
+        _ => Some((bits.into(), signed)),
+    }
+}
+
+/// Whether a constant stands there as a number.
+fn is_written(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Integer(_) => true,
+        ExprKind::Unary(Unary::Neg, inner) => is_written(inner),
+        _ => false,
     }
 }
 

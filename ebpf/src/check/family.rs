@@ -3,6 +3,7 @@
 use super::{Checker, common};
 use crate::{
     declaration,
+    diagnostic::Spanned,
     histogram::{Buckets, Exponential},
     probe::{Decoder, Metric, MetricKind, Unit},
     typed::{Node, Scheme, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
@@ -74,6 +75,7 @@ impl Checker<'_> {
                     if let Some((found, hint)) = taken {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
+                    self.reachable(&ty, decoder);
                     self.known_rows(&decoder.value)
                 }
                 None if is_function => self.function_names(),
@@ -88,6 +90,20 @@ impl Checker<'_> {
             labels.push(TypedLabel { name: label.name.value.clone(), decoder, ty });
         }
         labels
+    }
+
+    /// Refuses a table with a number that the value cannot have.
+    fn reachable(&mut self, ty: &Type, decoder: &Spanned<Decoder>) {
+        let (Type::Int { bits, signed }, Decoder::Table { rows, .. }) = (ty, &decoder.value) else { return };
+        if *bits == 64 {
+            return;
+        }
+        let most = (1_i64 << (bits - u8::from(*signed))) - 1;
+        let least = if *signed { -most - 1 } else { 0 };
+        if let Some(never) = rows.keys().find(|number| !(least..=most).contains(*number)) {
+            let message = format!("the value is never {never}, which the table has");
+            self.error(decoder.span.clone(), message, format!("it lies between {least} and {most}"));
+        }
     }
 
     /// The names of functions by their numbers.

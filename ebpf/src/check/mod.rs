@@ -6,9 +6,11 @@ mod cgroup;
 mod event;
 mod expression;
 mod family;
+mod meeting;
 mod place;
 mod scope;
 mod stack;
+mod text;
 mod waiting;
 
 pub(crate) use expression::unsigned_operation;
@@ -20,7 +22,7 @@ use crate::{
     probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
 };
-use scope::{Problem, Problems, is_reserved};
+use scope::{Kept, Problem, Problems, is_reserved};
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
@@ -56,6 +58,7 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
     let mut chosen: Vec<Probe> = Vec::new();
     let mut diagnostics = Vec::new();
     let mut others: Vec<Probe> = Vec::new();
+    diagnostics.extend(shadowed(&probes));
     for probe in probes {
         if !probe.kernel.as_ref().is_none_or(|range| range.contains(target.kernel)) {
             others.push(probe);
@@ -88,6 +91,27 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
     }
     diagnostics.extend(collisions(&chosen));
     (chosen, diagnostics)
+}
+
+/// Variants that no kernel gets, since one before them is for all.
+fn shadowed(probes: &[Probe]) -> Vec<Diagnostic> {
+    let mut for_all: HashMap<&str, &Probe> = HashMap::new();
+    let mut diagnostics = Vec::new();
+    for probe in probes {
+        let Some(first) = for_all.get(probe.name.value.as_str()) else {
+            if probe.kernel.is_none() {
+                for_all.insert(&probe.name.value, probe);
+            }
+            continue;
+        };
+        if probe.kernel.is_some() {
+            let (line, _) = first.file.position(first.name.span.start);
+            let message = format!("this variant of `{}` is never used", probe.name.value);
+            let hint = format!("the one in {}:{line} is for all kernels: put it last", first.file.name);
+            diagnostics.push(Diagnostic::error(&probe.file, probe.name.span.clone(), message).hint(hint));
+        }
+    }
+    diagnostics
 }
 
 /// Metrics that readers could not tell apart.
@@ -125,7 +149,7 @@ struct Checker<'a> {
     probe: &'a Probe,
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
-    saved: Vec<(String, Type, bool)>,
+    saved: Vec<Kept>,
     /// Functions of all events, by number, with their file.
     functions: Vec<(Option<PathBuf>, Site)>,
     /// `let` names that had a meaning at some event.
@@ -188,20 +212,26 @@ impl Checker<'_> {
         for event in &probe.starts {
             for typed in self.event(event, Role::Start, &mut key) {
                 starts.push((event, typed.saves.len()));
-                events.push(typed);
+                events.push((event, typed));
             }
         }
         // A later start may have added a value, which is not there after an earlier one.
         for (event, saves) in starts {
-            if let Some((name, _, _)) = self.saved.get(saves) {
-                let message = format!("every start must save `{name}`, with one type");
+            if let Some(Kept { name, .. }) = self.saved.get(saves) {
+                let message = format!("every start must save `{name}`, and this one does not");
                 self.error(event.span.clone(), message, "save the same names at each start");
             }
         }
         let role = if probe.is_pair() { Role::End } else { Role::Single };
         for event in &probe.ends {
-            events.extend(self.event(event, role, &mut key));
+            let typed = self.event(event, role, &mut key);
+            events.extend(typed.into_iter().map(|typed| (event, typed)));
         }
+        if probe.is_pair() {
+            self.meetings(&events);
+            self.frames(&events);
+        }
+        let events: Vec<TypedEvent> = events.into_iter().map(|(_, typed)| typed).collect();
         for (name, problems) in std::mem::take(&mut self.let_problems) {
             if !self.let_worked.contains(&name) {
                 self.diagnostics.extend(problems.into_iter().map(|problem| problem.diagnostic));
@@ -241,7 +271,7 @@ impl Checker<'_> {
             events,
             waiting,
             key: key.unwrap_or_default(),
-            saved: self.saved.iter().map(|(name, ty, _)| (name.clone(), ty.clone())).collect(),
+            saved: self.saved.iter().map(|kept| (kept.name.clone(), kept.ty.clone())).collect(),
             labels,
             metrics,
             max_series: probe.max_series,
@@ -254,7 +284,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS };
+    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS, stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }

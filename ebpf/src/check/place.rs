@@ -1,8 +1,9 @@
 //! Memory that an expression names: members, elements, what pointers point to, and how it is read.
 
 use super::{
-    expression::{MAX_TEXT, TEXT_CAPACITY, number},
+    expression::number,
     scope::{Operand, Place, Problems, Scope},
+    text::{MAX_TEXT, TEXT_CAPACITY},
 };
 use crate::{
     btf::{Access, Btf, Kind, TypeId, direct_access},
@@ -192,6 +193,19 @@ impl Scope<'_> {
         }
     }
 
+    /// An array of bytes as a text, which somebody must have said that it is.
+    pub(super) fn bytes(&self, place: &Place) -> Option<Typed> {
+        let btf = self.target.btf?;
+        let id = btf.strip(place.type_id);
+        if btf.kind(id) != Kind::Array {
+            return None;
+        }
+        let (element, count) = btf.array(id);
+        let element = btf.strip(element);
+        let is_bytes = btf.kind(element) == Kind::Int && btf.size(element) == Some(1);
+        is_bytes.then(|| text_array(place, count))
+    }
+
     /// Reads a place.
     pub(super) fn load(
         &self,
@@ -212,7 +226,12 @@ impl Scope<'_> {
                 let (element, count) = btf.array(id);
                 let element = btf.strip(element);
                 if btf.kind(element) == Kind::Int && btf.size(element) == Some(1) {
-                    return Ok(text_array(place, count));
+                    // The compiler's name: `u8` is another one's, of bytes that may be anything.
+                    if btf.name(element) == "char" {
+                        return Ok(text_array(place, count));
+                    }
+                    let hint = format!("index it, or write str({expr}) if it is a text that ends with a NUL");
+                    return refuse(format!("`{}` are bytes, and no text", shown()), &hint);
                 }
                 return refuse(format!("`{}` is an array, not a value", shown()), "index it");
             }
@@ -301,7 +320,7 @@ fn text_array(place: &Place, count: u32) -> Typed {
     let access = helper_access(&place.base.ty);
     let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
-    Typed::new(node, Type::Text { capacity: limit.max(2).next_multiple_of(8) })
+    Typed::new(node, Type::text(limit))
 }
 
 /// The aligned word that holds a bitfield: byte offset, size, and shift from the right.

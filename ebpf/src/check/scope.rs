@@ -64,6 +64,16 @@ pub(super) struct Place {
     pub(super) bits: Option<(u32, u32)>,
 }
 
+/// A value that is kept from the start, as all starts keep it.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) name: String,
+    pub(super) ty: Type,
+    pub(super) is_time: bool,
+    /// Most bytes of a text, without its NUL.
+    pub(super) longest: u32,
+}
+
 /// Where an expression stands, and what it can name.
 pub(super) struct Scope<'a> {
     pub(super) target: &'a Target<'a>,
@@ -74,7 +84,7 @@ pub(super) struct Scope<'a> {
     pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
     pub(super) item: Option<(String, Type)>,
     /// Values kept from the start; `None` outside of a pair's end.
-    pub(super) saved: Option<&'a [(String, Type, bool)]>,
+    pub(super) saved: Option<&'a [Kept]>,
 }
 
 impl<'a> Scope<'a> {
@@ -289,13 +299,13 @@ impl<'a> Scope<'a> {
             let hint = Some("give the probe `start` and `end`".into());
             return Err(self.problem(expression, span, "`start` is known only at the end of a pair", hint));
         };
-        match saved.iter().position(|(known, _, _)| known == name) {
+        match saved.iter().position(|kept| kept.name == name) {
             Some(index) => {
-                let (_, ty, is_time) = &saved[index];
+                let Kept { ty, is_time, .. } = &saved[index];
                 Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
             }
             None => {
-                let hint = nearest(name, saved.iter().map(|(name, _, _)| name.as_str())).map_or_else(
+                let hint = nearest(name, saved.iter().map(|kept| kept.name.as_str())).map_or_else(
                     || format!("add it to the start's `save`: {{ {name}: … }}"),
                     |near| format!("did you mean `{near}`?"),
                 );

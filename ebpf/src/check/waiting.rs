@@ -111,7 +111,7 @@ impl Checker<'_> {
         Some(Waiting {
             metrics: metrics.collect(),
             labels: known.into_iter().zip(labels).enumerate().filter_map(of_label).collect(),
-            values: self.saved.iter().map(|(_, ty, _)| ty.clone()).chain(key.iter().cloned()).collect(),
+            values: self.saved.iter().map(|kept| kept.ty.clone()).chain(key.iter().cloned()).collect(),
             shared,
             task,
             keeps: inflight_timeout_ns.is_none(),

@@ -34,6 +34,21 @@ pub(super) enum Form {
     Number,
 }
 
+impl Form {
+    /// Whether a key may stand there with nothing behind it: a list or mapping of which nothing is left.
+    pub(super) fn may_be_empty(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Named(_) | Self::Mapping(_) => true,
+            Self::Either(forms) => forms.iter().any(Self::may_be_empty) && !forms.iter().any(Self::is_text),
+            _ => false,
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text | Self::Expression)
+    }
+}
+
 /// A key of a mapping.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
@@ -154,7 +169,11 @@ pub(super) const PROBE: &[Key] = &[
         "Name of the probe. Probes of one name are variants; the first whose `kernel` fits is used.",
     ),
     key("help", Form::Text, "What the probe measures."),
-    key("enabled", Form::Boolean, "Whether it runs when the library is asked for as a whole; default true."),
+    key(
+        "enabled",
+        Form::Boolean,
+        "Whether it runs with its file or the library as a whole, and not only when it is named; default true.",
+    ),
     key(
         "kernel",
         Form::Text,
@@ -163,7 +182,7 @@ pub(super) const PROBE: &[Key] = &[
     key(
         "at",
         ATTACH,
-        "Attach point of a single event, or a list of alternatives of which the first that exists is used.",
+        "Attach point of a single event, or a list of alternatives of which the first that the kernel has and takes is used.",
     ),
     key("start", EVENTS, "Where a measured time begins: an event, or a list of events."),
     key("end", EVENTS, "Where it ends: an event, or a list of events."),
@@ -228,7 +247,11 @@ pub(super) const PROBE: &[Key] = &[
 ];
 
 pub(super) const EVENT: &[Key] = &[
-    required("at", ATTACH, "Attach point, or a list of alternatives of which the first that exists is used."),
+    required(
+        "at",
+        ATTACH,
+        "Attach point, or a list of alternatives of which the first that the kernel has and takes is used.",
+    ),
     key("kernel", Form::Text, "Kernels that this event is for."),
     key("key", ONE_OR_MORE_EXPRESSIONS, "What joins a start to its end: an expression or a list of them."),
     key(

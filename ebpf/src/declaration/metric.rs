@@ -16,7 +16,7 @@ use std::sync::Arc;
 const MAX_BOUNDS: usize = 512;
 /// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
 /// `_` at the end a whole name.
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
     "probe_",
     "scrape_",
     "config_",
@@ -28,6 +28,7 @@ const OWN: [&str; 14] = [
     "source_",
     "symbols_",
     "raid_array_",
+    "block_unseen_",
     "raid_member_info",
     "online_cpus",
     "ready",
@@ -108,6 +109,12 @@ impl Reader {
                 format!("a {kind} needs `value`"),
                 "give an expression such as `duration`",
             );
+        }
+        if let (Some(node), true) = (fields.get("unit"), kind == "counter" && fields.lacks("value"))
+            && matches!(&node.data, Data::Scalar { text, .. } if text != "none")
+        {
+            let message = format!("`{}` counts events, which have no unit", name.value);
+            self.error_hint(node.span.clone(), message, "leave `unit` out, or give a `value`");
         }
         for (key, of) in [("buckets", "histogram"), ("window", "max")] {
             if let Some(node) = fields.get(key)

@@ -2,7 +2,10 @@
 //!
 //! As many mistakes as possible are reported at once, each where it stands.
 
+mod effect;
+mod event;
 mod form;
+mod label;
 mod metric;
 mod otlp;
 mod reason;
@@ -13,15 +16,13 @@ pub(crate) use metric::{buckets, default_range};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
     expr,
-    glob::is_pattern,
     probe::{
-        AttachPoint, DECODERS, DEFAULT_MAX_FUNCTIONS, Decoder, Each, Event, Expression, KernelRange, Label,
-        Library, Probe, ProbeFile, Root, parse_error,
+        DEFAULT_MAX_FUNCTIONS, Event, Expression, KernelRange, Library, Probe, ProbeFile, Root, parse_error,
     },
     yaml::{self, Data, Node},
 };
 use form::Key;
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 /// Most probes in one file.
 const MAX_PROBES: usize = 1000;
@@ -159,6 +160,14 @@ impl Reader {
             if let Some(known) = keys.iter().find(|known| known.name == text) {
                 if !value.is_null() {
                     fields.entries.push((known.name, value));
+                } else if !known.form.may_be_empty() {
+                    // A condition that somebody forgot to write would be none.
+                    self.error_hint(
+                        key.span.clone(),
+                        format!("`{text}` has nothing behind it"),
+                        "write its value, or leave the key out",
+                    );
+                    fields.misspelt.push(known.name);
                 }
                 continue;
             }
@@ -295,6 +304,13 @@ impl Reader {
                 "write `>=5.18`, `<6.1` or `>=5.10, <6.2`",
             );
         }
+        if range.as_ref().is_some_and(KernelRange::is_empty) {
+            self.error_hint(
+                node.span.clone(),
+                format!("no kernel is in `{text}`"),
+                "all parts must hold; write a variant for each range",
+            );
+        }
         range
     }
 
@@ -327,6 +343,11 @@ impl Reader {
                 self.error(node.span.clone(), format!("`{what}` has more than 8 parts"));
                 Vec::new()
             }
+            Data::Sequence(items) if items.is_empty() => {
+                let hint = "an expression that is the same at start and end, such as `tid`";
+                self.error_hint(node.span.clone(), format!("`{what}` has no part"), hint);
+                Vec::new()
+            }
             Data::Sequence(items) => items.iter().filter_map(|item| self.expression(item, what)).collect(),
             _ => self.expression(node, what).into_iter().collect(),
         }
@@ -347,115 +368,6 @@ impl Reader {
             ),
         }
         Library::None
-    }
-
-    fn attach_points(&mut self, node: &Node) -> Vec<Spanned<AttachPoint>> {
-        let nodes: Vec<&Node> = match &node.data {
-            Data::Sequence(items) if items.is_empty() || items.len() > MAX_ALTERNATIVES => {
-                let message = format!("`at` has 1 to {MAX_ALTERNATIVES} alternatives, found {}", items.len());
-                self.error(node.span.clone(), message);
-                return Vec::new();
-            }
-            Data::Sequence(items) => items.iter().collect(),
-            _ => vec![node],
-        };
-        let mut points = Vec::new();
-        for node in nodes {
-            let Data::Scalar { text, .. } = &node.data else {
-                let message = format!("`at` takes attach points, found {}", node.kind());
-                self.error_hint(
-                    node.span.clone(),
-                    message,
-                    "write for example tracepoint:sched:sched_switch",
-                );
-                continue;
-            };
-            match AttachPoint::parse(text) {
-                Ok(point) => points.push(Spanned::new(point, node.span.clone())),
-                Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
-            }
-        }
-        points
-    }
-
-    fn events(&mut self, node: Option<&Node>, what: &str) -> Vec<Event> {
-        let Some(node) = node else { return Vec::new() };
-        let nodes: Vec<&Node> = match &node.data {
-            Data::Sequence(items) if items.len() > 8 => {
-                self.error(node.span.clone(), format!("more than 8 events in `{what}`"));
-                Vec::new()
-            }
-            Data::Sequence(items) => items.iter().collect(),
-            _ => vec![node],
-        };
-        nodes.into_iter().filter_map(|node| self.event(node, what)).collect()
-    }
-
-    fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
-        let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
-        let at = fields.get("at").map(|node| self.attach_points(node));
-        if what == "end"
-            && let Some(save) = fields.get("save")
-        {
-            self.error_hint(
-                save.span.clone(),
-                "`save` belongs to `start`",
-                "values of the end are read directly",
-            );
-        }
-        if what == "start"
-            && let Some(each) = fields.get("each")
-        {
-            self.error_hint(
-                each.span.clone(),
-                "`each` belongs to `end`",
-                "a start is one event: walk the list where the time ends",
-            );
-        }
-        if fields.lacks("key") {
-            self.error_hint(
-                fields.span.clone(),
-                format!("`{what}` needs `key`"),
-                "an expression that is the same at start and end, such as `tid`",
-            );
-        }
-        // All is read before something missing ends it, so that every mistake is told.
-        let event = Event {
-            at: at.clone().unwrap_or_default(),
-            kernel: fields.get("kernel").and_then(|node| self.kernel(node)),
-            key: fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default(),
-            filter: fields.get("where").and_then(|node| self.expression(node, "where")),
-            saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
-            each: fields.get("each").and_then(|node| self.each(node)),
-            whole: false,
-            span: fields.span.clone(),
-        };
-        at.map(|_| event)
-    }
-
-    fn named_expressions(&mut self, node: &Node, what: &str) -> Vec<(Spanned<String>, Expression)> {
-        let entries = self.named(node, what);
-        entries.into_iter().filter_map(|(name, node)| Some((name, self.expression(node, what)?))).collect()
-    }
-
-    fn each(&mut self, node: &Node) -> Option<Each> {
-        let fields = self.fields(node, form::EACH, "`each`")?;
-        let mut expression = |name: &str| fields.get(name).and_then(|node| self.expression(node, name));
-        let (from, next, size, within) =
-            (expression("from"), expression("next"), expression("size"), expression("within"));
-        if size.is_some() != within.is_some() {
-            self.error_hint(fields.span.clone(), "`size` and `within` go together", "give both or none");
-        }
-        Some(Each {
-            name: self.name(fields.get("name")?, "name")?,
-            from: from?,
-            next: next?,
-            limit: self
-                .integer(fields.get("limit")?, form::EACH, "limit")
-                .and_then(|limit| u32::try_from(limit).ok())?,
-            size,
-            within,
-        })
     }
 
     fn probe(&mut self, node: &Node) -> Option<Probe> {
@@ -580,6 +492,7 @@ impl Reader {
             }
         });
         let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled")).unwrap_or(true);
+        self.without_effect(&fields, &starts, &ends, &metrics);
         let probe = Probe {
             file: self.file.clone(),
             name: name?,
@@ -642,115 +555,5 @@ impl Reader {
         for point in &mut points {
             point.value = point.value.clone().within(&root);
         }
-    }
-
-    /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the
-    /// call, so that a function that calls itself is measured right.
-    fn function(
-        &mut self,
-        node: &Node,
-        saves: Vec<(Spanned<String>, Expression)>,
-        filter: Option<Expression>,
-    ) -> Option<(Event, Event)> {
-        let text = self.text(node, "function")?;
-        // The first that the kernel takes is used; both ends decide alike.
-        let (entries, returns, key): (&[&str], &[&str], &[&str]) = if text.contains(':') {
-            (&["uprobe"], &["uretprobe"], &["pid", "frame"])
-        } else if is_pattern(&text) {
-            (&["kprobe"], &["kretprobe"], &["frame"])
-        } else {
-            (&["fentry", "kprobe"], &["fexit", "kretprobe"], &["frame"])
-        };
-        let mut event = |kinds: &[&str], saves, filter| -> Option<Event> {
-            let mut at = Vec::new();
-            for kind in kinds {
-                let Ok(point) = AttachPoint::parse(&format!("{kind}:{text}")) else {
-                    self.error_hint(
-                        node.span.clone(),
-                        format!("`{text}` is not a function"),
-                        "write the name of a function of the kernel, or BINARY:FUNCTION; `*` and `?` match several",
-                    );
-                    return None;
-                };
-                at.push(Spanned::new(point, node.span.clone()));
-            }
-            let key = key
-                .iter()
-                .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
-                .collect();
-            let span = node.span.clone();
-            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
-        };
-        Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
-    }
-
-    fn labels(&mut self, node: &Node) -> Vec<Label> {
-        let mut labels = Vec::new();
-        for (name, node) in self.named(node, "labels") {
-            if name.value.starts_with("__") || matches!(name.value.as_str(), "le" | "quantile") {
-                self.error_hint(
-                    name.span.clone(),
-                    format!("the label name `{}` is reserved by Prometheus", name.value),
-                    "choose another name",
-                );
-                continue;
-            }
-            let label = if let Data::Mapping(_) = node.data {
-                let Some(fields) = self.fields(node, form::LABEL, "the label") else { continue };
-                let value = fields.get("value").and_then(|node| self.expression(node, "value"));
-                let decoder = fields.get("as").and_then(|node| self.decoder(node));
-                value.map(|value| Label { name, value, decoder })
-            } else {
-                self.expression(node, "labels").map(|value| Label { name, value, decoder: None })
-            };
-            labels.extend(label);
-        }
-        labels
-    }
-
-    fn decoder(&mut self, node: &Node) -> Option<Spanned<Decoder>> {
-        let Data::Mapping(entries) = &node.data else {
-            let Data::Scalar { text: name, .. } = &node.data else {
-                let message = format!("`as` takes a decoder or a table, found {}", node.kind());
-                self.error_hint(node.span.clone(), message, "a table is {0: read, 1: write}");
-                return None;
-            };
-            if let Some((_, decoder)) = DECODERS.iter().find(|(known, _)| known == name) {
-                return Some(Spanned::new(decoder.clone(), node.span.clone()));
-            }
-            let names: Vec<&str> = DECODERS.iter().map(|(known, _)| *known).collect();
-            let hint = match nearest(name, names.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("decoders are {}, or a table {{0: read, 1: write}}", names.join(", ")),
-            };
-            self.error_hint(node.span.clone(), format!("there is no decoder `{name}`"), hint);
-            return None;
-        };
-        let mut rows = BTreeMap::new();
-        let mut named = Vec::new();
-        let mut default = None;
-        for (key, value) in entries {
-            let (Some(number), Some(text)) = (self.text(key, "as"), self.text(value, "as")) else { continue };
-            if number == "default" {
-                default = Some(text);
-                continue;
-            }
-            let parsed = match number.strip_prefix("0x") {
-                Some(hex) => i64::from_str_radix(hex, 16).ok(),
-                None => number.parse().ok(),
-            };
-            let is_enumerator = number.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-                && number.starts_with(|c: char| c.is_ascii_uppercase());
-            match parsed {
-                Some(parsed) => drop(rows.insert(parsed, text)),
-                None if is_enumerator => named.push((number, text)),
-                None => self.error_hint(
-                    key.span.clone(),
-                    format!("`{number}` is neither a number nor an enumerator"),
-                    "a table maps numbers or names such as REQ_OP_READ to texts, and `default` to the text for all others",
-                ),
-            }
-        }
-        Some(Spanned::new(Decoder::Table { rows, named, default }, node.span.clone()))
     }
 }

@@ -164,6 +164,7 @@ impl Evaluation<'_> {
             | Node::Context
             | Node::Text(_)
             | Node::Comm
+            | Node::Cut { .. }
             | Node::TextAt { .. }
             | Node::TextField { .. }
             | Node::TextLocated { .. } => 0,
@@ -192,6 +193,11 @@ impl Evaluation<'_> {
             }
             Node::Saved(index) => {
                 self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
+            }
+            Node::Cut { text, most } => {
+                let mut bytes = of(text);
+                bytes.truncate(length(*most));
+                bytes
             }
             Node::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })

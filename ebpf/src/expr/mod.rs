@@ -47,6 +47,28 @@ pub enum ExprKind {
     Call(String, Vec<Expr>),
 }
 
+impl Expr {
+    /// Whether it has this name somewhere, or a call of it.
+    pub fn mentions(&self, wanted: &str) -> bool {
+        match &self.kind {
+            ExprKind::Integer(_) | ExprKind::Text(_) => false,
+            ExprKind::Name(name) => name == wanted,
+            ExprKind::Member(inner, _) | ExprKind::Unary(_, inner) | ExprKind::Cast(_, inner) => {
+                inner.mentions(wanted)
+            }
+            ExprKind::Index(left, right)
+            | ExprKind::Binary(_, left, right)
+            | ExprKind::Coalesce(left, right) => left.mentions(wanted) || right.mentions(wanted),
+            ExprKind::Conditional(condition, yes, no) => {
+                [condition, yes, no].into_iter().any(|part| part.mentions(wanted))
+            }
+            ExprKind::Call(name, arguments) => {
+                name == wanted || arguments.iter().any(|argument| argument.mentions(wanted))
+            }
+        }
+    }
+}
+
 /// A field's name and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {

@@ -4,7 +4,7 @@ use super::{CONTEXT, Lowering, Walk, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
-    layout::Drop,
+    layout::{Copies, Drop},
     probe::KernelVersion,
     program::{ROWS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
@@ -254,6 +254,7 @@ impl<'a> Lowering<'a> {
             self.lookup(ROWS, key);
             self.asm.jump_if(Cond::Eq, R0, 0, skip);
             self.mov(R7, R0);
+            self.find_copy();
             return;
         }
         self.prepare(&self.event.labels);
@@ -291,6 +292,29 @@ impl<'a> Lowering<'a> {
         self.asm.jump(skip);
         self.asm.place(found);
         self.mov(R7, R0);
+        self.find_copy();
+    }
+
+    /// `r7` = this CPU's copy of the row.
+    fn find_copy(&mut self) {
+        let Copies { count, stride, shift } = self.layout.copies;
+        let (Ok(last), Ok(stride), Ok(shift)) =
+            (i32::try_from(count - 1), i32::try_from(stride), i32::try_from(shift))
+        else {
+            return;
+        };
+        if last == 0 {
+            return;
+        }
+        self.asm.comment("copy of this CPU and its neighbours");
+        self.call(Helper::CpuId);
+        if shift > 0 {
+            self.alu(Alu::Rsh, R0, shift);
+        }
+        // As it is already, which the verifier does not know.
+        self.alu(Alu::And, R0, last);
+        self.alu(Alu::Mul, R0, stride);
+        self.alu(Alu::Add, R7, R0);
     }
 }
 

@@ -116,6 +116,7 @@ impl Lowering<'_> {
             // Texts are never asked for as a number: the checker refuses them.
             Node::Text(_)
             | Node::Comm
+            | Node::Cut { .. }
             | Node::TextAt { .. }
             | Node::TextField { .. }
             | Node::TextLocated { .. } => self.mov(dst, 0),

@@ -75,6 +75,10 @@ impl Lowering<'_> {
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
+            Node::Cut { text, most } => {
+                self.text(text, slot, room);
+                self.cut(slot, *most, room);
+            }
             Node::Conditional(condition, then, otherwise) => {
                 let (no, end) = (self.asm.label(), self.asm.label());
                 self.branch(condition, false, no, 0);
@@ -112,6 +116,19 @@ impl Lowering<'_> {
         for word in from / WORD..to / WORD {
             self.store_word(slot, word, 0);
         }
+    }
+
+    /// Zeros from the byte `most` on.
+    fn cut(&mut self, slot: i16, most: u32, room: u32) {
+        let (word, kept) = (most / WORD, most % WORD);
+        if kept > 0 && most < room {
+            let place = slot + i16::try_from(word * WORD).unwrap_or(0);
+            self.load_slot(R0, place);
+            self.constant(R1, (1 << (kept * 8)) - 1);
+            self.alu(Alu::And, R0, R1);
+            self.store_slot(place, R0);
+        }
+        self.zero(slot, most.next_multiple_of(WORD), room);
     }
 
     fn copy(&mut self, from: i16, to: i16, ty: &Type, room: u32) {

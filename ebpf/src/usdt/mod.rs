@@ -14,8 +14,11 @@ pub struct FileId {
     pub device: u64,
     /// Number on the device.
     pub inode: u64,
-    /// When it was written to, nanoseconds since the epoch.
+    /// When it was written to, nanoseconds since the epoch; whoever owns the file can set this.
     pub modified_ns: i128,
+    /// When it was written to, or its rights, names or times were changed, nanoseconds since the epoch: nobody can set this, and
+    /// it changes when overlayfs begins to have a file of its own in place of one of a layer below.
+    pub changed_ns: i128,
     /// Its length, bytes.
     pub size: u64,
 }

@@ -62,6 +62,11 @@ impl Builder {
         id
     }
 
+    /// Another name of a type.
+    pub fn alias(&mut self, name: &str, of: u32) -> u32 {
+        self.add(name, TYPEDEF, false, 0, of)
+    }
+
     /// A signed enumeration of 32 bits.
     pub fn enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
         let id = self.add(name, ENUM, true, values.len(), 4);

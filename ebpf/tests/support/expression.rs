@@ -173,7 +173,11 @@ impl Grammar {
                 format!("{}({operand})", self.random.pick(&["major", "minor"]))
             }
             17 | 18 => {
-                let (a, b) = (self.text(below), self.text(below));
+                let (a, mut b) = (self.text(below), self.text(below));
+                // One that is written may be longer than the other can be, which is refused.
+                if b.starts_with('"') && !self.random.one_in(3) {
+                    b = format!("(tid ? {b} : {b})");
+                }
                 format!("({a} {} {b})", self.random.pick(&["==", "!="]))
             }
             19..=21 => self.member(depth),
@@ -281,6 +285,10 @@ impl Grammar {
             5 | 6 if !self.nodes.is_empty() => {
                 let base = self.node(2);
                 format!("{base}.{}", self.random.pick(&["name", "tag"]))
+            }
+            7 if depth > 0 => {
+                let text = self.text(depth - 1);
+                format!("str({text}, {})", self.random.pick(&["2", "3", "5", "8", "9", "16", "100"]))
             }
             _ if depth > 0 => {
                 let (c, a, b) = (self.number(depth - 1), self.text(depth - 1), self.text(depth - 1));

@@ -1,6 +1,6 @@
 //! `tapster list usdt:BINARY…`: the probes that a program or library brings along.
 
-use super::{super::FAILURE, matches};
+use super::{functions::Listed, matches};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
 use tapster_ebpf::{attach::Missing, probe::Root, usdt::Found};
@@ -13,7 +13,7 @@ pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
     (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))
 }
 
-pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<String, Missing> {
+pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<Listed, Missing> {
     let found = Binary::open(proc, root, binary).and_then(|binary| elf::usdt_probes(&binary))?;
     let mut text = String::new();
     for probe in &found {
@@ -34,7 +34,7 @@ pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Resu
         let hint = Some(format!("`tapster list usdt:{binary}` shows all that it has"));
         return Err(Missing { message: format!("no probe of `{binary}` matches `{wanted}`"), hint });
     }
-    Ok(text)
+    Ok(Listed { text, notes: Vec::new() })
 }
 
 /// Types by number; where places differ, all of them.
@@ -55,14 +55,6 @@ fn arguments(probe: &Found) -> Vec<(usize, String)> {
         types.join("|")
     };
     (0..most).map(|index| (index, types(index))).collect()
-}
-
-pub(super) fn refuse(missing: &Missing) -> u8 {
-    tell!("error: {}", missing.message);
-    if let Some(hint) = &missing.hint {
-        tell!("  hint: {hint}");
-    }
-    FAILURE
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::table::table,
-    family::{Histogram, MetricFamily, Value},
+    family::{Histogram, Limits, MetricFamily, Value},
     name,
     topology::{Array, Member},
 };
@@ -33,9 +33,9 @@ pub(super) struct Seen<'a> {
 /// One array over the interval.
 #[derive(Debug)]
 pub(super) struct Measurement<'a> {
-    array: &'a Array,
+    pub(super) array: &'a Array,
     /// By operation and place of the member.
-    lines: BTreeMap<(Operation, usize), Line>,
+    pub(super) lines: BTreeMap<(Operation, usize), Line>,
     /// By place of the member.
     waits: Vec<Waits>,
     /// How long it was watched.
@@ -46,15 +46,15 @@ pub(super) struct Measurement<'a> {
 
 /// An operation; reads and writes come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Operation(u8, String);
+pub(super) struct Operation(pub(super) u8, pub(super) String);
 
 /// One operation on one member.
 #[derive(Debug)]
-struct Line {
-    measured: Measured,
+pub(super) struct Line {
+    pub(super) measured: Measured,
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
-    compared: Option<Compared>,
+    pub(super) compared: Option<Compared>,
 }
 
 impl Operation {
@@ -138,7 +138,7 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    fn member(&self, place: usize) -> Option<&'a Member> {
+    pub(super) fn member(&self, place: usize) -> Option<&'a Member> {
         self.array.members.get(place)
     }
 
@@ -188,7 +188,7 @@ impl<'a> Measurement<'a> {
     }
 
     /// A sentence for each member that does not answer.
-    fn stuck(&self, rule: &Rule) -> Vec<String> {
+    pub(super) fn stuck(&self, rule: &Rule) -> Vec<String> {
         let array = &self.array.name;
         let members = self.array.members.iter().zip(&self.waits);
         let stuck = members.filter_map(|(member, waits)| {
@@ -208,35 +208,45 @@ impl<'a> Measurement<'a> {
         all
     }
 
-    /// What follows from the latencies; nothing of no importance where something else was `said`.
-    fn comparison(&self, rule: &Rule, said: bool) -> Vec<String> {
-        let array = &self.array.name;
-        if let Some(why) = &self.muted {
-            return vec![format!("{array}: members are not compared {why}")];
-        }
-        let mut slow: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    /// Slow members by their place, each with the operations in which it is slow.
+    pub(super) fn slow(&self) -> BTreeMap<usize, Vec<(&Operation, &Line)>> {
+        let mut slow: BTreeMap<usize, Vec<(&Operation, &Line)>> = BTreeMap::new();
         for ((operation, place), line) in &self.lines {
-            if let Some(compared) = line.compared.filter(|compared| compared.is_slow) {
-                slow.entry(*place).or_default().push(format!(
+            if line.compared.is_some_and(|compared| compared.is_slow) {
+                slow.entry(*place).or_default().push((operation, line));
+            }
+        }
+        slow
+    }
+
+    /// What is said of a slow member.
+    pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &Line)]) -> String {
+        let parts: Vec<String> = slow
+            .iter()
+            .filter_map(|(operation, line)| {
+                let compared = line.compared?;
+                Some(format!(
                     "{} take {} on average, {} its peers' {}",
                     operation.plural(),
                     time(line.measured.mean_seconds),
                     times(compared.ratio),
                     time(compared.peers_seconds),
-                ));
-            }
-        }
-        let sentences: Vec<String> = slow
-            .into_iter()
-            .filter_map(|(place, parts)| {
-                let member = self.member(place)?;
-                Some(format!(
-                    "{array}: `{}` (slot {}) is slow: {}",
-                    member.name,
-                    member.slot,
-                    parts.join("; ")
                 ))
             })
+            .collect();
+        format!("{}: `{}` (slot {}) is slow: {}", self.array.name, member.name, member.slot, parts.join("; "))
+    }
+
+    /// What follows from the latencies; nothing of no importance where something else was `said`.
+    pub(super) fn comparison(&self, rule: &Rule, said: bool) -> Vec<String> {
+        let array = &self.array.name;
+        if let Some(why) = &self.muted {
+            return vec![format!("{array}: members are not compared {why}")];
+        }
+        let slow = self.slow();
+        let sentences: Vec<String> = slow
+            .iter()
+            .filter_map(|(place, parts)| Some(self.slow_sentence(self.member(*place)?, parts)))
             .collect();
         if !sentences.is_empty() || said {
             return sentences;
@@ -299,8 +309,8 @@ impl Line {
     fn new(histogram: &Histogram) -> Option<Self> {
         Some(Self {
             measured: Measured { count: histogram.count(), mean_seconds: histogram.mean()? },
-            p50_seconds: histogram.quantile(0.5),
-            p99_seconds: histogram.quantile(0.99),
+            p50_seconds: histogram.quantile_within(0.5, Limits::POSITIVE),
+            p99_seconds: histogram.quantile_within(0.99, Limits::POSITIVE),
             compared: None,
         })
     }

@@ -338,6 +338,78 @@ fn json() {
     assert!(found["summary"][0].as_str().is_some_and(|text| text.contains("`dm-0` (slot 7) is slow")));
 }
 
+/// The line and the exit status of a check.
+fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
+    let rule = Rule::default();
+    let seen = Seen { families, spans: &HashMap::new(), seconds: 10.0 };
+    let mut check = Check::default();
+    check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+    (check.worst().status(), check.line())
+}
+
+/// What alerts say of an array and its members, in a line, with the figures that it is told by.
+#[test]
+fn a_check_for_nagios() {
+    let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
+    let rows = |seconds: f64| {
+        family(&[("md0", "sda", "0", "read", 20, 0.004), ("md0", "sdb", "1", "read", 20, seconds)])
+    };
+    assert_eq!(
+        checked(&pair, &[rows(0.004)]),
+        (
+            0,
+            "RAID OK - md0: no member is slow | 'md0_sda_read'=0.004000000s;0.007200000;0.020000000;0 \
+             'md0_sdb_read'=0.004000000s;0.007200000;0.020000000;0\n"
+                .into()
+        )
+    );
+    // Beyond the first threshold, and beyond the second.
+    let (status, line) = checked(&pair, &[rows(0.008)]);
+    assert_eq!(status, 1, "{line}");
+    let expected = "RAID WARNING - md0: `sdb` (slot 1) is slow: reads take 8.00 ms on average, 2.0 times its peers' 4.00 ms | ";
+    assert!(
+        line.starts_with(expected) && line.contains("'md0_sdb_read'=0.008000000s;0.007200000;0.020000000;0"),
+        "{line}"
+    );
+    let (status, line) = checked(&pair, &[rows(0.0201)]);
+    assert!(status == 2 && line.starts_with("RAID CRITICAL - md0: `sdb` (slot 1) is slow"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+    // Nothing to compare is no fault, and has no figures.
+    let (status, line) = checked(&pair, &[]);
+    assert!(
+        status == 0 && line.starts_with("RAID OK - md0: too little I/O") && !line.contains('|'),
+        "{line}"
+    );
+    // What the array says of itself.
+    let of = |change: &dyn Fn(&mut Array)| {
+        let mut array = pair.clone();
+        change(&mut array);
+        let (status, line) = checked(&array, &[]);
+        (status, line.trim_end().to_owned())
+    };
+    let inactive = of(&|array| array.state = Some("inactive".into()));
+    assert_eq!(inactive, (2, "RAID CRITICAL - md0 is inactive".into()));
+    let missing = "1 missing, and it may not survive another failure | 'md0_missing'=1;0;;0;2";
+    assert_eq!(
+        of(&|array| array.degraded = Some(1)),
+        (2, format!("RAID CRITICAL - md0 is degraded: {missing}"))
+    );
+    let six = of(&|array| {
+        (array.level, array.degraded, array.disks) = ("raid6".into(), Some(1), Some(6));
+    });
+    assert_eq!(six, (1, "RAID WARNING - md0 is degraded: 1 missing | 'md0_missing'=1;0;;0;6".into()));
+    let faulty = of(&|array| array.members[1].state = "faulty".into());
+    assert_eq!(faulty, (1, "RAID WARNING - md0: `sdb` is faulty".into()));
+    // One that does not answer, beside figures of another.
+    let numbers = gauge("tapster_raid_member_in_flight", &[("md0", "sdb", "1", "read", 2.0)]);
+    let ages = gauge("tapster_raid_member_oldest_seconds", &[("md0", "sdb", "1", "read", 9.0)]);
+    let (status, line) = checked(&pair, &[numbers, ages]);
+    assert_eq!(
+        (status, line.trim_end()),
+        (2, "RAID CRITICAL - md0: `sdb` (slot 1) does not answer: 2 I/Os in flight, the oldest for 9.0 s")
+    );
+}
+
 #[test]
 fn ratios_of_flags() {
     assert_eq!(ratio("2.5"), Ok(2.5));

@@ -10,6 +10,8 @@ pub(crate) struct Rule {
     pub(crate) ratio: f64,
     /// … and at least so many seconds above it.
     pub(crate) floor_seconds: f64,
+    /// Above so many times it is urgent.
+    pub(crate) critical_ratio: f64,
     /// Members with fewer I/Os are not compared.
     pub(crate) min_count: u64,
     /// One that has not completed an I/O for so long does not answer.
@@ -18,7 +20,7 @@ pub(crate) struct Rule {
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { ratio: 1.8, floor_seconds: 0.000_8, min_count: 20, stuck_seconds: 2.0 }
+        Self { ratio: 1.8, floor_seconds: 0.000_8, critical_ratio: 5.0, min_count: 20, stuck_seconds: 2.0 }
     }
 }
 

@@ -14,14 +14,18 @@ pub(super) fn json(report: &Report) -> Value {
         End::Interrupt => "interrupt",
         End::Command(_) => "command",
     };
-    let command = match report.end {
-        End::Command(status) => json!({
-            "arguments": report.command,
-            "status": status.code(),
-            "signal": status.signal(),
-        }),
-        End::Time | End::Interrupt => Value::Null,
+    let status = match report.end {
+        End::Command(status) => Some(status),
+        End::Time | End::Interrupt => None,
     };
+    // One that goes on has no status yet.
+    let command = (!report.command.is_empty()).then(|| {
+        json!({
+            "arguments": report.command,
+            "status": status.and_then(|status| status.code()),
+            "signal": status.and_then(|status| status.signal()),
+        })
+    });
     let probes: Vec<Value> = report
         .probes
         .iter()

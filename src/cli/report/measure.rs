@@ -4,7 +4,7 @@ use super::unit::Unit;
 use crate::{
     cli::Sort,
     exporter::Exporter,
-    family::{Histogram, MetricFamily, Sample, Value},
+    family::{Histogram, Limits, MetricFamily, Sample, Value},
     reason::Reasons,
 };
 use std::{
@@ -13,9 +13,13 @@ use std::{
     time::Duration,
 };
 use tapster_ebpf::{
-    probe::{Decoder, Probe},
+    expr::{Binary, Expr, ExprKind},
+    probe::{Decoder, Event, Probe},
     typed::{Side, TypedLabel, TypedMetricKind},
 };
+
+/// By how much two sums of the same numbers may differ, as a part of them.
+const ROUNDING: f64 = 1e-9;
 
 /// Labels of a row.
 pub(super) type Labels = Arc<[String]>;
@@ -44,6 +48,21 @@ pub(super) struct Metric {
     pub(super) stacks: Vec<Option<Side>>,
     /// Of its labels, in their order, which are reasons.
     pub(super) reasons: Vec<bool>,
+    /// What its values can be.
+    pub(super) limits: Limits,
+    /// Since when they can have lasted.
+    pub(super) since: Since,
+}
+
+/// Since when the values of a metric can have lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// They are no time that was seen to begin.
+    Unknown,
+    /// Their beginning was seen by a probe, so it was after that was attached.
+    Attached,
+    /// The command was there already.
+    Command,
 }
 
 impl Metric {
@@ -62,8 +81,9 @@ impl Metric {
     }
 }
 
-/// The metrics of the probes that are up; `declared` says which of them have the same values.
-pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
+/// The metrics of the probes that are up; `declared` says which of them have the same values. `command`: whether probes that
+/// ask for it count a command only.
+pub(super) fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for running in exporter.probes() {
         let Some(program) = running.program() else { continue };
@@ -103,6 +123,8 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
                 largest_in,
                 stacks: stacks.clone(),
                 reasons: reasons.clone(),
+                limits: if metric.signed { Limits::NONE } else { Limits::POSITIVE },
+                since: declaration.map_or(Since::Unknown, |probe| since_when(probe, &metric.name, command)),
             });
         }
         if let Some(waiting) = &program.waiting {
@@ -115,6 +137,8 @@ pub(super) fn metrics(exporter: &Exporter, declared: &[Probe]) -> Vec<Metric> {
                 largest_in: None,
                 stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
                 reasons: places().map(|place| reasons.get(place).copied().unwrap_or_default()).collect(),
+                limits: Limits::POSITIVE,
+                since: Since::Unknown,
             }));
         }
     }
@@ -127,6 +151,37 @@ fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>
         probe.metrics.iter().find(|metric| name.strip_prefix("tapster_") == Some(&metric.name.value))?;
     let text = |expression: &tapster_ebpf::probe::Expression| expression.ast.to_string();
     Some((metric.value.as_ref().map(text), metric.filter.as_ref().map(text)))
+}
+
+/// Since when the values of a metric can have lasted: a `duration` is from a start that the probe has seen.
+fn since_when(probe: &Probe, name: &str, command: bool) -> Since {
+    let is_duration = |(value, _): (Option<String>, Option<String>)| value.as_deref() == Some("duration");
+    if !probe.is_pair() || !value_of(probe, name).is_some_and(is_duration) {
+        return Since::Unknown;
+    }
+    let keeps = |event: &Event| event.filter.as_ref().is_some_and(|filter| keeps_to_command(&filter.ast));
+    if command && probe.starts.iter().all(keeps) { Since::Command } else { Since::Attached }
+}
+
+/// Whether a filter takes events of the command only.
+fn keeps_to_command(filter: &Expr) -> bool {
+    match &filter.kind {
+        ExprKind::Name(name) | ExprKind::Call(name, _) => name == "traced",
+        ExprKind::Binary(Binary::And, left, right) => keeps_to_command(left) || keeps_to_command(right),
+        _ => false,
+    }
+}
+
+/// Takes in how long it was from attaching to the last reading, and how long the command was there of that: none of the times can be
+/// longer.
+pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duration) {
+    for metric in metrics {
+        metric.limits.most = match metric.since {
+            Since::Unknown => continue,
+            Since::Attached => attached.as_secs_f64(),
+            Since::Command => command.as_secs_f64(),
+        };
+    }
 }
 
 /// How often the largest values have to be read so that none leaves its window unseen; `None` without any.
@@ -233,7 +288,7 @@ fn count(value: &Value) -> f64 {
 /// How the largest value of a histogram is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// It is at most this: the bound of the highest bucket that holds something.
+    /// It is at most this: the bound of the highest bucket that holds something, or what sum and time leave to it.
     Bucket,
     /// It is above this, the highest bound of all.
     Above,
@@ -262,6 +317,8 @@ pub(super) struct Row {
     pub(super) measured: Measured,
     /// Its part of the total of all rows, where there is such a thing.
     pub(super) share: Option<f64>,
+    /// What its values can be.
+    pub(super) limits: Limits,
 }
 
 /// What one metric measured.
@@ -299,14 +356,14 @@ impl Row {
         }
     }
 
-    /// See [`Histogram::quantile`]; not above the largest value where that is known.
+    /// See [`Histogram::quantile_within`]; not above the largest value where that is known.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         let Measured::Histogram(histogram, largest) = &self.measured else { return None };
-        let quantile = histogram.quantile(q)?;
-        Some(match largest {
-            Some(Largest { value, source: Source::Metric }) => quantile.min(*value),
-            _ => quantile,
-        })
+        let most = match largest {
+            Some(Largest { value, source: Source::Bucket | Source::Metric }) => value.min(self.limits.most),
+            Some(Largest { source: Source::Above, .. }) | None => self.limits.most,
+        };
+        histogram.quantile_within(q, Limits { most, ..self.limits })
     }
 
     fn key(&self, sort: Sort) -> f64 {
@@ -328,13 +385,15 @@ impl Row {
 
 /// The largest value; `kept` is what a `max` metric says, which is believed if it is in the highest bucket: it may
 /// have seen a moment more than the histogram's interval, or its window may have passed.
-fn largest(histogram: &Histogram, kept: Option<f64>) -> Option<Largest> {
+fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<Largest> {
     let highest = *histogram.buckets().last()?;
+    let possible = histogram.largest_possible(limits)?;
     Some(match kept {
-        Some(value) if highest.lower < value && value <= highest.upper => {
-            Largest { value, source: Source::Metric }
+        // Both are sums of nanoseconds, rounded in another order.
+        Some(value) if highest.lower < value && value <= possible * (1.0 + ROUNDING) => {
+            Largest { value: value.min(possible), source: Source::Metric }
         }
-        _ if highest.upper.is_finite() => Largest { value: highest.upper, source: Source::Bucket },
+        _ if possible.is_finite() => Largest { value: possible, source: Source::Bucket },
         _ => Largest { value: highest.lower, source: Source::Above },
     })
 }
@@ -352,15 +411,21 @@ fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
                     all.add(histogram);
                 }
             }
-            let exact = |row: &Row| row.largest().filter(|largest| largest.source == Source::Metric);
-            let kept: Option<Vec<f64>> = rows.iter().map(|row| Some(exact(row)?.value)).collect();
-            let kept = kept.and_then(|kept| kept.into_iter().reduce(f64::max));
-            let largest = largest(&all, kept);
+            // None is larger than the largest of a row.
+            let of_rows = |takes: fn(Source) -> bool| -> Option<f64> {
+                let taken = |row: &Row| row.largest().filter(|largest| takes(largest.source));
+                let values: Option<Vec<f64>> = rows.iter().map(|row| Some(taken(row)?.value)).collect();
+                values?.into_iter().reduce(f64::max)
+            };
+            let kept = of_rows(|source| source == Source::Metric);
+            let most = of_rows(|source| source != Source::Above).unwrap_or(f64::INFINITY);
+            let limits = Limits { most: most.min(first.limits.most), ..first.limits };
+            let largest = largest(&all, kept, limits);
             Measured::Histogram(all, largest)
         }
     };
     let share = rows.iter().map(|row| row.share).sum();
-    Some(Row { labels: [].into(), measured, share })
+    Some(Row { labels: [].into(), measured, share, limits: first.limits })
 }
 
 /// One table for each metric, those without rows included.
@@ -394,6 +459,7 @@ pub(super) fn tables(
                     labels: labels.clone(),
                     measured: Measured::Number(*peak),
                     share: None,
+                    limits: metric.limits,
                 }));
             }
             if matches!(metric.kind, Kind::Histogram | Kind::Counter) {
@@ -436,14 +502,14 @@ fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> Row {
     let measured = match &sample.value {
         Value::Histogram(histogram) => {
             let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
-            Measured::Histogram(histogram.clone(), largest(histogram, kept))
+            Measured::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
         }
         Value::Number(number) if metric.kind == Kind::Max => Measured::Number(
             peaks.get(&metric.name, &sample.labels).map_or(*number, |peak| peak.max(*number)),
         ),
         Value::Number(number) => Measured::Number(*number),
     };
-    Row { labels: sample.labels.clone(), measured, share: None }
+    Row { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
 }
 
 /// Parts of the total; where totals are below zero there are none.

@@ -9,8 +9,10 @@ mod text;
 mod unit;
 
 use super::{
-    FAILURE, ReportArgs, USAGE, lacks, print, report as report_diagnostics,
-    watch::{End, Loss, Ticks, Until, WatchError, losses, seconds, watch},
+    FAILURE, ReportArgs, USAGE, lacks,
+    output::{create, fill, print},
+    report as report_diagnostics,
+    watch::{End, Loss, Ticks, Until, WatchError, Watched, losses, seconds, watch},
 };
 use crate::{
     config,
@@ -18,6 +20,7 @@ use crate::{
     family::{MetricFamily, Value},
     kernel::Kernel,
     name,
+    owner::Trust,
     source::Source,
     status::Down,
     telemetry::{self, LogFormat},
@@ -25,7 +28,6 @@ use crate::{
 use measure::{Peaks, Table};
 use std::{
     collections::HashMap,
-    fs::File,
     io::{self, ErrorKind, IsTerminal, Write},
     os::unix::process::ExitStatusExt,
     process::ExitStatus,
@@ -55,6 +57,7 @@ Examples:
   tapster report block_io -- fio job.fio  as long as a command runs
   tapster report sched -- make            what a command and its children waited for
   tapster report own.yaml --top 5         a file of probes, five rows for each metric
+  tapster report --for 10s -- make        the first ten seconds of it
   tapster report cpu.yaml --folded        its stacks, for flamegraph.pl or inferno-flamegraph
 
 Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
@@ -89,7 +92,8 @@ impl Report {
 
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     telemetry::init("warn", LogFormat::Text)?;
-    let config = match config::named(&args.what) {
+    let request = args.probes.request(&args.what, Trust::Everybody);
+    let config = match config::load(&request) {
         Ok(config) => config,
         Err(error) => {
             tell!("error: {error}");
@@ -108,18 +112,17 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         return Ok(USAGE);
     }
     // Before anything is counted that then could not be written.
-    let mut output = match args.output.as_ref().map(|path| (path, File::create(path))) {
+    let output = match &args.output {
         None => None,
-        Some((_, Ok(file))) => Some(file),
-        Some((path, Err(error))) => {
-            tell!("error: cannot write `{}`: {error}", path.display());
-            return Ok(FAILURE);
-        }
+        Some(path) => Some((create(path)?, path)),
     };
-    let options =
-        Options { run_stats: false, attach: true, command: !args.command.is_empty() && !args.system_wide };
-    let (exporter, failures, _) =
+    let keeps_to_command = !args.command.is_empty() && !args.system_wide;
+    let options = Options { run_stats: false, attach: true, command: keeps_to_command };
+    let start = Instant::now();
+    let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
+    // Nothing is attached before all is loaded.
+    let attached = start + times.prepare + times.load;
     for failure in &failures {
         let Down { reason, message } = &failure.down;
         // Diagnostics and the verifier's log have lines of their own.
@@ -127,7 +130,12 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         tell!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
     }
     for (name, limit) in exporter.limits() {
-        eprintln!("warning: the probe `{name}` runs, but {}", limit.message);
+        tell!("warning: the probe `{name}` runs, but {}", limit.message);
+    }
+    for running in exporter.probes() {
+        for what in running.passed() {
+            eprintln!("warning: the probe `{}`: {what}", running.name());
+        }
     }
     if exporter.up() == 0 {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
@@ -138,7 +146,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
         };
         return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
     }
-    let metrics = measure::metrics(&exporter, &probes);
+    let mut metrics = measure::metrics(&exporter, &probes, keeps_to_command);
     if args.folded && !metrics.iter().any(measure::Metric::has_stacks) {
         tell!("error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}");
         return Ok(USAGE);
@@ -150,7 +158,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     let until = match (args.command.as_slice(), args.interval) {
         ([], None) => Until::Interrupt,
         ([], Some(interval)) => Until::Time(interval),
-        (command, _) => Until::Command(command),
+        (command, most) => Until::Command { command, most },
     };
     announce(&until, exporter.up());
     // The terminal is the command's while it runs.
@@ -171,13 +179,14 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     if shows_progress {
         progress("");
     }
-    let (_, end) = match watched {
+    let Watched { end, running, .. } = match watched {
         Ok(watched) => watched,
         Err(WatchError::Command { program, source }) => return Ok(not_started(&program, &source)),
         Err(error) => return Err(error.into()),
     };
     let elapsed = begun.elapsed();
     let after = exporter.collect_named(NAMING);
+    measure::limit(&mut metrics, attached.elapsed(), begun.elapsed());
     peaks.see(&after);
     let counted = measure::since(&before, &after);
     let top = args.top.and_then(|top| usize::try_from(top).ok());
@@ -204,10 +213,19 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     } else {
         text::text(&report, layout(args))
     };
-    match &mut output {
+    match &output {
         None => print(&text)?,
-        Some(file) => file.write_all(text.as_bytes())?,
+        Some((file, path)) => fill(file, path, text.as_bytes())?,
     }
+    // Whoever goes on is not counted any more.
+    drop(exporter);
+    let end = match running {
+        None => end,
+        Some(running) => {
+            tell!("the command goes on; its end is waited for");
+            End::Command(running.finish()?)
+        }
+    };
     // None can be read any more: that is no report.
     if report.probes.iter().all(|probe| probe.down.is_some()) {
         return Ok(FAILURE);
@@ -226,7 +244,7 @@ fn announce(until: &Until<'_>, probes: usize) {
         Until::Time(interval) => {
             tell!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
         }
-        Until::Command(_) => {}
+        Until::Command { .. } => {}
     }
 }
 

@@ -1,14 +1,16 @@
 //! What is printed of what was measured.
 
 use super::{
-    measure::{Kind, Labels, Largest, Measured, Metric, Row, Source as From, events, since, tables},
+    measure::{
+        Kind, Labels, Largest, Measured, Metric, Row, Since, Source as From, events, limit, since, tables,
+    },
     text::text,
     unit::Unit,
     *,
 };
 use crate::{
     cli::Sort,
-    family::{Histogram, Kind as FamilyKind, Native, Sample},
+    family::{Histogram, Kind as FamilyKind, Limits, Native, Sample},
     reason::Reasons,
 };
 use serde_json::json;
@@ -25,6 +27,8 @@ fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
         largest_in: None,
         stacks: Vec::new(),
         reasons: Vec::new(),
+        limits: Limits::POSITIVE,
+        since: Since::Unknown,
     }
 }
 
@@ -53,9 +57,9 @@ fn story() -> MetricFamily {
         FamilyKind::Histogram,
         vec![
             row(&["dm-0", "read"][..], &[(-4, 974)], 48.337_401),
-            row(&["ram0", "read"], &[(-14, 100), (-13, 60)], 0.016),
-            row(&["ram1", "read"], &[(-14, 10), (-12, 1)], 0.001_1),
-            row(&["ram1", "write"], &[(-14, 5)], 0.001_1),
+            row(&["ram0", "read"], &[(-14, 100), (-13, 60)], 0.010),
+            row(&["ram1", "read"], &[(-14, 10), (-12, 1)], 0.000_5),
+            row(&["ram1", "write"], &[(-14, 9)], 0.000_5),
         ],
     )
 }
@@ -92,12 +96,12 @@ In 10.0 s:
 tapster_block_io_duration_seconds: What it is.
   device  operation    total  count  average      p50      p99        max  percent
   dm-0    read        48.3 s    974  49.6 ms  44.2 ms  62.1 ms  ≤ 62.5 ms  100.0 %
-  ram0    read       16.0 ms    160   100 µs  53.1 µs   120 µs   ≤ 122 µs    0.0 %
-  ram1    read       1.10 ms     11   100 µs  44.7 µs   226 µs   ≤ 244 µs    0.0 %
-  ram1    write      1.10 ms      5   220 µs  43.2 µs  60.6 µs  ≤ 61.0 µs    0.0 %
-  all                 48.4 s   1150  42.0 ms  41.5 ms  62.0 ms  ≤ 62.5 ms  100.0 %
+  ram0    read       10.0 ms    160  62.5 µs  53.1 µs   120 µs   ≤ 122 µs    0.0 %
+  ram1    read        500 µs     11  45.5 µs  44.7 µs   195 µs   ≤ 195 µs    0.0 %
+  ram1    write       500 µs      9  55.6 µs  51.2 µs  60.6 µs  ≤ 61.0 µs    0.0 %
+  all                 48.3 s   1154  41.9 ms  41.5 ms  62.0 ms  ≤ 62.5 ms  100.0 %
 
-max: after ≤ stands the upper bound of the highest bucket that holds a value
+max: after ≤ stands the upper bound of the highest bucket that holds a value, or what total, count and time leave to it if that is less
 "
     );
 }
@@ -108,8 +112,8 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
         // Of two equal ones the labels decide.
         (Sort::Total, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
         (Sort::Count, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
-        (Sort::Average, ["dm-0 read", "ram1 write", "ram0 read", "ram1 read"]),
-        (Sort::P50, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
+        (Sort::Average, ["dm-0 read", "ram0 read", "ram1 write", "ram1 read"]),
+        (Sort::P50, ["dm-0 read", "ram0 read", "ram1 write", "ram1 read"]),
         (Sort::P99, ["dm-0 read", "ram1 read", "ram0 read", "ram1 write"]),
         (Sort::Max, ["dm-0 read", "ram1 read", "ram0 read", "ram1 write"]),
         (Sort::Labels, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
@@ -121,13 +125,13 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
     assert_eq!((first_labels(&report), table.left_out), (vec!["dm-0 read".into()], 3));
     let rest = table.rest.as_ref().unwrap();
     let Measured::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
-    assert_eq!(histogram.count(), 176);
-    assert_eq!(*largest, Some(Largest { value: f64::exp2(-12.0), source: From::Bucket }));
-    // The median of all of them, which is in the lowest bucket: the 88th of 115 there.
-    let expected = f64::exp2(-15.0 + 88.0 / 115.0);
+    assert_eq!(histogram.count(), 180);
+    assert_eq!(*largest, Some(Largest { value: 0.000_5 - 10.0 * f64::exp2(-15.0), source: From::Bucket }));
+    // The median of all of them, which is in the lowest bucket: the 90th of 119 there.
+    let expected = f64::exp2(-15.0 + 90.0 / 119.0);
     assert!((rest.quantile(0.5).unwrap() - expected).abs() < 1e-12);
     assert!(
-        text(&report, PLAIN).contains("\n  3 more             18.2 ms    176   103 µs "),
+        text(&report, PLAIN).contains("\n  3 more             11.0 ms    180  61.1 µs "),
         "{}",
         text(&report, PLAIN)
     );
@@ -215,7 +219,7 @@ fn only_the_interval_counts() {
     ];
     let mut after = before.to_vec();
     let Value::Histogram(changed) = &mut after[0].samples[1].value else { panic!("{after:?}") };
-    *changed = histogram(&[(-14, 101), (-13, 60), (-3, 2)], 0.216);
+    *changed = histogram(&[(-14, 101), (-13, 60), (-3, 2)], 0.210);
     after[1].samples[0].value = number(6.0);
     after[1].samples.push(Sample { labels: ["c".into()].into(), value: number(1.0) });
     let counted = since(&before, &after);
@@ -242,7 +246,7 @@ fn the_largest_value_and_its_source() {
     let first = longest(&[(&["dm-0", "read"], 0.05), (&["ram0", "read"], 0.9)]);
     // Its window has passed when the second reading is made.
     let second =
-        longest(&[(&["dm-0", "read"], 0.04), (&["ram1", "read"], 0.000_2), (&["ram1", "write"], 0.00003)]);
+        longest(&[(&["dm-0", "read"], 0.04), (&["ram1", "read"], 0.000_19), (&["ram1", "write"], 0.00003)]);
     let mut peaks = Peaks::of(&metrics);
     peaks.see(&[first]);
     peaks.see(std::slice::from_ref(&second));
@@ -261,16 +265,54 @@ fn the_largest_value_and_its_source() {
             largest(0.05, From::Metric),
             // Of something before the interval: no bucket holds it.
             largest(f64::exp2(-13.0), From::Bucket),
-            largest(0.000_2, From::Metric),
+            largest(0.000_19, From::Metric),
             // Only the half of a window was seen, say.
             largest(f64::exp2(-14.0), From::Bucket),
-            largest(128.0, From::Above),
+            // The only one that is above all bounds is the sum.
+            largest(500.0, From::Bucket),
         ]
     );
-    assert_eq!(tables[0].all.as_ref().unwrap().largest(), Some(largest(128.0, From::Above)));
+    assert_eq!(tables[0].all.as_ref().unwrap().largest(), Some(largest(500.0, From::Bucket)));
     assert_eq!(tables[0].rows[0].quantile(1.0), Some(0.05), "no quantile is above it");
     let longest: Vec<f64> = tables[1].rows.iter().map(Row::total).collect();
-    assert_eq!(longest, [0.05, 0.9, 0.000_2, 0.00003], "the largest ever seen");
+    assert_eq!(longest, [0.05, 0.9, 0.000_19, 0.00003], "the largest ever seen");
+}
+
+/// No figure is beyond what total, count and time leave: one sleep of 4.2 s is no sleep of 5.6 s.
+#[test]
+fn what_cannot_be_is_not_told() {
+    let name = "tapster_off_cpu_duration_seconds";
+    let row = |labels, buckets: &[(i32, u64)], sum| (labels, Value::Histogram(histogram(buckets, sum)));
+    let slept = family(
+        name,
+        FamilyKind::Histogram,
+        vec![
+            row(&["one", "sleep"][..], &[(3, 1)], 4.2),
+            // Two of more than 4 s, and one of more than 0.5 s.
+            row(&["three", "sleep"], &[(0, 1), (3, 2)], 9.1),
+        ],
+    );
+    let mut metrics = [metric(name, Kind::Histogram, Unit::Seconds)];
+    let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
+    assert!(
+        found.contains("\n  one     sleep      4.20 s      1   4.20 s  4.20 s  4.20 s  ≤ 4.20 s   31.6 %\n"),
+        "{found}"
+    );
+    assert!(found.contains("  ≤ 4.60 s   68.4 %\n"), "{found}");
+    assert!(
+        found.contains("\n  all                13.3 s      4   3.33 s")
+            && found.contains("≤ 4.60 s  100.0 %\n"),
+        "{found}"
+    );
+    // The command ran for 4.4 s.
+    metrics[0].since = Since::Command;
+    limit(&mut metrics, Duration::from_secs(9), Duration::from_millis(4400));
+    let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
+    assert!(found.contains("  ≤ 4.40 s   68.4 %\n") && found.contains("≤ 4.40 s  100.0 %\n"), "{found}");
+    let json = json::json(&measured(&metrics, &[slept], Sort::Labels, None));
+    let one = &json["metrics"][0]["rows"][0];
+    assert_eq!(one["max"], json!({ "value": 4.2, "source": "bucket" }));
+    assert_eq!((&one["quantiles"]["0.5"], &one["quantiles"]["0.999"]), (&json!(4.2), &json!(4.2)));
 }
 
 #[test]
@@ -294,7 +336,7 @@ fn distributions_share_a_scale() {
     }
     let narrow = text(&report, Layout { columns: Some(40), bars: true });
     assert!(
-        narrow.contains("\n  device ram0 operation read\n    total 16.0 ms  count 160\n    average 100 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
+        narrow.contains("\n  device ram0 operation read\n    total 10.0 ms  count 160\n    average 62.5 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
         "{narrow}"
     );
     // Sums have no label, also where there is only one.
@@ -401,8 +443,8 @@ fn json_has_a_form() {
                     "rows": [{
                         "labels": { "device": "ram0", "operation": "read" },
                         "count": 160,
-                        "sum": 0.016,
-                        "average": 0.0001,
+                        "sum": 0.01,
+                        "average": 0.000_062_5,
                         "quantiles": {
                             "0.5": quantiles(0.5), "0.9": quantiles(0.9), "0.99": quantiles(0.99), "0.999": quantiles(0.999)
                         },
@@ -435,10 +477,14 @@ fn json_has_a_form() {
         })
     );
     // What has no end is `null`.
-    let above = Histogram { counts: vec![0, 1], ..histogram(&[(1025, 1)], 500.0) };
+    let mut above = Histogram { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
+    // What is at or below zero may be anything, so the sum is no limit.
+    if let Some(native) = &mut above.native {
+        native.zero_count = 1;
+    }
     let labels: Labels = Arc::new([]);
     let tables = tables(
-        &[story_metric()],
+        &[Metric { limits: Limits::NONE, ..story_metric() }],
         &[MetricFamily {
             samples: vec![Sample { labels, value: Value::Histogram(above) }],
             label_names: Arc::new([]),
@@ -451,7 +497,10 @@ fn json_has_a_form() {
     );
     let found = json::json(&Report { tables, end: End::Interrupt, ..report });
     let row = &found["metrics"][0]["rows"][0];
-    assert_eq!(row["buckets"], json!([{ "above": 128, "le": null, "count": 1 }]));
+    assert_eq!(
+        row["buckets"],
+        json!([{ "above": null, "le": f64::exp2(-20.0), "count": 1 }, { "above": 128, "le": null, "count": 1 }])
+    );
     assert_eq!(row["max"], json!({ "value": 128, "source": "above" }));
     assert_eq!((&found["ended_by"], &found["command"]), (&json!("interrupt"), &json!(null)));
 }

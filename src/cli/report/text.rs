@@ -58,7 +58,9 @@ fn is_bounded(row: &Row) -> bool {
 fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if has_bounds {
-        notes.push("max: after ≤ stands the upper bound of the highest bucket that holds a value".to_owned());
+        let note = "max: after ≤ stands the upper bound of the highest bucket that holds a value, or what total, count and time \
+                    leave to it if that is less";
+        notes.push(note.to_owned());
     }
     let empty: Vec<&str> = report
         .tables

@@ -6,7 +6,7 @@ mod signals;
 mod systemd;
 mod upkeep;
 
-use super::{FAILURE, RunArgs, USAGE, lacks, report, rights};
+use super::{FAILURE, RunArgs, USAGE, build, lacks, report, rights};
 use crate::{
     config,
     exporter::{Exporter, Failure, Options},
@@ -32,14 +32,28 @@ const BLOCKING: usize = 64;
 /// How long pushes may hold it up: the one under way and the last.
 const PUSHES_END: Duration = Duration::from_secs(8);
 
-pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+/// Runs the probes that flags and `words` ask for.
+pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
     let begun = Instant::now();
     signals::hold()?;
-    let log = telemetry::init(&args.log_level, args.log_format)?;
+    let log = match telemetry::init(&args.log_level, args.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            tell!("error: {error}");
+            return Ok(USAGE);
+        }
+    };
+    tracing::info!(
+        version = build::VERSION,
+        commit = build::commit(),
+        built_for = build::TARGET,
+        compiler = build::COMPILER,
+        "tapster starts"
+    );
     // For the whole run; what is started from here inherits it, and that is nothing.
     let _files = room::raise_files();
     let owners = Owners::of_process(&args.rights.owners);
-    let request = args.probes.request(Trust::Only(owners.clone()));
+    let request = args.probes.request(words, Trust::Only(owners.clone()));
     // Before they are read: what changes from here on is seen.
     let marks = request.marks();
     let config = match config::load(&request) {
@@ -71,7 +85,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     if report(&diagnostics) {
         return Ok(USAGE);
     }
-    if let Err(error) = config::are_there(&probes, &args.ready_require) {
+    if let Err(error) = config::are_there(&probes, &config.off, &args.ready_require) {
         tell!("error: `--ready.require`: {error}");
         return Ok(USAGE);
     }
@@ -88,12 +102,12 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Ok(listeners) => listeners,
         Err(error) => {
             tell!("error: {error}");
-            return Ok(FAILURE);
+            return Ok(if error.is_usage() { USAGE } else { FAILURE });
         }
     };
     room::check()?;
     let detect = begun.elapsed();
-    let options = Options { run_stats: !args.no_run_stats, attach: true, command: false };
+    let options = Options { run_stats: args.run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     exporter.require(args.ready_require.clone());
@@ -138,7 +152,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         vec![Arc::new(move || log.families())],
     ));
     let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
-    let mut files = configuration.files().to_vec();
+    let mut files = configuration.files();
     files.extend(web.iter().flat_map(|web| web.files()));
     let rights = args.rights.sandbox(&exporter, &exports, &args.host.host(), files).enter();
     for (name, text) in &rights.lines {

@@ -13,7 +13,7 @@ use tokio::{
 
 /// How often starts without an end are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often files of programs are looked at that probes are in.
+/// How often it is looked at what probes are attached to: files of programs, CPUs, modules of the kernel.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How many such looks there are to one at whether replaced files still run, which reads the maps of every process.
 const LOOKS_PER_RELEASE: u64 = 10;
@@ -82,15 +82,11 @@ async fn follow(exporter: Arc<Exporter>, paths: Paths) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for look in 1_u64.. {
         ticks.tick().await;
-        // A reload may bring such a probe, or take the last one away.
-        if !exporter.watches() {
-            continue;
-        }
         let (exporter, paths) = (exporter.clone(), paths.clone());
         // As above.
         let _ = spawn_blocking(move || {
             exporter.follow(&paths);
-            if look % LOOKS_PER_RELEASE == 0 {
+            if look % LOOKS_PER_RELEASE == 0 && exporter.watches() {
                 exporter.release();
             }
         })

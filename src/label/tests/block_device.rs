@@ -1,6 +1,6 @@
 //! Names of block devices.
 
-use super::super::block_device::BlockDevice;
+use super::super::block_device::{BlockDevice, BlockPath};
 use super::*;
 use std::os::unix::fs::symlink;
 
@@ -110,8 +110,107 @@ fn a_number_is_used_again() {
     decoder.look();
     assert_eq!(says(&mut decoder, with(9)), loop0_is(true));
     assert_eq!(says(&mut decoder, loop0), loop0_is(false));
-    // A hidden disk has a number that nothing is known of.
+    // A number that nothing is known of.
     assert_eq!(says(&mut decoder, 3 << 32 | device(259, 9)), ("259:9".to_owned(), false));
+}
+
+/// A hidden disk of `NVMe` multipath, or the disk that such lead to.
+fn nvme(fixture: &Fixture, name: &str, hidden: bool, sequence: Option<u64>) {
+    let directory = format!("sys/block/{name}");
+    fixture.directory(&directory);
+    fixture.write(&format!("{directory}/hidden"), if hidden { "1\n" } else { "0\n" });
+    if let Some(sequence) = sequence {
+        fixture.write(&format!("{directory}/diskseq"), &format!("{sequence}\n"));
+    }
+}
+
+#[test]
+fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
+    let fixture = Fixture::new();
+    nvme(&fixture, "nvme0n1", false, Some(4));
+    link(&fixture, "259:1", "../../block/nvme0n1");
+    nvme(&fixture, "nvme0c0n1", true, Some(5));
+    nvme(&fixture, "nvme0c1n1", true, Some(1 << 32 | 6));
+    // A path whose disk nobody sees, and a hidden disk of another kind.
+    nvme(&fixture, "nvme9c0n1", true, Some(7));
+    nvme(&fixture, "odd0", true, Some(8));
+    let (mut decoder, mut path) = (
+        BlockDevice::new(&fixture.host()).expect("links are there"),
+        BlockPath::new(&fixture.host()).expect("links are there"),
+    );
+    let with = |sequence: u64, minor| sequence << 32 | device(259, minor);
+    for (value, expected) in [
+        (with(4, 1), ("nvme0n1", "")),
+        (with(5, 0), ("nvme0n1", "nvme0c0n1")),
+        (with(6, 2), ("nvme0n1", "nvme0c1n1")),
+        (with(7, 3), ("nvme9c0n1", "")),
+        (with(8, 4), ("odd0", "")),
+        (with(99, 5), ("259:5", "")),
+        // A number alone means what has it.
+        (device(259, 2), ("nvme0n1", "nvme0c1n1")),
+        (device(259, 6), ("259:6", "")),
+        (0, ("none", "")),
+    ] {
+        let found = (text(&mut decoder, value), text(&mut path, value));
+        assert_eq!((found.0.as_str(), found.1.as_str()), expected, "{value:#x}");
+        assert!(!is_gone(&mut decoder, value), "{value:#x}");
+    }
+    // A path that is gone keeps its names, and its counts with the disk that is left.
+    fs::remove_dir_all(fixture.path("sys/block/nvme0c1n1")).expect("it is there");
+    decoder.look();
+    path.look();
+    assert_eq!(
+        (text(&mut decoder, with(6, 2)).as_str(), is_gone(&mut decoder, with(6, 2))),
+        ("nvme0n1", false)
+    );
+    assert_eq!(text(&mut path, with(6, 2)), "nvme0c1n1");
+    // Another has its number.
+    nvme(&fixture, "nvme0c2n1", true, Some(9));
+    assert_eq!(
+        (text(&mut decoder, with(9, 2)), text(&mut path, with(9, 2))),
+        ("nvme0n1".into(), "nvme0c2n1".into())
+    );
+    assert!(is_gone(&mut decoder, with(6, 2)) && !is_gone(&mut decoder, with(9, 2)));
+    assert_eq!(text(&mut path, with(6, 2)), "nvme0c1n1");
+    // All of it goes.
+    for name in ["nvme0c0n1", "nvme0c2n1", "nvme0n1"] {
+        fs::remove_dir_all(fixture.path(&format!("sys/block/{name}"))).expect("it is there");
+    }
+    decoder.look();
+    assert!(is_gone(&mut decoder, with(5, 0)) && is_gone(&mut decoder, with(9, 2)));
+    assert_eq!(text(&mut decoder, with(5, 0)), "nvme0n1");
+}
+
+#[test]
+fn statistics_tell_the_number_of_a_hidden_disk() {
+    let fixture = Fixture::new();
+    nvme(&fixture, "nvme0n1", false, None);
+    nvme(&fixture, "nvme0c0n1", true, None);
+    fixture.write("proc/diskstats", " 259 1 nvme0n1 1 2 3\n 259 0 nvme0c0n1 4 5 6\n");
+    let mut path = BlockPath::new(&fixture.host()).expect("links are there");
+    assert_eq!(text(&mut path, device(259, 0)), "nvme0c0n1");
+    assert_eq!(text(&mut path, device(259, 2)), "");
+}
+
+/// Before 5.15 there is no sequence: a device-mapper device of the same number is another by its directory.
+#[test]
+fn a_new_directory_is_another_disk() {
+    let fixture = Fixture::new();
+    let number = device(253, 3);
+    let make = |name: &str| {
+        fixture.directory(&format!("sys/devices/{name}"));
+        link(&fixture, "253:3", &format!("../../devices/{name}"));
+    };
+    make("first/dm-3");
+    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    assert_eq!((text(&mut decoder, number).as_str(), is_gone(&mut decoder, number)), ("dm-3", false));
+    decoder.look();
+    assert!(!is_gone(&mut decoder, number));
+    make("second/dm-3");
+    decoder.look();
+    assert_eq!((text(&mut decoder, number).as_str(), is_gone(&mut decoder, number)), ("dm-3", true));
+    decoder.forget_gone();
+    assert!(!is_gone(&mut decoder, number));
 }
 
 #[test]
@@ -119,6 +218,7 @@ fn a_partition_has_its_disks_sequence() {
     let fixture = Fixture::new();
     let (number, with) = (device(8, 1), |sequence: u64| sequence << 32 | device(8, 1));
     fixture.directory("sys/devices/block/sda/sda1");
+    fixture.write("sys/devices/block/sda/sda1/partition", "1\n");
     fixture.write("sys/devices/block/sda/diskseq", "3\n");
     link(&fixture, "8:1", "../../devices/block/sda/sda1");
     let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");

@@ -36,10 +36,31 @@ fn all_families() {
     tree.md("md1", "9:1", &[("level", "raid0"), ("raid_disks", "1"), ("array_state", "resting")]);
     tree.member("md1", "8:16", "0", "in_sync");
     tree.dm("dm-0", "253:0", "vg-\"x\"", &["striped 2 1 8:0 0 8:16 0"], &["striped 2 8:0 8:16 1 AD"], &[]);
+    fs::create_dir_all(tree.host().dev.join("md")).expect("a new directory");
+    for (link, array) in
+        [("x:backup", "md1"), ("data", "md0"), ("archive", "md0"), ("1", "md1"), ("data1", "md0p1")]
+    {
+        symlink(format!("../{array}"), tree.host().dev.join("md").join(link)).expect("a new link");
+    }
+    for (device, numbers, name, id) in [
+        ("dm-1", "253:1", "mpatha", "mpath-3600"),
+        ("dm-2", "253:2", "vg-lv", "LVM-abc"),
+        ("dm-3", "253:3", "swap", "CRYPT-PLAIN-swap"),
+    ] {
+        tree.dm(device, numbers, name, &["error "], &["error "], &[]);
+        fs::write(tree.sys().join("block").join(device).join("dm/uuid"), id).expect("writable");
+    }
     let text = text(&tree.read());
     for line in [
         r#"tapster_raid_array_info{array="dm-0",level="striped",kind="dm",name="vg-\"x\""} 1"#,
-        r#"tapster_raid_array_info{array="md0",level="raid1",kind="md",name="md0"} 1"#,
+        r#"tapster_raid_array_info{array="md0",level="raid1",kind="md",name="archive"} 1"#,
+        r#"tapster_raid_array_info{array="md1",level="raid0",kind="md",name="x:backup"} 1"#,
+        r#"tapster_block_device_info{device="dm-0",kind="dm",name="vg-\"x\""} 1"#,
+        r#"tapster_block_device_info{device="dm-1",kind="multipath",name="mpatha"} 1"#,
+        r#"tapster_block_device_info{device="dm-2",kind="lvm",name="vg-lv"} 1"#,
+        r#"tapster_block_device_info{device="dm-3",kind="crypt",name="swap"} 1"#,
+        r#"tapster_block_device_info{device="md0",kind="md",name="archive"} 1"#,
+        r#"tapster_block_device_info{device="md1",kind="md",name="x:backup"} 1"#,
         r#"tapster_raid_member_info{array="dm-0",level="striped",member="sdb",slot="1",state="faulty"} 1"#,
         r#"tapster_raid_member_info{array="md0",level="raid1",member="sda",slot="0",state="in_sync"} 1"#,
         r#"tapster_raid_array_disks{array="dm-0"} 2"#,
@@ -56,6 +77,7 @@ fn all_families() {
     }
     // Two of them have no redundancy, one no state.
     for (start, lines) in [
+        ("tapster_block_device_info{", 6),
         ("tapster_raid_array_degraded{", 1),
         ("tapster_raid_array_state{", 10 + 11),
         ("tapster_raid_array_sync_action{", 7),

@@ -52,6 +52,70 @@ fn an_array_with_all_there_is() {
     assert!(topology.array(number("8:0")).is_none());
 }
 
+/// As the kernel tells a container of DDF: inactive, without a level, its disks spares.
+#[test]
+fn a_container_has_no_state_and_its_volume_has() {
+    let mut tree = Tree::new();
+    for (index, disk) in ["sda", "sdb", "cciss!c0d0"].into_iter().enumerate() {
+        tree.disk(disk, &format!("8:{}", index * 16));
+    }
+    tree.md(
+        "md127",
+        "9:127",
+        &[
+            ("level", ""),
+            ("raid_disks", "0"),
+            ("array_state", "inactive"),
+            ("metadata_version", "external:ddf"),
+        ],
+    );
+    for (numbers, state) in [("8:0", "spare"), ("8:16", "spare,external_bbl"), ("8:32", "spare")] {
+        tree.member("md127", numbers, "none", state);
+        tree.hold(numbers, "md127");
+    }
+    tree.md(
+        "md126",
+        "9:126",
+        &[
+            ("level", "raid1"),
+            ("raid_disks", "2"),
+            ("degraded", "0"),
+            ("array_state", "active"),
+            ("sync_action", "idle"),
+            ("metadata_version", "external:/md127/0"),
+        ],
+    );
+    for (slot, numbers) in ["8:0", "8:16"].into_iter().enumerate() {
+        tree.member("md126", numbers, &slot.to_string(), "in_sync");
+        tree.hold(numbers, "md126");
+    }
+    let topology = tree.read();
+    assert_eq!(
+        show(&topology),
+        [
+            "md126 md md126 raid1",
+            "  0 sda 8:0 in_sync",
+            "  1 sdb 8:16 in_sync",
+            "md127 md md127 container",
+            "  none cciss/c0d0 8:32 spare",
+            "  none sda 8:0 in_use",
+            "  none sdb 8:16 in_use,external_bbl",
+        ]
+    );
+    let container = topology.array(number("9:127")).expect("the container");
+    assert_eq!((container.disks, container.degraded), (None, None));
+    assert_eq!((container.state.as_deref(), container.action.as_deref()), (None, None));
+    let volume = topology.array(number("9:126")).expect("the volume");
+    assert_eq!((volume.state.as_deref(), volume.degraded), (Some("active"), Some(0)));
+    // One that is stopped is no array until its node goes.
+    tree.md(
+        "md125",
+        "9:125",
+        &[("level", ""), ("array_state", "clear"), ("metadata_version", "external:imsm")],
+    );
+    assert!(tree.read().array(number("9:125")).is_none());
+}
+
 #[test]
 fn members_of_all_kinds_and_arrays_of_arrays() {
     let mut tree = Tree::new();

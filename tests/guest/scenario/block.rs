@@ -3,7 +3,7 @@
 use crate::{kernel::Kernel, machine::Results, support::metrics::Metrics};
 use serde_json::Value;
 
-pub(crate) fn check(_: &Kernel, results: &Results) -> String {
+pub(crate) fn check(kernel: &Kernel, results: &Results) -> String {
     let mut figures = Vec::new();
     for (device, has_requests) in [("ram0", false), ("nullb0", true), ("loop0", true), ("vdb", true)] {
         let mut total = 0;
@@ -45,5 +45,27 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         }
         figures.push(format!("{device} {total}"));
     }
-    format!("I/Os counted as fio: {}", figures.join(", "))
+    format!("I/Os counted as fio: {}; {}", figures.join(", "), pages(kernel, results))
+}
+
+/// What no event tells is found by the kernel's own account, and what events tell is not taken for it.
+fn pages(kernel: &Kernel, results: &Results) -> String {
+    let (before, after) = (results.metrics("pages-before.prom"), results.metrics("pages-after.prom"));
+    let account: Vec<u64> =
+        results.text("pages.stat").split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let own = account[2] * 512;
+    assert!(own >= 32 << 20, "the kernel's account of zram0: {account:?}");
+    let labels = [("device", "zram0"), ("operation", "read")];
+    let counted = after.since(&before, "tapster_block_io_bytes_total", &labels);
+    let unseen = after.find("tapster_block_unseen_bytes", &labels[..1]);
+    let has_pages = ["5.10.", "6.1."].iter().any(|series| kernel.release.starts_with(series));
+    let is_told = results.text("tapster.log").contains("that no event told");
+    let text = format!("zram: {own} bytes, {counted} counted, {unseen:?} unseen");
+    assert_eq!((unseen.is_some(), is_told), (has_pages, has_pages), "{text}");
+    if has_pages {
+        assert!(unseen.is_some_and(|bytes| bytes > 16e6) && counted < own / 2, "{text}");
+    } else {
+        assert!(counted >= 32 << 20, "{text}");
+    }
+    text
 }

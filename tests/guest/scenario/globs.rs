@@ -58,7 +58,7 @@ fn file_system(kernel: &Kernel, results: &Results) -> String {
         functions.insert(function);
         sum += expected;
     }
-    let ways = after.values("tapster_probe_runs_total", &[("probe", "ext4")], "mechanism");
+    let ways = after.values("tapster_probe_missed_total", &[("probe", "ext4")], "mechanism");
     let mechanism: Vec<String> = BTreeSet::from_iter(ways).into_iter().collect();
     let mechanism = mechanism.join(" and ");
     // One by one they are a tenth of all.

@@ -120,7 +120,7 @@ for _ in $(seq 600); do
     grep -q serving /results/many.log && break
     sleep 0.1
 done
-run wget -qO /results/many.prom http://127.0.0.1:9955/metrics
+run wget -qO /results/many.prom http://127.0.0.1:18277/metrics
 cut -d' ' -f1 /proc/uptime >/results/ending
 kill $many
 wait $many

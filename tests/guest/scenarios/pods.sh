@@ -48,7 +48,7 @@ arrangement() {
     # A cgroup is gone after two looks, and these take their time here.
     for _ in $(seq 60); do
         sleep 0.5
-        wget -qO- http://127.0.0.1:9955/metrics | grep -q '^tapster_probe_series{probe="site_who"} 0$' && break
+        wget -qO- http://127.0.0.1:18277/metrics | grep -q '^tapster_probe_series{probe="site_who"} 0$' && break
     done
     sleep 1
     scrape "$name-gone"

@@ -10,6 +10,10 @@ array /dev/md0 --run --level=0 --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /
 array /dev/md1 --run --assume-clean --bitmap=none --level=1 --raid-devices=2 /dev/ram4 /dev/ram5
 run mdadm --quiet /dev/md1 --fail /dev/ram5
 array /dev/md5 --run --assume-clean --level=5 --chunk=64 --raid-devices=3 /dev/ram6 /dev/ram7 missing
+# Parity that has lost two. The kernel does it and says that it is busy.
+array /dev/md7 --run --assume-clean --level=5 --chunk=64 --raid-devices=3 /dev/ram20 /dev/ram21 /dev/ram22
+run mdadm --quiet /dev/md7 --fail /dev/ram21
+mdadm --quiet /dev/md7 --fail /dev/ram22 2>/dev/null
 # A recovery that does not get on.
 array /dev/md2 --run --assume-clean --bitmap=none --level=1 --raid-devices=2 /dev/ram8 missing
 echo 8192 >/sys/block/md2/md/sync_max
@@ -59,7 +63,7 @@ probes:
 X
 # Pushes that nobody takes, as nobody listens there.
 OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:9 OTEL_METRIC_EXPORT_INTERVAL=1000 \
-    tapster run -c /site.yaml 2>/results/tapster.log &
+    tapster run --run-stats -c /site.yaml 2>/results/tapster.log &
 cat >/load.fio <<X
 [global]
 time_based
@@ -107,7 +111,7 @@ load=$!
 slowed held /dev/ram18 0
 array /dev/md4 --run --level=0 --chunk=64 --raid-devices=2 /dev/mapper/held /dev/ram19
 for _ in $(seq 300); do
-    wget -qO /dev/null http://127.0.0.1:9955/-/ready 2>/dev/null && break
+    wget -qO /dev/null http://127.0.0.1:18277/-/ready 2>/dev/null && break
     sleep 0.1
 done
 run dmsetup suspend --nolockfs --noflush held

@@ -1,0 +1,382 @@
+//! Events of one probe that are one event of the kernel. Which of their programs runs first depends on how they are
+//! attached, so what comes of them must not depend on it: either they have other keys, or conditions of which only one can
+//! hold.
+
+use super::{Checker, unsigned_operation};
+use crate::{
+    expr::ExprKind,
+    probe::{AttachPoint, Event, Expression, FunctionMechanism, PerfKind},
+    typed::{Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, Unary},
+};
+use std::collections::{BTreeSet, HashSet};
+
+/// Most steps in which two conditions are compared; what is not known to exclude each other by then is taken not to.
+const MOST_STEPS: u32 = 20_000;
+
+/// An event with what it was made of.
+pub(super) type Checked<'p> = (&'p Event, TypedEvent);
+
+impl Checker<'_> {
+    /// Refuses events that meet.
+    pub(super) fn meetings(&mut self, events: &[Checked<'_>]) {
+        for (index, (event, later)) in events.iter().enumerate() {
+            let met = events[..index].iter().find(|(other, earlier)| {
+                !std::ptr::eq(*other, *event) && same_key(earlier, later) && meet(earlier, later)
+            });
+            let Some((_, earlier)) = met else { continue };
+            let (first, at) = (&earlier.at, &later.at);
+            let place = if first == at { format!("`{at}`") } else { format!("`{first}` and `{at}`") };
+            let (what, why) = match (earlier.role, later.role) {
+                (Role::Start, Role::End) => (
+                    "a start and an end with the same key meet in one event",
+                    "which start the end counts would depend on which program runs first",
+                ),
+                (Role::Start, _) => {
+                    ("two starts with the same key meet in one event", "one would replace the other")
+                }
+                _ => ("two ends with the same key meet in one event", "only one would find the start"),
+            };
+            let hint = format!(
+                "{why}: give them conditions of which only one can hold (`where: A` and `where: \"!(A)\"`), or other keys{}",
+                if matches!(at, AttachPoint::Function { .. } | AttachPoint::User { .. }) {
+                    "; `function: NAME` measures calls"
+                } else {
+                    ""
+                }
+            );
+            self.error(at_place(event, at), format!("{what}: {place}"), hint);
+        }
+    }
+
+    /// Refuses pairs whose frames are never equal: where the kernel calls a traced function is not where its stack is.
+    pub(super) fn frames(&mut self, events: &[Checked<'_>]) {
+        let framed = |(event, typed): &&Checked<'_>| {
+            let has_frame =
+                |part: &Expression| matches!(&part.ast.kind, ExprKind::Name(name) if name == "frame");
+            is_of_kernel(typed) && event.key.iter().any(has_frame)
+        };
+        let is_traced = |typed: &TypedEvent| matches!(typed.mechanism, Mechanism::Fentry | Mechanism::Fexit);
+        let (starts, ends): (Vec<_>, Vec<_>) =
+            events.iter().filter(framed).partition(|(_, typed)| typed.role == Role::Start);
+        for (event, start) in starts {
+            if let Some((_, end)) = ends.first()
+                && !ends.iter().any(|(_, end)| is_traced(end) == is_traced(start))
+            {
+                let message =
+                    format!("no end has the `frame` of `{}`: `{}` has other numbers", start.at, end.at);
+                let hint = "attach to both in the same way: fentry and fexit, or kprobe and kretprobe";
+                self.error(at_place(event, &start.at), message, hint);
+            }
+        }
+    }
+}
+
+fn is_of_kernel(event: &TypedEvent) -> bool {
+    matches!(event.at, AttachPoint::Function { .. })
+}
+
+/// Where an alternative stands.
+fn at_place(event: &Event, at: &AttachPoint) -> crate::diagnostic::Span {
+    event.at.iter().find(|one| one.value == *at).map_or_else(|| event.span.clone(), |one| one.span.clone())
+}
+
+/// Whether both can be the same event with the conditions of both.
+fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
+    let together = |function: Option<u32>| {
+        let facts = [a, b].into_iter().flat_map(|event| {
+            event.filters.iter().map(move |filter| Fact { holds: true, value: filter, event })
+        });
+        !Proof { function, steps: MOST_STEPS }.contradicts(facts.collect(), Vec::new())
+    };
+    let numbers =
+        |event: &TypedEvent| event.sites.list.iter().map(|site| site.number).collect::<HashSet<_>>();
+    match (&a.at, &b.at) {
+        (
+            AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. },
+            AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. },
+        ) => is_one_tracepoint(&a.at, &b.at) && together(None),
+        (AttachPoint::Perf(one), AttachPoint::Perf(other)) => {
+            let is_timer = matches!(one.kind, PerfKind::Profile | PerfKind::Interval);
+            let is_one = (one.kind, one.name) == (other.kind, other.name);
+            is_one && (!is_timer || one.amount == other.amount) && together(None)
+        }
+        (AttachPoint::Function { mechanism: one, .. }, AttachPoint::Function { mechanism: other, .. }) => {
+            let at_return = |one: &FunctionMechanism| {
+                matches!(one, FunctionMechanism::Fexit | FunctionMechanism::Kretprobe)
+            };
+            at_return(one) == at_return(other)
+                && numbers(a).intersection(&numbers(b)).any(|number| together(Some(*number)))
+        }
+        (AttachPoint::User { at_return: one, .. }, AttachPoint::User { at_return: other, .. }) => {
+            one == other && numbers(a).intersection(&numbers(b)).any(|number| together(Some(*number)))
+        }
+        (
+            AttachPoint::User { .. } | AttachPoint::Usdt { .. },
+            AttachPoint::User { .. } | AttachPoint::Usdt { .. },
+        ) => is_one_file(a, b) && !offsets(a).is_disjoint(&offsets(b)) && together(None),
+        _ => false,
+    }
+}
+
+fn is_one_tracepoint(a: &AttachPoint, b: &AttachPoint) -> bool {
+    let ((category, name), (other_category, other)) = (a.names(), b.names());
+    if name == other {
+        return category.zip(other_category).is_none_or(|(category, other)| category == other);
+    }
+    // Events of one system call are told from that of all.
+    let is_part = |whole: &str, part: &str, category: Option<&str>| {
+        category == Some("syscalls")
+            && matches!(whole, "sys_enter" | "sys_exit")
+            && part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('_'))
+    };
+    is_part(name, other, other_category) || is_part(other, name, category)
+}
+
+fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
+    match (&a.usdt, &b.usdt) {
+        (Some(one), Some(other)) => one.file == other.file,
+        _ => a.at.binary() == b.at.binary(),
+    }
+}
+
+/// The places in a file at which it stops, but for those of return probes, which are at no instruction.
+fn offsets(event: &TypedEvent) -> BTreeSet<u64> {
+    use crate::attach::Place;
+    let sites = event.sites.list.iter().filter(|_| event.mechanism != Mechanism::Uretprobe);
+    let of_functions = sites.flat_map(|site| match &site.place {
+        Place::File { at, .. } => at.as_slice(),
+        Place::Kernel { .. } => &[],
+    });
+    let of_probes = event.usdt.iter().flat_map(|sites| &sites.list).map(|site| &site.offset);
+    of_functions.chain(of_probes).copied().collect()
+}
+
+fn same_key(a: &TypedEvent, b: &TypedEvent) -> bool {
+    let same_element = match (&a.each, &b.each) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    let same = |(one, other): (&Typed, &Typed)| {
+        let (one, other) = (plain(one, a), plain(other, b));
+        // Of the function in which they meet both are the number.
+        let are_functions = [one, other].iter().all(|part| matches!(part.kind, Node::Function(_)));
+        are_functions || is_same((one, a), (other, b))
+    };
+    same_element && a.key.len() == b.key.len() && a.key.iter().zip(&b.key).all(same)
+}
+
+/// An expression without its name and what does not change the number.
+fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
+    loop {
+        typed = match &typed.kind {
+            Node::Let(index) => match event.lets.get(*index) {
+                Some(value) => value,
+                None => return typed,
+            },
+            Node::Number(inner) => inner,
+            Node::Cast(inner) if matches!(typed.ty, Type::Int { bits: 64, .. } | Type::Pointer { .. }) => {
+                inner
+            }
+            _ => return typed,
+        };
+    }
+}
+
+/// Whether two expressions are the same, with all named ones in them.
+fn is_same((one, a): (&Typed, &TypedEvent), (other, b): (&Typed, &TypedEvent)) -> bool {
+    if one.kind != other.kind {
+        return false;
+    }
+    let mut seen = BTreeSet::new();
+    let mut waiting: Vec<usize> = one.names().into_iter().collect();
+    while let Some(index) = waiting.pop() {
+        if !seen.insert(index) {
+            continue;
+        }
+        let (Some(value), Some(twin)) = (a.lets.get(index), b.lets.get(index)) else { return false };
+        if value != twin {
+            return false;
+        }
+        waiting.extend(value.names());
+    }
+    true
+}
+
+/// A condition of an event that holds, or does not.
+#[derive(Clone, Copy)]
+struct Fact<'e> {
+    holds: bool,
+    value: &'e Typed,
+    event: &'e TypedEvent,
+}
+
+/// What a fact says of a value, if it compares it with a constant.
+enum Says<'e> {
+    /// It lies between these, or is not the only number between them. Whether it is compared as unsigned makes no difference
+    /// where it is only equal to something.
+    Number { least: i128, most: i128, outside: bool, unsigned: Option<bool> },
+    /// It is this text, or it is not.
+    Text { text: &'e [u8], is: bool },
+}
+
+/// Whether facts exclude each other.
+struct Proof {
+    /// The function that they are about.
+    function: Option<u32>,
+    steps: u32,
+}
+
+impl Proof {
+    /// `open` are facts to be taken apart, `atoms` those that are not.
+    fn contradicts<'e>(&mut self, mut open: Vec<Fact<'e>>, mut atoms: Vec<Fact<'e>>) -> bool {
+        while let Some(fact) = open.pop() {
+            if self.steps == 0 {
+                return false;
+            }
+            self.steps -= 1;
+            let Fact { holds, value, event } = fact;
+            match &value.kind {
+                Node::Let(index) => match event.lets.get(*index) {
+                    Some(value) => open.push(Fact { value, ..fact }),
+                    None => return false,
+                },
+                Node::Unary(Unary::Not, inner) => open.push(Fact { holds: !holds, value: inner, event }),
+                Node::Binary(operator @ (Binary::And | Binary::Or), left, right) => {
+                    let parts = [left, right].map(|value| Fact { holds, value, event });
+                    if holds == (*operator == Binary::And) {
+                        open.extend(parts);
+                        continue;
+                    }
+                    // Either of the two.
+                    return parts.into_iter().all(|part| {
+                        let open = open.iter().copied().chain([part]).collect();
+                        self.contradicts(open, atoms.clone())
+                    });
+                }
+                _ => match self.truth(value) {
+                    Some(truth) if truth != holds => return true,
+                    Some(_) => {}
+                    None => {
+                        if atoms.iter().any(|atom| self.exclude(*atom, fact)) {
+                            return true;
+                        }
+                        atoms.push(fact);
+                    }
+                },
+            }
+        }
+        false
+    }
+
+    /// A number that is known, that of the function included.
+    fn constant(&self, value: &Typed) -> Option<u64> {
+        match value.kind {
+            Node::Constant(value) => Some(value),
+            Node::Function(number) => number.or(self.function).map(u64::from),
+            _ => None,
+        }
+    }
+
+    fn truth(&self, value: &Typed) -> Option<bool> {
+        if let Node::Binary(operator, left, right) = &value.kind
+            && operator.compares()
+        {
+            let (a, b) = (self.constant(left)?, self.constant(right)?);
+            return Some(
+                crate::eval::binary(*operator, unsigned_operation(*operator, left, right), a, b) != 0,
+            );
+        }
+        self.constant(value).map(|value| value != 0)
+    }
+
+    /// Whether two facts cannot both be.
+    fn exclude(&mut self, one: Fact<'_>, other: Fact<'_>) -> bool {
+        self.steps = self.steps.saturating_sub(1);
+        if one.holds != other.holds && is_same((one.value, one.event), (other.value, other.event)) {
+            return true;
+        }
+        let ((of, says), (of_other, says_other)) = (self.says(one), self.says(other));
+        if !is_same((of, one.event), (of_other, other.event)) {
+            return false;
+        }
+        match (says, says_other) {
+            (Says::Text { text, is }, Says::Text { text: other, is: is_other }) => match (is, is_other) {
+                (true, true) => text != other,
+                (false, false) => false,
+                _ => text == other,
+            },
+            (
+                Says::Number { least, most, outside, unsigned },
+                Says::Number { least: low, most: high, outside: other_outside, unsigned: other_unsigned },
+            ) => {
+                // As unsigned, what is negative is another number.
+                let is_negative = |bound: i128| bound < 0 && bound != i128::MIN;
+                let is_one_order = match (unsigned, other_unsigned) {
+                    (Some(true), None) | (None, Some(true)) => {
+                        ![least, most, low, high].into_iter().any(is_negative)
+                    }
+                    (Some(one), Some(other)) => one == other,
+                    _ => true,
+                };
+                is_one_order
+                    && match (outside, other_outside) {
+                        (false, false) => most < low || high < least,
+                        (true, true) => false,
+                        _ => (least, most) == (low, high),
+                    }
+            }
+            _ => false,
+        }
+    }
+
+    /// What a fact says, and of what.
+    fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Says<'e>) {
+        // That it holds is that it is not 0.
+        let bare = |value: &'e Typed| {
+            let says = Says::Number { least: 0, most: 0, outside: fact.holds, unsigned: None };
+            (plain(value, fact.event), says)
+        };
+        let Node::Binary(operator, left, right) = &fact.value.kind else { return bare(fact.value) };
+        if !operator.compares() {
+            return bare(fact.value);
+        }
+        let is = (*operator == Binary::Eq) == fact.holds;
+        match (&left.kind, &right.kind) {
+            (_, Node::Text(text)) => return (left, Says::Text { text, is }),
+            (Node::Text(text), _) => return (right, Says::Text { text, is }),
+            _ => {}
+        }
+        let (of, number, operator) = match (self.constant(left), self.constant(right)) {
+            (None, Some(number)) => (left, number, *operator),
+            (Some(number), None) => (right, number, super::expression::mirrored(*operator)),
+            _ => return bare(fact.value),
+        };
+        let unsigned = unsigned_operation(operator, left, right);
+        let number = if unsigned { i128::from(number) } else { i128::from(number.cast_signed()) };
+        let operator = if fact.holds { operator } else { opposite(operator) };
+        let (least, most) = match operator {
+            Binary::Lt => (i128::MIN, number - 1),
+            Binary::Le => (i128::MIN, number),
+            Binary::Gt => (number + 1, i128::MAX),
+            Binary::Ge => (number, i128::MAX),
+            _ => (number, number),
+        };
+        let equals = matches!(operator, Binary::Eq | Binary::Ne);
+        let unsigned = (!equals).then_some(unsigned);
+        let says = Says::Number { least, most, outside: operator == Binary::Ne, unsigned };
+        (plain(of, fact.event), says)
+    }
+}
+
+/// The comparison that holds where this one does not.
+fn opposite(operator: Binary) -> Binary {
+    match operator {
+        Binary::Eq => Binary::Ne,
+        Binary::Ne => Binary::Eq,
+        Binary::Lt => Binary::Ge,
+        Binary::Le => Binary::Gt,
+        Binary::Gt => Binary::Le,
+        Binary::Ge => Binary::Lt,
+        other => other,
+    }
+}

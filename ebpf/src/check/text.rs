@@ -1,0 +1,185 @@
+//! Texts: `str`, how long they can be, and what they are compared with.
+
+use super::scope::{Operand, Problems, Scope};
+use crate::{
+    expr::{Expr, ExprKind},
+    probe::Expression,
+    typed::{AccessMode, Node, Type, Typed},
+};
+
+/// Bytes of a text where nothing else is said, and at the most; its NUL is one of them.
+pub(super) const TEXT_CAPACITY: u32 = 64;
+pub(super) const MAX_TEXT: u32 = 256;
+/// Most bytes of the name of a task, without the NUL.
+const COMM: u32 = 15;
+/// Most parts of an expression that are looked at to find how long it can be.
+const MOST_PARTS: u32 = 1000;
+
+impl Scope<'_> {
+    /// `str(POINTER)`, `str(TEXT)`, both with the most bytes that it takes, the NUL included.
+    pub(super) fn str(
+        &self,
+        expression: &Expression,
+        from: &Expr,
+        size: Option<&Expr>,
+    ) -> Result<Typed, Problems> {
+        let size = size.map(|size| self.text_size(expression, size)).transpose()?;
+        let base = match self.operand(expression, from)? {
+            Operand::Value(typed) => typed,
+            Operand::Place(place) => match self.bytes(&place) {
+                Some(text) => text,
+                None => self.load(expression, from, &place)?,
+            },
+            Operand::Array { offset, element_size: 1, count, .. } => {
+                Typed::new(Node::TextField { offset, size: count }, Type::text(count.min(MAX_TEXT)))
+            }
+            Operand::Array { .. } => self.value(expression, from)?,
+        };
+        let access = match base.ty {
+            Type::Text { .. } => {
+                return Ok(match size {
+                    Some(size) => self.cut(base, size),
+                    None => base,
+                });
+            }
+            Type::Stack { .. } => return self.no_text(expression, from, base, "an address"),
+            Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
+            _ => AccessMode::Auto,
+        };
+        let limit = size.unwrap_or(TEXT_CAPACITY);
+        let node = Node::TextAt { base: Box::new(base), offset: 0, access, limit };
+        Ok(Typed::new(node, Type::text(limit)))
+    }
+
+    fn text_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
+        let constant = match self.value(expression, size)?.kind {
+            Node::Constant(value) => u32::try_from(value).ok(),
+            _ => None,
+        };
+        constant.filter(|size| (2..=MAX_TEXT).contains(size)).ok_or_else(|| {
+            let message = format!("the size of a text must be a constant from 2 to {MAX_TEXT}");
+            self.problem(expression, size.span.clone(), message, None)
+        })
+    }
+
+    /// A text of which no more than `size` bytes are kept, the NUL included.
+    fn cut(&self, text: Typed, size: u32) -> Typed {
+        if self.longest(&text) < size {
+            return text;
+        }
+        let ty = Type::text(size);
+        match text.kind {
+            // Less is read in the first place.
+            Node::TextAt { base, offset, access, .. } => {
+                Typed::new(Node::TextAt { base, offset, access, limit: size }, ty)
+            }
+            Node::TextField { offset, .. } => Typed::new(Node::TextField { offset, size }, ty),
+            _ => Typed::new(Node::Cut { text: Box::new(text), most: size - 1 }, ty),
+        }
+    }
+
+    /// Most bytes that a text can have, without its NUL.
+    pub(super) fn longest(&self, text: &Typed) -> u32 {
+        let mut parts = MOST_PARTS;
+        self.longest_within(text, &mut parts)
+    }
+
+    fn longest_within(&self, text: &Typed, parts: &mut u32) -> u32 {
+        let room = if let Type::Text { capacity } = text.ty { capacity.saturating_sub(1) } else { 0 };
+        if *parts == 0 {
+            return room;
+        }
+        *parts -= 1;
+        match &text.kind {
+            Node::Text(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Node::Comm => COMM,
+            Node::TextAt { limit: size, .. } | Node::TextField { size, .. } => {
+                (*size).min(MAX_TEXT).saturating_sub(1)
+            }
+            Node::Cut { text, most } => self.longest_within(text, parts).min(*most),
+            Node::Conditional(_, then, otherwise) => {
+                self.longest_within(then, parts).max(self.longest_within(otherwise, parts))
+            }
+            Node::Let(index) => match self.lets.get(*index) {
+                Some((_, Ok(value))) => self.longest_within(value, parts),
+                _ => room,
+            },
+            Node::Saved(index) => {
+                self.saved.and_then(|saved| saved.get(*index)).map_or(room, |kept| kept.longest)
+            }
+            _ => room,
+        }
+    }
+
+    /// Refuses a comparison of texts that has one result whatever happens.
+    pub(super) fn can_be_equal(
+        &self,
+        expression: &Expression,
+        (left_expr, right_expr): (&Expr, &Expr),
+        (left, right): (&Typed, &Typed),
+    ) -> Result<(), Problems> {
+        for (written, written_expr, other, other_expr) in
+            [(left, left_expr, right, right_expr), (right, right_expr, left, left_expr)]
+        {
+            let (Node::Text(bytes), false) = (&written.kind, matches!(other.kind, Node::Text(_))) else {
+                continue;
+            };
+            let text = String::from_utf8_lossy(bytes);
+            let problem = |message: String, hint: String| {
+                Err(self.problem(expression, written_expr.span.clone(), message, Some(hint)))
+            };
+            if is_pattern(&text, expression, written_expr) {
+                let beginning = text.trim_end_matches('*');
+                let hint = if beginning.is_empty() || beginning.contains('*') {
+                    "for the character itself write `\\*`".to_owned()
+                } else {
+                    let of = argument(other_expr);
+                    format!(
+                        "for what begins so write str({of}, {}) == \"{beginning}\", for the character itself `\\*`",
+                        beginning.len() + 1
+                    )
+                };
+                return problem("`*` is no pattern here: whole texts are compared".into(), hint);
+            }
+            let longest = self.longest(other);
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            if length > longest {
+                let hint = match &other_expr.kind {
+                    ExprKind::Call(name, _) if name == "str" && length < MAX_TEXT => {
+                        format!(
+                            "read as much of it as is compared: str({}, {})",
+                            argument(other_expr),
+                            length + 1
+                        )
+                    }
+                    _ => {
+                        let kept = usize::try_from(longest).unwrap_or(usize::MAX);
+                        let kept = String::from_utf8_lossy(&bytes[..kept.min(bytes.len())]);
+                        format!("what is longer is cut there, to \"{kept}\"")
+                    }
+                };
+                return problem(
+                    format!(
+                        "a text of at most {longest} bytes is compared with one of {length}, which gives always the same"
+                    ),
+                    hint,
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `str` is of, or the expression itself.
+pub(super) fn argument(expr: &Expr) -> &Expr {
+    match &expr.kind {
+        ExprKind::Call(name, arguments) if name == "str" => arguments.first().unwrap_or(expr),
+        _ => expr,
+    }
+}
+
+/// Whether a text begins or ends with a `*` that was not written as a character of its own, `\*`.
+fn is_pattern(text: &str, expression: &Expression, written: &Expr) -> bool {
+    let is_meant = || expression.text().get(written.span.clone()).is_some_and(|text| text.contains("\\*"));
+    (text.starts_with('*') || text.ends_with('*')) && !is_meant()
+}

@@ -1,0 +1,165 @@
+//! Events: where a probe attaches, what joins its ends, what is kept and walked.
+
+use super::{MAX_ALTERNATIVES, Reader, form};
+use crate::{
+    diagnostic::Spanned,
+    expr,
+    glob::is_pattern,
+    probe::{AttachPoint, Each, Event, Expression},
+    yaml::{Data, Node},
+};
+
+impl Reader {
+    pub(super) fn attach_points(&mut self, node: &Node) -> Vec<Spanned<AttachPoint>> {
+        let nodes: Vec<&Node> = match &node.data {
+            Data::Sequence(items) if items.is_empty() || items.len() > MAX_ALTERNATIVES => {
+                let message = format!("`at` has 1 to {MAX_ALTERNATIVES} alternatives, found {}", items.len());
+                self.error(node.span.clone(), message);
+                return Vec::new();
+            }
+            Data::Sequence(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        let mut points = Vec::new();
+        for node in nodes {
+            let Data::Scalar { text, .. } = &node.data else {
+                let message = format!("`at` takes attach points, found {}", node.kind());
+                self.error_hint(
+                    node.span.clone(),
+                    message,
+                    "write for example tracepoint:sched:sched_switch",
+                );
+                continue;
+            };
+            match AttachPoint::parse(text) {
+                Ok(point) => points.push(Spanned::new(point, node.span.clone())),
+                Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
+            }
+        }
+        points
+    }
+
+    pub(super) fn events(&mut self, node: Option<&Node>, what: &str) -> Vec<Event> {
+        let Some(node) = node else { return Vec::new() };
+        let nodes: Vec<&Node> = match &node.data {
+            Data::Sequence(items) if items.len() > 8 => {
+                self.error(node.span.clone(), format!("more than 8 events in `{what}`"));
+                Vec::new()
+            }
+            Data::Sequence(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        nodes.into_iter().filter_map(|node| self.event(node, what)).collect()
+    }
+
+    pub(super) fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
+        let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
+        let at = fields.get("at").map(|node| self.attach_points(node));
+        if what == "end"
+            && let Some(save) = fields.get("save")
+        {
+            self.error_hint(
+                save.span.clone(),
+                "`save` belongs to `start`",
+                "values of the end are read directly",
+            );
+        }
+        if what == "start"
+            && let Some(each) = fields.get("each")
+        {
+            self.error_hint(
+                each.span.clone(),
+                "`each` belongs to `end`",
+                "a start is one event: walk the list where the time ends",
+            );
+        }
+        if fields.lacks("key") {
+            self.error_hint(
+                fields.span.clone(),
+                format!("`{what}` needs `key`"),
+                "an expression that is the same at start and end, such as `tid`",
+            );
+        }
+        // All is read before something missing ends it, so that every mistake is told.
+        let event = Event {
+            at: at.clone().unwrap_or_default(),
+            kernel: fields.get("kernel").and_then(|node| self.kernel(node)),
+            key: fields.get("key").map(|node| self.expressions(node, "key")).unwrap_or_default(),
+            filter: fields.get("where").and_then(|node| self.expression(node, "where")),
+            saves: fields.get("save").map(|node| self.named_expressions(node, "save")).unwrap_or_default(),
+            each: fields.get("each").and_then(|node| self.each(node)),
+            whole: false,
+            span: fields.span.clone(),
+        };
+        at.map(|_| event)
+    }
+
+    pub(super) fn named_expressions(
+        &mut self,
+        node: &Node,
+        what: &str,
+    ) -> Vec<(Spanned<String>, Expression)> {
+        let entries = self.named(node, what);
+        entries.into_iter().filter_map(|(name, node)| Some((name, self.expression(node, what)?))).collect()
+    }
+
+    pub(super) fn each(&mut self, node: &Node) -> Option<Each> {
+        let fields = self.fields(node, form::EACH, "`each`")?;
+        let mut expression = |name: &str| fields.get(name).and_then(|node| self.expression(node, name));
+        let (from, next, size, within) =
+            (expression("from"), expression("next"), expression("size"), expression("within"));
+        if size.is_some() != within.is_some() {
+            self.error_hint(fields.span.clone(), "`size` and `within` go together", "give both or none");
+        }
+        Some(Each {
+            name: self.name(fields.get("name")?, "name")?,
+            from: from?,
+            next: next?,
+            limit: self
+                .integer(fields.get("limit")?, form::EACH, "limit")
+                .and_then(|limit| u32::try_from(limit).ok())?,
+            size,
+            within,
+        })
+    }
+
+    /// `function: NAME` or `function: BINARY:NAME` → the events of its entry and its return, joined by the frame of the
+    /// call, so that a function that calls itself is measured right.
+    pub(super) fn function(
+        &mut self,
+        node: &Node,
+        saves: Vec<(Spanned<String>, Expression)>,
+        filter: Option<Expression>,
+    ) -> Option<(Event, Event)> {
+        let text = self.text(node, "function")?;
+        // The first that the kernel takes is used; both ends decide alike.
+        let (entries, returns, key): (&[&str], &[&str], &[&str]) = if text.contains(':') {
+            (&["uprobe"], &["uretprobe"], &["pid", "frame"])
+        } else if is_pattern(&text) {
+            (&["kprobe"], &["kretprobe"], &["frame"])
+        } else {
+            (&["fentry", "kprobe"], &["fexit", "kretprobe"], &["frame"])
+        };
+        let mut event = |kinds: &[&str], saves, filter| -> Option<Event> {
+            let mut at = Vec::new();
+            for kind in kinds {
+                let Ok(point) = AttachPoint::parse(&format!("{kind}:{text}")) else {
+                    self.error_hint(
+                        node.span.clone(),
+                        format!("`{text}` is not a function"),
+                        "write the name of a function of the kernel, or BINARY:FUNCTION; `*` and `?` match several",
+                    );
+                    return None;
+                };
+                at.push(Spanned::new(point, node.span.clone()));
+            }
+            let key = key
+                .iter()
+                .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
+                .collect();
+            let span = node.span.clone();
+            Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
+        };
+        Some((event(entries, saves, None)?, event(returns, Vec::new(), filter)?))
+    }
+}

@@ -1,0 +1,208 @@
+//! `tapster list fentry:PATTERN`, `kprobe:PATTERN`, `uprobe:BINARY:PATTERN` and their returns: functions of the kernel and of
+//! programs, with what can be read at them.
+
+use super::matches;
+use crate::{
+    elf::{self, Binary, Name, Pattern},
+    kernel::{Kernel, Missing},
+};
+use std::{collections::BTreeSet, fmt::Write, path::Path};
+use tapster_ebpf::{
+    attach::{Functions, Signature, signature},
+    btf::Kind,
+    diagnostic::near,
+    glob::is_pattern,
+    probe::Root,
+};
+
+/// Of more functions than this only the names are shown: what is about each would hide them.
+const MOST_DESCRIBED: usize = 500;
+
+/// Functions that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked<'p> {
+    /// Of the kernel, by what kind, and a pattern of their names.
+    Kernel(&'static str, &'p str),
+    /// Of a program or library, by what kind, and a pattern of their names.
+    Program(&'static str, &'p str, &'p str),
+}
+
+/// What is found, and what is to be said of it.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) text: String,
+    pub(super) notes: Vec<String>,
+}
+
+/// The functions that a pattern asks for, if it asks for functions.
+pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
+    let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
+    Some(match kind {
+        "fentry" | "f" => Asked::Kernel("fentry", rest),
+        "fexit" | "fr" => Asked::Kernel("fexit", rest),
+        "kprobe" | "k" => Asked::Kernel("kprobe", rest),
+        "kretprobe" | "kr" => Asked::Kernel("kretprobe", rest),
+        "uprobe" | "u" | "uretprobe" | "ur" if pattern.contains(':') => {
+            let kind = if matches!(kind, "uprobe" | "u") { "uprobe" } else { "uretprobe" };
+            let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
+            Asked::Program(kind, binary, wanted)
+        }
+        _ => return None,
+    })
+    // A letter alone is a text to find.
+    .filter(|_| pattern.contains(':') || kind.len() > 2)
+}
+
+/// Those of the kernel.
+pub(super) fn of_kernel(kernel: &Kernel, kind: &'static str, wanted: &str) -> Result<Listed, Missing> {
+    let is_traced = matches!(kind, "fentry" | "fexit");
+    let at_return = matches!(kind, "fexit" | "kretprobe");
+    let btf = kernel.btf.as_ref();
+    let names: BTreeSet<&str> = if is_traced {
+        let btf = btf.map_err(Clone::clone)?;
+        btf.names(Kind::Func).filter(|name| kernel.may_trace(name)).collect()
+    } else {
+        let names = kernel.function_names().ok_or_else(|| Missing {
+            message: "the functions of this kernel are not known: `kallsyms` cannot be read".into(),
+            hint: Some("procfs of the host must be mounted".into()),
+        })?;
+        // What the compiler made of a function has no argument for sure.
+        names.into_iter().filter(|name| !name.contains('.')).collect()
+    };
+    let chosen: Vec<&str> = if names.contains(wanted) {
+        vec![wanted]
+    } else {
+        names.iter().copied().filter(|name| matches(wanted, name)).collect()
+    };
+    if chosen.is_empty() {
+        let near: Vec<String> =
+            near(wanted, names.iter().copied(), 3).iter().map(|near| format!("`{kind}:{near}`")).collect();
+        return Err(Missing {
+            message: format!("no function of this kernel that `{kind}` can take matches `{wanted}`"),
+            hint: (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+        });
+    }
+    let mut listed = Listed::default();
+    let is_described = chosen.len() <= MOST_DESCRIBED;
+    for name in &chosen {
+        let _ = writeln!(listed.text, "{kind}:{name}");
+        if is_described {
+            let known = btf.ok().and_then(|btf| signature(btf, name));
+            describe(known.as_ref(), is_traced || !at_return, at_return, &mut listed.text);
+        }
+    }
+    if !is_described {
+        listed.notes.push(few(chosen.len()));
+    }
+    // Not where they cannot be attached to, which is another matter than what they are.
+    let can = if is_traced { kernel.traced() } else { kernel.probing() };
+    if let Err(Missing { message, hint }) = can {
+        let hint = hint.map(|hint| format!(": {hint}")).unwrap_or_default();
+        listed.notes.push(format!("probes at these do not come up here, as {message}{hint}"));
+    }
+    Ok(listed)
+}
+
+fn few(number: usize) -> String {
+    format!(
+        "{number} functions are shown without their arguments: a pattern of at most {MOST_DESCRIBED} shows them"
+    )
+}
+
+/// What can be read at a function.
+fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut String) {
+    let Some(Signature { parameters, result: ctype }) = known else {
+        if arguments {
+            let _ = writeln!(text, "    u64 arg0 to arg5: the kernel's BTF does not know this function");
+        }
+        if result {
+            let _ = writeln!(text, "    u64 retval");
+        }
+        return;
+    };
+    for (name, ctype) in parameters.iter().filter(|_| arguments) {
+        let _ = writeln!(text, "    {ctype} args.{name}");
+    }
+    if let Some(ctype) = ctype.as_ref().filter(|_| result) {
+        let _ = writeln!(text, "    {ctype} retval");
+    }
+}
+
+/// Those of a program or library. Where its names are not what the source has, that is shown as well.
+pub(super) fn of_program(
+    proc: &Path,
+    root: &Root,
+    (kind, binary, wanted): (&'static str, &str, &str),
+) -> Result<Listed, Missing> {
+    let file = elf::read(Binary::open(proc, root, binary)?)?;
+    if file.list.is_empty() {
+        return Err(Missing {
+            message: format!("`{}` has no symbols of functions", file.path.display()),
+            hint: Some("install its debug symbols, or build it without `strip`".into()),
+        });
+    }
+    // Of a function with several names that which is meant.
+    let named = |symbol: &String| (symbol.clone(), Name::new(symbol));
+    let functions: Vec<Vec<(String, Name)>> = file
+        .list
+        .iter()
+        .map(|function| [&function.name].into_iter().chain(&function.aliases).map(named).collect())
+        .collect();
+    let pattern = Pattern::new(wanted);
+    let exact = functions.iter().flatten().any(|(_, name)| name.matches(&pattern));
+    let is_meant = |(_, name): &&(String, Name)| {
+        if exact { name.matches(&pattern) } else { !is_pattern(wanted) && name.shown.contains(wanted) }
+    };
+    let mut found: Vec<&(String, Name)> =
+        functions.iter().filter_map(|names| names.iter().find(is_meant)).collect();
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut listed = Listed::default();
+    for (symbol, name) in found {
+        let _ = writeln!(listed.text, "{kind}:{binary}:{symbol}");
+        if name.shown != *symbol {
+            let _ = writeln!(listed.text, "    {}", name.shown);
+        }
+    }
+    if listed.text.is_empty() {
+        let names = functions.iter().flatten().map(|(_, name)| name.shown.as_str());
+        let near = near(wanted, names, 3);
+        let near: Vec<String> = near.iter().map(|near| format!("`{near}`")).collect();
+        return Err(Missing {
+            message: format!("no function of `{}` matches `{wanted}`", file.path.display()),
+            hint: (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+        });
+    }
+    listed.notes.push(
+        if kind == "uprobe" {
+            "`arg0` to `arg5` are arguments of these, numbers of 64 bits: programs do not tell their types"
+        } else {
+            "`retval` is the result of these, a number of 64 bits: programs do not tell its type"
+        }
+        .into(),
+    );
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_ask_for_functions() {
+        for (pattern, expected) in [
+            ("fentry:vfs_read", Some(Asked::Kernel("fentry", "vfs_read"))),
+            ("fr:vfs_*", Some(Asked::Kernel("fexit", "vfs_*"))),
+            ("kprobe", Some(Asked::Kernel("kprobe", "*"))),
+            ("u:libc:malloc", Some(Asked::Program("uprobe", "libc", "malloc"))),
+            ("uretprobe:/bin/x:a::b", Some(Asked::Program("uretprobe", "/bin/x", "a::b"))),
+            ("uprobe:libc", Some(Asked::Program("uprobe", "libc", "*"))),
+            ("uprobe", None),
+            ("f", None),
+            ("kr", None),
+            ("vfs_read", None),
+            ("tracepoint:sched:*", None),
+        ] {
+            assert_eq!(asked(pattern), expected, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! An event may name several attach points, of which the first that the kernel has is used. One that it has may be refused all
+//! the same: a counter that the processor lacks, a function that cannot be traced. Then the next is used, and that is said.
+
+use super::running::compile_failure;
+use crate::{
+    kernel::Kernel,
+    loader::{Attached, LoadError, Loader},
+    status::Down,
+};
+use tapster_ebpf::{
+    attach::Target,
+    probe::{AttachPoint, FunctionMechanism, Probe},
+};
+
+/// A probe on its way into the kernel.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Without the alternatives that were refused.
+    pub(super) probe: Probe,
+    /// Which were refused, and why, in sentences.
+    pub(super) passed: Vec<String>,
+}
+
+/// How far a program is brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The verifier has seen it.
+    Loaded,
+    /// What can be tried without attaching it was tried as well.
+    Tried,
+    /// It is attached.
+    Attached,
+}
+
+impl Step {
+    /// Brings a loaded probe there.
+    pub(super) fn take(self, attached: &mut Attached, kernel: &Kernel) -> Result<(), LoadError> {
+        match self {
+            Self::Loaded => Ok(()),
+            Self::Tried => attached.attempt(kernel),
+            Self::Attached => attached.attach(kernel),
+        }
+    }
+}
+
+impl Candidate {
+    pub(super) fn new(probe: &Probe) -> Self {
+        Self { probe: probe.clone(), passed: Vec::new() }
+    }
+
+    /// What becomes of the probe after it was refused: the same with the next alternatives, as far as there are any.
+    pub(super) fn go_on(
+        &mut self,
+        mut refused: LoadError,
+        step: Step,
+        loader: &mut Loader,
+        (target, kernel): (&Target<'_>, &Kernel),
+    ) -> Result<Attached, Down> {
+        loop {
+            let place = refused.place().map(str::to_owned);
+            let Some((place, probe)) =
+                place.and_then(|place| Some((place.clone(), without(&self.probe, &place)?)))
+            else {
+                return Err(self.down(refused.down()));
+            };
+            self.passed.push(format!("`{place}` is passed over for the next alternative: {refused}"));
+            self.probe = probe;
+            let program = tapster_ebpf::compile(&self.probe, target)
+                .map_err(|diagnostics| self.down(compile_failure(&diagnostics, kernel)))?;
+            let brought = loader.load(program).and_then(|mut attached| {
+                step.take(&mut attached, kernel)?;
+                Ok(attached)
+            });
+            match brought {
+                Ok(attached) => return Ok(attached),
+                Err(error) => refused = error,
+            }
+        }
+    }
+
+    /// Why the probe is down, of which all alternatives were refused.
+    fn down(&self, down: Down) -> Down {
+        if self.passed.is_empty() {
+            return down;
+        }
+        Down { message: format!("{}\n{}", down.message.trim_end(), self.passed.join("\n")), ..down }
+    }
+}
+
+/// Whether programs there are called by the function itself, and not by a probe on it: `frame` is another number.
+fn is_traced(mechanism: FunctionMechanism) -> bool {
+    matches!(mechanism, FunctionMechanism::Fentry | FunctionMechanism::Fexit)
+}
+
+/// Whether two attach points must be used together: the two ends of a function's calls know a call by its frame.
+fn are_twins(one: &AttachPoint, other: &AttachPoint) -> bool {
+    match (one, other) {
+        (
+            AttachPoint::Function { mechanism, function },
+            AttachPoint::Function { mechanism: other, function: other_function },
+        ) => function == other_function && is_traced(*mechanism) == is_traced(*other),
+        _ => one == other,
+    }
+}
+
+/// The probe without an alternative; `None` if there is none behind it.
+fn without(probe: &Probe, place: &str) -> Option<Probe> {
+    let mut probe = probe.clone();
+    let mut events = probe.starts.iter_mut().chain(&mut probe.ends);
+    let refused = events.find_map(|event| {
+        let index = event.at.iter().position(|at| at.value.to_string() == place)?;
+        (index + 1 < event.at.len()).then(|| event.at[index].value.clone())
+    })?;
+    for event in probe.starts.iter_mut().chain(&mut probe.ends) {
+        if let Some(index) = event.at.iter().position(|at| are_twins(&at.value, &refused))
+            && index + 1 < event.at.len()
+        {
+            event.at.remove(index);
+        }
+    }
+    Some(probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapster_ebpf::{declaration, diagnostic::SourceFile};
+
+    fn points(probe: &Probe) -> Vec<String> {
+        let all = probe.starts.iter().chain(&probe.ends).flat_map(|event| &event.at);
+        all.map(|at| at.value.to_string()).collect()
+    }
+
+    #[test]
+    fn both_ends_of_a_call_go_on_alike() {
+        let text = "probes:\n\
+                    - name: calls\n  function: vfs_read\n  metrics: [{ histogram: calls_seconds, value: duration }]\n\
+                    - name: cycles\n  at: ['hardware:cpu-cycles:100000', 'profile:hz:99']\n  metrics: [{ counter: cycles_total }]\n";
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let [calls, cycles] = file.probes.as_slice() else { panic!("{:?}", file.probes) };
+        for refused in ["fentry:vfs_read", "fexit:vfs_read"] {
+            let next = without(calls, refused).unwrap();
+            assert_eq!(points(&next), ["kprobe:vfs_read", "kretprobe:vfs_read"], "{refused}");
+            assert!(without(&next, "kprobe:vfs_read").is_none(), "the last one");
+        }
+        assert!(without(calls, "kprobe:vfs_read").is_none(), "nothing is behind it");
+        assert!(without(calls, "fentry:vfs_write").is_none(), "it is not there");
+        assert_eq!(points(&without(cycles, "hardware:cpu-cycles:100000").unwrap()), ["profile:hz:99"]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Timers and counters of one CPU as perf events.
+
+use super::{attach, bpf::Refused};
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// Bytes of `struct perf_event_attr` up to where it was in 4.1, and how many of its words that is.
+const ATTR_BYTES: u64 = 112;
+const ATTR_WORDS: usize = 14;
+/// `PERF_SAMPLE_RAW`: nothing of a sample is read here, programs have it.
+const RAW: u64 = 1 << 10;
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED`
+pub(super) const TIME_ENABLED: u64 = 1;
+/// The bits `disabled` and `freq`: it does not count yet; the number is one of samples a second.
+const DISABLED: u64 = 1;
+const FREQUENCY: u64 = 1 << 10;
+/// `PERF_FLAG_FD_CLOEXEC`
+const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
+
+/// How often an event is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// Each time that it has counted so much.
+    Count(u64),
+    /// So often a second.
+    Second(u64),
+}
+
+/// An event of one CPU, with a program that runs at its samples. It ends when this is dropped, or for good when its CPU goes
+/// offline, though that may come back: then its time stands still.
+#[derive(Debug)]
+pub struct CpuEvent {
+    event: OwnedFd,
+}
+
+impl CpuEvent {
+    /// Opens an event and attaches a program that was loaded for it. `kind` and `config` are those of `perf_event_open`.
+    pub fn attach(
+        program: BorrowedFd<'_>,
+        (kind, config): (u32, u64),
+        every: Every,
+        cpu: u32,
+    ) -> io::Result<Self> {
+        let event = open((kind, config), every, cpu, 0)?;
+        attach::enable(&event, program)?;
+        Ok(Self { event })
+    }
+
+    /// Opens an event and closes it again: whether the kernel has it on this CPU. Nothing is counted meanwhile.
+    pub fn attempt((kind, config): (u32, u64), every: Every, cpu: u32) -> io::Result<()> {
+        open((kind, config), every, cpu, DISABLED).map(drop)
+    }
+
+    /// How long it has been there, nanoseconds: it grows as long as the CPU is online that it was opened on.
+    pub fn enabled_ns(&self) -> io::Result<u64> {
+        enabled_ns(&self.event)
+    }
+}
+
+/// Opens an event of all processes on one CPU.
+fn open((kind, config): (u32, u64), every: Every, cpu: u32, flags: u64) -> io::Result<OwnedFd> {
+    let mut attr = [0_u64; ATTR_WORDS];
+    attr[0] = ATTR_BYTES << 32 | u64::from(kind);
+    attr[1] = config;
+    (attr[2], attr[5]) = match every {
+        Every::Count(count) => (count, flags),
+        Every::Second(count) => (count, flags | FREQUENCY),
+    };
+    attr[3] = RAW;
+    attr[4] = TIME_ENABLED;
+    // SAFETY: the kernel reads as many bytes as the first word says, which is the array's size.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, attr.as_ptr(), -1, cpu, -1, CLOSE_ON_EXEC) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just made it and nobody else knows it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(Refused::last("perf_event_open").into()),
+    }
+}
+
+/// The same of any event that was opened with [`TIME_ENABLED`].
+pub(super) fn enabled_ns(event: &OwnedFd) -> io::Result<u64> {
+    let mut found = [0_u64; 2];
+    // SAFETY: the kernel writes at most as many bytes as it is told, which is the array's size.
+    let read = unsafe { libc::read(event.as_raw_fd(), found.as_mut_ptr().cast(), size_of_val(&found)) };
+    match usize::try_from(read) {
+        Ok(read) if read == size_of_val(&found) => Ok(found[1]),
+        // One whose CPU was there no more when it was opened has nothing to say.
+        Ok(_) => Ok(0),
+        Err(_) => Err(Refused::last("read of a perf event").into()),
+    }
+}

@@ -1,0 +1,117 @@
+//! Results that cannot be written: status 1 and a sentence, whatever was asked for. A reader that has gone is no error.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
+
+mod support;
+
+use std::{
+    fs::File,
+    process::{Command, Output, Stdio},
+};
+use support::{
+    cases::{Cases, Outcome},
+    exporter::binary,
+};
+
+/// What prints without any right.
+const PLAIN: [&[&str]; 6] = [
+    &["--help"],
+    &["--version"],
+    &["report", "--help"],
+    &["help", "run"],
+    &["schema"],
+    &["list", "--library"],
+];
+/// What looks at the kernel.
+const KERNEL: [&[&str]; 8] = [
+    &["list"],
+    &["check"],
+    &["check", "--offline"],
+    &["compile", "block_io"],
+    &["compile", "block_io", "--emit", "obj"],
+    &["report", "block_io", "--", "true"],
+    &["report", "block_io", "--for", "100ms", "--json"],
+    &["raid"],
+];
+
+fn tapster(arguments: &[&str]) -> Command {
+    let mut command = binary();
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Into a device that is always full.
+fn full(arguments: &[&str]) {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = tapster(arguments).stdout(full).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+    let last = message.lines().last().unwrap_or_default();
+    assert_eq!(
+        last, "error: standard output cannot be written: No space left on device (os error 28)",
+        "{arguments:?}"
+    );
+}
+
+/// Into a pipe that nobody reads any more.
+fn closed(arguments: &[&str]) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = tapster(arguments).stdout(writer).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {message}");
+    assert!(!message.contains("error") && !message.contains("panicked"), "{arguments:?}: {message}");
+}
+
+fn all(arguments: &[&[&str]]) -> Outcome {
+    for arguments in arguments {
+        full(arguments);
+        closed(arguments);
+    }
+    Ok(format!("{} forms", arguments.len()))
+}
+
+/// Into a file on a full device.
+fn files() -> Outcome {
+    for arguments in [
+        &["compile", "block_io", "-o", "/dev/full"][..],
+        &["compile", "block_io", "--emit", "obj", "-o", "/dev/full"],
+        &["report", "block_io", "-o", "/dev/full", "--", "true"],
+    ] {
+        let output = tapster(arguments).stdout(Stdio::null()).output().unwrap();
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        let expected = "error: cannot write `/dev/full`: No space left on device (os error 28)";
+        assert_eq!(message.lines().last(), Some(expected), "{arguments:?}");
+    }
+    Ok("told with its name".into())
+}
+
+/// Completions go to a directory; on one that is full the file cannot be written.
+fn completions() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tapster.bash");
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let output = tapster(&["generate", "completions", directory.path().to_str().unwrap()]).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.starts_with("error: cannot write `") && !message.contains("panicked"), "{message}");
+    Ok("no panic".into())
+}
+
+#[test]
+fn output() {
+    let mut cases = Cases::new("output");
+    cases.run("without rights", || all(&PLAIN));
+    cases.run("completions", completions);
+    if let Some(mut cases) = Cases::as_root("output") {
+        cases.run("of the kernel", || all(&KERNEL));
+        cases.run("files", files);
+        cases.finish();
+    }
+    cases.finish();
+}
