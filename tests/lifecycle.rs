@@ -65,7 +65,7 @@ fn ends_by(signal: i32) -> Outcome {
     let before = Before::now()?;
     let tapster = Tapster::start(&[]);
     let programs = tapster.programs();
-    assert_eq!(programs.len(), 8, "programs of the shipped library: {programs:?}");
+    assert_eq!(programs.len(), 11, "programs of the shipped library: {programs:?}");
     let (address, stop) = (tapster.address, AtomicBool::new(false));
     let (answered, status, took, log) = thread::scope(|scope| {
         let scrapers: Vec<_> = (0..4).map(|_| scope.spawn(|| scrape_until(address, &stop))).collect();
@@ -319,7 +319,7 @@ fn memory_and_start() -> Outcome {
     let line = tapster.wait_for("probes attached").unwrap();
     assert_eq!(
         (line["probes"].as_u64(), line["down"].as_u64(), line["programs"].as_u64()),
-        (Some(3), Some(0), Some(8))
+        (Some(3), Some(0), Some(11))
     );
     let times = ["total_ms", "detect_ms", "compile_ms", "load_ms", "attach_ms"]
         .map(|key| line[key].as_f64().unwrap());

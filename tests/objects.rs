@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn build(path: &Path, source: &str, flags: &[&str]) -> Result<(), Skip> {
     let file = path.with_extension("c");
     fs::write(&file, source).unwrap();
-    text(tool("cc")?.arg("-O0").args(flags).arg("-o").arg(path).arg(&file));
+    // A library counts for what stands before it, where the linker takes only what is needed.
+    text(tool("cc")?.arg("-O0").arg("-o").arg(path).arg(&file).args(flags));
     Ok(())
 }
 

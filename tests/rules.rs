@@ -185,6 +185,9 @@ fn thresholds_have_one_place() -> Outcome {
     Ok(format!("{thresholds:?}"))
 }
 
+/// Labels that recorded series have.
+const RECORDED: &str = "array kind level name member slot operation reason state after";
+
 /// Every metric and label is one that the exporter has, or that a rule records.
 fn names_are_known() -> Outcome {
     let known = families::series();
@@ -205,9 +208,7 @@ fn names_are_known() -> Outcome {
             let metric = selector.metric.as_str();
             let own: Vec<&str> = match known.get(metric) {
                 Some(labels) => labels.iter().map(String::as_str).collect(),
-                None if recorded.contains(metric) => {
-                    vec!["array", "level", "member", "slot", "operation", "reason", "state", "after"]
-                }
+                None if recorded.contains(metric) => RECORDED.split(' ').collect(),
                 None => panic!("{:?}: there is no `{metric}`", rule.role),
             };
             for label in &selector.labels {

@@ -109,12 +109,13 @@ fn functions_of_this_program() {
     assert_eq!(at([0xab; 20], u64::MAX - 5), UNKNOWN);
 }
 
-/// A program with a function of this name, whose address it prints; `None` without a compiler.
+/// A program with a function of this name, whose address it prints; `None` without a compiler. Its name is in its data, too: linkers
+/// make build ids of what is loaded, not of symbols.
 fn program(directory: &Path, function: &str, build_id: &str) -> Option<PathBuf> {
     let (source, program) = (directory.join("source.c"), directory.join("made"));
     let text = format!(
         "#include <stdio.h>\n#include <unistd.h>\nvoid {function}(void) {{}}\n\
-         int main(void) {{ printf(\"%p\\n\", (void *){function}); fflush(stdout); pause(); return 0; }}\n"
+         int main(void) {{ printf(\"%p {function}\\n\", (void *){function}); fflush(stdout); pause(); return 0; }}\n"
     );
     std::fs::write(&source, text).unwrap();
     let made = Command::new("cc").arg(build_id).arg("-o").args([&program, &source]).status();
@@ -129,7 +130,8 @@ impl Runs {
         let mut child = Command::new(program).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();
+        let address =
+            u64::from_str_radix(line.split(' ').next().unwrap().trim_start_matches("0x"), 16).unwrap();
         Self(child, address)
     }
 }

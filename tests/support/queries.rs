@@ -57,6 +57,7 @@ impl Query {
             Role::Alert(_) => Some("an alert is empty while all is well"),
             Role::Annotation => Some("only while an alert fires"),
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
+            Role::Record(name) if name.contains("_bears:") => Some("only where an array has redundancy"),
             Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
             Role::Panel if asks(":slow_ratio") => Some("only while a member is slow"),
             Role::Panel if asks("tapster:blocked:mean_seconds5m") => {

@@ -59,6 +59,7 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "state" => &["clean", "active"],
             "action" => &["idle", "check"],
             "probe" => &["block_io", "raid_member", "sched_off_cpu"],
+            "object" => &["file", "cpu", "module"],
             "reason" => &["max_series"],
             "attach_point" => &["rawtracepoint:block:block_bio_queue"],
             "mechanism" => &["tp_btf"],

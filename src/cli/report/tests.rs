@@ -439,7 +439,6 @@ fn json_has_a_form() {
                     "unit": "seconds",
                     "labels": ["device", "operation"],
                     "sentences": {},
-                "sentences": {},
                     "rows": [{
                         "labels": { "device": "ram0", "operation": "read" },
                         "count": 160,
@@ -502,5 +501,6 @@ fn json_has_a_form() {
         json!([{ "above": null, "le": f64::exp2(-20.0), "count": 1 }, { "above": 128, "le": null, "count": 1 }])
     );
     assert_eq!(row["max"], json!({ "value": 128, "source": "above" }));
-    assert_eq!((&found["ended_by"], &found["command"]), (&json!("interrupt"), &json!(null)));
+    let goes_on = json!({ "arguments": ["sh", "-c"], "status": null, "signal": null });
+    assert_eq!((&found["ended_by"], &found["command"]), (&json!("interrupt"), &goes_on));
 }
