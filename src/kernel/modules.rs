@@ -12,14 +12,14 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Modules {
     directory: PathBuf,
-    /// Each with the number of its directory, which sysfs gives to no other one.
-    seen: BTreeMap<String, u64>,
+    /// Each with the number of its directory, which sysfs gives to no other one; `None` as long as they could not be read.
+    seen: Option<BTreeMap<String, u64>>,
 }
 
 impl Modules {
     /// Those that are loaded now. `sys` is where sysfs is mounted.
     pub fn new(sys: &Path) -> Self {
-        let mut modules = Self { directory: sys.join("module"), seen: BTreeMap::new() };
+        let mut modules = Self { directory: sys.join("module"), seen: None };
         modules.look();
         modules
     }
@@ -31,12 +31,12 @@ impl Modules {
         let entries = entries.flatten();
         let now: BTreeMap<String, u64> =
             entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.ino()))).collect();
-        let names = self.seen.keys().chain(now.keys());
+        let Some(seen) = self.seen.replace(now.clone()) else { return Vec::new() };
+        let names = seen.keys().chain(now.keys());
         let mut changed: Vec<String> =
-            names.filter(|name| self.seen.get(*name) != now.get(*name)).cloned().collect();
+            names.filter(|name| seen.get(*name) != now.get(*name)).cloned().collect();
         changed.sort_unstable();
         changed.dedup();
-        self.seen = now;
         changed
     }
 }
@@ -62,5 +62,8 @@ mod tests {
         assert_eq!(modules.look(), ["brd", "ext4"], "loaded anew, and gone");
         fs::rename(sys.path().join("module"), sys.path().join("hidden")).unwrap();
         assert!(modules.look().is_empty(), "it is not to be seen, which says nothing of what is loaded");
+        let mut late = Modules::new(sys.path());
+        fs::rename(sys.path().join("hidden"), sys.path().join("module")).unwrap();
+        assert!(late.look().is_empty(), "nor is all that is seen for the first time new");
     }
 }

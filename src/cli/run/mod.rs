@@ -105,11 +105,12 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
             return Ok(if error.is_usage() { USAGE } else { FAILURE });
         }
     };
-    room::check()?;
+    let reserve = room::reserve()?;
     let detect = begun.elapsed();
     let options = Options { run_stats: args.run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
+    drop(reserve);
     exporter.require(args.ready_require.clone());
     for Failure { name, down: Down { reason, message } } in &failures {
         if *reason == "waiting" && !args.strict {

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use std::{
     fs::File,
     io,
+    os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -51,9 +52,14 @@ pub(super) fn raise_files() -> Option<sys::FileLimit> {
     }
 }
 
-/// Whether threads and files can be had that serving needs. They are let go again.
-pub(super) fn check() -> anyhow::Result<()> {
-    files()?;
+/// Files that are kept for serving while probes come up, which would take all that there are.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Reserve(#[expect(dead_code, reason = "they are there to be let go")] Vec<OwnedFd>);
+
+/// Whether threads and files can be had that serving needs. The threads are let go again.
+pub(super) fn reserve() -> anyhow::Result<Reserve> {
+    let files = files()?;
     let gate = Gate::default();
     thread::scope(|scope| {
         // However it ends, they are let go: the scope waits for them.
@@ -62,7 +68,7 @@ pub(super) fn check() -> anyhow::Result<()> {
             let spawned = thread::Builder::new().spawn_scoped(scope, || gate.pass(FOR_EVER));
             spawned.with_context(|| short_of_threads(number))?;
         }
-        Ok(())
+        Ok(Reserve(files))
     })
 }
 
@@ -73,13 +79,20 @@ fn short_of_threads(number: usize) -> String {
     )
 }
 
-/// Whether so many more files can be opened. Some of what opens them panics where it cannot.
-fn files() -> anyhow::Result<()> {
-    let mut opened = Vec::new();
+/// As many files as serving needs. Some of what opens them panics where it cannot.
+fn files() -> anyhow::Result<Vec<OwnedFd>> {
+    let is_short = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+    let open = || match File::open("/dev/null") {
+        Ok(file) => Ok(OwnedFd::from(file)),
+        Err(error) if is_short(&error) => Err(error),
+        // Its rights are given up by now, or there are no devices.
+        Err(_) => io::stderr().as_fd().try_clone_to_owned(),
+    };
+    let mut opened = Vec::with_capacity(FILES);
     for number in 0..FILES {
-        match File::open("/dev/null") {
+        match open() {
             Ok(file) => opened.push(file),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            Err(error) if is_short(&error) => {
                 let limit = sys::file_limit().unwrap_or_default();
                 let what = if error.raw_os_error() == Some(libc::EMFILE) {
                     format!(
@@ -90,11 +103,10 @@ fn files() -> anyhow::Result<()> {
                 };
                 bail!("this process needs {FILES} more files for serving, can open {number}, and {what}");
             }
-            // A container without devices; it is no question of limits.
-            Err(_) => return Ok(()),
+            Err(error) => return Err(error).context("no file can be opened"),
         }
     }
-    Ok(())
+    Ok(opened)
 }
 
 /// How many connections may be open at a time: half of the files that are left, scrapes need the others.
@@ -115,7 +127,7 @@ pub(super) fn connections() -> usize {
 /// A runtime on the thread that calls it, with up to so many threads for what may block, of which some are there from the start.
 /// Where a system that has no more threads to give refuses later ones, what is to be done waits for those.
 pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
-    files()?;
+    drop(files()?);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(threads)
