@@ -21,11 +21,14 @@ use aya::{
 use functions::Functions;
 use refusal::{Asked, because};
 use std::{
+    collections::HashSet,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tapster_ebpf::{
+    attach::{Functions as _, Wanted, left_out},
+    glob::is_pattern,
     object,
     probe::{AttachPoint, PerfKind},
     program::{Code, Program},
@@ -400,19 +403,25 @@ impl Attached {
         !lock(&self.events).is_empty()
     }
 
-    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile; these CPUs.
-    pub fn follow_cpus(&self, online: &[u32]) -> Result<Vec<u32>, LoadError> {
-        let mut all = Vec::new();
+    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile: these CPUs, and why
+    /// the first was refused of which some were.
+    pub fn follow_cpus(&self, online: &[u32]) -> (Vec<u32>, Option<LoadError>) {
+        let (mut all, mut refused) = (Vec::new(), None);
         for (index, events) in &mut *lock(&self.events) {
             let Some(code) = self.program.codes.get(*index) else { continue };
-            let program = program_fd(&self.ebpf, code)?;
-            all.extend(
-                events.follow(program, online).map_err(|error| LoadError::not_attached(code, &error))?,
-            );
+            let error = match program_fd(&self.ebpf, code) {
+                Ok(program) => {
+                    let covered = events.follow(program, online);
+                    all.extend(covered.cpus);
+                    covered.refused.map(|error| LoadError::not_attached(code, &error))
+                }
+                Err(error) => Some(error),
+            };
+            refused = refused.or(error);
         }
         all.sort_unstable();
         all.dedup();
-        Ok(all)
+        (all, refused)
     }
 
     /// Whether it is attached to functions in modules of the kernel, which come and go.
@@ -420,19 +429,51 @@ impl Attached {
         self.functions.iter().flatten().any(Functions::are_in_modules)
     }
 
-    /// Whether it is attached to functions in one of these modules of the kernel.
-    pub fn is_in_modules(&self, modules: &[String]) -> bool {
-        self.functions.iter().flatten().any(|functions| functions.are_in(modules))
+    /// Functions of modules that were loaded after the probe, which its patterns match and it is not attached to, in sentences.
+    /// `kernel` is asked for only if there is a pattern.
+    pub fn left_later<'k>(&self, modules: &[String], kernel: impl Fn() -> &'k Kernel) -> Vec<String> {
+        let patterns = self.program.codes.iter().filter_map(|code| match &code.at {
+            AttachPoint::Function { function, .. } if is_pattern(function) => Some((code, function)),
+            _ => None,
+        });
+        patterns
+            .filter_map(|(code, function)| {
+                let wanted =
+                    Wanted { function, at_return: false, whole: false, most: u32::MAX, stacks: false };
+                let kernel = kernel();
+                let now = kernel.probed(&wanted).ok()?;
+                let before: HashSet<&str> = code.sites.list.iter().map(|site| site.name.as_str()).collect();
+                let names = now.list.iter().map(|site| site.name.as_str());
+                let is_there = |name: &str| {
+                    kernel.module_of(name).is_some_and(|of| modules.iter().any(|module| module == of))
+                };
+                let later: Vec<&str> =
+                    names.filter(|name| !before.contains(name) && is_there(name)).collect();
+                let later = left_out("were loaded after the probe was attached", &later)?;
+                Some(format!(
+                    "`{}`: of what matches, {later} and are not counted until tapster is restarted",
+                    code.at
+                ))
+            })
+            .collect()
     }
 
-    /// Attaches anew to functions in modules of the kernel that changed.
+    /// Whether it is attached to functions in one of these modules of the kernel, or to none of what was in others.
+    pub fn is_in_modules(&self, modules: &[String]) -> bool {
+        self.functions.iter().flatten().any(|functions| functions.follow(modules))
+    }
+
+    /// Attaches anew to functions in modules of the kernel that changed, and to those that could not be attached to before. What
+    /// cannot be had keeps nothing else from being attached to; the first of it is the error.
     pub fn follow_modules(&self, changed: &[String], kernel: &Kernel) -> Result<(), LoadError> {
+        let maps = self.maps()?;
+        let mut result = Ok(());
         for (code, functions) in self.program.codes.iter().zip(&self.functions).rev() {
-            if let Some(functions) = functions.as_ref().filter(|functions| functions.are_in(changed)) {
-                functions.renew(code, &self.maps()?, kernel)?;
+            if let Some(functions) = functions.as_ref().filter(|functions| functions.follow(changed)) {
+                result = result.and(functions.renew(code, &maps, kernel));
             }
         }
-        Ok(())
+        result
     }
 
     /// Whether it is attached to user programs by perf events, for which kernels ask more rights than for links.

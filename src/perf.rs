@@ -66,6 +66,15 @@ pub fn attempt(event: &probe::PerfEvent, online: &[u32]) -> io::Result<()> {
     online.iter().take(most).try_for_each(|cpu| CpuEvent::attempt(config(event), every(event), *cpu))
 }
 
+/// CPUs that an event was opened on.
+#[derive(Debug, Default)]
+pub struct Covered {
+    /// Their numbers.
+    pub cpus: Vec<u32>,
+    /// Why the first of the others was refused, if some were.
+    pub refused: Option<io::Error>,
+}
+
 /// A timer or counter, open on the CPUs that are online: an interval on one of them.
 #[derive(Debug)]
 pub struct Events {
@@ -85,13 +94,12 @@ impl Events {
     /// Opens the event on these CPUs and attaches a program that was loaded for it.
     pub fn attach(program: BorrowedFd<'_>, event: &probe::PerfEvent, online: &[u32]) -> io::Result<Self> {
         let mut events = Self { event: event.clone(), open: Vec::new() };
-        events.cover(program, online)?;
-        Ok(events)
+        events.cover(program, online).refused.map_or(Ok(events), Err)
     }
 
-    /// Opens the event on CPUs that came online, and again on those that were offline meanwhile; these CPUs. To be called about
-    /// every second, and not twice within a millisecond.
-    pub fn follow(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> io::Result<Vec<u32>> {
+    /// Opens the event on CPUs that came online, and again on those that were offline meanwhile. To be called about every second,
+    /// and not twice within a millisecond.
+    pub fn follow(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> Covered {
         self.open.retain_mut(|open| {
             let before = open.enabled_ns;
             let is_alive = open.event.enabled_ns().is_ok_and(|now| {
@@ -103,26 +111,27 @@ impl Events {
         self.cover(program, online)
     }
 
-    fn cover(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> io::Result<Vec<u32>> {
+    fn cover(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> Covered {
         let is_covered = |cpu: &u32| self.open.iter().any(|open| open.cpu == *cpu);
         let lacking: Vec<u32> = match self.event.kind {
             PerfKind::Interval if !self.open.is_empty() => Vec::new(),
             PerfKind::Interval => online.iter().copied().take(1).collect(),
             _ => online.iter().copied().filter(|cpu| !is_covered(cpu)).collect(),
         };
-        let mut covered = Vec::new();
+        let mut covered = Covered::default();
         for cpu in lacking {
             match CpuEvent::attach(program, config(&self.event), every(&self.event), cpu) {
                 Ok(event) => {
                     self.open.push(Open { cpu, event, enabled_ns: 0 });
-                    covered.push(cpu);
+                    covered.cpus.push(cpu);
                 }
                 // It went offline a moment ago.
                 Err(error) if sys::errno(&error) == Some(libc::ENODEV) && !self.open.is_empty() => {}
-                Err(error) => return Err(error),
+                // The others are counted on all the same.
+                Err(error) => covered.refused = covered.refused.or(Some(error)),
             }
         }
-        Ok(covered)
+        covered
     }
 }
 

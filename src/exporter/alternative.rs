@@ -51,20 +51,32 @@ impl Candidate {
     /// What becomes of the probe after it was refused: the same with the next alternatives, as far as there are any.
     pub(super) fn go_on(
         &mut self,
-        mut refused: LoadError,
+        refused: &LoadError,
+        step: Step,
+        loader: &mut Loader,
+        means: (&Target<'_>, &Kernel),
+    ) -> Result<Attached, Down> {
+        self.pass_over(refused)?;
+        self.bring(step, loader, means)
+    }
+
+    /// Goes on to the next alternative; why the probe is down if there is none.
+    pub(super) fn pass_over(&mut self, refused: &LoadError) -> Result<(), Down> {
+        let next = refused.place().and_then(|place| Some((place.to_owned(), without(&self.probe, place)?)));
+        let Some((place, probe)) = next else { return Err(self.down(refused.down())) };
+        self.passed.push(format!("`{place}` is passed over for the next alternative: {refused}"));
+        self.probe = probe;
+        Ok(())
+    }
+
+    /// Compiles and loads the probe, and takes the step with it, going on to next alternatives.
+    pub(super) fn bring(
+        &mut self,
         step: Step,
         loader: &mut Loader,
         (target, kernel): (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
         loop {
-            let place = refused.place().map(str::to_owned);
-            let Some((place, probe)) =
-                place.and_then(|place| Some((place.clone(), without(&self.probe, &place)?)))
-            else {
-                return Err(self.down(refused.down()));
-            };
-            self.passed.push(format!("`{place}` is passed over for the next alternative: {refused}"));
-            self.probe = probe;
             let program = tapster_ebpf::compile(&self.probe, target)
                 .map_err(|diagnostics| self.down(compile_failure(&diagnostics, kernel)))?;
             let brought = loader.load(program).and_then(|mut attached| {
@@ -73,7 +85,7 @@ impl Candidate {
             });
             match brought {
                 Ok(attached) => return Ok(attached),
-                Err(error) => refused = error,
+                Err(refused) => self.pass_over(&refused)?,
             }
         }
     }

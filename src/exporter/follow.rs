@@ -1,9 +1,9 @@
-//! What probes are attached to comes, goes and is exchanged while they run: files of programs, CPUs, modules of the kernel. All of
-//! it is looked at every second, see [ADR 34](../../docs/adr/0034-objects.md).
+//! What probes are attached to comes, goes and is exchanged while they run: files of programs, CPUs, modules of the kernel; and
+//! somebody may switch off what calls them. All of it is looked at every second, see [ADR 34](../../docs/adr/0034-objects.md).
 
 use super::Exporter;
 use crate::{
-    kernel::{Kernel, Paths},
+    kernel::{Kernel, Paths, Switches},
     lock::lock,
     sys,
 };
@@ -21,11 +21,14 @@ impl Exporter {
         let detect = || kernel.get_or_init(|| Kernel::detect(paths));
         let shared = self.shared();
         let modules = lock(&self.modules).look();
+        let lacking = *lock(&self.lacking);
         self.follow_cpus();
+        let switches = Switches::look(&self.host.proc, &self.host.sys);
         for running in self.probes() {
+            running.heed(switches);
             running.follow(&self.host, &shared, detect);
             if !modules.is_empty() {
-                running.follow_modules(&modules, &self.host, &shared, detect, *lock(&self.lacking));
+                running.follow_modules(&modules, &self.host, &shared, detect, lacking);
             }
         }
         if kernel.get().is_some() {

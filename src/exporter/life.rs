@@ -12,6 +12,8 @@ use tapster_ebpf::{
 
 /// In how many looks a container that is not there is looked for once: that reads a file of every process.
 const LOOKS_PER_SEARCH: u32 = 10;
+/// After how many looks it is tried again to attach to what was refused.
+const LOOKS_PER_TRY: u32 = 60;
 
 /// A word of the configuration that means a file.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(super) struct Watched {
     pub(super) probe: Probe,
     places: Vec<Place>,
     seen: Vec<Seen>,
+    /// What was found and could not be attached to, and after how many looks that is tried again.
+    again: Option<(Change, u32)>,
 }
 
 /// What a look found.
@@ -64,7 +68,7 @@ impl Watched {
             return None;
         }
         let seen = places.iter_mut().map(|place| place.look(proc)).collect();
-        Some(Self { probe: probe.clone(), places, seen })
+        Some(Self { probe: probe.clone(), places, seen, again: None })
     }
 
     /// Why a file of the probe is not there, if one is not.
@@ -93,7 +97,19 @@ impl Watched {
 
     fn saw(&mut self, now: Vec<Seen>, change: Change) -> Change {
         self.seen = now;
-        change
+        match (change, self.again.take()) {
+            (Change::None, Some((before, 0))) => before,
+            (Change::None, Some((before, looks))) => {
+                self.again = Some((before, looks - 1));
+                Change::None
+            }
+            (change, _) => change,
+        }
+    }
+
+    /// What was found could not be attached to: it is found again some looks from now.
+    pub(super) fn try_again(&mut self, change: Change) {
+        self.again = Some((change, LOOKS_PER_TRY));
     }
 }
 
@@ -165,5 +181,9 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(watched.look(proc), Change::Files, "it went");
         assert_eq!(watched.look(proc), Change::None);
+        watched.try_again(Change::Files);
+        let looks = (0..100).position(|_| watched.look(proc) == Change::Files);
+        assert_eq!(looks, Some(60), "what could not be attached to is found again");
+        assert_eq!(watched.look(proc), Change::None, "once");
     }
 }

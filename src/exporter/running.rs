@@ -1,8 +1,10 @@
 //! One declared probe and what became of it: brought up, read, brought up anew when its files change.
 
+mod follow;
+
 use super::{
     alternative::{Candidate, Step},
-    life::{Change, Watched},
+    life::Watched,
 };
 use crate::{
     collector::{Collected, Reader, Shared, View},
@@ -19,14 +21,13 @@ use crate::{
 };
 use std::{
     collections::HashSet,
-    path::Path,
     sync::{Arc, Mutex, OnceLock},
     time::SystemTime,
 };
 use tapster_ebpf::{
     attach::{Missing, Target},
     diagnostic::Diagnostic,
-    probe::{Decoder, Probe},
+    probe::{AttachPoint, Decoder, FunctionMechanism, Probe},
     program::{Code, Program},
     typed::{Mechanism, Side},
 };
@@ -73,7 +74,7 @@ pub struct Running {
     /// Why it is down. It may have been up, and then what was counted stays.
     down: Mutex<Option<Down>>,
     /// Alternatives that the kernel refused.
-    passed: Vec<String>,
+    passed: Mutex<Vec<String>>,
     /// What it cannot tell though it is up.
     limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
@@ -84,6 +85,10 @@ pub struct Running {
     declared: Probe,
     /// Why it does not count on all CPUs that are online, if it should.
     uncovered: Mutex<Option<Down>>,
+    /// Why it does not count what is in modules of the kernel, after it was up. What ends the one does not end the other.
+    unloaded: Mutex<Option<Down>>,
+    /// Which switch of the host keeps the kernel from calling it.
+    stopped: Mutex<Option<Down>>,
     /// How often it was attached again.
     again: Mutex<Again>,
     /// What was left behind when it was read.
@@ -102,6 +107,23 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
         .typeless(diagnostics)
         .unwrap_or_else(|| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     Down { reason: "compile", message }
+}
+
+/// Whether a probe that is down for this may come up later: with a module of the kernel that is not loaded yet, or another time.
+/// What waits for a file is looked after by that.
+fn may_come(down: &Down) -> bool {
+    matches!(down.reason, "compile" | "load" | "attach" | "verifier")
+}
+
+/// Whether a perf event is needed for it: those of tracepoints, probes of functions, timers and counters.
+fn is_event(at: &AttachPoint) -> bool {
+    match at {
+        AttachPoint::Tracepoint { .. } | AttachPoint::Perf(_) => true,
+        AttachPoint::Function { mechanism, .. } => {
+            matches!(mechanism, FunctionMechanism::Kprobe | FunctionMechanism::Kretprobe)
+        }
+        AttachPoint::RawTracepoint { .. } | AttachPoint::User { .. } | AttachPoint::Usdt { .. } => false,
+    }
 }
 
 /// The reason of a probe that waits for a file.
@@ -188,12 +210,14 @@ impl Running {
             began,
             reader,
             down: Mutex::new(down),
-            passed,
+            passed: Mutex::new(passed),
             limit: Mutex::default(),
             failure: Mutex::default(),
             watched: watched.map(Mutex::new),
             declared: probe.clone(),
             uncovered: Mutex::default(),
+            unloaded: Mutex::default(),
+            stopped: Mutex::default(),
             again: Mutex::default(),
             left: Left::default(),
         }
@@ -220,7 +244,7 @@ impl Running {
             });
             brought.or_else(|refused| {
                 began = SystemTime::now();
-                candidate.go_on(refused, Step::Attached, loader, (&means.target, means.kernel))
+                candidate.go_on(&refused, Step::Attached, loader, (&means.target, means.kernel))
             })
         });
         let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
@@ -230,14 +254,14 @@ impl Running {
 
     /// Says which alternatives were refused.
     pub(super) fn tell_passed(&self) {
-        for what in &self.passed {
+        for what in self.passed() {
             tracing::warn!(probe = self.name, "{what}");
         }
     }
 
     /// Alternatives that the kernel refused, in sentences.
-    pub fn passed(&self) -> &[String] {
-        &self.passed
+    pub fn passed(&self) -> Vec<String> {
+        lock(&self.passed).clone()
     }
 
     /// The probe's name.
@@ -252,7 +276,7 @@ impl Running {
 
     /// Whether it is attached and can be read.
     pub fn is_up(&self) -> bool {
-        self.reader.get().is_some() && lock(&self.down).is_none()
+        self.reader.get().is_some() && self.down().is_none()
     }
 
     /// Whether it waits for a file that is not there yet.
@@ -272,13 +296,22 @@ impl Running {
             // What waits for a file will need what comes with it.
             needs.programs |= self.is_watched();
             needs.processes |= self.is_watched();
+            // As will what is in a module of the kernel that may be loaded later.
+            needs.events |= lock(&self.down).as_ref().is_some_and(may_come)
+                && self
+                    .declared
+                    .starts
+                    .iter()
+                    .chain(&self.declared.ends)
+                    .flat_map(|event| &event.at)
+                    .any(|at| is_event(&at.value));
             return;
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         needs.processes |= needs_processes(self.is_watched(), program);
-        let is_event = |code: &Code| matches!(code.mechanism, Mechanism::Tracepoint | Mechanism::PerfEvent);
+        let is_perf = |code: &Code| matches!(code.mechanism, Mechanism::Tracepoint | Mechanism::PerfEvent);
         // Stacks of programs need an event on each CPU that tells what is mapped.
-        needs.events |= program.codes.iter().any(is_event)
+        needs.events |= program.codes.iter().any(is_perf)
             || has_user_stack(program)
             || self.reader().is_some_and(|reader| reader.attached().is_in_a_module());
         needs.symbols |= needs_symbols(program);
@@ -321,7 +354,9 @@ impl Running {
     }
 
     pub(super) fn down(&self) -> Option<Down> {
-        lock(&self.down).clone().or_else(|| lock(&self.uncovered).clone())
+        [&self.down, &self.unloaded, &self.stopped, &self.uncovered]
+            .into_iter()
+            .find_map(|down| lock(down).clone())
     }
 
     /// How often it was attached again.
@@ -363,136 +398,6 @@ impl Running {
 
     pub(super) fn is_watched(&self) -> bool {
         self.watched.is_some()
-    }
-
-    /// Looks whether the probe's files are still the same. If not, `kernel` is asked for, and the probe is compiled and
-    /// attached to those that are there now.
-    pub(super) fn follow<'k>(&self, host: &Host, shared: &Shared, kernel: impl FnOnce() -> &'k Kernel) {
-        let Some(watched) = &self.watched else { return };
-        let mut watched = lock(watched);
-        let change = watched.look(&host.proc);
-        if change == Change::None {
-            return;
-        }
-        let down = self.revive(&watched, change, host, shared, kernel()).err();
-        match &down {
-            None => {
-                lock(&self.again).files += 1;
-                tracing::info!(probe = self.name, "attached to the files that are there now");
-            }
-            Some(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
-            Some(Down { reason, message }) => {
-                tracing::error!(probe = self.name, reason, "probe is down: {message}");
-            }
-        }
-        self.set_down(down);
-    }
-
-    /// Compiles and attaches the probe anew.
-    fn revive(
-        &self,
-        watched: &Watched,
-        change: Change,
-        host: &Host,
-        shared: &Shared,
-        kernel: &Kernel,
-    ) -> Result<(), Down> {
-        let program = tapster_ebpf::compile(&watched.probe, &kernel.target()).map_err(|diagnostics| {
-            waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics, kernel))
-        })?;
-        if let Some(reader) = self.reader.get() {
-            let all = change == Change::Containers;
-            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
-        }
-        self.begin(program, host, shared, kernel)
-    }
-
-    /// Attaches the probe for the first time, long after it was declared.
-    fn begin(&self, program: Program, host: &Host, shared: &Shared, kernel: &Kernel) -> Result<(), Down> {
-        let mut attached = Loader::of(kernel).load(program).map_err(|error| error.down())?;
-        let began = SystemTime::now();
-        attached.attach(kernel).map_err(|error| error.down())?;
-        let reader = open(attached, began, host, shared)?;
-        self.reader.set(reader).map_err(|_| Down {
-            reason: "internal",
-            message: "the probe was attached twice: this is a bug in tapster".into(),
-        })
-    }
-
-    /// Whether it is attached to CPUs, which come and go.
-    pub(super) fn is_on_cpus(&self) -> bool {
-        self.reader().is_some_and(|reader| reader.attached().has_cpu_events())
-    }
-
-    /// Attaches to CPUs that came online.
-    pub(super) fn follow_cpus(&self, online: &[u32]) {
-        let Some(reader) = self.reader() else { return };
-        let down = match reader.attached().follow_cpus(online) {
-            Ok(cpus) => {
-                if !cpus.is_empty() {
-                    lock(&self.again).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
-                    tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
-                }
-                None
-            }
-            Err(error) => {
-                let Down { reason, message } = error.down();
-                let message = format!("not all CPUs that are online are counted on: {message}");
-                Some(Down { reason, message })
-            }
-        };
-        let mut known = lock(&self.uncovered);
-        if let Some(Down { reason, message }) = down.as_ref().filter(|down| known.as_ref() != Some(down)) {
-            tracing::error!(probe = self.name, reason, "probe is down: {message}");
-        }
-        *known = down;
-    }
-
-    /// Attaches to what is in modules of the kernel that came, went or were loaded anew: functions that it is attached to, or
-    /// whatever it did not come up for.
-    pub(super) fn follow_modules<'k>(
-        &self,
-        changed: &[String],
-        host: &Host,
-        shared: &Shared,
-        kernel: impl FnOnce() -> &'k Kernel,
-        lacking: Lacking,
-    ) {
-        let before = self.down();
-        let result = if let Some(reader) = self.reader() {
-            if !reader.attached().is_in_modules(changed) {
-                return;
-            }
-            reader.attached().follow_modules(changed, kernel()).map_err(|error| error.down())
-        } else {
-            // What waits for a file is looked after by that.
-            let may_come = |down: &Down| matches!(down.reason, "compile" | "load" | "attach" | "verifier");
-            if !before.as_ref().is_some_and(may_come) {
-                return;
-            }
-            let kernel = kernel();
-            compile(&self.declared, &kernel.target(), kernel, lacking)
-                .and_then(|program| self.begin(program, host, shared, kernel))
-        };
-        match &result {
-            Ok(()) => {
-                lock(&self.again).modules += 1;
-                tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
-            }
-            Err(down) if before.as_ref() == Some(down) => {}
-            Err(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
-            Err(Down { reason, message }) => {
-                tracing::error!(probe = self.name, reason, "probe is down: {message}");
-            }
-        }
-        self.set_down(result.err());
-    }
-
-    /// Detaches from files that were replaced and that no process runs any more.
-    pub(super) fn release(&self, proc: &Path) {
-        if let Some(reader) = self.reader() {
-            reader.attached().release(proc);
-        }
     }
 
     /// Reads the probe's maps, which may take long.
@@ -544,7 +449,7 @@ impl Running {
             source: lock(&self.source).clone(),
             down: self.down().or_else(|| collected.as_ref().err().cloned()),
             limit: self.limit(),
-            passed: self.passed.clone(),
+            passed: self.passed(),
             ..ProbeStatus::default()
         };
         let Some(reader) = self.reader() else { return status };

@@ -4,11 +4,13 @@ pub mod address;
 mod function;
 mod modules;
 mod requirement;
+mod switches;
 mod symbols;
 mod tracefs;
 
 pub use modules::Modules;
 pub use requirement::nameless;
+pub use switches::Switches;
 pub use tapster_ebpf::attach::Missing;
 pub use tracefs::Tracefs;
 

@@ -171,9 +171,12 @@ impl Functions {
         !self.modules.is_empty()
     }
 
-    /// Whether some are in one of these modules of the kernel.
-    pub(super) fn are_in(&self, modules: &[String]) -> bool {
-        self.modules.iter().any(|own| modules.contains(own))
+    /// Whether something is to be done as these modules of the kernel have changed: some functions are in them, or nothing is held
+    /// of what is in others, which another look may find.
+    pub(super) fn follow(&self, changed: &[String]) -> bool {
+        let is_second = self.means == Means::Session && self.programs.is_empty();
+        let is_held = is_second || !lock(&self.held).is_empty();
+        self.modules.iter().any(|own| changed.contains(own)) || self.are_in_modules() && !is_held
     }
 
     /// Attaches anew to those that there are now, as a module that some are in was unloaded or loaded.

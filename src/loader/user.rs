@@ -281,16 +281,20 @@ impl User {
             let group = self.group(&root, &word);
             group.versions.push(version);
             let surplus = group.versions.len().saturating_sub(MOST_VERSIONS);
-            let oldest = group.versions.drain(..surplus).collect();
+            let oldest: Vec<Version> = group.versions.drain(..surplus).collect();
+            for version in &oldest {
+                let path = version.path.display();
+                tracing::warn!(%path, "processes that still run the oldest of {MOST_VERSIONS} replaced files are counted no longer");
+            }
             self.retire(oldest);
         }
         Ok(())
     }
 
     /// Files that were replaced, which some process may still run.
-    pub(super) fn replaced(&self) -> Vec<(FileId, PathBuf)> {
+    pub(super) fn replaced(&self) -> Vec<FileId> {
         let groups = self.groups.iter().filter_map(|group| group.versions.split_last());
-        groups.flat_map(|(_, old)| old.iter().map(|version| (version.id, version.path.clone()))).collect()
+        groups.flat_map(|(_, old)| old.iter().map(|version| version.id)).collect()
     }
 
     /// Lets go of files that were replaced and that no process runs any more.
@@ -395,11 +399,11 @@ impl MayHang for Look {
 
 impl Look {
     /// Those of some files that no process runs; none if a process does not answer.
-    pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<(FileId, PathBuf)>) -> Vec<FileId> {
+    pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<FileId>) -> Vec<FileId> {
         let proc = proc.to_owned();
         let unused = move |_: &Self| {
             let running = mapped(&proc, &files);
-            files.iter().map(|(id, _)| *id).filter(|id| !running.contains(id)).collect()
+            files.iter().filter(|id| !running.contains(id)).copied().collect()
         };
         match deadline::each(LOOK, vec![self.clone()], unused).pop() {
             Some(Outcome::Read(unused)) => unused,
@@ -408,19 +412,14 @@ impl Look {
     }
 }
 
-/// Those of some files that are part of a process. Devices are not compared: file systems of several layers show
-/// another one here. Rather one too many is kept.
-fn mapped(proc: &Path, files: &[(FileId, PathBuf)]) -> Vec<FileId> {
+/// Those of some files that are part of a process. Names are not compared, since a file may have another one by now; devices are
+/// not, since file systems of several layers show another one here. Rather one too many is kept.
+fn mapped(proc: &Path, files: &[FileId]) -> Vec<FileId> {
     let mut found: Vec<FileId> = Vec::new();
     for pid in container::processes(proc) {
         for mapping in mappings(&container::directory(proc, pid)) {
             let Some(inode) = mapping.inode else { continue };
-            let name = mapping.path.to_string_lossy();
-            let is_it = |(id, path): &&(FileId, PathBuf)| {
-                id.inode == inode.number
-                    && path.file_name().is_some_and(|of_file| name.contains(&*of_file.to_string_lossy()))
-            };
-            found.extend(files.iter().filter(is_it).map(|(id, _)| *id));
+            found.extend(files.iter().filter(|id| id.inode == inode.number));
         }
         found.sort_unstable_by_key(|id| (id.inode, id.device, id.modified_ns));
         found.dedup();
@@ -441,13 +440,13 @@ mod tests {
         let proc = tempfile::tempdir().unwrap();
         for (pid, maps) in [
             ("1", "55d0-55e0 r-xp 00001000 fe:00 77                         /usr/bin/server (deleted)\n"),
-            ("2", "7f00-7f10 r--p 00000000 00:00 0 \n7f10-7f20 r--p 00000000 fe:00 79   /usr/bin/other\n"),
+            ("2", "7f00-7f10 r--p 00000000 00:00 0 \n7f10-7f20 r-xp 00000000 fe:00 79   /usr/bin/previous\n"),
         ] {
             fs::create_dir(proc.path().join(pid)).unwrap();
             fs::write(proc.path().join(pid).join("maps"), maps).unwrap();
         }
-        let file = |inode, name: &str| (FileId { inode, ..FileId::default() }, PathBuf::from(name));
-        let files = [file(77, "/usr/bin/server"), file(78, "/usr/bin/server"), file(79, "/usr/bin/server")];
-        assert_eq!(mapped(proc.path(), &files), [files[0].0]);
+        let files = [77, 78, 79].map(|inode| FileId { inode, ..FileId::default() });
+        // Also one that has another name by now.
+        assert_eq!(mapped(proc.path(), &files), [files[0], files[2]]);
     }
 }

@@ -89,17 +89,23 @@ impl Mappings {
     }
 
     /// Begins to record on CPUs that came online, and again on those that were offline meanwhile; whether there are any, or some
-    /// went. What they had recorded was read before. To be called about every second.
+    /// went. What they had recorded was read before. To be called about every second; one CPU that is refused keeps none of the others
+    /// from being recorded on, and is an error of the next call at the latest.
     pub fn follow(&mut self, online: &[u32]) -> io::Result<bool> {
         let before = self.rings.len();
         self.rings.retain_mut(|ring| ring.is_alive() && online.contains(&ring.cpu));
         let left = self.rings.len();
+        let mut refused = None;
         for cpu in online {
             if !self.rings.iter().any(|ring| ring.cpu == *cpu) {
-                self.rings.push(CpuRing::open(*cpu)?);
+                match CpuRing::open(*cpu) {
+                    Ok(ring) => self.rings.push(ring),
+                    Err(error) => refused = refused.or(Some(error)),
+                }
             }
         }
-        Ok(left < before || left < self.rings.len())
+        let has_changed = left < before || left < self.rings.len();
+        refused.filter(|_| !has_changed).map_or(Ok(has_changed), Err)
     }
 
     /// What waits for records.

@@ -36,5 +36,10 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     assert!(second >= 96, "{second} bios of 96 after the module was loaded again");
     assert!(scrape("reloaded-later").sum("tapster_one_total", &[]) >= 160.0, "counts stay");
     figures.push(format!("{first} bios of a module that came later, {second} of the same loaded again"));
+    assert_eq!((up("off"), reason("off").as_str()), (false, "switched_off"));
+    let (stopped, on) = (counted("off", "off-later"), counted("on", "on-later"));
+    assert_eq!(stopped, 0, "it was not called, so what is said is so");
+    assert!(up("on") && on >= 32, "{on} bios of 32 after it was switched on");
+    figures.push(format!("{stopped} while the tracer was switched off, {on} after"));
     figures.join("; ")
 }

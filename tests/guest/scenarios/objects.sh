@@ -16,6 +16,9 @@ probes:
   - name: one
     at: kprobe:brd_submit_bio
     metrics: [{ counter: one_total, help: x }]
+  - name: many
+    at: kprobe:*submit_bio
+    metrics: [{ counter: many_total, help: x }]
 X
 online=/sys/devices/system/cpu/cpu1/online
 
@@ -63,6 +66,7 @@ fi
 run modprobe brd rd_nr=1 rd_size=8192
 nodes
 told 'attached to what modules have now' 1
+told 'were loaded after the probe was attached.*brd_submit_bio' 1
 scrape loaded
 read_disk 64
 scrape loaded-later
@@ -75,4 +79,15 @@ told 'attached to what modules have now' 2
 scrape reloaded
 read_disk 96
 scrape reloaded-later
+# What enters functions is switched off.
+run sh -c 'echo 0 >/proc/sys/kernel/ftrace_enabled'
+told 'not called as long as' 1
+scrape off
+read_disk 32
+scrape off-later
+run sh -c 'echo 1 >/proc/sys/kernel/ftrace_enabled'
+told 'it is called again' 1
+scrape on
+read_disk 32
+scrape on-later
 stop_exporter

@@ -1,0 +1,65 @@
+//! Switches of the host that keep the kernel from calling what probes are attached to, while all of them stay attached.
+
+use std::{fs, path::Path};
+use tapster_ebpf::typed::Mechanism;
+
+/// Of what enters functions of the kernel by the function tracer: fentry, fexit, and kprobes at entries.
+const TRACER: &str = "kernel.ftrace_enabled";
+/// Of all kprobes that are no links.
+const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
+
+/// Which of them are off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    tracer: bool,
+    kprobes: bool,
+}
+
+impl Switches {
+    /// As they are now. `proc` and `sys` are where procfs and sysfs are mounted; what cannot be read is taken to be on.
+    pub fn look(proc: &Path, sys: &Path) -> Self {
+        let is_off = |path: &Path| fs::read(path).is_ok_and(|text| text.trim_ascii() == b"0");
+        Self {
+            tracer: is_off(&proc.join("sys/kernel/ftrace_enabled")),
+            kprobes: is_off(&sys.join("kernel/debug/kprobes/enabled")),
+        }
+    }
+
+    /// The switch that stops programs which are attached in this way, if one does.
+    pub fn stopping(self, mechanism: Mechanism) -> Option<&'static str> {
+        match mechanism {
+            Mechanism::Fentry | Mechanism::Fexit | Mechanism::Kprobe | Mechanism::Kretprobe
+                if self.tracer =>
+            {
+                Some(TRACER)
+            }
+            Mechanism::Kprobe | Mechanism::Kretprobe if self.kprobes => Some(KPROBES),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_off_stops_what_needs_it() {
+        let host = tempfile::tempdir().unwrap();
+        let look = || Switches::look(&host.path().join("proc"), &host.path().join("sys"));
+        assert_eq!(look(), Switches::default(), "nothing can be read");
+        for (file, text) in
+            [("proc/sys/kernel/ftrace_enabled", "1\n"), ("sys/kernel/debug/kprobes/enabled", "0\n")]
+        {
+            let path = host.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(look().stopping(Mechanism::Kprobe), Some(KPROBES));
+        assert_eq!(look().stopping(Mechanism::Fentry), None);
+        fs::write(host.path().join("proc/sys/kernel/ftrace_enabled"), "0\n").unwrap();
+        assert_eq!(look().stopping(Mechanism::Fexit), Some(TRACER));
+        assert_eq!(look().stopping(Mechanism::Kretprobe), Some(TRACER));
+        assert_eq!(look().stopping(Mechanism::TpBtf), None, "tracepoints have no such switch");
+    }
+}
