@@ -18,6 +18,7 @@ use tapster_ebpf::{
     program::Program,
     tracefs::Tracepoints,
     typed::Mechanism,
+    usdt::FileId,
 };
 
 /// Functions `__traceiter_one`, `_two` and `_three` that BTF knows, and `unknown`; a program whose returns are seen in
@@ -71,6 +72,7 @@ impl Functions for Host {
         let site = |name: &str, entry, at: &[u64]| Site::new(name, Place::File { entry, at: at.to_vec() });
         let mut found = UserFunctions {
             file: binary.into(),
+            id: FileId { inode: binary.bytes().map(u64::from).sum(), ..FileId::default() },
             go: binary.contains("go"),
             left_out: vec!["1 that do not return (`c`)".into()],
             ..UserFunctions::default()

@@ -60,6 +60,15 @@ fn one_event_that_is_both() {
     );
     refused(START_AND_END, &["at: 'uprobe:/bin/x:f', key: tid"], &["at: 'uprobe:/bin/x:f', key: tid"]);
     refused(START_AND_END, &["at: 'usdt:/bin/x:a:b', key: tid"], &["at: 'usdt:/bin/x:a:b', key: tid"]);
+    // Names of one function of the kernel, of one file, and of one place in it.
+    refused(
+        START_AND_END,
+        &["at: 'kprobe:one_function_a', key: tid"],
+        &["at: 'kprobe:one_function_b', key: tid"],
+    );
+    refused(START_AND_END, &["at: 'uprobe:/bin/x:f', key: tid"], &["at: 'uprobe:/bin/x.link:f', key: tid"]);
+    refused(START_AND_END, &["at: 'usdt:/bin/x:a:b', key: tid"], &["at: 'usdt:/bin/x.link:a:b', key: tid"]);
+    taken(&["at: 'uprobe:/bin/x:f', key: tid"], &["at: 'uprobe:/bin/y:f', key: tid"]);
     // One of several, and the alternative that there is.
     refused(START_AND_END, &["at: 'rawtracepoint:test:typed', key: tid", at], &[at]);
     refused(

@@ -44,6 +44,7 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     wanted.check_count(chosen.len(), &format!("`{shown}`"))?;
     let mut found = UserFunctions {
         file: file.path.clone(),
+        id: file.id,
         go: file.go == Some(Go::Recent),
         ..UserFunctions::default()
     };

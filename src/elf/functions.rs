@@ -17,7 +17,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
-use tapster_ebpf::{attach::Arch, probe::Root};
+use tapster_ebpf::{attach::Arch, probe::Root, usdt::FileId};
 
 /// Longest function whose code is looked at, bytes.
 const LONGEST: u64 = 4 << 20;
@@ -33,6 +33,8 @@ const FUNCTION: usize = 240;
 pub struct Functions {
     /// The file.
     pub path: PathBuf,
+    /// Which file that is, by whatever name.
+    pub id: FileId,
     /// Its processor.
     pub arch: Arch,
     /// By address, one for each.
@@ -133,7 +135,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
 
 /// The same of a file that is open, which may have no symbols at all.
 pub fn read(binary: Binary) -> Result<Functions, Missing> {
-    let Binary { place: path, file, limits, .. } = binary;
+    let Binary { place: path, id, file, limits, .. } = binary;
     let shown = path.display().to_string();
     let budget = Budget::new(limits);
     let image = parse(&file, &budget, &shown)?;
@@ -154,7 +156,7 @@ pub fn read(binary: Binary) -> Result<Functions, Missing> {
     let go = go(&image, &found).map_err(|why| unread(&shown, &why))?;
     let (segments, sections, start) = (code_segments(&image), code_sections(&image), image.entry);
     let (list, data, chosen) = found.list(&segments, &sections);
-    Ok(Functions { path, arch, list, go, chosen, data, start, file, limits, segments, sections })
+    Ok(Functions { path, id, arch, list, go, chosen, data, start, file, limits, segments, sections })
 }
 
 /// The parts of a file that are mapped to be executed.

@@ -196,6 +196,8 @@ impl Kernel {
         let traceable = self.traceable();
         let mut sites = Sites::default();
         let (mut changed, mut shared, mut untraced) = (Vec::new(), Vec::new(), Vec::new());
+        // A call of a function that has several names is one call.
+        let (mut addresses, mut again) = (HashSet::new(), Vec::new());
         for (name, address, count) in symbols.functions().filter(|(name, ..)| glob.matches(name)) {
             if name.contains('.') {
                 changed.push(name);
@@ -203,6 +205,8 @@ impl Kernel {
                 untraced.push(name);
             } else if count > 1 {
                 shared.push(name);
+            } else if address.is_some_and(|address| !addresses.insert(address)) {
+                again.push(name);
             } else {
                 let place = Place::Kernel { symbol: name.into(), address };
                 sites.list.push(Site::new(name, place));
@@ -211,6 +215,7 @@ impl Kernel {
         sites.left_out.extend(left_out("that cannot be traced", &untraced));
         sites.left_out.extend(left_out("that the compiler changed", &changed));
         sites.left_out.extend(left_out("whose name others have too", &shared));
+        sites.left_out.extend(left_out("that are other names of these", &again));
         wanted.check_count(sites.list.len(), "this kernel")?;
         if !sites.list.is_empty() {
             return Ok(sites);

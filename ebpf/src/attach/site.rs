@@ -1,6 +1,7 @@
 //! Functions that a probe is set on: one, or all that a pattern matches.
 
 use super::Missing;
+use crate::usdt::FileId;
 use std::path::PathBuf;
 
 /// A function to attach to.
@@ -44,10 +45,12 @@ impl Site {
         Self::new(symbol, Place::Kernel { symbol: symbol.into(), address: None })
     }
 
-    /// Whether both are the same function of one kernel or file.
+    /// Whether both are the same function of one kernel or file, by whatever name.
     pub fn is_same(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
-            (Place::Kernel { symbol: a, .. }, Place::Kernel { symbol: b, .. }) => a == b,
+            (Place::Kernel { symbol: a, address: at }, Place::Kernel { symbol: b, address: other }) => {
+                a == b || at.is_some() && at == other
+            }
             (Place::File { entry: a, .. }, Place::File { entry: b, .. }) => a == b,
             (Place::Kernel { .. }, Place::File { .. }) | (Place::File { .. }, Place::Kernel { .. }) => false,
         }
@@ -59,6 +62,8 @@ impl Site {
 pub struct Sites {
     /// Their program or library; `None` for the kernel.
     pub file: Option<PathBuf>,
+    /// Which file that is, by whatever name.
+    pub id: Option<FileId>,
     /// The functions; empty for events that are none's.
     pub list: Vec<Site>,
     /// What a pattern matches and is left out, and why: each as in "3 that cannot be traced (`a`, `b`, `c`)".
@@ -101,6 +106,8 @@ impl Wanted<'_> {
 pub struct UserFunctions {
     /// The file.
     pub file: PathBuf,
+    /// Which file that is, by whatever name.
+    pub id: FileId,
     /// Whether Go built it, whose calls belong to goroutines and pass arguments in registers of their own.
     pub go: bool,
     /// Entries, or returns where the instructions that return are known.

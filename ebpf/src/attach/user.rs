@@ -33,7 +33,7 @@ pub(super) fn resolve(
     let mut programs = Vec::new();
     for (mechanism, list) in groups.into_iter().filter(|(_, list)| !list.is_empty()) {
         let left_out = std::mem::take(&mut found.left_out);
-        let sites = Sites { file: Some(found.file.clone()), list, left_out };
+        let sites = Sites { file: Some(found.file.clone()), id: Some(found.id), list, left_out };
         programs.push(Resolved { sites, ..registers(mechanism, at_return, words) });
     }
     Ok(programs)

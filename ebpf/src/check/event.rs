@@ -11,6 +11,7 @@ use crate::{
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
     typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    usdt::FileId,
     yaml::{Data, Node},
 };
 
@@ -83,13 +84,17 @@ impl Checker<'_> {
 
     /// Numbers the functions of an event: one that another event has too, as there.
     fn number(&mut self, resolved: &mut Resolved) {
-        let file = &resolved.sites.file;
+        let file = resolved.sites.id;
+        let is_one_file = |of: &Option<FileId>| match (of, &file) {
+            (Some(one), Some(other)) => one.is_one_file(other),
+            (of, file) => of.is_none() && file.is_none(),
+        };
         for site in &mut resolved.sites.list {
-            let known = self.functions.iter().position(|(of, known)| of == file && known.is_same(site));
+            let known = self.functions.iter().position(|(of, known)| is_one_file(of) && known.is_same(site));
             let index = known.unwrap_or(self.functions.len());
             site.number = u32::try_from(index).unwrap_or(u32::MAX);
             if known.is_none() {
-                self.functions.push((file.clone(), site.clone()));
+                self.functions.push((file, site.clone()));
             }
         }
     }
@@ -156,6 +161,7 @@ impl Checker<'_> {
             resolved: &resolved,
             at: at.to_string(),
             lets: Vec::new(),
+            declared: &[],
             item: None,
             saved: None,
         };
@@ -216,6 +222,7 @@ impl Checker<'_> {
             resolved,
             at: at.to_string(),
             lets: Vec::new(),
+            declared: &probe.lets,
             item: None,
             saved: (role == Role::End).then_some(saved.as_slice()),
         };

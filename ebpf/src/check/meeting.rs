@@ -133,10 +133,8 @@ fn is_one_tracepoint(a: &AttachPoint, b: &AttachPoint) -> bool {
 }
 
 fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
-    match (&a.usdt, &b.usdt) {
-        (Some(one), Some(other)) => one.file == other.file,
-        _ => a.at.binary() == b.at.binary(),
-    }
+    let file = |event: &TypedEvent| event.usdt.as_ref().map(|sites| sites.file).or(event.sites.id);
+    file(a).zip(file(b)).is_some_and(|(one, other)| one.is_one_file(&other))
 }
 
 /// The places in a file at which it stops, but for those of return probes, which are at no instruction.

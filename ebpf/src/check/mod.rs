@@ -21,12 +21,10 @@ use crate::{
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
+    usdt::FileId,
 };
 use scope::{Kept, Problem, Problems, is_reserved};
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-};
+use std::collections::{HashMap, HashSet};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
@@ -151,7 +149,7 @@ struct Checker<'a> {
     diagnostics: Vec<Diagnostic>,
     saved: Vec<Kept>,
     /// Functions of all events, by number, with their file.
-    functions: Vec<(Option<PathBuf>, Site)>,
+    functions: Vec<(Option<FileId>, Site)>,
     /// `let` names that had a meaning at some event.
     let_worked: HashSet<String>,
     let_problems: Vec<(String, Problems)>,

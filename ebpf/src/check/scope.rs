@@ -3,7 +3,7 @@
 use crate::{
     attach::{ArgumentValue, Resolved, Target},
     btf::{Btf, Kind, TypeId},
-    diagnostic::{Diagnostic, SourceFile, nearest},
+    diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
     probe::Expression,
     typed::{AccessMode, Builtin, Node, Type, Typed},
@@ -82,6 +82,8 @@ pub(super) struct Scope<'a> {
     /// Attach point as written, for messages.
     pub(super) at: String,
     pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
+    /// Named expressions as they are written.
+    pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
     /// Values kept from the start; `None` outside of a pair's end.
     pub(super) saved: Option<&'a [Kept]>,
@@ -133,6 +135,10 @@ impl<'a> Scope<'a> {
         }
         if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
             let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
+            // A constant is what it is by any name, so that what is asked of constants is asked of it.
+            if matches!(typed.kind, Node::Constant(_) | Node::Text(_)) {
+                return Ok(Operand::Value(typed.clone()));
+            }
             return Ok(Operand::Value(Typed { kind: Node::Let(index), ..typed.clone() }));
         }
         let value = match name {

@@ -84,6 +84,20 @@ impl Scope<'_> {
         self.longest_within(text, &mut parts)
     }
 
+    /// Whether a text begins or ends with a `*` that was not written as a character of its own, `\\*`, here or where it got its name.
+    fn is_pattern(&self, text: &str, expression: &Expression, written: &Expr) -> bool {
+        let named = if let ExprKind::Name(name) = &written.kind {
+            self.declared.iter().rfind(|(known, _)| known.value == *name)
+        } else {
+            None
+        };
+        let is_meant = || match named {
+            Some((_, value)) => value.text().contains("\\*"),
+            None => expression.text().get(written.span.clone()).is_some_and(|text| text.contains("\\*")),
+        };
+        (text.starts_with('*') || text.ends_with('*')) && !is_meant()
+    }
+
     fn longest_within(&self, text: &Typed, parts: &mut u32) -> u32 {
         let room = if let Type::Text { capacity } = text.ty { capacity.saturating_sub(1) } else { 0 };
         if *parts == 0 {
@@ -128,7 +142,7 @@ impl Scope<'_> {
             let problem = |message: String, hint: String| {
                 Err(self.problem(expression, written_expr.span.clone(), message, Some(hint)))
             };
-            if is_pattern(&text, expression, written_expr) {
+            if self.is_pattern(&text, expression, written_expr) {
                 let beginning = text.trim_end_matches('*');
                 let hint = if beginning.is_empty() || beginning.contains('*') {
                     "for the character itself write `\\*`".to_owned()
@@ -176,10 +190,4 @@ pub(super) fn argument(expr: &Expr) -> &Expr {
         ExprKind::Call(name, arguments) if name == "str" => arguments.first().unwrap_or(expr),
         _ => expr,
     }
-}
-
-/// Whether a text begins or ends with a `*` that was not written as a character of its own, `\*`.
-fn is_pattern(text: &str, expression: &Expression, written: &Expr) -> bool {
-    let is_meant = || expression.text().get(written.span.clone()).is_some_and(|text| text.contains("\\*"));
-    (text.starts_with('*') || text.ends_with('*')) && !is_meant()
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 const MAX_BOUNDS: usize = 512;
 /// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
 /// `_` at the end a whole name.
-const OWN: [&str; 15] = [
+const OWN: [&str; 16] = [
     "probe_",
     "scrape_",
     "config_",
@@ -29,6 +29,7 @@ const OWN: [&str; 15] = [
     "symbols_",
     "raid_array_",
     "block_unseen_",
+    "block_device_info",
     "raid_member_info",
     "online_cpus",
     "ready",

@@ -23,6 +23,13 @@ pub struct FileId {
     pub size: u64,
 }
 
+impl FileId {
+    /// Whether both are one file, whatever was written to it in between.
+    pub fn is_one_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// A place of a file where a program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Site {

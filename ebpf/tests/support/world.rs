@@ -57,6 +57,18 @@ impl Tracepoints for World {
     }
 }
 
+/// A function of the kernel; two names of one have one address.
+fn function(name: &str) -> Site {
+    let address = name.starts_with("one_function_").then_some(0xffff_ffff_8100_0000);
+    Site::new(name, Place::Kernel { symbol: name.into(), address })
+}
+
+/// A file for each word; a linked one is the file itself.
+fn file(binary: &str) -> FileId {
+    let binary = binary.trim_end_matches(".link");
+    FileId { inode: binary.bytes().map(u64::from).sum(), ..FileId::default() }
+}
+
 /// Every function is there, and two for a pattern.
 impl Functions for World {
     fn traced(&self) -> Result<(), Missing> {
@@ -69,7 +81,7 @@ impl Functions for World {
 
     fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
         let list = match wanted.function.split_once('*') {
-            None => vec![Site::kernel(wanted.function)],
+            None => vec![function(wanted.function)],
             Some((before, after)) => {
                 ["first", "second"].map(|name| Site::kernel(&format!("{before}{name}{after}"))).into()
             }
@@ -81,14 +93,14 @@ impl Functions for World {
         let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
         let count = if wanted.function.contains('*') { 2 } else { 1 };
         let sites = (1..=count).map(site).collect();
-        Ok(UserFunctions { file: binary.into(), sites, ..UserFunctions::default() })
+        Ok(UserFunctions { file: binary.into(), id: file(binary), sites, ..UserFunctions::default() })
     }
 
-    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
+    fn usdt(&self, _: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
         Ok(Found {
             provider: provider.unwrap_or("test").into(),
             name: name.into(),
-            file: FileId::default(),
+            file: file(binary),
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
