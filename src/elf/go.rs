@@ -1,7 +1,7 @@
 //! Functions of programs that Go has built, from the table that its runtime unwinds by (`.gopclntab`): that is there without
 //! symbols, too (`-ldflags=-s -w`), as most vendors ship their programs.
 //!
-//! The forms of Go 1.16, 1.18 and 1.20 are read (`src/runtime/symtab.go`, `src/debug/gosym/pclntab.go`); older programs have none of these.
+//! The forms of Go 1.2, 1.16, 1.18 and 1.20 are read (`src/runtime/symtab.go`, `src/debug/gosym/pclntab.go`).
 
 use super::{
     budget::{Budget, Unread},
@@ -9,6 +9,7 @@ use super::{
 };
 
 /// The first word of the table, by the version of Go.
+const OF_1_2: u64 = 0xffff_fffb;
 const OF_1_16: u64 = 0xffff_fffa;
 const OF_1_18: u64 = 0xffff_fff0;
 const OF_1_20: u64 = 0xffff_fff1;
@@ -28,8 +29,10 @@ pub(super) struct GoTable {
     count: u64,
     /// Bytes of an entry of the list of functions.
     entry: usize,
-    /// Where the list begins in the file, and how much of the table is behind that.
+    /// What places of functions are counted from in the file, and how much of the table is behind that.
     functions: (u64, u64),
+    /// Where the list begins, counted in the same way.
+    list: u64,
     /// The same of names.
     names: (u64, u64),
 }
@@ -60,7 +63,19 @@ impl GoTable {
             if zeros != 0 || pointer != 8 {
                 return Ok(None);
             }
-            let (count, _files) = (words.number(8), words.number(8));
+            let count = words.number(8);
+            if magic == OF_1_2 {
+                let whole = (section.offset, section.size);
+                return Ok(Some(Self {
+                    text: 0,
+                    count,
+                    entry: 16,
+                    functions: whole,
+                    list: 16,
+                    names: whole,
+                }));
+            }
+            let _files = words.number(8);
             // Where the text begins is not told before 1.18.
             let (text, entry) = match magic {
                 OF_1_16 => (Some(0), 16),
@@ -77,7 +92,7 @@ impl GoTable {
             let (Some(functions), Some(names)) = (part(functions), part(names)) else {
                 return Err(Unread::Damaged("its table of functions is not whole"));
             };
-            let table = |text| Self { text, count, entry, functions, names };
+            let table = |text| Self { text, count, entry, functions, list: 0, names };
             if let Some(text) = text {
                 return Ok(Some(table(text)));
             }
@@ -121,7 +136,8 @@ impl GoTable {
         for index in 0..=self.count {
             budget.look(1)?;
             let entry = u64::try_from(self.entry).unwrap_or(u64::MAX);
-            let Some(at) = index.checked_mul(entry).filter(|at| *at < length) else { break };
+            let at = index.checked_mul(entry).and_then(|at| at.checked_add(self.list));
+            let Some(at) = at.filter(|at| *at < length) else { break };
             let bytes = list.get(image, (offset, length), at, self.entry.min(clip(length - at)))?;
             let mut words = image.words(bytes);
             let (address, body) = (self.text.wrapping_add(words.number(half)), words.number(half));
@@ -215,6 +231,32 @@ mod tests {
             );
             assert!(symbols.lacking.is_none(), "{:?}", symbols.lacking);
         }
+    }
+
+    /// Until Go 1.15 the list follows at once, and all places are counted from the beginning of the table.
+    #[test]
+    fn the_oldest_form() {
+        let mut bytes = FORMS[0].to_vec();
+        let header = bytes.windows(4).position(|word| word == [0xfa, 0xff, 0xff, 0xff]).unwrap();
+        let mut table = vec![0xfb, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+        table.extend(3_u64.to_le_bytes());
+        let address = 0x1000 + TEXT;
+        // Each with the place of what is said of it, and where the last one ends.
+        for (from, said) in [(0, 72), (16, 84), (32, 96)] {
+            table.extend([address + from, said].map(u64::to_le_bytes).concat());
+        }
+        table.extend((address + 64).to_le_bytes());
+        for (from, name) in [(0, 108_u32), (16, 125), (32, 135)] {
+            table.extend((address + from).to_le_bytes());
+            table.extend(name.to_le_bytes());
+        }
+        table.extend(b"_rt0_amd64_linux\0main.work\0main.main\0");
+        bytes[header..header + table.len()].copy_from_slice(&table);
+        let symbols = Symbols::read(&bytes.as_slice(), Limits::STACK).unwrap();
+        let names = [0, 16, 32, 63, 64].map(|place| symbols.at(TEXT + place));
+        let expected = ["_rt0_amd64_linux", "main.work", "main.main", "main.main"].map(Some);
+        assert_eq!((&names[..4], names[4]), (&expected[..], None));
+        assert!(symbols.lacking.is_none(), "{:?}", symbols.lacking);
     }
 
     /// Where the beginning of the text is not told, it is that of its section, if the program begins there with Go's function.
