@@ -8,12 +8,14 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 use support::{
     cases::{Cases, Outcome, Skip},
     command::tool,
     exporter::{Tapster, binary},
+    fixture,
 };
 
 const EXECS: &str = "probes:
@@ -185,6 +187,14 @@ fn lists() -> Outcome {
     assert_eq!(list("uprobe:libc.so.6:malloc"), ["uprobe:libc.so.6:malloc"]);
     assert_eq!(list("interval:s:*")[0], "interval:s:1");
     assert!(list("software").contains(&"software:page-faults:1".to_owned()));
+    // A pattern as a probe has it, and a tracepoint by the names that a probe takes.
+    assert!(list("fentry:vfs_rea?").contains(&"fentry:vfs_read".to_owned()));
+    assert!(list("fentry:vfs_[rw]*").contains(&"fentry:vfs_write".to_owned()));
+    assert_eq!(list("rawtracepoint:sys_enter")[0], "rawtracepoint:raw_syscalls:sys_enter");
+    assert_eq!(list("rt:sched:sched_switch")[0], "rawtracepoint:sched:sched_switch");
+    // A name that means one of several functions: which one, only a program knows.
+    let (_, _, said) = texts(&with("", &["list", "uprobe:libc.so.6:memmove"]));
+    assert!(said.contains("`memmove`") && said.contains("is chosen among several functions"), "{said}");
     for (pattern, message) in [
         ("fentry:vfs_raed", "did you mean `fentry:vfs_read`"),
         ("uprobe:libc.so.6:maloc", "did you mean `malloc`"),
@@ -233,6 +243,50 @@ fn the_version_says_what_was_built() {
     assert_eq!(texts(&with("", &["-V"])).1, format!("tapster {version}\n"));
 }
 
+/// What a probe can name is listed by that name, and a pattern means what it means in a probe.
+#[test]
+fn what_probes_take_is_listed() {
+    let kernel = fixture::Kernel::new();
+    let list = |word: &str| {
+        let (status, stdout, stderr) = texts(&kernel.tapster(Path::new("/"), &["list", word]));
+        let points = stdout.lines().filter(|line| !line.starts_with(' ')).map(str::to_owned);
+        (status, points.collect::<Vec<_>>(), stderr)
+    };
+    for (word, expected) in [
+        ("kprobe:vfs_rea?", &["kprobe:vfs_read"][..]),
+        ("kr:vfs_[!t]*v", &["kretprobe:vfs_readv"]),
+        ("kprobe:vfs_read", &["kprobe:vfs_read"]),
+        ("fentry:__traceiter_block_rq_issu?", &["fentry:__traceiter_block_rq_issue"]),
+        ("tracepoint:block:block_rq_iss??", &["tracepoint:block:block_rq_issue"]),
+        ("t:block:block_rq_issue", &["tracepoint:block:block_rq_issue"]),
+        ("rt:block:block_rq_issue", &["rawtracepoint:block:block_rq_issue"]),
+        ("rawtracepoint:block_rq_issue", &["rawtracepoint:block:block_rq_issue"]),
+        ("profile:hz:50", &["profile:hz:50"]),
+        ("p:hz:99", &["profile:hz:99"]),
+        ("interval:s:10", &["interval:s:10"]),
+        ("software:cs", &["software:context-switches:1"]),
+        ("software:faults", &["software:page-faults:1"]),
+        // What cannot be traced is taken by its name, and by no pattern.
+        ("kprobe:vfs_untraced", &["kprobe:vfs_untraced"]),
+        ("kprobe:vfs_*", &["kprobe:vfs_read", "kprobe:vfs_readv", "kprobe:vfs_twice"]),
+    ] {
+        let (status, points, stderr) = list(word);
+        assert_eq!(status, Some(0), "{word}: {stderr}");
+        assert_eq!(points, expected, "{word}");
+    }
+    let left_out = "a pattern leaves out 1 that cannot be traced (`vfs_untraced`)";
+    for (word, status, message) in [
+        ("kprobe:vfs_*", 0, left_out),
+        ("kprobe:vfs_u*", 1, left_out),
+        ("kprobe:vfs_x?", 1, "no function of this kernel that `kprobe` can take matches `vfs_x?`"),
+        ("h:cycles:1000", 1, "this CPU shows no counters"),
+        ("rt:sched:block_rq_issue", 1, "no attach point matches `rt:sched:block_rq_issue`"),
+    ] {
+        let (found, _, stderr) = list(word);
+        assert_eq!((found, stderr.contains(message)), (Some(status), true), "{word}: {stderr}");
+    }
+}
+
 /// What was asked for wrongly is status 2, and says what is right.
 #[test]
 fn wrong_usage() {
@@ -245,6 +299,20 @@ fn wrong_usage() {
         (&["report", "--for", "10x"], "expected a number and a unit"),
         (&["raid", "--stuck", "2"], "`2` has no unit: did you mean `2s`?"),
         (&["repotr"], "a similar subcommand exists: 'report'"),
+        // Flags that would do nothing.
+        (&["list", "--pid", "1"], "`--pid` says where a program or library is looked for"),
+        (&["list", "--pid", "1", "kprobe:vfs_read"], "`--pid` says where a program or library is looked for"),
+        (&["list", "--pid", "1", "--library"], "`--pid` says where a program or library is looked for"),
+        (
+            &["list", "--container", "x", "sched"],
+            "`--container` says where a program or library is looked for",
+        ),
+        (&["list", "--container", "x", "-c", "/dev/null", "usdt:libc"], "`--container` says where"),
+        (&["raid", "--critical-ratio", "3"], "--check"),
+        (
+            &["callgraph", "sh", "--format", "folded", "--args", "2", "--", "true"],
+            "`--args` does nothing with `folded`",
+        ),
     ] {
         let (status, stdout, stderr) = texts(&with("", arguments));
         assert_eq!((status, stderr.contains(message)), (Some(2), true), "{arguments:?}: {stdout}{stderr}");

@@ -5,11 +5,11 @@
 mod support;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     process::{Command, Output, Stdio},
 };
 use support::{
-    cases::{Cases, Outcome},
+    cases::{Cases, Outcome, Skip},
     exporter::binary,
 };
 
@@ -67,10 +67,22 @@ fn closed(arguments: &[&str]) {
     assert!(!message.contains("error") && !message.contains("panicked"), "{arguments:?}: {message}");
 }
 
+/// What is said beside the result goes to a device that is always full: the result is there all the same. What is said otherwise.
+fn unheard(arguments: &[&str]) -> String {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let heard = tapster(arguments).output().unwrap();
+    let unheard = tapster(arguments).stderr(full).output().unwrap();
+    let said = stderr(&heard);
+    assert_eq!(unheard.status.code(), heard.status.code(), "{arguments:?}: {said}");
+    assert_eq!(unheard.stdout.is_empty(), heard.stdout.is_empty(), "{arguments:?}: {said}");
+    said
+}
+
 fn all(arguments: &[&[&str]]) -> Outcome {
     for arguments in arguments {
         full(arguments);
         closed(arguments);
+        unheard(arguments);
     }
     Ok(format!("{} forms", arguments.len()))
 }
@@ -89,6 +101,26 @@ fn files() -> Outcome {
         assert_eq!(message.lines().last(), Some(expected), "{arguments:?}");
     }
     Ok("told with its name".into())
+}
+
+/// A report of probes whose first attach point this processor does not have says that of each, and counts at the next.
+fn alternatives() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("probes.yaml");
+    let probe = |counter: &str| {
+        let name = counter.replace('-', "_");
+        format!(
+            "  - name: {name}\n    at: [\"hardware:{counter}:100000\", \"profile:hz:99\"]\n    metrics: [{{ counter: {name}_total }}]\n"
+        )
+    };
+    let probes: String = ["cpu-cycles", "cache-misses", "backend-stalls"].map(probe).concat();
+    fs::write(&file, format!("probes:\n{probes}")).unwrap();
+    let said = unheard(&["report", file.to_str().unwrap(), "--for", "100ms"]);
+    if said.contains("is passed over for the next alternative") {
+        Ok("counted without a word".into())
+    } else {
+        Err(Skip("this processor has all counters".into()))
+    }
 }
 
 /// Completions go to a directory; on one that is full the file cannot be written.
@@ -111,6 +143,7 @@ fn output() {
     if let Some(mut cases) = Cases::as_root("output") {
         cases.run("of the kernel", || all(&KERNEL));
         cases.run("files", files);
+        cases.run("alternatives", alternatives);
         cases.finish();
     }
     cases.finish();

@@ -122,7 +122,7 @@ fn without_a_kernel_the_arrays_are_still_shown() {
     symlink("../md0", machine.path("dev/md/home")).unwrap();
     let home = machine.path("dev/md/home");
     let output = machine.raid(&[home.to_str().unwrap()]).output().unwrap();
-    assert_eq!(texts(&output).0, LISTING);
+    assert_eq!(texts(&output).0, LISTING.replacen("md0:", "md0 (home):", 1));
     let output = machine.raid(&["md00"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(texts(&output).1, "error: there is no array `md00`; did you mean `md0`?\n");
@@ -210,6 +210,14 @@ fn checks_that_cannot_be_made() {
     let output = machine.raid(&["--check"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let expected = "RAID CRITICAL - md0 is inactive, members cannot be watched: ";
+    assert!(texts(&output).0.starts_with(expected), "{output:?}");
+    // A stripe bears no loss, however well the kernel says it is.
+    fs::write(machine.path("sys/block/md0/md/array_state"), "clean\n").unwrap();
+    fs::write(machine.path("sys/block/md0/md/dev-sdb1/state"), "faulty\n").unwrap();
+    let output = machine.raid(&["--check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let expected =
+        "RAID CRITICAL - md0 has lost more members than it bears: 1 missing, md0: `sdb1` is faulty, ";
     assert!(texts(&output).0.starts_with(expected), "{output:?}");
 }
 

@@ -24,8 +24,17 @@ const NOT_FOUND: u8 = 127;
 const NOT_RUNNABLE: u8 = 126;
 /// Added to the number of a signal that ended the command.
 const BY_SIGNAL: i32 = 128;
+/// How many arguments are shown where `folded` is a file, and not the form that has none.
+const ARGUMENTS: usize = 2;
 
 pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
+    let Where { form, file, arguments } = match Where::of(args) {
+        Ok(place) => place,
+        Err(message) => {
+            tell!("error: {message}");
+            return Ok(USAGE);
+        }
+    };
     let request = Request { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
     let plan = match callgraph::plan(&request) {
         Ok(plan) => plan,
@@ -34,13 +43,6 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
             if let Some(hint) = missing.hint {
                 tell!("  hint: {hint}");
             }
-            return Ok(USAGE);
-        }
-    };
-    let Where { form, file } = match Where::of(args) {
-        Ok(place) => place,
-        Err(message) => {
-            tell!("error: {message}");
             return Ok(USAGE);
         }
     };
@@ -72,7 +74,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     for note in plan.notes.iter().cloned().chain(refused(&plan, &attached)) {
         tell!("note: {note}");
     }
-    let mut printer = Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, form, args.args);
+    let mut printer = Printer::new(BufWriter::with_capacity(1 << 16, out), &plan.functions, form, arguments);
     let (status, summary, losses) = match follow(args, &plan, attached, &mut printer)? {
         Ok(end) => end,
         Err(error) => {
@@ -93,11 +95,12 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
     Ok(u8::try_from(status).unwrap_or(FAILURE))
 }
 
-/// Where the graph goes, and in which form.
+/// Where the graph goes, in which form, and with how many arguments.
 #[derive(Debug, PartialEq)]
 struct Where<'a> {
     form: Output,
     file: Option<&'a Path>,
+    arguments: usize,
 }
 
 impl<'a> Where<'a> {
@@ -109,9 +112,15 @@ impl<'a> Where<'a> {
             (None, Some(form)) => (form, None),
             (form, _) => (form.unwrap_or(Output::Text), output),
         };
+        if form == Output::Folded && args.args.is_some() {
+            return Err(
+                "`--args` does nothing with `folded`, which shows no arguments: leave it out, or take `--format text`",
+            );
+        }
+        let arguments = args.args.unwrap_or(ARGUMENTS);
         match (output, args.file.as_deref()) {
             (Some(_), Some(_)) => Err("`--file` is the old word for `--output`: give one of them"),
-            (output, file) => Ok(Self { form, file: output.or(file) }),
+            (output, file) => Ok(Self { form, file: output.or(file), arguments }),
         }
     }
 }
@@ -245,6 +254,7 @@ mod tests {
                 panic!("another command")
             };
             let place = Where::of(&args).map_err(str::to_owned)?;
+            assert_eq!(place.arguments, args.args.unwrap_or(2), "{flags:?}");
             Ok::<_, String>((place.form, place.file.map(|file| file.display().to_string())))
         };
         let file = |name: &str| Some(name.to_owned());
@@ -261,5 +271,16 @@ mod tests {
             assert_eq!(of(flags), Ok(expected), "{flags:?}");
         }
         assert!(of(&["--output", "g", "--file", "h"]).unwrap_err().contains("--output"));
+        // Arguments are shown in all forms but one, in which a number of them would do nothing.
+        assert_eq!(of(&["--args", "4"]), Ok((Output::Text, None)));
+        assert_eq!(of(&["--args", "4", "--format", "json"]), Ok((Output::Json, None)));
+        assert_eq!(of(&["--format", "json", "--output", "folded"]), Ok((Output::Json, file("folded"))));
+        assert_eq!(of(&["--format", "folded"]), Ok((Output::Folded, None)));
+        for form in ["--format", "--output"] {
+            for count in ["0", "2", "4"] {
+                let refused = of(&["--args", count, form, "folded"]).unwrap_err();
+                assert!(refused.contains("`--args` does nothing with `folded`"), "{refused}");
+            }
+        }
     }
 }

@@ -136,9 +136,10 @@ fn told(
             None => "ok",
         };
         let memory = kibibytes(program.memory_bytes(cpus));
+        let programs = if program.codes.len() == 1 { "program" } else { "programs" };
         writeln!(
             text,
-            "{name:width$}  {state:8}  {} programs, {insns} instructions, at most {} series and {memory} of kernel memory",
+            "{name:width$}  {state:8}  {} {programs}, {insns} instructions, at most {} series and {memory} of kernel memory",
             program.codes.len(),
             program.layout.max_rows,
         )?;
@@ -170,7 +171,7 @@ fn told(
         for what in left_out {
             writeln!(text, "{:width$}            left out {what}", "")?;
         }
-        for passed in own.map_or(&[][..], |running| running.passed()) {
+        for passed in own.map(|running| running.passed()).unwrap_or_default() {
             writeln!(text, "{:width$}            {passed}", "")?;
         }
         for (_, limit) in

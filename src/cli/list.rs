@@ -2,7 +2,9 @@
 
 mod events;
 mod functions;
+mod tracepoints;
 mod usdt;
+mod wanted;
 
 use super::{FAILURE, ListArgs, USAGE, print, report};
 use crate::{
@@ -10,15 +12,30 @@ use crate::{
     kernel::{Kernel, Missing},
 };
 use functions::{Asked, Listed};
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 use tapster_ebpf::{
     check, diagnostic,
     probe::{AttachPoint, Probe, Root},
     tracefs::Tracepoints,
 };
+use wanted::Wanted;
+
+/// Kinds of attach points that bpftrace has short names for, but for those of functions and programs.
+const KINDS: [(&str, &str); 6] = [
+    ("t", "tracepoint"),
+    ("rt", "rawtracepoint"),
+    ("p", "profile"),
+    ("i", "interval"),
+    ("s", "software"),
+    ("h", "hardware"),
+];
 
 pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let pattern = args.pattern.as_deref();
+    if let Some(message) = useless(args) {
+        tell!("error: {message}");
+        return Ok(USAGE);
+    }
     if args.library {
         return probes(&config::library()?, pattern);
     }
@@ -54,6 +71,26 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     points(args, &Kernel::detect(&paths))
 }
 
+/// What is wrong with flags about programs where none is asked for: they would do nothing.
+fn useless(args: &ListArgs) -> Option<String> {
+    let flag = match (args.pid, &args.container) {
+        (Some(_), _) => "--pid",
+        (None, Some(_)) => "--container",
+        (None, None) => return None,
+    };
+    let is_of_program = |pattern: &str| {
+        usdt::wanted(pattern).is_some() || matches!(functions::asked(pattern), Some(Asked::Program(..)))
+    };
+    let is_used =
+        !args.library && args.config.is_empty() && args.pattern.as_deref().is_some_and(is_of_program);
+    (!is_used).then(|| {
+        format!(
+            "`{flag}` says where a program or library is looked for: give a pattern of one, `uprobe:BINARY:PATTERN` or \
+             `usdt:BINARY`, or leave it out"
+        )
+    })
+}
+
 /// Prints what was found, and what is to be said of it.
 fn shown(listed: Result<Listed, Missing>) -> anyhow::Result<u8> {
     match listed {
@@ -77,31 +114,24 @@ fn shown(listed: Result<Listed, Missing>) -> anyhow::Result<u8> {
 /// Tracepoints, timers and counters.
 fn points(args: &ListArgs, kernel: &Kernel) -> anyhow::Result<u8> {
     let pattern = args.pattern.as_deref();
-    let is_meant = |name: &str| pattern.is_none_or(|pattern| matches(pattern, name));
     let target = kernel.target();
-    let events = events::events(&args.host.sysfs).into_iter().map(AttachPoint::Perf);
-    let events: Vec<AttachPoint> = events.filter(|event| is_meant(&event.to_string())).collect();
+    let events = events::asked(&args.host.sysfs, pattern);
     if let Err(missing) = &kernel.tracefs
-        && events.is_empty() | pattern.is_none()
+        && (events.is_empty() || pattern.is_none())
     {
         return shown(Err(missing.clone()));
     }
     let all = kernel.all();
     let mut text = String::new();
-    // A name without `*` is wanted with its arguments only where it narrows the list to what fits a screen.
-    let points = all.iter().flat_map(|(category, name)| {
-        [
-            AttachPoint::Tracepoint { category: category.clone(), name: name.clone() },
-            AttachPoint::RawTracepoint { category: Some(category.clone()), name: name.clone() },
-        ]
-    });
-    for point in points.filter(|point| is_meant(&point.to_string())).chain(events) {
+    let points = tracepoints::asked(&all, pattern).into_iter();
+    for point in points.chain(events.into_iter().map(AttachPoint::Perf)) {
         if let AttachPoint::RawTracepoint { name, .. } = &point
             && !check::has_prototype(name, &target)
         {
             continue;
         }
         writeln!(text, "{point}")?;
+        // Of all that there are, they would hide the names.
         if pattern.is_some() {
             for (argument, ctype) in check::describe(&point, &target).unwrap_or_default() {
                 writeln!(text, "    {ctype} args.{argument}")?;
@@ -124,7 +154,7 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
             ", but there are shipped probes of that name: `tapster list --library {pattern}`"
         ));
     }
-    if pattern.starts_with("hardware") && !events::has_counters(&args.host.sysfs) {
+    if spelled_out(pattern).starts_with("hardware") && !events::has_counters(&args.host.sysfs) {
         return Ok(": this CPU shows no counters, as in most virtual machines".into());
     }
     let near = diagnostic::near(pattern, all.iter().map(|(_, name)| name.as_str()), 3);
@@ -140,9 +170,12 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
 /// Probes with their metrics. Those of one name are variants for other kernels or arrays, and one probe to who asks.
 fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
     let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
+    let wanted = pattern.map(|pattern| (Wanted::new(pattern), pattern));
     for probe in all {
-        let is_meant = |pattern| matches(pattern, &probe.name.value) || config::is_called(probe, pattern);
-        if !pattern.is_none_or(is_meant) {
+        let is_meant = |(wanted, word): &(Wanted<'_>, &str)| {
+            wanted.means(&probe.name.value) || config::is_called(probe, word)
+        };
+        if !wanted.as_ref().is_none_or(is_meant) {
             continue;
         }
         let name = probe.name.value.as_str();
@@ -184,38 +217,11 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// `*` stands for anything; without one the pattern may be anywhere in the name.
-fn matches(pattern: &str, name: &str) -> bool {
-    if !pattern.contains('*') {
-        return name.contains(pattern);
-    }
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
-    for part in middle {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns() {
-        for (pattern, name, expected) in [
-            ("block", "tracepoint:block:block_rq_issue", true),
-            ("tracepoint:block:*", "tracepoint:block:block_rq_issue", true),
-            ("tracepoint:block:*", "rawtracepoint:block:block_rq_issue", false),
-            ("*:block_rq_*e", "tracepoint:block:block_rq_issue", true),
-            ("*:block_rq_*t", "tracepoint:block:block_rq_issue", false),
-            ("a*b*a", "aba", true),
-            ("a*a", "a", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
+/// A word with the kind of attach point that it begins with written out, as these are shown.
+fn spelled_out(word: &str) -> Cow<'_, str> {
+    let kind = word.split_once(':').and_then(|(kind, rest)| {
+        let (_, long) = KINDS.into_iter().find(|(short, _)| *short == kind)?;
+        Some(format!("{long}:{rest}"))
+    });
+    kind.map_or(Cow::Borrowed(word), Cow::Owned)
 }

@@ -1,10 +1,31 @@
 //! Timers and counters, each with a count as an example.
 
+use super::{spelled_out, wanted::Wanted};
 use std::{fs, path::Path};
-use tapster_ebpf::probe::{PerfEvent, PerfKind};
+use tapster_ebpf::probe::{AttachPoint, PerfEvent, PerfKind};
+
+/// Those that are asked for and that this host has: one with its count, as it is given for a probe, or those that a word means.
+pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
+    let Some(word) = word else { return events(sys) };
+    if let Ok(AttachPoint::Perf(event)) = AttachPoint::parse(word) {
+        let is_here = event.kind != PerfKind::Hardware || has_counters(sys);
+        return is_here.then_some(event).into_iter().collect();
+    }
+    let word = spelled_out(word);
+    let wanted = Wanted::new(&word);
+    let mut all = events(sys);
+    all.retain(|event| wanted.means(&event.to_string()) || wanted.means(&short(event)));
+    all
+}
+
+/// An event by bpftrace's short name of it.
+fn short(PerfEvent { kind, name, amount }: &PerfEvent) -> String {
+    let short = kind.names().iter().find(|(long, _)| long == name).map_or(*name, |(_, short)| short);
+    format!("{}:{short}:{amount}", kind.name())
+}
 
 /// All of them that this host has.
-pub(super) fn events(sys: &Path) -> Vec<PerfEvent> {
+fn events(sys: &Path) -> Vec<PerfEvent> {
     let kinds = [PerfKind::Profile, PerfKind::Interval, PerfKind::Software, PerfKind::Hardware];
     kinds
         .into_iter()
@@ -40,7 +61,38 @@ pub(super) fn has_counters(sys: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tapster_ebpf::probe::AttachPoint;
+
+    #[test]
+    fn forms_that_probes_take() {
+        let sys = tempfile::tempdir().unwrap();
+        let found = |word: &str| {
+            let events = asked(sys.path(), Some(word));
+            events.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for (word, expected) in [
+            ("profile:hz:50", &["profile:hz:50"][..]),
+            ("p:hz:99", &["profile:hz:99"]),
+            ("p:hz", &["profile:hz:99"]),
+            ("interval:s:10", &["interval:s:10"]),
+            ("interval:s:*", &["interval:s:1"]),
+            ("software:cs", &["software:context-switches:1"]),
+            ("s:cs:5", &["software:context-switches:5"]),
+            ("software:faults", &["software:page-faults:1"]),
+            ("software:m??or-faults:*", &["software:minor-faults:1", "software:major-faults:1"]),
+            // This host has no counters.
+            ("hardware:cycles:1000", &[]),
+            ("hardware", &[]),
+            ("sched", &[]),
+        ] {
+            assert_eq!(found(word), expected, "{word}");
+        }
+        let unit = sys.path().join("bus/event_source/devices/cpu");
+        fs::create_dir_all(&unit).unwrap();
+        fs::write(unit.join("type"), "4\n").unwrap();
+        assert_eq!(found("h:cycles:1000"), ["hardware:cpu-cycles:1000"]);
+        assert_eq!(found("hardware:cycles"), ["hardware:cpu-cycles:1000000"]);
+        assert_eq!(asked(sys.path(), None), events(sys.path()));
+    }
 
     #[test]
     fn what_is_listed_can_be_written() {

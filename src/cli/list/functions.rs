@@ -1,14 +1,14 @@
 //! `tapster list fentry:PATTERN`, `kprobe:PATTERN`, `uprobe:BINARY:PATTERN` and their returns: functions of the kernel and of
 //! programs, with what can be read at them.
 
-use super::matches;
+use super::wanted::Wanted;
 use crate::{
     elf::{self, Binary, Name, Pattern},
     kernel::{Kernel, Missing},
 };
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 use tapster_ebpf::{
-    attach::{Functions, Signature, signature},
+    attach::{Functions, Signature, left_out, signature},
     btf::Kind,
     diagnostic::near,
     glob::is_pattern,
@@ -69,17 +69,23 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static str, wanted: &str) -> Re
         // What the compiler made of a function has no argument for sure.
         names.into_iter().filter(|name| !name.contains('.')).collect()
     };
+    let pattern = Wanted::new(wanted);
     let chosen: Vec<&str> = if names.contains(wanted) {
         vec![wanted]
     } else {
-        names.iter().copied().filter(|name| matches(wanted, name)).collect()
+        names.iter().copied().filter(|name| pattern.means(name)).collect()
     };
+    // A probe takes such a function by its name alone.
+    let (chosen, untraced): (Vec<&str>, Vec<&str>) =
+        chosen.into_iter().partition(|name| !pattern.is_pattern() || kernel.may_trace(name));
+    let untraced = left_out("that cannot be traced", &untraced)
+        .map(|left_out| format!("a pattern leaves out {left_out}, which a probe may name one by one"));
     if chosen.is_empty() {
         let near: Vec<String> =
             near(wanted, names.iter().copied(), 3).iter().map(|near| format!("`{kind}:{near}`")).collect();
         return Err(Missing {
             message: format!("no function of this kernel that `{kind}` can take matches `{wanted}`"),
-            hint: (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+            hint: untraced.or((!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))),
         });
     }
     let mut listed = Listed::default();
@@ -94,6 +100,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static str, wanted: &str) -> Re
     if !is_described {
         listed.notes.push(few(chosen.len()));
     }
+    listed.notes.extend(untraced);
     // Not where they cannot be attached to, which is another matter than what they are.
     let can = if is_traced { kernel.traced() } else { kernel.probing() };
     if let Err(Missing { message, hint }) = can {
@@ -149,6 +156,8 @@ pub(super) fn of_program(
         .map(|function| [&function.name].into_iter().chain(&function.aliases).map(named).collect())
         .collect();
     let pattern = Pattern::new(wanted);
+    let at_start: Vec<&str> =
+        file.chosen.iter().filter(|name| Name::new(name).matches(&pattern)).map(String::as_str).collect();
     let exact = functions.iter().flatten().any(|(_, name)| name.matches(&pattern));
     let is_meant = |(_, name): &&(String, Name)| {
         if exact { name.matches(&pattern) } else { !is_pattern(wanted) && name.shown.contains(wanted) }
@@ -163,7 +172,11 @@ pub(super) fn of_program(
             let _ = writeln!(listed.text, "    {}", name.shown);
         }
     }
+    let at_start = chosen_at_start(&at_start, &file.path);
     if listed.text.is_empty() {
+        if let Some(message) = at_start {
+            return Err(Missing { message, hint: None });
+        }
         let names = functions.iter().flatten().map(|(_, name)| name.shown.as_str());
         let near = near(wanted, names, 3);
         let near: Vec<String> = near.iter().map(|near| format!("`{near}`")).collect();
@@ -172,6 +185,7 @@ pub(super) fn of_program(
             hint: (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
         });
     }
+    listed.notes.extend(at_start);
     listed.notes.push(
         if kind == "uprobe" {
             "`arg0` to `arg5` are arguments of these, numbers of 64 bits: programs do not tell their types"
@@ -181,6 +195,21 @@ pub(super) fn of_program(
         .into(),
     );
     Ok(listed)
+}
+
+/// What is to be said of names that mean one of several functions: a probe takes none of them.
+fn chosen_at_start(names: &[&str], path: &Path) -> Option<String> {
+    let (first, others) = names.split_first()?;
+    let (more, are) = match others.len() {
+        0 => (String::new(), "is"),
+        1 => (" and another".to_owned(), "are"),
+        number => (format!(" and {number} others"), "are"),
+    };
+    Some(format!(
+        "`{first}`{more} of `{}` {are} chosen among several functions when a program starts: name the one that is chosen, \
+         for example that of the widest registers",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
@@ -203,6 +232,20 @@ mod tests {
             ("tracepoint:sched:*", None),
         ] {
             assert_eq!(asked(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_chosen_at_the_start() {
+        let path = Path::new("/lib/libc.so.6");
+        assert_eq!(chosen_at_start(&[], path), None);
+        for (names, beginning) in [
+            (&["memcpy"][..], "`memcpy` of `/lib/libc.so.6` is chosen among"),
+            (&["memchr", "memcpy"], "`memchr` and another of `/lib/libc.so.6` are chosen among"),
+            (&["memchr", "memcmp", "memcpy"], "`memchr` and 2 others of `/lib/libc.so.6` are chosen among"),
+        ] {
+            let said = chosen_at_start(names, path).unwrap();
+            assert!(said.starts_with(beginning), "{said}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `tapster list usdt:BINARY…`: the probes that a program or library brings along.
 
-use super::{functions::Listed, matches};
+use super::{functions::Listed, wanted::Wanted};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
 use tapster_ebpf::{attach::Missing, probe::Root, usdt::Found};
@@ -16,9 +16,10 @@ pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
 pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Result<Listed, Missing> {
     let found = Binary::open(proc, root, binary).and_then(|binary| elf::usdt_probes(&binary))?;
     let mut text = String::new();
+    let names = Wanted::new(wanted);
     for probe in &found {
         let Found { provider, name, locations, .. } = probe;
-        if !matches(wanted, &format!("{provider}:{name}")) {
+        if !names.means(&format!("{provider}:{name}")) {
             continue;
         }
         let _ = write!(text, "usdt:{binary}:{provider}:{name}");

@@ -9,6 +9,9 @@ use super::{
 use crate::topology::{Array, Member};
 use std::fmt::Write;
 
+/// Levels of which no member may be lost.
+const WITHOUT_REDUNDANCY: [&str; 3] = ["raid0", "linear", "striped"];
+
 /// How an array is. The worst of all is that of the check; what is known to be wrong is worse than what is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
@@ -87,14 +90,19 @@ impl Check {
         if let Some(state @ ("inactive" | "broken")) = array.state.as_deref() {
             self.add(State::Critical, format!("{name} is {state}"));
         }
-        if let Some(missing @ 1..) = array.degraded {
-            match bears(array) {
-                Some(most) if missing >= most => self.add(
-                    State::Critical,
-                    format!("{name} is degraded: {missing} missing, and it may not survive another failure"),
-                ),
-                _ => self.add(State::Warning, format!("{name} is degraded: {missing} missing")),
-            }
+        let missing = missing(array);
+        if bears(array).is_some_and(|most| missing > most) {
+            self.add(
+                State::Critical,
+                format!("{name} has lost more members than it bears: {missing} missing"),
+            );
+        } else if bare_from(array).is_some_and(|least| missing >= least) {
+            self.add(
+                State::Critical,
+                format!("{name} is degraded: {missing} missing, and it may not survive another failure"),
+            );
+        } else if missing > 0 {
+            self.add(State::Warning, format!("{name} is degraded: {missing} missing"));
         }
         for Member { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
             self.add(State::Warning, format!("{name}: `{member}` is faulty"));
@@ -122,6 +130,16 @@ impl Check {
         }
     }
 
+    /// Says that all is well where nothing was said of any array, which is so if all are containers.
+    pub(super) fn only_containers(&mut self) {
+        if self.findings.is_empty() {
+            self.add(
+                State::Ok,
+                "only containers were looked at: their volumes are arrays of their own".to_owned(),
+            );
+        }
+    }
+
     /// The worst that was found.
     pub(super) fn worst(&self) -> State {
         self.findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown)
@@ -143,12 +161,43 @@ impl Check {
     }
 }
 
-/// How many members an array of its level may lose and still have all data: as `TapsterRaidArrayWithoutRedundancy` has it.
+/// How many members an array lacks. The kernel does not count them for levels without redundancy: there it is those that have no
+/// place or are faulty.
+fn missing(array: &Array) -> u64 {
+    if let Some(degraded) = array.degraded {
+        return degraded;
+    }
+    if !WITHOUT_REDUNDANCY.contains(&array.level.as_str()) {
+        return 0;
+    }
+    let is_faulty = |member: &&Member| member.is("faulty");
+    let works = |member: &&Member| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let working = count(array.members.iter().filter(works).count());
+    let faulty = count(array.members.iter().filter(is_faulty).count());
+    // One that has not started has no number of members yet.
+    array.disks.map_or(0, |disks| disks.saturating_sub(working)).max(faulty)
+}
+
+/// How many members an array of its level may lack and still have its data, at the most: the rule
+/// `array:tapster_raid_array_bears:members`.
 fn bears(array: &Array) -> Option<u64> {
+    match array.level.as_str() {
+        level if WITHOUT_REDUNDANCY.contains(&level) => Some(0),
+        "raid4" | "raid5" => Some(1),
+        "raid6" => Some(2),
+        "raid1" | "raid10" | "mirror" => array.disks?.checked_sub(1),
+        _ => None,
+    }
+}
+
+/// From how many missing members on another failure may take data along: the alert `TapsterRaidArrayWithoutRedundancy`. RAID 10
+/// may have both copies of something on the next member.
+fn bare_from(array: &Array) -> Option<u64> {
     match array.level.as_str() {
         "raid4" | "raid5" | "raid10" => Some(1),
         "raid6" => Some(2),
-        "raid1" => array.disks?.checked_sub(1).filter(|most| *most > 0),
+        "raid1" | "mirror" => array.disks?.checked_sub(1).filter(|least| *least > 0),
         _ => None,
     }
 }

@@ -269,6 +269,7 @@ fn check(args: &RaidArgs) -> anyhow::Result<Check> {
             for text in said(&watched.families) {
                 check.add(State::Unknown, text);
             }
+            check.only_containers();
         }
         // How the arrays are is known all the same.
         Err(why) => {
@@ -289,8 +290,8 @@ fn said(families: &[MetricFamily]) -> Vec<String> {
 /// Tables, then sentences.
 fn text(measurements: &[Measurement<'_>], rule: &Rule, watched: Duration, notes: &[String]) -> String {
     let mut text = format!("In {}:\n\n", seconds(watched));
-    for measurement in measurements {
-        text += &measurement.table();
+    for table in measurements.iter().map(Measurement::table).filter(|table| !table.is_empty()) {
+        text += &table;
         text.push('\n');
     }
     for line in

@@ -78,6 +78,11 @@ fn busy(array: &Array) -> Option<&str> {
     array.action.as_deref().filter(|action| !matches!(*action, "idle" | "frozen"))
 }
 
+/// Whether an array only holds what is known of its volumes, which are arrays beside it: nobody reads from it or writes to it.
+fn is_container(array: &Array) -> bool {
+    array.level == "container"
+}
+
 /// Whether a member does the same work as the others.
 fn is_peer(member: &Member) -> bool {
     !member.is("write_mostly") && !member.is("journal")
@@ -107,6 +112,7 @@ impl<'a> Measurement<'a> {
         let muted = match (busy(array), before.and_then(busy)) {
             (Some(action), _) => Some(format!("while the array does `{action}`{}", done(array))),
             (None, Some(action)) => Some(format!("as the array did `{action}` when the watching began")),
+            _ if is_container(array) => Some("as a container does no I/O".into()),
             _ if array.level == "linear" => Some("as a concatenation does not spread its load".into()),
             _ => None,
         };
@@ -142,10 +148,14 @@ impl<'a> Measurement<'a> {
         self.array.members.get(place)
     }
 
-    /// The table of an array.
+    /// The table of an array; empty for a container of which there is nothing to say.
     pub(super) fn table(&self) -> String {
         if self.lines.is_empty() {
-            return format!("{}: no I/O was completed\n{}", self.array.name, self.waiting());
+            let waiting = self.waiting();
+            if is_container(self.array) && waiting.is_empty() {
+                return waiting;
+            }
+            return format!("{}: no I/O was completed\n{waiting}", self.array.name);
         }
         let titles = ["Device", "Slot", "Operation", "Count", "Average", "p50", "p99", ""].map(String::from);
         let mut rows = vec![titles];
@@ -198,7 +208,7 @@ impl<'a> Measurement<'a> {
         stuck.collect()
     }
 
-    /// What follows for an array: sentences, at least one.
+    /// What follows for an array: sentences, at least one unless it is a container.
     pub(super) fn summary(&self, rule: &Rule) -> Vec<String> {
         let mut all = self.stuck(rule);
         // That there is little to compare is what follows from it.
@@ -240,6 +250,10 @@ impl<'a> Measurement<'a> {
     /// What follows from the latencies; nothing of no importance where something else was `said`.
     pub(super) fn comparison(&self, rule: &Rule, said: bool) -> Vec<String> {
         let array = &self.array.name;
+        // Nobody would compare its members.
+        if is_container(self.array) {
+            return Vec::new();
+        }
         if let Some(why) = &self.muted {
             return vec![format!("{array}: members are not compared {why}")];
         }

@@ -410,6 +410,99 @@ fn a_check_for_nagios() {
     );
 }
 
+/// Each level with no member missing, with one, and so on up to all: nothing is said (`.`), a warning (`w`), that the next one may be
+/// the last (`b`, bare), or that it is over (`f`, failed). The same table is in `tests/rules/raid_state.yaml`.
+#[test]
+fn levels_and_missing_members() {
+    const MEMBERS: [(&str, u64, &str, &str); 5] = [
+        ("sda", 1, "0", "in_sync"),
+        ("sdb", 2, "1", "in_sync"),
+        ("sdc", 3, "2", "in_sync"),
+        ("sdd", 4, "3", "in_sync"),
+        ("sde", 5, "4", "in_sync"),
+    ];
+    let told = |array: &Array, missing: usize, expected: char| {
+        let (status, line) = checked(array, &[]);
+        let (expected_status, beginning) = match expected {
+            'w' => (1, format!("RAID WARNING - md0 is degraded: {missing} missing")),
+            'b' => (
+                2,
+                format!(
+                    "RAID CRITICAL - md0 is degraded: {missing} missing, and it may not survive another failure"
+                ),
+            ),
+            'f' => (2, format!("RAID CRITICAL - md0 has lost more members than it bears: {missing} missing")),
+            _ => (0, "RAID OK - md0: ".to_owned()),
+        };
+        let level = &array.level;
+        assert_eq!((status, line.starts_with(&beginning)), (expected_status, true), "{level}: {line}");
+    };
+    for (level, disks, expected) in [
+        ("raid4", 4, ".bfff"),
+        ("raid5", 4, ".bfff"),
+        ("raid6", 5, ".wbfff"),
+        ("raid1", 1, ".f"),
+        ("raid1", 2, ".bf"),
+        ("raid1", 3, ".wbf"),
+        ("raid10", 4, ".bbbf"),
+        ("mirror", 2, ".bf"),
+        ("mirror", 3, ".wbf"),
+        ("unknown", 2, ".ww"),
+    ] {
+        for (missing, expected) in expected.chars().enumerate() {
+            let degraded = Some(missing.try_into().unwrap());
+            told(&Array { degraded, ..array("md0", level, &MEMBERS[..disks]) }, missing, expected);
+        }
+    }
+    // The kernel counts none of these.
+    for level in ["raid0", "linear", "striped"] {
+        for (missing, expected) in ".fff".chars().enumerate() {
+            let mut faulty = array("md0", level, &MEMBERS[..3]);
+            let mut gone = faulty.clone();
+            for member in faulty.members.iter_mut().rev().take(missing) {
+                member.state = "faulty".into();
+            }
+            told(&faulty, missing, expected);
+            // A faulty one that lost its place is one, not two.
+            for member in faulty.members.iter_mut().rev().take(missing) {
+                member.slot = "none".into();
+            }
+            told(&faulty, missing, expected);
+            gone.members.truncate(3 - missing);
+            told(&gone, missing, expected);
+        }
+    }
+}
+
+/// A container has no I/O of its own, so that there is nothing to say of it; of its disks there is.
+#[test]
+fn containers_are_not_compared() {
+    let disks = [("sda", 1, "none", "in_use"), ("sdb", 2, "none", "in_use")];
+    let mut container = Array { disks: None, state: None, ..array("md127", "container", &disks) };
+    let volume = array("md126", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
+    assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
+    let rule = Rule::default();
+    let seen = Seen { families: &[], spans: &HashMap::new(), seconds: 10.0 };
+    let found = Measurement::new(&container, None, &seen, &rule).json(&rule, "");
+    assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
+    let checked = |arrays: &[&Array]| {
+        let mut check = Check::default();
+        for array in arrays {
+            check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+        }
+        check.only_containers();
+        (check.worst().status(), check.line())
+    };
+    let alone = "RAID OK - only containers were looked at: their volumes are arrays of their own\n";
+    assert_eq!(checked(&[&container]), (0, alone.to_owned()));
+    let (status, line) = checked(&[&container, &volume]);
+    assert!(status == 0 && line.starts_with("RAID OK - md126: too little I/O to compare"), "{line}");
+    assert!(!line.contains("container"), "{line}");
+    container.members[1].state = "faulty".into();
+    let (status, line) = checked(&[&container, &volume]);
+    assert_eq!((status, line.as_str()), (1, "RAID WARNING - md127: `sdb` is faulty\n"));
+}
+
 #[test]
 fn ratios_of_flags() {
     assert_eq!(ratio("2.5"), Ok(2.5));

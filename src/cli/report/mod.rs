@@ -134,7 +134,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     }
     for running in exporter.probes() {
         for what in running.passed() {
-            eprintln!("warning: the probe `{}`: {what}", running.name());
+            tell!("warning: the probe `{}`: {what}", running.name());
         }
     }
     if exporter.up() == 0 {

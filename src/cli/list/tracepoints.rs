@@ -1,0 +1,86 @@
+//! Tracepoints by the forms in which probes name them.
+
+use super::{spelled_out, wanted::Wanted};
+use tapster_ebpf::probe::AttachPoint;
+
+/// Those of all that are asked for, each with its raw form: exactly one where its name is given as for a probe.
+pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachPoint> {
+    let points = all.iter().flat_map(|(category, name)| {
+        [
+            AttachPoint::Tracepoint { category: category.clone(), name: name.clone() },
+            AttachPoint::RawTracepoint { category: Some(category.clone()), name: name.clone() },
+        ]
+    });
+    let Some(word) = word else { return points.collect() };
+    if let Ok(given) = AttachPoint::parse(word) {
+        let exact: Vec<AttachPoint> = points.clone().filter(|point| is_one(&given, point)).collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+    }
+    let word = spelled_out(word);
+    let wanted = Wanted::new(&word);
+    points
+        .filter(|point| {
+            wanted.means(&point.to_string()) || short(point).is_some_and(|short| wanted.means(&short))
+        })
+        .collect()
+}
+
+/// Whether both are one tracepoint; a raw one may be given without its category.
+fn is_one(given: &AttachPoint, point: &AttachPoint) -> bool {
+    match (given, point) {
+        (
+            AttachPoint::RawTracepoint { category: None, name: given },
+            AttachPoint::RawTracepoint { name, .. },
+        ) => given == name,
+        (given, point) => given == point,
+    }
+}
+
+/// A raw tracepoint without its category.
+fn short(point: &AttachPoint) -> Option<String> {
+    match point {
+        AttachPoint::RawTracepoint { name, .. } => {
+            Some(AttachPoint::RawTracepoint { category: None, name: name.clone() }.to_string())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asked;
+
+    #[test]
+    fn forms_that_probes_take() {
+        let all =
+            [("block", "block_rq_issue"), ("raw_syscalls", "sys_enter"), ("syscalls", "sys_enter_kill")]
+                .map(|(category, name)| (category.to_owned(), name.to_owned()));
+        let found = |word: &str| {
+            let points = asked(&all, Some(word));
+            points.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for (word, expected) in [
+            ("rawtracepoint:sys_enter", &["rawtracepoint:raw_syscalls:sys_enter"][..]),
+            ("rt:sys_enter", &["rawtracepoint:raw_syscalls:sys_enter"]),
+            ("rt:block:block_rq_issue", &["rawtracepoint:block:block_rq_issue"]),
+            ("rt:block:*", &["rawtracepoint:block:block_rq_issue"]),
+            ("t:block:block_rq_issue", &["tracepoint:block:block_rq_issue"]),
+            ("tracepoint:block:block_rq_issue", &["tracepoint:block:block_rq_issue"]),
+            (
+                "rawtracepoint:sys_*",
+                &["rawtracepoint:raw_syscalls:sys_enter", "rawtracepoint:syscalls:sys_enter_kill"],
+            ),
+            // A part of a name.
+            ("rt:block:block_rq", &["rawtracepoint:block:block_rq_issue"]),
+            ("rq_issue", &["tracepoint:block:block_rq_issue", "rawtracepoint:block:block_rq_issue"]),
+            ("tracepoint:*:sys_ente?", &["tracepoint:raw_syscalls:sys_enter"]),
+            ("rt:sched:block_rq_issue", &[]),
+            ("profile:hz:50", &[]),
+        ] {
+            assert_eq!(found(word), expected, "{word}");
+        }
+        assert_eq!(asked(&all, None).len(), 6);
+    }
+}
