@@ -10,7 +10,9 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// What has the bytes of bios, and of requests, by device.
@@ -23,6 +25,8 @@ const SECTOR: u64 = 512;
 const LEAST: u64 = 1 << 20;
 /// Most disks looked at.
 const MAX_DISKS: usize = 1 << 16;
+/// Least time between two looks: each opens a file for each disk, and scrapes wait for it.
+const EVERY: Duration = Duration::from_secs(15);
 
 /// Bytes since the first look, or since the disk is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,14 +37,89 @@ struct Bytes {
     counted: u64,
 }
 
+/// Which of the disks that had a name one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Which {
+    /// `diskseq`, since 5.15: a loop device with another file has another one, and the same directory.
+    sequence: Option<u64>,
+    /// Its directory in sysfs.
+    directory: Option<u64>,
+}
+
+impl Which {
+    fn of(directory: &Path) -> Self {
+        let sequence = fs::read_to_string(directory.join("diskseq")).ok();
+        Self {
+            sequence: sequence.and_then(|text| text.trim().parse().ok()),
+            directory: fs::metadata(directory).ok().map(|found| found.ino()),
+        }
+    }
+}
+
+/// A disk's account.
+#[derive(Clone, Copy, Debug)]
+struct Disk {
+    which: Which,
+    /// Hidden ones are paths of others, whose I/O is counted there.
+    is_hidden: bool,
+    /// At the first look, of a disk that came later nothing; and at the last one.
+    first: Bytes,
+    last: Bytes,
+    /// Whether it has I/O that no event told.
+    is_found: bool,
+}
+
+impl Disk {
+    /// What it is now, from what had its name at the last look.
+    fn follow(&mut self, which: Which, now: Bytes) {
+        let goes_on = now.own >= self.last.own;
+        if which != self.which {
+            // Events are counted anew for another disk. The kernel's account goes on where a loop device got another file.
+            self.first = if goes_on { now } else { Bytes::default() };
+            self.is_found = false;
+        } else if now.counted < self.last.counted {
+            // Another probe of this name.
+            self.first = now;
+        } else if !goes_on {
+            // The kernel's account alone begins anew where a disk of zram is reset.
+            self.first = Bytes { own: 0, counted: self.last.counted };
+        }
+        (self.which, self.last) = (which, now);
+    }
+}
+
+/// A family that has bytes by device and operation, and where in its samples these are.
+#[derive(Clone, Copy)]
+struct Counts<'f> {
+    family: &'f MetricFamily,
+    device: usize,
+    operation: usize,
+}
+
+impl<'f> Counts<'f> {
+    /// The family of this name. A site's own probe may have it without one of these labels, and then it tells nothing of a disk.
+    fn find(families: &'f [MetricFamily], name: &str) -> Option<Self> {
+        let family = families.iter().find(|family| *family.name == *name)?;
+        let place = |label: &str| family.label_names.iter().position(|name| name == label);
+        Some(Self { family, device: place("device")?, operation: place("operation")? })
+    }
+}
+
 /// The accounts of all disks.
 #[derive(Debug)]
 pub(super) struct Account {
     block: PathBuf,
-    /// At the first look, of a disk that came later nothing; and at the last one.
-    known: Option<HashMap<String, [Bytes; 2]>>,
-    /// Disks with I/O that no event told.
-    found: BTreeSet<String>,
+    /// How many events of devices there were: each disk that becomes another is one.
+    events: PathBuf,
+    /// The same when it was looked which disks there are.
+    seen: Option<String>,
+    /// When disks were looked at last.
+    looked: Option<Instant>,
+    /// Whether requests are counted, too.
+    has_requests: bool,
+    known: Option<HashMap<String, Disk>>,
+    /// Disks that the log has named.
+    named: BTreeSet<String>,
     told: MetricFamily,
 }
 
@@ -52,54 +131,107 @@ impl Account {
             Kind::Gauge,
             &["device"],
         );
-        Self { block: sys.join("block"), known: None, found: BTreeSet::new(), told }
+        Self {
+            block: sys.join("block"),
+            events: sys.join("kernel/uevent_seqnum"),
+            seen: None,
+            looked: None,
+            has_requests: false,
+            known: None,
+            named: BTreeSet::new(),
+            told,
+        }
     }
 
     /// Compares with what these families have, if they have it.
     pub(super) fn compare(&mut self, families: &[MetricFamily]) {
-        if !families.iter().any(|family| *family.name == *COUNTED[0]) {
+        self.compare_at(families, Instant::now());
+    }
+
+    /// There is nothing to compare with. What is counted later is compared from then on, since nobody counts meanwhile.
+    pub(super) fn leave(&mut self) {
+        self.known = None;
+        self.looked = None;
+        self.told.samples.clear();
+    }
+
+    fn compare_at(&mut self, families: &[MetricFamily], at: Instant) {
+        let [bios, requests] = COUNTED.map(|name| Counts::find(families, name));
+        if bios.is_none() {
+            return self.leave();
+        }
+        if requests.is_some() != self.has_requests {
+            self.leave();
+            self.has_requests = requests.is_some();
+        }
+        if self.looked.is_some_and(|before| at.saturating_duration_since(before) < EVERY) {
             return;
         }
-        let counted = counted(families);
-        let disks: HashMap<String, Bytes> = accounts(&self.block)
-            .map(|(disk, own)| {
-                let counted = counted.get(&disk).copied().unwrap_or(0);
-                (disk, Bytes { own, counted })
-            })
-            .collect();
-        let Some(known) = &mut self.known else {
-            self.known = Some(disks.into_iter().map(|(disk, now)| (disk, [now, now])).collect());
-            return;
-        };
-        known.retain(|disk, _| disks.contains_key(disk));
-        self.found.retain(|disk| disks.contains_key(disk));
-        self.told.samples.clear();
-        for (disk, now) in disks {
-            let [first, last] = known.entry(disk.clone()).or_default();
-            if now.own < last.own {
-                // Another disk of this name.
-                *first = Bytes::default();
-            } else if now.counted < last.counted {
-                // Another probe of this name.
-                *first = now;
+        self.looked = Some(at);
+        self.look(&counted([bios, requests].into_iter().flatten()));
+        self.tell();
+    }
+
+    /// Looks at all disks.
+    fn look(&mut self, counted: &HashMap<String, u64>) {
+        // Read before: what happens meanwhile is seen next time.
+        let events = fs::read_to_string(&self.events).ok();
+        let are_same = events.is_some() && events == self.seen;
+        self.seen = events;
+        let is_first = self.known.is_none();
+        let mut before = self.known.take().unwrap_or_default();
+        let mut known = HashMap::with_capacity(before.len());
+        let directories = fs::read_dir(&self.block).into_iter().flatten().take(MAX_DISKS).flatten();
+        for entry in directories {
+            let (directory, name) = (entry.path(), name::of_block_file(&entry.file_name()));
+            let old = before.remove(&name);
+            let which = old.filter(|_| are_same).map_or_else(|| Which::of(&directory), |old| old.which);
+            let is_hidden = old.filter(|old| old.which == which).map_or_else(
+                || fs::read_to_string(directory.join("hidden")).is_ok_and(|text| text.trim() == "1"),
+                |old| old.is_hidden,
+            );
+            let mut now = Bytes::default();
+            if !is_hidden {
+                let stat = fs::read_to_string(directory.join("stat"));
+                let Some(own) = stat.ok().and_then(|text| bytes(&text)) else { continue };
+                now = Bytes { own, counted: counted.get(&name).copied().unwrap_or(0) };
             }
-            *last = now;
-            let own = now.own.saturating_sub(first.own);
-            let counted = now.counted.saturating_sub(first.counted);
+            let first = if is_first { now } else { Bytes::default() };
+            let mut disk = old.unwrap_or(Disk { which, is_hidden, first, last: now, is_found: false });
+            if disk.which != which {
+                self.named.remove(&name);
+            }
+            disk.is_hidden = is_hidden;
+            disk.follow(which, now);
+            known.insert(name, disk);
+        }
+        self.named.retain(|name| known.contains_key(name));
+        self.known = Some(known);
+    }
+
+    /// Says of which disks events do not tell all.
+    fn tell(&mut self) {
+        self.told.samples.clear();
+        for (name, disk) in self.known.iter_mut().flatten() {
+            let Disk { first, last, .. } = *disk;
+            let own = last.own.saturating_sub(first.own);
+            let counted = last.counted.saturating_sub(first.counted);
             let unseen = own.saturating_sub(counted);
-            if unseen >= LEAST && unseen >= own / 4 && self.found.insert(disk.clone()) {
+            disk.is_found |= unseen >= LEAST && unseen >= own / 4;
+            if !disk.is_found {
+                continue;
+            }
+            if self.named.insert(name.clone()) {
                 tracing::warn!(
-                    device = disk,
+                    device = name,
                     own,
                     counted,
                     "the kernel's own account of the device has bytes that no event told, so its latency is that of a part of \
                      its I/O; before Linux 6.3 pages of zram and of RAM disks, swapped ones for instance, pass no event"
                 );
             }
-            if self.found.contains(&disk) {
-                #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
-                self.told.push(&[&disk], unseen as f64);
-            }
+            #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+            self.told.push(&[name], unseen as f64);
         }
         self.told.samples.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
@@ -111,11 +243,9 @@ impl Account {
 }
 
 /// Bytes read and written by device: of its bios or of its requests, whichever are more.
-fn counted(families: &[MetricFamily]) -> HashMap<String, u64> {
+fn counted<'f>(families: impl Iterator<Item = Counts<'f>>) -> HashMap<String, u64> {
     let mut most: HashMap<String, u64> = HashMap::new();
-    for family in families.iter().filter(|family| COUNTED.contains(&&*family.name)) {
-        let place = |label: &str| family.label_names.iter().position(|name| name == label);
-        let (Some(device), Some(operation)) = (place("device"), place("operation")) else { continue };
+    for Counts { family, device, operation } in families {
         let mut sums: HashMap<&String, f64> = HashMap::new();
         for sample in &family.samples {
             let Value::Number(bytes) = sample.value else { continue };
@@ -137,17 +267,6 @@ fn counted(families: &[MetricFamily]) -> HashMap<String, u64> {
     most
 }
 
-/// Bytes read and written of each disk by the kernel's account. Hidden ones are paths of others.
-fn accounts(block: &Path) -> impl Iterator<Item = (String, u64)> {
-    let disks = fs::read_dir(block).into_iter().flatten().take(MAX_DISKS).flatten();
-    disks.filter_map(|entry| {
-        let directory = entry.path();
-        let is_hidden = fs::read_to_string(directory.join("hidden")).is_ok_and(|text| text.trim() == "1");
-        let text = fs::read_to_string(directory.join("stat")).ok().filter(|_| !is_hidden)?;
-        Some((name::of_block_file(&entry.file_name()), bytes(&text)?))
-    })
-}
-
 /// `IOS MERGES SECTORS MS` of reads, then of writes, then more.
 fn bytes(stat: &str) -> Option<u64> {
     let words: Vec<u64> = stat.split_whitespace().map_while(|word| word.parse().ok()).collect();
@@ -164,14 +283,52 @@ mod tests {
     struct Host(tempfile::TempDir);
 
     impl Host {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a temporary directory"))
+        }
+
         /// A disk with so many bytes read, and as many written.
         fn disk(&self, disk: &str, bytes: u64, hidden: &str) {
-            let directory = self.0.path().join("block").join(disk);
-            fs::create_dir_all(&directory).expect("a new directory");
             let sectors = bytes / SECTOR;
-            fs::write(directory.join("stat"), format!("  7 0 {sectors} 3  9 1 {sectors} 4 0 5 6 0 0 0 0\n"))
-                .expect("writable");
-            fs::write(directory.join("hidden"), hidden).expect("writable");
+            let stat = format!("  7 0 {sectors} 3  9 1 {sectors} 4 0 5 6 0 0 0 0\n");
+            self.write(&format!("block/{disk}/stat"), &stat);
+            self.write(&format!("block/{disk}/hidden"), hidden);
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.0.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a new directory");
+            fs::write(path, text).expect("writable");
+        }
+    }
+
+    /// An account, and when it was asked last: each time is long after the one before.
+    struct Asked(Account, Instant);
+
+    impl Asked {
+        fn new(host: &Host) -> Self {
+            Self(Account::new(host.0.path()), Instant::now())
+        }
+
+        fn compare(&mut self, families: &[MetricFamily]) {
+            self.1 += EVERY;
+            self.0.compare_at(families, self.1);
+        }
+
+        fn shown(&self) -> Vec<(String, u64)> {
+            let samples = self.0.family().map(|family| family.samples).unwrap_or_default();
+            samples
+                .iter()
+                .map(|sample| {
+                    let Value::Number(bytes) = sample.value else { panic!("a number") };
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a small number"
+                    )]
+                    (sample.labels[0].clone(), bytes as u64)
+                })
+                .collect()
         }
     }
 
@@ -189,28 +346,20 @@ mod tests {
             .collect()
     }
 
-    fn shown(account: &Account) -> Vec<(String, u64)> {
-        let samples = account.family().map(|family| family.samples).unwrap_or_default();
-        samples
-            .iter()
-            .map(|sample| {
-                let Value::Number(bytes) = sample.value else { panic!("a number") };
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
-                (sample.labels[0].clone(), bytes as u64)
-            })
-            .collect()
+    fn reads(disk: &str, bytes: u64) -> Vec<MetricFamily> {
+        families(&[(disk, "read", bytes)], &[])
     }
 
     #[test]
     fn what_no_event_told_is_found() {
-        let host = Host(tempfile::tempdir().expect("a temporary directory"));
-        let mut account = Account::new(host.0.path());
+        let host = Host::new();
+        let mut account = Asked::new(&host);
         // What was before the first look is nobody's.
         host.disk("zram0", 100 * MIB, "0\n");
         host.disk("sda", 0, "0\n");
         host.disk("nvme0c0n1", 0, "1\n");
         account.compare(&families(&[], &[]));
-        assert_eq!(shown(&account), []);
+        assert_eq!(account.shown(), []);
         // A path has requests and no bios; a discard is not among what is written.
         host.disk("sda", 8 * MIB, "0\n");
         host.disk("nvme0c0n1", 8 * MIB, "1\n");
@@ -218,23 +367,112 @@ mod tests {
         let seen =
             families(&[("zram0", "read", MIB), ("zram0", "discard", 9 * MIB)], &[("sda", "read", 16 * MIB)]);
         account.compare(&seen);
-        assert_eq!(shown(&account), [("zram0".to_owned(), MIB)]);
-        // Without the counts nothing is said of them, and it stays as it was found.
-        account.compare(&[]);
-        assert_eq!(shown(&account), [("zram0".to_owned(), MIB)]);
+        assert_eq!(account.shown(), [("zram0".to_owned(), MIB)]);
         account.compare(&families(&[("zram0", "read", 2 * MIB)], &[("sda", "read", 16 * MIB)]));
-        assert_eq!(shown(&account), [("zram0".to_owned(), 0)]);
-        // Another disk of the name, and one that came later.
+        assert_eq!(account.shown(), [("zram0".to_owned(), 0)], "it stays, once it was found");
+        // It is reset: what the kernel has begins anew, what is counted goes on.
         host.disk("zram0", MIB, "0\n");
         host.disk("zram1", 4 * MIB, "0\n");
         let sda = ("sda", "read", 16 * MIB);
-        account.compare(&families(&[("zram0", "write", 2 * MIB), ("zram1", "read", 7 * MIB)], &[sda]));
-        assert_eq!(shown(&account), [("zram0".to_owned(), 0)], "an eighth is what was under way");
+        account.compare(&families(&[("zram0", "write", 4 * MIB), ("zram1", "read", 7 * MIB)], &[sda]));
+        assert_eq!(account.shown(), [("zram0".to_owned(), 0)], "an eighth is what was under way");
         fs::remove_dir_all(host.0.path().join("block/zram0")).expect("it is there");
         account.compare(&families(&[("zram1", "read", 8 * MIB)], &[sda]));
-        assert_eq!(shown(&account), []);
+        assert_eq!(account.shown(), []);
         // A probe that is exchanged begins at zero.
         account.compare(&families(&[("zram1", "read", 8 * MIB)], &[]));
-        assert_eq!(shown(&account), []);
+        assert_eq!(account.shown(), []);
+    }
+
+    /// A loop device with another file has a new sequence and goes on in the kernel's account; what the first one counted is of
+    /// no device's name any more.
+    #[test]
+    fn another_disk_of_a_name_begins_anew() {
+        let host = Host::new();
+        let mut account = Asked::new(&host);
+        host.write("kernel/uevent_seqnum", "1\n");
+        host.write("block/loop0/diskseq", "3\n");
+        host.disk("loop0", 0, "0\n");
+        account.compare(&reads("loop0", 0));
+        host.disk("loop0", 100 * MIB, "0\n");
+        account.compare(&reads("loop0", 200 * MIB));
+        assert_eq!(account.shown(), []);
+        // More than was counted of the first one.
+        host.write("kernel/uevent_seqnum", "2\n");
+        host.write("block/loop0/diskseq", "4\n");
+        host.disk("loop0", 250 * MIB, "0\n");
+        account.compare(&reads("loop0", 300 * MIB));
+        assert_eq!(account.shown(), []);
+        host.disk("loop0", 300 * MIB, "0\n");
+        account.compare(&reads("loop0", 400 * MIB));
+        assert_eq!(account.shown(), []);
+        // One that is found is found as itself, not as the next one.
+        host.disk("loop0", 400 * MIB, "0\n");
+        account.compare(&reads("loop0", 400 * MIB));
+        assert_eq!(account.shown(), [("loop0".to_owned(), 200 * MIB)]);
+        host.write("kernel/uevent_seqnum", "3\n");
+        host.write("block/loop0/diskseq", "5\n");
+        account.compare(&reads("loop0", 0));
+        assert_eq!(account.shown(), []);
+    }
+
+    /// A site may have a probe of this name with other labels.
+    #[test]
+    fn only_what_is_told_by_device_and_operation_is_compared() {
+        for labels in [&["operation"][..], &["device"], &[]] {
+            let host = Host::new();
+            let mut account = Asked::new(&host);
+            let other = [MetricFamily::new(COUNTED[0], "", Kind::Counter, labels)];
+            host.disk("sda", 0, "0\n");
+            account.compare(&other);
+            host.disk("sda", 100 * MIB, "0\n");
+            account.compare(&other);
+            assert_eq!(account.shown(), [], "{labels:?}");
+        }
+    }
+
+    /// Nobody counts while the probe is away.
+    #[test]
+    fn what_was_while_nobody_counted_is_nobodys() {
+        let host = Host::new();
+        let mut account = Asked::new(&host);
+        host.disk("sda", 0, "0\n");
+        host.disk("zram0", 0, "0\n");
+        account.compare(&reads("sda", 0));
+        host.disk("zram0", 10 * MIB, "0\n");
+        account.compare(&reads("sda", 0));
+        assert_eq!(account.shown(), [("zram0".to_owned(), 20 * MIB)]);
+        account.compare(&[]);
+        assert_eq!(account.shown(), [], "what was found is not for ever");
+        host.disk("sda", 100 * MIB, "0\n");
+        account.compare(&[]);
+        account.compare(&reads("sda", 0));
+        account.compare(&reads("sda", 0));
+        assert_eq!(account.shown(), []);
+        // The same of the probe of requests, which a disk below a multipath device has alone.
+        let bios = |bytes| reads("sda", bytes).into_iter().take(1).collect::<Vec<_>>();
+        account.compare(&bios(0));
+        host.disk("sda", 200 * MIB, "0\n");
+        account.compare(&families(&[], &[("sda", "read", 0)]));
+        account.compare(&families(&[], &[("sda", "read", 0)]));
+        assert_eq!(account.shown(), []);
+    }
+
+    #[test]
+    fn disks_are_not_read_at_every_scrape() {
+        let host = Host::new();
+        host.write("kernel/uevent_seqnum", "1\n");
+        host.disk("sda", 0, "0\n");
+        let mut account = Asked::new(&host);
+        account.compare(&reads("sda", 0));
+        // Whether it is hidden was read before, and nothing says that it is another disk.
+        host.disk("sda", 4 * MIB, "1\n");
+        account.0.compare_at(&reads("sda", 0), account.1 + EVERY / 2);
+        assert_eq!(account.shown(), []);
+        account.compare(&reads("sda", 0));
+        assert_eq!(account.shown(), [("sda".to_owned(), 8 * MIB)]);
+        host.disk("sda", 8 * MIB, "1\n");
+        account.0.compare_at(&reads("sda", 0), account.1 + EVERY / 2);
+        assert_eq!(account.shown(), [("sda".to_owned(), 8 * MIB)]);
     }
 }

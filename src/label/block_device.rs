@@ -115,27 +115,25 @@ impl BlockDevice {
     }
 
     /// What has the number now, a hidden disk the one of this sequence; `None` if nothing has.
-    fn read(&self, number: u64, wanted: Option<u32>) -> io::Result<Option<Disk>> {
+    fn read(&mut self, number: u64, wanted: Option<u32>) -> io::Result<Option<Disk>> {
+        let used = self.scrape;
+        let found = |names, sequence, directory| Disk { names, sequence, directory, is_there: true, used };
         let link = name::block_link(&self.sys, number);
+        // A row of a disk that nobody has seen is asked for every second, so what has no link costs no more than this.
+        if link.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let hidden = self.hidden.find(number, wanted);
+            return Ok(hidden.map(|(names, sequence)| found(names, sequence, None)));
+        }
         // A partition has its disk's sequence and directory.
         let disk = if link.join("partition").exists() { link.join("..") } else { link.clone() };
         // Before the name: where the disk is exchanged in between, the next look finds another sequence.
         let (sequence, directory) = (sequence(&disk), fs::metadata(&disk).ok().map(|found| found.ino()));
-        let found = |names, sequence, directory| Disk {
-            names,
-            sequence,
-            directory,
-            is_there: true,
-            used: self.scrape,
-        };
         match fs::read_link(&link) {
             Ok(target) => Ok(target.file_name().map(|file| {
                 let names = Names { device: name::of_block_file(file), path: String::new() };
                 found(names, sequence, directory)
             })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(self.hidden.find(number, wanted).map(|(names, sequence)| found(names, sequence, None)))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -213,7 +211,9 @@ impl Decode for BlockDevice {
     }
 
     fn look(&mut self) {
-        // Every device that comes, goes, or becomes another is an event. Read before: what happens meanwhile is seen next time.
+        self.hidden.look_again();
+        // Every device that comes, goes, or becomes another is an event, unless it is hidden. Read before: what happens meanwhile is
+        // seen next time.
         let events = fs::read_to_string(self.sys.join("kernel/uevent_seqnum")).ok();
         if events.is_some() && events == self.events {
             return;

@@ -6,39 +6,88 @@ use super::{
 };
 use crate::name;
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs,
+    os::unix::fs::DirEntryExt,
     path::{Path, PathBuf},
 };
 
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1 << 16;
 
+/// A disk's directory, which is one as long as the disk is there: so is what it says.
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    /// The disk's name and sequence, if it is hidden.
+    hidden: Option<(String, Option<u32>)>,
+}
+
 /// Where hidden disks are found.
 #[derive(Debug)]
 pub(super) struct Hidden {
     block: PathBuf,
     statistics: PathBuf,
+    /// What there was when it was listed last, by the name of its directory.
+    entries: BTreeMap<OsString, Entry>,
+    is_listed: bool,
 }
 
 impl Hidden {
     pub(super) fn new(host: &Host) -> Self {
-        Self { block: host.sys.join("block"), statistics: host.proc.join("diskstats") }
+        Self {
+            block: host.sys.join("block"),
+            statistics: host.proc.join("diskstats"),
+            entries: BTreeMap::new(),
+            is_listed: false,
+        }
+    }
+
+    /// Other disks may be there by now. That a hidden one comes or goes is no event of devices: the kernel keeps these back.
+    pub(super) fn look_again(&mut self) {
+        self.is_listed = false;
+    }
+
+    /// Lists the disks, if that was not done since it was last said that others may be there. Only new ones are read.
+    fn list(&mut self) {
+        if self.is_listed {
+            return;
+        }
+        self.is_listed = true;
+        let mut before = std::mem::take(&mut self.entries);
+        let found = fs::read_dir(&self.block).into_iter().flatten().take(MAX_ENTRIES).flatten();
+        self.entries = found
+            .map(|entry| {
+                let (file, number) = (entry.file_name(), entry.ino());
+                let known = before.remove(&file).filter(|known| known.number == number);
+                let read = || {
+                    let path = entry.path();
+                    let hidden = is_hidden(&path).then(|| (name::of_block_file(&file), sequence(&path)));
+                    Entry { number, hidden }
+                };
+                let known = known.unwrap_or_else(read);
+                (file, known)
+            })
+            .collect();
     }
 
     /// The hidden disk of this sequence; without one, that which the kernel's statistics give the number. And its own sequence.
-    pub(super) fn find(&self, number: u64, wanted: Option<u32>) -> Option<(Names, Option<u32>)> {
+    pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(Names, Option<u32>)> {
+        self.list();
+        let mut hidden = self.entries.values().filter_map(|entry| entry.hidden.as_ref()).peekable();
+        // Without such a disk the statistics need not be read.
+        hidden.peek()?;
         let told = match wanted {
             Some(_) => None,
             // Older kernels write 0:0 there.
             None => Some(name_of_number(&fs::read_to_string(&self.statistics).ok()?, number)?),
         };
-        let entries = fs::read_dir(&self.block).ok()?.take(MAX_ENTRIES).flatten();
-        entries.map(|entry| entry.path()).filter(|path| is_hidden(path)).find_map(|path| {
-            let disk = name::of_block_file(path.file_name()?);
-            let own = sequence(&path);
-            let is_it = told.as_ref().map_or(own.is_some() && own == wanted, |told| *told == disk);
-            is_it.then(|| (self.names(disk), own))
-        })
+        let is_it = |(disk, own): &&(String, Option<u32>)| match &told {
+            Some(told) => told == disk,
+            None => own.is_some() && *own == wanted,
+        };
+        hidden.find(is_it).map(|(disk, own)| (self.names(disk.clone()), *own))
     }
 
     /// Whether there is a disk of this name.

@@ -73,13 +73,14 @@ impl Files {
         let mut waits = waiter(&told);
         let look = move || {
             let mut followed = Instant::now();
+            let mut refused = Refused::default();
             while !reader.known().is_over {
                 // At once: a process may end in a moment.
                 wait(waits.as_ref());
                 look(&reader, &told);
                 if followed.elapsed() >= LOOK_EVERY {
                     followed = Instant::now();
-                    if follow(&told, &online) {
+                    if follow(&told, &online, &mut refused) {
                         waits = waiter(&told);
                         // What was mapped on a CPU meanwhile was not told.
                         reader.ask(&mut reader.known(), Job::All);
@@ -152,15 +153,31 @@ fn wait(waiter: Option<&MappingsWaiter>) {
     }
 }
 
+/// Why something was refused the last time, so that it is said once and not each second.
+#[derive(Debug, Default)]
+struct Refused(Option<String>);
+
+impl Refused {
+    /// Whether there is an error, and another one than the last time.
+    fn is_news(&mut self, error: Option<&io::Error>) -> bool {
+        let error = error.map(ToString::to_string);
+        let is_news = error.is_some() && error != self.0;
+        self.0 = error;
+        is_news
+    }
+}
+
 /// Has CPUs that came online tell what is mapped; whether there are any.
-fn follow(told: &Mutex<Option<Mappings>>, online: &Path) -> bool {
+fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) -> bool {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else { return false };
     let followed = sys::cpu_list(online).and_then(|online| told.follow(&online));
-    followed.unwrap_or_else(|error| {
+    if refused.is_news(followed.as_ref().err())
+        && let Err(error) = &followed
+    {
         tracing::warn!(%error, "programs on processors that come online may stay unknown in stacks");
-        false
-    })
+    }
+    followed.unwrap_or(false)
 }
 
 fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
@@ -192,9 +209,23 @@ fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
                 Of::Unseen(Unseen { inode: Inode { device, number }, path, told })
             }
         };
-        known.remember(process, Part { from, to, offset, of });
+        known.remember(process, Part { from, to, offset, of }, told);
     }
     if lost {
         reader.ask(&mut known, Job::All);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_is_said_once() {
+        let mut refused = Refused::default();
+        let (one, other) = (io::Error::other("one"), io::Error::other("other"));
+        let errors = [Some(&one), Some(&one), Some(&other), Some(&one), None, None, Some(&one)];
+        let said = errors.map(|error| refused.is_news(error));
+        assert_eq!(said, [true, false, true, true, false, false, true]);
     }
 }

@@ -74,6 +74,8 @@ pub(super) enum Of {
     File(Key),
     /// A file that was mapped and not looked at: which one it is is not known, since its number may have been another's before.
     Unseen(Unseen),
+    /// One like this, by its name, whose process is gone or has it no more: nothing will tell which one it was.
+    Gone(Arc<Path>),
     /// `[vdso]` and its like.
     Kernel(Arc<str>),
     /// Code made as the program runs.
@@ -113,6 +115,33 @@ struct Table {
     used: u64,
 }
 
+/// A file that a process was told to have mapped, and when.
+#[derive(Debug)]
+struct Told {
+    at: SystemTime,
+    part: Part,
+}
+
+/// What a process had mapped when it was looked at.
+#[derive(Debug)]
+struct Looked {
+    at: Instant,
+    /// When the process began; `None` if that was not to be had.
+    began: Option<SystemTime>,
+    parts: Vec<Part>,
+}
+
+impl Looked {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < FRESH
+    }
+
+    /// Whether another process had this before, and the same number.
+    fn is_others(&self, told: &Told) -> bool {
+        self.began.is_some_and(|began| told.at < began)
+    }
+}
+
 /// All that is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -125,7 +154,7 @@ pub(super) struct Known {
     tables: HashMap<Key, Table>,
     uses: u64,
     /// What processes have mapped since this runs, also those that are gone.
-    begun: HashMap<u32, Vec<Part>>,
+    begun: HashMap<u32, Vec<Told>>,
     begun_order: VecDeque<u32>,
     begun_parts: usize,
     /// Build ids of which no process knows, and since when.
@@ -133,7 +162,7 @@ pub(super) struct Known {
     /// Files of which it was looked which they are, and when: those of other roots are mapped again and again.
     sought: HashMap<Key, Instant>,
     /// What processes have mapped now.
-    processes: HashMap<u32, (Instant, Vec<Part>)>,
+    processes: HashMap<u32, Looked>,
     /// What is asked for, first come, first served; also what is being answered.
     pub(super) jobs: VecDeque<Job>,
     asked: HashSet<Job>,
@@ -199,12 +228,12 @@ impl Known {
         if process == 0 {
             return None;
         }
-        let is_fresh = self.processes.get(&process).is_some_and(|(since, _)| since.elapsed() < FRESH);
-        if !is_fresh {
-            return Some(Job::Process(process));
-        }
-        match self.part(process, address)?.of {
-            Of::File(key) => self.lacking_of(key),
+        let of = self.part(process, address).map(|part| &part.of);
+        match of {
+            // Another look would tell no more.
+            Some(Of::Gone(_)) => None,
+            _ if !self.processes.get(&process).is_some_and(Looked::is_fresh) => Some(Job::Process(process)),
+            Some(Of::File(key)) => self.lacking_of(*key),
             _ => None,
         }
     }
@@ -226,6 +255,7 @@ impl Known {
                     Of::File(key) => self.name_at(key, offset),
                     // Another look may tell.
                     Of::Unseen(Unseen { path, .. }) => (in_file(&path, offset), false),
+                    Of::Gone(path) => (in_file(&path, offset), true),
                     Of::Kernel(name) => (name.as_ref().to_owned(), true),
                     Of::Nothing => unknown(),
                 })
@@ -233,11 +263,17 @@ impl Known {
         }
     }
 
+    /// What a process has at an address, or had there last.
     fn part(&self, process: u32, address: u64) -> Option<&Part> {
-        let has = |part: &&Part| (part.from..part.to).contains(&address);
-        match self.processes.get(&process) {
-            Some((_, parts)) if !parts.is_empty() => parts.iter().find(has),
-            _ => self.begun.get(&process)?.iter().rev().find(has),
+        let has = |part: &Part| (part.from..part.to).contains(&address);
+        let told = || self.begun.get(&process)?.iter().rev().find(|told| has(&told.part));
+        let looked = self.processes.get(&process);
+        let now = looked.and_then(|looked| Some((looked, looked.parts.iter().find(|part| has(part))?)));
+        match (now, told()) {
+            // A number is used again. What was told of the new process would stand in place of this.
+            (Some((looked, _)), Some(told)) if looked.is_others(told) => Some(&told.part),
+            (Some((_, part)), _) => Some(part),
+            (None, told) => told.map(|told| &told.part),
         }
     }
 
@@ -347,19 +383,19 @@ impl Known {
         }
     }
 
-    /// Remembers what a process has mapped for when it is gone.
-    pub(super) fn remember(&mut self, process: u32, part: Part) {
+    /// Remembers what a process has mapped for when it is gone, and when that was told.
+    pub(super) fn remember(&mut self, process: u32, part: Part, at: SystemTime) {
         if !self.begun.contains_key(&process) {
             self.begun_order.push_back(process);
         }
         let parts = self.begun.entry(process).or_default();
         self.begun_parts -= parts.len();
         // After `exec`, or in another process of that number, it is something else that is there.
-        parts.retain(|known| known.to <= part.from || part.to <= known.from);
+        parts.retain(|known| known.part.to <= part.from || part.to <= known.part.from);
         if parts.len() >= PARTS {
             parts.remove(0);
         }
-        parts.push(part);
+        parts.push(Told { at, part });
         self.begun_parts += parts.len();
         while self.begun_order.len() > BEGUN || self.begun_parts > ALL_PARTS {
             let Some(oldest) = self.begun_order.pop_front() else { break };
@@ -367,35 +403,59 @@ impl Known {
         }
     }
 
+    /// Whether something is remembered of a process.
+    pub(super) fn is_remembered(&self, process: u32) -> bool {
+        self.begun.contains_key(&process)
+    }
+
+    fn told(&mut self, process: u32) -> impl Iterator<Item = &mut Told> {
+        self.begun.get_mut(&process).into_iter().flatten()
+    }
+
     /// Files that a process was told to have mapped and of which it is not known which they are.
     pub(super) fn unseen(&self, process: u32) -> Vec<Unseen> {
-        let parts = self.begun.get(&process).into_iter().flatten();
-        let unseen = |part: &Part| match &part.of {
+        let told = self.begun.get(&process).into_iter().flatten();
+        let unseen = |told: &Told| match &told.part.of {
             Of::Unseen(unseen) => Some(unseen.clone()),
             _ => None,
         };
-        parts.filter_map(unseen).collect()
+        told.filter_map(unseen).collect()
     }
 
     /// It was found out which file one of them is.
     pub(super) fn settle(&mut self, process: u32, unseen: &Unseen, key: Key) {
-        for part in self.begun.get_mut(&process).into_iter().flatten() {
+        for Told { part, .. } in self.told(process) {
             if part.of == Of::Unseen(unseen.clone()) {
                 part.of = Of::File(key);
             }
         }
     }
 
-    /// What a process has mapped now; nothing for one that is gone.
-    pub(super) fn set_process(&mut self, process: u32, parts: Vec<Part>) {
-        self.processes.retain(|_, (since, _)| since.elapsed() < FRESH);
-        for told in self.begun.get_mut(&process).into_iter().flatten() {
-            let is_it = |part: &&Part| part.from <= told.from && told.from < part.to;
-            if let (Of::Unseen(_), Some(part)) = (&told.of, parts.iter().find(is_it)) {
-                told.of = part.of.clone();
+    /// At this moment it was begun to look what a process has mapped. What was told before and not found will not be found any more:
+    /// the process has ended, or has something else.
+    pub(super) fn end(&mut self, process: u32, looked: SystemTime) {
+        for Told { part, .. } in self.told(process) {
+            if let Of::Unseen(unseen) = &part.of
+                && unseen.told <= looked
+            {
+                part.of = Of::Gone(unseen.path.clone());
             }
         }
-        self.processes.insert(process, (Instant::now(), parts));
+    }
+
+    /// What a process has mapped now, and when it began; nothing for one that is gone.
+    pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<Part>) {
+        self.processes.retain(|_, looked| looked.is_fresh());
+        let looked = Looked { at: Instant::now(), began, parts };
+        for told in self.told(process).filter(|told| !looked.is_others(told)) {
+            let is_it = |part: &&Part| part.from <= told.part.from && told.part.from < part.to;
+            if let (Of::Unseen(_) | Of::Gone(_), Some(part)) =
+                (&told.part.of, looked.parts.iter().find(is_it))
+            {
+                told.part.of = part.of.clone();
+            }
+        }
+        self.processes.insert(process, looked);
     }
 
     /// Nobody has a file of this build id.

@@ -235,7 +235,7 @@ impl Reader {
     /// Nobody is to wait for it.
     fn do_without(&self, thing: Thing) {
         match thing {
-            Thing::Process(process) => self.known().set_process(process, Vec::new()),
+            Thing::Process(process) => self.known().set_process(process, None, Vec::new()),
             Thing::Symbols(key) => self.known().give_up(key),
             Thing::See(_) => {}
         }
@@ -251,9 +251,13 @@ impl Reader {
         }
         match thing {
             Thing::Process(process) => {
+                // Before: what is told meanwhile may not be in what is read.
+                let looked = SystemTime::now();
+                let began = self.began(process);
                 let parts = self.parts(process);
-                self.known().set_process(process, parts);
+                self.known().set_process(process, began, parts);
                 self.settle(process);
+                self.known().end(process, looked);
             }
             Thing::See(key) => self.see(key),
             Thing::Symbols(key) => {
@@ -266,6 +270,16 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// When a process began, or a little before; `None` for one of which nothing was told that may have been another's.
+    fn began(&self, process: u32) -> Option<SystemTime> {
+        if !self.known().is_remembered(process) {
+            return None;
+        }
+        let stat = fs::read(self.directory(process).join("stat")).ok()?;
+        let uptime = fs::read_to_string(self.proc.join("uptime")).ok()?;
+        SystemTime::now().checked_sub(age(&stat, &uptime, procfs::ticks_per_second())?)
     }
 
     /// What a process has mapped, each file of it looked at.
@@ -460,7 +474,102 @@ fn files_of(process: &Path) -> Option<(u64, u64, PathBuf)> {
     Some((root.dev(), root.ino(), namespace))
 }
 
+/// For how long a process has been there, or a little longer, by its `stat`, and by how long the machine has.
+fn age(stat: &[u8], uptime: &str, ticks_per_second: u64) -> Option<Duration> {
+    /// Both are rounded to hundredths of a second, and read one after the other.
+    const ROUNDED: Duration = Duration::from_millis(100);
+    // A program's name may have any bytes, a bracket too.
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let words = std::str::from_utf8(stat.get(behind_name + 1..)?).ok()?;
+    let began: u64 = words.split_whitespace().nth(19)?.parse().ok()?;
+    let began = Duration::from_millis(began.checked_mul(1000)?.checked_div(ticks_per_second)?);
+    let now = Duration::try_from_secs_f64(uptime.split_whitespace().next()?.parse().ok()?).ok()?;
+    now.saturating_sub(began).checked_add(ROUNDED)
+}
+
 /// Of two reasons the one that says more.
 fn worse(one: Reason, other: Reason) -> Reason {
     if one == Reason::Gone { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::symbol::Frame;
+
+    const FRAME: Frame = Frame::Address(0x40_0123);
+
+    /// A process was told to have mapped a file that nobody finds.
+    fn remember(reader: &Reader, process: u32, told: SystemTime) {
+        let inode = Inode { device: (0, 99), number: 7 };
+        let of = Of::Unseen(Unseen { inode, path: Path::new("/nowhere/prog").into(), told });
+        reader.known().remember(process, Part { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
+    }
+
+    /// What the frame is called, whether it stays so, and whether more is to be asked for.
+    fn named(reader: &Reader, process: u32) -> (String, bool, bool) {
+        let mut known = reader.known();
+        let (name, is_final) = known.name(&FRAME, 0, process).expect("it is a program's");
+        (name, is_final, !known.lacking(&[FRAME], process).is_empty())
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_names_that_stay() {
+        let proc = tempfile::tempdir().expect("a temporary directory");
+        let reader = Reader::new(proc.path().into());
+        remember(&reader, 7, SystemTime::now());
+        assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), false, true));
+        reader.read(Thing::Process(7));
+        assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
+        // What is told after it was looked may still be found.
+        remember(&reader, 7, SystemTime::now() + Duration::from_mins(1));
+        reader.read(Thing::Process(7));
+        assert!(!named(&reader, 7).1);
+    }
+
+    #[test]
+    fn a_process_with_a_number_that_is_used_again_names_nothing_of_the_first() {
+        let proc = tempfile::tempdir().expect("a temporary directory");
+        let write = |name: &str, text: &str| {
+            let path = proc.path().join(name);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("a new directory");
+            fs::write(path, text).expect("writable");
+        };
+        // It began ten seconds ago.
+        let began = 990 * procfs::ticks_per_second();
+        write("uptime", "1000.00 1900.00\n");
+        for process in [7, 8, 9] {
+            write(
+                &format!("{process}/stat"),
+                &format!("{process} (a) b) R{} {began} 1 2\n", " 0".repeat(18)),
+            );
+            write(&format!("{process}/maps"), "3f0000-500000 r-xp 00000000 00:00 0 [vdso]\n");
+        }
+        let reader = Reader::new(proc.path().into());
+        remember(&reader, 7, SystemTime::now() - Duration::from_mins(1));
+        remember(&reader, 8, SystemTime::now() - Duration::from_secs(2));
+        for process in [7, 8, 9] {
+            reader.read(Thing::Process(process));
+        }
+        assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
+        assert_eq!(named(&reader, 8), ("[vdso]".into(), true, false));
+        assert_eq!(named(&reader, 9), ("[vdso]".into(), true, false));
+        // What is told of the new one stands in its place.
+        remember(&reader, 7, SystemTime::now());
+        reader.read(Thing::Process(7));
+        assert_eq!(named(&reader, 7), ("[vdso]".into(), true, false));
+    }
+
+    #[test]
+    fn how_long_a_process_has_been_there() {
+        let stat = |began: &str| format!("7 (x\u{fc}) S) S{} {began} 9\n", " 0".repeat(18)).into_bytes();
+        let of = |began: &str, uptime: &str| age(&stat(began), uptime, 100);
+        assert_eq!(of("150", "12.50 20.00\n"), Some(Duration::from_millis(11_100)));
+        assert_eq!(of("1300", "12.50\n"), Some(Duration::from_millis(100)), "rounded to before it began");
+        for (began, uptime) in [("x", "12.50"), ("-1", "12.50"), ("1", ""), ("1", "-1"), ("1", "nan")] {
+            assert_eq!(of(began, uptime), None, "{began} {uptime}");
+        }
+        assert_eq!(age(b"7 x S 1", "1", 100), None);
+        assert_eq!(age(&stat("1"), "1", 0), None);
+    }
 }

@@ -25,6 +25,15 @@ pub struct Named {
 /// Beginnings of the ids that programs give their devices, and what these are.
 const KINDS: [(&str, &str); 3] = [("LVM-", "lvm"), ("mpath-", "multipath"), ("CRYPT-", "crypt")];
 
+/// What an id says that its device is. A partition that kpartx made, `part1-mpath-…`, is of the kind of what it is a part of.
+fn kind(id: &str) -> &'static str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_partition = id.strip_prefix("part").and_then(|rest| rest.split_once('-'));
+    let id = of_partition.filter(|(number, _)| is_number(number)).map_or(id, |(_, whole)| whole);
+    let kind = KINDS.iter().find(|(beginning, _)| id.starts_with(beginning));
+    kind.map_or("dm", |(_, kind)| kind)
+}
+
 /// Names of md arrays by the kernel's, from the links that mdadm or udev make below `/dev/md`. The kernel does not know them.
 #[derive(Debug, Default)]
 pub(super) struct Links(HashMap<OsString, String>);
@@ -62,9 +71,31 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, links: &Links) -> Option<Na
     let named = |kind, name| Some(Named { device: block.name.clone(), kind, name });
     if let Some(name) = sysfs::attribute(&directory.join("dm/name")).filter(|name| !name.is_empty()) {
         let id = sysfs::attribute(&directory.join("dm/uuid")).unwrap_or_default();
-        let kind = KINDS.iter().find(|(beginning, _)| id.starts_with(beginning));
-        return named(kind.map_or("dm", |(_, kind)| kind), name);
+        return named(kind(&id), name);
     }
     let name = links.of(&block.file).filter(|_| directory.join("md").exists())?;
     named("md", name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_by_ids() {
+        for (id, expected) in [
+            ("LVM-AbCdEf", "lvm"),
+            ("mpath-3600508b4000156d7", "multipath"),
+            ("CRYPT-LUKS2-0123-data", "crypt"),
+            ("part1-mpath-3600508b4000156d7", "multipath"),
+            ("part12-mpath-3600508b4000156d7", "multipath"),
+            ("part-mpath-3600508b4000156d7", "dm"),
+            ("partx-mpath-3600508b4000156d7", "dm"),
+            ("part1", "dm"),
+            ("part1-", "dm"),
+            ("", "dm"),
+        ] {
+            assert_eq!(kind(id), expected, "{id}");
+        }
+    }
 }

@@ -166,6 +166,8 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     assert_eq!(text(&mut path, with(6, 2)), "nvme0c1n1");
     // Another has its number.
     nvme(&fixture, "nvme0c2n1", true, Some(9));
+    decoder.look();
+    path.look();
     assert_eq!(
         (text(&mut decoder, with(9, 2)), text(&mut path, with(9, 2))),
         ("nvme0n1".into(), "nvme0c2n1".into())
@@ -179,6 +181,33 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     decoder.look();
     assert!(is_gone(&mut decoder, with(5, 0)) && is_gone(&mut decoder, with(9, 2)));
     assert_eq!(text(&mut decoder, with(5, 0)), "nvme0n1");
+}
+
+/// Rows of disks that nobody knows are asked for every second, and there may be many disks.
+#[test]
+fn hidden_disks_are_listed_once_for_a_look_and_read_once() {
+    let fixture = Fixture::new();
+    fixture.directory("sys/kernel");
+    fixture.write("sys/kernel/uevent_seqnum", "7\n");
+    nvme(&fixture, "nvme0n1", false, Some(1));
+    nvme(&fixture, "odd0", false, Some(2));
+    let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    let with = |sequence: u64| sequence << 32 | device(259, 9);
+    assert_eq!(text(&mut decoder, with(3)), "259:9");
+    // Not listed again before the next look, which needs no event: hidden disks make none.
+    nvme(&fixture, "nvme0c0n1", true, Some(3));
+    assert_eq!((text(&mut decoder, with(3)).as_str(), is_gone(&mut decoder, with(3))), ("259:9", false));
+    decoder.look();
+    assert_eq!(text(&mut decoder, with(3)), "nvme0n1");
+    // What is there is not read again: a disk is hidden or not as long as it is there.
+    fixture.write("sys/block/odd0/hidden", "1\n");
+    decoder.look();
+    assert_eq!(text(&mut decoder, with(2)), "259:9");
+    // Another disk of that name.
+    fs::rename(fixture.path("sys/block/odd0"), fixture.path("sys/odd0")).expect("it is there");
+    nvme(&fixture, "odd0", true, Some(2));
+    decoder.look();
+    assert_eq!(text(&mut decoder, with(2)), "odd0");
 }
 
 #[test]

@@ -26,7 +26,8 @@ blockdev --getsz /dev/zram0 >/dev/null
 sleep 0.5
 scrape pages-before
 run dd if=/dev/zram0 of=/dev/null bs=1M count=32 2>/dev/null
-sleep 0.5
+# The exporter looks at the kernel's account every 15 s at most.
+sleep 16
 cat /sys/block/zram0/stat >/results/pages.stat
 scrape pages-after
 stop_exporter

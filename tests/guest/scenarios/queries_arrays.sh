@@ -58,7 +58,7 @@ probes:
     help: More processes than rows.
     at: rawtracepoint:sched:sched_process_exec
     labels: { pid: pid }
-    max_series: 2
+    max_series: 12
     metrics: [{ counter: crowded_total, help: Programs started. }]
 X
 # Pushes that nobody takes, as nobody listens there.
