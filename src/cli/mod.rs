@@ -49,7 +49,7 @@ pub const FAILURE: u8 = 1;
 /// Exit status of wrong usage or configuration.
 pub const USAGE: u8 = 2;
 
-/// A Prometheus exporter for the Linux kernel: probes in YAML, compiled in process to eBPF.
+/// A Prometheus and OpenTelemetry exporter for the Linux kernel: probes in YAML, compiled in process to eBPF.
 ///
 /// Without a command it runs: it attaches the shipped probes, or those of the files given, and serves
 /// `/metrics` on port 18277. It needs root, or `CAP_BPF`, `CAP_PERFMON` and
@@ -187,11 +187,11 @@ pub struct RunArgs {
     /// What is given up after the start.
     #[command(flatten)]
     pub rights: rights::RightsArgs,
-    /// Have the kernel count runs of programs and the time they take, of all programs of this host; that takes about as long again as
-    /// the shipped programs themselves, and `CAP_SYS_ADMIN`
+    /// Have the kernel count the runs of all programs of this host and their time. This adds about six tenths to what the
+    /// shipped programs cost, and needs `CAP_SYS_ADMIN`
     #[arg(long = "run-stats", overrides_with = "no_run_stats")]
     pub run_stats: bool,
-    /// Leave that as it is, as without either of both
+    /// Do not ask the kernel to count runs; the default
     #[arg(long = "no-run-stats", overrides_with = "run_stats")]
     pub no_run_stats: bool,
     /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
@@ -353,7 +353,7 @@ pub struct RaidArgs {
     #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = duration::parse)]
     pub floor: Duration,
     /// With `--check`, a slow member is critical if its average is more than this many times that of the others
-    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = raid::Rule::default().critical_ratio, value_parser = raid::ratio)]
+    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = raid::Rule::default().critical_ratio, value_parser = raid::ratio, requires = "check")]
     pub critical_ratio: f64,
     /// Members with fewer I/Os of an operation are not compared
     #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
@@ -386,16 +386,16 @@ pub struct CallgraphArgs {
     /// Form of the graph [default: text]
     #[arg(long, value_name = "FORM")]
     pub format: Option<Output>,
-    /// File for the graph, away from what the command prints. Without `--format` the words `text`, `folded` and `json` are
-    /// forms here, as they were before there was that flag
+    /// File for the graph, apart from the command's output. Without `--format`, the words `text`, `folded` and `json` choose
+    /// the form
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// What `--output` was called when that was the form
     #[arg(long, value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
     /// How many arguments are shown; without type information nobody knows how many a function has
-    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = arguments)]
-    pub args: usize,
+    #[arg(long, value_name = "COUNT", default_value = "2", default_value_ifs = NO_ARGUMENTS, value_parser = arguments)]
+    pub args: Option<usize>,
     /// Most functions that are followed
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub limit: usize,
@@ -409,6 +409,10 @@ pub struct CallgraphArgs {
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
+
+/// The folded form shows no arguments: with it there is no number of them but one that was given, which can be refused.
+const NO_ARGUMENTS: [(&str, &str, Option<&str>); 2] =
+    [("format", "folded", None), ("output", "folded", None)];
 
 fn arguments(text: &str) -> Result<usize, String> {
     let most = tapster_ebpf::callgraph::ARGUMENTS;

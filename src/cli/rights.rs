@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug, Clone)]
 pub struct RightsArgs {
     /// Capabilities to keep once probes are attached: names with commas between, `none`, `all`, or `auto` for those that the
-    /// probes that run and reading the configuration again need. What never reads it again can do with `none`
+    /// probes that run and reading the configuration again need. `none` is enough if the configuration is never read again
     #[arg(long = "capabilities.keep", value_name = "LIST", default_value = "auto")]
     pub keep: Keep,
     /// A user besides root and the one who runs this, by number, whose files of probes are taken as well: who may write them

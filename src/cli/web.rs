@@ -50,7 +50,7 @@ pub struct AutoReloadArgs {
     /// Read the configuration again when its files change
     #[arg(long = "config.auto-reload")]
     pub auto_reload: bool,
-    /// How often it is looked whether files of the configuration changed
+    /// How often to look for changed files
     #[arg(long = "config.auto-reload-interval", value_name = "TIME", default_value = "30s", value_parser = interval)]
     pub auto_reload_interval: Duration,
 }
