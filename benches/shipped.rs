@@ -65,33 +65,17 @@ fn contestant(name: &'static str, probes: Vec<Probe>) -> Contestant {
 
 fn block(kernel: &Kernel) -> Vec<Contestant> {
     let sequence = ("(disk.diskseq ?? 0) << 32 | ", "");
-    let at_end = [
-        ("(disk.diskseq ?? 0) << 32 | ", ""),
-        (
-            "      save:\n        device: disk.major << 20 | disk.first_minor\n        operation: args.rq.cmd_flags & 0xff\n",
-            "",
-        ),
-    ];
-    let request = probes(kernel, BLOCK, &[], &["block_request"]);
-    // Labels from where they were read before starts kept them.
-    let text = BLOCK.split_once("  - name: block_request").unwrap();
-    let later = text
-        .1
-        .replace("value: start.device", "value: disk.major << 20 | disk.first_minor")
-        .replace("value: start.operation", "value: args.rq.cmd_flags & 0xff");
-    let later = format!("{}  - name: block_request{later}", text.0);
     let default = || [probes(kernel, BLOCK, &[], &[]), probes(kernel, RAID, &[], &[])].concat();
     vec![
         contestant("block_io, block_request, raid_member", default()),
         Contestant { counted: true, ..contestant("the same, runs counted", default()) },
         contestant("block_io", probes(kernel, BLOCK, &[], &["block_io"])),
         contestant("block_io without the disk's sequence", probes(kernel, BLOCK, &[sequence], &["block_io"])),
-        contestant("block_request", request),
+        contestant("block_request", probes(kernel, BLOCK, &[], &["block_request"])),
         contestant(
             "block_request without the disk's sequence",
             probes(kernel, BLOCK, &[sequence], &["block_request"]),
         ),
-        contestant("the same, labels read at the end", probes(kernel, &later, &at_end, &["block_request"])),
         contestant("raid_member", probes(kernel, RAID, &[], &[])),
     ]
 }
