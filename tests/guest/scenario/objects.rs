@@ -25,7 +25,8 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         assert!(ticks > 0, "the interval went on elsewhere");
         figures.push(format!("{ticks} ticks after processor 0 was taken off"));
     }
-    let up = |name: &str| scrape(name).sum("tapster_probe_up", &[("probe", "one")]) > 0.5;
+    let is_up = |name: &str, probe: &str| scrape(name).sum("tapster_probe_up", &[("probe", probe)]) > 0.5;
+    let up = |name: &str| is_up(name, "one");
     let reason = |name: &str| scrape(name).values("tapster_probe_up", &[("probe", "one")], "reason").concat();
     assert_eq!((up("one"), reason("one").as_str()), (false, "compile"), "the module is not there");
     assert!(up("loaded") && up("reloaded"));
@@ -40,6 +41,8 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     let (stopped, on) = (counted("off", "off-later"), counted("on", "on-later"));
     assert_eq!(stopped, 0, "it was not called, so what is said is so");
     assert!(up("on") && on >= 32, "{on} bios of 32 after it was switched on");
+    let pair = ["on", "both", "half", "still-half", "both-again"].map(|name| is_up(name, "pair"));
+    assert_eq!(pair, [false, true, false, false, true], "both of its modules are there, or not");
     figures.push(format!("{stopped} while the tracer was switched off, {on} after"));
     figures.join("; ")
 }

@@ -19,6 +19,10 @@ probes:
   - name: many
     at: kprobe:*submit_bio
     metrics: [{ counter: many_total, help: x }]
+  - name: pair
+    start: { at: kprobe:brd_submit_bio, key: tid }
+    end: { at: kprobe:zram_submit_bio, key: tid }
+    metrics: [{ histogram: pair_seconds, help: x, value: duration }]
 X
 online=/sys/devices/system/cpu/cpu1/online
 
@@ -90,4 +94,19 @@ told 'it is called again' 1
 scrape on
 read_disk 32
 scrape on-later
+# One of two modules is not enough.
+run modprobe zram
+told 'attached to what modules have now.*probe="pair"' 1
+scrape both
+run rmmod zram
+told 'is not loaded any more.*probe="pair"' 1
+scrape half
+run rmmod brd
+run modprobe brd rd_nr=1 rd_size=8192
+nodes
+told 'attached to what modules have now.*probe="one"' 3
+scrape still-half
+run modprobe zram
+told 'attached to what modules have now.*probe="pair"' 2
+scrape both-again
 stop_exporter
