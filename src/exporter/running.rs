@@ -279,6 +279,12 @@ impl Running {
         self.reader.get().is_some() && self.down().is_none()
     }
 
+    /// Whether it is in the kernel, or waits for what it will be attached to: a CPU that is not counted on, or a switch that is off,
+    /// is no reason to bring it up anew, which would end its counts.
+    pub(super) fn goes_on(&self) -> bool {
+        lock(&self.down).as_ref().is_none_or(|down| down.reason == WAITING)
+    }
+
     /// Whether it waits for a file that is not there yet.
     pub fn is_waiting(&self) -> bool {
         lock(&self.down).as_ref().is_some_and(|down| down.reason == WAITING)
