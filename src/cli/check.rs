@@ -139,7 +139,7 @@ fn told(
         let programs = if program.codes.len() == 1 { "program" } else { "programs" };
         writeln!(
             text,
-            "{name:width$}  {state:8}  {} {programs}, {insns} instructions, at most {} series and {memory} of kernel memory",
+            "{name:width$}  {state:8}  {} {programs}, {insns} instructions, at most {} label sets and {memory} of kernel memory",
             program.codes.len(),
             program.layout.max_rows,
         )?;
