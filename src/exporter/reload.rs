@@ -5,13 +5,7 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{
-    kernel::{Kernel, Modules},
-    loader::Loader,
-    lock::lock,
-    status::Down,
-    sys,
-};
+use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
@@ -75,8 +69,6 @@ impl Exporter {
     /// Two exchanges at a time would undo each other: the caller sees to it that there is one.
     pub fn exchange(&self, wanted: &[Probe], reasons: Vec<Reason>, kernel: &Kernel) -> Exchange {
         let mut exchange = Exchange::default();
-        // What comes or goes meanwhile is looked at again with the probes that there are then.
-        let modules = Modules::new(&self.host.sys);
         let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
         let is_renamed = |running: &Running| wanted.iter().any(|probe| has_family_of(running, probe));
         // First, so that their memory is free for others. What has families that are still wanted stays until others have them.
@@ -120,7 +112,6 @@ impl Exporter {
         let mut probes = self.probes();
         probes.sort_by_key(place);
         self.set_probes(probes);
-        *lock(&self.modules) = modules;
         self.judge();
         sys::release_memory();
         exchange
