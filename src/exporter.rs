@@ -208,9 +208,7 @@ impl Exporter {
             .into_iter()
             .zip(&mut candidates)
             .map(|(program, candidate)| {
-                loader.load(program?).or_else(|refused| {
-                    candidate.go_on(&refused, Step::Loaded, &mut loader, (&target, kernel))
-                })
+                candidate.bring(program?, Step::Loaded, &mut loader, (&target, kernel))
             })
             .collect();
         drop(loader);
@@ -223,7 +221,7 @@ impl Exporter {
                 // Few have another alternative, and need a loader, which takes memory.
                 *attached = candidate
                     .pass_over(&refused)
-                    .and_then(|()| candidate.bring(step, &mut Loader::of(kernel), (&target, kernel)));
+                    .and_then(|()| candidate.bring_next(step, &mut Loader::of(kernel), (&target, kernel)));
             }
             if let (Ok(inner), true) = (attached, options.attach) {
                 for what in inner.left_out() {

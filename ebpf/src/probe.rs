@@ -168,6 +168,11 @@ impl Probe {
         !self.starts.is_empty()
     }
 
+    /// All attach points that its events name, alternatives too.
+    pub fn attach_points(&self) -> impl Iterator<Item = &Spanned<AttachPoint>> {
+        self.starts.iter().chain(&self.ends).flat_map(|event| &event.at)
+    }
+
     /// Whether stacks of programs are asked for.
     pub fn takes_user_stacks(&self) -> bool {
         let lets = self.lets.iter().map(|(_, value)| value);

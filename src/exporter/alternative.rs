@@ -10,6 +10,7 @@ use crate::{
 use tapster_ebpf::{
     attach::Target,
     probe::{AttachPoint, FunctionMechanism, Probe},
+    program::Program,
 };
 
 /// A probe on its way into the kernel.
@@ -48,16 +49,22 @@ impl Candidate {
         Self { probe: probe.clone(), passed: Vec::new() }
     }
 
-    /// What becomes of the probe after it was refused: the same with the next alternatives, as far as there are any.
-    pub(super) fn go_on(
+    /// Loads the compiled probe and takes the step with it; if that is refused, the same with the next alternatives, as far as there
+    /// are any.
+    pub(super) fn bring(
         &mut self,
-        refused: &LoadError,
+        program: Program,
         step: Step,
         loader: &mut Loader,
         means: (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
-        self.pass_over(refused)?;
-        self.bring(step, loader, means)
+        match bring(program, step, loader, means.1) {
+            Ok(attached) => Ok(attached),
+            Err(refused) => {
+                self.pass_over(&refused)?;
+                self.bring_next(step, loader, means)
+            }
+        }
     }
 
     /// Goes on to the next alternative; why the probe is down if there is none.
@@ -69,8 +76,8 @@ impl Candidate {
         Ok(())
     }
 
-    /// Compiles and loads the probe, and takes the step with it, going on to next alternatives.
-    pub(super) fn bring(
+    /// Compiles the probe as it is after an alternative was passed over, and brings it there, going on to next alternatives.
+    pub(super) fn bring_next(
         &mut self,
         step: Step,
         loader: &mut Loader,
@@ -79,11 +86,7 @@ impl Candidate {
         loop {
             let program = tapster_ebpf::compile(&self.probe, target)
                 .map_err(|diagnostics| self.down(compile_failure(&diagnostics, kernel)))?;
-            let brought = loader.load(program).and_then(|mut attached| {
-                step.take(&mut attached, kernel)?;
-                Ok(attached)
-            });
-            match brought {
+            match bring(program, step, loader, kernel) {
                 Ok(attached) => return Ok(attached),
                 Err(refused) => self.pass_over(&refused)?,
             }
@@ -97,6 +100,13 @@ impl Candidate {
         }
         Down { message: format!("{}\n{}", down.message.trim_end(), self.passed.join("\n")), ..down }
     }
+}
+
+/// Loads a program and takes the step with it.
+fn bring(program: Program, step: Step, loader: &mut Loader, kernel: &Kernel) -> Result<Attached, LoadError> {
+    let mut attached = loader.load(program)?;
+    step.take(&mut attached, kernel)?;
+    Ok(attached)
 }
 
 /// Whether programs there are called by the function itself, and not by a probe on it: `frame` is another number.
@@ -139,8 +149,7 @@ mod tests {
     use tapster_ebpf::{declaration, diagnostic::SourceFile};
 
     fn points(probe: &Probe) -> Vec<String> {
-        let all = probe.starts.iter().chain(&probe.ends).flat_map(|event| &event.at);
-        all.map(|at| at.value.to_string()).collect()
+        probe.attach_points().map(|at| at.value.to_string()).collect()
     }
 
     #[test]

@@ -56,12 +56,10 @@ impl Watched {
     /// A probe that is in files; `None` for others. To be called before it is compiled.
     pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
         let mut places: Vec<Place> = Vec::new();
-        for event in probe.starts.iter().chain(&probe.ends) {
-            for (root, word) in event.at.iter().filter_map(|at| at.value.binary()) {
-                if !places.iter().any(|place| place.root == *root && place.word == word) {
-                    let file = Arc::new(Word::new(proc, root, word));
-                    places.push(Place { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
-                }
+        for (root, word) in probe.attach_points().filter_map(|at| at.value.binary()) {
+            if !places.iter().any(|place| place.root == *root && place.word == word) {
+                let file = Arc::new(Word::new(proc, root, word));
+                places.push(Place { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
             }
         }
         if places.is_empty() {

@@ -237,15 +237,8 @@ impl Running {
         };
         let mut candidate = Candidate::new(probe);
         let attached = compile().and_then(|program| {
-            let brought = loader.load(program).and_then(|mut attached| {
-                began = SystemTime::now();
-                attached.attach(means.kernel)?;
-                Ok(attached)
-            });
-            brought.or_else(|refused| {
-                began = SystemTime::now();
-                candidate.go_on(&refused, Step::Attached, loader, (&means.target, means.kernel))
-            })
+            began = SystemTime::now();
+            candidate.bring(program, Step::Attached, loader, (&means.target, means.kernel))
         });
         let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
         running.tell_passed();
@@ -304,13 +297,7 @@ impl Running {
             needs.processes |= self.is_watched();
             // As will what is in a module of the kernel that may be loaded later.
             needs.events |= lock(&self.down).as_ref().is_some_and(may_come)
-                && self
-                    .declared
-                    .starts
-                    .iter()
-                    .chain(&self.declared.ends)
-                    .flat_map(|event| &event.at)
-                    .any(|at| is_event(&at.value));
+                && self.declared.attach_points().any(|at| is_event(&at.value));
             return;
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());

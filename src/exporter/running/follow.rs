@@ -84,17 +84,9 @@ impl Running {
         means: (&Target<'_>, &Kernel),
     ) -> Result<Probe, Down> {
         let mut loader = Loader::of(means.1);
-        let mut began = SystemTime::now();
+        let began = SystemTime::now();
         let mut candidate = Candidate::new(probe);
-        let brought = loader.load(program).and_then(|mut attached| {
-            began = SystemTime::now();
-            attached.attach(means.1)?;
-            Ok(attached)
-        });
-        let attached = brought.or_else(|refused| {
-            began = SystemTime::now();
-            candidate.go_on(&refused, Step::Attached, &mut loader, means)
-        })?;
+        let attached = candidate.bring(program, Step::Attached, &mut loader, means)?;
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
