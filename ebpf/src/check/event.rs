@@ -164,6 +164,7 @@ impl Checker<'_> {
             declared: &[],
             item: None,
             saved: None,
+            unsaved: &self.unsaved,
         };
         let node = event
             .at
@@ -215,7 +216,7 @@ impl Checker<'_> {
         several: bool,
     ) -> TypedEvent {
         let probe = self.probe;
-        let saved = self.saved.clone();
+        let (saved, unsaved) = (self.saved.clone(), self.unsaved.clone());
         let mut scope = Scope {
             target: self.target,
             file: &probe.file,
@@ -225,6 +226,7 @@ impl Checker<'_> {
             declared: &probe.lets,
             item: None,
             saved: (role == Role::End).then_some(saved.as_slice()),
+            unsaved: &unsaved,
         };
         let each_from = event.each.as_ref().and_then(|each| self.each_from(each, &mut scope));
         for (name, expression) in &probe.lets {

@@ -39,6 +39,7 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
         target,
         diagnostics: Vec::new(),
         saved: Vec::new(),
+        unsaved: HashSet::new(),
         functions: Vec::new(),
         let_worked: HashSet::new(),
         let_problems: Vec::new(),
@@ -148,6 +149,8 @@ struct Checker<'a> {
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
     saved: Vec<Kept>,
+    /// What starts save that are wrong themselves: that nothing is saved by such a name follows from it.
+    unsaved: HashSet<String>,
     /// Functions of all events, by number, with their file.
     functions: Vec<(Option<FileId>, Site)>,
     /// `let` names that had a meaning at some event.
@@ -219,6 +222,10 @@ impl Checker<'_> {
                 let message = format!("every start must save `{name}`, and this one does not");
                 self.error(event.span.clone(), message, "save the same names at each start");
             }
+        }
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            let saves = probe.starts.iter().flat_map(|start| &start.saves);
+            self.unsaved = saves.map(|(name, _)| name.value.clone()).collect();
         }
         let role = if probe.is_pair() { Role::End } else { Role::Single };
         for event in &probe.ends {

@@ -8,7 +8,7 @@ use crate::{
     probe::Expression,
     typed::{AccessMode, Builtin, Node, Type, Typed},
 };
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 /// What is wrong with an expression. `missing` tells "not on this kernel", which `??` gets around,
 /// from what is wrong everywhere.
@@ -87,6 +87,8 @@ pub(super) struct Scope<'a> {
     pub(super) item: Option<(String, Type)>,
     /// Values kept from the start; `None` outside of a pair's end.
     pub(super) saved: Option<&'a [Kept]>,
+    /// Names of those that starts save of which it was told already why they are none.
+    pub(super) unsaved: &'a HashSet<String>,
 }
 
 impl<'a> Scope<'a> {
@@ -310,6 +312,7 @@ impl<'a> Scope<'a> {
                 let Kept { ty, is_time, .. } = &saved[index];
                 Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
             }
+            None if self.unsaved.contains(name) => Err(Vec::new()),
             None => {
                 let hint = nearest(name, saved.iter().map(|kept| kept.name.as_str())).map_or_else(
                     || format!("add it to the start's `save`: {{ {name}: … }}"),
