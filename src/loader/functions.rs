@@ -139,6 +139,11 @@ impl Functions {
         Self { means, held: Mutex::default(), programs, modules: Vec::new(), refused: Vec::new() }
     }
 
+    /// Whether another code's program is at these functions as well, so that nothing is left to do for them.
+    fn are_done(&self) -> bool {
+        self.means == Means::Session && self.programs.is_empty()
+    }
+
     /// Attaches to all functions.
     pub(super) fn attach(
         &mut self,
@@ -146,7 +151,7 @@ impl Functions {
         maps: &[BorrowedFd<'_>],
         kernel: &Kernel,
     ) -> Result<(), LoadError> {
-        if self.means == Means::Session && self.programs.is_empty() {
+        if self.are_done() {
             return Ok(());
         }
         let names = code.sites.list.iter().filter(|_| is_of_kernel(code)).map(|site| &site.name);
@@ -174,8 +179,7 @@ impl Functions {
     /// Whether something is to be done as these modules of the kernel have changed: some functions are in them, or nothing is held
     /// of what is in others, which another look may find.
     pub(super) fn follow(&self, changed: &[String]) -> bool {
-        let is_second = self.means == Means::Session && self.programs.is_empty();
-        let is_held = is_second || !lock(&self.held).is_empty();
+        let is_held = self.are_done() || !lock(&self.held).is_empty();
         self.modules.iter().any(|own| changed.contains(own)) || self.are_in_modules() && !is_held
     }
 
@@ -186,7 +190,7 @@ impl Functions {
         maps: &[BorrowedFd<'_>],
         kernel: &Kernel,
     ) -> Result<(), LoadError> {
-        if self.means == Means::Session && self.programs.is_empty() {
+        if self.are_done() {
             return Ok(());
         }
         // No event reaches what was in a module that is gone.
