@@ -9,6 +9,7 @@ use crate::{
     mark::Mark,
     source::{Own, Selection, Source},
     status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    sys,
 };
 use std::{
     path::PathBuf,
@@ -88,6 +89,8 @@ impl Configuration {
         let begun = Instant::now();
         let (marks, tried) = (self.request.marks(), SystemTime::now());
         let result = self.read();
+        // By now the kernel's types are let go of, and so is what loaded programs with them.
+        sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
             Ok(Read { exchange, pending }) => {

@@ -31,7 +31,9 @@ impl Exporter {
                 running.follow_modules(&modules, &self.host, &shared, detect, lacking);
             }
         }
-        if kernel.get().is_some() {
+        // It is let go of here, before memory is given back.
+        let was_needed = kernel.into_inner().is_some();
+        if was_needed {
             self.judge();
             sys::release_memory();
         }

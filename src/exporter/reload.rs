@@ -5,7 +5,7 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{kernel::Kernel, loader::Loader, status::Down, sys};
+use crate::{kernel::Kernel, loader::Loader, status::Down};
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
@@ -113,7 +113,6 @@ impl Exporter {
         probes.sort_by_key(place);
         self.set_probes(probes);
         self.judge();
-        sys::release_memory();
         exchange
     }
 
