@@ -12,6 +12,7 @@ pub mod collector;
 pub mod config;
 pub mod container;
 pub mod deadline;
+mod disk;
 pub mod duration;
 pub mod elf;
 pub mod exporter;

@@ -4,6 +4,7 @@
 //! without a bio. Nobody who counts events sees that, but `/sys/block/DISK/stat` has it.
 
 use crate::{
+    disk,
     family::{Kind, MetricFamily, Value},
     name,
 };
@@ -48,9 +49,8 @@ struct Which {
 
 impl Which {
     fn of(directory: &Path) -> Self {
-        let sequence = fs::read_to_string(directory.join("diskseq")).ok();
         Self {
-            sequence: sequence.and_then(|text| text.trim().parse().ok()),
+            sequence: disk::sequence(directory),
             directory: fs::metadata(directory).ok().map(|found| found.ino()),
         }
     }
@@ -186,10 +186,9 @@ impl Account {
             let (directory, name) = (entry.path(), name::of_block_file(&entry.file_name()));
             let old = before.remove(&name);
             let which = old.filter(|_| are_same).map_or_else(|| Which::of(&directory), |old| old.which);
-            let is_hidden = old.filter(|old| old.which == which).map_or_else(
-                || fs::read_to_string(directory.join("hidden")).is_ok_and(|text| text.trim() == "1"),
-                |old| old.is_hidden,
-            );
+            let is_hidden = old
+                .filter(|old| old.which == which)
+                .map_or_else(|| disk::is_hidden(&directory), |old| old.is_hidden);
             let mut now = Bytes::default();
             if !is_hidden {
                 let stat = fs::read_to_string(directory.join("stat"));

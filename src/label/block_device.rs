@@ -11,7 +11,7 @@
 //! that I/O is submitted to, and [`BlockPath`] is the path itself.
 
 use super::{Decode, Host, LabelError, hidden::Hidden, number::unsigned, require};
-use crate::{name, topology::Topology};
+use crate::{disk, name, topology::Topology};
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
 /// Disks remembered; a machine with more looks anew for the rest.
@@ -95,9 +95,7 @@ fn make_room<K: Copy + Eq + std::hash::Hash, V>(
 
 /// The lower half of the sequence in a disk's directory.
 pub(super) fn sequence(directory: &Path) -> Option<u32> {
-    let text = fs::read_to_string(directory.join("diskseq")).ok()?;
-    let sequence: u64 = text.trim().parse().ok()?;
-    u32::try_from(sequence & u64::from(u32::MAX)).ok()
+    u32::try_from(disk::sequence(directory)? & u64::from(u32::MAX)).ok()
 }
 
 impl BlockDevice {

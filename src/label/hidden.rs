@@ -4,14 +4,8 @@ use super::{
     Host,
     block_device::{Names, sequence},
 };
-use crate::name;
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs,
-    os::unix::fs::DirEntryExt,
-    path::{Path, PathBuf},
-};
+use crate::{disk, name};
+use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::DirEntryExt, path::PathBuf};
 
 /// Most entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 1 << 16;
@@ -63,7 +57,8 @@ impl Hidden {
                 let known = before.remove(&file).filter(|known| known.number == number);
                 let read = || {
                     let path = entry.path();
-                    let hidden = is_hidden(&path).then(|| (name::of_block_file(&file), sequence(&path)));
+                    let hidden =
+                        disk::is_hidden(&path).then(|| (name::of_block_file(&file), sequence(&path)));
                     Entry { number, hidden }
                 };
                 let known = known.unwrap_or_else(read);
@@ -101,10 +96,6 @@ impl Hidden {
             None => Names { device: disk, path: String::new() },
         }
     }
-}
-
-fn is_hidden(directory: &Path) -> bool {
-    fs::read_to_string(directory.join("hidden")).is_ok_and(|text| text.trim() == "1")
 }
 
 /// The disk that a path leads to: the kernel calls the path through controller 1 to `nvme0n2` `nvme0c1n2`.
