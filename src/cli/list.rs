@@ -15,20 +15,10 @@ use functions::{Asked, Listed};
 use std::{borrow::Cow, fmt::Write};
 use tapster_ebpf::{
     check, diagnostic,
-    probe::{AttachPoint, Probe, Root},
+    probe::{AttachPoint, Probe, Root, attach_kind},
     tracefs::Tracepoints,
 };
 use wanted::Wanted;
-
-/// Kinds of attach points that bpftrace has short names for, but for those of functions and programs.
-const KINDS: [(&str, &str); 6] = [
-    ("t", "tracepoint"),
-    ("rt", "rawtracepoint"),
-    ("p", "profile"),
-    ("i", "interval"),
-    ("s", "software"),
-    ("h", "hardware"),
-];
 
 pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     let pattern = args.pattern.as_deref();
@@ -219,9 +209,9 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
 
 /// A word with the kind of attach point that it begins with written out, as these are shown.
 fn spelled_out(word: &str) -> Cow<'_, str> {
-    let kind = word.split_once(':').and_then(|(kind, rest)| {
-        let (_, long) = KINDS.into_iter().find(|(short, _)| *short == kind)?;
+    let spelled = word.split_once(':').and_then(|(kind, rest)| {
+        let long = attach_kind(kind).filter(|long| *long != kind)?;
         Some(format!("{long}:{rest}"))
     });
-    kind.map_or(Cow::Borrowed(word), Cow::Owned)
+    spelled.map_or(Cow::Borrowed(word), Cow::Owned)
 }

@@ -223,54 +223,54 @@ impl FunctionMechanism {
     }
 }
 
-/// The attach kinds and their forms, for messages.
-pub const ATTACH_FORMS: [(&str, &str); 13] = [
-    ("tracepoint", "tracepoint:CATEGORY:NAME"),
-    ("rawtracepoint", "rawtracepoint:CATEGORY:NAME"),
-    ("fentry", "fentry:FUNCTION"),
-    ("fexit", "fexit:FUNCTION"),
-    ("kprobe", "kprobe:FUNCTION"),
-    ("kretprobe", "kretprobe:FUNCTION"),
-    ("uprobe", "uprobe:BINARY:FUNCTION"),
-    ("uretprobe", "uretprobe:BINARY:FUNCTION"),
-    ("usdt", "usdt:BINARY:PROVIDER:NAME"),
-    ("profile", "profile:hz:COUNT"),
-    ("interval", "interval:s:COUNT"),
-    ("software", "software:EVENT:COUNT"),
-    ("hardware", "hardware:EVENT:COUNT"),
+/// The attach kinds, with bpftrace's short names and their forms, for messages.
+const ATTACH_FORMS: [(&str, &str, &str); 13] = [
+    ("tracepoint", "t", "tracepoint:CATEGORY:NAME"),
+    ("rawtracepoint", "rt", "rawtracepoint:CATEGORY:NAME"),
+    ("fentry", "f", "fentry:FUNCTION"),
+    ("fexit", "fr", "fexit:FUNCTION"),
+    ("kprobe", "k", "kprobe:FUNCTION"),
+    ("kretprobe", "kr", "kretprobe:FUNCTION"),
+    ("uprobe", "u", "uprobe:BINARY:FUNCTION"),
+    ("uretprobe", "ur", "uretprobe:BINARY:FUNCTION"),
+    ("usdt", "U", "usdt:BINARY:PROVIDER:NAME"),
+    ("profile", "p", "profile:hz:COUNT"),
+    ("interval", "i", "interval:s:COUNT"),
+    ("software", "s", "software:EVENT:COUNT"),
+    ("hardware", "h", "hardware:EVENT:COUNT"),
 ];
 
-/// The attach kinds of timers and counters, with bpftrace's short names.
-const PERF_KINDS: [(&str, PerfKind); 8] = [
+/// The attach kinds of timers and counters.
+const PERF_KINDS: [(&str, PerfKind); 4] = [
     ("profile", PerfKind::Profile),
-    ("p", PerfKind::Profile),
     ("interval", PerfKind::Interval),
-    ("i", PerfKind::Interval),
     ("software", PerfKind::Software),
-    ("s", PerfKind::Software),
     ("hardware", PerfKind::Hardware),
-    ("h", PerfKind::Hardware),
 ];
 
 /// What patterns of names have besides letters.
 const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
 
-/// The attach kinds of kernel functions, with bpftrace's short names.
-const FUNCTION_KINDS: [(&str, FunctionMechanism); 8] = [
+/// The attach kinds of kernel functions.
+const FUNCTION_KINDS: [(&str, FunctionMechanism); 4] = [
     ("fentry", FunctionMechanism::Fentry),
-    ("f", FunctionMechanism::Fentry),
     ("fexit", FunctionMechanism::Fexit),
-    ("fr", FunctionMechanism::Fexit),
     ("kprobe", FunctionMechanism::Kprobe),
-    ("k", FunctionMechanism::Kprobe),
     ("kretprobe", FunctionMechanism::Kretprobe),
-    ("kr", FunctionMechanism::Kretprobe),
 ];
+
+/// The attach kind that a word is the name of, or bpftrace's short name.
+pub fn attach_kind(word: &str) -> Option<&'static str> {
+    ATTACH_FORMS.iter().find(|(kind, short, _)| *kind == word || *short == word).map(|(kind, ..)| *kind)
+}
 
 impl AttachPoint {
     /// Reads `kind:…`; an error is a message and a hint.
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
-        let parts: Vec<&str> = text.split(':').collect();
+        let mut parts: Vec<&str> = text.split(':').collect();
+        if let [first, _, ..] = parts.as_mut_slice() {
+            *first = attach_kind(first).unwrap_or(first);
+        }
         let name = |part: &&str| {
             !part.is_empty()
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
@@ -279,9 +279,9 @@ impl AttachPoint {
         };
         let forms = || {
             let named = |wanted: &str| {
-                ATTACH_FORMS.iter().find(|(kind, _)| *kind == wanted).map_or("", |(_, form)| form)
+                ATTACH_FORMS.iter().find(|(kind, ..)| *kind == wanted).map_or("", |(.., form)| form)
             };
-            let kinds: Vec<&str> = ATTACH_FORMS.iter().map(|(kind, _)| *kind).collect();
+            let kinds: Vec<&str> = ATTACH_FORMS.iter().map(|(kind, ..)| *kind).collect();
             format!(
                 "write for example {} or {}; kinds are {}",
                 named("tracepoint"),
@@ -292,9 +292,9 @@ impl AttachPoint {
         let well_formed = parts.len() > 1 && parts[1..].iter().all(name);
         // Names of C++ and Rust have pairs of colons within them.
         let user = text.split_once(':').and_then(|(kind, rest)| {
-            let at_return = match kind {
-                "uprobe" | "u" => false,
-                "uretprobe" | "ur" => true,
+            let at_return = match attach_kind(kind)? {
+                "uprobe" => false,
+                "uretprobe" => true,
                 _ => return None,
             };
             let (binary, function) = rest.split_once(':')?;
@@ -310,13 +310,13 @@ impl AttachPoint {
             });
         }
         match parts.as_slice() {
-            ["tracepoint" | "t", category, name] if well_formed => {
+            ["tracepoint", category, name] if well_formed => {
                 Ok(Self::Tracepoint { category: (*category).into(), name: (*name).into() })
             }
-            ["rawtracepoint" | "rt", category, name] if well_formed => {
+            ["rawtracepoint", category, name] if well_formed => {
                 Ok(Self::RawTracepoint { category: Some((*category).into()), name: (*name).into() })
             }
-            ["rawtracepoint" | "rt", name] if well_formed => {
+            ["rawtracepoint", name] if well_formed => {
                 Ok(Self::RawTracepoint { category: None, name: (*name).into() })
             }
             [kind, function]
@@ -335,7 +335,7 @@ impl AttachPoint {
                     .map_or(PerfKind::Profile, |(_, kind)| *kind);
                 PerfEvent::parse(kind, name, amount).map(Self::Perf)
             }
-            ["usdt" | "U", binary, rest @ .., name]
+            ["usdt", binary, rest @ .., name]
                 if !binary.is_empty()
                     && !name.is_empty()
                     && rest.len() < 2
@@ -349,13 +349,14 @@ impl AttachPoint {
                 })
             }
             [] | [""] => Err(("the attach point is empty".into(), forms())),
-            [kind, ..] if ATTACH_FORMS.iter().any(|(known, _)| known == kind) => {
-                let form = ATTACH_FORMS.iter().find(|(known, _)| known == kind).map_or("", |(_, form)| form);
+            [kind, ..] if ATTACH_FORMS.iter().any(|(known, ..)| known == kind) => {
+                let form =
+                    ATTACH_FORMS.iter().find(|(known, ..)| known == kind).map_or("", |(.., form)| form);
                 Err((format!("`{text}` is not a {kind}"), format!("write {form}")))
             }
             [_] => Err((format!("`{text}` is not an attach point"), forms())),
             [kind, ..] => {
-                let near = crate::diagnostic::nearest(kind, ATTACH_FORMS.iter().map(|(known, _)| *known));
+                let near = crate::diagnostic::nearest(kind, ATTACH_FORMS.iter().map(|(known, ..)| *known));
                 let hint = near.map_or_else(forms, |near| format!("did you mean `{near}`?"));
                 Err((format!("`{kind}` is not an attach kind"), hint))
             }

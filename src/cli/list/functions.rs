@@ -12,7 +12,7 @@ use tapster_ebpf::{
     btf::Kind,
     diagnostic::near,
     glob::is_pattern,
-    probe::Root,
+    probe::{Root, attach_kind},
 };
 
 /// Of more functions than this only the names are shown: what is about each would hide them.
@@ -37,13 +37,9 @@ pub(super) struct Listed {
 /// The functions that a pattern asks for, if it asks for functions.
 pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
     let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
-    Some(match kind {
-        "fentry" | "f" => Asked::Kernel("fentry", rest),
-        "fexit" | "fr" => Asked::Kernel("fexit", rest),
-        "kprobe" | "k" => Asked::Kernel("kprobe", rest),
-        "kretprobe" | "kr" => Asked::Kernel("kretprobe", rest),
-        "uprobe" | "u" | "uretprobe" | "ur" if pattern.contains(':') => {
-            let kind = if matches!(kind, "uprobe" | "u") { "uprobe" } else { "uretprobe" };
+    Some(match attach_kind(kind)? {
+        kind @ ("fentry" | "fexit" | "kprobe" | "kretprobe") => Asked::Kernel(kind, rest),
+        kind @ ("uprobe" | "uretprobe") if pattern.contains(':') => {
             let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
             Asked::Program(kind, binary, wanted)
         }

@@ -3,11 +3,15 @@
 use super::{functions::Listed, wanted::Wanted};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
-use tapster_ebpf::{attach::Missing, probe::Root, usdt::Found};
+use tapster_ebpf::{
+    attach::Missing,
+    probe::{Root, attach_kind},
+    usdt::Found,
+};
 
 /// The binary, and what is wanted of it, of a pattern that asks for such probes.
 pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
-    let rest = pattern.strip_prefix("usdt:").or_else(|| pattern.strip_prefix("U:"))?;
+    let (_, rest) = pattern.split_once(':').filter(|(kind, _)| attach_kind(kind) == Some("usdt"))?;
     let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
     // Without a name nothing is asked for but the kernel's own events.
     (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))
