@@ -9,7 +9,7 @@ use crate::support::{
 use std::{fs, path::Path, time::Duration};
 
 /// bpftrace takes ten seconds to start there, and is started dozens of times.
-const LIMIT: Duration = Duration::from_secs(3600);
+const LIMIT: Duration = Duration::from_hours(1);
 
 /// Runs the benchmark, an executable that `cargo bench --bench functions --no-run` names.
 pub(crate) fn measured(kernel: &Kernel, bench: &Path, modules: &Path, directory: &Path) -> Outcome {

@@ -162,7 +162,7 @@ impl Image {
                     continue;
                 }
                 fs::create_dir_all(copy.parent().unwrap()).unwrap();
-                if path.ends_with(".xz") {
+                if Path::new(path).extension().is_some_and(|extension| extension == "xz") {
                     let unpacked = output(tool("xz")?.arg("-dc").arg(path));
                     assert!(unpacked.status.success(), "xz -dc {path}");
                     fs::write(&copy, unpacked.stdout).unwrap();

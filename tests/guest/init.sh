@@ -13,9 +13,13 @@ modprobe virtio_pci 2>/dev/null
 modprobe virtio_blk
 modprobe virtio_net 2>/dev/null && ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up 2>/dev/null
 cd /
+stalls /results/stalls &
+stalls=$!
 # In a shell of its own: the end of the first process is the end of the kernel.
 eval "set -- $(cat /arguments)"
 sh -c '. /lib.sh; . /scenario.sh' scenario "$@" || echo "@@ failed: the scenario itself ($?)"
+kill $stalls
+wait $stalls || echo "@@ failed: stalls ($?)"
 sync
 # A raw disk of our own; what is on it is an archive.
 tar -C /results -cf /dev/vda .

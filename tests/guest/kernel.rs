@@ -42,6 +42,16 @@ pub(crate) struct Kernel {
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Where kernels are kept: in the user's cache, which is there for the next clone, too.
+pub(crate) fn cache() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    match cache {
+        Some(cache) => cache.join("tapster/kernels"),
+        None => Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest"),
+    }
+}
+
 /// The kernel of a series, from the cache or from Debian.
 pub(crate) fn get(series: Series, cache: &Path) -> Result<Kernel, Skip> {
     let root = cache.join(series.name);
@@ -99,9 +109,9 @@ impl Apt {
         }
         let mut suites: Vec<&str> = SERIES.iter().map(|series| series.suite).collect();
         suites.dedup();
-        let sources: String =
+        let sources: Vec<String> =
             suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")).collect();
-        fs::write(apt.directory.join("sources.list"), sources).unwrap();
+        fs::write(apt.directory.join("sources.list"), sources.concat()).unwrap();
         let result = output(apt.command("apt-get")?.arg("update"));
         if !result.status.success() {
             return Err(Skip(format!("apt-get update: {}", last_line(&result.stderr))));

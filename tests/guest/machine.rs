@@ -16,7 +16,7 @@ use std::{
 };
 
 /// A machine that hangs is ended after this.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 /// Room for results.
 const RESULTS: u64 = 64 << 20;
 
@@ -67,6 +67,9 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let flags = ["-O1", "-fno-omit-frame-pointer", "-mno-omit-leaf-frame-pointer"];
     let sources = [source("stacks.c"), source("stacks_library.c")];
     text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
+    image.program(&program)?;
+    let program = directory.join("stalls");
+    text(tool("cc")?.args(["-O1", "-static", "-o"]).arg(&program).arg(source("stalls.c")));
     image.program(&program)?;
     // Its scenario says so where they cannot be built.
     if crate::support::command::sdt_header() {
@@ -216,6 +219,12 @@ impl Results {
     /// A file that the scenario left in `/results`.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.files.get(name).unwrap_or_else(|| panic!("the scenario left no `{name}`:\n{}", self.console))
+    }
+
+    /// The longest time that a processor of the guest stood still.
+    pub(crate) fn stalled(&self) -> Duration {
+        let longest = self.files.get("stalls").and_then(|text| text.trim().parse().ok());
+        Duration::from_millis(longest.expect("`init` measures it"))
     }
 
     /// Whether it left a file of this name.

@@ -2,11 +2,12 @@
 //! release binary, `mdadm`, `dmsetup`, LVM and `fio`.
 //!
 //! ```text
-//! cargo test --release --test guest                                     # all scenarios on all kernels
-//! TAPSTER_GUEST_KERNELS=5.10,7 TAPSTER_GUEST_SCENARIOS=story cargo test --release --test guest
+//! cargo test --test guest                                               # what runs at each change
+//! TAPSTER_LONG=1 cargo test --release --test guest                      # all scenarios on all kernels
+//! TAPSTER_GUEST_KERNELS=5.10,7 TAPSTER_GUEST_SCENARIOS=story cargo test --test guest
 //! ```
 //!
-//! Kernels are fetched once, 350 MB, and kept below the target directory. It needs Linux on x86-64 with apt and QEMU;
+//! Kernels are fetched once, 350 MB, and kept in the user's cache (`XDG_CACHE_HOME`). It needs Linux on x86-64 with apt and QEMU;
 //! elsewhere it says so and is skipped.
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
@@ -19,14 +20,15 @@ mod kernel;
 mod machine;
 mod matrix;
 mod names;
+mod plan;
 mod queries;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
 mod trace;
 
+use plan::Plan;
 use std::{
-    any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -34,16 +36,12 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use support::cases::{Cases, Outcome, Skip, say};
+use support::cases::{Cases, Skip};
 
 /// Items of a list in the environment; all of them where there is none.
 fn wanted(variable: &str, name: &str) -> bool {
-    std::env::var(variable).map_or(true, |list| list.is_empty()) || named(variable, name)
-}
-
-/// Items of a list in the environment.
-fn named(variable: &str, name: &str) -> bool {
-    std::env::var(variable).is_ok_and(|list| list.split(',').any(|item| item == name))
+    let list = std::env::var(variable).unwrap_or_default();
+    list.is_empty() || list.split(',').any(|item| item == name)
 }
 
 /// Guests that run at the same time; most of their time they wait, for each other's processors or for a slow member.
@@ -51,124 +49,85 @@ const AT_ONCE: usize = 2;
 
 /// A kernel that is ready to be booted, and its modules.
 struct Ready {
+    series: &'static str,
     kernel: kernel::Kernel,
     modules: PathBuf,
 }
 
-/// Boots a kernel with a scenario and checks what comes back.
-fn run(ready: &Ready, base: &Path, scenario: &scenario::Scenario) -> Outcome {
-    let Ready { kernel, modules } = ready;
-    let machine = machine::Machine {
-        kernel,
-        base,
-        modules,
-        disks: scenario.disks,
-        memory_mib: scenario.memory_mib,
-        port: None,
-        arguments: &[],
-    };
-    let results = machine.run(scenario.script)?;
-    results.assert_no_failures();
-    let figures = (scenario.check)(kernel, &results);
-    Ok(format!("{figures} ({:.1} s)", results.took.as_secs_f64()))
-}
-
-/// What a panic said.
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let literal = || panic.downcast_ref::<&str>().copied();
-    panic.downcast_ref::<String>().map(String::as_str).or_else(literal).unwrap_or("a panic without words")
-}
-
-/// Whether it was the emulation that failed. QEMU's processors, a thread each, now and then run half of what the kernel patches
-/// into its own code under the other, and where the host stops a processor for long, the guest's clock does not come back.
-fn is_of_emulation(said: &str) -> bool {
-    ["Oops: int3", "self-detected stall on CPU"].iter().any(|sign| said.contains(sign))
-}
-
-/// Boots again, at the most three times, where the emulation failed.
-fn emulated(name: &str, attempt: impl Fn() -> Outcome) -> Outcome {
-    for _ in 0..3 {
-        match catch_unwind(AssertUnwindSafe(&attempt)) {
-            Ok(outcome) => return outcome,
-            Err(panic) if is_of_emulation(said(&*panic)) => {
-                say(format_args!("guest: {name}: the emulation failed, booted again"));
-            }
-            Err(panic) => resume_unwind(panic),
-        }
-    }
-    attempt()
-}
-
-#[test]
-fn arrays_in_guests() {
-    let mut cases = Cases::new("guest");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
-    let work = tempfile::tempdir().unwrap();
-    let base = machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path());
-    let newest = kernel::SERIES.last().expect("there are kernels");
-    let mut kernels: Vec<Ready> = Vec::new();
-    let mut has_newest = false;
-    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
-        let ready = base.as_ref().map_err(|Skip(why)| Skip(why.clone())).and_then(|_| {
-            let kernel = kernel::get(series, &cache)?;
-            let modules = machine::modules(&kernel, work.path())?;
-            Ok(Ready { kernel, modules })
+/// Fetches the kernels that the plan boots. One that cannot be had is a case that is skipped.
+fn kernels(plan: &Plan, cases: &mut Cases, work: &Path) -> Vec<Ready> {
+    let cache = kernel::cache();
+    let mut kernels = Vec::new();
+    for series in kernel::SERIES.into_iter().filter(|series| plan.boots(series.name)) {
+        let ready = kernel::get(series, &cache).and_then(|kernel| {
+            let modules = machine::modules(&kernel, work)?;
+            Ok(Ready { series: series.name, kernel, modules })
         });
         match ready {
-            Ok(ready) => {
-                has_newest = series.name == newest.name;
-                kernels.push(ready);
-            }
+            Ok(ready) => kernels.push(ready),
             Err(skip) => cases.run(&format!("Linux {}", series.name), || Err(skip)),
         }
     }
-    let Ok(base) = base else { return cases.finish() };
-    let jobs: Vec<(&Ready, &scenario::Scenario)> = kernels
-        .iter()
-        .flat_map(|ready| {
-            let scenarios = scenario::ALL.iter();
-            scenarios
-                .filter(|scenario| wanted("TAPSTER_GUEST_SCENARIOS", scenario.name))
-                .chain(
-                    scenario::ON_REQUEST
-                        .iter()
-                        .filter(|scenario| named("TAPSTER_GUEST_SCENARIOS", scenario.name)),
-                )
-                .map(move |scenario| (ready, scenario))
-        })
-        .collect();
-    let (next, told) = (AtomicUsize::new(0), Mutex::new(&mut cases));
+    kernels
+}
+
+/// Runs these, so many at a time.
+fn pool(cases: &mut Cases, base: &Path, jobs: &[(&Ready, &scenario::Scenario)], at_once: usize) {
+    let (next, told) = (AtomicUsize::new(0), Mutex::new(cases));
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some((ready, scenario)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let name = format!("Linux {}: {}", ready.kernel.release, scenario.name);
-                    let attempt =
-                        || catch_unwind(AssertUnwindSafe(|| emulated(&name, || run(ready, &base, scenario))));
-                    // An emulated processor that its host stops for a while looks like a slow device. What fails twice
-                    // is no accident.
-                    let outcome = attempt().or_else(|panic| {
-                        let line = said(&*panic).lines().next().unwrap_or_default();
-                        say(format_args!("guest: {name}: failed, tried once more: {line}"));
-                        attempt()
-                    });
+                    let outcome = catch_unwind(AssertUnwindSafe(|| plan::run(&name, ready, base, scenario)));
                     let mut cases = told.lock().unwrap();
                     cases.run(&name, || outcome.unwrap_or_else(|panic| resume_unwind(panic)));
                 }
             });
         }
     });
+}
+
+#[test]
+fn arrays_in_guests() {
+    let mut cases = Cases::new("guest");
+    let plan = Plan::from_environment();
+    let work = tempfile::tempdir().unwrap();
+    let base = match machine::base(Path::new(env!("CARGO_BIN_EXE_tapster")), work.path()) {
+        Ok(base) => base,
+        Err(skip) => {
+            cases.run("image", || Err(skip));
+            return cases.finish();
+        }
+    };
+    let kernels = kernels(&plan, &mut cases, work.path());
+    let jobs = |alone: bool| -> Vec<(&Ready, &scenario::Scenario)> {
+        let of_kind = scenario::ALL.iter().filter(|scenario| scenario.alone == alone);
+        of_kind
+            .flat_map(|scenario| {
+                kernels
+                    .iter()
+                    .filter(|ready| plan.runs(scenario, ready.series))
+                    .map(move |ready| (ready, scenario))
+            })
+            .collect()
+    };
+    pool(&mut cases, &base, &jobs(false), AT_ONCE);
+    pool(&mut cases, &base, &jobs(true), 1);
     // These two compare times, so they are alone.
-    if let Some(Ready { kernel, modules }) = kernels.last().filter(|_| has_newest) {
-        if wanted("TAPSTER_GUEST_SCENARIOS", "queries") {
+    let newest = kernel::SERIES.last().expect("there are kernels").name;
+    if let Some(Ready { kernel, modules, .. }) = kernels.iter().find(|ready| ready.series == newest) {
+        if plan.runs_on_newest("queries") {
             for guest in &queries::GUESTS {
                 let name = format!("Linux {}: queries of {}", kernel.release, guest.name);
-                cases.run(&name, || emulated(&name, || queries::answered(guest, kernel, &base, modules)));
+                cases.run(&name, || {
+                    plan::emulated(&name, || queries::answered(guest, kernel, &base, modules))
+                });
             }
         }
-        if wanted("TAPSTER_GUEST_SCENARIOS", "detection") {
+        if plan.runs_on_newest("detection") {
             let name = format!("Linux {}: detection", kernel.release);
-            cases.run(&name, || emulated(&name, || matrix::part(kernel, &base, modules)));
+            cases.run(&name, || plan::emulated(&name, || matrix::part(kernel, &base, modules)));
         }
     }
     cases.finish();
@@ -183,7 +142,7 @@ fn detection_matrix() {
         |variable: &str, or: u64| std::env::var(variable).map_or(or, |text| text.parse().expect("a number"));
     let factor = u32::try_from(number("TAPSTER_MATRIX_FACTOR", 10)).expect("a small number");
     let seconds = number("TAPSTER_MATRIX_SECONDS", 1800 / u64::from(factor));
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     let newest = *kernel::SERIES.last().expect("there are kernels");
     cases.run("matrix", || {
@@ -209,7 +168,7 @@ fn detection_matrix() {
 #[ignore = "takes a quarter of an hour, and needs the benchmark"]
 fn function_costs() {
     let mut cases = Cases::new("costs");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         cases.run(&format!("Linux {}", series.name), || {
@@ -228,7 +187,7 @@ fn function_costs() {
 #[ignore = "a quarter of a minute for each kernel, with bpftrace in the image"]
 fn functions_beside_bpftrace() {
     let mut cases = Cases::new("beside bpftrace");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
         cases.run(&format!("Linux {}", series.name), || {
@@ -246,7 +205,7 @@ fn functions_beside_bpftrace() {
 #[ignore = "some minutes, to be run when the table of reasons has changed"]
 fn functions_of_reasons() {
     let mut cases = Cases::new("reasons");
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let cache = kernel::cache();
     let work = tempfile::tempdir().unwrap();
     cases.run("functions of the table", || {
         let mut kernels = Vec::new();

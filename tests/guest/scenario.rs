@@ -28,17 +28,25 @@ pub(crate) struct Scenario {
     /// Empty virtio disks, bytes each.
     pub(crate) disks: &'static [u64],
     pub(crate) memory_mib: u32,
+    /// The kernels that it runs on at each change: those between which the kernel, or what tapster does there, differs most. The
+    /// long run has all of them.
+    pub(crate) each_change: &'static [&'static str],
+    /// Whether it compares times, so that no other guest may run beside it.
+    pub(crate) alone: bool,
     /// Figures in one line; a failure is a panic.
     pub(crate) check: fn(&Kernel, &Results) -> String,
 }
 
-/// All of them.
-pub(crate) const ALL: [Scenario; 17] = [
+/// All of them. `waits` are 68 programs that sleep, `mixed` programs that work side by side, for the part of their sleep that has no reason, and
+/// `pods` containers in each arrangement of cgroups.
+pub(crate) const ALL: [Scenario; 20] = [
     Scenario {
         name: "command",
         script: include_str!("scenarios/command.sh"),
         disks: &[],
         memory_mib: 1024,
+        each_change: &["7"],
+        alone: false,
         check: command::check,
     },
     Scenario {
@@ -46,6 +54,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/functions.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["5.10", "7"],
+        alone: false,
         check: functions::check,
     },
     Scenario {
@@ -53,6 +63,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/filesystems.sh"),
         disks: &[512 << 20, 512 << 20, 512 << 20],
         memory_mib: 1536,
+        each_change: &["6.12"],
+        alone: false,
         check: filesystems::check,
     },
     Scenario {
@@ -60,6 +72,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/stacks.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.1", "7"],
+        alone: false,
         check: stacks::check,
     },
     Scenario {
@@ -67,6 +81,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/usdt.sh"),
         disks: &[],
         memory_mib: 1024,
+        each_change: &["5.10", "7"],
+        alone: false,
         check: usdt::check,
     },
     Scenario {
@@ -74,6 +90,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/globs.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["5.10", "7"],
+        alone: false,
         check: globs::check,
     },
     Scenario {
@@ -81,6 +99,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/objects.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.1", "7"],
+        alone: false,
         check: objects::check,
     },
     Scenario {
@@ -88,6 +108,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/block.sh"),
         disks: &[128 << 20],
         memory_mib: 1536,
+        each_change: &["5.10", "7"],
+        alone: false,
         check: block::check,
     },
     Scenario {
@@ -95,6 +117,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/story.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.12"],
+        alone: false,
         check: story::check,
     },
     Scenario {
@@ -102,6 +126,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/null_blk.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.1"],
+        alone: false,
         check: null_blk,
     },
     Scenario {
@@ -109,6 +135,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/levels.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["5.10"],
+        alone: false,
         check: levels,
     },
     Scenario {
@@ -116,6 +144,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/lvm.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["7"],
+        alone: false,
         check: lvm,
     },
     Scenario {
@@ -123,6 +153,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/nested.sh"),
         disks: &[128 << 20],
         memory_mib: 1536,
+        each_change: &["6.1"],
+        alone: false,
         check: nested,
     },
     Scenario {
@@ -130,6 +162,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/stuck.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.12"],
+        alone: false,
         check: stuck::check,
     },
     Scenario {
@@ -137,6 +171,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/hot.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["7"],
+        alone: false,
         check: hot::check,
     },
     Scenario {
@@ -144,6 +180,8 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/containers.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.1"],
+        alone: false,
         check: containers::check,
     },
     Scenario {
@@ -151,7 +189,36 @@ pub(crate) const ALL: [Scenario; 17] = [
         script: include_str!("scenarios/paths.sh"),
         disks: &[],
         memory_mib: 1536,
+        each_change: &["6.1", "7"],
+        alone: false,
         check: paths::check,
+    },
+    Scenario {
+        name: "waits",
+        script: include_str!("scenarios/waits.sh"),
+        disks: &[],
+        memory_mib: 1536,
+        each_change: &[],
+        alone: true,
+        check: waits::check,
+    },
+    Scenario {
+        name: "pods",
+        script: include_str!("scenarios/pods.sh"),
+        disks: &[],
+        memory_mib: 1024,
+        each_change: &[],
+        alone: true,
+        check: pods::check,
+    },
+    Scenario {
+        name: "mixed",
+        script: include_str!("scenarios/mixed.sh"),
+        disks: &[],
+        memory_mib: 2048,
+        each_change: &[],
+        alone: true,
+        check: waits::check_mixed,
     },
 ];
 
@@ -260,32 +327,3 @@ fn nested(_: &Kernel, results: &Results) -> String {
         results,
     )
 }
-
-/// Those that run only when they are named.
-///
-/// `waits` are 68 programs that sleep, of which each must be right at once: it holds where nothing else runs beside it.
-/// `mixed` are programs that work side by side, for the part of their sleep that has no reason. `pods` are containers in each
-/// arrangement of cgroups.
-pub(crate) const ON_REQUEST: [Scenario; 3] = [
-    Scenario {
-        name: "waits",
-        script: include_str!("scenarios/waits.sh"),
-        disks: &[],
-        memory_mib: 1536,
-        check: waits::check,
-    },
-    Scenario {
-        name: "pods",
-        script: include_str!("scenarios/pods.sh"),
-        disks: &[],
-        memory_mib: 1024,
-        check: pods::check,
-    },
-    Scenario {
-        name: "mixed",
-        script: include_str!("scenarios/mixed.sh"),
-        disks: &[],
-        memory_mib: 2048,
-        check: waits::check_mixed,
-    },
-];

@@ -1,6 +1,6 @@
 //! What the kernel's own trace says of members: the second opinion on counts and times.
 //!
-//! The definition is that of SystemTap's ioblktime, a bio from `submit_bio_noacct` to `bio_endio` by its address. The
+//! The definition is that of `SystemTap`'s ioblktime, a bio from `submit_bio_noacct` to `bio_endio` by its address. The
 //! array and the member are in the event `block_bio_remap`, which the same task passes right before it submits.
 
 use std::collections::HashMap;

@@ -23,7 +23,7 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         let slept = number("seconds") - number("run_seconds") - number("run_queue_seconds");
         let counted: f64 = child["reasons"].as_array().unwrap().iter().map(of).sum();
         let off = counted / slept - 1.0;
-        assert!(off.abs() <= TOLERANCE, "{counted} s, by its clock {slept} s: {line}\n{report}");
+        assert!(off.abs() <= TOLERANCE, "time: {counted} s, by its clock {slept} s: {line}\n{report}");
         figures.push(format!("{} {:+.2} % off", child["kind"].as_str().unwrap(), off * 100.0));
     }
     assert_eq!(figures.len(), 2, "{}", results.text("command.out"));

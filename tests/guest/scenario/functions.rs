@@ -1,6 +1,6 @@
 //! Functions of the kernel: as many calls as the kernel's own trace has, and as long as they were told to sleep.
 
-use crate::{kernel::Kernel, machine::Results};
+use crate::{kernel::Kernel, machine::Results, support::metrics::whole};
 
 /// How often the kernel's trace has an event by a task whose name begins so.
 pub(super) fn calls(trace: &str, event: &str, task: &str) -> u64 {
@@ -27,12 +27,12 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     // One label set for each name: some kernels leave rubbish behind a name that is shorter than its room.
     for name in ["read_traced", "read_probed"] {
         let names = after.values(&format!("tapster_{name}_bytes_total"), &[], "comm").len();
-        assert_eq!(after.sum("tapster_probe_series", &[("probe", name)]), names as f64, "{name}");
+        assert_eq!(whole(after.sum("tapster_probe_series", &[("probe", name)])), names as u64, "{name}");
     }
     let sleeps = after.histogram_since(&before, "tapster_sleep_duration_seconds", &[("comm", "usleep")]);
     assert_eq!(sleeps.count(), 5);
     let (lower, upper) = sleeps.bucket_of_rank(1);
-    assert!(lower < 0.05 && upper <= 0.25, "the shortest sleep within ({lower}, {upper}]");
+    assert!(lower < 0.05 && upper <= 0.25, "time: the shortest sleep within ({lower}, {upper}]");
     assert!(sleeps.sum >= 0.25, "slept {} s", sleeps.sum);
     let stripes = after.histogram_since(&before, "tapster_stripe_duration_seconds", &[]).count();
     assert!(stripes >= 128, "{stripes} bios through the stripe");

@@ -68,7 +68,7 @@ fn file_system(kernel: &Kernel, results: &Results) -> String {
     assert_eq!(drops, 0, "dropped");
     let attach = attach_ms(log);
     // All of them one by one would be minutes.
-    assert!(attach < 30_000.0, "attached in {attach} ms");
+    assert!(attach < 30_000.0, "time: attached in {attach} ms");
     format!(
         "both ends by {mechanism} attached in {attach} ms, {sum} calls of {} functions as traced",
         functions.len()

@@ -139,12 +139,12 @@ fn again(results: &Results) -> String {
         let text = format!(
             "{name}: I/O {io:.3} s, queue {queue:.3} s, device {device:.3} s, {requeues} requeues, {timeouts} time-outs"
         );
-        assert!(queue + device <= io && io <= queue + device + 0.5, "{text}");
+        assert!(queue + device <= io && io <= queue + device + 0.5, "time: {text}");
         assert!(requeues > 0, "{text}");
         if is_device {
-            assert!(device >= 3.0 && queue < device / 3.0 && timeouts == 1, "{text}");
+            assert!(device >= 3.0 && queue < device / 3.0 && timeouts == 1, "time: {text}");
         } else {
-            assert!(queue >= 1.0 && device < queue / 3.0 && timeouts == 0, "{text}");
+            assert!(queue >= 1.0 && device < queue / 3.0 && timeouts == 0, "time: {text}");
         }
         assert_eq!(between.count(IO, &[("device", first), ("operation", "read")]), 1, "{text}");
         // It was completed once, whatever happened before.

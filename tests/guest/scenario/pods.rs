@@ -43,7 +43,7 @@ fn arrangement(results: &Results, name: &str, versions: &[&str]) -> String {
     let all = sum(&[]);
     assert!((storm.least..=storm.most).contains(&all), "{name}: {all} switches of {storm:?}");
     assert_eq!(all, sum(&[("container", "~gone"), ("cgroup", "~gone")]), "{name}: all are gone");
-    assert_eq!(gone.sum("tapster_probe_series", &[("probe", "site_who")]), 0.0, "{name}: rows are left");
+    assert_eq!(whole(gone.sum("tapster_probe_series", &[("probe", "site_who")])), 0, "{name}: rows are left");
     format!(
         "{name}: {} containers, {worst}, {all} of {} to {} switches",
         containers.len(),

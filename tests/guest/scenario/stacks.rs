@@ -1,6 +1,10 @@
 //! Stacks: of functions whose callers are known, as often as they were called.
 
-use crate::{kernel::Kernel, machine::Results, support::metrics::Metrics};
+use crate::{
+    kernel::Kernel,
+    machine::Results,
+    support::metrics::{Metrics, whole},
+};
 
 /// Stacks of a counter with how often each was counted.
 fn stacks(metrics: &Metrics, name: &str, label: &str) -> Vec<(String, u64)> {
@@ -10,7 +14,7 @@ fn stacks(metrics: &Metrics, name: &str, label: &str) -> Vec<(String, u64)> {
         .filter(|sample| sample.name == name)
         .map(|sample| {
             let stack = sample.labels.get(label).cloned().unwrap_or_default();
-            (stack, crate::support::metrics::whole(sample.value))
+            (stack, whole(sample.value))
         })
         .collect()
 }
@@ -33,7 +37,7 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         check.lines().filter(|line| line.contains("series and")).all(|line| line.contains(" ok ")),
         "{check}"
     );
-    assert_eq!(metrics.sum("tapster_probe_dropped_total", &[]), 0.0, "{}", results.text("after.prom"));
+    assert_eq!(whole(metrics.sum("tapster_probe_dropped_total", &[])), 0, "{}", results.text("after.prom"));
     // The program's own calls, and its callers' in the order that the source has.
     let calls = |end: &str| counted("calls", "user", &|stack| stack.ends_with(end));
     assert_eq!(calls(";probed"), 101);
@@ -47,11 +51,11 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     });
     let samples = counted("samples", "user", &|_| true);
     // An emulated timer ticks as often as it can; the same without stacks says how often.
-    let ticks = crate::support::metrics::whole(metrics.sum("tapster_ticks_total", &[]));
+    let ticks = whole(metrics.sum("tapster_ticks_total", &[]));
     let all = stacks(&metrics, "tapster_samples_total", "user");
-    assert!(samples.abs_diff(ticks) <= 5 + ticks / 10, "{samples} samples, {ticks} ticks");
+    assert!(samples.abs_diff(ticks) <= 5 + ticks / 10, "time: {samples} samples, {ticks} ticks");
     // The others are from the program's start.
-    assert!(leaf >= 5 && leaf + 15 >= samples * 9 / 10, "{leaf} of {samples} in the leaf: {all:#?}");
+    assert!(leaf >= 5 && leaf + 15 >= samples * 9 / 10, "time: {leaf} of {samples} in the leaf: {all:#?}");
     let mut figures = vec![format!("{leaf} of {samples} samples in the leaf, {ticks} ticks without stacks")];
     // On 7.3 the stack at `fentry` and `fexit` begins with the function's caller.
     for name in ["traced", "probed"] {

@@ -51,17 +51,17 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
         let apart = (ours.sum - theirs.sum).abs() / 160.0;
         assert!(
             apart < 150e-6 + 0.02 * ours.sum / 160.0,
-            "{member}: {} s, the trace has {}",
+            "time: {member}: {} s, the trace has {}",
             ours.sum,
             theirs.sum
         );
         let (lower, upper) = ours.bucket_of_rank(80);
         if member == "dm-0" {
-            assert!(lower < DELAY && DELAY <= upper, "{member}: half within ({lower}, {upper}]");
+            assert!(lower < DELAY && DELAY <= upper, "time: {member}: half within ({lower}, {upper}]");
             assert!(ours.sum / 160.0 >= DELAY, "{member}: shorter than the delay");
             figures.push(format!("dm-0 160 × {:.1} ms (trace {:.1})", ours.sum / 0.16, theirs.sum / 0.16));
         } else {
-            assert!(upper < DELAY / 8.0, "{member}: half within ({lower}, {upper}]");
+            assert!(upper < DELAY / 8.0, "time: {member}: half within ({lower}, {upper}]");
             if slot == "0" {
                 figures.push(format!(
                     "ram0 160 × {:.3} ms (trace {:.3})",
@@ -77,7 +77,9 @@ pub(crate) fn check(_: &Kernel, results: &Results) -> String {
     let command = results.text("story-raid.txt");
     let sentence = command.lines().find(|line| line.contains("slow") && line.contains("dm-0"));
     figures.push(
-        sentence.unwrap_or_else(|| panic!("`tapster raid` names no slow member:\n{command}")).to_owned(),
+        sentence
+            .unwrap_or_else(|| panic!("time: `tapster raid` names no slow member:\n{command}"))
+            .to_owned(),
     );
     figures.push(report(results.text("report.txt")));
     figures.join(", ")

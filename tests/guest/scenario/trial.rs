@@ -89,23 +89,30 @@ impl Trial<'_> {
                 if slow == *member {
                     assert!(
                         lower < delay && delay <= upper,
-                        "{name}: half of {member} within ({lower}, {upper}]"
+                        "time: {name}: half of {member} within ({lower}, {upper}]"
                     );
                     #[expect(clippy::cast_precision_loss, reason = "a small count")]
                     {
                         slow_mean = ours.sum / ours.count() as f64;
                     }
                 } else {
-                    assert!(upper < delay / 2.0, "{name}: half of {member} within ({lower}, {upper}]");
+                    assert!(upper < delay / 2.0, "time: {name}: half of {member} within ({lower}, {upper}]");
                 }
             }
         }
         if let Some((slow, _)) = self.slow {
             let command = results.text(&format!("{name}-raid.txt"));
             let sentence = |line: &&str| line.contains("slow") && line.contains(slow) && line.contains(array);
-            assert!(command.lines().any(|line| sentence(&line)), "{name}: `tapster raid` says:\n{command}");
+            assert!(
+                command.lines().any(|line| sentence(&line)),
+                "time: {name}: `tapster raid` says:\n{command}"
+            );
             let blamed = |line: &&str| line.contains("is slow");
-            assert_eq!(command.lines().filter(blamed).count(), 1, "{name}: `tapster raid` says:\n{command}");
+            assert_eq!(
+                command.lines().filter(blamed).count(),
+                1,
+                "time: {name}: `tapster raid` says:\n{command}"
+            );
             format!("{name} {total}, {slow} {:.1} ms", slow_mean * 1e3)
         } else {
             format!("{name} {total}")
