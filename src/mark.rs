@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The state of a file: its device, number and size, and the time of its last change, also of rights; `None` if its
-/// metadata cannot be read. Links are followed, so the files of a mounted `ConfigMap` or `Secret` change when the target of their links does.
+/// The state of a file: its device, number and size, and the time of its last change, also of rights; `None` if its metadata
+/// cannot be read. Links are followed, so the files of a mounted `ConfigMap` or `Secret` change when the target of their links does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     path: PathBuf,
