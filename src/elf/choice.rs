@@ -235,7 +235,7 @@ fn symbol_in(image: &Image<'_>, name: &str) -> Result<Option<Symbol>, Unread> {
     Ok(None)
 }
 
-/// Patterns near to a pattern whose beginning is misspelt, made from names that begin nearly like it.
+/// A hint for a pattern that begins with `start` and matches nothing: patterns with near beginnings of names.
 pub fn near_beginning<'n>(start: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     let length = start.chars().count();
     if length == 0 {

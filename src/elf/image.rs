@@ -14,7 +14,7 @@ const WINDOW: usize = 64 << 10;
 /// Bytes of a table of names that are read at a time, and the longest name; bytes that are read for one name.
 const NAMES: usize = 4096;
 const NAME: usize = 256;
-/// A name no further behind than this is read together with all names in between.
+/// A name no further than this behind the window's beginning is read together with the names that follow it.
 const NEAR: u64 = 8192;
 /// Longest section of notes in which a build id is looked for, and longest build id.
 const NOTES: u64 = 1 << 20;
