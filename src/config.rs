@@ -1,4 +1,4 @@
-//! Which probes run: the shipped library, and files given with `-c`.
+//! The probes that run: the shipped library, and files given with `-c`.
 
 use crate::{
     lock::lock,
@@ -27,33 +27,33 @@ pub const LIBRARY: [(&str, &str); 5] = [
     ("sched_who.yaml", include_str!("../config/probes/sched_who.yaml")),
 ];
 
-/// How names of shipped files begin.
+/// The prefix of names of shipped files.
 const SHIPPED: &str = "library/";
 
-/// What was asked for on the command line.
+/// The command line's choice of probes.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Words: shipped probes or groups of them, files of probes, directories of such files, `-` for standard input.
     pub words: Vec<String>,
     /// More files of probes, directories of such files, `-`; without any, and without words, the library runs.
     pub files: Vec<PathBuf>,
-    /// Only these probes, or groups of shipped ones, from all that and the library; empty for all.
+    /// Only these probes, or groups of shipped ones, of all those and the library; empty for all.
     pub probes: Vec<String>,
-    /// Of whom files are taken.
+    /// Whose files are accepted.
     pub trust: Trust,
-    /// What standard input had, which is read once.
+    /// The contents of standard input, which is read once.
     pub input: Input,
 }
 
 /// The word for standard input.
 pub const STANDARD_INPUT: &str = "-";
 
-/// What standard input had, once it was read: whoever reads the configuration again finds the same.
+/// The contents of standard input, once it was read: a reload finds the same.
 #[derive(Clone, Debug, Default)]
 pub struct Input(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Input {
-    /// The bytes, as many as a parser may take and one more.
+    /// The bytes, at most one more than a parser accepts.
     fn read(&self) -> io::Result<Vec<u8>> {
         let mut known = lock(&self.0);
         if let Some(bytes) = &*known {
@@ -65,12 +65,12 @@ impl Input {
     }
 }
 
-/// Bytes of a file that are read at most: more than a parser takes are too many, and by how much does not matter.
+/// Most bytes that are read of a file: one more than a parser accepts is enough to refuse it.
 fn most() -> u64 {
     u64::try_from(MAX_BYTES + 1).unwrap_or(u64::MAX)
 }
 
-/// What probes are taken from.
+/// Where probes come from.
 enum Origin<'r> {
     Shipped(&'r str),
     Path(&'r Path),
@@ -93,15 +93,15 @@ pub enum ConfigError {
     /// `--probes` names nothing.
     #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
     NoProbe {
-        /// As asked for.
+        /// The name as given.
         name: String,
-        /// The nearest that there is.
+        /// The nearest known name.
         hint: Option<String>,
     },
     /// A word is neither the name of a shipped probe nor of a file.
     #[error("`{name}` is neither a shipped probe nor a file of probes{}", hint.as_deref().unwrap_or_default())]
     Neither {
-        /// As asked for.
+        /// The name as given.
         name: String,
         /// The nearest shipped probe.
         hint: Option<String>,
@@ -109,13 +109,13 @@ pub enum ConfigError {
     /// Nothing is wrong, but there is nothing to do either.
     #[error("there is no probe to run\n  hint: give `probes`, or `library: true` for the shipped ones")]
     Nothing,
-    /// The same, since all probes are off.
+    /// There are probes, but all are off.
     #[error(
         "there is no probe to run: all are off (`enabled: false`)\n  hint: leave `enabled` out, or name those that should run: --probes {}",
         .0.join(",")
     )]
     Off(Vec<String>),
-    /// The library itself is wrong; our own mistake.
+    /// The library itself is wrong, which is a bug.
     #[error("the shipped library is wrong, which is a bug in tapster:\n{0}")]
     Library(String),
 }
@@ -127,7 +127,7 @@ pub struct Config {
     pub probes: Vec<Probe>,
     /// Reasons of sleeps besides the shipped ones.
     pub reasons: Vec<Reason>,
-    /// Where metrics go.
+    /// Destinations of metrics.
     pub otlp: Option<Otlp>,
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
@@ -152,22 +152,22 @@ pub fn library() -> Result<Vec<Probe>, ConfigError> {
     Ok(probes)
 }
 
-/// The group of a shipped probe: the name of the file that it is in.
+/// The group of a shipped probe: the name of its file.
 pub fn group(probe: &Probe) -> Option<&str> {
     probe.file.name.strip_prefix(SHIPPED)?.strip_suffix(".yaml")
 }
 
-/// Whether a word means a probe: it is its name, or that of its group.
+/// Whether a word is the name of a probe or of its group.
 pub fn is_called(probe: &Probe, word: &str) -> bool {
     probe.name.value == word || group(probe) == Some(word)
 }
 
-/// What words may mean these probes.
+/// The words that name these probes.
 fn known(probes: &[Probe]) -> impl Iterator<Item = &str> {
     probes.iter().flat_map(|probe| [probe.name.value.as_str()].into_iter().chain(group(probe)))
 }
 
-/// Reads a file of probes, or what is wrong with it as a text; more than what a parser takes is not even read.
+/// Reads a file of probes. The inner error is about its text; a file that is larger than a parser accepts is not read to its end.
 pub fn read(path: &Path) -> Result<Result<Arc<SourceFile>, Diagnostic>, ConfigError> {
     let error = |source| ConfigError::Read { path: path.into(), source };
     let mut bytes = Vec::new();
@@ -188,8 +188,8 @@ fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<SourceFile>, Diagnostic> {
     })
 }
 
-/// The files that a path means: itself, or of a directory those that end in `.yaml` or `.yml` and are not hidden, sorted by
-/// name. Directories in it are left alone: a mounted `ConfigMap` keeps its versions there.
+/// The files of a path: itself, or for a directory those that end in `.yaml` or `.yml` and are not hidden, sorted by
+/// name. Directories in it are left out: a mounted `ConfigMap` keeps its versions there.
 fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     if !path.is_dir() {
         return Ok(vec![path.into()]);
@@ -200,7 +200,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let found = entry.map_err(error)?.path();
         let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_yaml = found.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // A link that leads nowhere is one of those whose reading says so; what is no file would never end.
+        // A dangling link is kept, because reading it reports the error; anything else that is no file might never end.
         let is_file = fs::metadata(&found).is_ok_and(|file| file.is_file()) || found.is_symlink();
         if is_yaml && !is_hidden && is_file && !found.is_dir() {
             files.push(found);
@@ -211,7 +211,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
 }
 
 impl Request {
-    /// What these words mean, and files are besides.
+    /// Where probes come from, by the words and the files of this request.
     fn origins(&self, library: &[Probe]) -> Result<Vec<Origin<'_>>, ConfigError> {
         let mut origins: Vec<Origin<'_>> = self.files.iter().map(|path| Origin::Path(path)).collect();
         for word in &self.words {
@@ -230,14 +230,14 @@ impl Request {
 
     /// The files and directories that probes are read from, without standard input.
     pub fn paths(&self) -> Vec<PathBuf> {
-        // Read only where a word may mean something in it; one that is wrong is told elsewhere.
+        // Read only if a word may name something in it; an error in it is reported elsewhere.
         let library = if self.words.is_empty() { Vec::new() } else { library().unwrap_or_default() };
         let words = self.words.iter().filter(|word| !is_shipped(word, &library)).map(PathBuf::from);
         let paths = self.files.iter().cloned().chain(words);
         paths.filter(|path| path.as_os_str() != STANDARD_INPUT).collect()
     }
 
-    /// The files and directories as they are now; others later mean that the configuration may be another.
+    /// Marks of the files and directories; if they change, the configuration may have changed.
     pub fn marks(&self) -> Vec<Mark> {
         let paths = self.paths();
         let within = |path: &PathBuf| files(path).unwrap_or_default();
@@ -256,22 +256,22 @@ impl Request {
     }
 }
 
-/// Whether a word means probes of the library.
+/// Whether a word names probes of the library.
 fn is_shipped(word: &str, library: &[Probe]) -> bool {
     library.iter().any(|probe| is_called(probe, word))
 }
 
-/// Whether a word means a file, a directory, or standard input: it looks like a path, or there is something of that name.
+/// Whether a word means a file, a directory, or standard input: it looks like a path, or a file of that name exists.
 fn is_path(word: &str) -> bool {
     word == STANDARD_INPUT || word.contains(['/', '.']) || fs::exists(word).unwrap_or(false)
 }
 
-/// Reads all that was asked for.
+/// Reads everything that was requested, or fails.
 pub fn load(request: &Request) -> Result<Config, ConfigError> {
     survey(request)?.whole()
 }
 
-/// Reads as much of what was asked for as can be read.
+/// Reads as much of what was requested as can be read.
 pub fn survey(request: &Request) -> Result<Config, ConfigError> {
     gather(request)?.something()
 }
@@ -306,10 +306,10 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
 }
 
 impl Config {
-    /// Takes in a file.
+    /// Reads a file into the configuration.
     fn take(&mut self, path: &Path, request: &Request, library: &[Probe]) -> Result<(), ConfigError> {
-        // Before it is read: what is wrong with a file is shown with its lines. What comes by standard input is the word of who
-        // started this process.
+        // This comes before the file is read, because errors show its lines. Standard input is trusted like the user who started
+        // this process.
         if path.as_os_str() != STANDARD_INPUT {
             match &request.trust {
                 Trust::Everybody => {}
@@ -364,7 +364,7 @@ impl Config {
 }
 
 impl Config {
-    /// Refuses a configuration in which nothing is wrong, but there is nothing to do either.
+    /// Refuses a configuration without errors in which there is nothing to run.
     fn something(self) -> Result<Self, ConfigError> {
         if !self.probes.is_empty() || !self.diagnostics.is_empty() || !self.unread.is_empty() {
             return Ok(self);
@@ -378,7 +378,7 @@ impl Config {
         if self.unread.is_empty() { Ok(self) } else { Err(self.unread.swap_remove(0)) }
     }
 
-    /// Takes where metrics go, which one file may say.
+    /// Takes the destinations of metrics, which only one file may set.
     fn goes(&mut self, otlp: Option<Otlp>) {
         match (&self.otlp, otlp) {
             (Some(first), Some(second)) if first.file.name != second.file.name => {
@@ -391,7 +391,7 @@ impl Config {
         }
     }
 
-    /// Keeps one of each shipped probe: two files, say, may both ask for the library.
+    /// Keeps one of each shipped probe: for example, two files may both name the library.
     fn once(&mut self) {
         let mut seen = std::collections::HashSet::new();
         self.probes.retain(|probe| {
@@ -400,7 +400,7 @@ impl Config {
     }
 }
 
-/// Refuses words that mean none of these probes; those that are `off` are near misses too.
+/// Refuses words that name none of these probes; those that are `off` serve as hints too.
 pub fn are_there(probes: &[Probe], off: &[Probe], words: &[String]) -> Result<(), ConfigError> {
     let Some(name) = words.iter().find(|word| !probes.iter().any(|probe| is_called(probe, word))) else {
         return Ok(());
@@ -413,7 +413,7 @@ fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
     if names.is_empty() {
         return Ok(());
     }
-    // A name that is not there may be in a file that could not be read.
+    // An unknown name may be in a file that could not be read.
     if config.unread.is_empty() {
         are_there(&config.probes, &config.off, names)?;
     }
@@ -495,7 +495,7 @@ mod tests {
             names(&named(&["block_request", &path, "block_io"]).unwrap()),
             ["block_request", "forks", "block_io"]
         );
-        // A group has also what is off unless asked for.
+        // A group includes probes that are off by default.
         assert_eq!(
             names(&named(&["sched"]).unwrap()),
             ["sched_off_cpu", "sched_run_queue", "sched_switches", "sched_migrations"]
@@ -513,7 +513,7 @@ mod tests {
         ] {
             assert_eq!(named(&[word]).unwrap_err().to_string(), expected);
         }
-        // A directory is its files, and words go with `-c` and `--probes`.
+        // A directory stands for its files, and words go with `-c` and `--probes`.
         let directory = tempfile::tempdir().unwrap();
         fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
         let request = Request {

@@ -1,8 +1,8 @@
-//! Things are read one after the other, each within its time, and one that hangs is left behind: what it waits for is no
-//! business of the others.
+//! Reads things one after the other, each within its time limit, and goes on without one that hangs, so that it does not
+//! hold up the others.
 //!
-//! They are read on a thread of their own. When one takes too long, another thread goes on with those behind it, and the first
-//! ends by itself when it has its answer. Until then that thing is not read again, so that threads that hang do not add up.
+//! They are read on a thread of their own. If one takes too long, another thread goes on with those behind it, and the first
+//! ends by itself when it has its answer. Until then that thing is not read again, so that hanging threads do not add up.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,40 +14,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long reading may take.
+/// Time limits of reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The first that is late.
+    /// For the first that is late.
     pub first: Duration,
-    /// Each that is late after it: they may all wait for the same.
+    /// For each later one that is late: they may all wait for the same thing.
     pub next: Duration,
 }
 
-/// How many threads that were left behind are in something.
+/// Counts the threads that hang in a thing.
 #[derive(Debug, Default)]
 pub struct Left(AtomicUsize);
 
 impl Left {
-    /// Whether one is.
+    /// Whether a thread hangs.
     pub fn is_any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 }
 
-/// What became of something that was read.
+/// The result of reading one thing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<R> {
     /// It answered.
     Read(R),
-    /// It did not in time, or a thread that was left behind still waits for it.
+    /// It did not answer in time, or a thread from before still waits for it.
     Slow,
     /// Reading it panicked; the panic is in the log.
     Panicked,
 }
 
-/// What may hang.
+/// A thing that may hang.
 pub trait MayHang: Send + Sync + 'static {
-    /// What was left behind in it.
+    /// The threads that hang in it.
     fn left(&self) -> &Left;
 }
 
@@ -59,17 +59,17 @@ struct Round<T, R, F> {
 }
 
 struct State<R> {
-    /// Which thread reads; those before it were left behind.
+    /// The number of the thread that reads; those before it were abandoned.
     thread: usize,
     /// The item that is read, and since when; `None` while a thread has not begun.
     reading: Option<(usize, Instant)>,
-    /// The item that is read after it.
+    /// The next item.
     next: usize,
     outcomes: Vec<Outcome<R>>,
     is_over: bool,
 }
 
-/// Reads each of these, in their order. Without a thread to be had the caller reads them, without a limit of time.
+/// Reads each item, in order. If no thread can be started, the caller reads them, without a time limit.
 pub fn each<T, R, F>(limits: Limits, items: Vec<Arc<T>>, read: F) -> Vec<Outcome<R>>
 where
     T: MayHang,
@@ -88,7 +88,7 @@ where
             state = round.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             continue;
         }
-        // Taken, so that it is left once; the thread that is in it sees that it is not the one any more, and takes that back.
+        // Taken out, so that it counts once; the thread in it sees that another one reads, and takes the count back.
         if let Some((index, _)) = state.reading.take() {
             round.items[index].left().0.fetch_add(1, Ordering::Relaxed);
         }
@@ -139,8 +139,8 @@ where
         }
     }
 
-    /// The item that this thread reads next; `None` if there is none, or if it was left behind. What it has read before is
-    /// kept by then, with the same lock held, so that nobody takes it for late.
+    /// The next item for this thread; `None` if there is none, or if the thread was abandoned. The result of its item before is
+    /// stored under the same lock, so that it is never taken for late.
     fn begin(&self, state: &mut State<R>, thread: usize) -> Option<usize> {
         if state.thread != thread {
             return None;

@@ -1,7 +1,8 @@
-//! Programs and libraries: where a function is in its file, which is what a uprobe attaches to.
+//! Programs and libraries: where a function is in its file, because a uprobe attaches to a place in a file.
 //!
-//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), from the separate debug file that its build id
-//! names, from what is packed in the file (`.gnu_debugdata`), and from the table of Go's runtime. Files come from outside: reading them may fail, never panics, and costs no more than its budget.
+//! Symbols come from the file's own tables (`.symtab`, `.dynsym`), from the separate debug file that its build id names, from
+//! symbols packed in the file (`.gnu_debugdata`), and from the table of Go's runtime. Files come from outside: reading them may
+//! fail, never panics, and costs no more than its budget.
 
 #[cfg(test)]
 mod attacks;
@@ -50,7 +51,7 @@ fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
     Missing { message, hint: hint.into() }
 }
 
-/// A file of which there is more than may be read, or that is not whole.
+/// A file that is larger than its budget, or damaged.
 fn unread(shown: &str, why: &Unread) -> Missing {
     missing(format!("the functions of `{shown}` cannot be read: {why}"), None)
 }
@@ -90,7 +91,7 @@ mod tests {
     #[unsafe(no_mangle)]
     static TAPSTER_ELF_TEST_DATA: u32 = 7;
 
-    /// Where a function is in its file.
+    /// The place of a function in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
         let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;

@@ -1,5 +1,5 @@
-//! A metric family: what a scrape consists of, between the collector that fills it and the
-//! exposition that writes it. Nothing here knows the kernel or a wire format.
+//! Metric families: the collector fills them, the exposition writes them, and a scrape consists of them.
+//! This module knows neither the kernel nor a wire format.
 
 mod quantile;
 
@@ -20,32 +20,32 @@ pub struct MetricFamily {
     pub name: Arc<str>,
     /// Unescaped help text.
     pub help: Arc<str>,
-    /// What the samples are.
+    /// The type of the samples.
     pub kind: Kind,
     /// Label names shared by every sample, in the order of `Sample::labels`.
     pub label_names: Arc<[String]>,
-    /// From when the samples of counters and histograms were counted.
+    /// When counting of the samples began, for counters and histograms.
     pub origin: Origin,
     /// One per label set.
     pub samples: Vec<Sample>,
 }
 
-/// From when the series of a family were counted. It stays the same as long as they are.
+/// When counting of a family's series began. It stays the same as long as the series do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Origin {
-    /// When counting began: what had no series then was zero. `None` where nobody knows.
+    /// When counting began: everything without a series at that time was zero. `None` if unknown.
     pub began: Option<SystemTime>,
-    /// Series, by their label values, that lost what they had counted to another at this time, and count anew since.
+    /// Series, by their label values, whose counts moved to another series at this time, and that count anew since.
     pub restarted: Arc<HashMap<Arc<[String]>, SystemTime>>,
 }
 
 impl Origin {
-    /// Counting began at this time, and no series lost its counts.
+    /// An origin at this time, without series that lost their counts.
     pub fn at(began: SystemTime) -> Self {
         Self { began: Some(began), restarted: Arc::default() }
     }
 
-    /// From when the series with these label values was counted.
+    /// When counting of the series with these label values began.
     pub fn of(&self, labels: &Arc<[String]>) -> Option<SystemTime> {
         if self.restarted.is_empty() {
             return self.began;
@@ -101,18 +101,18 @@ pub struct Native {
 /// A bucket of a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Observations in it are above this; minus infinity for the lowest.
+    /// Its observations are above this; minus infinity for the lowest.
     pub lower: f64,
-    /// They are at or below this; infinity above all bounds.
+    /// Its observations are at or below this; infinity above all bounds.
     pub upper: f64,
-    /// How many they are.
+    /// The number of its observations.
     pub count: u64,
-    /// Its place among all buckets of the scheme: that of the next is higher by one.
+    /// Its index among all buckets of the scheme; neighbouring buckets have neighbouring indices.
     pub place: i64,
 }
 
 impl Histogram {
-    /// Number of observations: the buckets are the only count that is kept, so it always agrees with them.
+    /// Number of observations: only the buckets are kept, so this always agrees with them.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -123,7 +123,7 @@ impl Histogram {
         (count > 0).then(|| self.sum / precise(count))
     }
 
-    /// The buckets that hold something, as fine as they were kept, ascending.
+    /// The buckets that are not empty, as fine as they were kept, ascending.
     pub fn buckets(&self) -> Vec<Bucket> {
         let Some(native) = &self.native else {
             let bounds = self.bounds.iter().copied();
@@ -198,7 +198,7 @@ fn precise(count: u64) -> f64 {
 }
 
 impl MetricFamily {
-    /// A family of one unlabelled sample.
+    /// A family with one sample without labels.
     pub fn single(name: &str, help: &str, kind: Kind, value: f64) -> Self {
         let mut family = Self::new(name, help, kind, &[]);
         family.push(&[], value);
@@ -217,7 +217,7 @@ impl MetricFamily {
         }
     }
 
-    /// The same, counted from `began` on.
+    /// The same family, counted from `began` on.
     #[must_use]
     pub fn since(mut self, began: SystemTime) -> Self {
         self.origin = Origin::at(began);
@@ -264,7 +264,7 @@ mod tests {
         near(more.quantile(0.8), 1.0);
         near(more.quantile(1.0), 2.0);
         near(more.quantile(7.0), 2.0);
-        // Above all bounds nothing is known but that.
+        // Above all bounds the exact value is unknown.
         near(histogram(0, &[(8193, 4)], 999.0).quantile(0.5), 128.0);
         assert_eq!((histogram(0, &[], 0.0).quantile(0.5), histogram(0, &[], 0.0).mean()), (None, None));
         let classic = |counts: &[u64]| Histogram {

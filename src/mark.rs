@@ -1,4 +1,4 @@
-//! What tells whether a file was replaced, written to, or may be read now, without reading it.
+//! Marks by which a file is seen to be replaced, written to, or readable again, without reading it.
 
 use std::{
     fs,
@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file as it was: its device, number and size, and the time of its last change, of rights too; `None` while it cannot be
-/// looked at. Links are followed, so the files of a mounted `ConfigMap` or `Secret` change when what they link to does.
+/// The state of a file: its device, number and size, and the time of its last change, also of rights; `None` if its metadata
+/// cannot be read. Links are followed, so the files of a mounted `ConfigMap` or `Secret` change when the target of their links does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     path: PathBuf,
@@ -15,7 +15,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The file as it is now.
+    /// The present state of the file.
     pub fn of(path: &Path) -> Self {
         let seen = fs::metadata(path)
             .ok()
@@ -23,12 +23,12 @@ impl Mark {
         Self { path: path.into(), seen }
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the file is no longer what it was.
+    /// Whether the file has changed since.
     pub fn is_stale(&self) -> bool {
         Self::of(&self.path) != *self
     }

@@ -1,5 +1,5 @@
-//! Whose a file of the configuration is. What is in it becomes programs in the kernel, so whoever may write it has the rights of
-//! this process: its owner, those whom its mode lets write, and the same of every directory on the way to it.
+//! Who may write a file of the configuration. Its contents become programs in the kernel, so whoever may write it has the rights
+//! of this process: its owner, those whom its mode lets write, and the same for every directory on the way to it.
 
 use crate::sys;
 use std::{
@@ -13,30 +13,30 @@ use std::{
 };
 
 const ROOT: u32 = 0;
-/// Bits of a mode by which the group writes, and by which all do.
+/// Bits of a mode that let the group write, and all users.
 const GROUP_WRITES: u32 = 0o020;
 const ALL_WRITE: u32 = 0o002;
-/// Bit of a mode by which all read.
+/// Bit of a mode that lets all users read.
 const ALL_READ: u32 = 0o004;
-/// Bit of a directory in which each may remove only what is his own.
+/// Bit of a directory in which a user may remove only his own files.
 const STICKY: u32 = 0o1000;
-/// Most links that are followed, as the kernel has it.
+/// Most links that are followed, the kernel's limit.
 const MOST_LINKS: usize = 40;
 
-/// Users whose files are taken: root, the one who runs this process, the one who called `sudo` for it, and those that were
-/// given.
+/// Users whose files are accepted: root, the user who runs this process, the user who called `sudo` for it, and those of
+/// `--config.owner`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owners(Vec<u32>);
 
-/// Of whom files are taken.
+/// Whose files are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// Of everybody: who names the file at a terminal has looked at it.
+    /// Everybody's: a user who names the file at a terminal has looked at it.
     #[default]
     Everybody,
-    /// Of everybody, and it is said of which [`Trust::Only`] would not take.
+    /// Everybody's, with a warning for files that [`Trust::Only`] would refuse.
     Told(Owners),
-    /// Of these users.
+    /// Only those of these users.
     Only(Owners),
 }
 
@@ -46,7 +46,7 @@ pub enum Trust {
 pub struct Stranger {
     /// The file.
     file: PathBuf,
-    /// It, or a directory on the way to it.
+    /// The file, or a directory on the way to it.
     place: PathBuf,
     why: String,
     hint: String,
@@ -56,11 +56,11 @@ fn way(place: &Path, file: &Path) -> String {
     if place == file { String::new() } else { format!(" (it is on the way to `{}`)", file.display()) }
 }
 
-/// What lets others write, and what to do about it.
+/// Why others may write, and a hint.
 type Why = (String, String);
 
 impl Owners {
-    /// Those of this process, and `others`.
+    /// The owners of this process, and `others`.
     pub fn of_process(others: &[u32]) -> Self {
         let caller = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
         Self([ROOT, sys::effective_user()].into_iter().chain(caller).chain(others.iter().copied()).collect())
@@ -70,15 +70,15 @@ impl Owners {
         self.0.contains(&user)
     }
 
-    /// Looks at a file and every directory on the way to it, along links. What is not there or cannot be looked at is not
-    /// judged: reading it says so.
+    /// Checks a file and every directory on the way to it, along links. What does not exist or cannot be checked passes:
+    /// reading it reports the error.
     pub fn vouch(&self, path: &Path) -> Result<(), Box<Stranger>> {
         let stranger = |place: &Path, (why, hint): Why| {
             Box::new(Stranger { file: path.into(), place: place.into(), why, hint })
         };
         match fs::metadata(path) {
             Ok(found) if found.is_file() || found.is_dir() => {}
-            // A pipe of a shell is on no way. A terminal is whoever sits at it.
+            // A pipe of a shell has no directories. A terminal belongs to the user at it.
             Ok(found) if found.file_type().is_fifo() => {
                 return self.judge_owner(path, &found).map_err(|why| stranger(path, why));
             }
@@ -105,7 +105,7 @@ impl Owners {
             }
             let next = place.join(&name);
             let found = next.symlink_metadata()?;
-            // In such a directory others make files, but do not replace those of its owner.
+            // In such a directory others can make files, but cannot replace those of its owner.
             if directory.mode() & STICKY != 0 && directory.mode() & (GROUP_WRITES | ALL_WRITE) != 0 {
                 self.judge_owner(&next, &found).map_err(|why| Failure::Why(next.clone(), why))?;
             }
@@ -156,7 +156,7 @@ impl Owners {
         if mode & (GROUP_WRITES | ALL_WRITE) == 0 || is_sticky || is_in_read_only_volume(place, found) {
             return Ok(());
         }
-        // A user's own group has the user's number. What a list lets others do is in the bits of the group as well.
+        // A user's own group has the user's number. The group's bits also include what an access list allows.
         let is_own = self.has(found.gid()) && !sys::has_access_list(place).unwrap_or(true);
         let who = if mode & ALL_WRITE != 0 {
             "every user".to_owned()
@@ -170,18 +170,18 @@ impl Owners {
     }
 }
 
-/// Whether a volume holds it that is mounted read only, as that of a `ConfigMap`. The file system of the root is no such volume:
-/// `ProtectSystem=strict` shows it read only to a service alone, and others write to it.
+/// Whether it is in a volume that is mounted read only, as that of a `ConfigMap`. The root file system does not count:
+/// `ProtectSystem=strict` shows it read only to the service alone, and others write to it.
 fn is_in_read_only_volume(place: &Path, found: &Metadata) -> bool {
     let is_of_root = fs::metadata("/").map_or(true, |root| root.dev() == found.dev());
     !is_of_root && sys::is_read_only(place).unwrap_or(false)
 }
 
-/// Why a way was not walked to its end.
+/// Why a path was not checked to its end.
 enum Failure {
     /// Others may write to this.
     Why(PathBuf, Why),
-    /// It is not to be seen.
+    /// It cannot be checked.
     Unseen,
 }
 
@@ -191,7 +191,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The names on a way.
+/// The names in a path.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
@@ -200,12 +200,12 @@ fn parts(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(name).collect()
 }
 
-/// Whether everybody may read a file, which a key is not for.
+/// Whether everybody may read a file, which must not be so for a key.
 pub fn is_open_to_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.mode() & ALL_READ != 0)
 }
 
-/// What is said of a key that everybody may read.
+/// The warning about a key that everybody may read.
 pub fn open_to_all(path: &Path) -> String {
     format!("every user may read the key `{0}`: `chmod o-r {0}`", path.display())
 }

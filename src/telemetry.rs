@@ -1,6 +1,6 @@
 //! Set-up of the log: tracing events to standard error, filtered by `--log.level`. It is done once, by `main`.
 //!
-//! A log that cannot be written is no reason to end or to stand still: the reader of a pipe may be gone or asleep, a disk full.
+//! A log that cannot be written must not end or block the process: the reader of a pipe may be gone or asleep, a disk full.
 //! Lines that cannot be written are lost, and counted.
 
 use crate::{
@@ -39,9 +39,9 @@ pub enum TelemetryError {
         "`{level}` is not a log level: expected `debug`, `info`, `warn`, `error` or directives such as `info,tapster=debug`"
     )]
     Level {
-        /// As given.
+        /// The level as given.
         level: String,
-        /// What the parser said.
+        /// The parser's error.
         #[source]
         source: ParseError,
     },
@@ -50,19 +50,19 @@ pub enum TelemetryError {
     Twice(#[source] TryInitError),
 }
 
-/// How long a line waits for the reader of the log; one that does not read is waited for once.
+/// How long a line waits for the reader of the log; later lines do not wait for a reader that does not read.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Bytes that a pipe takes at once when it takes any.
+/// Bytes that a pipe accepts at once if it accepts any.
 const PIECE: usize = 4096;
 
-/// The log of this process, which is on standard error.
+/// The log of this process, on standard error.
 #[derive(Debug)]
 pub struct Log {
     began: SystemTime,
     lost: AtomicU64,
     /// Whether the last line could not be written.
     is_stuck: AtomicBool,
-    /// Whether it was written in part.
+    /// Whether the last line was written in part.
     is_torn: AtomicBool,
 }
 
@@ -83,7 +83,7 @@ impl Log {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// The families about it.
+    /// The families about the log.
     pub fn families(&self) -> Vec<MetricFamily> {
         let help = "Lines of the log that could not be written: nobody reads it, or the disk is full.";
         #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
@@ -93,7 +93,7 @@ impl Log {
         ]
     }
 
-    /// Writes a line as far as it goes.
+    /// Writes a line, as much of it as possible.
     fn line(&self, to: &mut (impl Write + AsFd), line: &[u8]) -> io::Result<()> {
         let is_torn = self.is_torn.load(Ordering::Relaxed);
         let pieces = is_torn.then_some(&b"\n"[..]).into_iter().chain(line.chunks(PIECE));
@@ -117,7 +117,7 @@ impl Log {
     }
 }
 
-/// What writes a line, whole, and never fails.
+/// Writes each line as a whole, and never fails.
 impl Write for &Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // One line at a time.
@@ -130,14 +130,14 @@ impl Write for &Log {
     }
 }
 
-/// Starts the log. `level` is a level or a list of directives as `RUST_LOG` has them.
+/// Starts the log. `level` is a level or a list of directives as in `RUST_LOG`.
 pub fn init(level: &str, format: LogFormat) -> Result<Arc<Log>, TelemetryError> {
     let filter = filter(level)?;
     let log = Arc::<Log>::default();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(log.clone())
-        // There would be nowhere to say that standard error cannot be written.
+        // There would be no place to report that standard error cannot be written.
         .log_internal_errors(false)
         // The convention of https://no-color.org: set and not empty.
         .with_ansi(
@@ -153,10 +153,10 @@ pub fn init(level: &str, format: LogFormat) -> Result<Arc<Log>, TelemetryError> 
 
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let directives = match level.trim().to_ascii_lowercase().as_str() {
-        // Someone who asks for more of tapster does not ask for every event of its HTTP and ELF libraries.
+        // A user who wants more of tapster's log does not want every event of its HTTP and ELF libraries.
         level @ ("debug" | "trace") => format!("info,tapster={level},tapster_ebpf={level}"),
         level @ ("info" | "warn" | "error" | "off") => level.to_owned(),
-        // The parser takes a bare word for the name of a module, which would make a typing error silence.
+        // The parser takes a bare word for the name of a module, so that a typing error would mean silence.
         word if !word.contains(['=', ',', '[']) => format!("={word}"),
         _ => level.to_owned(),
     };

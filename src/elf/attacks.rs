@@ -1,4 +1,4 @@
-//! Files that somebody made to harm whoever reads them: each has an answer or a reason, for what its budget allows.
+//! Files that are made to harm their reader: for each, reading returns a result or an error within its budget.
 
 use super::{
     Limits, Symbols, Unread,
@@ -17,11 +17,11 @@ use std::{
 const HEADER: usize = 64;
 const SECTION: usize = 64;
 const SYMBOL: usize = 24;
-/// Where the only segment's code is, and how much.
+/// The offset and size of the code of the only segment.
 const CODE: u64 = 0x1000;
 const LENGTH: u64 = 0x1000;
 
-/// What a section says of itself: kind, offset, size, link.
+/// The header of a section: kind, offset, size, link.
 type Says = (u32, u64, u64, u32);
 
 /// A file of 64 bits with one segment and these sections behind the first, then these bytes from `bodies_at` on.
@@ -69,7 +69,7 @@ fn file(sections: &[Says], bodies: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Where what stands behind the headers begins.
+/// Where the data behind the headers begins.
 fn bodies_at(sections: usize) -> u64 {
     u64::try_from(HEADER + 56 + SECTION * (1 + sections)).unwrap()
 }
@@ -91,7 +91,7 @@ fn named(symbols: &[u8], names: &[u8]) -> Vec<u8> {
     file(&[(2, at, length, 2), (3, at + length, rest, 0)], &[symbols, names].concat())
 }
 
-/// Bytes, and as many zeros behind them as are said; how many were read.
+/// Bytes followed by a number of zeros; counts the bytes that were read.
 struct Sparse {
     bytes: Vec<u8>,
     length: u64,
@@ -139,7 +139,7 @@ fn what_is_promised_is_not_taken_for_there() {
     // Beyond the end of the file.
     let bytes = file(&[(2, bodies_at(2), 4 << 30, 2), (3, bodies_at(2), 8, 0)], &[0; 64]);
     assert_eq!(reason(Symbols::read(&bytes.as_slice(), Limits::STACK)), "it is shorter than it says");
-    // All there, and a hole.
+    // All there, with a hole.
     let sparse = Sparse::new(bytes, 8 << 30);
     assert_eq!(reason(Symbols::read(&sparse, Limits::STACK)), "it has too many symbols");
     assert!(sparse.read.get() <= Limits::STACK.bytes, "{}", sparse.read.get());

@@ -20,18 +20,18 @@ use std::{
 };
 use tapster_ebpf::{attach::Missing, probe::Root, usdt::FileId};
 
-/// Where distributions put libraries; below them also a directory named after the machine.
+/// Where distributions put libraries; in each there is also a directory named after the machine.
 const LIBRARY_DIRECTORIES: [&str; 5] = ["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
-/// Where programs are, among files that are not this process's.
+/// Where programs are, in a root other than this process's.
 const PROGRAM_DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-/// Most names of a directory that are looked at.
+/// Most names of a directory that are read.
 const NAMES: usize = 1 << 16;
-/// How long it may take to find a file: whoever serves a directory on the way may never answer.
+/// How long finding a file may take: the server of a directory on the way may never answer.
 const FIND: deadline::Limits =
     deadline::Limits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
 
-/// A word of the configuration that means a file: a path, or the name of a library or program.
+/// A word of the configuration that names a file: a path, or the name of a library or program.
 #[derive(Debug)]
 pub struct Word {
     proc: PathBuf,
@@ -47,17 +47,17 @@ impl MayHang for Word {
 }
 
 impl Word {
-    /// A word, and the files that it is looked for in.
+    /// A word, and the root in which it is looked for.
     pub fn new(proc: &Path, root: &Root, text: &str) -> Self {
         Self { proc: proc.to_owned(), root: root.clone(), text: text.to_owned(), left: Left::default() }
     }
 
-    /// Whether it is looked for among these files.
+    /// Whether it is looked for in this root.
     pub fn is_in(&self, root: &Root) -> bool {
         self.root == *root
     }
 
-    /// Opens what it means now. One that did not answer in time is not asked again until it has.
+    /// Opens the file that it names now. After a time-out it is not tried again until the first attempt has ended.
     pub fn open(self: &Arc<Self>) -> Result<Binary, Missing> {
         let find = |word: &Self| Tree::of(&word.proc, &word.root)?.find(&word.text);
         match deadline::each(FIND, vec![self.clone()], find).pop() {
@@ -80,31 +80,31 @@ impl Word {
 /// A program or library. It stays the same file, whatever has its name later.
 #[derive(Debug)]
 pub struct Binary {
-    /// Its path among the files that it was looked for.
+    /// Its path in the root in which it was looked for.
     pub path: PathBuf,
-    /// The same for this process, without links: what tells it from files of other roots.
+    /// Its path for this process, without links: it differs between files of different roots.
     pub place: PathBuf,
     /// The file.
     pub file: File,
-    /// Which file and version it is.
+    /// The identity and version of the file.
     pub id: FileId,
-    /// What reading it may cost.
+    /// Limits for reading it.
     pub limits: Limits,
 }
 
 impl Binary {
-    /// Opens what a word of the configuration means: a path, or the name of a library or program.
+    /// Opens the file that a word of the configuration names: a path, or the name of a library or program.
     pub fn open(proc: &Path, root: &Root, word: &str) -> Result<Self, Missing> {
         Arc::new(Word::new(proc, root, word)).open()
     }
 
-    /// A path for the kernel, which leads to this very file.
+    /// A path for the kernel that leads to this very file.
     pub fn kernel_path(&self) -> CString {
         CString::new(format!("/proc/self/fd/{}", self.file.as_raw_fd())).unwrap_or_default()
     }
 }
 
-/// Which file and version a file is.
+/// The identity and version of a file.
 pub fn file_id(metadata: &fs::Metadata) -> FileId {
     let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     FileId {
@@ -201,7 +201,7 @@ impl Tree {
         })
     }
 
-    /// Where a library or program of this name may be, the likeliest first.
+    /// Paths at which a library or program of this name may be, the likeliest first.
     fn candidates(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         let machine = format!("{}-linux-gnu", env::consts::ARCH);
         let versions = format!("{name}.so");

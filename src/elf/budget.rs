@@ -1,4 +1,4 @@
-//! How much a file may cost that somebody else wrote: bytes read, symbols looked at, memory kept, time.
+//! Budgets for reading files that somebody else wrote: bytes read, symbols visited, memory kept, time.
 
 use crate::sys::WRITTEN_BY_OTHERS;
 use std::{
@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Why a file is not read, or not further.
+/// Why a file is not read, or not to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
-    /// It is not what it says.
+    /// It is malformed.
     #[error("{0}")]
     Damaged(&'static str),
-    /// It would cost more than it may.
+    /// Reading it would exceed its budget.
     #[error("{0}")]
     TooLarge(&'static str),
     /// It cannot be read.
@@ -23,26 +23,26 @@ pub enum Unread {
     Io(#[from] io::Error),
 }
 
-/// What reading a file may cost.
+/// Limits for reading a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes read of the file and of its debug file.
     pub bytes: u64,
-    /// Symbols looked at.
+    /// Symbols visited.
     pub symbols: u64,
-    /// Bytes of memory for what is kept.
+    /// Bytes of memory that are kept.
     pub memory: u64,
-    /// Bytes of code looked at for one question: functions may be said to be anywhere, each over all others.
+    /// Bytes of code decoded for one question: symbols may claim that functions are anywhere, each over all others.
     pub code: u64,
-    /// Bytes of what is packed in it, unpacked; unpacking takes about as much again.
+    /// Bytes of packed data, unpacked; unpacking takes about as much again.
     pub unpacked: u64,
     /// Time.
     pub time: Duration,
 }
 
 impl Limits {
-    /// For a file of a process in whose stack it was, which anybody may have made. With the symbols that are kept already, it
-    /// fits into a process that may have 64 MB; a program of 150 000 functions with names of 80 bytes does as well.
+    /// For a file in a stack of a process, which anybody may have made. Together with the symbols that are kept already, it
+    /// fits into a process that may have 64 MB; so does a program of 150 000 functions with names of 80 bytes.
     pub const STACK: Self = Self {
         bytes: 256 << 20,
         symbols: 4 << 20,
@@ -51,13 +51,13 @@ impl Limits {
         unpacked: 8 << 20,
         time: Duration::from_secs(10),
     };
-    /// For one that root has installed on this host: the largest programs have half a million functions.
+    /// For a file that root has installed on this host: the largest programs have half a million functions.
     pub const INSTALLED: Self =
         Self { bytes: 1 << 30, symbols: 16 << 20, memory: 64 << 20, unpacked: 64 << 20, ..Self::STACK };
     /// For a file that a probe names and that a user may have made.
     pub const NAMED: Self =
         Self { memory: 32 << 20, unpacked: 16 << 20, time: Duration::from_secs(30), ..Self::STACK };
-    /// For a file that a probe names and that only root can have made: only what no program has.
+    /// For a file that a probe names and that only root can have made: beyond what any program has.
     pub const TRUSTED: Self = Self {
         bytes: 8 << 30,
         symbols: 64 << 20,
@@ -67,14 +67,14 @@ impl Limits {
         time: Duration::from_mins(5),
     };
 
-    /// For a file that a probe names, among those of this host.
+    /// For a file of this host that a probe names.
     pub fn of_host(metadata: &Metadata) -> Self {
         let others_write = metadata.mode() & WRITTEN_BY_OTHERS != 0;
         if metadata.uid() == 0 && !others_write { Self::TRUSTED } else { Self::NAMED }
     }
 }
 
-/// What is left of the limits.
+/// The rest of the limits.
 #[derive(Debug)]
 pub(super) struct Budget {
     bytes: Cell<u64>,
@@ -95,19 +95,19 @@ impl Budget {
         }
     }
 
-    /// So many bytes are read.
+    /// Accounts for bytes read.
     pub(super) fn read(&self, bytes: usize) -> Result<(), Unread> {
         self.wait()?;
         take(&self.bytes, bytes, "more would have to be read of it than of any program")
     }
 
-    /// So many bytes are unpacked.
+    /// Accounts for bytes unpacked.
     pub(super) fn unpack(&self, bytes: usize) -> Result<(), Unread> {
         self.wait()?;
         take(&self.unpacked, bytes, "what is packed in it would be larger than that of any program")
     }
 
-    /// Bytes that may be unpacked still.
+    /// Bytes that may still be unpacked.
     pub(super) fn left_to_unpack(&self) -> u64 {
         self.unpacked.get()
     }
@@ -119,12 +119,12 @@ impl Budget {
         Ok(())
     }
 
-    /// So many symbols are looked at.
+    /// Accounts for symbols visited.
     pub(super) fn look(&self, symbols: usize) -> Result<(), Unread> {
         take(&self.symbols, symbols, "it has too many symbols")
     }
 
-    /// So many bytes are kept.
+    /// Accounts for bytes kept.
     pub(super) fn keep(&self, bytes: usize) -> Result<(), Unread> {
         take(&self.memory, bytes, "the names of its functions take too much memory")
     }

@@ -1,4 +1,4 @@
-//! Which functions of a program or library a name or pattern means, and where probes for them go.
+//! The functions of a program or library for a name or pattern, and where probes for them go.
 
 use super::{
     Function, Functions, Go, Missing,
@@ -15,23 +15,23 @@ use tapster_ebpf::{
     glob::{Glob, is_pattern},
 };
 
-/// What compilers put behind the name of what they made of a function: its arguments may be others.
+/// Suffixes of functions that compilers derive from a function: their arguments may differ.
 const VARIANTS: [&str; 3] = [".isra.", ".constprop.", ".part."];
 
-/// How the returns of a function are seen.
+/// How the returns of a function are probed.
 enum Ends {
     /// At these places in the file.
     At(Vec<u64>),
     /// By the kernel's return probe.
     Probe,
-    /// Not, because they do this.
+    /// Not at all, because the function does this.
     Not(&'static str),
 }
 
-/// Finds the functions that are wanted in a file that was read.
+/// Finds the wanted functions in a file that was read.
 pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
     let shown = file.path.display().to_string();
-    // A probe at what chooses would see one call for each process, and none of the function.
+    // A probe on the choosing function would see one call for each process, and none of the chosen function.
     let pattern = Pattern::new(wanted.function);
     let is_meant = |name: &&String| Name::new(name).matches(&pattern);
     let at_start: Vec<&str> = file.chosen.iter().filter(is_meant).map(String::as_str).collect();
@@ -95,7 +95,7 @@ pub fn choose(file: &Functions, wanted: &Wanted<'_>) -> Result<UserFunctions, Mi
     })
 }
 
-/// Why there is none where all that is meant are names of which one of several functions is chosen.
+/// The error if all matching names stand for one of several functions.
 fn chosen_only(names: &[&str], shown: &str) -> Option<Missing> {
     let (first, rest) = names.split_first()?;
     let more = if rest.is_empty() { String::new() } else { format!(" and {} others", rest.len()) };
@@ -106,7 +106,7 @@ fn chosen_only(names: &[&str], shown: &str) -> Option<Missing> {
     ))
 }
 
-/// The functions that a name means, each with the name that is shown.
+/// The functions with a name, each with the name that is shown.
 fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, String)>, Missing> {
     if let Some(digits) = wanted.strip_prefix("0x") {
         let address = u64::from_str_radix(digits, 16).map_err(|_| {
@@ -148,8 +148,8 @@ fn named(file: &Functions, wanted: &str, shown: &str) -> Result<Vec<(Function, S
     Err(absent(file, wanted, shown, &names))
 }
 
-/// Where returns of a function are seen. A return probe exchanges the return address on the stack, which ends a program
-/// built by Go and one whose very first function it is set on.
+/// How the returns of a function are probed. A return probe replaces the return address on the stack, which ends a program
+/// built by Go and a program on whose very first function it is set.
 fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) -> Ends {
     let exits = match (file.go, exits) {
         (Some(Go::Old), _) => return Ends::Not("a Go before 1.18 compiled, whose calls are not known here"),
@@ -164,7 +164,7 @@ fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) ->
         return Ends::Not("do not return");
     }
     let at_once = exits.returns.contains(&function.offset);
-    // Go jumps to addresses that it computes only within a function.
+    // Go computes addresses of jumps only within a function.
     let leaves =
         !exits.jumps.is_empty() || !exits.conditional.is_empty() || file.go.is_none() && exits.computed;
     match file.go {
@@ -175,7 +175,7 @@ fn ends(file: &Functions, function: &Function, exits: Result<Exits, Unclear>) ->
     }
 }
 
-/// Why there is no such function, and what there is.
+/// The error if there is no such function, with near names.
 fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missing {
     if is_pattern(wanted) {
         let start = Glob::new(wanted).prefix();
@@ -207,7 +207,7 @@ fn absent(file: &Functions, wanted: &str, shown: &str, names: &[Name]) -> Missin
     }
 }
 
-/// A symbol of a file, or of its debug file, whatever it is of.
+/// A symbol of a file, or of its debug file, of any kind.
 fn symbol_named(source: &dyn Source, name: &str, budget: &Budget) -> Result<Option<Symbol>, Unread> {
     let image = Image::read(source, budget)?;
     let own = symbol_in(&image, name)?;
@@ -235,7 +235,7 @@ fn symbol_in(image: &Image<'_>, name: &str) -> Result<Option<Symbol>, Unread> {
     Ok(None)
 }
 
-/// Of names that begin nearly as a pattern does, the patterns that they match.
+/// A hint for a pattern that begins with `start` and matches nothing: patterns with near beginnings of names.
 pub fn near_beginning<'n>(start: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
     let length = start.chars().count();
     if length == 0 {

@@ -1,13 +1,13 @@
-//! Where a probe for the beginning of a function goes: to its first instruction, or behind the mark that it begins with.
+//! Where a probe for the entry of a function goes: to its first instruction, or behind the mark with which it begins.
 //!
-//! Compilers mark where computed jumps may go by `endbr64`, an instruction that does nothing; nearly every function of a
-//! distribution begins with one. A probe on it costs a second trap, because the kernel has a copy of it run by the processor and
-//! stops that after one step. What follows is most often a `push` or another instruction that the kernel does by itself, without
-//! that trap. Registers and stack are the same there, and who calls the function passes both.
+//! Compilers mark the targets of computed jumps by `endbr64`, an instruction without effect; nearly every function of a
+//! distribution begins with one. A probe on it costs a second trap, because the kernel makes the processor run a copy of it and
+//! stops that after one step. The next instruction is most often a `push` or another one that the kernel emulates, without
+//! that trap. Registers and stack are the same there, and every call of the function passes both.
 //!
-//! The place behind the mark is taken where all of this is sure: the kernel does the instruction itself, no jump within the function leads
-//! there, which would be counted as a call, and no other function begins there. A jump from elsewhere to that place is a call that left out
-//! the mark, and is counted like others.
+//! The probe goes behind the mark if all of this is certain: the kernel emulates the instruction, no jump within the function
+//! leads there, which would be counted as a call, and no other function begins there. A jump from elsewhere to that place is a
+//! call that left out the mark, and is counted like others.
 
 use super::{Function, Functions, exits::Exits};
 use std::os::unix::fs::FileExt;
@@ -19,22 +19,22 @@ const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 pub(super) const MARK: u64 = 4;
 /// `push %rbp`
 const PUSH_FRAME: u8 = 0x55;
-/// Bytes that tell what the instruction behind the mark is.
+/// Bytes that identify the instruction behind the mark.
 const LOOK: usize = 6;
 
-/// What a function begins with.
+/// The beginning of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// A mark, and an instruction that the kernel does by itself: `push %rbp`, by which it knows that the function has no frame yet.
+    /// A mark, and `push %rbp`, which the kernel emulates and by which it knows that the function has no frame yet.
     MarkAndFrame,
-    /// A mark, and another such instruction.
+    /// A mark, and another instruction that the kernel emulates.
     Mark,
     /// Anything else.
     Plain,
 }
 
 impl Beginning {
-    /// Looks at the first bytes of a function.
+    /// Classifies the first bytes of a function.
     fn of(arch: Arch, bytes: &[u8]) -> Self {
         let behind = match arch {
             Arch::X86_64 => bytes.strip_prefix(&ENDBR64),
@@ -48,11 +48,12 @@ impl Beginning {
     }
 }
 
-/// Whether the kernel does an instruction by itself instead of having the processor run a copy of it: `arch/x86/kernel/uprobes.c`, all
-/// that the oldest kernels here know. The `nop` of five bytes is one since 6.18, where it becomes a call; before, it costs what the mark costs.
+/// Whether the kernel emulates an instruction instead of having the processor run a copy of it: `arch/x86/kernel/uprobes.c`, as
+/// far as the oldest supported kernels do. The `nop` of five bytes is one since 6.18, where it becomes a call; before, it costs
+/// what the mark costs.
 fn is_done_by_kernel(code: &[u8]) -> bool {
-    // `push`, of a register up to rdi and from r8 on; `nop`, of one byte and of five; `call`, `jmp`, and jumps with a condition, near
-    // and far.
+    // `push`, of a register up to rdi and from r8 on; `nop`, of one byte and of five; `call`, `jmp`, and jumps with a condition,
+    // near and far.
     matches!(
         code,
         [0x50..=0x57 | 0x90 | 0xe8 | 0xe9 | 0xeb | 0x70..=0x7f, ..]
@@ -63,19 +64,20 @@ fn is_done_by_kernel(code: &[u8]) -> bool {
 }
 
 impl Functions {
-    /// Where a probe for the beginning of a function goes, bytes from the start of the file. `exits` is what is known of its code;
-    /// `stacks`, whether the program's stack is taken there.
+    /// Where a probe for the entry of a function goes, bytes from the start of the file. `exits` comes from its code;
+    /// `stacks` is whether the probe takes the program's stack there.
     pub fn entry(&self, function: &Function, exits: Option<&Exits>, stacks: bool) -> u64 {
         let passes = exits.is_some_and(|exits| exits.begins_once) && self.has_mark(function, stacks);
         if passes { function.offset + MARK } else { function.offset }
     }
 
-    /// Whether a function begins with a mark that a probe may pass, if its code is as it should be.
+    /// Whether a function begins with a mark that a probe may pass, provided that its code allows it.
     ///
-    /// Since Linux 6.12 the kernel adds the caller to the stack of a program at `push %rbp`, because the function has no frame of its own
-    /// yet, and, if it is built with `CONFIG_X86_KERNEL_IBT`, at a mark. Where stacks are taken, other instructions are none to stop at.
+    /// Since Linux 6.12 the kernel adds the caller to the stack of a program at `push %rbp`, because the function has no frame of
+    /// its own yet, and, if it is built with `CONFIG_X86_KERNEL_IBT`, at a mark. If stacks are taken, a probe must not be at
+    /// other instructions.
     pub fn has_mark(&self, function: &Function, stacks: bool) -> bool {
-        // Without a length, what is behind a jump may be another function.
+        // If the length is unknown, the code behind a jump may be another function.
         let length = function.room.min(function.size);
         if length <= MARK {
             return false;

@@ -2,9 +2,9 @@
 //! returns in its place.
 //!
 //! A probe at the return instruction leaves the stack as it is. A return probe of the kernel replaces the return address,
-//! which ends programs that look at it: exceptions, Go, `setjmp`, switched stacks; and it sees 64 nested calls at most. The
-//! price is that instructions have to be told from each other with certainty, because a probe replaces a byte of what it
-//! is set on. Where anything in a function makes no sense, it has no exits here: its entries are seen, its returns are not.
+//! which ends programs that look at it: exceptions, Go, `setjmp`, switched stacks; and it sees at most 64 nested calls. The
+//! price is that instructions must be told apart with certainty, because a probe replaces a byte where it is set. If anything in
+//! a function cannot be decoded, it has no exits here: its entries are probed, its returns are not.
 
 use super::{Code, entry};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
@@ -18,23 +18,23 @@ const MOST: usize = 1 << 14;
 pub struct Exits {
     /// Offsets in the file of instructions that return.
     pub returns: Vec<u64>,
-    /// Jumps out of it that are always taken: offset in the file, and the address where they go.
+    /// Unconditional jumps out of the function: offset in the file, and target address.
     pub jumps: Vec<(u64, u64)>,
-    /// Where jumps out of it go that may be taken or not.
+    /// Targets of conditional jumps out of the function.
     pub conditional: Vec<u64>,
-    /// Whether it jumps to an address that it works out, which may be within it or not.
+    /// Whether it jumps to a computed address, which may be inside or outside.
     pub computed: bool,
     /// Whether it jumps to its own beginning.
     pub repeats: bool,
-    /// Whether nothing in it can jump behind a mark for jumps at its beginning: who comes there comes from the beginning, or calls
-    /// it there.
+    /// Whether nothing in it can jump behind a mark for jumps at its beginning: execution gets there only from the beginning, or
+    /// by a call of that place.
     pub begins_once: bool,
 }
 
-/// Why the ends of a function cannot be told.
+/// Why the ends of a function are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
-    /// Its code is not to be had, or very long.
+    /// Its code cannot be read, or is very long.
     #[error("its code cannot be read")]
     NoCode,
     /// Not all of it is code.
@@ -43,13 +43,13 @@ pub enum Unclear {
     /// There are more ends than any function has.
     #[error("it ends at too many places")]
     TooMany,
-    /// The symbol tells no length, and the code does not show it.
+    /// The symbol has no length, and the code does not show it.
     #[error("where it ends is not told")]
     NoEnd,
 }
 
 impl Exits {
-    /// Whether it can hand over to a function at this address with a jump, also one behind its mark.
+    /// Whether it may jump to the function at this address, or behind the mark of that function.
     pub fn may_jump_to(&self, address: u64) -> bool {
         let is_there = |to: u64| to == address || to == address.wrapping_add(entry::MARK);
         self.computed
@@ -57,20 +57,20 @@ impl Exits {
             || self.jumps.iter().any(|(_, to)| is_there(*to))
     }
 
-    /// Says so when there are more than any function has: each would become a probe.
+    /// Fails if there are more ends than any function has: each would become a probe.
     fn check(&self) -> Result<(), Unclear> {
         let count = self.returns.len().max(self.jumps.len()).max(self.conditional.len());
         if count > MOST { Err(Unclear::TooMany) } else { Ok(()) }
     }
 
-    /// Whether there are ways out that no probe sees.
+    /// Whether there are exits that no probe can see.
     pub fn has_unseen(&self) -> bool {
         self.computed || !self.conditional.is_empty()
     }
 }
 
-/// Finds them in the code of a function: its own first, then parts of it elsewhere. `sized` is whether the length of its own
-/// is known, rather than how much there can be at most.
+/// Finds the ends in the code of a function: its own first, then parts of it elsewhere. `sized` is whether the length of its own
+/// code is known; otherwise it is an upper bound.
 pub fn exits(arch: Arch, code: &[Code], sized: bool) -> Result<Exits, Unclear> {
     match arch {
         Arch::X86_64 => x86_64(code, sized),
@@ -113,7 +113,7 @@ impl<'c> Marks<'c> {
         }
     }
 
-    /// Whether all that others have is marked here.
+    /// Whether all that `others` mark is marked here.
     fn have_all(&self, others: &Self) -> bool {
         let pairs = self.bits.iter().flatten().zip(others.bits.iter().flatten());
         pairs.into_iter().all(|(own, other)| other & !own == 0)
@@ -132,7 +132,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
         let sized = sized || index > 0;
         let mut decoder = Decoder::with_ip(64, &part.bytes, part.address, DecoderOptions::NONE);
         let mut insn = Instruction::default();
-        // Without a length: the code goes on at least to where it has jumped.
+        // If the length is unknown: the code goes on at least to the furthest target of its jumps.
         let mut furthest = part.address;
         let mut ended = sized;
         while decoder.can_decode() {
@@ -152,13 +152,13 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                 }
                 Mnemonic::Hlt | Mnemonic::Ud2 | Mnemonic::Ud1 | Mnemonic::Int3 => stops = true,
                 Mnemonic::Jmp if insn.op0_kind() != OpKind::NearBranch64 => {
-                    // A table may lead anywhere within.
+                    // A jump table may lead anywhere within.
                     begins_once = false;
-                    // Compilers mark jumps by a table, which stay within, by this prefix, where they mark anything.
+                    // Compilers that mark anything mark jumps by a table, which stay within the function, by this prefix.
                     if insn.segment_prefix() != Register::DS {
                         exits.computed = true;
                     }
-                    // It may go on behind it, where a table says so.
+                    // The function may go on behind it, if a table leads there.
                     if !sized && at >= furthest {
                         return Err(Unclear::NoEnd);
                     }
@@ -169,7 +169,7 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
                     let jump = mnemonic == Mnemonic::Jmp;
                     stops = jump;
                     begins_once &= target != behind_mark;
-                    // Without a length, what comes after the jump may be another function.
+                    // If the length is unknown, the code behind the jump may be another function.
                     if all.has(target) && (sized || target <= furthest || !jump) {
                         targets.mark(target);
                         furthest = furthest.max(target);
@@ -191,14 +191,14 @@ fn x86_64(code: &[Code], sized: bool) -> Result<Exits, Unclear> {
             return Err(Unclear::NoEnd);
         }
     }
-    // Code that is read from one end to the other and code that is run meet at the same places, or some of it is none.
+    // Every target of a jump must be the beginning of an instruction; otherwise some of it is no code.
     if !boundaries.have_all(&targets) {
         return Err(Unclear::NotCode);
     }
     Ok(Exits { begins_once, ..exits })
 }
 
-/// What no compiler makes for a program, but data may look like.
+/// Instructions that no compiler makes for a program, but that data may look like.
 fn is_odd(mnemonic: Mnemonic) -> bool {
     matches!(
         mnemonic,

@@ -19,11 +19,11 @@ use std::{
 };
 use tapster_ebpf::{attach::Arch, probe::Root, usdt::FileId};
 
-/// Longest function whose code is looked at, bytes.
+/// Longest function whose code is decoded, bytes.
 const LONGEST: u64 = 4 << 20;
 /// Most parts of a function; compilers make one or two.
 const MOST_PARTS: usize = 16;
-/// The rank of a symbol that no other file sees, see [`image::Symbol::rank`].
+/// The rank of a symbol that other files cannot use, see [`image::Symbol::rank`].
 pub(super) const LOCAL: u8 = 2;
 /// Memory that a function takes besides its name, bytes.
 const FUNCTION: usize = 240;
@@ -33,34 +33,34 @@ const FUNCTION: usize = 240;
 pub struct Functions {
     /// The file.
     pub path: PathBuf,
-    /// Which file that is, by whatever name.
+    /// The identity of the file, whatever its name.
     pub id: FileId,
     /// Its processor.
     pub arch: Arch,
-    /// By address, one for each.
+    /// The functions by address, one for each address.
     pub list: Vec<Function>,
-    /// Whether it was built by Go, and how old that was.
+    /// Whether it was built by Go, and by which Go.
     pub go: Option<Go>,
-    /// Names that mean one of several functions, which is chosen as a program starts: none of them is in `list` by that name.
+    /// Names that stand for one of several functions, chosen when a program starts: none of them is in `list` by that name.
     pub chosen: Vec<String>,
-    /// Addresses of data among the code, where symbols say so (arm64).
+    /// Addresses of data among the code, if symbols mark it (arm64).
     pub data: Vec<u64>,
-    /// Where the program begins.
+    /// The address where the program begins.
     pub start: u64,
-    /// The file as it was read, whatever has its name by now.
+    /// The file that was read, whatever has its name by now.
     pub file: File,
-    /// What looking into the file may cost.
+    /// Limits for reading the file.
     pub(super) limits: Limits,
     segments: Vec<Range>,
     sections: Vec<Range>,
 }
 
-/// What is known of a program that Go has built.
+/// The Go version of a program that Go built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Go {
     /// By Go 1.18 or later.
     Recent,
-    /// By an older one, or it is not told.
+    /// By an older one, or the version is unknown.
     Old,
 }
 
@@ -75,11 +75,11 @@ pub struct Function {
     pub address: u64,
     /// Bytes from the start of the file.
     pub offset: u64,
-    /// Its length as the symbol tells it; 0 if that does not.
+    /// Its length by its symbol; 0 if the symbol has none.
     pub size: u64,
     /// Bytes up to the next function or the end of its section.
     pub room: u64,
-    /// Code that the compiler moved elsewhere because it is seldom run: address, offset, length.
+    /// Code that the compiler moved elsewhere because it seldom runs: address, offset, length.
     pub parts: Vec<(u64, u64, u64)>,
 }
 
@@ -94,7 +94,7 @@ pub struct Code {
     pub bytes: Vec<u8>,
 }
 
-/// A symbol that may be a function, as good as others with its address.
+/// A symbol that may be a function, the best one so far at its address.
 #[derive(Debug)]
 struct Candidate {
     name: String,
@@ -105,7 +105,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Another name of the same function: the better of both is its name.
+    /// Adds another name of the same function: the better of the two becomes its name.
     fn join(&mut self, mut other: Self) {
         let order = |candidate: &Self| (candidate.rank, candidate.name.len());
         let size = self.size.max(other.size);
@@ -120,8 +120,8 @@ impl Candidate {
     }
 }
 
-/// Reads the functions of a program or library, given as for a probe. Symbols that are data, undefined, of another
-/// file, or chosen among several at run time, are none; of several names of one function, one is taken.
+/// Reads the functions of a program or library, named as for a probe. Symbols of data, undefined symbols, and symbols of another
+/// file, or that stand for one of several functions at run time, are left out; of several names of one function, one is chosen.
 pub fn functions(binary: &str) -> Result<Functions, Missing> {
     let functions = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
     if functions.list.is_empty() {
@@ -133,7 +133,7 @@ pub fn functions(binary: &str) -> Result<Functions, Missing> {
     Ok(functions)
 }
 
-/// The same of a file that is open, which may have no symbols at all.
+/// Reads the functions of an open file, which may have no symbols at all.
 pub fn read(binary: Binary) -> Result<Functions, Missing> {
     let Binary { place: path, id, file, limits, .. } = binary;
     let shown = path.display().to_string();
@@ -159,22 +159,22 @@ pub fn read(binary: Binary) -> Result<Functions, Missing> {
     Ok(Functions { path, id, arch, list, go, chosen, data, start, file, limits, segments, sections })
 }
 
-/// The parts of a file that are mapped to be executed.
+/// The parts of a file that are mapped as executable.
 pub(super) fn code_segments(image: &Image<'_>) -> Vec<Range> {
     let range =
         |segment: &Segment| Range { address: segment.address, offset: segment.offset, length: segment.size };
     image.segments.iter().filter(|segment| segment.is_code()).map(range).collect()
 }
 
-/// Those of a file's sections that hold code.
+/// The sections of a file that hold code.
 pub(super) fn code_sections(image: &Image<'_>) -> Vec<Range> {
     let range =
         |section: &Section| Range { address: section.address, offset: section.offset, length: section.size };
     image.sections.iter().filter(|section| section.is_code()).map(range).collect()
 }
 
-/// Reads what Go says of itself: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
-/// a pointer, and a flag says so.
+/// Reads Go's build information: `src/debug/buildinfo/buildinfo.go`. Since 1.18 the version is in the section, not behind
+/// a pointer, and a flag marks that.
 fn go(image: &Image<'_>, found: &Found) -> Result<Option<Go>, Unread> {
     let Some(info) = image.section_named(".go.buildinfo")? else {
         let runtime = ["runtime.goexit", "runtime.goexit.abi0"];
@@ -188,7 +188,7 @@ fn go(image: &Image<'_>, found: &Found) -> Result<Option<Go>, Unread> {
     }))
 }
 
-/// A part of a file: the address it gets, where it is, and how long.
+/// A part of a file: its address in memory, its offset, and its length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) address: u64,
@@ -197,7 +197,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// Where an address of it is in the file.
+    /// The offset in the file of an address in it.
     pub(super) fn place(&self, address: u64) -> u64 {
         address.wrapping_sub(self.address).wrapping_add(self.offset)
     }
@@ -210,21 +210,21 @@ impl Range {
     }
 }
 
-/// What symbols say of functions.
+/// What the symbols of a file say about functions.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     symbols: BTreeMap<u64, Candidate>,
-    /// Parts by the name of their function; address and length.
+    /// Split-off parts by the name of their function; address and length.
     parts: HashMap<String, Vec<(u64, u64)>>,
     data: Vec<u64>,
     chosen: Vec<String>,
-    /// Why not all are there that the file tells of.
+    /// Why some functions of the file are missing.
     lacking: Option<Unread>,
 }
 
 impl Found {
-    /// From the symbols of a file, and where it lacks some, from its separate debug file, what is packed in it, and the table of
-    /// Go's runtime.
+    /// Reads them from the symbols of a file and, if it lacks some, from its separate debug file, from packed symbols, and from
+    /// the table of Go's runtime.
     pub(super) fn of(image: &Image<'_>, budget: &Budget) -> Result<Self, Unread> {
         let mut found = Self::default();
         found.take(image, budget)?;
@@ -316,7 +316,7 @@ impl Found {
         Ok(())
     }
 
-    /// The functions by address, addresses of data, and names of which one of several functions is chosen.
+    /// The functions by address, addresses of data, and names that stand for one of several functions.
     pub(super) fn list(
         mut self,
         segments: &[Range],
@@ -335,7 +335,8 @@ impl Found {
             let next = addresses.get(index + 1).copied().unwrap_or(u64::MAX).min(end);
             let mut parts: Vec<(u64, u64, u64)> = Vec::new();
             for (part, size) in self.parts.get(&symbol.name).into_iter().flatten() {
-                // Two functions of one name in different files have parts of one name: then none is known.
+                // If two files have functions of one name, their parts have one name too: then it is unknown which part belongs
+                // to which.
                 let known = Range::of(segments, *part);
                 if let Some(segment) = known {
                     parts.push((*part, segment.place(*part), *size));
@@ -353,7 +354,7 @@ impl Found {
                 address,
             });
         }
-        // The name of a part tells its function only if there is one of that name.
+        // The name of a part identifies its function only if one function has that name.
         let mut names: HashMap<&str, bool> = HashMap::with_capacity(list.len());
         for function in &list {
             names.entry(&function.name).and_modify(|is_shared| *is_shared = true).or_insert(false);
@@ -368,7 +369,7 @@ impl Found {
 }
 
 impl Functions {
-    /// The function at an address, which may be one that no symbol names.
+    /// The function at an address, even if no symbol names it.
     pub fn at(&self, address: u64) -> Option<Function> {
         let next = self.list.partition_point(|function| function.address <= address);
         if let Some(known) = next.checked_sub(1).map(|index| &self.list[index])
@@ -391,12 +392,12 @@ impl Functions {
         })
     }
 
-    /// How much code may be looked at for one question.
+    /// How much code may be decoded for one question.
     pub fn most_code(&self) -> u64 {
         self.limits.code
     }
 
-    /// Where a function ends. `left` is what is left of the code that may be looked at.
+    /// Where a function ends. `left` is the amount of code that may still be decoded.
     pub fn exits(&self, function: &Function, left: &mut u64) -> Result<Exits, Unclear> {
         let code = self.code(function, left).ok_or(Unclear::NoCode)?;
         let has_data = code.iter().any(|part| {
@@ -410,7 +411,7 @@ impl Functions {
         exits(self.arch, &code, function.size > 0)
     }
 
-    /// The code of a function: its own, then its parts. Without a length of its own, all that there is room for.
+    /// The code of a function: its own, then its parts. If its length is unknown, all the code up to the next function.
     pub fn code(&self, function: &Function, left: &mut u64) -> Option<Vec<Code>> {
         let size = if function.size == 0 { function.room } else { function.size };
         let own = (function.address, function.offset, size);

@@ -1,5 +1,5 @@
-//! Functions of programs that Go has built, from the table that its runtime unwinds by (`.gopclntab`): that is there without
-//! symbols, too (`-ldflags=-s -w`), as most vendors ship their programs.
+//! Functions of programs built by Go, from the table that its runtime uses for unwinding (`.gopclntab`): programs without
+//! symbols have it too (`-ldflags=-s -w`), and most vendors ship such programs.
 //!
 //! The forms of Go 1.2, 1.16, 1.18 and 1.20 are read (`src/runtime/symtab.go`, `src/debug/gosym/pclntab.go`).
 
@@ -13,27 +13,27 @@ const OF_1_2: u64 = 0xffff_fffb;
 const OF_1_16: u64 = 0xffff_fffa;
 const OF_1_18: u64 = 0xffff_fff0;
 const OF_1_20: u64 = 0xffff_fff1;
-/// Names of its section, in a program at a fixed address and in one at any.
+/// Names of its section, in a program at a fixed address and in one at any address.
 const SECTIONS: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
 /// Bytes of the table that are read at a time.
 const WINDOW: usize = 64 << 10;
-/// Bytes of what is said of a function that are read: where it is, and where its name is, in words of two sizes.
+/// Bytes that are read of the record of a function: its address, and where its name is, in words of two sizes.
 const FUNCTION: usize = 12;
 
 /// The table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GoTable {
-    /// The address that those of functions are counted from; 0 where they are whole.
+    /// The base of addresses of functions; 0 if they are absolute.
     text: u64,
     /// How many functions there are.
     count: u64,
     /// Bytes of an entry of the list of functions.
     entry: usize,
-    /// What places of functions are counted from in the file, and how much of the table is behind that.
+    /// The offset in the file that places of functions start from, and the size of the table behind it.
     functions: (u64, u64),
-    /// Where the list begins, counted in the same way.
+    /// Where the list begins, from the same offset.
     list: u64,
-    /// The same of names.
+    /// The same for names.
     names: (u64, u64),
 }
 
@@ -47,7 +47,7 @@ pub(super) struct GoFunction {
 }
 
 impl GoTable {
-    /// The table of a file, if it has one of a form that is known.
+    /// Finds the table of a file, if it has one in a known form.
     pub(super) fn find(image: &Image<'_>, budget: &Budget) -> Result<Option<Self>, Unread> {
         for name in SECTIONS {
             let Some(section) = image.section_named(name)?.filter(Section::is_in_file) else {
@@ -76,7 +76,7 @@ impl GoTable {
                 }));
             }
             let _files = words.number(8);
-            // Where the text begins is not told before 1.18.
+            // Before 1.18 the table does not say where the text begins.
             let (text, entry) = match magic {
                 OF_1_16 => (Some(0), 16),
                 OF_1_18 | OF_1_20 => (text(image, section.address.wrapping_add(24), words.number(8))?, 8),
@@ -96,7 +96,7 @@ impl GoTable {
             if let Some(text) = text {
                 return Ok(Some(table(text)));
             }
-            // Where all of the text is Go's, it begins with its section, and a program with one of Go's functions.
+            // If all of the text is Go's, it begins with its section, and the program's first function is one of Go's.
             let guess = image.section_named(".text")?.map(|text| table(text.address));
             return match guess {
                 Some(table) if table.begins_the_program(image, budget)? => Ok(Some(table)),
@@ -132,7 +132,7 @@ impl GoTable {
         let half = self.entry / 2;
         let (mut list, mut bodies) = (Window::default(), Window::default());
         let mut before: Option<(u64, u64)> = None;
-        // One more, which says only where the last one ends.
+        // One more, which only says where the last one ends.
         for index in 0..=self.count {
             budget.look(1)?;
             let entry = u64::try_from(self.entry).unwrap_or(u64::MAX);
@@ -145,7 +145,7 @@ impl GoTable {
                 && start < address
                 && let Some(at) = Some(body).filter(|body| *body < length)
             {
-                // The address again, as long as in the list, then where the name is.
+                // The address again, as long as in the list, then the place of the name.
                 let bytes = bodies.get(image, (offset, length), at, FUNCTION.min(clip(length - at)))?;
                 let mut words = image.words(bytes);
                 let _address = words.number(half);
@@ -162,8 +162,8 @@ fn clip(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// The address that functions are counted from. In a program at any address it is filled in when that starts, from a list of
-/// such places; a linker may leave 0 at the place itself, and from Go 1.26 on nothing is told.
+/// The base of addresses of functions. In a program at any address the loader fills it in, from a list of
+/// such places; a linker may leave 0 at the place itself, and from Go 1.26 on the table does not say it.
 fn text(image: &Image<'_>, place: u64, told: u64) -> Result<Option<u64>, Unread> {
     if told != 0 { Ok(Some(told)) } else { image.relocation(place) }
 }
@@ -176,7 +176,7 @@ struct Window {
 }
 
 impl Window {
-    /// Bytes at a place of a part of the file, which has as many there.
+    /// Bytes at an offset of a part of the file with this length.
     fn get(
         &mut self,
         image: &Image<'_>,
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Until Go 1.15 the list follows at once, and all places are counted from the beginning of the table.
+    /// Until Go 1.15 the list follows at once, and all places are relative to the beginning of the table.
     #[test]
     fn the_oldest_form() {
         let mut bytes = FORMS[0].to_vec();
@@ -241,7 +241,7 @@ mod tests {
         let mut table = vec![0xfb, 0xff, 0xff, 0xff, 0, 0, 1, 8];
         table.extend(3_u64.to_le_bytes());
         let address = 0x1000 + TEXT;
-        // Each with the place of what is said of it, and where the last one ends.
+        // Each with the place of its record, and where the last one ends.
         for (from, said) in [(0, 72), (16, 84), (32, 96)] {
             table.extend([address + from, said].map(u64::to_le_bytes).concat());
         }
@@ -259,7 +259,8 @@ mod tests {
         assert!(symbols.lacking.is_none(), "{:?}", symbols.lacking);
     }
 
-    /// Where the beginning of the text is not told, it is that of its section, if the program begins there with Go's function.
+    /// If the table does not say where the text begins, it is the beginning of its section, if the program begins there with Go's
+    /// function.
     #[test]
     fn a_beginning_that_is_not_told() {
         let mut bytes = FORMS[2].to_vec();

@@ -1,7 +1,7 @@
 //! An ELF file: its sections, segments, symbols and notes, read piece by piece, as far as a budget allows.
 //!
-//! What the file promises is never allocated: tables are read a window at a time, names one by one. So what it costs to read
-//! does not depend on what somebody wrote into it.
+//! Sizes that the file claims are never allocated: tables are read a window at a time, names one by one. So the cost of reading
+//! does not depend on the claims.
 
 use super::budget::{Budget, Limits, Unread};
 use std::{cell::RefCell, fs::File, io, os::unix::fs::FileExt};
@@ -14,13 +14,13 @@ const WINDOW: usize = 64 << 10;
 /// Bytes of a table of names that are read at a time, and the longest name; bytes that are read for one name.
 const NAMES: usize = 4096;
 const NAME: usize = 256;
-/// What is no further behind than this is read with all that follows.
+/// A name no further than this behind the window's beginning is read together with the names that follow it.
 const NEAR: u64 = 8192;
 /// Longest section of notes in which a build id is looked for, and longest build id.
 const NOTES: u64 = 1 << 20;
 const BUILD_ID: usize = 64;
 
-/// Machines that probes of programs know: `EM_X86_64`, `EM_AARCH64`.
+/// Machines on which programs can be probed: `EM_X86_64`, `EM_AARCH64`.
 pub(super) const X86_64: u16 = 62;
 pub(super) const AARCH64: u16 = 183;
 /// `SHT_PROGBITS`, `SHT_SYMTAB`, `SHT_RELA`, `SHT_NOTE`, `SHT_NOBITS`, `SHT_DYNSYM`
@@ -51,9 +51,9 @@ const IFUNC: u8 = 10;
 
 /// Bytes that may be read at any place.
 pub trait Source {
-    /// How many there are.
+    /// Their number.
     fn length(&self) -> io::Result<u64>;
-    /// Fills the buffer from this place on.
+    /// Fills the buffer from this offset on.
     fn read(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
@@ -132,7 +132,7 @@ impl Segment {
 pub(super) struct Symbol {
     pub(super) address: u64,
     pub(super) size: u64,
-    /// Where its name is in its table's names.
+    /// Offset of its name in the names of its table.
     pub(super) name: u32,
     info: u8,
     section: u16,
@@ -143,23 +143,23 @@ impl Symbol {
         self.section == 0
     }
 
-    /// Whether it is of a function or data of this file.
+    /// Whether it defines a function or data of this file.
     pub(super) fn is_definition(&self) -> bool {
         let is_special = self.section == 0 || self.section >= RESERVED && self.section != ELSEWHERE;
         !is_special && matches!(self.kind(), 0 | OBJECT | FUNC)
     }
 
-    /// Whether it is of a function.
+    /// Whether it stands for a function.
     pub(super) fn is_function(&self) -> bool {
         self.kind() == FUNC
     }
 
-    /// Whether its function chooses another one as a program starts.
+    /// Whether its function chooses another one when a program starts.
     pub(super) fn chooses(&self) -> bool {
         self.kind() == IFUNC
     }
 
-    /// Whether it marks what is code and what is data, which only a symbol without a kind does.
+    /// Whether it may mark code or data, which only a symbol without a kind does.
     pub(super) fn may_mark(&self) -> bool {
         self.kind() == 0 && self.section != 0
     }
@@ -183,7 +183,7 @@ impl Symbol {
 pub(super) struct Table {
     offset: u64,
     size: u64,
-    /// Its names.
+    /// The section with its names.
     strings: Section,
 }
 
@@ -208,7 +208,7 @@ impl std::fmt::Debug for Image<'_> {
     }
 }
 
-/// Numbers one after the other.
+/// Reads numbers one after the other.
 pub(super) struct Fields<'b> {
     bytes: &'b [u8],
     is_wide: bool,
@@ -216,7 +216,7 @@ pub(super) struct Fields<'b> {
 }
 
 impl Fields<'_> {
-    /// The next number, of so many bytes; what is not there is 0.
+    /// The next number of this size; 0 beyond the end.
     pub(super) fn number(&mut self, size: usize) -> u64 {
         let (number, rest) = self.bytes.split_at(size.min(self.bytes.len()));
         self.bytes = rest;
@@ -239,7 +239,7 @@ impl Fields<'_> {
 }
 
 impl<'s> Image<'s> {
-    /// Reads what there is: headers and the tables of sections and segments.
+    /// Reads the headers and the tables of sections and segments.
     pub(super) fn read(source: &'s dyn Source, budget: &'s Budget) -> Result<Self, Unread> {
         let length = source.length()?;
         let mut image = Self {
@@ -274,7 +274,7 @@ impl<'s> Image<'s> {
         let (_size, segment_size, segment_count) = (fields.half(), fields.half(), fields.half());
         let (section_size, section_count, names) = (fields.half(), fields.half(), fields.half());
         image.read_sections(sections, section_size, section_count)?;
-        // What does not fit into the header is in the first section's.
+        // Numbers that do not fit into the header are in the first section's header.
         let first = image.sections.first().copied();
         image.names = match (names, first) {
             (ELSEWHERE, Some(first)) => usize::try_from(first.link).unwrap_or(usize::MAX),
@@ -329,7 +329,7 @@ impl<'s> Image<'s> {
     fn segment(&self, bytes: &[u8]) -> Segment {
         let mut fields = self.fields(bytes);
         let kind = fields.word();
-        // The flags are in another place in files of 32 bits.
+        // Files of 32 bits have the flags in another place.
         let early = if self.is_wide { fields.word() } else { 0 };
         let (offset, address, _physical) = (fields.long(), fields.long(), fields.long());
         let (size, _memory) = (fields.long(), fields.long());
@@ -337,12 +337,12 @@ impl<'s> Image<'s> {
         Segment { kind, flags, offset, address, size, align: fields.long() }
     }
 
-    /// Numbers of the file's byte order.
+    /// Reads numbers in the file's byte order.
     pub(super) fn words<'b>(&self, bytes: &'b [u8]) -> Fields<'b> {
         self.fields(bytes)
     }
 
-    /// What is filled in at an address when a program of 64 bits starts, before it is moved.
+    /// The value that the loader fills in at an address when a program of 64 bits starts, before relocation.
     pub(super) fn relocation(&self, address: u64) -> Result<Option<u64>, Unread> {
         let mut window = vec![0; WINDOW - WINDOW % RELOCATION];
         for section in self.sections.iter().filter(|section| section.kind == RELA && self.is_wide) {
@@ -373,7 +373,7 @@ impl<'s> Image<'s> {
         Fields { bytes, is_wide: self.is_wide, is_big: self.is_big }
     }
 
-    /// Whether it is of 64 bits.
+    /// Whether the file is of 64 bits.
     pub(super) fn is_wide(&self) -> bool {
         self.is_wide
     }
@@ -409,7 +409,7 @@ impl<'s> Image<'s> {
         Ok(None)
     }
 
-    /// The tables of symbols: that of all, and that of what other files use.
+    /// The tables of symbols: of all symbols, and of those that other files use.
     pub(super) fn tables(&self) -> Vec<Table> {
         let table = |kind: u32| {
             let table = self.sections.iter().find(|section| section.kind == kind)?;
@@ -419,12 +419,12 @@ impl<'s> Image<'s> {
         [SYMTAB, DYNSYM].into_iter().filter_map(table).collect()
     }
 
-    /// Whether it has a table of all symbols, not only of what other files use.
+    /// Whether it has a table of all symbols, not only of those that other files use.
     pub(super) fn has_all_symbols(&self) -> bool {
         self.sections.iter().any(|section| section.kind == SYMTAB)
     }
 
-    /// The symbols of a table, one after the other.
+    /// Visits the symbols of a table, one after the other.
     pub(super) fn symbols(
         &self,
         table: &Table,
@@ -519,23 +519,23 @@ impl<'s> Image<'s> {
     }
 }
 
-/// Names in a table, of which a window is at hand.
+/// Names in a table, with a window of it in memory.
 pub(super) struct Names<'i, 's> {
     image: &'i Image<'s>,
     offset: u64,
     size: u64,
-    /// Where in the table it begins, and its bytes.
+    /// The offset of the window in the table, and its bytes.
     window: RefCell<(u64, Vec<u8>)>,
 }
 
 impl Names<'_, '_> {
-    /// The name at a place; `None` for one that is longer than any name, is no text, or is not within the table.
+    /// The name at an offset; `None` if it is longer than any name, is no text, or is outside of the table.
     pub(super) fn get(&self, at: u32) -> Result<Option<String>, Unread> {
         let at = u64::from(at);
         let mut window = self.window.borrow_mut();
         let (begin, bytes) = &mut *window;
         let is_near = at.checked_sub(*begin).is_some_and(|from| from < NEAR);
-        // Names stand in another order than functions do: then most of a window would be read for nothing.
+        // The order of names differs from that of functions: otherwise most of a window would be read for nothing.
         for most in [if is_near { NAMES } else { NAME }, NAMES] {
             let rest = at.checked_sub(*begin).and_then(|from| bytes.get(usize::try_from(from).ok()?..));
             if let Some(rest) = rest
@@ -549,7 +549,7 @@ impl Names<'_, '_> {
         Ok(end.and_then(|end| std::str::from_utf8(&bytes[..end]).ok()).map(str::to_owned))
     }
 
-    /// Reads the window from this place on, at most so many bytes.
+    /// Reads the window from this offset on, at most this many bytes.
     fn move_to(&self, at: u64, most: usize, begin: &mut u64, bytes: &mut Vec<u8>) -> Result<(), Unread> {
         let left = self.size.saturating_sub(at);
         *begin = at;

@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Beginning of the list; before it there may be one of the form before glibc 2.2.
+/// Beginning of the list; a list in the form before glibc 2.2 may precede it.
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
-/// Bytes before the entries, and of one.
+/// Bytes before the entries, and of one entry.
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
 /// Longest list that is read, and most entries of it; a host has some thousands.
@@ -18,22 +18,22 @@ const ENTRIES: usize = 1 << 16;
 /// Longest name or path, and most libraries of a name.
 const TEXT: usize = 4096;
 const NAMED: usize = 64;
-/// What the entry of a library for this machine's 64-bit programs says.
+/// The flags of the entry of a library for 64-bit programs of this machine.
 const FLAGS: u32 = if cfg!(target_arch = "aarch64") { 0x0a03 } else { 0x0303 };
 
-/// Paths of the libraries of a name, with or without a version, in the order of the linker, which is that of versions.
+/// Paths of the libraries with a name, with or without a version, in the order of the linker, which is that of versions.
 pub(super) fn cached(open: impl Fn(&Path) -> Result<File, ForeignError>, name: &str) -> Vec<PathBuf> {
     let mut bytes = Vec::new();
     let read = open(Path::new("/etc/ld.so.cache"))
         .and_then(|file| Ok(file.take(LONGEST).read_to_end(&mut bytes)?));
     match read {
         Ok(_) => named(&bytes, name).unwrap_or_default(),
-        // There is none with other C libraries.
+        // Other C libraries have no such list.
         Err(_) => Vec::new(),
     }
 }
 
-/// The same of the bytes of a list; `None` where they are none.
+/// Paths of the libraries in the bytes of a list; `None` if they are no list.
 pub fn named(bytes: &[u8], name: &str) -> Option<Vec<PathBuf>> {
     let start = bytes.windows(MAGIC.len()).position(|window| window == MAGIC)?;
     let list = bytes.get(start..)?;
@@ -55,7 +55,7 @@ pub fn named(bytes: &[u8], name: &str) -> Option<Vec<PathBuf>> {
     Some(entries.take(NAMED).collect())
 }
 
-/// Numbers of a file's name, by which versions are compared.
+/// The numbers in a file's name, by which versions are compared.
 pub(super) fn version(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }

@@ -7,12 +7,12 @@ use std::{
 };
 use tapster_ebpf::glob::Glob;
 
-/// Longest symbol that is demangled, and longest name that one may become; others are shown as they are. A symbol can say
-/// "the same twice", and again, so that each byte of it doubles the name.
+/// Longest symbol that is demangled, and longest result; longer ones are shown as they are. A symbol can say
+/// "the same twice", and again, so that each of its bytes doubles the name.
 const LONGEST: usize = 4096;
 const LONGEST_NAME: usize = 4 * LONGEST;
 
-/// A text that stops whoever writes more than that into it.
+/// A text that refuses to grow beyond that length.
 struct Bounded(String);
 
 impl Write for Bounded {
@@ -36,7 +36,7 @@ fn cpp(symbol: &cpp_demangle::BorrowedSymbol<'_>, options: DemangleOptions) -> O
     symbol.structured_demangle(&mut text, &options).ok().map(|()| text.0)
 }
 
-/// A pattern of names, or a name: some have `*` and `[` in them.
+/// A pattern of names, or a plain name: some names contain `*` and `[`.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
@@ -44,13 +44,13 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Reads one.
+    /// Reads a pattern or name.
     pub fn new(text: &str) -> Self {
         Self { text: text.into(), glob: Glob::new(text) }
     }
 }
 
-/// A function's name as the source has it, without the types of its parameters.
+/// A function's name as in the source, without the types of its parameters.
 pub fn short(symbol: &str) -> Cow<'_, str> {
     if symbol.len() <= LONGEST {
         if let Ok(name) = rustc_demangle::try_demangle(symbol) {
@@ -66,10 +66,10 @@ pub fn short(symbol: &str) -> Cow<'_, str> {
     symbol.into()
 }
 
-/// A function's name: what is shown, and other forms in which a pattern may mean it.
+/// A function's name: the form that is shown, and other forms that a pattern may match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// As the source has it.
+    /// The name as in the source.
     pub shown: String,
     others: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl Name {
                 && let Some(shown) = rust(&name, false)
             {
                 let others = [symbol.to_owned()].into_iter().chain(rust(&name, true)).collect();
-                // Without the hash at the end.
+                // The form without the hash at the end.
                 return Self { shown, others };
             }
             if symbol.starts_with("_Z")
@@ -96,12 +96,12 @@ impl Name {
         Self { shown: symbol.into(), others: Vec::new() }
     }
 
-    /// Whether a name is it: in the form that is shown, without parameters, or as the symbol.
+    /// Whether this is its name: the form that is shown, without parameters, or the symbol.
     pub fn is(&self, name: &str) -> bool {
         self.forms().any(|form| form == name)
     }
 
-    /// Whether a pattern means it, in one of the same forms.
+    /// Whether a pattern matches one of these forms.
     pub fn matches(&self, pattern: &Pattern) -> bool {
         self.is(&pattern.text) || self.forms().any(|form| pattern.glob.matches(form))
     }
@@ -135,7 +135,7 @@ mod tests {
         assert!(matches(&legacy, "story::read") && matches(&legacy, "*::h0123456789abcdef"));
         let v0 = Name::new("_RNvCskwGfYPst2Cb_3foo3bar");
         assert_eq!(v0.shown, "foo::bar");
-        // What only looks like one.
+        // Symbols that only look mangled.
         for symbol in ["_Z", "_ZN", "_R", "_ZN99999999999999999999x", &"_ZN1a".repeat(2000)] {
             assert_eq!(Name::new(symbol).shown, symbol);
         }

@@ -1,5 +1,5 @@
-//! Symbols that are packed in a section of their own, `.gnu_debugdata`: how Fedora and its kin ship the names of functions that
-//! `strip` takes away. What is in it is an ELF file, packed by `xz`.
+//! Symbols that are packed in a section of their own, `.gnu_debugdata`: Fedora and related distributions ship names of functions
+//! this way after `strip`. The section holds an ELF file, packed by `xz`.
 
 use super::{
     budget::{Budget, Unread},
@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read};
 const SECTION: &str = ".gnu_debugdata";
 /// Bytes that are unpacked at a time.
 const PART: usize = 64 << 10;
-/// What unpacking takes besides its window, KiB.
+/// Memory for unpacking besides its window, KiB.
 const BESIDE: u64 = 256;
 
 /// The file that is packed in another, if there is one.
@@ -19,13 +19,13 @@ pub(super) fn unpacked(image: &Image<'_>, budget: &Budget) -> Result<Option<Vec<
     let Some(section) = image.section_named(SECTION)?.filter(Section::is_in_file) else {
         return Ok(None);
     };
-    // Nothing that is packed is larger than what it is unpacked to, but for a few bytes.
+    // Packed data is not larger than its unpacked form, except for a few bytes.
     let most = budget.left_to_unpack();
     if section.size > most {
         return Err(Unread::TooLarge("what is packed in it is larger than that of any program"));
     }
     let packed = image.bytes(section.offset, section.size)?;
-    // What it may refer back to is at most all of it, so that a window that is larger is for something larger.
+    // A window can refer back to all unpacked data at most, so a larger window is for larger data.
     let memory = u32::try_from(most / 1024 * 2 + BESIDE).unwrap_or(u32::MAX - 1);
     let mut reader = XzReader::new_mem_limit(packed.as_slice(), true, memory);
     let (mut bytes, mut part) = (Vec::new(), vec![0; PART]);
@@ -54,11 +54,11 @@ mod tests {
     };
 
     const PACKED: &[u8] = include_bytes!("../../fuzz/seeds/elf/packed");
-    /// Where what is packed begins and ends in it, and where its section says how much there is.
+    /// Where the packed data begins and ends in the file, and where its section has the size.
     const SECTION: std::ops::Range<usize> = 0xb8..0x188;
     const HEADER: usize = 0x1a8 + 2 * 64;
 
-    /// The same file with something else packed in it.
+    /// The same file with other packed data.
     fn with(packed: &[u8]) -> Vec<u8> {
         let mut bytes = PACKED.to_vec();
         let place = u64::try_from(bytes.len()).unwrap();
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// What becomes a thousand times as large.
+    /// Packed data that becomes a thousand times as large.
     #[test]
     fn what_is_packed_is_unpacked_within_limits() {
         let pack = |flags: &[&str], zeros: usize| {

@@ -1,4 +1,4 @@
-//! File systems that a user's program serves (FUSE): it may hold up for ever whoever reads a file of them, the kernel as well
+//! File systems served by a user's program (FUSE): they may block any reader of their files for ever, even the kernel
 //! when a probe is attached there.
 
 use std::{
@@ -10,12 +10,13 @@ use std::{
 /// Longest list of mounts that is read, bytes; a host has some hundred of them.
 const LONGEST: u64 = 8 << 20;
 
-/// Whether a device, as a process sees it that has this directory in procfs, is one that somebody else than root serves.
+/// Whether a device is a file system that a user other than root serves, by the mounts of the process with this directory in
+/// procfs.
 pub(super) fn is_by_user(process: &Path, device: u64) -> bool {
     File::open(process.join("mountinfo")).is_ok_and(|mounts| is_listed(mounts, device))
 }
 
-/// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`
+/// Searches lines of the form `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS … - TYPE SOURCE OPTIONS`.
 fn is_listed(mounts: impl Read, device: u64) -> bool {
     let wanted = format!("{}:{}", libc::major(device), libc::minor(device));
     let lines = BufReader::new(mounts.take(LONGEST)).split(b'\n').map_while(Result::ok);

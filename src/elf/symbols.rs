@@ -1,4 +1,4 @@
-//! Functions of a program or library by their place in its file, which is what a stack tells of them.
+//! Functions of a program or library by their place in its file, which is what a stack contains.
 
 use super::{
     budget::{Budget, Limits, Unread},
@@ -9,7 +9,7 @@ use super::{
     packed,
 };
 
-/// What the compiler puts behind the name of a part of a function that it moved elsewhere.
+/// The suffix that the compiler gives to a part of a function that it moved elsewhere.
 const COLD: &str = ".cold";
 
 /// A symbol that may be a function's.
@@ -17,14 +17,14 @@ const COLD: &str = ".cold";
 struct Candidate {
     address: u64,
     size: u64,
-    /// Where its name is in the names of its table.
+    /// Offset of its name in the names of its table.
     name: u32,
-    /// Which table, of all that were read.
+    /// The index of its table, of all that were read.
     table: u8,
     rank: u8,
 }
 
-/// A function or part of one: from where to where in the file, and where its name is.
+/// A function or part of one: its range in the file, and the offset of its name.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     from: u64,
@@ -36,15 +36,15 @@ struct Entry {
 /// The functions of a file.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    /// By place.
+    /// The functions by place.
     entries: Vec<Entry>,
     names: String,
     segments: Vec<Range>,
-    /// Why more functions are not among them, of which the file tells in another way than by its own symbols.
+    /// Why functions are missing that the file lists elsewhere than in its own symbols.
     pub lacking: Option<Unread>,
 }
 
-/// What was read, or why it was not: that is kept, and what else there is goes on. A file that cannot be read at all is an error.
+/// Returns what was read, or keeps the reason why it was not read and goes on. A file that cannot be read at all is an error.
 pub(super) fn or_lacking<T>(
     read: Result<T, Unread>,
     lacking: &mut Option<Unread>,
@@ -60,7 +60,8 @@ pub(super) fn or_lacking<T>(
 }
 
 impl Symbols {
-    /// Reads the symbols of a file, and what it lacks of its separate debug file, of what is packed in it and of Go's table, as far as these limits go. A file without any has none.
+    /// Reads the symbols of a file and, if it lacks some, those of its separate debug file, packed symbols, and Go's table,
+    /// within these limits. A file without any has none.
     pub fn read(source: &dyn Source, limits: Limits) -> Result<Self, Unread> {
         let budget = Budget::new(limits);
         let image = Image::read(source, &budget)?;
@@ -120,7 +121,7 @@ impl Symbols {
         while let Some(group) = groups.next() {
             let address = group[0].address;
             let Some(segment) = Range::of(&symbols.segments, address) else { continue };
-            // Of several names of one function the best known, then the shortest.
+            // Of several names of one function take the one with the best rank, then the shortest.
             let mut best: Option<(u8, String)> = None;
             for candidate in group {
                 if best.as_ref().is_some_and(|(rank, _)| *rank < candidate.rank) {
@@ -132,7 +133,7 @@ impl Symbols {
                 }
             }
             let Some((_, name)) = best else { continue };
-            // A part of a function is called as the whole.
+            // A part of a function gets the name of the whole.
             let name = name.split_once(COLD).map_or(name.as_str(), |(function, _)| function);
             budget.keep(size_of::<Entry>() + name.len())?;
             let within = Range::of(&sections, address).unwrap_or(segment);
@@ -172,7 +173,7 @@ impl Symbols {
         })
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that this takes.
     pub fn memory(&self) -> usize {
         self.names.len() + self.entries.len() * size_of::<Entry>()
     }

@@ -1,4 +1,4 @@
-//! Probes that a program or library brings along: its notes, with addresses turned into places in the file.
+//! USDT probes of a program or library: its notes, with addresses turned into places in the file.
 
 use super::{
     Binary,
@@ -76,11 +76,11 @@ pub fn probes(binary: &Binary) -> Result<Vec<Found>, Missing> {
     Ok(probes)
 }
 
-/// A place of a probe as some headers make it: the `nop` of one byte that is always there, and one of five behind it.
+/// A place of a probe as some headers make it: the `nop` of one byte that is always there, followed by one of five bytes.
 const BOTH_NOPS: [u8; 6] = [0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00];
 
-/// One probe of a file. `calls`: whether the kernel makes a call of the longer `nop`, where a place has one: then a program
-/// stops there.
+/// One probe of a file. `calls`: whether the kernel turns the longer `nop`, where a place has one, into a call: then the
+/// probe goes there.
 pub fn probe(
     binary: &Binary,
     word: &str,
@@ -97,7 +97,7 @@ pub fn probe(
     Ok(found)
 }
 
-/// Moves a place to its second `nop`, if it has one. Nothing changes on the way but where the program is.
+/// Moves a place to its second `nop`, if it has one. The program's state is the same at both.
 fn pass_first_nop(binary: &Binary, location: &mut Location) {
     let mut bytes = [0; BOTH_NOPS.len()];
     if binary.file.read_exact_at(&mut bytes, location.site.offset).is_err() || bytes != BOTH_NOPS {
@@ -147,7 +147,7 @@ fn named(binary: &Binary, word: &str, provider: Option<&str>, name: &str) -> Res
             ))
         }
         (None, _) => {
-            // In D scripts and in documentation a dash stands for what is two underscores in a program.
+            // D scripts and documentation write a dash where the program has two underscores.
             let dashes = name.replace('-', "__");
             let names = all.iter().filter(of_provider).map(|found| found.name.as_str());
             let mut close = near(&dashes, names, 3);
@@ -170,7 +170,7 @@ fn location(
     arch: Arch,
     symbols: &HashMap<String, u64>,
 ) -> Result<Location, String> {
-    // What moved the section that both have an address of has moved the others as far.
+    // The other addresses have moved as far as the section whose address is in both.
     let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
     let address = note.address.wrapping_add(moved);
     let place = |address: u64| {
@@ -206,7 +206,7 @@ fn location(
     Ok(Location { arguments: arguments.collect(), address, site: Site { offset, semaphore } })
 }
 
-/// Addresses of the symbols that arguments are at, by name.
+/// Addresses, by name, of the symbols at which arguments are.
 fn symbols(
     image: &Image<'_>,
     notes: &[Note],

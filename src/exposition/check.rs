@@ -1,11 +1,11 @@
-//! What a family must be for its exposition to be readable. A reader that meets one bad line refuses the whole
-//! scrape, so what it would refuse is found here, where only the family is lost.
+//! The conditions that a family must meet to be readable. A reader that meets one bad line refuses the whole
+//! scrape, so such a family is found here, where only the family is lost.
 
 use super::{Format, base_name};
 use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
 use std::{collections::HashSet, sync::Arc};
 
-/// Why a family is left out of a scrape. Each is a mistake of whoever built the family.
+/// Why a family is left out of a scrape. Each is a mistake in the code that built the family.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ExpositionError {
     /// Two families would be written under one name.
@@ -32,13 +32,13 @@ pub enum ExpositionError {
         /// The label values of the second of them.
         labels: Arc<[String]>,
     },
-    /// The name is none to Prometheus.
+    /// Prometheus does not accept the name.
     #[error("metric family `{name}` is not named as a metric can be")]
     Name {
         /// The family.
         name: String,
     },
-    /// A label name is none to Prometheus, is reserved, or occurs twice.
+    /// Prometheus does not accept a label name, or it is reserved or occurs twice.
     #[error("metric family `{name}` cannot have a label `{label}`: {reason}")]
     Label {
         /// The family.
@@ -63,7 +63,7 @@ pub enum ExpositionError {
     Kind {
         /// The family.
         name: String,
-        /// What the family says it is.
+        /// The kind of the family.
         kind: Kind,
     },
     /// The buckets of a histogram contradict each other.
@@ -74,12 +74,12 @@ pub enum ExpositionError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// `prometheus-client` gave up; it says no more than that.
+    /// `prometheus-client` failed, without a reason.
     #[error("metric family `{name}` could not be written as {format:?}")]
     Encode {
         /// The family.
         name: String,
-        /// The format that was asked for.
+        /// The requested format.
         format: Format,
     },
 }
@@ -101,8 +101,8 @@ impl ExpositionError {
     }
 }
 
-/// Refuses what would be wrong or unreadable in some format, whichever was asked for: a mistake shows at once and
-/// not only to the one server that negotiates the format it breaks.
+/// Refuses a family that is wrong or unreadable in any format, whichever was requested: a mistake then shows at once, and
+/// not only to the one server that negotiates the format that it breaks.
 pub(super) fn family(family: &MetricFamily) -> Result<(), ExpositionError> {
     if !is_name(base_name(family), ":_") {
         return Err(ExpositionError::Name { name: family.name.to_string() });
@@ -122,9 +122,9 @@ pub(super) fn family(family: &MetricFamily) -> Result<(), ExpositionError> {
     }
 }
 
-/// Label values that two samples have.
+/// Label values that two samples share.
 fn duplicate(samples: &[Sample]) -> Option<&Arc<[String]>> {
-    // As the collector sorts them. One look at each neighbour is far less than what writing them takes.
+    // Usually sorted by the collector. Comparing each neighbour costs far less than writing them.
     if samples.is_sorted_by(|a, b| a.labels < b.labels) {
         return None;
     }
@@ -132,7 +132,7 @@ fn duplicate(samples: &[Sample]) -> Option<&Arc<[String]>> {
     samples.iter().map(|sample| &sample.labels).find(|labels| !seen.insert(*labels))
 }
 
-/// Names as every version of Prometheus reads them, without quotes.
+/// Whether every version of Prometheus accepts the name without quotes.
 fn is_name(name: &str, punctuation: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
@@ -181,7 +181,7 @@ fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
         if !native.buckets.is_sorted_by(|a, b| a.0 < b.0) {
             return Err("its native buckets are not ascending");
         }
-        // Prometheus refuses the whole scrape over this one.
+        // Prometheus refuses the whole scrape over this mistake.
         if native.zero_count + native.buckets.iter().map(|bucket| bucket.1).sum::<u64>() != histogram.count()
         {
             return Err("its native and classic buckets count differently");

@@ -1,5 +1,5 @@
-//! `OpenMetrics` and protobuf, through `prometheus-client`: each family is handed to a registry as a
-//! collector, because that is its only way in for buckets that were counted elsewhere.
+//! `OpenMetrics` and protobuf, through `prometheus-client`: each family is passed to a registry as a
+//! collector, the client's only way in for buckets that were counted elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -47,7 +47,7 @@ fn registry(family: MetricFamily, format: Format) -> Registry {
     registry
 }
 
-/// The end of a scrape as the client wants it.
+/// A writer in the form that the client needs for the end of a scrape.
 struct Utf8<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Utf8<'_> {
@@ -99,7 +99,7 @@ fn encode_value(encoder: &mut MetricEncoder, kind: Kind, value: &Value) -> fmt::
 
 fn encode_histogram(encoder: &mut MetricEncoder, histogram: &Histogram) -> fmt::Result {
     let Histogram { sum, bounds, counts, native } = histogram;
-    // The encoder adds the counts up and takes the last bound as it is, so `+Inf` is ours to name.
+    // The encoder adds up the counts and writes the last bound as it is, so `+Inf` must be added here.
     let bounds = bounds.iter().copied().chain([f64::INFINITY]);
     let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
     let Some(native) = native else {

@@ -31,7 +31,7 @@ use crate::family::{Kind, MetricFamily};
 /// Bytes of a buffer that is kept for the next family. A large family must not hold its memory until the scrape ends.
 const KEPT: usize = 64 << 10;
 
-/// A format a scrape can be answered in.
+/// A format of a scrape's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// `OpenMetrics` text 1.0.0.
@@ -55,10 +55,10 @@ impl Format {
     }
 }
 
-/// Which families may be exposed together: each well-formed, and each name once.
+/// Checks which families may be exposed together: each well-formed, and each name once.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Names of families and their series so far, and whose they are: a gauge `x` and a counter `x_total` are one family
+    /// Names of families and their series so far, and the family of each: a gauge `x` and a counter `x_total` are one family
     /// to `OpenMetrics`, and a histogram `x` has series `x_count`.
     names: HashMap<String, Arc<str>>,
 }
@@ -79,7 +79,7 @@ impl Admission {
         }
     }
 
-    /// Takes the family's names, if the family may be exposed.
+    /// Registers the family's names, if the family may be exposed.
     pub fn admit(&mut self, family: &MetricFamily) -> Result<(), ExpositionError> {
         self.check(family)?;
         self.take(family.kind, &family.name);
@@ -119,8 +119,8 @@ impl Exposition {
         Ok(())
     }
 
-    /// Hands on what has been written since this was called last, so that a scrape of many families is never in memory
-    /// whole. The errors are those of `sink`.
+    /// Passes on what has been written since the last call, so that a scrape of many families is never whole in memory.
+    /// The errors are those of `sink`.
     pub fn drain(&mut self, sink: &mut impl Write) -> io::Result<()> {
         sink.write_all(&self.body)?;
         if self.body.capacity() > KEPT {
@@ -131,7 +131,7 @@ impl Exposition {
         Ok(())
     }
 
-    /// The complete scrape, or what is left of it behind what was drained.
+    /// The complete scrape, or the rest of it after the last call of `drain`.
     pub fn finish(mut self) -> Vec<u8> {
         match self.format {
             Format::OpenMetrics => self.body.extend_from_slice(b"# EOF\n"),
@@ -141,10 +141,10 @@ impl Exposition {
     }
 }
 
-/// A scrape and what is missing from it.
+/// A scrape and the families that are missing from it.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The scrape, valid whatever was left out.
+    /// The scrape, valid even if families were left out.
     pub body: Vec<u8>,
     /// Why families were left out, in their order.
     pub left_out: Vec<ExpositionError>,

@@ -6,7 +6,7 @@ use crate::family::Native;
 /// Empty buckets that are written out rather than skipped: a new span costs about as much as two zero deltas.
 const MAX_FILLED_GAP: i64 = 2;
 
-/// Positive buckets as Prometheus takes them.
+/// Positive buckets in the form that Prometheus reads.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans {
     /// Distance to the end of the previous span (to bucket 0 for the first one) and number of buckets.
@@ -61,7 +61,7 @@ impl Spans {
 mod tests {
     use super::*;
 
-    /// What Prometheus makes of spans: buckets that are not empty.
+    /// The buckets that Prometheus derives from spans, without empty ones.
     fn buckets(spans: &Spans) -> Vec<(i32, u64)> {
         let (mut index, mut count, mut deltas) = (0, 0_i64, spans.deltas.iter());
         let mut buckets = Vec::new();

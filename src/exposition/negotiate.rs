@@ -1,5 +1,5 @@
-//! Content negotiation: the format an `Accept` header asks for. Knows the headers Prometheus, its agents and
-//! browsers send, and answers everything else with the text format instead of a refusal.
+//! Content negotiation: the format that an `Accept` header requests. Knows the headers of Prometheus, its agents and
+//! browsers, and answers everything else with the text format instead of a refusal.
 
 use super::Format;
 
@@ -22,8 +22,8 @@ impl Format {
     }
 }
 
-/// The format a media range names and how much it is wanted. Parameters that do not change the bytes we write,
-/// such as `escaping` (all our names are plain ASCII) and `charset`, are passed over.
+/// The format of a media range and its quality. Ignores parameters that do not change the bytes we write,
+/// such as `escaping` (all our names are plain ASCII) and `charset`.
 fn parse_range(range: &str) -> Option<(Quality, Format)> {
     let mut parts = range.split(';').map(str::trim);
     let media_type = parts.next()?.to_ascii_lowercase();

@@ -55,7 +55,7 @@ fn write_histogram(out: &mut Vec<u8>, name: &[u8], labels: &[u8], histogram: &Hi
     let mut buffer = dtoa::Buffer::new();
     for (index, count) in counts.iter().enumerate() {
         cumulative += count;
-        // `1.0` and not `1`, as the other two formats have it: to Prometheus before version 3 the spelling is
+        // `1.0` and not `1`, as in the other two formats: to Prometheus before version 3 the spelling is
         // part of the series, and a change of format must not start a new one.
         let bound = bounds.get(index).map_or("+Inf", |bound| buffer.format_finite(*bound));
         write_series(out, name, b"_bucket", labels, Some(bound));

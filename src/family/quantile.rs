@@ -1,31 +1,31 @@
-//! Quantiles of a histogram: by the rules of Prometheus, and within what its sum allows.
+//! Quantiles of a histogram: by the rules of Prometheus, and within the limits that its sum sets.
 //!
-//! Prometheus spreads the values of a bucket over all of it. With few values that leads to quantiles which no values could have:
-//! of one value of 4.2 s, in the bucket of 4 s to 5.66 s, the median would be 4.76 s. The sum says more: what the others must have at
-//! least is not this value's.
+//! Prometheus spreads the values of a bucket over all of it. With few values that leads to impossible quantiles:
+//! of one value of 4.2 s, in the bucket of 4 s to 5.66 s, the median would be 4.76 s. The sum says more: a value is at most the
+//! sum without the least that all other values can be.
 
 use super::{Bucket, Histogram, Native, precise};
 
-/// What is known of the values of a histogram besides their buckets and their sum.
+/// Known limits of the values of a histogram, beside their buckets and their sum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// None is below this; minus infinity where nothing is known.
+    /// No value is below this; minus infinity if unknown.
     pub least: f64,
-    /// None is above this; infinity where nothing is known.
+    /// No value is above this; infinity if unknown.
     pub most: f64,
 }
 
 impl Limits {
-    /// Of values that are not negative.
+    /// The limits of values that are not negative.
     pub const POSITIVE: Self = Self { least: 0.0, most: f64::INFINITY };
-    /// Of values of which nothing is known.
+    /// No limits.
     pub const NONE: Self = Self { least: f64::NEG_INFINITY, most: f64::INFINITY };
 }
 
 impl Histogram {
-    /// The value that a part `q` of the observations does not exceed, as far as the buckets tell, by the rules of
-    /// Prometheus: values are spread evenly over a bucket, on the logarithmic scale in a native one. What lies above
-    /// all bounds is taken for the highest. `None` without observations.
+    /// The value that a part `q` of the observations does not exceed, as far as the buckets show, by the rules of
+    /// Prometheus: values are spread evenly over a bucket, on the logarithmic scale in a native one. A value above
+    /// all bounds counts as the highest bound. `None` without observations.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let count = self.count();
         if count == 0 {
@@ -38,7 +38,7 @@ impl Histogram {
         }
     }
 
-    /// The same, but not above or below what the sum and `limits` leave to it.
+    /// The same quantile, limited to what the sum and `limits` allow.
     pub fn quantile_within(&self, q: f64, limits: Limits) -> Option<f64> {
         let quantile = self.quantile(q)?;
         let count = self.count();
@@ -52,14 +52,14 @@ impl Histogram {
         Some(quantile.max(low).min(high))
     }
 
-    /// The largest that an observation can be; infinity where that is not known, `None` without observations.
+    /// The largest value that an observation can have; infinity if unknown, `None` without observations.
     pub fn largest_possible(&self, limits: Limits) -> Option<f64> {
         self.possible(self.count(), limits).map(|(_, high)| high)
     }
 
-    /// What the observation at a place, the first of the smallest, is at least and at most: it lies in its bucket, those before
-    /// it are not larger, those after it not smaller, and all together are the sum. A sum that was read a moment before or
-    /// after the buckets does not lead out of the bucket.
+    /// The least and the largest value that the observation at an index, in ascending order, can have: it lies in its bucket,
+    /// those before it are not larger, those after it not smaller, and all together are the sum. A sum that was read a moment
+    /// before or after the buckets does not lead out of the bucket.
     fn possible(&self, place: u64, limits: Limits) -> Option<(f64, f64)> {
         let buckets = self.buckets();
         let lower = |bucket: &Bucket| bucket.lower.max(limits.least);
@@ -75,12 +75,12 @@ impl Histogram {
             let others = buckets.iter().enumerate().filter(|(other, _)| *other != index);
             others.map(|(_, bucket)| bound(bucket) * precise(bucket.count)).sum()
         };
-        // In its bucket: how many are smaller or it, and how many are it or larger.
+        // Within its bucket: how many observations are not larger than it, and how many are not smaller, itself included.
         let (up_to, from) = (place - before, before + own.count - place + 1);
         let rest = |number: u64, bound: f64| if number == 0 { 0.0 } else { bound * precise(number) };
         let high = (self.sum - others(&lower) - rest(up_to - 1, lower(own))) / precise(from);
         let low = (self.sum - others(&upper) - rest(from - 1, upper(own))) / precise(up_to);
-        // What has no lower bound leaves none to the others, which is no number or infinite.
+        // Without a lower bound of the others the result is not a number, or infinite.
         let high = if high.is_nan() { f64::INFINITY } else { high };
         let low = if low.is_nan() { f64::NEG_INFINITY } else { low };
         let high = high.max(lower(own)).min(upper(own));
@@ -173,10 +173,10 @@ mod tests {
         // Two in (4, 5.66], one in (1, 1.41]: 4.1 + 4.3 + 1.2.
         let three = of(&[4.1, 4.3, 1.2]);
         near(three.largest_possible(Limits::POSITIVE), 9.6 - 4.0 - 1.0);
-        // The smaller of the two is at most half of what is left.
+        // The smaller of the two is at most half of the rest.
         let median = three.quantile_within(0.5, Limits::POSITIVE).unwrap();
         assert!(median <= f64::midpoint(9.6, -1.0), "{median}");
-        // Where time is short too.
+        // With a limit from the time as well.
         let limits = Limits { most: 4.35, ..Limits::POSITIVE };
         near(three.largest_possible(limits), 4.35);
         assert!(three.quantile_within(0.99, limits).unwrap() <= 4.35);
@@ -205,7 +205,7 @@ mod tests {
         );
     }
 
-    /// For many sets of values: what is said is possible, and the true value is never excluded.
+    /// For many sets of values: the limits are possible, and never exclude the true value.
     #[test]
     fn true_values_are_within() {
         let mut state = 7_u64;

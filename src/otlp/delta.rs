@@ -1,20 +1,20 @@
-//! What a receiver has taken of each series, where it wants differences: a point is what came on top of that, and begins
-//! when that was read. Nothing counts as taken before the receiver said so; what a failed push held is in the next one.
+//! What a receiver has accepted of each series, for delta temporality: a point is the difference to that, and begins
+//! when that was read. Nothing counts as accepted before the receiver says so; the counts of a failed push are in the next one.
 
 use super::setting::Temporality;
 use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
-/// Series that are not there are forgotten when they are more than those that are, and than this.
+/// Series that are gone are forgotten when they are more than the present ones, and more than this.
 const FORGOTTEN: usize = 1000;
 
-/// What was taken of a series.
+/// The accepted state of a series.
 #[derive(Clone, Debug)]
 struct Base {
     value: Value,
-    /// When that was read.
+    /// When it was read.
     time: SystemTime,
-    /// From when it was counted.
+    /// When its counting began.
     began: Option<SystemTime>,
     /// The last push that had the series.
     push: u64,
@@ -23,14 +23,14 @@ struct Base {
 /// A series: the name of its family and its label values.
 type Key = (Arc<str>, Arc<[String]>);
 
-/// What counts as taken once the request that it is in has been.
+/// Counts as accepted once its request is accepted.
 #[derive(Debug)]
 pub(super) struct Pending {
     key: Key,
     base: Base,
 }
 
-/// What was taken of all series. Those that are not there for a while keep what was taken of them, so that they do not
+/// The accepted states of all series. Series that are absent for a while keep theirs, so that they do not
 /// begin anew when they are back.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -43,18 +43,18 @@ pub(super) fn is_delta(kind: Kind, temporality: Temporality) -> bool {
     match temporality {
         Temporality::Cumulative => false,
         Temporality::Delta => kind != Kind::Gauge,
-        // Counters are read from a total anyway, as those that OpenTelemetry calls asynchronous.
+        // Counters are read from a total anyway, like those that OpenTelemetry calls asynchronous.
         Temporality::LowMemory => kind == Kind::Histogram,
     }
 }
 
 impl Taken {
-    /// A push begins.
+    /// Begins a push.
     pub(super) fn begin(&mut self) {
         self.push += 1;
     }
 
-    /// What a sample has on top of what was taken, and from when; `None` if nothing came.
+    /// The difference of a sample to the accepted state, and when it begins; `None` if there is none.
     pub(super) fn difference(
         &mut self,
         family: &MetricFamily,
@@ -71,7 +71,7 @@ impl Taken {
             return Some((sample.value.clone(), began, pending(&sample.value)));
         };
         base.push = self.push;
-        // Its probe was exchanged for another: all that is there came on top, however much that is.
+        // Its probe was exchanged for another: all of its value is new.
         if began != base.began {
             let is_nothing = match &sample.value {
                 Value::Number(number) => *number == 0.0,
@@ -95,14 +95,14 @@ impl Taken {
         (!is_nothing).then(|| (difference, Some(base.time), pending(&sample.value)))
     }
 
-    /// Counts as taken what was in a request.
+    /// Marks the contents of a request as accepted.
     pub(super) fn take(&mut self, pending: Vec<Pending>) {
         for Pending { key: (name, labels), base } in pending {
             self.families.entry(name).or_default().insert(labels, base);
         }
     }
 
-    /// Forgets series that are not there any more, those that are missing longest first, where there are too many.
+    /// If there are too many absent series, forgets those that have been absent for longest.
     pub(super) fn forget(&mut self) {
         let push = self.push;
         for series in self.families.values_mut() {
@@ -115,7 +115,7 @@ impl Taken {
             let mut last: Vec<u64> =
                 series.values().map(|base| base.push).filter(|last| *last != push).collect();
             last.sort_unstable();
-            // All that were there last at this push, or before.
+            // All series whose last push was this one, or an earlier one.
             let until = last[missing - most - 1];
             series.retain(|_, base| base.push == push || base.push > until);
         }

@@ -6,16 +6,16 @@
 //!                                      delta                         client   push
 //! ```
 //!
-//! - [`setting`]: what is given by flags, `OTEL_*` variables and files, and which of them wins;
-//! - [`resource`]: which host and process the metrics are of;
+//! - [`setting`]: settings from flags, `OTEL_*` variables and files, and their precedence;
+//! - [`resource`]: the host and process that the metrics belong to;
 //! - `name`: units, and attributes for labels;
 //! - `point`: a family as a metric of OTLP, point by point;
-//! - `delta`: what was taken of each series so far, where a receiver wants differences;
+//! - `delta`: what the receiver has accepted of each series, for delta temporality;
 //! - `request`: points in requests of a bounded size;
-//! - [`client`]: one request to the receiver and what it answered, by gRPC or HTTP;
+//! - [`client`]: one request to the receiver and its answer, by gRPC or HTTP;
 //! - `retry`: when a request is sent again;
-//! - [`push`]: the loop that does all of it, and ends with a last push;
-//! - [`state`]: what became of pushes, as metrics and for the landing page.
+//! - [`push`]: the loop over all of these, which ends with a last push;
+//! - [`state`]: results of pushes, as metrics and for the landing page.
 //!
 //! It knows neither the kernel nor the HTTP server.
 
@@ -40,7 +40,7 @@ pub use state::{State, WithPush};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A moment as OTLP has it: nanoseconds since 1970; 0, which is "unknown", for one before.
+/// A time in OTLP's form: nanoseconds since 1970; 0, which means "unknown", for an earlier one.
 fn unix_ns(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

@@ -1,15 +1,15 @@
 //! Names. A metric has the name that it has at `/metrics`, suffixes included: every strategy of Prometheus' translation
-//! of OTLP gives that name back, and so does a receiver that translates nothing. The unit is the one that the name
-//! says, because Prometheus adds a unit that the name lacks.
+//! of OTLP gives that name back, and so does a receiver that translates nothing. The unit is the one in the name,
+//! because Prometheus adds a unit that the name lacks.
 
 use super::setting::Names;
 use crate::family::{Kind, MetricFamily};
 
-/// Suffixes of names, and the unit in UCUM that they say.
+/// Suffixes of names, and their units in UCUM.
 const UNITS: [(&str, &str); 5] =
     [("seconds", "s"), ("bytes", "By"), ("ratio", "1"), ("celsius", "Cel"), ("volts", "V")];
 
-/// Labels that the semantic conventions of OpenTelemetry have a name for. `operation` is none of them: the values of
+/// Labels for which the semantic conventions of OpenTelemetry have a name. `operation` is not among them: the values of
 /// `disk.io.direction` are `read` and `write` only.
 const ATTRIBUTES: [(&str, &str); 4] = [
     ("device", "system.device"),
@@ -18,7 +18,7 @@ const ATTRIBUTES: [(&str, &str); 4] = [
     ("container", "k8s.container.name"),
 ];
 
-/// The unit of a family in UCUM: `s`, `By`, `1`; for a counter of things their name in braces; empty where nobody knows.
+/// The unit of a family in UCUM: `s`, `By`, `1`; for a counter of things their name in braces; empty if unknown.
 pub(super) fn unit(family: &MetricFamily) -> String {
     let (base, last) = suffix(family);
     if let Some((_, unit)) = UNITS.iter().find(|(suffix, _)| *suffix == last && base != last) {
@@ -31,7 +31,7 @@ pub(super) fn unit(family: &MetricFamily) -> String {
     }
 }
 
-/// Whether a family counts things or bytes, which are whole, and no time.
+/// Whether a family counts things or bytes, which are whole numbers, and not time.
 pub(super) fn is_of_things(family: &MetricFamily) -> bool {
     family.kind == Kind::Counter && suffix(family).1 != "seconds"
 }

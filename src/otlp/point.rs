@@ -2,10 +2,10 @@
 //!
 //! | family | metric |
 //! |---|---|
-//! | counter | monotonic sum, of integers where the unit is no time |
+//! | counter | monotonic sum; of integers unless the unit is a time |
 //! | gauge, sliding maximum, `_info` | gauge |
 //! | histogram with native buckets | exponential histogram: scale = schema, the same zero threshold |
-//! | other histogram, or where explicit bounds are asked for | histogram with the classic bounds |
+//! | other histogram, or with `explicit_bucket_histogram` | histogram with the classic bounds |
 
 use super::{
     name,
@@ -24,24 +24,24 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use std::time::SystemTime;
 
-/// What a point is made of besides the value.
+/// The times of a point.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// From when the value was counted; `None` where nobody knows.
+    /// When counting of the value began; `None` if unknown.
     pub(super) start: Option<SystemTime>,
-    /// When it was read.
+    /// When the value was read.
     pub(super) time: SystemTime,
 }
 
 impl Span {
-    /// Start and time. A clock that was set back must not make a point end before it begins: then the start is unknown.
+    /// Start and time. If the clock was set back, a point must not end before it begins: then the start is unknown.
     fn unix_ns(self) -> (u64, u64) {
         let time = unix_ns(self.time);
         (self.start.map(unix_ns).filter(|start| *start <= time).unwrap_or_default(), time)
     }
 }
 
-/// A point of any kind.
+/// A point of any kind of metric.
 #[derive(Debug)]
 pub(super) enum Point {
     Number(NumberDataPoint),
@@ -50,7 +50,7 @@ pub(super) enum Point {
 }
 
 impl Point {
-    /// Bytes that it takes in a request, its tag and length included.
+    /// Its bytes in a request, tag and length included.
     pub(super) fn size(&self) -> usize {
         let size = match self {
             Self::Number(point) => point.encoded_len(),
@@ -62,13 +62,13 @@ impl Point {
     }
 }
 
-/// The attributes of a series. A label without text is none to Prometheus, so it is no attribute.
+/// The attributes of a series. Prometheus treats an empty label as none, so it becomes no attribute.
 fn attributes(family: &MetricFamily, labels: &[String], names: Names) -> Vec<KeyValue> {
     let pairs = family.label_names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
     pairs.map(|(label, value)| text(name::attribute(label, names), value)).collect()
 }
 
-/// An attribute of text.
+/// An attribute with a text.
 pub(super) fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
@@ -77,7 +77,7 @@ pub(super) fn text(key: &str, value: &str) -> KeyValue {
     }
 }
 
-/// One series as a point.
+/// Makes a point of one series.
 pub(super) fn point(
     family: &MetricFamily,
     labels: &[String],
@@ -125,7 +125,7 @@ pub(super) fn point(
     }
 }
 
-/// Counts of events and bytes are integers; times are not, and a gauge may be anything.
+/// Counts of events and bytes are integers; times are not, and a gauge may be any number.
 fn number(family: &MetricFamily, value: f64) -> number_data_point::Value {
     const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
     if name::is_of_things(family) && value.fract() == 0.0 && value.abs() < TOO_LARGE {
@@ -135,8 +135,8 @@ fn number(family: &MetricFamily, value: f64) -> number_data_point::Value {
     number_data_point::Value::AsDouble(value)
 }
 
-/// The filled buckets of a native histogram without gaps. A bucket of index `i` covers `(base^i, base^(i+1)]` in OTLP and
-/// `(base^(i-1), base^i]` in Prometheus. What lies above the top bound is in the one bucket without an upper end in both:
+/// The filled buckets of a native histogram, with zeros for gaps. A bucket of index `i` covers `(base^i, base^(i+1)]` in OTLP and
+/// `(base^(i-1), base^i]` in Prometheus. Values above the top bound are in the one bucket without an upper end in both:
 /// see `docs/adr/0020-otlp.md`.
 fn buckets(native: &Native) -> Buckets {
     let (Some((first, _)), Some((last, _))) = (native.buckets.first(), native.buckets.last()) else {

@@ -1,9 +1,9 @@
-//! The loop: reads the families at each interval, sends them, and sends again what was not taken, as the specification of
-//! OTLP has it.
+//! The loop: reads the families at each interval, sends them, and sends again what was not accepted, as the specification of
+//! OTLP requires.
 //!
-//! One push is under way at a time, and has a deadline. What is not taken by then is given up and not kept: the next push
-//! has the totals since the beginning, or the differences to what was taken. So a receiver that is away costs the memory of
-//! one push, and nothing is lost when it is back. Collecting is on threads that may block, as for scrapes.
+//! One push is under way at a time, and has a deadline. Requests that are not accepted by then are given up and not kept: the
+//! next push has the totals since the beginning, or the differences to the last accepted push. So a receiver that is down costs
+//! the memory of one push, and nothing is lost once it is back. Collecting is on threads that may block, as for scrapes.
 
 use super::{
     client::{Answer, Client},
@@ -35,14 +35,14 @@ use tokio::{
 /// How long the last push may hold up the end of the process.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Where pushes go.
+/// The destination of pushes.
 #[derive(Debug)]
 pub enum Sink {
     /// To a receiver.
     Receiver {
-        /// The way there.
+        /// The connection.
         client: Box<Client>,
-        /// What became of them.
+        /// The results.
         state: Arc<State>,
     },
     /// To standard output: each request as a line of OTLP's JSON.
@@ -57,13 +57,13 @@ pub struct Pusher {
     interval: Duration,
     /// How long a push may take.
     limit: Duration,
-    /// The receiver wants nothing before.
+    /// The receiver accepts nothing before this.
     held_until: Option<Instant>,
-    /// A collection that did not end in time. There is no other before it has.
+    /// A collection that did not end in time. No other begins before it has ended.
     late: Option<JoinHandle<Vec<Parcel>>>,
-    /// The same where it is printed.
+    /// The same for printing.
     printing: Option<JoinHandle<io::Result<()>>>,
-    /// Why the files of TLS that are there now cannot be used.
+    /// Why the present TLS files cannot be used.
     unread: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl fmt::Debug for Pusher {
     }
 }
 
-/// What collecting needs; shared with the thread that does it.
+/// The parts that collecting needs; shared with the thread that collects.
 #[derive(Clone)]
 struct Reader {
     encoder: Arc<Encoder>,
@@ -84,7 +84,7 @@ struct Reader {
     logged: Arc<Logged>,
 }
 
-/// A request, ready to be sent as often as it takes.
+/// A request that is ready to be sent, as often as necessary.
 #[derive(Debug)]
 struct Parcel {
     body: Bytes,
@@ -93,7 +93,7 @@ struct Parcel {
 }
 
 impl Reader {
-    /// Gives all families as requests.
+    /// Calls `each` with all families as requests.
     fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(Request)) {
         let families = families(&self.logged, || {
             if self.encoder.has_differences() { source.counted() } else { source.collect() }
@@ -139,7 +139,7 @@ impl Reader {
     }
 }
 
-/// The families that may be exposed, as a scrape has them.
+/// The families that may be exposed, checked as for a scrape.
 fn families(logged: &Logged, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let mut admission = Admission::default();
     let mut left_out: Vec<ExpositionError> = Vec::new();
@@ -179,7 +179,7 @@ impl Pusher {
         }
     }
 
-    /// Pushes until the sender of `stop` is gone, and then once more. The first push is somewhere within the first
+    /// Pushes until the sender of `stop` is dropped, and then once more. The first push is at a random moment within the first
     /// interval, so that hosts that started together do not push together.
     pub async fn run(mut self, mut stop: watch::Receiver<()>) {
         let mut next = Instant::now() + self.interval.mul_f64(retry::fraction());
@@ -194,7 +194,7 @@ impl Pusher {
                 tokio::select! {
                     goes_on = &mut push => goes_on,
                     _ = stop.changed() => {
-                        // It has older figures than the last one, which needs time as well.
+                        // Its figures are older than those of the last push, which needs time as well.
                         let _ = timeout(LAST / 2, push).await;
                         break;
                     }
@@ -203,7 +203,7 @@ impl Pusher {
             if !goes_on {
                 return;
             }
-            // The next moment of the same rhythm; pushes that should have been meanwhile are left out.
+            // The next moment of the same rhythm; pushes that were due in between are left out.
             let late = next.elapsed().as_nanos() / self.interval.as_nanos().max(1);
             next += self.interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX));
         }
@@ -211,7 +211,7 @@ impl Pusher {
         self.push(Instant::now() + LAST).await;
     }
 
-    /// One push; whether there is any sense in another.
+    /// Does one push. Returns whether another one makes sense.
     async fn push(&mut self, deadline: Instant) -> bool {
         let begun = Instant::now();
         let Sink::Receiver { state, .. } = &self.sink else {
@@ -264,7 +264,7 @@ impl Pusher {
         let mut ended = (Result::Taken, String::new());
         for parcel in parcels {
             let (result, message) = self.send(parcel, deadline, state).await;
-            // The worst is what is said, and the first of its kind.
+            // Report the worst result, and the first message of its kind.
             if result > ended.0 || ended.1.is_empty() {
                 ended = (result.max(ended.0), message);
             }
@@ -291,7 +291,7 @@ impl Pusher {
         let mut task = tokio::task::spawn_blocking(move || reader.parcels(&*source, is_packed));
         match timeout_at(deadline, &mut task).await {
             Ok(Ok(parcels)) => Ok(parcels),
-            // Never cancelled, so it is a panic; the runtime caught it.
+            // Never cancelled, so an error is a panic, which the runtime caught.
             Ok(Err(error)) => {
                 tracing::error!(%error, "collecting panicked");
                 Err("collecting failed inside tapster, which is a bug; its log says where".into())
@@ -303,7 +303,7 @@ impl Pusher {
         }
     }
 
-    /// Sends a request until it is taken or refused, or the time is over.
+    /// Sends a request until it is accepted or refused, or the time is over.
     async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &State) -> (Result, String) {
         let Sink::Receiver { client, .. } = &self.sink else {
             return (Result::Failed, String::new());
@@ -340,7 +340,8 @@ impl Pusher {
         }
     }
 
-    /// Prints all families; whether standard output still takes any. One that takes nothing for a while holds up nobody.
+    /// Prints all families. Returns whether standard output still accepts any. If it accepts nothing for a while, nobody waits
+    /// for it.
     async fn print(&mut self, deadline: Instant) -> bool {
         if self.printing.as_ref().is_some_and(|printing| !printing.is_finished()) {
             return true;

@@ -15,11 +15,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use std::time::SystemTime;
 
-/// Most bytes of a request before compression. Receivers take 4 MiB unless told otherwise, and a point that is larger than
-/// the rest of it still goes out.
+/// Most bytes of a request before compression. Receivers accept 4 MiB by default, so a point that is larger than
+/// the remaining room still fits.
 pub(super) const MAX_BYTES: usize = 3 << 20;
 
-/// How families become requests.
+/// Turns families into requests.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     resource: Resource,
@@ -27,7 +27,7 @@ pub struct Encoder {
     max_bytes: usize,
 }
 
-/// A request, and what counts as taken when it has been.
+/// A request, and what counts as accepted once it is.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) message: ExportMetricsServiceRequest,
@@ -36,19 +36,19 @@ pub(super) struct Request {
 }
 
 impl Encoder {
-    /// For families of the host and process that the resource says.
+    /// An encoder for families of this resource.
     pub fn new(resource: Resource, shape: Shape) -> Self {
         Self { resource, shape, max_bytes: MAX_BYTES }
     }
 
-    /// The same with another limit of a request's bytes.
+    /// The same encoder with another limit of a request's bytes.
     #[cfg(test)]
     pub(super) fn max_bytes(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// Gives all families as requests, one after the other, so that there is never more than one; with differences to what
-    /// was taken, where they are asked for.
+    /// Passes all families to a callback as requests, one after the other, so that there is never more than one in memory; as
+    /// differences to the accepted state, if the temporality is delta.
     pub(super) fn requests(
         &self,
         families: &[MetricFamily],
@@ -82,7 +82,7 @@ impl Encoder {
         taken.forget();
     }
 
-    /// Whether differences are asked for.
+    /// Whether it makes differences.
     pub(super) fn has_differences(&self) -> bool {
         self.shape.temporality != Temporality::Cumulative
     }
@@ -120,7 +120,7 @@ struct Cutter<'a> {
 
 impl<'a> Cutter<'a> {
     fn new(encoder: &'a Encoder, each: &'a mut dyn FnMut(Request)) -> Self {
-        // Lengths of what encloses the metrics grow with them, by less than this.
+        // The lengths of the enclosing messages grow with the metrics, by less than this.
         let empty = encoder.message(Vec::new()).encoded_len() + 16;
         Self {
             encoder,
@@ -136,7 +136,7 @@ impl<'a> Cutter<'a> {
     }
 
     fn begin(&mut self, family: &MetricFamily, is_delta: bool) {
-        // As above, for the metric and the data in it.
+        // The same for the metric and its data.
         self.head = point::metric(family, is_delta, Vec::new()).encoded_len() + 16;
     }
 

@@ -1,12 +1,12 @@
-//! Of which host and process the metrics are, by OpenTelemetry's semantic conventions for resources.
+//! The host and process of the metrics, by OpenTelemetry's semantic conventions for resources.
 
 use super::point::text;
 use crate::label::Host;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// What Kubernetes' downward API is commonly asked to put into the environment, and the attribute that it is. Names without
-/// `K8S_` mean other things elsewhere, so they count in a pod only.
+/// Variables that are commonly filled by Kubernetes' downward API, and their attributes. Names without
+/// `K8S_` have other meanings elsewhere, so they count in a pod only.
 const KUBERNETES: [(&str, &[&str]); 6] = [
     ("k8s.cluster.name", &["K8S_CLUSTER_NAME"]),
     ("k8s.node.name", &["K8S_NODE_NAME", "NODE_NAME"]),
@@ -18,7 +18,7 @@ const KUBERNETES: [(&str, &[&str]); 6] = [
 /// Kubernetes sets it in every pod.
 const IN_A_POD: &str = "KUBERNETES_SERVICE_HOST";
 
-/// Finds out what there is to say, and puts what was `given` over it.
+/// Finds out the attributes, and overrides them with the `given` ones.
 pub fn resource(
     host: &Host,
     variable: &dyn Fn(&str) -> Option<String>,
@@ -44,7 +44,7 @@ pub fn resource(
         let mut counting = variables.iter().filter(|name| is_pod || name.starts_with("K8S_"));
         set(attribute, counting.find_map(|name| variable(name)));
     }
-    // The name of a pod's own host is the pod's; the node is what a person looks for.
+    // The host name of a pod is the pod's name; people look for the node.
     let node = attributes.get("k8s.node.name").cloned().or_else(|| name.clone());
     let mut set = |key: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -61,7 +61,7 @@ pub fn resource(
     Resource { attributes, ..Resource::default() }
 }
 
-/// The processor as the conventions call it.
+/// The processor by its name in the conventions.
 fn arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -76,8 +76,8 @@ fn line(path: &Path) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.trim().to_owned())
 }
 
-/// A file of the host: below the root of process 1 where it may be looked into, which is the host's for a container that
-/// sees its processes; else below the own root.
+/// Reads a file of the host: below the root of process 1 if it can be read, which is the host's for a container that
+/// sees the host's processes; else below this process's root.
 fn of_host(proc: &Path, path: &str) -> Option<String> {
     let root = proc.join("1/root");
     fs::read_to_string(root.join(path)).or_else(|_| fs::read_to_string(Path::new("/").join(path))).ok()

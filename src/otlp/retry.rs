@@ -1,5 +1,5 @@
-//! When a request is sent again: after the time that the receiver asks for, else after one that grows, each time a little
-//! different, so that the hosts of a fleet do not come back at the same moment.
+//! When a request is sent again: after the time that the receiver requests, else after a growing time. Both are varied at random
+//! a little, so that the hosts of a fleet do not come back at the same moment.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -8,7 +8,7 @@ use std::{
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5);
-/// The longest that a receiver can hold pushes back: a mistake in its answer must not end them.
+/// The longest pause that a receiver can request: a mistake in its answer must not end pushes.
 pub(super) const LONGEST_ASKED: Duration = Duration::from_mins(10);
 
 /// Waiting times of one request.
@@ -22,19 +22,20 @@ impl Backoff {
         Self { next: FIRST }
     }
 
-    /// The next time to wait.
+    /// The next time to wait; `asked` is the receiver's request.
     pub(super) fn wait(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.next;
         self.next = (self.next * 3 / 2).min(LONGEST);
         match asked {
-            // A little later than asked, for all were asked at once. "Now" is no time to wait: it would only spin.
+            // A little later than requested, because all hosts got the same request. "Now" is no time to wait: it would only
+            // spin.
             Some(asked) if !asked.is_zero() => asked.min(LONGEST_ASKED).mul_f64(1.0 + fraction() / 10.0),
             Some(_) | None => wait.mul_f64(0.5 + fraction()),
         }
     }
 }
 
-/// A number from 0 to 1 that nobody foresees. The hasher of the standard library has random keys; more is not needed here.
+/// A random number from 0 to 1. The hasher of the standard library has random keys, which is enough here.
 pub(super) fn fraction() -> f64 {
     let random = RandomState::new().hash_one(0_u8);
     f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)

@@ -1,4 +1,4 @@
-//! What became of pushes: as metrics, which are scraped and pushed like all others, and for the landing page.
+//! Results of pushes: as metrics, which are scraped and pushed like all others, and for the landing page.
 
 use super::setting::{Protocol, Settings, Temporality};
 use crate::{
@@ -14,22 +14,22 @@ use std::{
 /// How a push ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Result {
-    /// All points were taken.
+    /// The receiver accepted all points.
     Taken,
-    /// All requests were taken, but not all points.
+    /// The receiver accepted all requests, but not all points.
     Partial,
     /// The receiver held pushes back, so nothing was sent.
     HeldBack,
-    /// A request was refused, and the same would be again.
+    /// The receiver refused a request, and would refuse the same request again.
     Refused,
-    /// A request was not taken in time.
+    /// The receiver did not accept a request in time.
     Failed,
 }
 
 impl Result {
     const ALL: [Self; 5] = [Self::Taken, Self::Partial, Self::HeldBack, Self::Refused, Self::Failed];
 
-    /// As the label says it.
+    /// The value of the label `result`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Taken => "taken",
@@ -40,7 +40,7 @@ impl Result {
         }
     }
 
-    /// Whether the receiver has what there was to push, as far as it wants it.
+    /// Whether the receiver has all points that it accepts.
     pub fn is_success(self) -> bool {
         matches!(self, Self::Taken | Self::Partial)
     }
@@ -59,7 +59,7 @@ struct Counts {
     last_problem: Option<LastPush>,
 }
 
-/// What became of pushes so far.
+/// Results of pushes so far.
 #[derive(Debug)]
 pub struct State {
     began: SystemTime,
@@ -71,7 +71,7 @@ pub struct State {
 }
 
 impl State {
-    /// Before the first push.
+    /// The state before the first push.
     pub fn new(settings: &Settings) -> Self {
         Self {
             began: SystemTime::now(),
@@ -87,7 +87,7 @@ impl State {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A request went out, for the first time or again.
+    /// Counts a request that was sent, for the first time or again.
     pub(super) fn sent(&self, bytes: u64, is_again: bool) {
         self.change(|counts| {
             counts.bytes += bytes;
@@ -95,7 +95,7 @@ impl State {
         });
     }
 
-    /// A request was taken.
+    /// Counts a request that was accepted.
     pub(super) fn taken(&self, points: u64, rejected: u64) {
         self.change(|counts| {
             counts.points += points.saturating_sub(rejected);
@@ -103,7 +103,7 @@ impl State {
         });
     }
 
-    /// A push ended. Answers whether the one before ended otherwise.
+    /// Counts a push that ended. Returns whether the push before ended with another result.
     pub(super) fn ended(&self, result: Result, message: String, took: Duration) -> bool {
         let time = SystemTime::now();
         self.change(|counts| {
@@ -176,7 +176,7 @@ impl State {
         })
     }
 
-    /// For the landing page.
+    /// The state for the landing page.
     pub fn status(&self) -> PushStatus {
         self.change(|counts| PushStatus {
             endpoint: self.endpoint.clone(),
@@ -216,7 +216,7 @@ impl std::fmt::Debug for WithPush {
 }
 
 impl WithPush {
-    /// Joins them.
+    /// Joins a source and the families about its pushes.
     pub fn new(source: Arc<dyn Source>, state: Arc<State>) -> Self {
         Self { source, state }
     }

@@ -1,7 +1,7 @@
-//! System calls, by seccomp: those that the exporter and its libraries make, no others. What is refused says so by `EPERM`.
+//! System calls, by seccomp: only those that the exporter and its libraries make. Others get `EPERM`.
 //!
-//! The list is of what such a program does, not of what one run was seen to do: another version of the C library or another
-//! processor may take a kindred call for the same thing.
+//! The list covers what such a program does, not only the calls of one observed run: another version of the C library or another
+//! processor may use a related call for the same thing.
 
 use crate::sys;
 use seccompiler::{
@@ -10,7 +10,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Calls that are made with any arguments.
+/// Calls that are allowed with any arguments.
 const CALLS: &[i64] = &[
     // Probes.
     libc::SYS_bpf,
@@ -118,7 +118,7 @@ const CALLS: &[i64] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
-    // The host and who runs.
+    // The host and the user.
     libc::SYS_uname,
     libc::SYS_sysinfo,
     libc::SYS_getrandom,
@@ -131,7 +131,7 @@ const CALLS: &[i64] = &[
     libc::SYS_getrlimit,
 ];
 
-/// The same by older numbers, which only this processor has.
+/// Older numbers of the same calls, which only this processor has.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[i64] = &[
     libc::SYS_open,
@@ -148,14 +148,14 @@ const OLDER: &[i64] = &[
     libc::SYS_dup2,
     libc::SYS_time,
     libc::SYS_arch_prctl,
-    // Whether uprobes become calls is asked again when a program is replaced.
+    // A replaced program is asked again whether its uprobes become calls.
     sys::SYS_UPROBE,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[i64] = &[];
 
 /// Sockets: family, type, and protocols. TCP and UDP, datagrams to the log and to systemd, and addresses of interfaces. MPTCP is
-/// not among the protocols, since Landlock does not know it.
+/// left out, because Landlock does not cover it.
 const SOCKETS: [(i32, i32, &[i32]); 6] = [
     (libc::AF_INET, libc::SOCK_STREAM, &[0, libc::IPPROTO_TCP]),
     (libc::AF_INET6, libc::SOCK_STREAM, &[0, libc::IPPROTO_TCP]),
@@ -164,11 +164,11 @@ const SOCKETS: [(i32, i32, &[i32]); 6] = [
     (libc::AF_UNIX, libc::SOCK_DGRAM, &[0]),
     (libc::AF_NETLINK, libc::SOCK_RAW, &[libc::NETLINK_ROUTE]),
 ];
-/// What of a socket's type is not a flag.
+/// The bits of a socket's type that are not flags.
 const TYPE: u64 = 0xf;
-/// Calls that send, and which argument has flags: one of them connects, past what Landlock sees.
+/// Calls that send, and the index of their flags: one flag makes a connection, unseen by Landlock.
 const SENDS: [(i64, u8); 3] = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
-/// Flags of `clone` for namespaces, which a thread needs none of.
+/// Flags of `clone` for namespaces, none of which a thread needs.
 const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -181,7 +181,7 @@ fn number(value: i32) -> u64 {
     u64::from(value.cast_unsigned())
 }
 
-/// A filter with these rules; what no rule fits gets `otherwise`, what one fits `action`.
+/// A filter with these rules; a call that fits a rule gets `action`, any other `otherwise`.
 fn filter(
     rules: BTreeMap<i64, Vec<Rule>>,
     otherwise: SeccompAction,
@@ -217,13 +217,13 @@ fn rules() -> Result<BTreeMap<i64, Vec<Rule>>, String> {
     }
     let thread = Condition::new(0, Length::Qword, Is::MaskedEq(number(NAMESPACES)), 0);
     rules.insert(libc::SYS_clone, vec![rule(vec![thread])?]);
-    // A panic ends this process by it.
+    // A panic ends this process with it.
     let own = Condition::new(0, Length::Dword, Is::Eq, u64::from(std::process::id()));
     rules.insert(libc::SYS_tgkill, vec![rule(vec![own])?]);
     Ok(rules)
 }
 
-/// Limits system calls; what was done, in words.
+/// Limits system calls. Returns a description of what was done.
 pub(super) fn limit() -> String {
     match apply() {
         Ok(count) => format!("on: {count} system calls are allowed"),
@@ -236,7 +236,7 @@ fn apply() -> Result<usize, String> {
     let count = rules.len();
     let refused = |errno: i32| SeccompAction::Errno(errno.cast_unsigned());
     let allowed = filter(rules, refused(libc::EPERM), SeccompAction::Allow)?;
-    // Its flags are in memory, where no filter sees them. The C library takes `clone` instead where there is no such call.
+    // Its flags are in memory, where no filter sees them. Without this call the C library uses `clone` instead.
     let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let hidden = filter(clone3, SeccompAction::Allow, refused(libc::ENOSYS))?;
     for program in [&hidden, &allowed] {
@@ -249,7 +249,7 @@ fn apply() -> Result<usize, String> {
 mod tests {
     use super::*;
 
-    /// A thread of its own, since what is given up does not come back.
+    /// Runs on its own thread, because rights that are given up do not come back.
     #[test]
     fn what_is_not_allowed_is_refused() {
         let done = std::thread::spawn(|| {

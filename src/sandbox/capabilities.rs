@@ -1,4 +1,4 @@
-//! Capabilities.
+//! Capabilities that are kept and dropped.
 
 use super::Needs;
 use caps::{CapSet, Capability, CapsHashSet};
@@ -7,7 +7,7 @@ use std::{fs, str::FromStr};
 /// Which capabilities are kept, of those that the process has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// Those that the probes that run, and reading the configuration again, need.
+    /// Those that the running probes, and a reload, need.
     Needed,
     /// All of them.
     All,
@@ -35,7 +35,7 @@ impl FromStr for Keep {
     }
 }
 
-/// Before Linux 5.19 maps can be read by everybody only while this is 0.
+/// Whether reading maps needs a capability: before Linux 5.19 it does unless this setting is 0.
 fn maps_need_bpf() -> bool {
     let text = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").unwrap_or_default();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -44,12 +44,12 @@ fn maps_need_bpf() -> bool {
     text.trim() != "0" && version < (5, 19)
 }
 
-/// Those that this thread can have.
+/// The capabilities that this thread may have.
 pub(super) fn permitted() -> CapsHashSet {
     caps::read(None, CapSet::Permitted).unwrap_or_default()
 }
 
-/// Gives up those that are not kept; what was done, in words.
+/// Drops the capabilities that are not kept. Returns a description of what was done.
 pub(super) fn drop(keep: &Keep, needs: &Needs) -> String {
     let had = match caps::read(None, CapSet::Permitted) {
         Ok(had) => had,
@@ -66,8 +66,9 @@ pub(super) fn drop(keep: &Keep, needs: &Needs) -> String {
         note.push_str("; CAP_BPF too, since this kernel lets nobody else read maps");
     }
     let kept: CapsHashSet = had.intersection(&wanted).copied().collect();
-    // What is not in the bounding set does not come back by a program with file capabilities. It asks for CAP_SETPCAP, which
-    // only root has: whoever has no more than the documented ones cannot, and `no_new_privs` says the same.
+    // A capability that is not in the bounding set cannot come back by a program with file capabilities. Lowering it needs
+    // CAP_SETPCAP, which only root has: a process with only the documented ones cannot do it, and `no_new_privs` has the same
+    // effect.
     if had.contains(&Capability::CAP_SETPCAP) {
         let bounding = caps::read(None, CapSet::Bounding).unwrap_or_default();
         for capability in bounding.difference(&kept) {
@@ -86,7 +87,7 @@ pub(super) fn drop(keep: &Keep, needs: &Needs) -> String {
     }
 }
 
-/// Their names.
+/// The names of these capabilities.
 fn list(capabilities: &CapsHashSet) -> String {
     if capabilities.is_empty() {
         return "none".into();

@@ -10,9 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Rights that are known here; of those that the kernel does not know it takes the others.
+/// Rights that this version knows; the kernel ignores those that it does not know.
 const RIGHTS: ABI = ABI::V5;
-/// Directories that are read besides those of the configuration: this process's own files and tracefs, which libraries look for
+/// Directories that are read beside those of the configuration: this process's own files and tracefs, which libraries look for
 /// here wherever the host's are, and authorities that the host trusts.
 const SYSTEM: [&str; 7] = [
     "/proc",
@@ -23,16 +23,16 @@ const SYSTEM: [&str; 7] = [
     "/usr/share/ca-certificates",
     "/usr/lib/ssl",
 ];
-/// Those that names of hosts are found by, with the libraries that do it; only where connections are made. Their files are
-/// exchanged by others now and then, so directories it must be.
+/// Directories with the files and libraries by which host names are resolved; only if connections are made. Their files are
+/// exchanged by others now and then, so the rules are for directories.
 const NAMES: [&str; 7] =
     ["/etc", "/usr", "/lib", "/lib64", "/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"];
-/// Files that lead elsewhere on some hosts, by which names are found.
+/// Files for resolving host names that are links on some hosts.
 const RESOLVER: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
 /// Most links that are followed.
 const MOST_LINKS: usize = 16;
 
-/// The directories in which a file is looked for: its own, and where links lead from there. A file that is exchanged by another is
+/// The directories in which a file is looked for: its own, and those that its links lead to. A file that replaces it is
 /// found in them.
 fn ways(path: &Path) -> Vec<PathBuf> {
     let mut directories = Vec::new();
@@ -54,7 +54,7 @@ fn ways(path: &Path) -> Vec<PathBuf> {
     directories
 }
 
-/// Limits files and ports; what was done, in words, and whether files of other processes are out of reach now.
+/// Limits files and ports. Returns a description of what was done, and whether files of other processes are out of reach now.
 pub(super) fn limit(sandbox: &Sandbox) -> (String, bool) {
     if sandbox.needs.processes {
         let why = "off: probes of programs and stacks of programs need files of other processes, which Landlock lets nobody see";
@@ -99,7 +99,7 @@ fn restrict(sandbox: &Sandbox) -> Result<RulesetStatus, RulesetError> {
         sandbox.directories.iter().cloned().chain(system).chain(resolver).chain(own).collect();
     directories.sort();
     directories.dedup();
-    // What is not there needs no rule, and a rule for everything is none.
+    // A directory that does not exist needs no rule, and a rule for `/` would be none.
     for directory in directories.iter().filter(|path| path.is_dir() && path.parent().is_some()) {
         if let Ok(open) = PathFd::new(directory) {
             rules = rules.add_rule(PathBeneath::new(open, read))?;

@@ -1,7 +1,7 @@
-//! Rights that attaching needed and going on does not are given up once the exporter runs: capabilities, new programs,
-//! system calls, files. What was given up is told in the log and on the landing page.
+//! Once the exporter runs, it gives up the rights that only attaching needed: capabilities, new programs,
+//! system calls, files. The log and the landing page list them.
 //!
-//! Everything here holds for the thread that calls it and those that it starts later, so it is done before there are others.
+//! All of this affects the calling thread and those that it starts later, so it is done before there are other threads.
 
 mod calls;
 mod capabilities;
@@ -17,18 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long threads that have done what they were for may take to end.
+/// How long threads that have finished their work may take to end.
 const ENDING: Duration = Duration::from_millis(200);
 
-/// What the probes that run go on to need, besides reading their maps.
+/// The needs of the running probes, besides reading their maps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub struct Needs {
-    /// Files of other processes: to follow programs that are replaced, and to name functions of their stacks. Landlock lets
-    /// nobody look into a process outside of it.
+    /// Files of other processes: to follow programs that are replaced, and to name functions of their stacks. Within Landlock,
+    /// no process can look into one outside.
     pub processes: bool,
-    /// Attaching to programs by perf events, again and again as their files are replaced. Kernels with the mend of
-    /// CVE-2025-38466 ask `CAP_SYS_ADMIN` for it; for links, which Linux 6.6 and later have, they do not.
+    /// Attaching to programs by perf events, again and again as their files are replaced. Kernels with the fix of
+    /// CVE-2025-38466 require `CAP_SYS_ADMIN` for it; not for links, which Linux 6.6 and later have.
     pub programs: bool,
     /// Attaching by perf events: to tracepoints, to CPUs that come online, to modules of the kernel that are loaded again.
     pub events: bool,
@@ -38,37 +38,37 @@ pub struct Needs {
     pub mapper: bool,
 }
 
-/// How much is given up.
+/// The rights to give up and to keep.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     /// The capabilities that are kept.
     pub keep: Keep,
     /// Whether programs, system calls and files are limited as well.
     pub is_on: bool,
-    /// What the probes go on to need.
+    /// The needs of the probes.
     pub needs: Needs,
     /// Directories of the host that are read: `/proc`, `/sys`, links to logs of containers.
     pub directories: Vec<PathBuf>,
-    /// Files and directories that are read again when they are exchanged: the configuration, certificates.
+    /// Files and directories that are read again when they change: the configuration, certificates.
     pub files: Vec<PathBuf>,
-    /// Through which the device mapper is asked.
+    /// The control file of the device mapper.
     pub mapper: PathBuf,
-    /// Where directories are listed, and no file is read: the names of md arrays are those of links there, which come later.
+    /// A directory in which names may be listed, and no file read: the names of md arrays are links there, which come later.
     pub listed: PathBuf,
-    /// Whether connections are made, for pushes.
+    /// Whether the process connects to other hosts, for pushes.
     pub connects: bool,
 }
 
-/// What became of the rights.
+/// The rights after the sandbox is entered.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
-    /// A name for each kind and what became of it, in words.
+    /// A name for each kind of right and a description of what was done.
     pub lines: Vec<(&'static str, String)>,
-    /// What probes cannot need any more.
+    /// Rights that later probes cannot use any more.
     pub lacking: Lacking,
 }
 
-/// What was given up of what probes that come later may need.
+/// Rights that were given up and that later probes may need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lacking {
     /// Files of other processes.
@@ -78,11 +78,11 @@ pub struct Lacking {
 }
 
 impl Sandbox {
-    /// Gives up what is not needed. What the kernel does not have or refuses is said and left: it is no reason not to run.
+    /// Gives up what is not needed. If the kernel does not have a means or refuses it, that is reported and no reason to end.
     pub fn enter(&self) -> Rights {
         let mut rights = Rights::default();
         let mut say = |name, text: String| rights.lines.push((name, text));
-        // Those that have looked for files of probes are about to end, but for one that a file system does not answer.
+        // The threads that looked for files of probes are about to end, except one whose file system does not answer.
         let begun = Instant::now();
         while threads().is_some_and(|threads| threads > 1) && begun.elapsed() < ENDING {
             thread::sleep(Duration::from_millis(1));
@@ -93,7 +93,7 @@ impl Sandbox {
                 "a thread that waits for a file which does not answer keeps its rights until it ends"
             );
         }
-        // First, since the bounding set asks for a capability that goes then.
+        // First, because lowering the bounding set needs a capability that is dropped then.
         let before = capabilities::permitted();
         say("capabilities", capabilities::drop(&self.keep, &self.needs));
         let after = capabilities::permitted();
@@ -118,7 +118,7 @@ impl Sandbox {
         );
         let (landlock, is_alone) = files::limit(self);
         say("landlock", landlock);
-        // Last, since it takes away the calls for the others.
+        // Last, because it forbids the system calls of the others.
         say("seccomp", calls::limit());
         lacking.processes |= is_alone;
         rights.lacking = lacking;
@@ -126,16 +126,16 @@ impl Sandbox {
     }
 }
 
-/// The threads of this process; `None` where procfs does not say.
+/// The threads of this process; `None` if procfs does not list them.
 fn threads() -> Option<usize> {
     Some(fs::read_dir("/proc/self/task").ok()?.count())
 }
 
 impl Needs {
-    /// The capabilities that go on to be needed, of those that there are.
+    /// The capabilities that are still needed, of those that the process has.
     fn capabilities(&self) -> Vec<Capability> {
-        // Reading maps asks for the first before Linux 5.19 where `kernel.unprivileged_bpf_disabled` is set; what is attached
-        // later asks for both, and tracefs and cgroups for the third.
+        // Reading maps needs the first before Linux 5.19 if `kernel.unprivileged_bpf_disabled` is set; attaching
+        // later needs both, and tracefs and cgroups need the third.
         let mut needed = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_DAC_READ_SEARCH];
         if self.processes {
             // The second is for files that are mapped and were removed.
@@ -151,7 +151,7 @@ impl Needs {
     }
 }
 
-/// Whether the kernel refuses perf events to whoever lacks `CAP_SYS_ADMIN`, as Debian's does.
+/// Whether the kernel refuses perf events without `CAP_SYS_ADMIN`, as Debian's does.
 fn is_paranoid() -> bool {
     let text = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     text.trim().parse::<i32>().is_ok_and(|level| level > 2)

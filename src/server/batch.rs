@@ -1,5 +1,5 @@
-//! Work that requests share. Collecting takes time and memory on a large host, so requests for the same thing that come while it is
-//! collected share the next collection. They never share one that began before they came: no answer is older than its request.
+//! Work that requests share. Collecting takes time and memory on a large host, so requests for the same thing that come during a
+//! collection share the next one. They never share one that began before they came: no answer is older than its request.
 
 use crate::lock::lock;
 use std::{
@@ -12,8 +12,8 @@ use std::{
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-/// Most pieces of work at a time, whatever is asked for: each may hold a thread and the families of a whole host. One that hangs
-/// leaves room for another.
+/// Most pieces of work at a time, whatever they are for: each may hold a thread and the families of a whole host. If one hangs,
+/// there is room for another.
 const TURNS: usize = 2;
 /// How long work waits for earlier work of the same kind to end. Work that hangs must not hold up the rest for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ pub(super) struct Panicked;
 
 type Outcome<R> = Result<R, Panicked>;
 
-/// The work that is under way, and since when.
+/// The work that is under way, and when it began.
 #[derive(Debug)]
 pub(super) struct Turns {
     free: Arc<Semaphore>,
@@ -51,7 +51,7 @@ impl Turns {
     }
 
     async fn take(self: &Arc<Self>) -> Turn {
-        // `None` cannot happen, the semaphore is never closed; it would mean no limit, not no service.
+        // `None` cannot happen, because the semaphore is never closed; it would mean no limit, not no service.
         let permit = self.free.clone().acquire_owned().await.ok();
         let mut begun = lock(&self.begun);
         let number = begun.0;
@@ -67,7 +67,7 @@ impl Drop for Turn {
     }
 }
 
-/// Work by what is asked for, `K`. `W` is a form of the result; requests that share work may want different forms.
+/// Work by the thing requested, `K`. `W` is a form of the result; requests that share work may want different forms.
 pub(super) struct Batches<K, W, R> {
     lines: Mutex<HashMap<K, Line<W, R>>>,
     turns: Arc<Turns>,
@@ -108,8 +108,8 @@ where
         Arc::new(Self { lines: Mutex::default(), turns })
     }
 
-    /// The result of work that begins after this is called. `work` runs on a thread that may block, once for all requests of the
-    /// batch and with the forms that all of them want; of a batch the first request's `work` is the one that runs.
+    /// The result of work that begins after this is called. `work` runs once for all requests of the batch, on a thread that may
+    /// block, with the forms that any of them wants; the first request's `work` is the one that runs.
     pub(super) async fn ask(
         self: &Arc<Self>,
         key: K,
@@ -130,12 +130,12 @@ where
                 receiver
             }
         };
-        // The sender goes only with an outcome, or with the whole runtime.
+        // The sender is dropped only with an outcome, or with the whole runtime.
         let outcome = outcome.wait_for(Option::is_some).await;
         outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Err(Panicked))
     }
 
-    /// Does the work of the next batch when its time has come, unless all of its requests are given up before.
+    /// Does the work of the next batch when its turn comes, unless all of its requests are given up before.
     async fn lead(
         self: Arc<Self>,
         key: K,
@@ -157,7 +157,7 @@ where
             let _until_it_ends = (under_way, turn);
             work(wanted)
         });
-        // Never cancelled, so an error is a panic; the runtime caught it.
+        // Never cancelled, so an error is a panic, which the runtime caught.
         let result = done.await.map_err(|error| {
             tracing::error!(%error, "collecting panicked");
             Panicked
@@ -165,7 +165,7 @@ where
         outcome.send_replace(Some(result));
     }
 
-    /// Returns when nothing of this is under way.
+    /// Returns when no work for this key is under way.
     async fn is_free(&self, key: &K) {
         loop {
             let ended = match lock(&self.lines).get(key) {
@@ -176,7 +176,7 @@ where
         }
     }
 
-    /// Whether nobody waits for the next batch any more. Then it is gone.
+    /// Whether no request waits for the next batch any more. Then the batch is removed.
     fn is_given_up(&self, key: &K) -> bool {
         let mut lines = lock(&self.lines);
         let Some(line) = lines.get_mut(key) else { return true };
@@ -189,7 +189,7 @@ where
         true
     }
 
-    /// The forms that the next batch wants. Later requests do not join it any more. `None` if nobody waits for it.
+    /// Closes the next batch for later requests and returns the forms that it wants. `None` if no request waits for it.
     fn begin(&self, key: &K) -> Option<BTreeSet<W>> {
         if self.is_given_up(key) {
             return None;

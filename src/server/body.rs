@@ -1,7 +1,7 @@
-//! Bodies of answers: in pieces, shared by all requests for the same, and bounded in total.
+//! Bodies of answers: in pieces, shared by all requests for the same metrics, and bounded in total.
 //!
-//! A body is written to memory before the first byte of it is sent. Sent while it is collected, it would keep the collection
-//! waiting for a client that does not read.
+//! A body is written to memory before its first byte is sent. If it were sent during the collection, a client that does not read
+//! would hold up the collection.
 
 use super::places::{Places, UnderWay};
 use crate::{gzip, sys};
@@ -21,25 +21,25 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// Size of a piece, bytes: what a connection takes at a time, which shows whether it takes anything.
+/// Size of a piece, bytes: a connection reads one piece at a time, which shows whether it reads at all.
 const PIECE: usize = 16 << 10;
-/// Bytes of all bodies together that are not taken yet. Nothing more is collected while there are more.
+/// Limit of unread bytes of all bodies together. While there are more, nothing is collected.
 const BUDGET: usize = 16 << 20;
-/// How long a request waits for others to take their answers.
+/// How long a request waits until other clients have read their answers.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// How often slow connections are looked for meanwhile.
+/// How often the server looks for slow connections meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Bytes of a body from which on giving back its memory is worth the time that takes.
+/// From this size on, giving back the memory of a body is worth the time.
 const LARGE: usize = 1 << 20;
 
-/// The memory that bodies take.
+/// The memory of all bodies.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     bytes: AtomicUsize,
     /// The largest body so far.
     largest: AtomicUsize,
     freed: Notify,
-    /// A large body has gone.
+    /// A large body was freed.
     large_gone: Notify,
 }
 
@@ -50,7 +50,7 @@ impl Memory {
         self.bytes.load(Ordering::Relaxed) > budget
     }
 
-    /// Whether there is memory for one more answer. Waits for it, and closes connections that do not take theirs.
+    /// Waits until there is memory for one more answer, and closes connections that do not read theirs. Returns whether there is.
     pub(super) async fn has_room(&self, places: &Places) -> bool {
         let room = async {
             while self.is_short() {
@@ -61,18 +61,18 @@ impl Memory {
         tokio::time::timeout(PATIENCE, room).await.is_ok()
     }
 
-    /// Gives memory back to the system whenever large bodies have gone.
+    /// Gives memory back to the system whenever large bodies were freed.
     pub(super) async fn give_back(self: Arc<Self>) {
         loop {
             self.large_gone.notified().await;
-            // Others go at about the same time.
+            // Others are freed at about the same time.
             tokio::time::sleep(LOOK_EVERY).await;
             let _ = tokio::task::spawn_blocking(sys::release_memory).await;
         }
     }
 }
 
-/// A body that is complete.
+/// A complete body.
 #[derive(Debug)]
 pub(super) struct Encoded {
     pieces: Vec<Bytes>,
@@ -149,7 +149,7 @@ impl Write for Pieces {
     }
 }
 
-/// A body being written, packed or not.
+/// A body being written, compressed or not.
 #[derive(Debug)]
 pub(super) enum Writer {
     Plain(Pieces),
@@ -184,7 +184,7 @@ impl Write for Writer {
     }
 }
 
-/// A body that one connection takes, piece by piece.
+/// A body that one connection reads, piece by piece.
 struct Reader {
     encoded: Arc<Encoded>,
     next: usize,
@@ -216,7 +216,7 @@ impl HttpBody for Reader {
     }
 }
 
-/// A body that keeps its request under way until it is taken.
+/// A body that keeps its request under way until it is read.
 pub(super) struct Watched {
     body: Body,
     request: UnderWay,

@@ -29,14 +29,14 @@ use super::places::{Closed, Place, Places, Seldom, Taken};
 use super::{Listener, Options, ServerError, routes};
 use crate::{source::Source, sys, web::Web};
 
-/// How long a peer may refuse to take what is sent to it.
+/// How long a peer may refuse to read what is sent to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes that the kernel holds for a peer in each direction, before it doubles them for its own bookkeeping. Left alone it would hold
-/// megabytes, and the memory cgroup of this process would be charged for them.
+/// Bytes that the kernel buffers for a peer in each direction, before it doubles them for its own bookkeeping. By default it
+/// would buffer megabytes, and the memory cgroup of this process would be charged for them.
 const BUFFER: usize = 64 << 10;
-/// Most different reasons that TLS was not agreed on for which are logged.
+/// Most different reasons of failed TLS handshakes that are logged.
 const MAX_REFUSALS: usize = 32;
-/// How often a peer of HTTP/2 is asked whether it is still there.
+/// How often the server pings a peer of HTTP/2.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Most requests at a time on one connection of HTTP/2.
 const MAX_STREAMS: u32 = 64;
@@ -48,9 +48,9 @@ const NOT_TLS: &[u8] =
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// How long requests under way may take once the server is told to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a connection that was idle may take to end in good order.
+/// How long an idle connection may take to close in good order.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Pause after a failed accept: out of file descriptors, trying again at once would only spin.
+/// Pause after a failed accept: without file descriptors, trying again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves `source` on all `listeners` until `shutdown` is done, then lets requests under way finish for up to five seconds.
@@ -98,10 +98,10 @@ pub async fn serve(
     Ok(())
 }
 
-/// A connection, who made it, and its place among those that are open.
+/// A connection, the address of its peer, and its place among the open connections.
 type Arrived = (TcpStream, IpAddr, Taken);
 
-/// Hands over what arrives at a socket, until nobody takes it any more.
+/// Passes on the connections of a socket, until nobody receives them any more.
 async fn accept(listener: TcpListener, places: Arc<Places>, arrived: mpsc::Sender<Arrived>) {
     let (mut failures, mut failed) = (0_u64, Seldom::default());
     let mut is_said = false;
@@ -154,7 +154,7 @@ pub(super) struct Peer {
     pub(super) is_spare: bool,
 }
 
-/// What a connection is served with.
+/// What a connection needs to be served.
 struct Connection {
     router: Router,
     taken: Taken,
@@ -163,7 +163,7 @@ struct Connection {
     stopped: watch::Receiver<()>,
 }
 
-/// Why TLS was not agreed on, each reason logged once: a client with the wrong certificate should be found in the log, and a
+/// Reasons of failed TLS handshakes, each logged once: the log should show a client with the wrong certificate, and a
 /// scanner should not fill it.
 #[derive(Debug, Default)]
 struct Refusals(Mutex<HashSet<String>>);
@@ -180,7 +180,7 @@ impl Refusals {
 }
 
 impl Connection {
-    /// One connection, to its end. Its place is free again when this returns or is dropped.
+    /// Serves one connection to its end. Its place is free again when this returns or is dropped.
     async fn handle(self, stream: TcpStream) {
         let socket = SockRef::from(&stream);
         // The kernel watches for peers that do not read; no timer of ours sees bytes leave.
@@ -207,7 +207,7 @@ impl Connection {
             },
         };
         if let Err(error) = result {
-            // A peer that hangs up or talks nonsense is no event for the operator.
+            // A peer that hangs up or sends nonsense is no event for the operator.
             tracing::debug!(%error, "connection ended early");
         }
     }
@@ -229,7 +229,7 @@ impl Connection {
         let connection = http1::Builder::new()
             // A client that has shut down its side for writing may still wait for the answer.
             .half_close(true)
-            // The place keeps the limits of time, of all phases.
+            // The place enforces the time limits of all phases.
             .header_read_timeout(None)
             .keep_alive(!self.taken.is_spare())
             .max_buf_size(MAX_HEADER_BYTES)
@@ -272,12 +272,12 @@ impl Connection {
             }
         }
         connection.as_mut().graceful_shutdown();
-        // A peer that does not answer to that is closed.
+        // A peer that does not respond to that is closed.
         tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
     }
 }
 
-/// Answers a request. It is under way until the answer has been taken, or given up.
+/// Answers a request. It is under way until the answer has been read, or given up.
 async fn answer(
     router: Router,
     place: Arc<Place>,
@@ -288,7 +288,7 @@ async fn answer(
     Ok(response.map(|body| Watched::new(body, under_way)))
 }
 
-/// A stream that tells its place when bytes come: a request that has begun has to be completed in time.
+/// A stream that informs its place when bytes come: a request that has begun must be completed in time.
 struct Heard<S> {
     stream: S,
     place: Arc<Place>,
@@ -339,7 +339,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     }
 }
 
-/// Agrees on TLS. `None` for a client that speaks plain HTTP: it has been told so, which helps more than a closed connection.
+/// Does the TLS handshake. `None` for a client that speaks plain HTTP: it has got a message, which helps more than a closed
+/// connection.
 async fn handshake(
     mut stream: TcpStream,
     tls: Arc<rustls::ServerConfig>,
@@ -347,7 +348,7 @@ async fn handshake(
     let mut first = [0];
     stream.peek(&mut first).await?;
     if first[0].is_ascii_uppercase() {
-        // What was sent is read first: a socket that is closed with bytes unread resets, and the answer may be lost.
+        // Read the request first: a socket that is closed with unread bytes resets, and the answer may be lost.
         let mut request = [0; 1024];
         let _ = stream.try_read(&mut request);
         stream.write_all(NOT_TLS).await?;

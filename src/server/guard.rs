@@ -1,4 +1,4 @@
-//! What stands before all routes where a web configuration asks for it: limits, headers, authentication.
+//! The layer in front of all routes if there is a web configuration: limits, headers, authentication.
 
 use super::connection::Peer;
 use crate::web::{Answer, Web};

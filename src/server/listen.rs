@@ -1,4 +1,4 @@
-//! The listening socket: address forms of the Prometheus exporters, and refusals that say what to do.
+//! The listening socket: address forms of the Prometheus exporters, and error messages that say what to do.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The port unless told otherwise: see `docs/adr/0031-port-and-words.md`.
+/// The default port: see `docs/adr/0031-port-and-words.md`.
 pub const PORT: u16 = 18277;
 /// Connections the kernel holds until they are accepted.
 const BACKLOG: i32 = 128;
@@ -38,16 +38,16 @@ pub enum ServerError {
         /// The refusal.
         source: io::Error,
     },
-    /// What systemd hands over is not what can be served on.
+    /// The sockets that systemd passes cannot be served on.
     #[error("cannot serve on the sockets of systemd: {0}")]
     Inherited(String),
-    /// The socket cannot be handed to the runtime.
+    /// The socket cannot be passed to the runtime.
     #[error("cannot serve: {0}")]
     Serve(#[source] io::Error),
 }
 
 impl ServerError {
-    /// Whether what was asked for is wrong, whatever this host is like.
+    /// Whether the user's input is wrong, on any host.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Address { .. })
     }
@@ -61,7 +61,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Where it listens; the port is the real one if 0 was asked for.
+    /// The address on which it listens, with the real port if 0 was requested.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
@@ -84,7 +84,7 @@ pub fn bind(addr: &str) -> Result<Listener, ServerError> {
     for candidate in candidates {
         match listen(candidate) {
             Ok(listener) => return Ok(listener),
-            // A port in use on the first address is the user's to know, not a reason to take another one.
+            // A port in use on the first address must be reported, and is no reason to take another address.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(ServerError::Bind { addr: addr.to_owned(), source: error });
             }
@@ -94,7 +94,7 @@ pub fn bind(addr: &str) -> Result<Listener, ServerError> {
     Err(ServerError::Bind { addr: addr.to_owned(), source: refusal })
 }
 
-/// The sockets that systemd hands over to this process. Clears the variables that say so, for what is started from here.
+/// The sockets that systemd passes to this process. Clears their variables for processes that are started from here.
 pub fn inherited() -> Result<Vec<Listener>, ServerError> {
     let wrong = |message: String| ServerError::Inherited(message);
     let mut handed = ListenFd::from_env();

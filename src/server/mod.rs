@@ -1,4 +1,4 @@
-//! The HTTP server: what a scraper, a probe of an orchestrator and a person with a browser can ask for.
+//! The HTTP server: it answers scrapers, the health checks of orchestrators, and people with a browser.
 //!
 //! | path | answer |
 //! |---|---|
@@ -6,10 +6,10 @@
 //! | `/` | the landing page |
 //! | `/-/healthy` | 200 as long as the server runs and collections end, 503 when one does not |
 //! | `/-/ready` | 200 once the probes are in place, 503 before |
-//! | `/-/reload` | POST: the configuration is read again, if that is allowed |
+//! | `/-/reload` | POST: reloads the configuration, if that is allowed |
 //!
-//! It knows neither the kernel nor the configuration: all it shows comes from a [`Source`](crate::source::Source). How TLS and authentication
-//! are done is said by [`Web`].
+//! The server knows neither the kernel nor the configuration: everything it shows comes from a [`Source`](crate::source::Source).
+//! [`Web`] does TLS and authentication.
 
 mod batch;
 mod body;
@@ -34,22 +34,22 @@ pub use listen::{Listener, PORT, ServerError, bind, inherited};
 use crate::web::Web;
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Reads the configuration again; the answer says what was done, or what is wrong. It may block.
+/// Reloads the configuration; the answer says what was done, or what is wrong. It may block.
 pub type Reload = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// How a source is served.
 #[derive(Clone)]
 pub struct Options {
-    /// Where metrics are.
+    /// The path of the metrics.
     pub telemetry_path: String,
-    /// Most requests to the source at a time, those that wait to share an answer too, and three quarters of them for one client;
-    /// 0 for no limit.
+    /// Most requests to the source at a time, including those that wait to share an answer; one client may have three quarters of
+    /// them. 0 for no limit.
     pub max_requests: u16,
     /// Most connections at a time; a few more are held for health checks.
     pub max_connections: usize,
-    /// A collection that takes longer has hung: `/-/healthy` says so.
+    /// After this time a collection counts as hung: `/-/healthy` reports it.
     pub stuck_after: Duration,
-    /// What POST to `/-/reload` does; `None` where it is not allowed.
+    /// The effect of POST to `/-/reload`; `None` where it is not allowed.
     pub reload: Option<Reload>,
     /// TLS and authentication; `None` for neither.
     pub web: Option<Arc<Web>>,

@@ -1,11 +1,11 @@
-//! Who counts as one client.
+//! The networks by which clients are counted.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
 };
 
-/// The clients that are counted together: an IPv4 address, or a /64 of IPv6, in which a host can take any address.
+/// Clients that count as one: an IPv4 address, or a /64 of IPv6, in which a host can take any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Network(IpAddr);
 
@@ -18,7 +18,7 @@ impl Network {
     }
 }
 
-/// The most of so many that one network may have, so that others always find some.
+/// How many of `most` one network may have, so that others always find some.
 pub(super) fn share(most: usize) -> usize {
     (most - most / 4).max(1)
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, Unready};
 
 const STYLE: &str = include_str!("page.css");
-/// Attach points shown before the rest of a probe's is folded away.
+/// Attach points of a probe that are shown; the rest is folded away.
 const SHOWN_POINTS: usize = 3;
 const COLUMNS: [&str; 9] =
     ["Probe", "State", "Attach points", SERIES, RUNS, MISSED, TIME_PER_RUN, DROPPED, MEMORY];
-// Names of numbers: in the head of the table, and where the screen is too narrow for that, at each of them.
+// Names of numeric columns: in the head of the table and, on narrow screens, beside each number.
 const SERIES: &str = "Series";
 const RUNS: &str = "Runs";
 const MISSED: &str = "Missed";
@@ -21,12 +21,12 @@ const MEMORY: &str = "Memory";
 /// The columns before this one hold text.
 const FIRST_NUMBER: usize = 3;
 
-/// The page; as text it is HTML.
+/// The page; its `Display` is HTML.
 pub(super) struct Page<'a> {
     pub(super) probes: &'a [ProbeStatus],
     pub(super) push: Option<&'a PushStatus>,
     pub(super) configuration: Option<&'a ConfigStatus>,
-    /// Why the web configuration as it is now is not used.
+    /// Why the present web configuration is not used.
     pub(super) web: Option<&'a str>,
     /// Rights that were given up.
     pub(super) rights: &'a [(&'static str, String)],
@@ -118,7 +118,7 @@ impl Page<'_> {
             write!(f, "<th scope=\"col\"{class}>{column}</th>")?;
         }
         f.write_str("</tr></thead>\n<tbody>\n")?;
-        // What needs attention comes first; otherwise the order is the source's.
+        // Probes that need attention come first; otherwise the order is the source's.
         let (down, up): (Vec<_>, Vec<_>) = self.probes.iter().partition(|probe| probe.down.is_some());
         for probe in down.into_iter().chain(up) {
             row(f, probe)?;
@@ -127,7 +127,7 @@ impl Page<'_> {
     }
 }
 
-/// What is wrong with the configuration, if something is.
+/// Shows what is wrong with the configuration, if something is.
 fn problems(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
     if !status.problem.is_empty() {
         writeln!(
@@ -144,7 +144,7 @@ fn problems(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
     Ok(())
 }
 
-/// Where the configuration is, and since when it runs.
+/// Shows where the configuration is, and since when it runs.
 fn configuration(f: &mut Formatter<'_>, status: &ConfigStatus) -> fmt::Result {
     f.write_str("<h2>Configuration</h2>\n<p>")?;
     if status.files.is_empty() {
@@ -160,7 +160,7 @@ fn ago(time: SystemTime) -> Nanos {
     Nanos(nanos(time.elapsed().unwrap_or_default()))
 }
 
-/// The push to an OTLP receiver: where to, and what became of it.
+/// Shows the push to an OTLP receiver: its endpoint and its results.
 fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
     let PushStatus { endpoint, protocol, temporality, interval, results, .. } = push;
     write!(
@@ -245,7 +245,7 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     }
 }
 
-/// The row below a probe that is down, or up and cannot tell everything: why, unfolding to the whole message if that is more than a line.
+/// The row below a probe that is down, or up with a reason. It unfolds to the whole message if that is more than a line.
 fn message(f: &mut Formatter<'_>, class: &str, reason: &str, message: &str) -> fmt::Result {
     let mut lines = message.lines().filter(|line| !line.trim().is_empty());
     let first = lines.next().unwrap_or("no message").trim();
@@ -324,7 +324,7 @@ fn drops(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     f.write_str("</td>")
 }
 
-/// A cell of one number: `quiet` if it is no news, else of `class`.
+/// A cell of one number, with the class `quiet` if it needs no attention, else with `class`.
 fn number(f: &mut Formatter<'_>, label: &str, value: impl Display, quiet: bool, class: &str) -> fmt::Result {
     let class = if quiet { " muted" } else { class };
     write!(f, "<td class=\"num{class}\" data-label=\"{label}\">{value}</td>")

@@ -1,10 +1,10 @@
-//! Places for connections: how many there are, what each connection does, and which one is closed, and why.
+//! Places for connections: how many there are, what each connection does, which connection is closed, and why.
 //!
-//! A connection holds a place from when it is accepted. Each of its phases has a limit of time: until its first request is complete,
-//! until a later request that has begun is complete, between two requests, and while it takes an answer. When places are short, a
-//! new connection displaces one that does nothing: of the network with the most connections, the one that has done nothing
-//! for longest. A connection with a request under way keeps its place as long as it takes the answer. When there is none to
-//! displace, the new connection gets one of a few spare places, which are for health checks only.
+//! A connection holds a place from the moment when it is accepted. Each of its phases has a time limit: until its first request
+//! is complete, until a later request that has begun is complete, between two requests, and while it reads an answer. When places
+//! are short, a new connection displaces an idle one: of the network with the most connections, the one that has been idle for
+//! longest. A connection with a request under way keeps its place as long as it reads the answer. If there is none to displace,
+//! the new connection gets one of a few spare places, which are for health checks only.
 
 use super::network::{self, Network};
 use crate::{
@@ -29,17 +29,17 @@ const HEAD: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(90);
 /// Places for health checks while all others have requests under way.
 const SPARE: usize = 16;
-/// A connection that is younger may be about to send its request.
+/// A younger connection may be about to send its request.
 const A_WHILE: Duration = Duration::from_secs(1);
 /// After this time the same shortage may be logged again.
 const SAID_AGAIN: Duration = Duration::from_mins(10);
 
-/// How slowly an answer may be taken.
+/// How slowly a client may read an answer.
 #[derive(Clone, Copy)]
 struct Pace {
-    /// The longest time in which nothing of it is taken.
+    /// The longest time without a byte read.
     pause: Duration,
-    /// The least bytes a second, on average once that time is over.
+    /// The least bytes a second, on average after that time.
     rate: u64,
 }
 
@@ -51,15 +51,15 @@ const SLOWEST_WHILE_SHORT: Pace = Pace { pause: Duration::from_secs(5), rate: 25
 /// Why the server closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// No request came, or none was completed.
+    /// No request came, or none was complete in time.
     NoRequest,
     /// No further request came.
     Idle,
-    /// The answer was taken too slowly.
+    /// The client read the answer too slowly.
     SlowReader,
     /// Another connection needed the place.
     Displaced,
-    /// Answers that were not taken filled the memory for answers, and this was one that was taken slowly.
+    /// Unread answers filled the memory for answers, and this one was read slowly.
     Memory,
 }
 
@@ -105,13 +105,13 @@ impl Seldom {
     }
 }
 
-/// The place of one connection.
+/// The place of one connection. It is free again when [`Taken`] is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     network: Network,
     is_spare: bool,
     state: Mutex<State>,
-    /// It is to be closed, or sooner than before.
+    /// The connection is to be closed, or earlier than before.
     changed: Notify,
 }
 
@@ -119,13 +119,13 @@ pub(super) struct Place {
 struct State {
     /// Requests under way; HTTP/2 has several.
     requests: usize,
-    /// Answers that are being taken, of those requests.
+    /// Answers to these requests that are being read.
     answers: HashMap<u64, Taking>,
     /// Requests so far.
     asked: u64,
-    /// Bytes of a next request have come.
+    /// Whether bytes of a next request have come.
     head: bool,
-    /// Since when it has been as it is, while no request is under way.
+    /// When the present phase began, while no request is under way.
     since: Instant,
     closed: Option<Closed>,
 }
@@ -139,7 +139,7 @@ struct Taking {
 }
 
 impl Taking {
-    /// When it will have been too slow, if nothing more of it is taken.
+    /// When the answer will have been too slow, if no more of it is read.
     fn due(&self, pace: Pace) -> Instant {
         let earned = Duration::from_secs(self.bytes / pace.rate);
         (self.last + pace.pause).min(self.begun + pace.pause + earned)
@@ -147,11 +147,11 @@ impl Taking {
 }
 
 impl State {
-    /// When the connection is to be closed as things are, and why.
+    /// When, by its present state, the connection is to be closed, and why.
     fn due(&self) -> (Instant, Closed) {
         if self.requests > 0 {
             let slowest = self.answers.values().map(|taking| taking.due(SLOWEST)).min();
-            // A request whose answer has not begun is waited for elsewhere.
+            // Another place of the code waits for a request whose answer has not begun.
             (slowest.unwrap_or_else(|| Instant::now() + SLOWEST.pause), Closed::SlowReader)
         } else if self.asked > 0 && !self.head {
             (self.since + IDLE, Closed::Idle)
@@ -165,14 +165,14 @@ impl State {
         self.answers.values().any(|taking| taking.due(SLOWEST_WHILE_SHORT) < now)
     }
 
-    /// Since when it has had no use for its place.
+    /// Since when the connection has not used its place.
     fn useless_since(&self) -> Option<Instant> {
         if self.closed.is_some() {
             None
         } else if self.requests == 0 {
             Some(self.since)
         } else if self.requests == self.answers.len() && self.is_slow() {
-            // Only answers are under way, and they are not taken.
+            // Only answers are under way, and nobody reads them.
             self.answers.values().map(|taking| taking.last).max()
         } else {
             None
@@ -181,7 +181,7 @@ impl State {
 }
 
 impl Place {
-    /// Whether it is for health checks only.
+    /// Whether the place is for health checks only.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
     }
@@ -203,7 +203,7 @@ impl Place {
         UnderWay { place: self.clone(), number: state.asked }
     }
 
-    /// Returns when the connection is to be closed; counted by [`Places`].
+    /// Returns when the connection is to be closed; [`Places`] counts it.
     async fn ended(&self) -> Closed {
         loop {
             let due = {
@@ -231,7 +231,7 @@ impl Place {
     }
 }
 
-/// A request that is under way until this is dropped, which is when its answer has been taken or given up.
+/// A request that is under way until this is dropped, when its answer has been read or given up.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     place: Arc<Place>,
@@ -239,13 +239,13 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// The answer is there to be taken.
+    /// The answer is ready to be read.
     pub(super) fn answered(&self) {
         let now = Instant::now();
         lock(&self.place.state).answers.insert(self.number, Taking { begun: now, last: now, bytes: 0 });
     }
 
-    /// So much more of it has been taken.
+    /// The client has read this many more bytes.
     pub(super) fn took(&self, bytes: usize) {
         if let Some(taking) = lock(&self.place.state).answers.get_mut(&self.number) {
             taking.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -305,7 +305,7 @@ impl Held {
         self.places.values().filter(|place| is_counted(place) && lock(&place.state).closed.is_none()).count()
     }
 
-    /// The connection that gives up its place: of the network with the most, the one that has done nothing for longest.
+    /// The connection that gives up its place: of the network with the most, the one that has been idle for longest.
     fn dispensable(&self, may_go: impl Fn(&Place) -> bool) -> Option<&Arc<Place>> {
         let mut of_network: HashMap<Network, usize> = HashMap::new();
         for place in self.places.values() {
@@ -321,7 +321,7 @@ impl Held {
 }
 
 impl Places {
-    /// `most` places, and some spare ones.
+    /// Makes `most` places, and some spare ones.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most: most.max(1),
@@ -331,7 +331,7 @@ impl Places {
         })
     }
 
-    /// A place for a new connection. There always is one.
+    /// Returns a place for a new connection. There always is one.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr) -> Taken {
         let network = Network::of(peer);
         let mut held = lock(&self.held);
@@ -379,7 +379,7 @@ impl Places {
         Taken { places: self.clone(), place, number }
     }
 
-    /// A connection could not be accepted; one that has done nothing for a while is closed, which gives back a descriptor.
+    /// A connection could not be accepted: closes one that has been idle for a while, which frees a descriptor.
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         // A connection that has just come may be about to send its request.
@@ -390,7 +390,7 @@ impl Places {
         }
     }
 
-    /// Closes the connections that hold answers and do not take them.
+    /// Closes the connections that hold answers and do not read them.
     pub(super) fn close_slow(&self) {
         for place in lock(&self.held).places.values() {
             if lock(&place.state).is_slow() {

@@ -1,4 +1,4 @@
-//! Requests that are refused instead of collected for, and how many there were.
+//! Requests that are refused without a collection, and their number.
 
 use super::routes::REQUEST_TIMEOUT;
 use crate::family::{Kind, MetricFamily};
@@ -8,25 +8,25 @@ use axum::{
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why the source was not asked, or did not answer.
+/// Why the source was not read, or did not answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
-    /// So many requests are under way, of all clients or of this one, and no more may be.
+    /// This many requests are under way, of all clients or of this one, and no more may be.
     Busy(usize),
     /// The connection has a place for health checks only.
     Crowded,
-    /// Answers that are not taken fill the memory for answers.
+    /// Unread answers fill the memory for answers.
     Full,
-    /// The answer was not there in time.
+    /// The answer was not ready in time.
     Slow,
-    /// This panicked.
+    /// This part panicked.
     Panicked(&'static str),
 }
 
 impl Refusal {
     const REASONS: [&'static str; 5] = ["max_requests", "connections", "memory", "timeout", "panic"];
 
-    /// Its place among the reasons.
+    /// Its index in `REASONS`.
     fn index(self) -> usize {
         match self {
             Self::Busy(_) => 0,
@@ -70,13 +70,13 @@ impl IntoResponse for Refusal {
 pub(super) struct Refused([AtomicU64; Refusal::REASONS.len()]);
 
 impl Refused {
-    /// The answer to a request that is refused, which is counted.
+    /// The answer to a refused request; counts it.
     pub(super) fn answer(&self, refusal: Refusal) -> Response {
         self.0[refusal.index()].fetch_add(1, Ordering::Relaxed);
         refusal.into_response()
     }
 
-    /// The family about them.
+    /// The family of refused requests.
     pub(super) fn family(&self) -> MetricFamily {
         let mut family = MetricFamily::new(
             "tapster_web_refused_total",

@@ -1,4 +1,4 @@
-//! Requests under way: how many there may be, and how many of one client.
+//! Requests under way: how many there may be, in total and of one client.
 
 use super::network::{self, Network};
 use crate::lock::lock;
@@ -28,8 +28,8 @@ impl Requests {
         Arc::new(Self { most: most.into(), under_way: Mutex::default() })
     }
 
-    /// One more of this client's, unless there are too many: of all, or of its network, which leaves a quarter to others.
-    /// The error is how many those are.
+    /// Begins a request of this client, unless too many are under way: in total, or of its network, which leaves a quarter to
+    /// others. The error is how many those are.
     pub(super) fn begin(self: &Arc<Self>, peer: IpAddr) -> Result<Request, usize> {
         let network = Network::of(peer);
         let mut under_way = lock(&self.under_way);

@@ -1,6 +1,6 @@
-//! The routes and their handlers. Whatever asks the [`Source`] for more than readiness runs on a blocking thread,
-//! because it reads kernel maps. Requests for the same share it, and only a few run at a time, because those threads outlive
-//! the requests that started them.
+//! The routes and their handlers. A handler that reads more than readiness from the [`Source`] runs on a blocking thread, because
+//! the source reads kernel maps. Requests for the same metrics share it, and only a few run at a time, because those threads
+//! outlive the requests that started them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -29,12 +29,12 @@ use crate::source::{self, Logged, Selection, Source};
 use crate::sys;
 use crate::web::Web;
 
-/// When to give up on a source that does not answer; above every sensible scrape timeout.
+/// When to give up on a source that does not answer; longer than any sensible scrape timeout.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// Bytes of a scrape from which on giving back the memory of its collection is worth the time that takes.
+/// From this size on, giving back the memory of a scrape's collection is worth the time.
 const LARGE: usize = 1 << 20;
 
-/// The form of a scrape: its format, and whether it is packed.
+/// The form of a scrape: its format, and whether it is compressed.
 type Form = (Format, bool);
 /// A scrape in all the forms that were wanted.
 type Scrape = Arc<BTreeMap<Form, Arc<Encoded>>>;
@@ -58,7 +58,7 @@ struct Shared {
     web: Option<Arc<Web>>,
 }
 
-/// All routes over `source`, behind what [`Options::web`] asks for, and the memory of answers.
+/// All routes over `source`, behind the checks of [`Options::web`], and the memory of answers.
 pub(super) fn router(
     source: Arc<dyn Source>,
     options: &Options,
@@ -100,7 +100,7 @@ pub(super) fn router(
     (router, memory)
 }
 
-/// Needs neither a thread nor a place under a limit, so that it is answered whatever else hangs.
+/// Needs neither a thread nor a place under a limit, so that it answers whatever else hangs.
 async fn healthy(State(shared): State<Shared>) -> Response {
     match shared.turns.oldest().filter(|oldest| *oldest > shared.stuck_after) {
         None => "tapster is healthy\n".into_response(),
@@ -122,7 +122,7 @@ async fn post_only(method: Method) -> Response {
     other_method(&method, "POST, PUT, OPTIONS", "only POST and PUT are understood here\n")
 }
 
-/// Which methods there are: to who asks for them (RFC 9110, 9.3.7), and to who used another.
+/// Answers with the allowed methods: 204 to `OPTIONS` (RFC 9110, 9.3.7), 405 to any other method.
 fn other_method(method: &Method, allowed: &'static str, message: &'static str) -> Response {
     let allowed = [(header::ALLOW, allowed)];
     if *method == Method::OPTIONS {
@@ -137,7 +137,7 @@ async fn reload_now(State(shared): State<Shared>) -> Response {
         let body = "reloading by HTTP is not allowed: start tapster with `--web.enable-lifecycle`, or send it SIGHUP\n";
         return (StatusCode::FORBIDDEN, body).into_response();
     };
-    // Who waits holds no thread. Never closed.
+    // A waiting request holds no thread. The semaphore is never closed.
     let _turn = shared.reload_turn.acquire().await;
     match tokio::task::spawn_blocking(move || reload()).await {
         Ok(Ok(done)) => format!("configuration reloaded: {done}\n").into_response(),
@@ -145,7 +145,7 @@ async fn reload_now(State(shared): State<Shared>) -> Response {
             let body = format!("not all of the configuration is reloaded: {problem}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
         }
-        // Never cancelled, so it is a panic; the runtime caught it.
+        // Never cancelled, so an error is a panic, which the runtime caught.
         Err(error) => {
             tracing::error!(%error, "reloading panicked");
             Refusal::Panicked("reloading").into_response()
@@ -202,13 +202,13 @@ async fn metrics(
             }
             response
         }
-        // The encoder of gzip refused to write to memory, and said so in the log.
+        // The encoder of gzip failed to write to memory, and logged it.
         Ok(None) => shared.refused.answer(Refusal::Panicked("packing")),
         Err(refusal) => shared.refused.answer(refusal),
     }
 }
 
-/// A complete scrape in each of these forms. A family that cannot be written costs it nothing else, but is logged and counted.
+/// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted.
 pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
     forms: &BTreeSet<Form>,
@@ -227,7 +227,7 @@ pub(super) fn scrape(
             }
         })
         .collect();
-    // Each family is let go when it is written.
+    // Each family is freed once it is written.
     for family in source::collect(read) {
         let Some((last, others)) = written.split_last_mut() else { break };
         for other in others {
@@ -248,7 +248,7 @@ pub(super) fn scrape(
     Arc::new(bodies)
 }
 
-/// A scrape in one format, being written in one or both of the ways that it may be packed.
+/// A scrape in one format, written compressed, uncompressed or both.
 struct Written {
     exposition: Exposition,
     left_out: Vec<ExpositionError>,
@@ -317,7 +317,7 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
             let headers: [(HeaderName, &str); 4] = [
                 (header::CONTENT_TYPE, "text/html; charset=utf-8"),
                 (header::CACHE_CONTROL, "no-store"),
-                // Names and messages on the page come from kernels and files; nothing among them may run.
+                // Names and messages on the page come from kernels and files; no script among them may run.
                 (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ];
@@ -327,7 +327,7 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
     }
 }
 
-/// Lets a request ask the source. It counts as under way for as long as it holds what this returns.
+/// Admits a request to the source. It counts as under way as long as the returned value is held.
 async fn admit(shared: &Shared, peer: Peer) -> Result<Request, Refusal> {
     if peer.is_spare {
         return Err(Refusal::Crowded);
@@ -347,7 +347,7 @@ async fn answered<R>(work: impl Future<Output = Result<R, Panicked>>) -> Result<
     }
 }
 
-/// All values of a header as the one list they mean. Prometheus sends one; proxies may split it.
+/// Joins all values of a header to the one list that they mean. Prometheus sends one; proxies may split it.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))

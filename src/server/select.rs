@@ -1,10 +1,10 @@
-//! What a scrape asks for by its query: `?probe=NAME` or `?collect[]=NAME` for some probes only, `?exclude[]=NAME` for all
+//! The query of a scrape: `?probe=NAME` or `?collect[]=NAME` for some probes only, `?exclude[]=NAME` for all
 //! others, each as often as needed.
 
 use crate::source::Selection;
 use tapster_ebpf::diagnostic::nearest;
 
-/// Reads a query; `words` are what can be named. The error is for who asks.
+/// Reads a query; `words` can be named in it. The error is shown to the client.
 pub(super) fn selection(query: Option<&str>, words: &[String]) -> Result<Selection, String> {
     let (mut only, mut except) = (Vec::new(), Vec::new());
     for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -25,7 +25,7 @@ pub(super) fn selection(query: Option<&str>, words: &[String]) -> Result<Selecti
         }
         list.push(value);
     }
-    // However it is spelt, the same is asked for, and then it is collected once for all who ask.
+    // Equal queries become equal, however they are spelt, and so share a collection.
     for list in [&mut only, &mut except] {
         list.sort();
         list.dedup();

@@ -1,4 +1,4 @@
-//! Certificates of clients: whether one is asked for, must be there, and what it must be.
+//! Client certificates: whether one is requested or required, and which are accepted.
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
@@ -20,18 +20,18 @@ use x509_cert::{
     ext::pkix::{ExtendedKeyUsage, SubjectAltName, name::GeneralName},
 };
 
-/// What is done about certificates of clients, the laxest first, by the names that Go's library has for it.
+/// The policy for client certificates, the laxest first, by the names that Go's library has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Policy {
-    /// `NoClientCert`: none is asked for.
+    /// `NoClientCert`: none is requested.
     None,
-    /// `RequestClientCert`: one is asked for, and any will do, or none.
+    /// `RequestClientCert`: one is requested, and any is accepted, or none.
     Request,
-    /// `RequireAnyClientCert`: one must be there, and any will do.
+    /// `RequireAnyClientCert`: one is required, and any is accepted.
     RequireAny,
-    /// `VerifyClientCertIfGiven`: one is asked for, and must be signed by an authority.
+    /// `VerifyClientCertIfGiven`: one is requested, and must be signed by an authority if given.
     VerifyIfGiven,
-    /// `RequireAndVerifyClientCert`: one must be there, and be signed by an authority.
+    /// `RequireAndVerifyClientCert`: one is required, and must be signed by an authority.
     RequireAndVerify,
 }
 
@@ -43,7 +43,7 @@ impl Policy {
         ("RequireAnyClientCert", Self::RequireAny),
         ("VerifyClientCertIfGiven", Self::VerifyIfGiven),
         ("RequireAndVerifyClientCert", Self::RequireAndVerify),
-        // The name that it had at first.
+        // The first name of this policy.
         ("RequireClientCert", Self::RequireAny),
     ];
 
@@ -53,21 +53,21 @@ impl Policy {
     }
 }
 
-/// Judges certificates of clients.
+/// Verifies client certificates.
 #[derive(Debug)]
 pub(super) struct Clients {
     policy: Policy,
-    /// Follows chains; `None` where nothing is verified, or nothing can be because there is no authority.
+    /// Verifies chains; `None` if nothing is verified, or nothing can be because there is no authority.
     chains: Option<Arc<dyn ClientCertVerifier>>,
-    /// Certificates that are trusted as they are, besides those that they signed.
+    /// Certificates that are accepted themselves, beside those that they signed.
     trusted: Vec<CertificateDer<'static>>,
-    /// Names of which a certificate must have one.
+    /// A certificate must have one of these names.
     names: Option<Vec<String>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Clients {
-    /// A judge by this policy. `authorities` sign certificates; without any none is good where they are verified.
+    /// A verifier with this policy. `authorities` sign certificates; without any, no certificate passes a policy that verifies.
     pub(super) fn new(
         policy: Policy,
         authorities: Vec<CertificateDer<'static>>,
@@ -88,12 +88,12 @@ impl Clients {
         Ok(Self { policy, chains, trusted: authorities, names, algorithms })
     }
 
-    /// What is asked of clients: more is stricter.
+    /// The requirements on clients: a greater value is stricter.
     pub(super) fn demands(&self) -> (Policy, bool) {
         (self.policy, self.names.is_some())
     }
 
-    /// Whether a certificate is one of those that are trusted as they are, and has not run out.
+    /// Whether a certificate is one of those that are accepted themselves, and has not expired.
     fn is_trusted(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
         if !self.trusted.iter().any(|trusted| trusted.as_ref() == certificate.as_ref()) {
             return false;
@@ -145,7 +145,7 @@ impl ClientCertVerifier for Clients {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        // Names that a certificate must have ask for one.
+        // A required name requires a certificate.
         self.names.is_some() || matches!(self.policy, Policy::RequireAny | Policy::RequireAndVerify)
     }
 

@@ -1,4 +1,4 @@
-//! The file: read into a tree, every key checked, and what it names read as well. All that is wrong is collected, each with
+//! The file: read into a tree, every key checked, and the files that it names read as well. All mistakes are collected, each with
 //! its place; secrets are never shown.
 
 use super::{
@@ -43,7 +43,7 @@ const TLS: [&str; 13] = [
 ];
 const HTTP: [&str; 2] = ["http2", "headers"];
 const RATE: [&str; 2] = ["interval", "burst"];
-/// Headers that may be given, and their values where only some are known.
+/// Headers that may be set, and their values if only some are allowed.
 const HEADERS: [(&str, &[&str]); 5] = [
     ("Strict-Transport-Security", &[]),
     ("X-Content-Type-Options", &["nosniff"]),
@@ -52,19 +52,19 @@ const HEADERS: [(&str, &[&str]); 5] = [
     ("Content-Security-Policy", &[]),
 ];
 
-/// What a file gave.
+/// The result of reading a file.
 pub(super) struct Read {
     /// `None` if something is wrong.
     pub(super) settings: Option<Settings>,
-    /// What is wrong or doubtful.
+    /// Errors and warnings.
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Why the file itself cannot be read.
     pub(super) failure: Option<String>,
-    /// Whether nothing is in it.
+    /// Whether the file is empty.
     pub(super) is_empty: bool,
 }
 
-/// Reads the file at `path`, and how it and the files that it names were before that.
+/// Reads the file at `path`, and returns marks of it and of the files that it names, taken before they were read.
 pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     let marks = vec![Mark::of(path)];
     let wrong =
@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     let root = match yaml::parse(&file) {
         Ok(root) => root,
         Err(mut diagnostic) => {
-            // The tree is not known, so neither is which text is a secret.
+            // The tree is unknown, and so is which texts are secret.
             diagnostic.file = SourceFile::new(file.name.clone(), yaml::keys_only(&file.text));
             diagnostic.message = without_words(&diagnostic.message);
             diagnostic.hint = None;
@@ -103,8 +103,8 @@ pub(super) fn read(path: &Path, verified: &Arc<Verified>) -> (Read, Vec<Mark>) {
     )
 }
 
-/// Where secrets may be: every text but known keys and what stands behind harmless ones. A password that somebody forgot to
-/// hash, or wrote in the wrong place, would be shown otherwise.
+/// Texts that may be secret: all except known keys and the values of harmless ones. Otherwise a password that somebody forgot to
+/// hash, or wrote in the wrong place, would be shown.
 fn secrets(root: &Node) -> Vec<Span> {
     let Data::Mapping(entries) = &root.data else { return vec![root.span.clone()] };
     let mut spans = Vec::new();
@@ -134,27 +134,27 @@ fn secrets(root: &Node) -> Vec<Span> {
     spans
 }
 
-/// Whether a user's name is one, and not a name and a password without a blank between.
+/// Whether a user's name is only a name, and not a name and a password without a blank between.
 fn is_name(text: &str) -> bool {
     !text.contains(':')
 }
 
-/// A message of which words of the file are left out.
+/// A message without the words of the file.
 fn without_words(message: &str) -> String {
     message.split('`').enumerate().map(|(index, part)| if index % 2 == 1 { "`…`" } else { part }).collect()
 }
 
-/// A file's tree, and what is wrong with it so far.
+/// The tree of a file, and the mistakes found so far.
 struct Reader {
-    /// With secrets veiled.
+    /// The file with secrets hidden.
     file: Arc<SourceFile>,
-    /// What relative paths are relative to.
+    /// The directory that relative paths start from.
     directory: PathBuf,
     diagnostics: Vec<Diagnostic>,
     marks: Vec<Mark>,
 }
 
-/// Keys of a mapping and what they hold.
+/// Keys of a mapping and their values.
 type Fields<'n> = Vec<(&'static str, &'n Node)>;
 
 fn field<'n>(fields: &Fields<'n>, name: &str) -> Option<&'n Node> {
@@ -172,7 +172,7 @@ impl Reader {
         self.diagnostics.push(Diagnostic::warning(&self.file, span.clone(), message));
     }
 
-    /// The keys of a mapping, those without a value left out.
+    /// The keys of a mapping, without those that have no value.
     fn fields<'n>(&mut self, node: Option<&'n Node>, what: &str, keys: &[&'static str]) -> Fields<'n> {
         let Some(node) = node.filter(|node| !node.is_null()) else { return Vec::new() };
         let Data::Mapping(entries) = &node.data else {
@@ -201,7 +201,7 @@ impl Reader {
         fields
     }
 
-    /// A text; nothing for what is empty, as if it were not there.
+    /// A text; an empty one counts as absent.
     fn text(&mut self, fields: &Fields<'_>, name: &str) -> Option<(String, Span)> {
         let node = field(fields, name)?;
         if let Data::Scalar { text, .. } = &node.data {
@@ -223,7 +223,7 @@ impl Reader {
         }
     }
 
-    /// The texts of a list, each with its place; `None` where there is no list.
+    /// The texts of a list, each with its place; `None` if there is no list.
     fn list(&mut self, fields: &Fields<'_>, name: &str) -> Option<Vec<(String, Span)>> {
         let node = field(fields, name)?;
         let Data::Sequence(items) = &node.data else {
@@ -241,7 +241,7 @@ impl Reader {
         Some(texts)
     }
 
-    /// One of some words.
+    /// Reads one of these words.
     fn word<T: Copy>(&mut self, name: &str, (text, span): &(String, Span), words: &[(&str, T)]) -> Option<T> {
         if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
             return Some(*value);
@@ -268,7 +268,7 @@ impl Reader {
             None => None,
             Some(node) => {
                 let tls = self.tls(node, http2)?;
-                // What is wrong already would be said in other words once more.
+                // Do not report an error a second time in other words.
                 if self.diagnostics.iter().any(Diagnostic::is_error) {
                     return None;
                 }
@@ -352,10 +352,10 @@ impl Reader {
         (!interval.is_zero()).then(|| Rate::new(interval, burst, Instant::now()))
     }
 
-    /// The bytes of a certificate or key: those of the file that `name`_file names, or the text of `name`.
+    /// The bytes of a certificate or key: of the file that `name`_file names, or of the text of `name`.
     fn pem(&mut self, fields: &Fields<'_>, name: &str) -> Option<(Vec<u8>, Span)> {
         if let Some((file, span)) = self.text(fields, &format!("{name}_file")) {
-            // A path that is not relative stays as it is.
+            // An absolute path stays as it is.
             let path = self.directory.join(file);
             self.marks.push(Mark::of(&path));
             if name == "key" && owner::is_open_to_all(&path) {
@@ -449,7 +449,7 @@ impl Reader {
         (least, most)
     }
 
-    /// The suites of TLS 1.2 that were chosen, in their order.
+    /// The chosen suites of TLS 1.2, in their order.
     fn suites(
         &mut self,
         fields: &Fields<'_>,
@@ -528,7 +528,7 @@ impl Reader {
         let authorities = match self.certificates(fields, "client_ca") {
             Some((authorities, _)) => authorities,
             None if is_given.is_some() => return None,
-            // As Go's library has it: those that the host trusts.
+            // As in Go's library: those that the host trusts.
             None if policy.verifies() => rustls_native_certs::load_native_certs().certs,
             None => Vec::new(),
         };
@@ -543,7 +543,7 @@ impl Reader {
     }
 }
 
-/// A time as Go's library reads it: numbers with units, one after the other, or a number of nanoseconds.
+/// A duration in the form of Go's library: numbers with units, one after the other, or a number of nanoseconds.
 fn duration(text: &str) -> Option<Duration> {
     if let Ok(nanos) = text.parse::<u64>() {
         return Some(Duration::from_nanos(nanos));

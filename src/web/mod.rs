@@ -1,8 +1,8 @@
-//! How the server does TLS and authentication: the web configuration file that all exporters of Prometheus share, as its
-//! documentation describes it (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
+//! TLS and authentication of the server: the web configuration file that all exporters of Prometheus share
+//! (<https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md>).
 //!
-//! The file, its certificates and its users are read again when they change. What is wrong at the start is an error with its
-//! place; what is wrong later is logged, and what held before goes on.
+//! The file, its certificates and its users are read again when they change. A mistake at the start is an error with its
+//! place; a later mistake is logged, and the configuration before goes on.
 
 mod clients;
 mod file;
@@ -36,11 +36,11 @@ use std::{
 use tapster_ebpf::diagnostic::Diagnostic;
 use users::{Users, Verified};
 
-/// For so long files are taken to be as they were seen.
+/// Files are checked for changes at most this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// For so long a file by which more are let in must stay as it is before it counts.
+/// A file that lets more clients in must be unchanged for this time before it counts.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How long a connection waits for a look at the files; then it is served as the last look found them.
+/// How long a connection waits for a check of the files; after that it is served with the settings of the check before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a web configuration cannot be used.
@@ -66,11 +66,11 @@ impl fmt::Display for WebError {
 
 impl std::error::Error for WebError {}
 
-/// What a web configuration says.
+/// The settings of a web configuration.
 #[derive(Debug)]
 pub struct Settings {
     tls: Option<Arc<ServerConfig>>,
-    /// What is asked of clients' certificates.
+    /// The requirements on client certificates.
     demands: (Policy, bool),
     headers: Vec<(HeaderName, HeaderValue)>,
     users: Users,
@@ -79,29 +79,29 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether somebody is let in here whom other settings keep out.
+    /// Whether these settings let a client in that `other` keeps out.
     fn is_looser_than(&self, other: &Self) -> bool {
         self.users.is_empty() && !other.users.is_empty()
             || self.demands.0 < other.demands.0
             || !self.demands.1 && other.demands.1
     }
 
-    /// How TLS is done; `None` where it is not.
+    /// The TLS configuration; `None` without TLS.
     pub fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.clone()
     }
 
-    /// What each answer carries besides its own headers.
+    /// Headers that are added to each answer.
     pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers
     }
 
-    /// Whether this request is one too many.
+    /// Whether this request exceeds the rate limit.
     pub fn is_too_fast(&self) -> bool {
         self.rate.as_ref().is_some_and(|rate| !rate.allows(Instant::now()))
     }
 
-    /// Whether who asks may be answered, by the request's header `Authorization` and the address that it came from.
+    /// Authenticates a request by its header `Authorization` and the address that it came from.
     pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Answer {
         self.users.authenticate(&self.verified, authorization, peer).await
     }
@@ -113,19 +113,19 @@ pub struct Web {
     path: PathBuf,
     is_tls: bool,
     verified: Arc<Verified>,
-    /// Whether somebody looks at the files.
+    /// Whether a thread checks the files at the moment.
     looking: AtomicBool,
     held: Mutex<Held>,
 }
 
-/// What there is to log about a look.
+/// The log message of a check.
 enum Told {
     Nothing,
     Reloaded,
     Refused(WebError),
 }
 
-/// A look that is under way until this is dropped.
+/// A check that is under way until this is dropped.
 struct Looking<'w>(&'w AtomicBool);
 
 impl Drop for Looking<'_> {
@@ -136,13 +136,13 @@ impl Drop for Looking<'_> {
 
 #[derive(Debug)]
 struct Held {
-    /// The files as they were before they were read last.
+    /// The files as they were before they were last read.
     marks: Vec<Mark>,
     looked: Instant,
     settings: Arc<Settings>,
-    /// Files by which more are let in, and since when they are so.
+    /// Files that let more clients in, and since when they have been unchanged.
     looser: Option<(Vec<Mark>, Instant)>,
-    /// Why the files as they are now cannot be used.
+    /// Why the present files cannot be used.
     problem: Option<WebError>,
 }
 
@@ -172,25 +172,25 @@ impl Web {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it serves by TLS, which stays so until it ends.
+    /// Whether it uses TLS, which never changes.
     pub fn is_tls(&self) -> bool {
         self.is_tls
     }
 
-    /// The file, and those that it names.
+    /// The file, and the files that it names.
     pub fn files(&self) -> Vec<PathBuf> {
         self.held().marks.iter().map(|mark| mark.path().to_path_buf()).collect()
     }
 
-    /// Why the files as they are now are not used, if they are not.
+    /// Why the present files are not used, if they are not.
     pub fn problem(&self) -> Option<String> {
         self.held().problem.as_ref().map(ToString::to_string)
     }
 
-    /// The settings to serve by now: those of the files as they are, if they can be used.
+    /// The current settings: those of the present files, if they can be used.
     pub async fn current(self: Arc<Self>) -> Arc<Settings> {
         let is_due = self.held().looked.elapsed() > LOOK_EVERY;
-        // One looks, the others are served as the last look found it: a file system that hangs holds up nobody else.
+        // One task checks, the others use the settings of the check before: a file system that hangs holds up nobody else.
         if is_due && !self.looking.swap(true, Ordering::AcqRel) {
             let web = self.clone();
             let look = tokio::task::spawn_blocking(move || {
@@ -217,7 +217,7 @@ impl Web {
         let (read, marks) = file::read(&self.path, &self.verified);
         let result = self.accept(read);
         let told = self.take(result, marks);
-        // Not while others wait for what is held: the log may be a pipe that nobody reads.
+        // Not while the lock is held: the log may be a pipe that nobody reads.
         match told {
             Told::Nothing => {}
             Told::Reloaded => tracing::info!(path = %self.path.display(), "web configuration reloaded"),
@@ -227,7 +227,7 @@ impl Web {
         }
     }
 
-    /// Takes over what was read, or remembers why not.
+    /// Applies what was read, or keeps the reason why it cannot.
     fn take(&self, result: Result<Settings, WebError>, marks: Vec<Mark>) -> Told {
         let mut held = self.held();
         let settings = match result {
@@ -239,8 +239,8 @@ impl Web {
                 return if is_new { Told::Refused(problem) } else { Told::Nothing };
             }
         };
-        // A file that is being written may have lost its users, or what it asks of certificates, for the moment, and then everybody
-        // would be let in. What stays so was meant.
+        // A file that is being written may lack its users, or its requirements on certificates, for a moment, and then everybody
+        // would be let in. If it stays so, it was meant.
         if settings.is_looser_than(&held.settings) {
             let since = match held.looser.take() {
                 Some((before, since)) if before == marks => since,
@@ -256,12 +256,12 @@ impl Web {
         Told::Reloaded
     }
 
-    /// What may take the place of the settings that are there.
+    /// The settings that may replace the present ones.
     fn accept(&self, read: file::Read) -> Result<Settings, WebError> {
         let file::Read { settings, diagnostics, failure, is_empty } = read;
         let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let name = self.path.display();
-        // Who writes a file in place empties it first. For that moment nobody should be let in.
+        // A file that is written in place is empty at first. Nobody should be let in at that moment.
         if is_empty {
             return Err(WebError(format!("`{name}` is empty")));
         }
@@ -274,7 +274,7 @@ impl Web {
         Ok(settings)
     }
 
-    /// The families about it.
+    /// The families about the web configuration.
     pub fn families(&self) -> Vec<MetricFamily> {
         let is_good = self.held().problem.is_none();
         let help =

@@ -1,4 +1,4 @@
-//! How many requests are answered: a bucket of tokens, of which each request takes one.
+//! The rate limit of requests: a bucket of tokens, of which each request takes one.
 
 use std::{
     sync::{Mutex, PoisonError},

@@ -1,4 +1,4 @@
-//! TLS as a web configuration asks for it, by the names that Go's library has: versions, cipher suites, curves.
+//! TLS settings of a web configuration, by the names of Go's library: versions, cipher suites, curves.
 
 use super::clients::Clients;
 use rustls::{
@@ -12,9 +12,9 @@ use std::sync::Arc;
 /// A version of TLS by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Version {
-    /// No longer safe, and not spoken here.
+    /// No longer safe, and not supported.
     Tls10,
-    /// No longer safe, and not spoken here.
+    /// No longer safe, and not supported.
     Tls11,
     /// 1.2
     Tls12,
@@ -47,7 +47,7 @@ pub(super) const SUITES: [(&str, Option<SupportedCipherSuite>); 9] = [
     ("TLS_CHACHA20_POLY1305_SHA256", None),
 ];
 
-/// Suites that Go's library has and that are not spoken here: they are no longer thought safe.
+/// Suites of Go's library that are not supported, because they are no longer considered safe.
 pub(super) const OLD_SUITES: [&str; 4] = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
@@ -55,11 +55,11 @@ pub(super) const OLD_SUITES: [&str; 4] = [
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
 
-/// Those of which HTTP/2 needs one (RFC 7540, 9.2.2).
+/// Suites of which HTTP/2 needs one (RFC 7540, 9.2.2).
 pub(super) const HTTP2_SUITES: [&str; 2] =
     ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"];
 
-/// Curves by their names; `None` for what Go's library has and is not there here.
+/// Curves by their names; `None` for one that Go's library has and rustls has not.
 pub(super) const CURVES: [(&str, Option<NamedGroup>); 4] = [
     ("X25519", Some(NamedGroup::X25519)),
     ("CurveP256", Some(NamedGroup::secp256r1)),
@@ -67,7 +67,7 @@ pub(super) const CURVES: [(&str, Option<NamedGroup>); 4] = [
     ("CurveP521", None),
 ];
 
-/// How TLS is done, everything read and checked.
+/// The TLS settings, all read and checked.
 #[derive(Debug)]
 pub(super) struct Tls {
     pub(super) chain: Vec<CertificateDer<'static>>,
@@ -76,15 +76,15 @@ pub(super) struct Tls {
     pub(super) versions: (Version, Version),
     /// Suites of TLS 1.2, in the order of preference; empty for all.
     pub(super) suites: Vec<SupportedCipherSuite>,
-    /// Whether that order counts, or the client's.
+    /// Whether the server's order counts, or the client's.
     pub(super) prefers_own: bool,
-    /// In the order of preference; empty for all.
+    /// Curves in the order of preference; empty for all.
     pub(super) curves: Vec<NamedGroup>,
     pub(super) http2: bool,
 }
 
 impl Tls {
-    /// What the server is given; the error is about the certificate and its key.
+    /// The server's TLS configuration; the error is about the certificate and its key.
     pub(super) fn config(self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut provider = ring::default_provider();
         if !self.suites.is_empty() {

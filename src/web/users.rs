@@ -1,5 +1,5 @@
-//! Who may ask: users and the bcrypt hashes of their passwords. A hash is slow to verify on purpose, so it is done once for
-//! each pair, off the event loop, and one at a time.
+//! Users and the bcrypt hashes of their passwords. A hash is slow to verify on purpose, so each pair is verified once,
+//! off the event loop, and one at a time.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::{
@@ -17,17 +17,17 @@ use tokio::sync::Semaphore;
 /// Most passwords that wait to be verified, and most of one address: some seconds' work.
 const MOST_WAITING: usize = 64;
 const MOST_OF_ONE: usize = 8;
-/// Most pairs that are remembered.
+/// Most pairs whose results are kept.
 const MOST_VERIFIED: usize = 100;
 
-/// Whether who asks is known.
+/// The result of authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Yes, or everybody is welcome.
+    /// User and password are right, or no users are configured.
     Welcome,
-    /// No.
+    /// User or password is wrong.
     Unknown,
-    /// It is not known yet, and too many wait for that.
+    /// Unknown so far, and too many wait to be verified.
     Busy,
 }
 
@@ -47,12 +47,12 @@ impl fmt::Debug for Users {
     }
 }
 
-/// Pairs of user and password that were verified, and how that ended. Neither is kept: only what a key of this process makes
-/// of them.
+/// Results of verified pairs of user and password. The pairs themselves are not kept, only their digest under a key of this
+/// process.
 pub(super) struct Verified {
     key: hmac::Key,
     pairs: Mutex<HashMap<Vec<u8>, bool>>,
-    /// How many wait to be verified, of each address.
+    /// Number of pairs that wait to be verified, by address.
     waiting: Mutex<HashMap<Option<IpAddr>, usize>>,
     /// One at a time: each takes a processor for as long as the hash costs.
     turn: Semaphore,
@@ -67,7 +67,7 @@ impl fmt::Debug for Verified {
 impl Verified {
     pub(super) fn new() -> Self {
         let mut key = [0; 32];
-        // Without the kernel's random numbers the key is known, which nobody sees who cannot read this memory anyway.
+        // Without the kernel's random numbers the key is predictable, but of no use to anyone who cannot read this memory anyway.
         let _ = SystemRandom::new().fill(&mut key);
         Self {
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
@@ -77,7 +77,7 @@ impl Verified {
         }
     }
 
-    /// What a pair is remembered by. Each part begins with its length, so that no two pairs are the same.
+    /// The digest of a pair. Each part begins with its length, so that different pairs have different inputs.
     fn pair(&self, parts: [&[u8]; 3]) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.key);
         for part in parts {
@@ -94,7 +94,7 @@ impl Verified {
     fn remember(&self, pair: Vec<u8>, is_right: bool) {
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if pairs.len() >= MOST_VERIFIED {
-            // Wrong ones go first, or who guesses makes everybody else wait.
+            // Remove wrong pairs first, or somebody who guesses makes everybody else wait.
             pairs.retain(|_, is_right| *is_right);
         }
         if pairs.len() >= MOST_VERIFIED {
@@ -104,9 +104,9 @@ impl Verified {
     }
 }
 
-/// Why a text is no hash.
+/// Returns why a text is no hash, if it is none.
 pub(super) fn check(hash: &str) -> Result<(), String> {
-    // A hash that cannot be read is refused before anything is computed.
+    // A hash that cannot be parsed is refused before anything is computed.
     let parts = hash.parse::<bcrypt::HashParts>().map_err(|error| error.to_string())?;
     if (4..=31).contains(&parts.get_cost()) {
         Ok(())
@@ -116,12 +116,12 @@ pub(super) fn check(hash: &str) -> Result<(), String> {
 }
 
 impl Users {
-    /// These users; hashes were checked.
+    /// Makes these users; their hashes were checked.
     pub(super) fn new(users: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(users.into_iter().collect())
     }
 
-    /// Whether everybody is welcome.
+    /// Whether there are no users, so that no password is required.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -142,13 +142,13 @@ impl Users {
             return Answer::of(is_right);
         }
         let is_user = own.is_some();
-        // Whether there is such a user should not show in the time that the answer takes, so an unknown one's password is
-        // compared as well, with a hash of another.
+        // The time of the answer must not show whether the user exists, so the password of an unknown user is compared as well,
+        // with another user's hash.
         let Some(hash) = own.or_else(|| self.0.values().next()).cloned() else { return Answer::Unknown };
         let Some(place) = Place::take(verified, peer.map(network)) else { return Answer::Busy };
         let verified = verified.clone();
-        // On its own: who hangs up neither stops it, which would let the next begin beside it, nor keeps its end from being
-        // remembered for the next time.
+        // A task of its own: a client that hangs up must neither stop it, which would let the next begin beside it, nor keep its
+        // result from being stored.
         let work = tokio::spawn(async move {
             // Never closed.
             let turn = verified.turn.acquire().await;
@@ -157,7 +157,7 @@ impl Users {
             }
             let compare =
                 tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-            // A panic in it is logged by the runtime.
+            // The runtime logs a panic in it.
             let is_right = compare.await.unwrap_or(false) && is_user;
             verified.remember(pair, is_right);
             drop((turn, place));
@@ -167,7 +167,7 @@ impl Users {
     }
 }
 
-/// The network of an address that one host may have all of.
+/// The network of an address, all of which one host may have.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -182,7 +182,7 @@ struct Place {
 }
 
 impl Place {
-    /// `None` if too many wait, or too many of one address: then it does not keep all others waiting.
+    /// `None` if too many wait, or too many of one address, which then does not keep all others waiting.
     fn take(verified: &Arc<Verified>, peer: Option<IpAddr>) -> Option<Self> {
         let mut waiting = verified.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = waiting.values().sum();
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(ask("a", "secret").await, Answer::Welcome);
         assert_eq!(ask("b", "secret").await, Answer::Unknown);
         assert_eq!(verified.pairs.lock().unwrap().len(), 3, "each is remembered");
-        // Another password for the user: what is remembered is of the old hash.
+        // Another password for the user: the stored result belongs to the old hash.
         let users = Users::new([("a".to_owned(), bcrypt::hash("other", 4).unwrap())]);
         assert_eq!(users.authenticate(&verified, Some(&basic("a", "secret")), None).await, Answer::Unknown);
         assert_eq!(users.authenticate(&verified, Some(&basic("a", "other")), None).await, Answer::Welcome);

@@ -4,10 +4,10 @@ use crate::otlp::setting::Protocol;
 use hyper::Uri;
 use std::fmt;
 
-/// What is added to an endpoint that is for all signals.
+/// Added to an endpoint that is for all signals.
 const PATH: &str = "/v1/metrics";
 
-/// Where requests go.
+/// The destination of requests.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
@@ -34,7 +34,7 @@ impl Endpoint {
             Protocol::Grpc => "an endpoint of gRPC is a URL such as `http://collector:4317`, without a path",
         };
         let wrong = |message: String| WrongEndpoint { message, hint: hint.into() };
-        // First of all, so that no message repeats a password.
+        // This comes first, so that no message repeats a password.
         let after_scheme = text.split_once("://").map_or(text, |(_, rest)| rest);
         if after_scheme.split(['/', '?']).next().is_some_and(|authority| authority.contains('@')) {
             return Err(WrongEndpoint {
@@ -42,7 +42,7 @@ impl Endpoint {
                 hint: "give them as a header: `authorization=Basic%20…`".into(),
             });
         }
-        // Messages leave out the query, which may hold a key.
+        // Messages leave out the query, which may contain a key.
         let shown = text.split('?').next().unwrap_or_default();
         let whole = match (text.split_once("://"), protocol) {
             (Some(_), _) => text.to_owned(),
@@ -78,7 +78,7 @@ impl Endpoint {
         }
     }
 
-    /// The address of the specification, for a receiver on this host.
+    /// The default address of the specification, for a receiver on this host.
     pub fn local(protocol: Protocol) -> Self {
         Self(match protocol {
             Protocol::Http => Uri::from_static("http://localhost:4318/v1/metrics"),
@@ -86,12 +86,12 @@ impl Endpoint {
         })
     }
 
-    /// As HTTP wants it.
+    /// The address as a URI.
     pub(super) fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// Whether the way there is by TLS.
+    /// Whether connections use TLS.
     pub fn is_tls(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
@@ -104,7 +104,7 @@ impl fmt::Debug for Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// Without its query, which may hold a key.
+    /// Leaves out the query, which may contain a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = self.0.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
         write!(

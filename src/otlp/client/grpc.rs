@@ -26,7 +26,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-/// How tonic begins what it says of an answer that is too large.
+/// The beginning of tonic's message about an answer that is too large.
 const TOO_LARGE: &str = "decoded message length too large";
 const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
@@ -87,8 +87,8 @@ impl Client {
     }
 }
 
-/// An answer that is not one of gRPC, from a proxy say, without its body: tonic takes its code from the status of HTTP, as
-/// gRPC has it, but only if there is nothing else to read.
+/// Removes the body of an answer that is not gRPC, for example from a proxy. tonic derives its code from the HTTP status, as
+/// gRPC defines it, but only if there is nothing else to read.
 fn of_grpc(response: Response<Incoming>) -> Response<tonic::body::Body> {
     if response.status() == StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS) {
         response.map(tonic::body::Body::new)
@@ -97,11 +97,11 @@ fn of_grpc(response: Response<Incoming>) -> Response<tonic::body::Body> {
     }
 }
 
-/// Which codes a client tries again is in the specification of OTLP; of `RESOURCE_EXHAUSTED` only one that says when.
+/// The specification of OTLP lists the codes that a client tries again; `RESOURCE_EXHAUSTED` only if it says when.
 fn failure(status: &Status, is_tls: bool) -> Answer {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let code = status.code();
-    // Nobody answered: this is what tonic makes of a connection that failed.
+    // There was no answer: tonic makes this of a connection that failed.
     if let (
         Some(cause),
         Code::Unknown | Code::Internal | Code::Unavailable | Code::Cancelled | Code::ResourceExhausted,

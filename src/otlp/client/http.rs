@@ -39,7 +39,7 @@ impl Client {
         Self { transport: kept(connector, false), endpoint, gzip, sent }
     }
 
-    /// Sends a request. `None` if there is no head of an answer within the limit.
+    /// Sends a request. `None` if the head of an answer does not come within the limit.
     pub(super) async fn send(&self, body: Bytes, headers: &HeaderMap, limit: Duration) -> Option<Answer> {
         let mut request = Request::new(Counted { body: Full::new(body), sent: Arc::clone(&self.sent) });
         *request.method_mut() = Method::POST;
@@ -64,11 +64,11 @@ async fn answer(response: Response<Incoming>) -> Answer {
     let after = head.headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_protobuf = content_type.is_some_and(|kind| kind.starts_with(PROTOBUF));
-    // The status decides. A body that does not come, or has no end, changes nothing of it.
+    // The status decides, even if the body does not come, or has no end.
     let body = tokio::time::timeout(BODY, Limited::new(body, MAX_ANSWER).collect()).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
     if status.is_success() {
-        // A receiver that answers in another form took it all the same.
+        // A receiver that answers in another form has accepted the request all the same.
         let response = body.and_then(|body| ExportMetricsServiceResponse::decode(body).ok());
         let partial = response.and_then(|response| response.partial_success).unwrap_or_default();
         return Answer::Taken {
@@ -98,7 +98,7 @@ fn status_message(body: &Bytes) -> String {
     tonic_types::pb::Status::decode(body.clone()).map(|status| status.message).unwrap_or_default()
 }
 
-/// `Retry-After`: seconds, or a date.
+/// Reads `Retry-After`: seconds, or a date.
 fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = value.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {

@@ -1,5 +1,5 @@
-//! One request to the receiver, and what it answered. Connections are kept from one push to the next; names are looked up
-//! and TLS is spoken outside of any lock. When a request is sent again is not decided here.
+//! One request to the receiver, and its answer. Connections are kept from one push to the next; names are looked up
+//! and TLS is done outside of any lock. `retry` decides when a request is sent again.
 
 mod endpoint;
 mod grpc;
@@ -33,47 +33,47 @@ use std::{
     time::Duration,
 };
 
-/// Connections that nobody uses are closed after this: above the usual interval, so that one is kept.
+/// Unused connections are closed after this: longer than the usual interval, so that one is kept.
 const IDLE: Duration = Duration::from_mins(5);
-/// A connection whose other side acknowledges nothing for so long is given up.
+/// A connection is given up if its other side acknowledges nothing for this time.
 const GONE: Duration = Duration::from_secs(15);
 /// Most bytes of an answer that are read, as the specification recommends.
 const MAX_ANSWER: usize = 4 << 20;
-/// What may be behind a connection of TLS that ends.
+/// A likely cause when a TLS connection ends.
 const REFUSED: &str = " (a receiver does this when it asks for a client's certificate and gets none, or one that it does not trust)";
-/// Longest message of a receiver that is repeated.
+/// Longest message of a receiver that is shown.
 const MAX_MESSAGE: usize = 300;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Taken, but for some points, and what the receiver says of it.
+    /// The receiver accepted the request, with the exception of some points, and may say why.
     Taken {
-        /// Points that were not.
+        /// Points that it rejected.
         rejected: u64,
         /// Why, or a warning; may be empty.
         message: String,
     },
-    /// Not taken; the same would not be either.
+    /// Refused; the same request would be refused again.
     Refused {
         /// Why.
         message: String,
     },
-    /// Not taken; the same may be, later.
+    /// Not accepted; the same request may be accepted later.
     Again {
         /// Why.
         message: String,
-        /// When the receiver wants it, where it says so.
+        /// When to send it again, if the receiver says so.
         after: Option<Duration>,
     },
 }
 
-/// A way to the receiver. Values of headers are marked as sensitive, so that nothing prints them.
+/// The connection to the receiver. Values of headers are marked as sensitive, so that nothing prints them.
 #[derive(Debug)]
 pub struct Client {
     settings: Settings,
     headers: HeaderMap,
-    /// Times and sizes of the files of TLS, as they were read.
+    /// Times and sizes of the TLS files when they were read.
     files: tls::Seen,
     transport: Transport,
     sent: Arc<AtomicU64>,
@@ -86,11 +86,11 @@ enum Transport {
 }
 
 impl Client {
-    /// Reads the files of TLS. That the receiver does not answer is not noticed here.
+    /// Reads the TLS files. Does not connect to the receiver.
     pub fn new(settings: Settings) -> Result<Self, SettingError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            // Both were checked where they were read.
+            // Both were checked when they were read.
             let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) else {
                 continue;
             };
@@ -103,7 +103,7 @@ impl Client {
         Ok(Self { settings, headers, files, transport, sent })
     }
 
-    /// Reads the files of TLS again if they are others. If they are wrong, those that were read before stay in use.
+    /// Reads the TLS files again if they changed. If the new ones are wrong, the old ones stay in use.
     pub fn refresh(&mut self) -> Result<(), SettingError> {
         let now = tls::Seen::of(&self.settings.tls);
         if now == self.files {
@@ -115,22 +115,22 @@ impl Client {
         Ok(())
     }
 
-    /// How it was set.
+    /// The settings of this client.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Whether a message has to be compressed before it is sent; gRPC does that by itself.
+    /// Whether the caller must compress a message before it is sent; gRPC does that by itself.
     pub fn packs(&self) -> bool {
         self.settings.gzip && self.settings.protocol == Protocol::Http
     }
 
-    /// Bytes of requests that were sent so far, without headers.
+    /// Bytes of requests sent so far, without headers.
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends a message, compressed if it has to be, within the time for one request.
+    /// Sends a message, compressed if necessary, within the time for one request.
     pub async fn send(&self, message: Bytes) -> Answer {
         let limit = self.settings.timeout;
         let answer = match &self.transport {
@@ -173,7 +173,7 @@ fn connector_of_tcp() -> HttpConnector {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_keepalive(Some(Duration::from_mins(1)));
-    // A receiver that vanished without a word must not keep its connection for a quarter of an hour.
+    // A receiver that vanished silently must not keep its connection for a quarter of an hour.
     connector.set_tcp_user_timeout(Some(GONE));
     connector
 }
@@ -198,7 +198,7 @@ where
         .build(connector)
 }
 
-/// Why nobody answered, in one line: of the client's own words only whether there was a connection.
+/// Why there is no answer, in one line. Of the client's own error it uses only whether there was a connection.
 fn why(error: &(dyn Error + 'static), is_tls: bool) -> String {
     let mut place = Some(error);
     while let Some(inner) = place {
@@ -206,7 +206,7 @@ fn why(error: &(dyn Error + 'static), is_tls: bool) -> String {
         if let Some(client) = inner.downcast_ref::<hyper_util::client::legacy::Error>() {
             let what = if client.is_connect() { "cannot connect" } else { "the connection failed" };
             let text = place.map_or_else(|| what.to_owned(), |cause| format!("{what}: {}", whole(cause)));
-            // The alert of TLS 1.3 comes after the connection is there, and its reason may be lost on the way.
+            // The alert of TLS 1.3 comes after the connection is made, and its reason may be lost on the way.
             let is_refusal = is_tls && !client.is_connect() && !text.contains("alert");
             return said(&text) + if is_refusal { REFUSED } else { "" };
         }
@@ -214,7 +214,7 @@ fn why(error: &(dyn Error + 'static), is_tls: bool) -> String {
     said(&whole(error))
 }
 
-/// An error with all that caused it, in one line.
+/// An error with all its causes, in one line.
 fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -228,14 +228,14 @@ fn whole(error: &dyn Error) -> String {
     text
 }
 
-/// What a receiver says, cut to what a line of a log can bear.
+/// A receiver's message, cut to a length that suits a line of a log.
 fn said(message: &str) -> String {
     let line: String =
         message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
     line.trim().to_owned()
 }
 
-/// A body whose bytes are counted as they leave.
+/// A body whose bytes are counted as they are sent.
 #[derive(Debug)]
 struct Counted<B> {
     body: B,

@@ -1,4 +1,4 @@
-//! The way to the receiver: straight, or through the proxy that is set for all programs of the host.
+//! The route to the receiver: direct, or through the proxy that is set for all programs of the host.
 
 use super::Endpoint;
 use crate::otlp::setting::Proxy;
@@ -24,12 +24,12 @@ use tower::Service;
 #[derive(Clone, Debug)]
 pub(super) enum Route {
     Straight(HttpConnector),
-    /// By `CONNECT`, within which TLS is spoken with the receiver itself.
+    /// By `CONNECT`; TLS runs through the tunnel, with the receiver itself.
     Through(Tunnel<HttpConnector>),
 }
 
 impl Route {
-    /// A proxy is for endpoints of TLS that are not on this host and not excepted.
+    /// Uses the proxy for TLS endpoints that are not on this host and not excepted.
     pub(super) fn new(connector: HttpConnector, endpoint: &Endpoint, proxy: &Proxy) -> Self {
         let host = endpoint.uri().host().unwrap_or_default().trim_matches(['[', ']']);
         let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());

@@ -1,4 +1,4 @@
-//! What the receiver is trusted by, and what it knows this host by.
+//! The certificates by which this host trusts the receiver, and identifies itself to it.
 
 use crate::{
     mark::Mark,
@@ -11,7 +11,7 @@ use rustls::{
 };
 use std::{fs, sync::Arc};
 
-/// The files as they were when they were read.
+/// The state of the files when they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen(Vec<Mark>);
 
@@ -22,7 +22,7 @@ impl Seen {
     }
 }
 
-/// Reads the files. Authorities of the host are looked for only if TLS `is_used` and none are given.
+/// Reads the files. Loads the authorities of the host only if TLS `is_used` and none are given.
 pub(super) fn config(tls: &Tls, is_used: bool) -> Result<ClientConfig, SettingError> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = &tls.authorities {

@@ -1,4 +1,4 @@
-//! A text that was given, where it stands, and what is said about one that is wrong.
+//! A given text, its place, and the error for a wrong one.
 
 use crate::duration;
 use std::{fmt, sync::Arc, time::Duration};
@@ -7,7 +7,7 @@ use tapster_ebpf::diagnostic::{Diagnostic, SourceFile, Span, nearest};
 /// Keys whose texts may hold secrets.
 const SECRET: [&str; 3] = ["headers", "endpoint", "metrics_endpoint"];
 
-/// Where a text stands.
+/// The place of a text.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Flag(&'static str),
@@ -15,7 +15,7 @@ pub(super) enum Place {
     File(Arc<SourceFile>, Span, &'static str),
 }
 
-/// A setting that cannot be used: where it stands, and why.
+/// A setting that cannot be used: its place, and the reason.
 #[derive(Debug)]
 pub struct SettingError(Wrong);
 
@@ -31,7 +31,7 @@ impl SettingError {
             Place::Flag(place) | Place::Variable(place) => {
                 Wrong::Named { place: format!("`{place}`"), message, hint }
             }
-            // The line is not drawn: it may hold a password.
+            // The line is not drawn: it may contain a password.
             Place::File(file, span, key) if SECRET.contains(key) => {
                 let (line, column) = file.position(span.start);
                 let place = format!("`{key}` ({}:{line}:{column})", file.name);
@@ -62,7 +62,7 @@ impl fmt::Display for SettingError {
 
 impl std::error::Error for SettingError {}
 
-/// A text that was given, and where.
+/// A given text and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) text: String,
@@ -78,7 +78,7 @@ impl Given {
         SettingError::new(&self.place, message.into(), Some(hint.into()))
     }
 
-    /// One of these words.
+    /// Reads one of these words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, SettingError> {
         let text = self.text.trim();
         if let Some((_, value)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
@@ -93,12 +93,12 @@ impl Given {
         Err(self.wrong_hint(format!("`{text}` is not known here"), hint))
     }
 
-    /// A limit of time, of which 0 is none.
+    /// Reads a time limit, of which 0 is none.
     pub(super) fn limit(&self) -> Result<Duration, SettingError> {
         if self.text.trim() == "0" { Ok(LONGEST) } else { self.time() }
     }
 
-    /// A time: of a variable in milliseconds, else with its unit.
+    /// Reads a time: in milliseconds in a variable, elsewhere with its unit.
     pub(super) fn time(&self) -> Result<Duration, SettingError> {
         let text = self.text.trim();
         let (time, expected) = match self.place {

@@ -1,13 +1,13 @@
-//! What is given about pushing: by flags, by the variables that every program with OpenTelemetry knows, and by `otlp:` in a
-//! file. Of several that say the same, the first of this order wins, each setting for itself:
+//! Settings of pushes: from flags, from the variables that OpenTelemetry defines for every program, and from `otlp:` in a
+//! file. If several give the same setting, the first of this order wins, for each setting by itself:
 //!
 //! 1. the flag;
 //! 2. the variable for metrics, `OTEL_EXPORTER_OTLP_METRICS_…`;
 //! 3. the variable for all signals, `OTEL_EXPORTER_OTLP_…`;
 //! 4. the key in the file.
 //!
-//! An empty variable is one that is not set, as OpenTelemetry has it. What is wrong is an error that names where it stands,
-//! not a default.
+//! An empty variable counts as not set, as in OpenTelemetry. A wrong value is an error that names its place,
+//! and never becomes a default.
 
 mod given;
 mod parse;
@@ -20,7 +20,7 @@ use crate::otlp::client::Endpoint;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use tapster_ebpf::probe::Otlp;
 
-/// How requests travel.
+/// The transport of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/2 with protobuf, port 4317 by custom.
@@ -30,7 +30,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As people write it.
+    /// Its name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Grpc => "gRPC",
@@ -44,13 +44,13 @@ impl Protocol {
 pub enum Temporality {
     /// Since the beginning.
     Cumulative,
-    /// Since the last push that was taken.
+    /// Since the last accepted push.
     Delta,
-    /// Histograms since the last push that was taken, counters since the beginning.
+    /// Histograms since the last accepted push, counters since the beginning.
     LowMemory,
 }
 
-/// The form of histograms whose buckets are exponential.
+/// The form in which histograms with exponential buckets are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Histograms {
     /// As they were counted.
@@ -59,16 +59,16 @@ pub enum Histograms {
     Explicit,
 }
 
-/// Keys of attributes.
+/// The names of attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     /// The labels of `/metrics`.
     Prometheus,
-    /// Those of OpenTelemetry's semantic conventions, where there are any.
+    /// The names of OpenTelemetry's semantic conventions, where there are any.
     Semconv,
 }
 
-/// Where metrics go.
+/// A destination of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exporter {
     /// Scrapes of `/metrics`.
@@ -96,19 +96,19 @@ const EXPORTERS: [(&str, Option<Exporter>); 6] = [
     ("prometheus", Some(Exporter::Prometheus)),
     ("otlp", Some(Exporter::Otlp)),
     ("console", Some(Exporter::Console)),
-    // An old name of it, and one for the form that it has here.
+    // An old name of the console exporter, and one for the form that it has here.
     ("logging", Some(Exporter::Console)),
     ("otlp/stdout", Some(Exporter::Console)),
     ("none", None),
 ];
 
-/// Where a setting can be given. The texts are what a user types.
+/// The places where a setting can be given. The texts are what a user types.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
-    /// The key under `otlp:` in a file; `exporters` stands beside it.
+    /// The key under `otlp:` in a file; `exporters` stands beside `otlp:`.
     key: &'static str,
     flag: &'static str,
-    /// The first that is set counts.
+    /// The first variable that is set counts.
     variables: &'static [&'static str],
 }
 
@@ -170,13 +170,13 @@ const ATTRIBUTES: Setting = setting("attributes", "--otlp.attributes", &[]);
 const RESOURCE: Setting = setting("resource", "--otlp.resource", &["OTEL_RESOURCE_ATTRIBUTES"]);
 const SERVICE_NAME: Setting = setting("service_name", "--otlp.service-name", &["OTEL_SERVICE_NAME"]);
 const DISABLED: &str = "OTEL_SDK_DISABLED";
-/// The proxy that is set for all programs of a host, and hosts that are reached without it; in either case.
+/// The proxy that is set for all programs of a host, and hosts that are reached without it; in upper and lower case.
 const PROXY: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Texts of flags, by their names.
 pub type Flags = Vec<(&'static str, Option<String>)>;
 
-/// All that was given.
+/// Everything that was given.
 pub struct Sources<'a> {
     /// Flags that were given.
     pub flags: Flags,
@@ -187,7 +187,7 @@ pub struct Sources<'a> {
 }
 
 impl fmt::Debug for Sources<'_> {
-    /// Without texts, some of which may be secret.
+    /// Leaves out texts, some of which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").finish_non_exhaustive()
     }
@@ -245,9 +245,9 @@ impl Sources<'_> {
 /// How metrics are pushed.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where to.
+    /// The receiver.
     pub endpoint: Endpoint,
-    /// How.
+    /// The transport.
     pub protocol: Protocol,
     /// Headers of each request, some of which may be secret.
     pub headers: Vec<(String, String)>,
@@ -257,7 +257,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// Files of TLS.
     pub tls: Tls,
-    /// The way out of the network.
+    /// The proxy, if any.
     pub proxy: Proxy,
     /// How long a push may take, its repetitions included.
     pub push_timeout: Duration,
@@ -266,7 +266,7 @@ pub struct Settings {
 }
 
 impl fmt::Debug for Settings {
-    /// Without the values of headers, which may be secret.
+    /// Leaves out the values of headers, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("endpoint", &self.endpoint.to_string())
@@ -282,7 +282,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A proxy, as `curl` and Go's programs are told of it.
+/// A proxy, in the form that `curl` and Go's programs use.
 #[derive(Clone, Default)]
 pub struct Proxy {
     /// Its address, which may hold a password.
@@ -297,12 +297,12 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Files of TLS, each with the name of the setting that has it.
+/// Files of TLS, each with the name of its setting.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
     /// Authorities that sign the receiver's certificate, instead of those that the host trusts.
     pub authorities: Option<TlsFile>,
-    /// What the receiver knows this host by: certificates and their key.
+    /// The certificates and the key by which this host identifies itself to the receiver.
     pub client: Option<(TlsFile, TlsFile)>,
 }
 
@@ -319,22 +319,22 @@ impl TlsFile {
         Self { path: PathBuf::from(given.text.trim()), place: given.place.clone() }
     }
 
-    /// An error that names the setting.
+    /// Makes an error that names the setting.
     pub(in crate::otlp) fn wrong(&self, message: impl Into<String>) -> SettingError {
         SettingError::new(&self.place, message.into(), None)
     }
 }
 
-/// All that metrics go to.
+/// All destinations of metrics.
 #[derive(Debug)]
 pub struct Exports {
     /// Whether `/metrics` is served.
     pub serve: bool,
-    /// Whether they are printed, and how.
+    /// How metrics are printed, if they are.
     pub console: Option<Shape>,
-    /// Whether they are pushed, and how.
+    /// How metrics are pushed, if they are.
     pub push: Option<Settings>,
-    /// Attributes of the resource, which go before what is found out. Those that are given last win.
+    /// Attributes of the resource, which override those that tapster finds out. Later ones win.
     pub resource: Vec<(String, String)>,
 }
 
@@ -359,10 +359,10 @@ const DEFAULT_PUSH_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Exports {
-    /// Reads what was given. What is about pushing is looked at only where something is pushed: the variables are often set
+    /// Reads the settings. Settings of pushes are checked only if something is pushed: the variables are often set
     /// for all programs of a host.
     pub fn read(sources: &Sources<'_>) -> Result<Self, SettingError> {
-        // It is often set for all programs of a host, so one that is wrong ends nothing.
+        // It is often set for all programs of a host, so a wrong value is no error.
         let disabled = sources.variable(DISABLED)?.is_some_and(|given| {
             given.word(&BOOLEANS).unwrap_or_else(|error| {
                 tracing::warn!("{error}; it counts as `false`");
@@ -415,7 +415,7 @@ fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
     Ok(exporters)
 }
 
-/// The first that was given, and whether it is the address of metrics or the one of all signals.
+/// The first endpoint that was given, and whether it is the endpoint of metrics or that of all signals.
 fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
     for (setting, is_whole) in [(METRICS_ENDPOINT, true), (ENDPOINT, false)] {
         if let Some(given) = sources.flag(setting) {
@@ -480,7 +480,7 @@ fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
     let url = match first(&PROXY)? {
         Some(given) => {
             let text = given.text.trim();
-            // The scheme may be left out. A message must not repeat a password.
+            // The scheme may be left out. The message must not repeat a password.
             let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
             let is_address = whole.parse().is_ok_and(|uri: hyper::Uri| uri.host().is_some());
             if !is_address || !whole.starts_with("http://") {
@@ -514,8 +514,8 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
     Ok(list)
 }
 
-/// Attributes of the resource from all sources, the strongest last. Of the two settings of one source, the name of the
-/// service is the stronger.
+/// Attributes of the resource from all sources; later ones override earlier ones. Within one source the name of the
+/// service overrides the attributes.
 fn resource(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     let mut all: Vec<(String, String)> = Vec::new();
     if let Some(file) = sources.file {

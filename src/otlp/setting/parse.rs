@@ -6,7 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 const TAKEN: [&str; 6] =
     ["content-type", "content-length", "content-encoding", "transfer-encoding", "host", "te"];
 
-/// `KEY=VALUE` pairs separated by commas; keys and values may have characters as `%XX`, as in W3C's baggage. The error does
+/// `KEY=VALUE` pairs separated by commas; keys and values may contain `%XX`, as in W3C's baggage. The error does
 /// not repeat values, which may be secret.
 pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn headers(text: &str) -> Result<Vec<(String, String)>, String> {
     pairs(text)?.iter().map(|(name, value)| header(name, value)).collect()
 }
 
-/// A header that HTTP can carry and that is not the protocol's own.
+/// A header that HTTP can carry and that the protocol does not set itself.
 pub(super) fn header(name: &str, value: &str) -> Result<(String, String), String> {
     let lower = name.to_ascii_lowercase();
     if HeaderName::from_bytes(lower.as_bytes()).is_err() {
@@ -48,7 +48,7 @@ pub(super) fn header(name: &str, value: &str) -> Result<(String, String), String
     Ok((lower, value.to_owned()))
 }
 
-/// `%XX` as the byte that it means; `None` if that is no hexadecimal number or the text no UTF-8.
+/// Decodes `%XX`; `None` if that is no hexadecimal number or the result no UTF-8.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
