@@ -7,6 +7,7 @@
 
 mod support;
 
+use base64::Engine;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -446,7 +447,7 @@ fn digest_of_rules() -> String {
             digest.update(part);
         }
     }
-    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    base64::engine::general_purpose::STANDARD.encode(digest.finish())
 }
 
 /// A threshold that is 7 % or a minute off, a window or a `for` that is a step or two off, an `unless`, a matcher or a
