@@ -5,6 +5,8 @@
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
 //! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
+pub use tapster_sys as sys;
+
 pub mod callgraph;
 pub mod cgroup;
 pub mod cli;
@@ -37,7 +39,6 @@ pub mod server;
 pub mod source;
 pub mod status;
 pub mod symbol;
-pub mod sys;
 pub mod telemetry;
 pub mod together;
 pub mod topology;

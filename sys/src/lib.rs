@@ -1,4 +1,4 @@
-//! The system calls that Rust's library and aya do not offer; the only module with `unsafe`.
+//! The system calls that Rust's library and aya do not offer; the only crate with unsafe code.
 //!
 //! Safe outside: whatever a function lets the kernel write to was sized here from what the kernel said,
 //! never from what the caller believes. Nothing is decided here, only asked and done.

@@ -258,11 +258,13 @@ fn mapped(misc: u16, body: &[u8]) -> Option<Mapped> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use crate::cpu_list;
+    use object::Object as _;
+    use std::{path::Path, process::Command};
 
     #[test]
     fn a_program_that_ended_was_seen() {
-        let cpus = aya::util::online_cpus().unwrap();
+        let cpus = cpu_list(Path::new("/sys/devices/system/cpu/online")).unwrap();
         let mut mappings = match Mappings::open(&cpus) {
             Ok(mappings) => mappings,
             Err(error) => return println!("skipped: {error}"),
@@ -279,7 +281,8 @@ mod tests {
         assert!(!seen.is_empty() || lost, "{}", shell.display());
         for mapped in seen {
             assert!(mapped.from < mapped.to, "{mapped:?}");
-            let own = crate::elf::build_id(&std::fs::File::open(&shell).unwrap()).unwrap();
+            let bytes = std::fs::read(&shell).unwrap();
+            let own = object::File::parse(&*bytes).unwrap().build_id().unwrap().map(<[u8]>::to_vec);
             match (mapped.file, own) {
                 (MappedFile::BuildId(told), own) => assert_eq!(Some(told), own),
                 (MappedFile::Inode(..), Some(_)) => println!("before 5.12 without build ids"),
