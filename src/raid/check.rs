@@ -2,7 +2,7 @@
 //! is a warning and what is critical is as in `config/rules/raid.yaml`.
 
 use super::{
-    Rule,
+    Arrays, Interval, Rule,
     report::{Measurement, Operation},
     verdict::Compared,
 };
@@ -14,16 +14,20 @@ const WITHOUT_REDUNDANCY: [&str; 3] = ["raid0", "linear", "striped"];
 
 /// How an array is. The worst of all is that of the check; what is known to be wrong is worse than what is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
+pub enum State {
+    /// All is well.
     Ok,
+    /// It cannot be told.
     Unknown,
+    /// To be looked at.
     Warning,
+    /// To be looked at now.
     Critical,
 }
 
 impl State {
     /// As the exit status.
-    pub(super) fn status(self) -> u8 {
+    pub fn status(self) -> u8 {
         match self {
             Self::Ok => 0,
             Self::Warning => 1,
@@ -44,21 +48,58 @@ impl State {
 
 /// What was found, and figures for graphs.
 #[derive(Debug, Default)]
-pub(super) struct Check {
+pub struct Check {
     findings: Vec<(State, String)>,
     figures: Vec<String>,
 }
 
 impl Check {
     /// Of which nothing is known but this.
-    pub(super) fn unknown(why: &str) -> Self {
+    pub fn unknown(why: &str) -> Self {
         let mut check = Self::default();
         check.add(State::Unknown, why.to_owned());
         check
     }
 
-    pub(super) fn add(&mut self, state: State, text: String) {
+    /// Adds a finding.
+    pub fn add(&mut self, state: State, text: String) {
         self.findings.push((state, text));
+    }
+
+    /// What follows from watching arrays.
+    pub fn of(interval: &Interval<'_>, rule: &Rule) -> Self {
+        let mut check = Self::silent(interval.arrays);
+        for measurement in interval.measurements(rule) {
+            check.array(&measurement, rule);
+        }
+        for text in interval.gone() {
+            check.add(State::Critical, text);
+        }
+        // What was lost may be what is slow.
+        for text in interval.losses() {
+            check.add(State::Unknown, text);
+        }
+        check.only_containers();
+        check
+    }
+
+    /// What is known of arrays that cannot be watched: how they are.
+    pub fn unwatched(arrays: &Arrays, why: &str) -> Self {
+        let mut check = Self::silent(arrays);
+        for array in arrays.now() {
+            check.state(array);
+        }
+        check.add(State::Unknown, format!("members cannot be watched: {why}"));
+        check
+    }
+
+    /// Which arrays do not answer.
+    pub fn silent(arrays: &Arrays) -> Self {
+        let mut check = Self::default();
+        for text in arrays.silence() {
+            check.add(State::Critical, text);
+        }
+        check
     }
 
     /// Takes in what was seen of an array.
@@ -141,12 +182,12 @@ impl Check {
     }
 
     /// The worst that was found.
-    pub(super) fn worst(&self) -> State {
+    pub fn worst(&self) -> State {
         self.findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown)
     }
 
     /// `RAID WARNING - what is wrong | figures`
-    pub(super) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let worst = self.worst();
         let mut found: Vec<&(State, String)> =
             self.findings.iter().filter(|(state, _)| worst == State::Ok || *state != State::Ok).collect();

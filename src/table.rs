@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Rows of cells as columns, indented; `right` says which are set to the right.
-pub(super) fn table<R: AsRef<[String]>>(rows: &[R], right: &[bool]) -> String {
+pub(crate) fn table<R: AsRef<[String]>>(rows: &[R], right: &[bool]) -> String {
     let widths = widths(rows);
     let mut text = String::new();
     for row in rows {
@@ -18,7 +18,7 @@ pub(super) fn table<R: AsRef<[String]>>(rows: &[R], right: &[bool]) -> String {
 }
 
 /// Characters that a table of these rows is wide.
-pub(super) fn width<R: AsRef<[String]>>(rows: &[R]) -> usize {
+pub(crate) fn width<R: AsRef<[String]>>(rows: &[R]) -> usize {
     widths(rows).iter().map(|width| width + 2).sum()
 }
 

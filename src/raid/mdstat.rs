@@ -1,6 +1,12 @@
 //! Numbers that md gives the members of an array, which only `/proc/mdstat` tells.
 
-use std::collections::HashMap;
+use crate::name;
+use std::{collections::HashMap, fs, path::Path};
+
+/// The file, with what a terminal could take for commands escaped; empty where there is none.
+pub fn mdstat(proc: &Path) -> String {
+    fs::read(proc.join("mdstat")).map(|bytes| name::escape(&bytes)).unwrap_or_default()
+}
 
 /// Numbers by array and member, both by the kernel's names.
 pub(super) fn numbers(mdstat: &str) -> HashMap<(&str, &str), u64> {

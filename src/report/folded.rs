@@ -10,7 +10,7 @@ use std::fmt::Write;
 use tapster_ebpf::typed::Side;
 
 /// The stacks of all tables that have some. Other labels are outermost; of several tables so are their names.
-pub(super) fn folded(report: &Report) -> String {
+pub fn folded(report: &Report) -> String {
     let tables: Vec<&Table> =
         report.tables.iter().filter(|table| table.metric.has_stacks() && !table.rows.is_empty()).collect();
     let mut text = String::new();

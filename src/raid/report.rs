@@ -8,9 +8,9 @@ use super::{
     waits::{Span, Waits},
 };
 use crate::{
-    cli::table::table,
     family::{Histogram, Limits, MetricFamily, Value},
     name,
+    table::table,
     topology::{Array, Member},
 };
 use serde_json::json;
@@ -32,7 +32,7 @@ pub(super) struct Seen<'a> {
 
 /// One array over the interval.
 #[derive(Debug)]
-pub(super) struct Measurement<'a> {
+pub struct Measurement<'a> {
     pub(super) array: &'a Array,
     /// By operation and place of the member.
     pub(super) lines: BTreeMap<(Operation, usize), Line>,
@@ -279,7 +279,7 @@ impl<'a> Measurement<'a> {
     }
 
     /// All of it for programs.
-    pub(super) fn json(&self, rule: &Rule, mdstat: &str) -> serde_json::Value {
+    pub fn json(&self, rule: &Rule, mdstat: &str) -> serde_json::Value {
         let Array { name, level, kind, title, disks, degraded, state, action, completed, members, .. } =
             self.array;
         let numbers = mdstat::numbers(mdstat);

@@ -4,11 +4,12 @@ use super::{
     Report,
     measure::{Kind, Measured, Row, Source, Table},
 };
-use crate::{cli::watch::End, family::Bucket};
+use crate::{family::Bucket, watch::End};
 use serde_json::{Map, Value, json};
 use std::os::unix::process::ExitStatusExt;
 
-pub(super) fn json(report: &Report) -> Value {
+/// A report as JSON.
+pub fn json(report: &Report) -> Value {
     let ended_by = match report.end {
         End::Time => "time",
         End::Interrupt => "interrupt",

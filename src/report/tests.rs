@@ -4,17 +4,15 @@ use super::{
     measure::{
         Kind, Labels, Largest, Measured, Metric, Row, Since, Source as From, events, limit, since, tables,
     },
-    text::text,
     unit::Unit,
     *,
 };
 use crate::{
-    cli::Sort,
     family::{Histogram, Kind as FamilyKind, Limits, Native, Sample},
     reason::Reasons,
 };
 use serde_json::json;
-use std::sync::Arc;
+use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
 
 const PLAIN: Layout = Layout { columns: None, bars: false };
 
@@ -202,7 +200,6 @@ the command ended with status 3
     let text = text(&report, PLAIN);
     assert!(text.starts_with("In 10.0 s:\n\nnothing was counted\n\n"), "{text}");
     assert!(text.ends_with("the command was ended by signal 9\n"), "{text}");
-    assert_eq!([3 << 8, 9, 0, 64].map(|raw| exit_status(ExitStatus::from_raw(raw))), [3, 137, 0, 192]);
 }
 
 #[test]
@@ -309,7 +306,7 @@ fn what_cannot_be_is_not_told() {
     limit(&mut metrics, Duration::from_secs(9), Duration::from_millis(4400));
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(found.contains("  ≤ 4.40 s   68.4 %\n") && found.contains("≤ 4.40 s  100.0 %\n"), "{found}");
-    let json = json::json(&measured(&metrics, &[slept], Sort::Labels, None));
+    let json = json(&measured(&metrics, &[slept], Sort::Labels, None));
     let one = &json["metrics"][0]["rows"][0];
     assert_eq!(one["max"], json!({ "value": 4.2, "source": "bucket" }));
     assert_eq!((&one["quantiles"]["0.5"], &one["quantiles"]["0.999"]), (&json!(4.2), &json!(4.2)));
@@ -400,7 +397,7 @@ fn reasons_are_sentences() {
         "{text}"
     );
     assert!(text.contains("\n  poll "), "a label that is no reason stays: {text}");
-    let json = json::json(&report);
+    let json = json(&report);
     let metric = &json["metrics"][0];
     assert_eq!(metric["rows"][0]["labels"]["operation"], "poll");
     assert_eq!(metric["sentences"]["poll"], "Waiting for any of several files (poll)");
@@ -423,7 +420,7 @@ fn json_has_a_form() {
     report.losses.push(Loss { probe: "probe".into(), reason: "busy".into(), count: 2.0 });
     let quantiles = |q: f64| report.tables[0].rows[0].quantile(q).unwrap();
     assert_eq!(
-        json::json(&report),
+        json(&report),
         json!({
             "schema": 1,
             "seconds": 10.0,
@@ -494,7 +491,7 @@ fn json_has_a_form() {
         1.0,
         (Sort::Total, None),
     );
-    let found = json::json(&Report { tables, end: End::Interrupt, ..report });
+    let found = json(&Report { tables, end: End::Interrupt, ..report });
     let row = &found["metrics"][0]["rows"][0];
     assert_eq!(
         row["buckets"],

@@ -1,8 +1,7 @@
 //! Two readings of the probes → what happened between them: a table for each metric.
 
-use super::unit::Unit;
+use super::{Sort, unit::Unit};
 use crate::{
-    cli::Sort,
     exporter::Exporter,
     family::{Histogram, Limits, MetricFamily, Sample, Value},
     reason::Reasons,
@@ -37,7 +36,7 @@ pub(super) enum Kind {
 
 /// A metric to report.
 #[derive(Clone, Debug)]
-pub(super) struct Metric {
+pub struct Metric {
     pub(super) name: String,
     pub(super) probe: String,
     pub(super) kind: Kind,
@@ -66,7 +65,8 @@ pub(super) enum Since {
 }
 
 impl Metric {
-    pub(super) fn has_stacks(&self) -> bool {
+    /// Whether a label of it is a stack.
+    pub fn has_stacks(&self) -> bool {
         self.stacks.iter().any(Option::is_some)
     }
 
@@ -83,7 +83,7 @@ impl Metric {
 
 /// The metrics of the probes that are up; `declared` says which of them have the same values. `command`: whether probes that
 /// ask for it count a command only.
-pub(super) fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
+pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for running in exporter.probes() {
         let Some(program) = running.program() else { continue };

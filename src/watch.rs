@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
 #[derive(Debug)]
-pub(super) enum Until<'a> {
+pub enum Until<'a> {
     /// Nothing else.
     Interrupt,
     /// So much time.
@@ -40,7 +40,7 @@ pub(super) enum Until<'a> {
 
 /// What ended the watching.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// The time was over.
     Time,
     /// Ctrl-C or SIGTERM.
@@ -51,7 +51,7 @@ pub(super) enum End {
 
 /// Why there was nothing to watch.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WatchError {
+pub enum WatchError {
     /// The command could not be started.
     #[error("`{program}` cannot be started: {source}")]
     Command {
@@ -66,25 +66,28 @@ pub(super) enum WatchError {
 }
 
 /// What is done again and again meanwhile.
-pub(super) struct Ticks<'a> {
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Ticks<'a> {
     /// How often.
-    pub(super) every: Duration,
+    pub every: Duration,
     /// Called with the time so far.
-    pub(super) tick: &'a mut dyn FnMut(Duration),
+    pub tick: &'a mut dyn FnMut(Duration),
 }
 
 /// What came of watching.
-pub(super) struct Watched {
+#[derive(Debug)]
+pub struct Watched {
     /// How long that was.
-    pub(super) time: Duration,
+    pub time: Duration,
     /// What ended it.
-    pub(super) end: End,
+    pub end: End,
     /// The command, if it goes on.
-    pub(super) running: Option<Running>,
+    pub running: Option<Running>,
 }
 
 /// A command that goes on after it was watched.
-pub(super) struct Running {
+#[derive(Debug)]
+pub struct Running {
     runtime: Runtime,
     child: Child,
     signals: Signals,
@@ -92,7 +95,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Waits for its end, and hands signals on to it.
-    pub(super) fn finish(self) -> io::Result<ExitStatus> {
+    pub fn finish(self) -> io::Result<ExitStatus> {
         let Self { runtime, mut child, mut signals } = self;
         runtime.block_on(async {
             loop {
@@ -106,6 +109,7 @@ impl Running {
 }
 
 /// Those that would end this process.
+#[derive(Debug)]
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -125,7 +129,7 @@ impl Signals {
 }
 
 /// Watches until the end. The command begins when the watching does.
-pub(super) fn watch(
+pub fn watch(
     exporter: &Exporter,
     until: &Until<'_>,
     ticks: Option<Ticks<'_>>,
@@ -223,17 +227,17 @@ async fn ended(child: Option<&mut Child>) -> io::Result<ExitStatus> {
 
 /// Events that a probe did not count as they happened.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Loss {
+pub struct Loss {
     /// The probe.
-    pub(super) probe: String,
+    pub probe: String,
     /// `max_series`, …; `missed` where the kernel skipped a run.
-    pub(super) reason: String,
+    pub reason: String,
     /// How many.
-    pub(super) count: f64,
+    pub count: f64,
 }
 
 impl Loss {
-    pub(super) fn sentence(&self) -> String {
+    pub fn sentence(&self) -> String {
         let Self { probe, reason, count } = self;
         if reason == MISSED {
             return format!(
@@ -247,7 +251,7 @@ impl Loss {
 const MISSED: &str = "missed";
 
 /// What the probes did not count, if anything.
-pub(super) fn losses(families: &[MetricFamily]) -> Vec<Loss> {
+pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     for family in families {
         for sample in &family.samples {
@@ -270,7 +274,7 @@ pub(super) fn losses(families: &[MetricFamily]) -> Vec<Loss> {
 }
 
 /// A length of time for sentences: `10 s`, `2.5 s`.
-pub(super) fn seconds(duration: Duration) -> String {
+pub fn seconds(duration: Duration) -> String {
     let text = format!("{:.1}", duration.as_secs_f64());
     format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
 }

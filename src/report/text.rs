@@ -6,11 +6,9 @@ use super::{
     unit::Unit,
 };
 use crate::{
-    cli::{
-        table::{table, width},
-        watch::End,
-    },
     family::Bucket,
+    table::{table, width},
+    watch::End,
 };
 use std::{fmt::Write, os::unix::process::ExitStatusExt};
 
@@ -24,15 +22,15 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 
 /// How the report is laid out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Columns of the terminal; `None` where lines may have any length.
-    pub(super) columns: Option<usize>,
+    pub columns: Option<usize>,
     /// Whether distributions are shown.
-    pub(super) bars: bool,
+    pub bars: bool,
 }
 
 /// The whole report.
-pub(super) fn text(report: &Report, layout: Layout) -> String {
+pub fn text(report: &Report, layout: Layout) -> String {
     let mut text = format!("In {}:\n\n", Unit::Seconds.text(report.elapsed.as_secs_f64()));
     let mut tables = report.tables.iter().filter(|table| !table.rows.is_empty()).peekable();
     if tables.peek().is_none() {

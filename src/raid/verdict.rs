@@ -5,17 +5,17 @@
 
 /// When a member is slow.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rule {
+pub struct Rule {
     /// Its average is more than so many times that of the others …
-    pub(crate) ratio: f64,
+    pub ratio: f64,
     /// … and at least so many seconds above it.
-    pub(crate) floor_seconds: f64,
+    pub floor_seconds: f64,
     /// Above so many times it is urgent.
-    pub(crate) critical_ratio: f64,
+    pub critical_ratio: f64,
     /// Members with fewer I/Os are not compared.
-    pub(crate) min_count: u64,
+    pub min_count: u64,
     /// One that has not completed an I/O for so long does not answer.
-    pub(crate) stuck_seconds: f64,
+    pub stuck_seconds: f64,
 }
 
 impl Default for Rule {

@@ -2,14 +2,14 @@
 
 use super::mdstat;
 use crate::{
-    cli::table::table,
     name,
+    table::table,
     topology::{Array, MAX_MEMBERS, Member},
 };
 use std::{collections::HashMap, fmt::Write};
 
 /// Arrays with their members; `mdstat` has the numbers of md's.
-pub(super) fn listing(arrays: &[&Array], mdstat: &str) -> String {
+pub fn listing(arrays: &[&Array], mdstat: &str) -> String {
     let numbers = mdstat::numbers(mdstat);
     let mut text = String::new();
     for array in arrays {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::{
-    duration,
     family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
     topology::{Kind, Member},
 };
@@ -87,14 +86,14 @@ fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> 
     let rule = Rule::default();
     let seen = Seen { families, spans: &HashMap::new(), seconds: 10.04 };
     let measurements = [Measurement::new(array, before, &seen, &rule)];
-    text(&measurements, &rule, Duration::from_millis(10_040), &said(families))
+    text(&measurements, &rule, Duration::from_millis(10_040), &lost(families))
 }
 
 #[test]
 fn the_story() {
     let array = story();
     assert_eq!(
-        listing::listing(
+        listing(
             &[&array],
             "md0 : active raid0 dm-0[7] ram6[6] ram5[5] ram4[4] ram3[3] ram2[2] ram1[1] ram0[0]\n"
         ),
@@ -154,7 +153,7 @@ fn a_broken_array_in_the_words_of_mdadm() {
     (volume.level, volume.disks, volume.state) = ("striped".into(), Some(1), None);
     volume.members.truncate(1);
     assert_eq!(
-        listing::listing(&[&array, &volume], "md1 : active raid5 sda1[0](W) sdb1[4]\n"),
+        listing(&[&array, &volume], "md1 : active raid5 sda1[0](W) sdb1[4]\n"),
         "\
 md1: raid5 of 3 devices, clean, degraded: 2 missing, recover (12.6 % done)
   Number  Major  Minor  RaidDevice  State                    Device
@@ -501,16 +500,4 @@ fn containers_are_not_compared() {
     container.members[1].state = "faulty".into();
     let (status, line) = checked(&[&container, &volume]);
     assert_eq!((status, line.as_str()), (1, "RAID WARNING - md127: `sdb` is faulty\n"));
-}
-
-#[test]
-fn ratios_of_flags() {
-    assert_eq!(ratio("2.5"), Ok(2.5));
-    for text in ["0.9", "-2", "inf", "nan", "x", ""] {
-        assert!(ratio(text).is_err(), "{text}");
-    }
-    assert_eq!(
-        Rule::default().floor_seconds.to_bits(),
-        duration::parse("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
-    );
 }
