@@ -5,6 +5,8 @@
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
 //! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
+#![forbid(unsafe_code)]
+
 pub use tapster_sys as sys;
 
 pub mod callgraph;

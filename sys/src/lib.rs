@@ -52,7 +52,7 @@ pub use map::{Dump, Map};
 pub use mapped::{Mapped, MappedFile, Mappings, MappingsWaiter};
 pub use memory::{lift_memlock, map_memory, release_memory};
 pub use poll::is_writable;
-pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal};
+pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal, send_signal_to_thread};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
 pub use table::Table;

@@ -13,6 +13,13 @@ pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends a signal to one thread of a process, as a program does to itself when it panics.
+pub fn send_signal_to_thread(process: u32, thread: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: it takes numbers and reads no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Keeps a signal waiting for this thread and those that it starts, or takes it again.
 pub fn hold_signal(signal: i32, hold: bool) -> io::Result<()> {
     let mut set = std::mem::MaybeUninit::uninit();
@@ -58,6 +65,9 @@ mod tests {
         for pid in [0, 1 << 31, u32::MAX] {
             assert_eq!(send_signal(pid, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         }
+        let process = std::process::id();
+        send_signal_to_thread(process, process, 0).unwrap();
+        assert!(send_signal_to_thread(process, u32::MAX, 0).is_err());
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         send_signal(child.id(), libc::SIGKILL).unwrap();
         assert_eq!(
