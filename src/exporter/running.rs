@@ -1,10 +1,10 @@
 //! One declared probe and what became of it: brought up, read, brought up anew when its files change.
 
-mod follow;
+mod objects;
 
 use super::{
     alternative::{Candidate, Step},
-    life::Watched,
+    files::Watched,
 };
 use crate::{
     collector::{Collected, Reader, Shared, View},

@@ -5,7 +5,7 @@ use crate::{
     collector::Shared,
     exporter::{
         alternative::{Candidate, Step},
-        life::{Change, Watched},
+        files::{Change, Watched},
     },
     kernel::{Kernel, Switches},
     label::Host,
