@@ -131,7 +131,7 @@ fn told(
         let failure =
             started.and_then(|started| started.failures.iter().find(|failure| failure.name == *name));
         let state = match failure {
-            Some(failure) => failure.down.reason,
+            Some(failure) => failure.down.cause.word(),
             None if started.is_none() => "compiled",
             None => "ok",
         };

@@ -149,7 +149,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter,
     }
     Ok(match failures.first() {
         None => Ok(exporter),
-        Some(failure) => Err(format!("the probe `{}` cannot run ({})", failure.name, failure.down.reason)),
+        Some(failure) => Err(format!("the probe `{}` cannot run ({})", failure.name, failure.down.cause)),
     })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     kernel::Kernel,
     owner::Trust,
     report::{self, Counting, Layout, Metric, Progress},
-    status::Down,
+    status::{Cause, Down},
     telemetry::{self, LogFormat},
     watch::{End, Until, WatchError, seconds},
 };
@@ -75,10 +75,10 @@ pub(super) fn main(args: &ReportArgs) -> anyhow::Result<u8> {
     // Nothing is attached before all is loaded.
     let attached = start + times.prepare + times.load;
     for failure in &failures {
-        let Down { reason, message } = &failure.down;
+        let Down { cause, message } = &failure.down;
         // Diagnostics and the verifier's log have lines of their own.
         let gap = if message.contains('\n') { '\n' } else { ' ' };
-        tell!("error: the probe `{}` is down ({reason}):{gap}{}", failure.name, message.trim_end());
+        tell!("error: the probe `{}` is down ({cause}):{gap}{}", failure.name, message.trim_end());
     }
     for (name, limit) in exporter.limits() {
         tell!("warning: the probe `{name}` runs, but {}", limit.message);
@@ -92,7 +92,7 @@ pub(super) fn main(args: &ReportArgs) -> anyhow::Result<u8> {
         // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
         let is_mistake = |failure: &Failure| {
             let shipped = |probe: &Declared| config::group(probe).is_some();
-            failure.down.reason == "compile"
+            failure.down.cause == Cause::Compile
                 && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
         };
         return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });

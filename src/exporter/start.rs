@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, Modules, ONLINE},
     label::Host,
     loader::{Attached, Loader},
-    status::Down,
+    status::{Cause, Down},
     sys,
     together::together,
     topology::Watch,
@@ -84,7 +84,7 @@ fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Op
     };
     for attached in loaded.iter_mut() {
         if attached.as_ref().is_ok_and(|attached| map(attached).is_some()) {
-            *attached = Err(Down { reason: "attach", message: refused.clone() });
+            *attached = Err(Down { cause: Cause::Attach, message: refused.clone() });
         }
     }
     None

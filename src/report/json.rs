@@ -34,7 +34,7 @@ pub fn json(report: &Report) -> Value {
             json!({
                 "name": probe.name,
                 "up": probe.down.is_none(),
-                "reason": probe.down.as_ref().map(|down| down.reason),
+                "reason": probe.down.as_ref().map(|down| down.cause.word()),
                 "message": probe.down.as_ref().map(|down| down.message.as_str()),
                 "unmatched": probe.unmatched.map(number),
             })

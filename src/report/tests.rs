@@ -10,6 +10,7 @@ use super::{
 use crate::{
     family::{Histogram, Kind as FamilyKind, Limits, Native, Sample},
     reason::Reasons,
+    status::Cause,
 };
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
@@ -165,7 +166,7 @@ fn counters_gauges_and_losses() {
     ];
     let mut report = measured(&metrics, &counted, Sort::Total, None);
     let message = "error: the first line\nthe second".into();
-    let down = Some(Down { reason: "compile", message });
+    let down = Some(Down { cause: Cause::Compile, message });
     report.probes.push(Probe { name: "other".into(), down, unmatched: None });
     report.end = End::Command(ExitStatus::from_raw(3 << 8));
     assert_eq!(

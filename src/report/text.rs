@@ -72,7 +72,7 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
     for (name, down) in report.down() {
         let first = down.message.lines().next().unwrap_or_default();
         let first = first.strip_prefix("error: ").unwrap_or(first);
-        notes.push(format!("the probe `{name}` was down ({}): {}", down.reason, printable(first)));
+        notes.push(format!("the probe `{name}` was down ({}): {}", down.cause, printable(first)));
     }
     notes.extend(report.losses.iter().map(|loss| printable(&loss.sentence())));
     if let End::Command(status) = report.end {

@@ -14,7 +14,7 @@ use crate::{
     owner::{Owners, Trust},
     reload::Configuration,
     server,
-    status::Down,
+    status::{Cause, Down},
     sys, telemetry,
     web::Web,
 };
@@ -112,20 +112,22 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     drop(reserve);
     exporter.require(args.ready_require.clone());
-    for Failure { name, down: Down { reason, message } } in &failures {
-        if *reason == "waiting" && !args.strict {
+    for Failure { name, down: Down { cause, message } } in &failures {
+        if *cause == Cause::Waiting && !args.strict {
             tracing::warn!(probe = name, "{message}");
         } else {
-            tracing::error!(probe = name, reason, "probe is down: {message}");
+            tracing::error!(probe = name, reason = cause.word(), "probe is down: {message}");
         }
     }
     // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
     if args.strict && !failures.is_empty() {
-        return Ok(if failures.iter().all(|failure| matches!(failure.down.reason, "compile" | "waiting")) {
-            USAGE
-        } else {
-            FAILURE
-        });
+        return Ok(
+            if failures.iter().all(|failure| matches!(failure.down.cause, Cause::Compile | Cause::Waiting)) {
+                USAGE
+            } else {
+                FAILURE
+            },
+        );
     }
     tracing::info!(
         probes = exporter.up(),

@@ -11,7 +11,7 @@ use crate::{
     label::Host,
     loader::Loader,
     lock::lock,
-    status::Down,
+    status::{Cause, Down},
 };
 use std::{path::Path, time::SystemTime};
 use tapster_ebpf::{attach::Target, probe::Probe, program::Program};
@@ -37,14 +37,14 @@ impl Running {
                 lock(&self.again).files += 1;
                 tracing::info!(probe = self.name, "attached to the files that are there now");
             }
-            Some(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
-            Some(failed @ Down { reason, message }) => {
+            Some(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
+            Some(failed @ Down { cause, message }) => {
                 // Files or memory may have been short for a moment.
-                if matches!(*reason, "load" | "attach") {
+                if matches!(cause, Cause::Load | Cause::Attach) {
                     watched.try_again(change);
                 }
                 if lock(&self.down).as_ref() != Some(failed) {
-                    tracing::error!(probe = self.name, reason, "probe is down: {message}");
+                    tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
                 }
             }
         }
@@ -91,7 +91,7 @@ impl Running {
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
         self.reader.set(reader).map_err(|_| Down {
-            reason: "internal",
+            cause: Cause::Internal,
             message: "the probe was attached twice: this is a bug in tapster".into(),
         })?;
         Ok(candidate.probe)
@@ -111,12 +111,12 @@ impl Running {
             tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
         }
         let down = refused.map(|error| {
-            let Down { reason, message } = error.down();
-            Down { reason, message: format!("not all CPUs that are online are counted on: {message}") }
+            let Down { cause, message } = error.down();
+            Down { cause, message: format!("not all CPUs that are online are counted on: {message}") }
         });
         let mut known = lock(&self.uncovered);
-        if let Some(Down { reason, message }) = down.as_ref().filter(|down| known.as_ref() != Some(down)) {
-            tracing::error!(probe = self.name, reason, "probe is down: {message}");
+        if let Some(Down { cause, message }) = down.as_ref().filter(|down| known.as_ref() != Some(down)) {
+            tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
         }
         *known = down;
     }
@@ -126,7 +126,7 @@ impl Running {
         let mut codes = self.program().into_iter().flat_map(|program| &program.codes);
         let stopped = codes.find_map(|code| Some((code, switches.stopping(code.mechanism)?)));
         let stopped = stopped.map(|(code, switch)| Down {
-            reason: "switched_off",
+            cause: Cause::SwitchedOff,
             message: format!(
                 "`{}` is attached, and not called as long as `{switch}` is 0: set it to 1",
                 code.at
@@ -134,8 +134,8 @@ impl Running {
         });
         let mut known = lock(&self.stopped);
         match (&*known, &stopped) {
-            (None, Some(Down { reason, message })) => {
-                tracing::error!(probe = self.name, reason, "probe is down: {message}");
+            (None, Some(Down { cause, message })) => {
+                tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
             }
             (Some(_), None) => tracing::info!(probe = self.name, "it is called again"),
             _ => {}
@@ -179,9 +179,9 @@ impl Running {
                 tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
             }
             Err(down) if before.as_ref() == Some(down) => {}
-            Err(Down { reason: "waiting", message }) => tracing::warn!(probe = self.name, "{message}"),
-            Err(Down { reason, message }) => {
-                tracing::error!(probe = self.name, reason, "probe is down: {message}");
+            Err(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
+            Err(Down { cause, message }) => {
+                tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
             }
         }
         *lock(down) = result.err();
