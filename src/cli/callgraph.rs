@@ -3,8 +3,8 @@
 use super::{
     CallgraphArgs, FAILURE, USAGE,
     command::{exit_status, not_started, signalled},
-    lacks,
     output::create,
+    stop::{Stop, capable},
 };
 use crate::{
     callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
@@ -26,7 +26,7 @@ const READ_EVERY: Duration = Duration::from_millis(10);
 /// How many arguments are shown where `folded` is a file, and not the form that has none.
 const ARGUMENTS: usize = 2;
 
-pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
+pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
     let Where { form, file, arguments } = match Where::of(args) {
         Ok(place) => place,
         Err(message) => {
@@ -49,10 +49,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         Some(path) => Box::new(create(path)?),
         None => Box::new(io::stdout()),
     };
-    let kernel = Kernel::detect(&args.host.paths());
-    if lacks(&kernel) {
-        return Ok(FAILURE);
-    }
+    let kernel = capable(Kernel::detect(&args.host.paths()))?;
     let target = kernel.target();
     if target.arch != plan.arch {
         tell!("error: `{}` is for another processor than this one", plan.path.display());

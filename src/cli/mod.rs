@@ -19,6 +19,7 @@ mod raid;
 mod report;
 mod rights;
 mod run;
+mod stop;
 mod web;
 
 pub use output::answer;
@@ -43,6 +44,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use stop::Stop;
 use tapster_ebpf::diagnostic::Diagnostic;
 
 /// Exit status of a failure at run time.
@@ -421,15 +423,15 @@ pub enum Emit {
 
 /// Does what was asked; the result is the exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
-    let Some(command) = cli.command else { return run::run(&cli.run, &[]) };
+    let Some(command) = cli.command else { return Stop::status(run::run(&cli.run, &[])) };
     match command {
-        Command::Run(args) => run::run(&args.run, &args.what),
+        Command::Run(args) => Stop::status(run::run(&args.run, &args.what)),
         Command::Check(args) => check::check(&args),
-        Command::List(args) => list::list(&args),
-        Command::Compile(args) => compile::compile(&args),
-        Command::Report(args) => report::main(&args),
+        Command::List(args) => Stop::status(list::list(&args)),
+        Command::Compile(args) => Stop::status(compile::compile(&args)),
+        Command::Report(args) => Stop::status(report::main(&args)),
         Command::Raid(args) => raid::main(&args),
-        Command::Callgraph(args) => callgraph::callgraph(&args),
+        Command::Callgraph(args) => Stop::status(callgraph::callgraph(&args)),
         Command::Generate(what) => generate::generate(&what),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()))?;

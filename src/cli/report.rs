@@ -3,9 +3,8 @@
 use super::{
     FAILURE, ReportArgs, USAGE,
     command::{exit_status, not_started},
-    lacks,
     output::{create, fill, print},
-    report as report_diagnostics,
+    stop::{Stop, capable, configured, selected},
 };
 use crate::{
     config,
@@ -41,27 +40,12 @@ Examples:
 Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
 came up; 2 for wrong usage or configuration.";
 
-pub(super) fn main(args: &ReportArgs) -> anyhow::Result<u8> {
+pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     telemetry::init("warn", LogFormat::Text)?;
     let request = args.probes.request(&args.what, Trust::Everybody);
-    let config = match config::load(&request) {
-        Ok(config) => config,
-        Err(error) => {
-            tell!("error: {error}");
-            return Ok(USAGE);
-        }
-    };
-    if report_diagnostics(&config.diagnostics) {
-        return Ok(USAGE);
-    }
-    let kernel = Kernel::detect(&args.host.paths());
-    if lacks(&kernel) {
-        return Ok(FAILURE);
-    }
-    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
-    if report_diagnostics(&diagnostics) {
-        return Ok(USAGE);
-    }
+    let config = configured(&request)?;
+    let kernel = capable(Kernel::detect(&args.host.paths()))?;
+    let probes = selected(config.probes, &kernel)?;
     // Before anything is counted that then could not be written.
     let output = match &args.output {
         None => None,

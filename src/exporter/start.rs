@@ -30,7 +30,7 @@ use tapster_ebpf::{
     attach::Target,
     btf::Btf,
     probe::{KernelVersion, Probe, Reason},
-    program::TRACED,
+    program::{Program, TRACED},
 };
 
 /// What starting took, for the log.
@@ -111,6 +111,30 @@ impl Exporter {
         reasons: Vec<Reason>,
         options: Options,
     ) -> (Self, Vec<Failure>, StartTimes) {
+        let compile = |probe: &Probe, target: &Target<'_>| {
+            tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))
+        };
+        Self::bring_up(probes, compile, kernel, host, reasons, options)
+    }
+
+    /// Lets the kernel verify what is compiled already, without attaching it.
+    pub fn attempt(compiled: &[(Probe, Program)], kernel: &Kernel, host: &Host) -> (Self, Vec<Failure>) {
+        let probes: Vec<Probe> = compiled.iter().map(|(probe, _)| probe.clone()).collect();
+        let mut programs = compiled.iter().map(|(_, program)| program.clone());
+        let next = |_: &Probe, _: &Target<'_>| Ok(programs.next().expect("there is one for each probe"));
+        let options = Options { run_stats: false, attach: false, command: false };
+        let (exporter, failures, _) = Self::bring_up(&probes, next, kernel, host, Vec::new(), options);
+        (exporter, failures)
+    }
+
+    fn bring_up(
+        probes: &[Probe],
+        mut compile: impl FnMut(&Probe, &Target<'_>) -> Result<Program, Down>,
+        kernel: &Kernel,
+        host: &Host,
+        reasons: Vec<Reason>,
+        options: Options,
+    ) -> (Self, Vec<Failure>, StartTimes) {
         let mut times = StartTimes::default();
         if kernel.version < KernelVersion(5, 11, 0)
             && let Err(error) = sys::lift_memlock()
@@ -125,11 +149,7 @@ impl Exporter {
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let btf = kernel.btf.as_ref().ok().map(Btf::raw);
         let mut compile_all = || {
-            let compile = |probe| {
-                tapster_ebpf::compile(probe, &target)
-                    .map_err(|diagnostics| compile_failure(&diagnostics, kernel))
-            };
-            let compiled: Vec<_> = probes.iter().map(compile).collect();
+            let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
             times.compile = begun.elapsed();
             for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
                 tracing::warn!("{what}");
@@ -208,5 +228,44 @@ impl Exporter {
         };
         exporter.judge();
         (exporter, failures, times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kernel::Paths, status::Cause};
+    use std::fs;
+    use tapster_ebpf::{declaration, diagnostic::SourceFile};
+
+    const TEXT: &str =
+        "probes:\n- name: naps\n  at: 'tracepoint:test:nap'\n  metrics: [{ counter: naps_total }]\n";
+    const FORMAT: &str =
+        "name: nap\nID: 7\nformat:\n\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n";
+
+    /// A kernel forgets what a probe is attached to as soon as the probe is compiled: compiling it again would show.
+    #[test]
+    fn what_is_compiled_is_not_compiled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (proc, sys) = (dir.path().join("proc"), dir.path().join("sys"));
+        let tracing = sys.join("kernel/tracing");
+        fs::create_dir_all(tracing.join("events/test/nap")).unwrap();
+        fs::write(tracing.join("available_events"), "test:nap\n").unwrap();
+        fs::write(tracing.join("events/test/nap/format"), FORMAT).unwrap();
+        let kernel =
+            Kernel::detect(&Paths { proc: proc.clone(), sys: sys.clone(), btf: None, tracefs: None });
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("t", TEXT));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        let program = tapster_ebpf::compile(&file.probes[0], &kernel.target()).unwrap();
+        let compiled = [(file.probes[0].clone(), program)];
+        fs::remove_dir_all(tracing.join("events/test")).unwrap();
+        fs::write(tracing.join("available_events"), "").unwrap();
+        let host = Host { proc, sys, dev: dir.path().into(), containers: None };
+        let is_compile = |failures: &[Failure]| failures.iter().any(|one| one.down.cause == Cause::Compile);
+        let options = Options { run_stats: false, attach: false, command: false };
+        let (_, again, _) = Exporter::start(&file.probes, &kernel, &host, Vec::new(), options);
+        assert!(is_compile(&again), "{again:?}");
+        let (_, once) = Exporter::attempt(&compiled, &kernel, &host);
+        assert!(!is_compile(&once), "{once:?}");
     }
 }

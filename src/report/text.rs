@@ -326,16 +326,17 @@ impl Scale {
     fn bars(&self, buckets: &[Bucket]) -> String {
         let mut counts = vec![0_u64; self.columns];
         for bucket in buckets {
-            let column = usize::try_from((bucket.place - self.lowest.place) / self.per_column).unwrap_or(0);
+            let column = usize::try_from((bucket.place - self.lowest.place) / self.per_column)
+                .expect("no place is below the lowest");
             if let Some(count) = counts.get_mut(column) {
                 *count = count.saturating_add(bucket.count);
             }
         }
         let most = counts.iter().copied().max().unwrap_or(0).max(1);
-        let steps = u128::try_from(BARS.len() - 1).unwrap_or(8);
+        let steps = (BARS.len() - 1) as u128;
         let height = |count: &u64| {
             let height = (u128::from(*count) * steps).div_ceil(u128::from(most));
-            usize::try_from(height).ok().and_then(|height| BARS.get(height)).copied().unwrap_or(' ')
+            BARS[usize::try_from(height).expect("it is at most the number of steps")]
         };
         counts.iter().map(height).collect()
     }

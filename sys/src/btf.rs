@@ -54,7 +54,7 @@ pub fn read_btf(path: &Path) -> io::Result<BtfBytes> {
         }
     }
     let size = file.metadata().map_err(context)?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).expect("a usize has 64 bits") + 1);
     file.read_to_end(&mut bytes).map_err(context)?;
     Ok(BtfBytes(Bytes::Copied(bytes)))
 }

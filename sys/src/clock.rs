@@ -38,7 +38,7 @@ pub fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is valid for the write. The call cannot fail: the clock exists since Linux 2.6.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    let part = |number: i64| u64::try_from(number).expect("it counts from the start of the kernel");
     part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
 }
 

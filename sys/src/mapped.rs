@@ -205,8 +205,8 @@ impl CpuRing {
                 at = written;
                 break;
             }
-            self.copy(at + 8, usize::try_from(size - 8).unwrap_or(0), &mut record);
-            visit(kind, u16::try_from(misc).unwrap_or(0), &record);
+            self.copy(at + 8, usize::try_from(size - 8).expect("a usize has 64 bits"), &mut record);
+            visit(kind, u16::try_from(misc).expect("it is read from two bytes"), &record);
             at += size;
         }
         self.mapping.word(TAIL).store(at, Ordering::Release);
@@ -217,13 +217,13 @@ impl CpuRing {
         record.clear();
         let mut at = at;
         while record.len() < length {
-            let place = usize::try_from(at).unwrap_or(0) & (BYTES - 1);
+            let place = usize::try_from(at).expect("a usize has 64 bits") & (BYTES - 1);
             let part = (length - record.len()).min(BYTES - place);
             let from = self.mapping.address(self.page + place, part);
             // SAFETY: within the mapping, as `address` makes sure, and between what was read and what is written, where
             // the kernel changes nothing.
             record.extend_from_slice(unsafe { std::slice::from_raw_parts(from, part) });
-            at += u64::try_from(part).unwrap_or(0);
+            at += part as u64;
         }
     }
 }

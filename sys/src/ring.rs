@@ -54,12 +54,12 @@ impl Ring {
         let written = self.producer.word(0).load(Ordering::Acquire);
         let mut read = self.consumer.word(0).load(Ordering::Relaxed);
         while read < written {
-            let place = usize::try_from(read).unwrap_or(0) & (self.bytes - 1);
+            let place = usize::try_from(read).expect("a usize has 64 bits") & (self.bytes - 1);
             let length = self.length(place);
             if length & BUSY != 0 {
                 return;
             }
-            let size = usize::try_from(length & !DISCARDED).unwrap_or(0);
+            let size = usize::try_from(length & !DISCARDED).expect("a usize has 64 bits");
             if length & DISCARDED == 0 {
                 let kept = size.min(self.longest).min(self.bytes);
                 let from = self.producer.address(self.page + place + HEADER, kept);
@@ -70,7 +70,7 @@ impl Ring {
                 unsafe { self.record.set_len(kept) };
                 visit(&self.record);
             }
-            read += u64::try_from((size + HEADER).next_multiple_of(8)).unwrap_or(u64::MAX);
+            read += (size + HEADER).next_multiple_of(8) as u64;
             // With each record: writers wait for room.
             self.consumer.word(0).store(read, Ordering::Release);
         }

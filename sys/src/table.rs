@@ -38,7 +38,7 @@ impl Table {
             let since = self.time(*entry).load(Ordering::Acquire);
             !NOBODYS.contains(&since) && since < before_ns && self.take(*entry, since)
         };
-        u64::try_from((0..self.entries).filter(is_old).count()).unwrap_or(0)
+        (0..self.entries).filter(is_old).count() as u64
     }
 
     /// Takes out the start of an entry if it is still the one of this time; one that was taken or replaced meanwhile is
@@ -90,6 +90,6 @@ impl Table {
     }
 
     fn elsewhere(&self, entry: usize) -> &AtomicU64 {
-        self.memory.word(entry * self.entry_size + usize::try_from(ELSEWHERE).unwrap_or(0))
+        self.memory.word(entry * self.entry_size + usize::try_from(ELSEWHERE).expect("a usize has 64 bits"))
     }
 }
