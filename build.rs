@@ -50,7 +50,7 @@ fn commit() -> Option<String> {
             println!("cargo::rerun-if-changed={path}");
         }
     }
-    for sources in ["src", "ebpf", "config", "Cargo.toml", "Cargo.lock"] {
+    for sources in ["src", "ebpf", "sys", "config", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={sources}");
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;

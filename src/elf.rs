@@ -79,6 +79,7 @@ fn debug_file(build_id: &[u8]) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use object::{Object as _, ObjectSymbol as _};
     use std::{env, fs, io::Write as _};
     use tapster_ebpf::{
         attach::{Place, Wanted},
@@ -86,12 +87,21 @@ mod tests {
     };
 
     /// This test's own program has symbols, and a function that is known to be in it.
-    #[unsafe(no_mangle)]
-    extern "C" fn tapster_elf_test_function() {}
-    #[unsafe(no_mangle)]
+    #[inline(never)]
+    fn tapster_elf_test_function() {}
     static TAPSTER_ELF_TEST_DATA: u32 = 7;
 
-    /// The place of a function in its file.
+    const FUNCTION: &str = concat!(module_path!(), "::tapster_elf_test_function");
+
+    /// How the compiler calls what the source calls so, by another reader of symbols.
+    fn symbol(name: &str) -> String {
+        let bytes = fs::read(env::current_exe().unwrap()).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let mut names = file.symbols().filter_map(|symbol| symbol.name().ok());
+        names.find(|symbol| symbol.contains(name)).unwrap().to_owned()
+    }
+
+    /// Where a function is in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
         let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
@@ -103,15 +113,15 @@ mod tests {
     }
 
     fn own() -> String {
-        std::hint::black_box((tapster_elf_test_function as extern "C" fn(), &TAPSTER_ELF_TEST_DATA));
+        std::hint::black_box((tapster_elf_test_function as fn(), &TAPSTER_ELF_TEST_DATA));
         env::current_exe().unwrap().display().to_string()
     }
 
     #[test]
     fn a_function_is_found_where_it_is_mapped() {
-        let located = locate(&own(), "tapster_elf_test_function").unwrap();
+        let located = locate(&own(), FUNCTION).unwrap();
         // The kernel's own view: which part of the file is at the address of the function in this process.
-        let address = tapster_elf_test_function as extern "C" fn() as usize as u64;
+        let address = tapster_elf_test_function as fn() as usize as u64;
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let expected = maps.lines().find_map(|line| {
             let mut words = line.split_whitespace();
@@ -131,8 +141,9 @@ mod tests {
             let Missing { message, hint } = locate(binary, function).unwrap_err();
             format!("{message}; {}", hint.unwrap_or_default())
         };
-        assert!(message(&own, "tapster_elf_test_funktion").contains("`tapster_elf_test_function`"));
-        assert!(message(&own, "TAPSTER_ELF_TEST_DATA").contains("is not a function"));
+        let misspelled = FUNCTION.replace("test_function", "test_funktion");
+        assert!(message(&own, &misspelled).contains(&format!("`{FUNCTION}`")));
+        assert!(message(&own, &symbol("TAPSTER_ELF_TEST_DATA")).contains("is not a function"));
         assert!(message(&own, "0xffffffffffff").contains("no part"));
         assert!(message(&own, "0xgg").contains("not an address"));
         assert!(message("/nonexistent/program", "main").contains("no `/nonexistent/program`"));
@@ -149,7 +160,7 @@ mod tests {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(&bytes[..length]).unwrap();
             let path = file.path().display().to_string();
-            assert!(locate(&path, "tapster_elf_test_function").is_err(), "cut to {length} bytes");
+            assert!(locate(&path, FUNCTION).is_err(), "cut to {length} bytes");
         }
         let mut script = tempfile::NamedTempFile::new().unwrap();
         script.write_all(b"#!/bin/sh\nexit\n").unwrap();

@@ -121,7 +121,8 @@ impl Followed {
 
 /// The sum over all CPUs of a counter in an array.
 pub(crate) fn counter(map: &Map, index: u32) -> io::Result<u64> {
-    let values = map.lookup(&index.to_le_bytes())?.unwrap_or_default();
+    let none = || io::Error::other("an array of counters has no such entry");
+    let values = map.lookup(&index.to_le_bytes())?.ok_or_else(none)?;
     let (words, _) = values.as_chunks::<8>();
     Ok(words.iter().map(|word| u64::from_le_bytes(*word)).sum())
 }

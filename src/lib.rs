@@ -5,6 +5,10 @@
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
 //! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
+#![forbid(unsafe_code)]
+
+pub use tapster_sys as sys;
+
 pub mod callgraph;
 pub mod cgroup;
 pub mod cli;
@@ -30,15 +34,18 @@ pub mod otlp;
 pub mod owner;
 pub mod perf;
 pub mod places;
+pub mod raid;
 pub mod reason;
 pub mod reload;
+pub mod report;
 pub mod sandbox;
 pub mod server;
 pub mod source;
 pub mod status;
 pub mod symbol;
-pub mod sys;
+mod table;
 pub mod telemetry;
 pub mod together;
 pub mod topology;
+pub mod watch;
 pub mod web;

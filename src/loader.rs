@@ -8,7 +8,7 @@ use crate::{
     kernel::{Kernel, address},
     lock::lock,
     perf::{self, Events},
-    status::{Down, ProgramStatus},
+    status::{Cause, Down, ProgramStatus},
     together::together,
 };
 use aya::{
@@ -130,17 +130,17 @@ impl LoadError {
     pub fn down(&self) -> Down {
         if let Self::Unloaded { .. } = self {
             let message = format!("{self}; it is attached to when it is loaded again");
-            return Down { reason: "waiting", message };
+            return Down { cause: Cause::Waiting, message };
         }
-        let reason = match self {
-            Self::Object(_) | Self::Missing { .. } => "internal",
-            Self::Map { .. } => "map",
-            Self::Verifier { .. } => "verifier",
-            Self::Program { action, .. } if *action == "attached" => "attach",
-            Self::Other(_) | Self::Unloaded { .. } => "attach",
-            Self::Program { .. } => "load",
+        let cause = match self {
+            Self::Object(_) | Self::Missing { .. } => Cause::Internal,
+            Self::Map { .. } => Cause::Map,
+            Self::Verifier { .. } => Cause::Verifier,
+            Self::Program { action, .. } if *action == "attached" => Cause::Attach,
+            Self::Other(_) | Self::Unloaded { .. } => Cause::Attach,
+            Self::Program { .. } => Cause::Load,
         };
-        Down { reason, message: self.to_string() }
+        Down { cause, message: self.to_string() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The `tapster` command.
 
+#![forbid(unsafe_code)]
+
 use clap::Parser;
 use std::process::ExitCode;
 use tapster::cli::{self, Cli};

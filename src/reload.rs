@@ -101,7 +101,12 @@ impl Configuration {
                     tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
                 }
                 for Failure { name, down } in &exchange.down {
-                    tracing::error!(probe = name, reason = down.reason, "probe is down: {}", down.message);
+                    tracing::error!(
+                        probe = name,
+                        reason = down.cause.word(),
+                        "probe is down: {}",
+                        down.message
+                    );
                 }
                 (if problem.is_empty() { Ok(summary) } else { Err(problem) }, Some(pending))
             }

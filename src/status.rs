@@ -37,12 +37,77 @@ pub struct ProbeStatus {
 /// Why a probe does not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
-    /// A short stable word for the `reason` label: `waiting` (for a file), `sandbox` (needs rights that were given
-    /// up), `compile`, `map`, `verifier`, `load`, `attach`,
-    /// `collect`, `slow` (does not answer), `internal`.
-    pub reason: &'static str,
+    /// What kept it from running.
+    pub cause: Cause,
     /// The whole story, possibly many lines, for the log and the landing page.
     pub message: String,
+}
+
+/// What keeps a probe from running. Its word is a value of the `reason` label, and stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is attached when a file, or a module of the kernel, is there.
+    Waiting,
+    /// It needs rights that were given up after the start.
+    Sandbox,
+    /// It does not compile for this kernel.
+    Compile,
+    /// A map could not be made.
+    Map,
+    /// The verifier refused a program.
+    Verifier,
+    /// A program was not loaded, for another reason.
+    Load,
+    /// A program was not attached.
+    Attach,
+    /// It is attached, and a switch of the host keeps the kernel from calling it.
+    SwitchedOff,
+    /// Its maps cannot be read.
+    Collect,
+    /// What it is read from does not answer in time.
+    Slow,
+    /// A mistake of this program.
+    Internal,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Waiting,
+        Self::Sandbox,
+        Self::Compile,
+        Self::Map,
+        Self::Verifier,
+        Self::Load,
+        Self::Attach,
+        Self::SwitchedOff,
+        Self::Collect,
+        Self::Slow,
+        Self::Internal,
+    ];
+
+    /// As the label, the JSON of a report and people have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sandbox => "sandbox",
+            Self::Compile => "compile",
+            Self::Map => "map",
+            Self::Verifier => "verifier",
+            Self::Load => "load",
+            Self::Attach => "attach",
+            Self::SwitchedOff => "switched_off",
+            Self::Collect => "collect",
+            Self::Slow => "slow",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// Why what should run does not.
@@ -150,4 +215,29 @@ pub struct LastPush {
     pub message: String,
     /// How long it took.
     pub took: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_a_word_that_is_documented() {
+        let document = include_str!("../docs/metrics.md");
+        let start = document.find("`reason` of a probe that is down:").unwrap();
+        let table = &document[start..document.find("`reason` of a probe that is up:").unwrap()];
+        let documented: Vec<&str> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|line| line.split_once(" |"))
+            .flat_map(|(words, _)| words.split(", "))
+            .map(|word| word.trim_matches('`'))
+            .collect();
+        let mut words = Cause::ALL.map(Cause::word).to_vec();
+        for word in &words {
+            assert_eq!(documented.iter().filter(|documented| *documented == word).count(), 1, "{word}");
+        }
+        words.dedup();
+        assert_eq!(words.len(), documented.len(), "{documented:?}");
+    }
 }

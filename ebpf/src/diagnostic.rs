@@ -71,12 +71,21 @@ pub struct Diagnostic {
     pub span: Span,
     /// What to do about it, shown under the place.
     pub hint: Option<String>,
+    /// Whether it is no mistake where the kernel tells its types, which it does not.
+    pub lacks_types: bool,
 }
 
 impl Diagnostic {
     /// An error without a hint.
     pub fn error(file: &Arc<SourceFile>, span: Span, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, message: message.into(), file: file.clone(), span, hint: None }
+        Self {
+            severity: Severity::Error,
+            message: message.into(),
+            file: file.clone(),
+            span,
+            hint: None,
+            lacks_types: false,
+        }
     }
 
     /// A warning without a hint.

@@ -1,6 +1,11 @@
 //! `tapster callgraph`: a command and the calls that its functions make.
 
-use super::{CallgraphArgs, FAILURE, USAGE, lacks, output::create};
+use super::{
+    CallgraphArgs, FAILURE, USAGE,
+    command::{exit_status, not_started, signalled},
+    output::create,
+    stop::{Stop, capable},
+};
 use crate::{
     callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
     kernel::Kernel,
@@ -9,7 +14,6 @@ use crate::{
 use clap::ValueEnum;
 use std::{
     io::{self, BufWriter, Write},
-    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Child, Command, ExitStatus},
     time::Duration,
@@ -19,15 +23,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the ring is read. Its writers wake nobody, which would cost the command more than the probes do.
 const READ_EVERY: Duration = Duration::from_millis(10);
-/// Exit statuses of a command that is not there, and of one that cannot be run, as shells have them.
-const NOT_FOUND: u8 = 127;
-const NOT_RUNNABLE: u8 = 126;
-/// Added to the number of a signal that ended the command.
-const BY_SIGNAL: i32 = 128;
 /// How many arguments are shown where `folded` is a file, and not the form that has none.
 const ARGUMENTS: usize = 2;
 
-pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
+pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
     let Where { form, file, arguments } = match Where::of(args) {
         Ok(place) => place,
         Err(message) => {
@@ -50,10 +49,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         Some(path) => Box::new(create(path)?),
         None => Box::new(io::stdout()),
     };
-    let kernel = Kernel::detect(&args.host.paths());
-    if lacks(&kernel) {
-        return Ok(FAILURE);
-    }
+    let kernel = capable(Kernel::detect(&args.host.paths()))?;
     let target = kernel.target();
     if target.arch != plan.arch {
         tell!("error: `{}` is for another processor than this one", plan.path.display());
@@ -79,7 +75,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         Ok(end) => end,
         Err(error) => {
             tell!("error: `{}` could not be started: {error}", args.command[0].to_string_lossy());
-            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUNNABLE });
+            return Ok(not_started(&error));
         }
     };
     let notes = notes(&summary, losses, plan.triggered);
@@ -91,8 +87,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         tell!("error: the graph could not be written: {error}");
         return Ok(FAILURE);
     }
-    let status = status.map_or(BY_SIGNAL + libc::SIGINT, code);
-    Ok(u8::try_from(status).unwrap_or(FAILURE))
+    Ok(status.map_or_else(|| signalled(libc::SIGINT), exit_status))
 }
 
 /// Where the graph goes, in which form, and with how many arguments.
@@ -123,10 +118,6 @@ impl<'a> Where<'a> {
             (output, file) => Ok(Self { form, file: output.or(file), arguments }),
         }
     }
-}
-
-fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| BY_SIGNAL + signal)).unwrap_or(i32::from(FAILURE))
 }
 
 /// Places that the kernel refused, in a sentence for each function.

@@ -5,7 +5,7 @@ mod reasons;
 use super::{CheckArgs, FAILURE, USAGE, lacks, print, report};
 use crate::{
     config,
-    exporter::{Exporter, Failure, Options},
+    exporter::{Exporter, Failure},
     kernel::Kernel,
     otlp::setting::{Exports, SettingError, Sources},
     owner::{Owners, Trust},
@@ -77,10 +77,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let started = if args.offline || compiled.is_empty() || kernel.requirements().is_err() {
         None
     } else {
-        let probes: Vec<Probe> = compiled.iter().map(|(probe, _)| probe.clone()).collect();
-        let options = Options { run_stats: false, attach: false, command: false };
-        let (exporter, failures, _) =
-            Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
+        let (exporter, failures) = Exporter::attempt(&compiled, &kernel, &args.host.host());
         Some(Started { loaded: exporter.loaded(), limits: exporter.limits(), failures, exporter })
     };
     let mut text = String::new();
@@ -131,7 +128,7 @@ fn told(
         let failure =
             started.and_then(|started| started.failures.iter().find(|failure| failure.name == *name));
         let state = match failure {
-            Some(failure) => failure.down.reason,
+            Some(failure) => failure.down.cause.word(),
             None if started.is_none() => "compiled",
             None => "ok",
         };

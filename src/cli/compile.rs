@@ -4,12 +4,13 @@ use super::{
     CompileArgs, Emit, USAGE,
     output::{print, print_bytes, save},
     report,
+    stop::{Stop, selected},
 };
 use crate::{config, kernel::Kernel, owner::Trust};
 use std::{fmt::Write, io::IsTerminal};
 use tapster_ebpf::{check, object, probe::Probe};
 
-pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
+pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
     let request = args.probes.request(&args.what, Trust::Everybody);
     let config = match config::load(&request) {
         Ok(config) => config,
@@ -24,10 +25,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     }
     let kernel = Kernel::detect(&args.host.paths());
     let target = kernel.target();
-    let (probes, diagnostics) = check::select(config.probes, &target);
-    if report(&diagnostics) {
-        return Ok(USAGE);
-    }
+    let probes = selected(config.probes, &kernel)?;
     let mut text = String::new();
     let mut objects = Vec::new();
     let mut failed = false;

@@ -6,7 +6,10 @@ mod tracepoints;
 mod usdt;
 mod wanted;
 
-use super::{FAILURE, ListArgs, USAGE, print, report};
+use super::{
+    FAILURE, ListArgs, USAGE, print,
+    stop::{Stop, configured},
+};
 use crate::{
     config::{self, Request},
     kernel::{Kernel, Missing},
@@ -20,7 +23,7 @@ use tapster_ebpf::{
 };
 use wanted::Wanted;
 
-pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
+pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
     let pattern = args.pattern.as_deref();
     if let Some(message) = useless(args) {
         tell!("error: {message}");
@@ -31,14 +34,7 @@ pub(super) fn list(args: &ListArgs) -> anyhow::Result<u8> {
     }
     if !args.config.is_empty() {
         let request = Request { files: args.config.clone(), ..Request::default() };
-        let config = match config::load(&request) {
-            Ok(config) => config,
-            Err(error) => {
-                tell!("error: {error}");
-                return Ok(USAGE);
-            }
-        };
-        return if report(&config.diagnostics) { Ok(USAGE) } else { probes(&config.probes, pattern) };
+        return probes(&configured(&request)?.probes, pattern);
     }
     let paths = args.host.paths();
     let root = match (args.pid, &args.container) {
@@ -82,7 +78,7 @@ fn useless(args: &ListArgs) -> Option<String> {
 }
 
 /// Prints what was found, and what is to be said of it.
-fn shown(listed: Result<Listed, Missing>) -> anyhow::Result<u8> {
+fn shown(listed: Result<Listed, Missing>) -> Result<u8, Stop> {
     match listed {
         Ok(Listed { text, notes }) => {
             print(&text)?;
@@ -102,7 +98,7 @@ fn shown(listed: Result<Listed, Missing>) -> anyhow::Result<u8> {
 }
 
 /// Tracepoints, timers and counters.
-fn points(args: &ListArgs, kernel: &Kernel) -> anyhow::Result<u8> {
+fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     let pattern = args.pattern.as_deref();
     let target = kernel.target();
     let events = events::asked(&args.host.sysfs, pattern);
@@ -158,7 +154,7 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
 }
 
 /// Probes with their metrics. Those of one name are variants for other kernels or arrays, and one probe to who asks.
-fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
+fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
     let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
     let wanted = pattern.map(|pattern| (Wanted::new(pattern), pattern));
     for probe in all {

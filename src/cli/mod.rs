@@ -9,6 +9,7 @@ macro_rules! tell {
 mod build;
 mod callgraph;
 mod check;
+mod command;
 mod compile;
 mod generate;
 mod list;
@@ -18,8 +19,7 @@ mod raid;
 mod report;
 mod rights;
 mod run;
-mod table;
-mod watch;
+mod stop;
 mod web;
 
 pub use output::answer;
@@ -30,6 +30,8 @@ use crate::{
     duration,
     kernel::{Kernel, Paths},
     owner::Trust,
+    raid::Rule,
+    report::Sort,
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -42,6 +44,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use stop::Stop;
 use tapster_ebpf::diagnostic::Diagnostic;
 
 /// Exit status of a failure at run time.
@@ -316,25 +319,6 @@ pub struct ReportArgs {
     pub command: Vec<OsString>,
 }
 
-/// Columns of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Sort {
-    /// Sum of all values
-    Total,
-    /// Number of values
-    Count,
-    /// Total divided by count
-    Average,
-    /// Median
-    P50,
-    /// What 99 % do not exceed
-    P99,
-    /// Largest value
-    Max,
-    /// Labels, in alphabetical order
-    Labels,
-}
-
 /// Flags of `raid`.
 ///
 /// The rules for Prometheus in `config/rules/raid.yaml` have the same thresholds.
@@ -347,16 +331,16 @@ pub struct RaidArgs {
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration::or_seconds)]
     pub interval: Duration,
     /// A member is slow if its average is more than this many times that of the others …
-    #[arg(long, value_name = "NUMBER", default_value_t = raid::Rule::default().ratio, value_parser = raid::ratio)]
+    #[arg(long, value_name = "NUMBER", default_value_t = Rule::default().ratio, value_parser = raid::ratio)]
     pub ratio: f64,
     /// … and at least this much above it
     #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = duration::parse)]
     pub floor: Duration,
     /// With `--check`, a slow member is critical if its average is more than this many times that of the others
-    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = raid::Rule::default().critical_ratio, value_parser = raid::ratio, requires = "check")]
+    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = Rule::default().critical_ratio, value_parser = raid::ratio, requires = "check")]
     pub critical_ratio: f64,
     /// Members with fewer I/Os of an operation are not compared
-    #[arg(long, value_name = "COUNT", default_value_t = raid::Rule::default().min_count)]
+    #[arg(long, value_name = "COUNT", default_value_t = Rule::default().min_count)]
     pub min_count: u64,
     /// A member that has not completed an I/O for this long does not answer
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
@@ -439,15 +423,15 @@ pub enum Emit {
 
 /// Does what was asked; the result is the exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
-    let Some(command) = cli.command else { return run::run(&cli.run, &[]) };
+    let Some(command) = cli.command else { return Stop::status(run::run(&cli.run, &[])) };
     match command {
-        Command::Run(args) => run::run(&args.run, &args.what),
+        Command::Run(args) => Stop::status(run::run(&args.run, &args.what)),
         Command::Check(args) => check::check(&args),
-        Command::List(args) => list::list(&args),
-        Command::Compile(args) => compile::compile(&args),
-        Command::Report(args) => report::report(&args),
-        Command::Raid(args) => raid::raid(&args),
-        Command::Callgraph(args) => callgraph::callgraph(&args),
+        Command::List(args) => Stop::status(list::list(&args)),
+        Command::Compile(args) => Stop::status(compile::compile(&args)),
+        Command::Report(args) => Stop::status(report::main(&args)),
+        Command::Raid(args) => raid::main(&args),
+        Command::Callgraph(args) => Stop::status(callgraph::callgraph(&args)),
         Command::Generate(what) => generate::generate(&what),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()))?;

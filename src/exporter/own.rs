@@ -114,8 +114,8 @@ impl Own {
         let name = probe.name();
         match collected.map(|_| probe.down()) {
             Ok(None) => self.up.push(&[name, probe.limit().map_or("", |limit| limit.reason)], 1.0),
-            Ok(Some(down)) => self.up.push(&[name, down.reason], 0.0),
-            Err(down) => self.up.push(&[name, down.reason], 0.0),
+            Ok(Some(down)) => self.up.push(&[name, down.cause.word()], 0.0),
+            Err(down) => self.up.push(&[name, down.cause.word()], 0.0),
         }
         let again = probe.again();
         for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {

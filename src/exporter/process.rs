@@ -62,11 +62,7 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
     });
     families.push(gauge("process_resident_memory_bytes", "Resident memory size in bytes.", resident));
     families.push(gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", number(stat.vsize)));
-    families.push(gauge(
-        "process_open_fds",
-        "Number of open file descriptors.",
-        f64::from(u32::try_from(open_fds).unwrap_or(0)),
-    ));
+    families.push(gauge("process_open_fds", "Number of open file descriptors.", number(open_fds as u64)));
     families.push(gauge(
         "process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",

@@ -5,7 +5,11 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{kernel::Kernel, loader::Loader, status::Down};
+use crate::{
+    kernel::Kernel,
+    loader::Loader,
+    status::{Cause, Down},
+};
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},
@@ -134,7 +138,7 @@ impl Exporter {
             .map(|running| running.name().into())
             .collect();
         // One that waits for a file is no failure, unless another runs in its place.
-        let failed = successor.down().filter(|down| !running.is_empty() || down.reason != "waiting");
+        let failed = successor.down().filter(|down| !running.is_empty() || down.cause != Cause::Waiting);
         match (predecessor, failed) {
             (_, Some(down)) if !running.is_empty() => {
                 exchange.refused.push(Refused { name, down, goes_on: running, successor });

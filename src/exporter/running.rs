@@ -1,10 +1,10 @@
 //! One declared probe and what became of it: brought up, read, brought up anew when its files change.
 
-mod follow;
+mod objects;
 
 use super::{
     alternative::{Candidate, Step},
-    life::Watched,
+    files::Watched,
 };
 use crate::{
     collector::{Collected, Reader, Shared, View},
@@ -15,7 +15,7 @@ use crate::{
     lock::lock,
     reason::Table,
     sandbox::{Lacking, Needs},
-    status::{Down, Limit, ProbeStatus},
+    status::{Cause, Down, Limit, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
 };
@@ -106,13 +106,13 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
     let message = kernel
         .typeless(diagnostics)
         .unwrap_or_else(|| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    Down { reason: "compile", message }
+    Down { cause: Cause::Compile, message }
 }
 
 /// Whether a probe that is down for this may come up later: with a module of the kernel that is not loaded yet, or another time.
 /// What waits for a file is looked after by that.
 fn may_come(down: &Down) -> bool {
-    matches!(down.reason, "compile" | "load" | "attach" | "verifier")
+    matches!(down.cause, Cause::Compile | Cause::Load | Cause::Attach | Cause::Verifier)
 }
 
 /// Whether a perf event is needed for it: those of tracepoints, probes of functions, timers and counters.
@@ -126,12 +126,9 @@ fn is_event(at: &AttachPoint) -> bool {
     }
 }
 
-/// The reason of a probe that waits for a file.
-const WAITING: &str = "waiting";
-
 /// Why a probe does not come up for which rights are lacking.
 fn alone() -> Down {
-    Down { reason: "sandbox", message: ALONE.into() }
+    Down { cause: Cause::Sandbox, message: ALONE.into() }
 }
 
 /// Compiles a probe that comes after rights were given up.
@@ -146,7 +143,10 @@ fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking
 /// Why a probe is down, of which a file is not there: it is waited for.
 fn waiting(watched: &Watched) -> Option<Down> {
     let missing = watched.missing()?;
-    Some(Down { reason: WAITING, message: format!("{}; it is attached to when it appears", missing.message) })
+    Some(Down {
+        cause: Cause::Waiting,
+        message: format!("{}; it is attached to when it appears", missing.message),
+    })
 }
 
 /// Where a probe stands.
@@ -173,7 +173,7 @@ fn needs_symbols(program: &Program) -> bool {
 
 /// Opens the maps of a probe that was attached after `began`.
 fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
-    let refused = |error: &dyn std::error::Error| Down { reason: "collect", message: error.to_string() };
+    let refused = |error: &dyn std::error::Error| Down { cause: Cause::Collect, message: error.to_string() };
     let cpus = PossibleCpus::of_host().map_err(|error| refused(&error))?;
     Reader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
 }
@@ -275,12 +275,12 @@ impl Running {
     /// Whether it is in the kernel, or waits for what it will be attached to: a CPU that is not counted on, or a switch that is off,
     /// is no reason to bring it up anew, which would end its counts.
     pub(super) fn goes_on(&self) -> bool {
-        lock(&self.down).as_ref().is_none_or(|down| down.reason == WAITING)
+        lock(&self.down).as_ref().is_none_or(|down| down.cause == Cause::Waiting)
     }
 
     /// Whether it waits for a file that is not there yet.
     pub fn is_waiting(&self) -> bool {
-        lock(&self.down).as_ref().is_some_and(|down| down.reason == WAITING)
+        lock(&self.down).as_ref().is_some_and(|down| down.cause == Cause::Waiting)
     }
 
     /// What words may mean it.
@@ -398,9 +398,11 @@ impl Running {
         let Some(reader) = self.reader() else {
             return Err(self
                 .down()
-                .unwrap_or(Down { reason: "internal", message: "it is not there".into() }));
+                .unwrap_or(Down { cause: Cause::Internal, message: "it is not there".into() }));
         };
-        reader.collect(topology, view).map_err(|error| Down { reason: "collect", message: error.to_string() })
+        reader
+            .collect(topology, view)
+            .map_err(|error| Down { cause: Cause::Collect, message: error.to_string() })
     }
 
     /// What the probe gives to this scrape; a failure is kept for the landing page and logged once.
@@ -408,11 +410,11 @@ impl Running {
         let result = match outcome {
             Outcome::Read(result) => result,
             Outcome::Slow => Err(Down {
-                reason: "slow",
+                cause: Cause::Slow,
                 message: "what it is read from does not answer in time, so scrapes go on without it".into(),
             }),
             Outcome::Panicked => Err(Down {
-                reason: "internal",
+                cause: Cause::Internal,
                 message: "reading it panicked, which is a bug in tapster; the log says where".into(),
             }),
         };
@@ -424,8 +426,13 @@ impl Running {
         let mut failure = lock(&self.failure);
         if *failure != now {
             match &now {
-                Some(Down { reason, message }) => {
-                    tracing::error!(probe = self.name, reason, message, "the probe cannot be read");
+                Some(Down { cause, message }) => {
+                    tracing::error!(
+                        probe = self.name,
+                        reason = cause.word(),
+                        message,
+                        "the probe cannot be read"
+                    );
                 }
                 None => tracing::info!(probe = self.name, "the probe can be read again"),
             }

@@ -61,8 +61,8 @@ pub struct Kernel {
     pub tracefs: Result<Tracefs, Missing>,
     /// CPUs that it may bring up.
     pub possible_cpus: u32,
-    /// What this process may do.
-    pub capabilities: Capabilities,
+    /// What this process may do; `None` where that is not known.
+    pub capabilities: Option<Capabilities>,
     /// Whether it hides its memory from everyone, root too (`lockdown=confidentiality`, 5.4).
     pub confidential: bool,
     /// Whether this process lives in a user namespace, whose root is not the kernel's.
@@ -96,17 +96,17 @@ impl Kernel {
                 note(format!("the number of CPUs is not known: {error}"));
                 1
             });
-        let capabilities = Capabilities::read(&paths.proc.join("self/status")).unwrap_or_else(|error| {
+        let capabilities = Capabilities::read(&paths.proc.join("self/status"));
+        if let Err(error) = &capabilities {
             note(format!("the capabilities of this process are not known: {error}"));
-            Capabilities::default()
-        });
+        }
         Self {
             release,
             version,
             btf: btf(&paths.btf.clone().unwrap_or_else(|| paths.sys.join("kernel/btf/vmlinux"))),
             tracefs: Tracefs::find(paths),
             possible_cpus,
-            capabilities,
+            capabilities: capabilities.ok(),
             confidential: confidential(&paths.sys.join("kernel/security/lockdown")),
             user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
             unknown,

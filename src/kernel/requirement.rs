@@ -3,7 +3,7 @@
 use super::{Kernel, Missing, symbols};
 use crate::sys::{
     Capabilities,
-    Capability::{Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+    Capability::{self, Bpf, Perfmon, SysAdmin, SysResource, Syslog},
 };
 use std::{fs, path::Path};
 use tapster_ebpf::{diagnostic::Diagnostic, probe::KernelVersion};
@@ -72,14 +72,10 @@ impl Kernel {
     /// a mistake at every name that needs them. `None` where its mistakes have another cause.
     pub fn typeless(&self, diagnostics: &[Diagnostic]) -> Option<String> {
         let Missing { message, hint } = self.btf.as_ref().err()?;
-        let asks = |text: &str| text.contains("BTF");
-        let is_of_types = |diagnostic: &Diagnostic| {
-            asks(&diagnostic.message) || diagnostic.hint.as_deref().is_some_and(asks)
-        };
         let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
         diagnostics
             .iter()
-            .any(is_of_types)
+            .any(|diagnostic| diagnostic.lacks_types)
             .then(|| format!("it needs types of the kernel, and {message}{hint}"))
     }
 
@@ -112,7 +108,7 @@ impl Kernel {
     /// Most bytes of maps that this process may have where they count as locked memory; `None` if there is no such limit, or if
     /// this process can raise it.
     pub fn locked_limit(&self) -> Option<u64> {
-        if self.version >= KernelVersion(5, 11, 0) || self.capabilities.has(SysResource) {
+        if self.version >= KernelVersion(5, 11, 0) || self.may(SysResource) {
             return None;
         }
         let limits = fs::read_to_string(self.proc.join("self/limits")).unwrap_or_default();
@@ -120,19 +116,75 @@ impl Kernel {
         line.split_whitespace().next()?.parse().ok()
     }
 
+    /// Whether this process is known to have a capability.
+    fn may(&self, capability: Capability) -> bool {
+        self.capabilities.as_ref().is_some_and(|own| own.has(capability))
+    }
+
     fn missing_capabilities(&self) -> Option<Missing> {
-        if self.capabilities.has(SysAdmin)
-            || self.unknown.iter().any(|one| one.message.contains("capabilities"))
-        {
-            return None;
-        }
+        // What is not known is not lacking; that it is not known is a requirement of its own.
+        let own = self.capabilities.as_ref().filter(|own| !own.has(SysAdmin))?;
         let needed = if self.version < KernelVersion(5, 8, 0) { vec![SysAdmin] } else { vec![Bpf, Perfmon] };
-        let lacking: Vec<String> = needed
-            .into_iter()
-            .filter(|one| !self.capabilities.has(*one))
-            .map(|one| one.to_string())
-            .collect();
+        let lacking: Vec<String> =
+            needed.into_iter().filter(|one| !own.has(*one)).map(|one| one.to_string()).collect();
         let message = format!("this process lacks {}", lacking.join(" and "));
         (!lacking.is_empty()).then(|| missing(message, "run as root or grant what is lacking"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Paths;
+    use tapster_ebpf::{declaration, diagnostic::SourceFile};
+    use tempfile::TempDir;
+
+    /// A host without BTF whose procfs is at a path that names capabilities, and does not tell the version.
+    fn host() -> (TempDir, Kernel) {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("capabilities/self/status", "CapEff:\t0000000000000000\n");
+        write("sys/kernel/tracing/available_events", "sched:sched_switch\n");
+        write("sys/kernel/tracing/events/sched/sched_switch/format", "name: sched_switch\n");
+        let (proc, sys) = (dir.path().join("capabilities"), dir.path().join("sys"));
+        let kernel = Kernel::detect(&Paths { proc, sys, btf: None, tracefs: None });
+        (dir, kernel)
+    }
+
+    /// What is said of a probe that does not compile, of all its mistakes at once.
+    fn typeless(kernel: &Kernel, at: &str, value: &str) -> Option<String> {
+        let text = format!(
+            "probes:\n- name: waits\n  at: '{at}'\n  metrics: [{{ counter: waits_total, value: {value} }}]\n"
+        );
+        let (file, diagnostics) = declaration::parse(&SourceFile::new("t", text));
+        assert!(diagnostics.is_empty(), "{diagnostics:?}");
+        kernel.typeless(&tapster_ebpf::compile(&file.probes[0], &kernel.target()).unwrap_err())
+    }
+
+    #[test]
+    fn capabilities_are_lacking_whatever_else_is_not_known() {
+        let (_dir, kernel) = host();
+        let missing = kernel.requirements().unwrap_err();
+        let lacks = |one: &Missing| one.message == "this process lacks CAP_SYS_ADMIN";
+        assert!(missing.iter().any(|one| one.message.contains("the kernel's version cannot be told")));
+        assert!(missing.iter().any(lacks), "{missing:?}");
+    }
+
+    #[test]
+    fn a_name_is_no_type_of_the_kernel() {
+        let (_dir, kernel) = host();
+        let switch = "rawtracepoint:sched:sched_switch";
+        assert_eq!(typeless(&kernel, switch, "MY_BTF"), None);
+        for (at, value) in [(switch, "curtask.pid"), (switch, "args.prev"), ("fentry:vfs_read", "1")] {
+            let said = typeless(&kernel, at, value).unwrap_or_default();
+            assert!(
+                said.starts_with("it needs types of the kernel, and this kernel has no BTF"),
+                "{at} {said}"
+            );
+        }
     }
 }

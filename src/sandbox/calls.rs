@@ -248,6 +248,7 @@ fn apply() -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{send_signal, send_signal_to_thread};
 
     /// Runs on its own thread, because rights that are given up do not come back.
     #[test]
@@ -285,10 +286,9 @@ mod tests {
             let sent = client.send_to_with_flags(b"x", &nowhere.into(), libc::MSG_FASTOPEN);
             assert!(refused(sent.unwrap_err()));
             // Another process is not ended: the parent of this one, which would be the end of the test.
-            let parent = i64::from(std::os::unix::process::parent_id());
-            // SAFETY: it takes numbers, and signal 0 only asks.
-            let asked = unsafe { libc::syscall(libc::SYS_tgkill, parent, parent, 0) };
-            assert!(asked == -1 && refused(std::io::Error::last_os_error()));
+            let parent = std::os::unix::process::parent_id();
+            assert!(refused(send_signal(parent, 0).unwrap_err()));
+            assert!(refused(send_signal_to_thread(parent, parent, 0).unwrap_err()));
         });
         done.join().unwrap();
     }

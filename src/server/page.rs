@@ -239,7 +239,7 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
         message(f, "message", "alternative", passed)?;
     }
     match (&probe.down, &probe.limit) {
-        (Some(down), _) => message(f, "down message", down.reason, &down.message),
+        (Some(down), _) => message(f, "down message", down.cause.word(), &down.message),
         (None, Some(limit)) => message(f, "message", limit.reason, &limit.message),
         (None, None) => Ok(()),
     }
@@ -432,7 +432,7 @@ fn scaled(f: &mut Formatter<'_>, value: u64, step: u64, units: &[&str]) -> fmt::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Down, Limit};
+    use crate::status::{Cause, Down, Limit};
 
     fn page(probes: &[ProbeStatus]) -> Page<'_> {
         Page {
@@ -513,7 +513,7 @@ mod tests {
             name: evil(),
             help: evil(),
             source: evil(),
-            down: Some(Down { reason: "verifier", message: evil() }),
+            down: Some(Down { cause: Cause::Verifier, message: evil() }),
             programs: vec![ProgramStatus { attach_point: evil(), mechanism: evil(), ..Default::default() }],
             families: vec![evil()],
             dropped: vec![(evil(), 1)],
@@ -530,7 +530,7 @@ mod tests {
         let message = "\nprogram refused\n0: (79) r1 = *(u64 *)(r1 +0)".into();
         let down = ProbeStatus {
             name: "broken".into(),
-            down: Some(Down { reason: "verifier", message }),
+            down: Some(Down { cause: Cause::Verifier, message }),
             ..Default::default()
         };
         let html = render(&[up, down]);
@@ -541,7 +541,7 @@ mod tests {
 
     #[test]
     fn a_message_of_one_line_does_not_unfold_to_itself() {
-        let down = Some(Down { reason: "attach", message: "no such symbol\n".into() });
+        let down = Some(Down { cause: Cause::Attach, message: "no such symbol\n".into() });
         let html = render(&[ProbeStatus { down, ..Default::default() }]);
         assert!(html.contains("<p><b>attach</b> no such symbol</p>"), "{html}");
     }

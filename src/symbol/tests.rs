@@ -61,13 +61,13 @@ fn frames_as_the_kernel_writes_them() {
     assert_eq!(frames(Side::Kernel, &bytes[..8]), kernel);
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn tapster_symbol_test_function() {}
+#[inline(never)]
+fn tapster_symbol_test_function() {}
 
 /// This process, its file known by what it has mapped.
 #[test]
 fn functions_of_this_program() {
-    let function = std::hint::black_box(tapster_symbol_test_function as extern "C" fn());
+    let function = std::hint::black_box(tapster_symbol_test_function as fn());
     let files = Files::new("/proc".into(), Path::new("/sys").join(ONLINE));
     // A machine that does much else may take longer than a scrape would wait.
     let named = |frame: Frame, process: u32| {
@@ -83,7 +83,7 @@ fn functions_of_this_program() {
     let at = |build_id, offset| named(Frame::File { build_id, offset }, 0);
     let address = u64::try_from(function as usize).expect("64 bits");
     let process = std::process::id();
-    let name = "tapster_symbol_test_function";
+    let name = concat!(module_path!(), "::tapster_symbol_test_function");
     assert_eq!(named(Frame::Address(address), process), name);
     assert_eq!(named(Frame::Address(16), process), UNKNOWN, "nothing is there");
     assert_eq!(named(Frame::Address(address), 0), UNKNOWN);

@@ -9,7 +9,8 @@ use crate::{
     attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
-    probe::{AttachPoint, Each, Event, Expression},
+    glob::is_pattern,
+    probe::{AttachPoint, Each, Event, Expression, FunctionMechanism},
     typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
@@ -50,6 +51,12 @@ fn shape(types: &[Type]) -> String {
     types.iter().map(kind).collect::<Vec<_>>().join(" and ")
 }
 
+/// Whether an attach point is found by the kernel's types.
+fn needs_types(at: &AttachPoint) -> bool {
+    let AttachPoint::Function { mechanism, function } = at else { return false };
+    matches!(mechanism, FunctionMechanism::Fentry | FunctionMechanism::Fexit) && !is_pattern(function)
+}
+
 impl Checker<'_> {
     /// The first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
@@ -65,6 +72,7 @@ impl Checker<'_> {
                 Err(why) => {
                     let mut diagnostic = Diagnostic::error(self.file(), span.clone(), why.message);
                     diagnostic.hint = why.hint;
+                    diagnostic.lacks_types = self.target.btf.is_none() && needs_types(at);
                     missing.push(diagnostic);
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
     probe::Expression,
-    typed::{AccessMode, Builtin, Node, Type, Typed},
+    typed::{AccessMode, Builtin, Mechanism, Node, Type, Typed},
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
@@ -95,12 +95,14 @@ impl<'a> Scope<'a> {
     /// BTF or the message that there is none.
     pub(super) fn btf(&self, expression: &Expression, span: Range<usize>) -> Result<&'a Btf, Problems> {
         self.target.btf.ok_or_else(|| {
-            self.problem(
+            let mut problems = self.problem(
                 expression,
                 span,
                 "types cannot be looked up: this kernel has no BTF",
                 Some("its configuration lacks CONFIG_DEBUG_INFO_BTF".into()),
-            )
+            );
+            problems[0].diagnostic.lacks_types = true;
+            problems
         })
     }
 
@@ -272,12 +274,16 @@ impl<'a> Scope<'a> {
                     |near| format!("did you mean `{near}`?"),
                 )
             };
-            return Err(self.missing(
-                expression,
-                span,
-                format!("`{}` has no argument `{name}`", self.at),
-                Some(hint),
-            ));
+            let message = format!("`{}` has no argument `{name}`", self.at);
+            let mut problems = self.missing(expression, span, message, Some(hint));
+            // Types of programs are not the kernel's.
+            let is_kernels = matches!(
+                self.resolved.mechanism,
+                Mechanism::RawTp | Mechanism::Kprobe | Mechanism::Kretprobe
+            );
+            problems[0].diagnostic.lacks_types =
+                self.resolved.untyped && is_kernels && self.target.btf.is_none();
+            return Err(problems);
         };
         match &argument.value {
             Ok(ArgumentValue::Value(typed)) => Ok(Operand::Value(typed.clone())),

@@ -6,7 +6,10 @@ mod signals;
 mod systemd;
 mod upkeep;
 
-use super::{FAILURE, RunArgs, USAGE, build, lacks, report, rights};
+use super::{
+    FAILURE, RunArgs, USAGE, build, rights,
+    stop::{Stop, capable, configured, selected},
+};
 use crate::{
     config,
     exporter::{Exporter, Failure, Options},
@@ -14,7 +17,7 @@ use crate::{
     owner::{Owners, Trust},
     reload::Configuration,
     server,
-    status::Down,
+    status::{Cause, Down},
     sys, telemetry,
     web::Web,
 };
@@ -33,16 +36,10 @@ const BLOCKING: usize = 64;
 const PUSHES_END: Duration = Duration::from_secs(8);
 
 /// Runs the probes that flags and `words` ask for.
-pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
+pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let begun = Instant::now();
     signals::hold()?;
-    let log = match telemetry::init(&args.log_level, args.log_format) {
-        Ok(log) => log,
-        Err(error) => {
-            tell!("error: {error}");
-            return Ok(USAGE);
-        }
-    };
+    let log = telemetry::init(&args.log_level, args.log_format).map_err(Stop::usage)?;
     tracing::info!(
         version = build::VERSION,
         commit = build::commit(),
@@ -56,16 +53,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
     let request = args.probes.request(words, Trust::Only(owners.clone()));
     // Before they are read: what changes from here on is seen.
     let marks = request.marks();
-    let config = match config::load(&request) {
-        Ok(config) => config,
-        Err(error) => {
-            tell!("error: {error}");
-            return Ok(USAGE);
-        }
-    };
-    if report(&config.diagnostics) {
-        return Ok(USAGE);
-    }
+    let config = configured(&request)?;
     let exports = push::exports(args, config.otlp.as_ref());
     let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {
         Ok((client, exports)) => (exports, client),
@@ -74,17 +62,11 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
     };
-    let kernel = Kernel::detect(&args.host.paths());
-    if lacks(&kernel) {
-        return Ok(FAILURE);
-    }
+    let kernel = capable(Kernel::detect(&args.host.paths()))?;
     for limitation in kernel.limitations() {
         tracing::warn!("{}", limitation.message);
     }
-    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
-    if report(&diagnostics) {
-        return Ok(USAGE);
-    }
+    let probes = selected(config.probes, &kernel)?;
     if let Err(error) = config::are_there(&probes, &config.off, &args.ready_require) {
         tell!("error: `--ready.require`: {error}");
         return Ok(USAGE);
@@ -112,20 +94,22 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> anyhow::Result<u8> {
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     drop(reserve);
     exporter.require(args.ready_require.clone());
-    for Failure { name, down: Down { reason, message } } in &failures {
-        if *reason == "waiting" && !args.strict {
+    for Failure { name, down: Down { cause, message } } in &failures {
+        if *cause == Cause::Waiting && !args.strict {
             tracing::warn!(probe = name, "{message}");
         } else {
-            tracing::error!(probe = name, reason, "probe is down: {message}");
+            tracing::error!(probe = name, reason = cause.word(), "probe is down: {message}");
         }
     }
     // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
     if args.strict && !failures.is_empty() {
-        return Ok(if failures.iter().all(|failure| matches!(failure.down.reason, "compile" | "waiting")) {
-            USAGE
-        } else {
-            FAILURE
-        });
+        return Ok(
+            if failures.iter().all(|failure| matches!(failure.down.cause, Cause::Compile | Cause::Waiting)) {
+                USAGE
+            } else {
+                FAILURE
+            },
+        );
     }
     tracing::info!(
         probes = exporter.up(),

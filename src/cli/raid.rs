@@ -1,0 +1,181 @@
+//! `tapster raid`: the arrays, and which member is slow.
+
+use super::{FAILURE, RaidArgs, USAGE, lacks, print, report as report_diagnostics};
+use crate::{
+    config::{self, Request},
+    exporter::{Exporter, Options},
+    kernel::Kernel,
+    raid::{self, Arrays, Check, Interval, Rule, State},
+    telemetry::{self, LogFormat},
+    topology::Array,
+    watch::seconds,
+};
+use std::ffi::OsString;
+
+/// What follows the flags in `--help`.
+pub(super) const AFTER_HELP: &str = "\
+Exit status: 0 if the arrays were watched, however they are; 1 if that cannot be; 2 for wrong usage. With `--check` it is \
+that of a plugin for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown, which includes wrong usage and a host without arrays.";
+
+fn rule(args: &RaidArgs) -> Rule {
+    Rule {
+        ratio: args.ratio,
+        floor_seconds: args.floor.as_secs_f64(),
+        critical_ratio: args.critical_ratio,
+        min_count: args.min_count,
+        stuck_seconds: args.stuck.as_secs_f64(),
+    }
+}
+
+pub(super) fn main(args: &RaidArgs) -> anyhow::Result<u8> {
+    telemetry::init("warn", LogFormat::Text)?;
+    if args.check {
+        let check = check(args).unwrap_or_else(|error| Check::unknown(&format!("{error:#}")));
+        let printed = print(&check.line());
+        // The line is the answer: without it nobody knows.
+        return Ok(printed.map_or_else(
+            |error| {
+                tell!("error: {error:#}");
+                State::Unknown.status()
+            },
+            |()| check.worst().status(),
+        ));
+    }
+    let arrays = match Arrays::read(&args.host.host(), &args.arrays) {
+        Ok(arrays) => arrays,
+        Err(message) => {
+            tell!("error: {message}");
+            return Ok(USAGE);
+        }
+    };
+    let there = arrays.now();
+    let silence: Vec<String> = arrays.silence().collect();
+    if there.is_empty() && silence.is_empty() {
+        print(if args.json { "{\"arrays\":[]}\n" } else { "this host has no arrays\n" })?;
+        return Ok(0);
+    }
+    if there.is_empty() {
+        if args.json {
+            let all = serde_json::json!({ "arrays": [], "unanswered": arrays.unanswered() });
+            print(&format!("{all:#}\n"))?;
+        } else {
+            print(&(silence.join("\n") + "\n"))?;
+        }
+        return Ok(FAILURE);
+    }
+    if !args.json {
+        print(&raid::listing(&there, &raid::mdstat(&args.host.procfs)))?;
+    }
+    let Ok(exporter) = attach(&there, args)? else { return Ok(FAILURE) };
+    tell!("watching for {}; Ctrl-C ends it early", seconds(args.interval));
+    let interval = Interval::watch(&exporter, &arrays, &args.host.sysfs, args.interval)?;
+    let rule = rule(args);
+    let measurements = interval.measurements(&rule);
+    let mut notes = interval.gone();
+    notes.extend(silence);
+    notes.extend(interval.losses());
+    if args.json {
+        let mdstat = raid::mdstat(&args.host.procfs);
+        let measured: Vec<_> =
+            measurements.iter().map(|measurement| measurement.json(&rule, &mdstat)).collect();
+        let all = serde_json::json!({
+            "seconds": interval.time().as_secs_f64(),
+            "arrays": measured,
+            "unanswered": arrays.unanswered(),
+            "notes": notes,
+        });
+        print(&format!("{all:#}\n"))?;
+    } else {
+        print(&raid::text(&measurements, &rule, interval.time(), &notes))?;
+    }
+    Ok(0)
+}
+
+/// The exit status for wrong flags of a check, to whose caller 2 is critical, and says there what is wrong; `None` for another
+/// command line.
+pub(super) fn usage(mut words: impl Iterator<Item = OsString>, error: &clap::Error) -> Option<u8> {
+    let is_check = words.any(|word| word == "raid") && words.any(|word| word == "--check");
+    is_check.then(|| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        // Whoever cannot hear it has the exit status.
+        let _ = print(&Check::unknown(first.strip_prefix("error: ").unwrap_or(first)).line());
+        State::Unknown.status()
+    })
+}
+
+/// Watches, and judges.
+fn check(args: &RaidArgs) -> anyhow::Result<Check> {
+    let arrays = match Arrays::read(&args.host.host(), &args.arrays) {
+        Ok(arrays) => arrays,
+        Err(message) => return Ok(Check::unknown(&message)),
+    };
+    let there = arrays.now();
+    if there.is_empty() {
+        let is_silent = !arrays.unanswered().is_empty();
+        return Ok(if is_silent {
+            Check::silent(&arrays)
+        } else {
+            Check::unknown("this host has no arrays")
+        });
+    }
+    Ok(match attach(&there, args)? {
+        Ok(exporter) => {
+            let interval = Interval::watch(&exporter, &arrays, &args.host.sysfs, args.interval)?;
+            Check::of(&interval, &rule(args))
+        }
+        // How the arrays are is known all the same.
+        Err(why) => Check::unwatched(&arrays, &why),
+    })
+}
+
+/// Attaches what these arrays need; why that cannot be, which has been said on standard error as well.
+fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter, String>> {
+    let probes = raid::probes(arrays).iter().map(ToString::to_string).collect();
+    let config = config::load(&Request { probes, ..Request::default() })?;
+    let kernel = Kernel::detect(&args.host.paths());
+    if lacks(&kernel) {
+        let first = kernel.requirements().err().and_then(|missing| Some(missing.first()?.message.clone()));
+        return Ok(Err(first.unwrap_or_else(|| "this host lacks what probes need".into())));
+    }
+    let (probes, diagnostics) = tapster_ebpf::check::select(config.probes, &kernel.target());
+    if report_diagnostics(&diagnostics) {
+        return Ok(Err("the shipped probes do not fit this kernel".into()));
+    }
+    let options = Options { run_stats: false, attach: true, command: false };
+    let (exporter, failures, _) = Exporter::start(&probes, &kernel, &args.host.host(), Vec::new(), options);
+    for failure in &failures {
+        tell!("error: the probe `{}` cannot run: {}", failure.name, failure.down.message);
+    }
+    Ok(match failures.first() {
+        None => Ok(exporter),
+        Some(failure) => Err(format!("the probe `{}` cannot run ({})", failure.name, failure.down.cause)),
+    })
+}
+
+/// Reads a ratio: a number of 1 or more.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if number.is_finite() && number >= 1.0 {
+        Ok(number)
+    } else {
+        Err("expected a number of 1 or more".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_of_flags() {
+        assert_eq!(ratio("2.5"), Ok(2.5));
+        for text in ["0.9", "-2", "inf", "nan", "x", ""] {
+            assert!(ratio(text).is_err(), "{text}");
+        }
+        assert_eq!(
+            Rule::default().floor_seconds.to_bits(),
+            crate::duration::parse("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! `tapster report`: run probes for a while, then print what they counted in that time.
+
+use super::{
+    FAILURE, ReportArgs, USAGE,
+    command::{exit_status, not_started},
+    output::{create, fill, print},
+    stop::{Stop, capable, configured, selected},
+};
+use crate::{
+    config,
+    exporter::{Exporter, Failure, Options},
+    kernel::Kernel,
+    owner::Trust,
+    report::{self, Counting, Layout, Metric, Progress},
+    status::{Cause, Down},
+    telemetry::{self, LogFormat},
+    watch::{End, Until, WatchError, seconds},
+};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+use tapster_ebpf::probe::Probe as Declared;
+use terminal_size::{Width, terminal_size_of};
+
+/// How often the line that shows progress is written.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// What follows the flags in `--help`.
+pub(super) const AFTER_HELP: &str = "\
+Examples:
+  tapster report                          the shipped probes, until Ctrl-C
+  tapster report block_io --for 10s       one of them, for ten seconds
+  tapster report block_io -- fio job.fio  as long as a command runs
+  tapster report sched -- make            what a command and its children waited for
+  tapster report own.yaml --top 5         a file of probes, five rows for each metric
+  tapster report --for 10s -- make        the first ten seconds of it
+  tapster report cpu.yaml --folded        its stacks, for flamegraph.pl or inferno-flamegraph
+
+Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
+came up; 2 for wrong usage or configuration.";
+
+pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
+    telemetry::init("warn", LogFormat::Text)?;
+    let request = args.probes.request(&args.what, Trust::Everybody);
+    let config = configured(&request)?;
+    let kernel = capable(Kernel::detect(&args.host.paths()))?;
+    let probes = selected(config.probes, &kernel)?;
+    // Before anything is counted that then could not be written.
+    let output = match &args.output {
+        None => None,
+        Some(path) => Some((create(path)?, path)),
+    };
+    let keeps_to_command = !args.command.is_empty() && !args.system_wide;
+    let options = Options { run_stats: false, attach: true, command: keeps_to_command };
+    let start = Instant::now();
+    let (exporter, failures, times) =
+        Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
+    // Nothing is attached before all is loaded.
+    let attached = start + times.prepare + times.load;
+    for failure in &failures {
+        let Down { cause, message } = &failure.down;
+        // Diagnostics and the verifier's log have lines of their own.
+        let gap = if message.contains('\n') { '\n' } else { ' ' };
+        tell!("error: the probe `{}` is down ({cause}):{gap}{}", failure.name, message.trim_end());
+    }
+    for (name, limit) in exporter.limits() {
+        tell!("warning: the probe `{name}` runs, but {}", limit.message);
+    }
+    for running in exporter.probes() {
+        for what in running.passed() {
+            tell!("warning: the probe `{}`: {what}", running.name());
+        }
+    }
+    if exporter.up() == 0 {
+        // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
+        let is_mistake = |failure: &Failure| {
+            let shipped = |probe: &Declared| config::group(probe).is_some();
+            failure.down.cause == Cause::Compile
+                && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
+        };
+        return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
+    }
+    let metrics = report::metrics(&exporter, &probes, keeps_to_command);
+    if args.folded && !metrics.iter().any(Metric::has_stacks) {
+        tell!("error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}");
+        return Ok(USAGE);
+    }
+    exporter.is_private();
+    let counting = Counting::begin(&exporter, metrics);
+    let until = match (args.command.as_slice(), args.interval) {
+        ([], None) => Until::Interrupt,
+        ([], Some(interval)) => Until::Time(interval),
+        (command, most) => Until::Command { command, most },
+    };
+    announce(&until, exporter.up());
+    // The terminal is the command's while it runs.
+    let shows_progress = args.command.is_empty() && io::stderr().is_terminal();
+    let mut show = |elapsed: Duration, events: f64| {
+        progress(&format!("{:.0} s, {events:.0} events", elapsed.as_secs_f64()))
+    };
+    let shown = shows_progress.then(|| Progress { every: PROGRESS_EVERY, show: &mut show });
+    let top = args.top.and_then(|top| usize::try_from(top).ok());
+    let counted = counting.finish(&until, attached, &failures, (args.sort, top), shown);
+    if shows_progress {
+        progress("");
+    }
+    let (report, running) = match counted {
+        Ok(counted) => counted,
+        Err(WatchError::Command { program, source }) => {
+            tell!("error: `{program}` cannot be started: {source}");
+            return Ok(not_started(&source));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let text = if args.json {
+        format!("{:#}\n", report::json(&report))
+    } else if args.folded {
+        report::folded(&report)
+    } else {
+        report::text(&report, layout(args))
+    };
+    match &output {
+        None => print(&text)?,
+        Some((file, path)) => fill(file, path, text.as_bytes())?,
+    }
+    // Whoever goes on is not counted any more.
+    drop(exporter);
+    let end = match running {
+        None => report.end(),
+        Some(running) => {
+            tell!("the command goes on; its end is waited for");
+            End::Command(running.finish()?)
+        }
+    };
+    // None can be read any more: that is no report.
+    if report.is_down() {
+        return Ok(FAILURE);
+    }
+    Ok(match end {
+        End::Time | End::Interrupt => 0,
+        End::Command(status) => exit_status(status),
+    })
+}
+
+/// Says what is waited for; nothing where a command has the terminal.
+fn announce(until: &Until<'_>, probes: usize) {
+    let probes = if probes == 1 { "1 probe".to_owned() } else { format!("{probes} probes") };
+    match until {
+        Until::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
+        Until::Time(interval) => {
+            tell!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
+        }
+        Until::Command { .. } => {}
+    }
+}
+
+/// Replaces the line that shows progress.
+fn progress(text: &str) {
+    let _ = write!(io::stderr(), "\r\x1b[K{text}");
+}
+
+fn layout(args: &ReportArgs) -> Layout {
+    let stdout = io::stdout();
+    let is_terminal = args.output.is_none() && stdout.is_terminal();
+    let columns =
+        is_terminal.then(|| terminal_size_of(&stdout)).flatten().map(|(Width(columns), _)| columns.into());
+    Layout { columns, bars: args.bars || is_terminal }
+}

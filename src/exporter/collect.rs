@@ -1,0 +1,130 @@
+//! A scrape: the probes read, each within its time, and what is said besides of arrays, of the exporter and of the process.
+
+use super::{
+    Exporter, Running,
+    own::{self, Own},
+    process::{online_cpus, process},
+};
+use crate::{
+    collector::{Collected, View},
+    deadline::{self, Limits},
+    family::MetricFamily,
+    lock::lock,
+    source::{Selection, Source},
+    status::{Down, ProbeStatus, Unready},
+    topology::{self, Topology},
+};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long a probe may take to be read. One of ten thousand histograms takes an eighth of a second, written out
+/// (`docs/performance.md`), and a scrape has ten seconds by default.
+const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
+
+impl Exporter {
+    /// What the probes have counted, with the functions of programs named as far as they can be read within this time.
+    pub fn collect_named(&self, most: Duration) -> Vec<MetricFamily> {
+        let begun = Instant::now();
+        loop {
+            let families = self.collect();
+            let left = most.saturating_sub(begun.elapsed());
+            // One thing that was lacking may show that another is.
+            if left.is_zero() || !self.shared().symbols.wait(left) {
+                return families;
+            }
+        }
+    }
+
+    /// Reads these probes, each within its time.
+    fn read(
+        probes: &[Arc<Running>],
+        topology: &Arc<Topology>,
+        view: View,
+    ) -> impl Iterator<Item = Result<Collected, Down>> {
+        let topology = topology.clone();
+        let outcomes = deadline::each(PROBES, probes.to_vec(), move |running: &Running| {
+            running.collect(&topology, view)
+        });
+        probes.iter().zip(outcomes).map(|(running, outcome)| running.settle(outcome))
+    }
+
+    fn families(&self, view: View, selection: &Selection) -> Vec<MetricFamily> {
+        // Once, and first: all that is said of arrays in this scrape is about the same ones.
+        let topology = self.arrays.refresh();
+        let cgroups = &self.shared().cgroups;
+        if cgroups.is_wanted() {
+            cgroups.refresh();
+        }
+        let mut own = Own::new(self.stats.is_some());
+        let mut families = Vec::new();
+        let mut probes = self.probes();
+        probes.retain(|running| selection.takes(|word| running.is_called(word)));
+        for (running, collected) in probes.iter().zip(Self::read(&probes, &topology, view)) {
+            own.add(running, collected.as_ref(), self.followed.as_ref(), self.began);
+            families.extend(collected.into_iter().flat_map(|collected| collected.families));
+        }
+        if let Err(reason) = topology::adopt(&topology, &mut families)
+            && !self.told_silent.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("members of device-mapper raid and mirror arrays have no latency: {reason}");
+        }
+        let own = own.into_families(self.began);
+        if selection.takes_rest() {
+            let mut account = lock(&self.account);
+            // What ended is in the other view as if it had not.
+            if view == View::Now && matches!(selection, Selection::All) {
+                // A site's own probe of this name may leave out what it likes.
+                let is_shipped =
+                    |running: &Arc<Running>| running.name() == "block_io" && running.is_called("block");
+                if probes.iter().any(is_shipped) {
+                    account.compare(&families);
+                } else {
+                    account.leave();
+                }
+            }
+            families.extend(account.family());
+            drop(account);
+            families.extend(topology::families(&topology));
+            let containers = cgroups.is_wanted().then(|| ("containers", cgroups.age()));
+            families.push(own::ages([("arrays", self.arrays.age())].into_iter().chain(containers)));
+            families.push(self.readiness());
+            families.extend(own);
+            families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));
+            families.extend(online_cpus(&self.online));
+            families.extend(process(self.process_began));
+        } else {
+            families.extend(own);
+        }
+        families
+    }
+}
+
+impl Source for Exporter {
+    fn select(&self, selection: &Selection) -> Vec<MetricFamily> {
+        self.families(View::Now, selection)
+    }
+
+    fn counted(&self) -> Vec<MetricFamily> {
+        self.families(View::Counted, &Selection::All)
+    }
+
+    fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> =
+            self.probes().iter().flat_map(|running| running.words().collect::<Vec<_>>()).collect();
+        words.sort();
+        words.dedup();
+        words
+    }
+
+    fn status(&self) -> Vec<ProbeStatus> {
+        let (topology, probes) = (self.arrays.current(), self.probes());
+        let read = Self::read(&probes, &topology, View::Now);
+        probes.iter().zip(read).map(|(running, collected)| running.status(collected)).collect()
+    }
+
+    fn unready(&self) -> Option<Unready> {
+        self.unready()
+    }
+}

@@ -1,0 +1,196 @@
+//! What a probe is attached to comes, goes, is exchanged or switched off while it runs.
+
+use super::{Lacking, Running, compile, compile_failure, may_come, open, waiting};
+use crate::{
+    collector::Shared,
+    exporter::{
+        alternative::{Candidate, Step},
+        files::{Change, Watched},
+    },
+    kernel::{Kernel, Switches},
+    label::Host,
+    loader::Loader,
+    lock::lock,
+    status::{Cause, Down},
+};
+use std::{path::Path, time::SystemTime};
+use tapster_ebpf::{attach::Target, probe::Probe, program::Program};
+
+impl Running {
+    /// Looks whether the probe's files are still the same. If not, `kernel` is asked for, and the probe is compiled and
+    /// attached to those that are there now.
+    pub(in crate::exporter) fn follow<'k>(
+        &self,
+        host: &Host,
+        shared: &Shared,
+        kernel: impl FnOnce() -> &'k Kernel,
+    ) {
+        let Some(watched) = &self.watched else { return };
+        let mut watched = lock(watched);
+        let change = watched.look(&host.proc);
+        if change == Change::None {
+            return;
+        }
+        let down = self.revive(&mut watched, change, host, shared, kernel()).err();
+        match &down {
+            None => {
+                lock(&self.again).files += 1;
+                tracing::info!(probe = self.name, "attached to the files that are there now");
+            }
+            Some(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
+            Some(failed @ Down { cause, message }) => {
+                // Files or memory may have been short for a moment.
+                if matches!(cause, Cause::Load | Cause::Attach) {
+                    watched.try_again(change);
+                }
+                if lock(&self.down).as_ref() != Some(failed) {
+                    tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
+                }
+            }
+        }
+        self.set_down(down);
+    }
+
+    /// Compiles and attaches the probe anew.
+    fn revive(
+        &self,
+        watched: &mut Watched,
+        change: Change,
+        host: &Host,
+        shared: &Shared,
+        kernel: &Kernel,
+    ) -> Result<(), Down> {
+        let target = kernel.target();
+        // What never was up begins with all alternatives; what was goes on with what it was up with.
+        let probe = if self.reader.get().is_some() { &watched.probe } else { &self.declared };
+        let program = tapster_ebpf::compile(probe, &target).map_err(|diagnostics| {
+            waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics, kernel))
+        })?;
+        if let Some(reader) = self.reader.get() {
+            let all = change == Change::Containers;
+            return reader.attached().renew(&program, kernel, all).map_err(|error| error.down());
+        }
+        watched.probe = self.begin(probe, program, host, shared, (&target, kernel))?;
+        Ok(())
+    }
+
+    /// Attaches the probe for the first time, long after it was declared; as what it was brought up.
+    fn begin(
+        &self,
+        probe: &Probe,
+        program: Program,
+        host: &Host,
+        shared: &Shared,
+        means: (&Target<'_>, &Kernel),
+    ) -> Result<Probe, Down> {
+        let mut loader = Loader::of(means.1);
+        let began = SystemTime::now();
+        let mut candidate = Candidate::new(probe);
+        let attached = candidate.bring(program, Step::Attached, &mut loader, means)?;
+        *lock(&self.passed) = candidate.passed;
+        self.tell_passed();
+        let reader = open(attached, began, host, shared)?;
+        self.reader.set(reader).map_err(|_| Down {
+            cause: Cause::Internal,
+            message: "the probe was attached twice: this is a bug in tapster".into(),
+        })?;
+        Ok(candidate.probe)
+    }
+
+    /// Whether it is attached to CPUs, which come and go.
+    pub(in crate::exporter) fn is_on_cpus(&self) -> bool {
+        self.reader().is_some_and(|reader| reader.attached().has_cpu_events())
+    }
+
+    /// Attaches to CPUs that came online.
+    pub(in crate::exporter) fn follow_cpus(&self, online: &[u32]) {
+        let Some(reader) = self.reader() else { return };
+        let (cpus, refused) = reader.attached().follow_cpus(online);
+        if !cpus.is_empty() {
+            lock(&self.again).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
+            tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
+        }
+        let down = refused.map(|error| {
+            let Down { cause, message } = error.down();
+            Down { cause, message: format!("not all CPUs that are online are counted on: {message}") }
+        });
+        let mut known = lock(&self.uncovered);
+        if let Some(Down { cause, message }) = down.as_ref().filter(|down| known.as_ref() != Some(down)) {
+            tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
+        }
+        *known = down;
+    }
+
+    /// Takes in whether a switch of the host keeps the kernel from calling the probe.
+    pub(in crate::exporter) fn heed(&self, switches: Switches) {
+        let mut codes = self.program().into_iter().flat_map(|program| &program.codes);
+        let stopped = codes.find_map(|code| Some((code, switches.stopping(code.mechanism)?)));
+        let stopped = stopped.map(|(code, switch)| Down {
+            cause: Cause::SwitchedOff,
+            message: format!(
+                "`{}` is attached, and not called as long as `{switch}` is 0: set it to 1",
+                code.at
+            ),
+        });
+        let mut known = lock(&self.stopped);
+        match (&*known, &stopped) {
+            (None, Some(Down { cause, message })) => {
+                tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
+            }
+            (Some(_), None) => tracing::info!(probe = self.name, "it is called again"),
+            _ => {}
+        }
+        *known = stopped;
+    }
+
+    /// Attaches to what is in modules of the kernel that came, went or were loaded anew: functions that it is attached to, or
+    /// whatever it did not come up for.
+    pub(in crate::exporter) fn follow_modules<'k>(
+        &self,
+        changed: &[String],
+        host: &Host,
+        shared: &Shared,
+        kernel: impl Fn() -> &'k Kernel,
+        lacking: Lacking,
+    ) {
+        let down = if self.reader().is_some() { &self.unloaded } else { &self.down };
+        let before = lock(down).clone();
+        let result = if let Some(reader) = self.reader() {
+            for what in reader.attached().left_later(changed, &kernel) {
+                tracing::warn!(probe = self.name, modules = ?changed, "{what}");
+            }
+            if !reader.attached().is_in_modules(changed) {
+                return;
+            }
+            reader.attached().follow_modules(changed, kernel()).map_err(|error| error.down())
+        } else {
+            if !before.as_ref().is_some_and(may_come) {
+                return;
+            }
+            let kernel = kernel();
+            let target = kernel.target();
+            compile(&self.declared, &target, kernel, lacking).and_then(|program| {
+                self.begin(&self.declared, program, host, shared, (&target, kernel)).map(drop)
+            })
+        };
+        match &result {
+            Ok(()) => {
+                lock(&self.again).modules += 1;
+                tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
+            }
+            Err(down) if before.as_ref() == Some(down) => {}
+            Err(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
+            Err(Down { cause, message }) => {
+                tracing::error!(probe = self.name, reason = cause.word(), "probe is down: {message}");
+            }
+        }
+        *lock(down) = result.err();
+    }
+
+    /// Detaches from files that were replaced and that no process runs any more.
+    pub(in crate::exporter) fn release(&self, proc: &Path) {
+        if let Some(reader) = self.reader() {
+            reader.attached().release(proc);
+        }
+    }
+}

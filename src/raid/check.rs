@@ -1,0 +1,279 @@
+//! `tapster raid --check`: one line and an exit status, as the guidelines for plugins of Nagios and its kin want them. What
+//! is a warning and what is critical is as in `config/rules/raid.yaml`.
+
+use super::{
+    Arrays, Interval, Rule,
+    report::{Measurement, Operation},
+    verdict::Compared,
+};
+use crate::topology::{Array, Member};
+use std::fmt::Write;
+
+/// Levels of which no member may be lost.
+const WITHOUT_REDUNDANCY: [&str; 3] = ["raid0", "linear", "striped"];
+
+/// How an array is. The worst of all is that of the check; what is known to be wrong is worse than what is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// All is well.
+    Ok,
+    /// It cannot be told.
+    Unknown,
+    /// To be looked at.
+    Warning,
+    /// To be looked at now.
+    Critical,
+}
+
+impl State {
+    /// As the exit status.
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Unknown => "UNKNOWN",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// What was found, and figures for graphs.
+#[derive(Debug, Default)]
+pub struct Check {
+    findings: Vec<(State, String)>,
+    figures: Vec<String>,
+}
+
+impl Check {
+    /// Of which nothing is known but this.
+    pub fn unknown(why: &str) -> Self {
+        let mut check = Self::default();
+        check.add(State::Unknown, why.to_owned());
+        check
+    }
+
+    /// Adds a finding.
+    pub fn add(&mut self, state: State, text: String) {
+        self.findings.push((state, text));
+    }
+
+    /// What follows from watching arrays.
+    pub fn of(interval: &Interval<'_>, rule: &Rule) -> Self {
+        let mut check = Self::silent(interval.arrays);
+        for measurement in interval.measurements(rule) {
+            check.array(&measurement, rule);
+        }
+        for text in interval.gone() {
+            check.add(State::Critical, text);
+        }
+        // What was lost may be what is slow.
+        for text in interval.losses() {
+            check.add(State::Unknown, text);
+        }
+        check.only_containers();
+        check
+    }
+
+    /// What is known of arrays that cannot be watched: how they are.
+    pub fn unwatched(arrays: &Arrays, why: &str) -> Self {
+        let mut check = Self::silent(arrays);
+        for array in arrays.now() {
+            check.state(array);
+        }
+        check.add(State::Unknown, format!("members cannot be watched: {why}"));
+        check
+    }
+
+    /// Which arrays do not answer.
+    pub fn silent(arrays: &Arrays) -> Self {
+        let mut check = Self::default();
+        for text in arrays.silence() {
+            check.add(State::Critical, text);
+        }
+        check
+    }
+
+    /// Takes in what was seen of an array.
+    pub(super) fn array(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+        let before = self.findings.len();
+        for text in measurement.stuck(rule) {
+            self.add(State::Critical, text);
+        }
+        self.state(measurement.array);
+        for (place, parts) in measurement.slow() {
+            let Some(member) = measurement.member(place) else { continue };
+            let is_critical = parts
+                .iter()
+                .any(|(_, line)| line.compared.is_some_and(|compared| compared.ratio > rule.critical_ratio));
+            let state = if is_critical { State::Critical } else { State::Warning };
+            self.add(state, measurement.slow_sentence(member, &parts));
+        }
+        if self.findings.len() == before {
+            for text in measurement.comparison(rule, false) {
+                self.add(State::Ok, text);
+            }
+        }
+        self.graph(measurement, rule);
+    }
+
+    /// What the array says of itself.
+    pub(super) fn state(&mut self, array: &Array) {
+        let name = &array.name;
+        if let Some(state @ ("inactive" | "broken")) = array.state.as_deref() {
+            self.add(State::Critical, format!("{name} is {state}"));
+        }
+        let missing = missing(array);
+        if bears(array).is_some_and(|most| missing > most) {
+            self.add(
+                State::Critical,
+                format!("{name} has lost more members than it bears: {missing} missing"),
+            );
+        } else if bare_from(array).is_some_and(|least| missing >= least) {
+            self.add(
+                State::Critical,
+                format!("{name} is degraded: {missing} missing, and it may not survive another failure"),
+            );
+        } else if missing > 0 {
+            self.add(State::Warning, format!("{name} is degraded: {missing} missing"));
+        }
+        for Member { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
+            self.add(State::Warning, format!("{name}: `{member}` is faulty"));
+        }
+    }
+
+    /// Averages beside what they may be, and how many members are missing.
+    fn graph(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+        let array = measurement.array;
+        for ((Operation(_, operation), place), line) in &measurement.lines {
+            let Some(member) = measurement.member(*place) else { continue };
+            let limits = line.compared.map(|Compared { peers_seconds, .. }| {
+                let limit = |ratio: f64| (peers_seconds * ratio).max(peers_seconds + rule.floor_seconds);
+                format!("{:.9};{:.9}", limit(rule.ratio), limit(rule.critical_ratio.max(rule.ratio)))
+            });
+            self.figures.push(format!(
+                "'{}'={:.9}s;{};0",
+                label(&[&array.name, &member.name, operation]),
+                line.measured.mean_seconds,
+                limits.unwrap_or_else(|| ";".into()),
+            ));
+        }
+        if let (Some(degraded), Some(disks)) = (array.degraded, array.disks) {
+            self.figures.push(format!("'{}'={degraded};0;;0;{disks}", label(&[&array.name, "missing"])));
+        }
+    }
+
+    /// Says that all is well where nothing was said of any array, which is so if all are containers.
+    pub(super) fn only_containers(&mut self) {
+        if self.findings.is_empty() {
+            self.add(
+                State::Ok,
+                "only containers were looked at: their volumes are arrays of their own".to_owned(),
+            );
+        }
+    }
+
+    /// The worst that was found.
+    pub fn worst(&self) -> State {
+        self.findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown)
+    }
+
+    /// `RAID WARNING - what is wrong | figures`
+    pub fn line(&self) -> String {
+        let worst = self.worst();
+        let mut found: Vec<&(State, String)> =
+            self.findings.iter().filter(|(state, _)| worst == State::Ok || *state != State::Ok).collect();
+        found.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
+        let texts: Vec<String> = found.iter().map(|(_, text)| plain(text)).collect();
+        let mut line = format!("RAID {} - {}", worst.name(), texts.join(", "));
+        if !self.figures.is_empty() {
+            let _ = write!(line, " | {}", self.figures.join(" "));
+        }
+        line.push('\n');
+        line
+    }
+}
+
+/// How many members an array lacks. The kernel does not count them for levels without redundancy: there it is those that have no
+/// place or are faulty.
+fn missing(array: &Array) -> u64 {
+    if let Some(degraded) = array.degraded {
+        return degraded;
+    }
+    if !WITHOUT_REDUNDANCY.contains(&array.level.as_str()) {
+        return 0;
+    }
+    let is_faulty = |member: &&Member| member.is("faulty");
+    let works = |member: &&Member| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let working = count(array.members.iter().filter(works).count());
+    let faulty = count(array.members.iter().filter(is_faulty).count());
+    // One that has not started has no number of members yet.
+    array.disks.map_or(0, |disks| disks.saturating_sub(working)).max(faulty)
+}
+
+/// How many members an array of its level may lack and still have its data, at the most: the rule
+/// `array:tapster_raid_array_bears:members`.
+fn bears(array: &Array) -> Option<u64> {
+    match array.level.as_str() {
+        level if WITHOUT_REDUNDANCY.contains(&level) => Some(0),
+        "raid4" | "raid5" => Some(1),
+        "raid6" => Some(2),
+        "raid1" | "raid10" | "mirror" => array.disks?.checked_sub(1),
+        _ => None,
+    }
+}
+
+/// From how many missing members on another failure may take data along: the alert `TapsterRaidArrayWithoutRedundancy`. RAID 10
+/// may have both copies of something on the next member.
+fn bare_from(array: &Array) -> Option<u64> {
+    match array.level.as_str() {
+        "raid4" | "raid5" | "raid10" => Some(1),
+        "raid6" => Some(2),
+        "raid1" | "mirror" => array.disks?.checked_sub(1).filter(|least| *least > 0),
+        _ => None,
+    }
+}
+
+/// A text that has no line feed, and no bar, behind which figures begin.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|character| if character.is_control() || character == '|' { ' ' } else { character })
+        .collect()
+}
+
+/// The name of a figure, of characters that all readers of figures take.
+fn label(parts: &[&str]) -> String {
+    let is_plain = |character: &char| character.is_ascii_alphanumeric() || "-./:_".contains(*character);
+    let text = parts.join("_");
+    text.chars().map(|character| if is_plain(&character) { character } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_counts() {
+        let mut check = Check::default();
+        assert_eq!(check.worst(), State::Unknown, "nothing was looked at");
+        for (state, status, line) in [
+            (State::Ok, 0, "RAID OK - a 0\n"),
+            (State::Unknown, 3, "RAID UNKNOWN - a 1\n"),
+            (State::Warning, 1, "RAID WARNING - a 2, a 1\n"),
+            (State::Critical, 2, "RAID CRITICAL - a 3, a 2, a 1\n"),
+        ] {
+            check.add(state, format!("a|{}", check.findings.len()));
+            assert_eq!((check.worst().status(), check.line().as_str()), (status, line));
+        }
+        assert_eq!(label(&["dm-0 '=", "x|y", "read"]), "dm-0____x_y_read");
+    }
+}

@@ -1,0 +1,523 @@
+//! Two readings of the probes → what happened between them: a table for each metric.
+
+use super::{Sort, unit::Unit};
+use crate::{
+    exporter::Exporter,
+    family::{Histogram, Limits, MetricFamily, Sample, Value},
+    reason::Reasons,
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tapster_ebpf::{
+    expr::{Binary, Expr, ExprKind},
+    probe::{Decoder, Event, Probe},
+    typed::{Side, TypedLabel, TypedMetricKind},
+};
+
+/// By how much two sums of the same numbers may differ, as a part of them.
+const ROUNDING: f64 = 1e-9;
+
+/// Labels of a row.
+pub(super) type Labels = Arc<[String]>;
+
+/// What a metric keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Histogram,
+    Counter,
+    Gauge,
+    Max,
+    /// Of starts that wait for their end when the time is over.
+    Waiting,
+}
+
+/// A metric to report.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    pub(super) name: String,
+    pub(super) probe: String,
+    pub(super) kind: Kind,
+    pub(super) unit: Unit,
+    /// The `max` metric that keeps the largest of the same values.
+    pub(super) largest_in: Option<String>,
+    /// Of its labels, in their order, which are stacks and whose.
+    pub(super) stacks: Vec<Option<Side>>,
+    /// Of its labels, in their order, which are reasons.
+    pub(super) reasons: Vec<bool>,
+    /// What its values can be.
+    pub(super) limits: Limits,
+    /// Since when they can have lasted.
+    pub(super) since: Since,
+}
+
+/// Since when the values of a metric can have lasted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// They are no time that was seen to begin.
+    Unknown,
+    /// Their beginning was seen by a probe, so it was after that was attached.
+    Attached,
+    /// The command was there already.
+    Command,
+}
+
+impl Metric {
+    /// Whether a label of it is a stack.
+    pub fn has_stacks(&self) -> bool {
+        self.stacks.iter().any(Option::is_some)
+    }
+
+    /// Whether a label is a reason, by its place.
+    pub(super) fn is_reason(&self, label: usize) -> bool {
+        self.reasons.get(label).copied().unwrap_or_default()
+    }
+
+    /// Whose stack a label is, by its place.
+    pub(super) fn stack(&self, label: usize) -> Option<Side> {
+        self.stacks.get(label).copied().flatten()
+    }
+}
+
+/// The metrics of the probes that are up; `declared` says which of them have the same values. `command`: whether probes that
+/// ask for it count a command only.
+pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
+    let mut metrics = Vec::new();
+    for running in exporter.probes() {
+        let Some(program) = running.program() else { continue };
+        let (probe, typed) = (running.name(), program.metrics.as_slice());
+        let side = |label: &TypedLabel| match label.decoder {
+            Decoder::Stack(side) => Some(side),
+            _ => None,
+        };
+        let labels = program.labels.as_slice();
+        let stacks: Vec<_> = labels.iter().map(side).collect();
+        let reasons: Vec<_> = labels.iter().map(|label| label.decoder == Decoder::Reason).collect();
+        let declaration = declared.iter().find(|declared| declared.name.value == probe);
+        for metric in typed {
+            let kind = match metric.kind {
+                TypedMetricKind::Counter => Kind::Counter,
+                TypedMetricKind::Gauge => Kind::Gauge,
+                TypedMetricKind::Max { .. } => Kind::Max,
+                TypedMetricKind::Histogram(_) => Kind::Histogram,
+            };
+            let largest_in = declaration.filter(|_| kind == Kind::Histogram).and_then(|probe| {
+                let of = value_of(probe, &metric.name)?;
+                let is_largest = |name: &str| {
+                    typed.iter().any(|other| {
+                        other.name == name
+                            && matches!(other.kind, TypedMetricKind::Max { .. })
+                            && other.unit == metric.unit
+                    })
+                };
+                let names = probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value));
+                names.filter(|name| is_largest(name)).find(|name| value_of(probe, name).as_ref() == Some(&of))
+            });
+            metrics.push(Metric {
+                name: metric.name.clone(),
+                probe: probe.to_owned(),
+                kind,
+                unit: Unit::of(metric),
+                largest_in,
+                stacks: stacks.clone(),
+                reasons: reasons.clone(),
+                limits: if metric.signed { Limits::NONE } else { Limits::POSITIVE },
+                since: declaration.map_or(Since::Unknown, |probe| since_when(probe, &metric.name, command)),
+            });
+        }
+        if let Some(waiting) = &program.waiting {
+            let places = || waiting.labels.iter().map(|label| label.place);
+            metrics.extend(waiting.metrics.iter().map(|metric| Metric {
+                name: metric.name.clone(),
+                probe: probe.to_owned(),
+                kind: Kind::Waiting,
+                unit: Unit::of_waiting(metric.kind),
+                largest_in: None,
+                stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
+                reasons: places().map(|place| reasons.get(place).copied().unwrap_or_default()).collect(),
+                limits: Limits::POSITIVE,
+                since: Since::Unknown,
+            }));
+        }
+    }
+    metrics
+}
+
+/// What a metric takes, and which events it takes, as texts.
+fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>)> {
+    let metric =
+        probe.metrics.iter().find(|metric| name.strip_prefix("tapster_") == Some(&metric.name.value))?;
+    let text = |expression: &tapster_ebpf::probe::Expression| expression.ast.to_string();
+    Some((metric.value.as_ref().map(text), metric.filter.as_ref().map(text)))
+}
+
+/// Since when the values of a metric can have lasted: a `duration` is from a start that the probe has seen.
+fn since_when(probe: &Probe, name: &str, command: bool) -> Since {
+    let is_duration = |(value, _): (Option<String>, Option<String>)| value.as_deref() == Some("duration");
+    if !probe.is_pair() || !value_of(probe, name).is_some_and(is_duration) {
+        return Since::Unknown;
+    }
+    let keeps = |event: &Event| event.filter.as_ref().is_some_and(|filter| keeps_to_command(&filter.ast));
+    if command && probe.starts.iter().all(keeps) { Since::Command } else { Since::Attached }
+}
+
+/// Whether a filter takes events of the command only.
+fn keeps_to_command(filter: &Expr) -> bool {
+    match &filter.kind {
+        ExprKind::Name(name) | ExprKind::Call(name, _) => name == "traced",
+        ExprKind::Binary(Binary::And, left, right) => keeps_to_command(left) || keeps_to_command(right),
+        _ => false,
+    }
+}
+
+/// Takes in how long it was from attaching to the last reading, and how long the command was there of that: none of the times can be
+/// longer.
+pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duration) {
+    for metric in metrics {
+        metric.limits.most = match metric.since {
+            Since::Unknown => continue,
+            Since::Attached => attached.as_secs_f64(),
+            Since::Command => command.as_secs_f64(),
+        };
+    }
+}
+
+/// How often the largest values have to be read so that none leaves its window unseen; `None` without any.
+pub(super) fn window(exporter: &Exporter) -> Option<Duration> {
+    let probes = exporter.probes();
+    let metrics = probes.iter().filter_map(|running| running.program()).flat_map(|program| &program.metrics);
+    let windows = metrics.filter_map(|metric| match metric.kind {
+        TypedMetricKind::Max { window_ns } => Some(Duration::from_nanos(window_ns)),
+        _ => None,
+    });
+    // A value is to be seen for two thirds of its window.
+    windows.min().map(|window| window / 3)
+}
+
+/// The largest values that were ever read of metrics whose window may be shorter than the interval.
+#[derive(Debug)]
+pub(super) struct Peaks {
+    names: HashSet<String>,
+    found: HashMap<(String, Labels), f64>,
+}
+
+impl Peaks {
+    pub(super) fn of(metrics: &[Metric]) -> Self {
+        let names =
+            metrics.iter().filter(|metric| metric.kind == Kind::Max).map(|metric| metric.name.clone());
+        Self { names: names.collect(), found: HashMap::new() }
+    }
+
+    /// Takes in another reading.
+    pub(super) fn see(&mut self, families: &[MetricFamily]) {
+        for family in families.iter().filter(|family| self.names.contains(&*family.name)) {
+            for sample in &family.samples {
+                let Value::Number(value) = sample.value else { continue };
+                let key = (family.name.to_string(), sample.labels.clone());
+                self.found.entry(key).and_modify(|peak| *peak = peak.max(value)).or_insert(value);
+            }
+        }
+    }
+
+    fn get(&self, name: &str, labels: &Labels) -> Option<f64> {
+        self.found.get(&(name.to_owned(), labels.clone())).copied()
+    }
+}
+
+/// What families counted since `before`; gauges stay as they are. Rows without anything new are gone.
+pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<MetricFamily> {
+    let earlier: HashMap<&str, &MetricFamily> = before.iter().map(|family| (&*family.name, family)).collect();
+    after
+        .iter()
+        .map(|family| {
+            let before =
+                earlier.get(&*family.name).map(|family| family.samples.as_slice()).unwrap_or_default();
+            let before: HashMap<&Labels, &Value> =
+                before.iter().map(|sample| (&sample.labels, &sample.value)).collect();
+            let is_counter = family.kind == crate::family::Kind::Counter;
+            let samples = family.samples.iter().filter_map(|sample| {
+                let value = match (&sample.value, before.get(&sample.labels)) {
+                    (Value::Histogram(now), Some(Value::Histogram(before))) => {
+                        Value::Histogram(now.since(before))
+                    }
+                    (Value::Number(now), Some(Value::Number(before))) if is_counter => {
+                        Value::Number(now - before)
+                    }
+                    (value, _) => value.clone(),
+                };
+                let is_new = match &value {
+                    Value::Histogram(histogram) => histogram.count() > 0,
+                    Value::Number(number) => !is_counter || *number > 0.0,
+                };
+                is_new.then(|| Sample { labels: sample.labels.clone(), value })
+            });
+            MetricFamily { samples: samples.collect(), ..family.clone() }
+        })
+        .collect()
+}
+
+/// Events so far, for people: of each probe what its fullest histogram holds, or its largest plain counter.
+pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
+    let mut probes: HashMap<&str, [f64; 2]> = HashMap::new();
+    for metric in metrics {
+        let Some(family) = families.iter().find(|family| *family.name == *metric.name) else { continue };
+        let sum: f64 = family.samples.iter().map(|sample| count(&sample.value)).sum();
+        let [histograms, counters] = probes.entry(&metric.probe).or_default();
+        match metric.kind {
+            Kind::Histogram => *histograms = histograms.max(sum),
+            Kind::Counter if metric.unit == Unit::None => *counters = counters.max(sum),
+            Kind::Counter | Kind::Gauge | Kind::Max | Kind::Waiting => {}
+        }
+    }
+    probes
+        .values()
+        .map(|[histograms, counters]| if *histograms > 0.0 { *histograms } else { *counters })
+        .sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn count(value: &Value) -> f64 {
+    match value {
+        Value::Histogram(histogram) => histogram.count() as f64,
+        Value::Number(number) => *number,
+    }
+}
+
+/// How the largest value of a histogram is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It is at most this: the bound of the highest bucket that holds something, or what sum and time leave to it.
+    Bucket,
+    /// It is above this, the highest bound of all.
+    Above,
+    /// It is this: a `max` metric has kept it.
+    Metric,
+}
+
+/// The largest value of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Largest {
+    pub(super) value: f64,
+    pub(super) source: Source,
+}
+
+/// What was measured of one label set.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Measured {
+    Histogram(Histogram, Option<Largest>),
+    Number(f64),
+}
+
+/// A line of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub(super) labels: Labels,
+    pub(super) measured: Measured,
+    /// Its part of the total of all rows, where there is such a thing.
+    pub(super) share: Option<f64>,
+    /// What its values can be.
+    pub(super) limits: Limits,
+}
+
+/// What one metric measured.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) metric: Metric,
+    pub(super) help: String,
+    pub(super) label_names: Arc<[String]>,
+    /// How long was counted.
+    pub(super) seconds: f64,
+    /// Sorted; at most as many as were asked for.
+    pub(super) rows: Vec<Row>,
+    /// How many are left out.
+    pub(super) left_out: usize,
+    /// Those added up, where that makes sense.
+    pub(super) rest: Option<Row>,
+    /// All rows added up, where that makes sense and there are several.
+    pub(super) all: Option<Row>,
+    /// What the reasons in it are, in sentences.
+    pub(super) sentences: BTreeMap<String, String>,
+}
+
+impl Row {
+    pub(super) fn total(&self) -> f64 {
+        match &self.measured {
+            Measured::Histogram(histogram, _) => histogram.sum,
+            Measured::Number(number) => *number,
+        }
+    }
+
+    pub(super) fn largest(&self) -> Option<Largest> {
+        match &self.measured {
+            Measured::Histogram(_, largest) => *largest,
+            Measured::Number(_) => None,
+        }
+    }
+
+    /// See [`Histogram::quantile_within`]; not above the largest value where that is known.
+    pub(super) fn quantile(&self, q: f64) -> Option<f64> {
+        let Measured::Histogram(histogram, largest) = &self.measured else { return None };
+        let most = match largest {
+            Some(Largest { value, source: Source::Bucket | Source::Metric }) => value.min(self.limits.most),
+            Some(Largest { source: Source::Above, .. }) | None => self.limits.most,
+        };
+        histogram.quantile_within(q, Limits { most, ..self.limits })
+    }
+
+    fn key(&self, sort: Sort) -> f64 {
+        let Measured::Histogram(histogram, _) = &self.measured else { return self.total() };
+        let value = match sort {
+            Sort::Total | Sort::Labels => Some(histogram.sum),
+            Sort::Count => Some(count(&Value::Histogram(histogram.clone()))),
+            Sort::Average => histogram.mean(),
+            Sort::P50 => self.quantile(0.5),
+            Sort::P99 => self.quantile(0.99),
+            Sort::Max => self.largest().map(|largest| match largest.source {
+                Source::Above => f64::INFINITY,
+                Source::Bucket | Source::Metric => largest.value,
+            }),
+        };
+        value.unwrap_or(f64::NEG_INFINITY)
+    }
+}
+
+/// The largest value; `kept` is what a `max` metric says, which is believed if it is in the highest bucket: it may
+/// have seen a moment more than the histogram's interval, or its window may have passed.
+fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<Largest> {
+    let highest = *histogram.buckets().last()?;
+    let possible = histogram.largest_possible(limits)?;
+    Some(match kept {
+        // Both are sums of nanoseconds, rounded in another order.
+        Some(value) if highest.lower < value && value <= possible * (1.0 + ROUNDING) => {
+            Largest { value: value.min(possible), source: Source::Metric }
+        }
+        _ if possible.is_finite() => Largest { value: possible, source: Source::Bucket },
+        _ => Largest { value: highest.lower, source: Source::Above },
+    })
+}
+
+/// Adds rows up; `None` without any, and for values that have no sum.
+fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
+    let (first, others) = rows.split_first()?;
+    let measured = match (kind, &first.measured) {
+        (Kind::Gauge | Kind::Max | Kind::Waiting, _) => return None,
+        (_, Measured::Number(_)) => Measured::Number(rows.iter().map(Row::total).sum()),
+        (_, Measured::Histogram(histogram, _)) => {
+            let mut all = histogram.clone();
+            for row in others {
+                if let Measured::Histogram(histogram, _) = &row.measured {
+                    all.add(histogram);
+                }
+            }
+            // None is larger than the largest of a row.
+            let of_rows = |takes: fn(Source) -> bool| -> Option<f64> {
+                let taken = |row: &Row| row.largest().filter(|largest| takes(largest.source));
+                let values: Option<Vec<f64>> = rows.iter().map(|row| Some(taken(row)?.value)).collect();
+                values?.into_iter().reduce(f64::max)
+            };
+            let kept = of_rows(|source| source == Source::Metric);
+            let most = of_rows(|source| source != Source::Above).unwrap_or(f64::INFINITY);
+            let limits = Limits { most: most.min(first.limits.most), ..first.limits };
+            let largest = largest(&all, kept, limits);
+            Measured::Histogram(all, largest)
+        }
+    };
+    let share = rows.iter().map(|row| row.share).sum();
+    Some(Row { labels: [].into(), measured, share, limits: first.limits })
+}
+
+/// One table for each metric, those without rows included.
+pub(super) fn tables(
+    metrics: &[Metric],
+    counted: &[MetricFamily],
+    peaks: &Peaks,
+    reasons: &Reasons,
+    seconds: f64,
+    (sort, top): (Sort, Option<usize>),
+) -> Vec<Table> {
+    let families: HashMap<&str, &MetricFamily> =
+        counted.iter().map(|family| (&*family.name, family)).collect();
+    metrics
+        .iter()
+        .map(|metric| {
+            let family = families.get(metric.name.as_str());
+            let samples = family.map(|family| family.samples.as_slice()).unwrap_or_default();
+            let mut rows: Vec<Row> = samples.iter().map(|sample| row(metric, sample, peaks)).collect();
+            if metric.kind == Kind::Waiting {
+                rows.retain(|row| row.total() > 0.0);
+            }
+            if metric.kind == Kind::Max {
+                // What left its window before the end is no sample any more.
+                let seen: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
+                let gone = peaks
+                    .found
+                    .iter()
+                    .filter(|((name, labels), _)| *name == metric.name && !seen.contains(labels));
+                rows.extend(gone.map(|((_, labels), peak)| Row {
+                    labels: labels.clone(),
+                    measured: Measured::Number(*peak),
+                    share: None,
+                    limits: metric.limits,
+                }));
+            }
+            if matches!(metric.kind, Kind::Histogram | Kind::Counter) {
+                set_shares(&mut rows);
+            }
+            rows.sort_by(|a, b| {
+                let by_labels = a.labels.cmp(&b.labels);
+                if sort == Sort::Labels {
+                    by_labels
+                } else {
+                    b.key(sort).total_cmp(&a.key(sort)).then(by_labels)
+                }
+            });
+            let all = (rows.len() > 1).then(|| sum(&rows, metric.kind)).flatten();
+            let sentences = rows.iter().flat_map(|row| {
+                let labels = row.labels.iter().enumerate();
+                let named = labels.filter(|(label, _)| metric.is_reason(*label)).map(|(_, reason)| reason);
+                named.filter_map(|reason| Some((reason.clone(), reasons.sentence(reason)?.to_owned())))
+            });
+            let sentences = sentences.collect();
+            let others = rows.split_off(top.unwrap_or(usize::MAX).min(rows.len()));
+            Table {
+                metric: metric.clone(),
+                help: family.map(|family| family.help.to_string()).unwrap_or_default(),
+                label_names: family.map(|family| family.label_names.clone()).unwrap_or_default(),
+                seconds,
+                rows,
+                left_out: others.len(),
+                rest: sum(&others, metric.kind),
+                all,
+                sentences,
+            }
+        })
+        // That nothing waits is what is expected.
+        .filter(|table| table.metric.kind != Kind::Waiting || !table.rows.is_empty())
+        .collect()
+}
+
+fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> Row {
+    let measured = match &sample.value {
+        Value::Histogram(histogram) => {
+            let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
+            Measured::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
+        }
+        Value::Number(number) if metric.kind == Kind::Max => Measured::Number(
+            peaks.get(&metric.name, &sample.labels).map_or(*number, |peak| peak.max(*number)),
+        ),
+        Value::Number(number) => Measured::Number(*number),
+    };
+    Row { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
+}
+
+/// Parts of the total; where totals are below zero there are none.
+fn set_shares(rows: &mut [Row]) {
+    let sum: f64 = rows.iter().map(Row::total).sum();
+    if sum > 0.0 && rows.iter().all(|row| row.total() >= 0.0) {
+        for row in rows {
+            row.share = Some(row.total() / sum);
+        }
+    }
+}

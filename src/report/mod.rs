@@ -1,0 +1,206 @@
+//! A report: what probes counted between two readings of them, as a table for each metric. What is typed for it, and where
+//! it goes, is the command line's.
+
+mod folded;
+mod json;
+mod measure;
+#[cfg(test)]
+mod tests;
+mod text;
+mod unit;
+
+pub use folded::folded;
+pub use json::json;
+pub use measure::{Metric, metrics};
+pub use text::{Layout, text};
+
+use crate::{
+    exporter::{Exporter, Failure},
+    family::{MetricFamily, Value},
+    name,
+    source::Source,
+    status::Down,
+    watch::{End, Loss, Running, Ticks, Until, WatchError, Watched, losses, watch},
+};
+use measure::{Peaks, Table};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// Shortest time between two readings while probes count.
+const SHORTEST_TICK: Duration = Duration::from_millis(50);
+/// How long the end of a report waits for files of programs whose functions it names.
+const NAMING: Duration = Duration::from_secs(30);
+
+/// What was counted, ready to be printed.
+#[derive(Debug)]
+pub struct Report {
+    elapsed: Duration,
+    end: End,
+    /// Program and arguments.
+    command: Vec<String>,
+    probes: Vec<Probe>,
+    tables: Vec<Table>,
+    losses: Vec<Loss>,
+}
+
+/// A probe as it was at the end.
+#[derive(Debug)]
+struct Probe {
+    name: String,
+    down: Option<Down>,
+    /// Ends that found no start; `None` for a probe of single events.
+    unmatched: Option<f64>,
+}
+
+impl Report {
+    /// What ended the counting.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// Whether none of the probes could be read at the end.
+    pub fn is_down(&self) -> bool {
+        self.probes.iter().all(|probe| probe.down.is_some())
+    }
+
+    fn down(&self) -> impl Iterator<Item = (&str, &Down)> {
+        self.probes.iter().filter_map(|probe| Some((probe.name.as_str(), probe.down.as_ref()?)))
+    }
+}
+
+/// Columns of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sort {
+    /// Sum of all values
+    Total,
+    /// Number of values
+    Count,
+    /// Total divided by count
+    Average,
+    /// Median
+    P50,
+    /// What 99 % do not exceed
+    P99,
+    /// Largest value
+    Max,
+    /// Labels, in alphabetical order
+    Labels,
+}
+
+/// A reading of the probes, to which a later one is compared.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    exporter: &'a Exporter,
+    metrics: Vec<Metric>,
+    peaks: Peaks,
+    before: Vec<MetricFamily>,
+    begun: Instant,
+}
+
+/// What shows how far it is.
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Progress<'a> {
+    /// How often.
+    pub every: Duration,
+    /// Called with the time so far, and the events.
+    pub show: &'a mut dyn FnMut(Duration, f64),
+}
+
+impl<'a> Counting<'a> {
+    /// Reads the probes for the first time.
+    pub fn begin(exporter: &'a Exporter, metrics: Vec<Metric>) -> Self {
+        let peaks = Peaks::of(&metrics);
+        let before = exporter.collect();
+        Self { exporter, metrics, peaks, before, begun: Instant::now() }
+    }
+
+    /// Counts until the end. `attached` is when probes were attached at the earliest, `failures` are those that never came up.
+    /// The command is there besides where it goes on.
+    pub fn finish(
+        self,
+        until: &Until<'_>,
+        attached: Instant,
+        failures: &[Failure],
+        (sort, top): (Sort, Option<usize>),
+        mut progress: Option<Progress<'_>>,
+    ) -> Result<(Report, Option<Running>), WatchError> {
+        let Self { exporter, mut metrics, mut peaks, before, begun } = self;
+        let window = measure::window(exporter).map(|window| window.max(SHORTEST_TICK));
+        let shown_every = progress.as_ref().map(|progress| progress.every);
+        let every = [shown_every, window].into_iter().flatten().min();
+        let mut shown: Option<Duration> = None;
+        let mut tick = |elapsed: Duration| {
+            let families = exporter.collect();
+            peaks.see(&families);
+            if let Some(Progress { every, show }) = &mut progress
+                && shown.is_none_or(|shown| elapsed >= shown + *every / 2)
+            {
+                shown = Some(elapsed);
+                show(elapsed, measure::events(&metrics, &measure::since(&before, &families)));
+            }
+        };
+        let watched = watch(exporter, until, every.map(|every| Ticks { every, tick: &mut tick }))?;
+        let Watched { end, running, .. } = watched;
+        let elapsed = begun.elapsed();
+        let after = exporter.collect_named(NAMING);
+        measure::limit(&mut metrics, attached.elapsed(), begun.elapsed());
+        peaks.see(&after);
+        let counted = measure::since(&before, &after);
+        let tables = measure::tables(
+            &metrics,
+            &counted,
+            &peaks,
+            &exporter.reasons(),
+            elapsed.as_secs_f64(),
+            (sort, top),
+        );
+        let command = match until {
+            Until::Command { command, .. } => *command,
+            Until::Interrupt | Until::Time(_) => &[],
+        };
+        let report = Report {
+            elapsed,
+            end,
+            command: command.iter().map(|word| name::escape(word.as_encoded_bytes())).collect(),
+            probes: states(exporter, failures, (&before, &after)),
+            tables,
+            losses: losses(&counted),
+        };
+        Ok((report, running))
+    }
+}
+
+/// The probes as the last reading found them.
+fn states(
+    exporter: &Exporter,
+    failures: &[Failure],
+    (before, after): (&[MetricFamily], &[MetricFamily]),
+) -> Vec<Probe> {
+    let (before, after) = (unmatched(before), unmatched(after));
+    exporter
+        .status()
+        .into_iter()
+        .map(|status| {
+            let failure = failures.iter().find(|failure| failure.name == status.name);
+            let down = status.down.or_else(|| failure.map(|failure| failure.down.clone()));
+            let earlier = before.get(status.name.as_str()).copied().unwrap_or(0.0);
+            let unmatched = after.get(status.name.as_str()).map(|now| now - earlier);
+            Probe { name: status.name, down, unmatched }
+        })
+        .collect()
+}
+
+/// Ends without a start, by probe.
+fn unmatched(families: &[MetricFamily]) -> HashMap<&str, f64> {
+    families
+        .iter()
+        .filter(|family| *family.name == *"tapster_probe_unmatched_total")
+        .flat_map(|family| &family.samples)
+        .filter_map(|sample| match sample.value {
+            Value::Number(number) => Some((sample.labels.first()?.as_str(), number)),
+            Value::Histogram(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,314 @@
+//! Waiting while probes count: for a time, for Ctrl-C, or as long as a command runs.
+
+use crate::{
+    exporter::Exporter,
+    family::{MetricFamily, Value},
+    sys,
+};
+use std::{
+    ffi::OsString,
+    future, io,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+use tokio::{
+    process::Child,
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// How often starts without an end are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often cgroups are named, where a probe names them, and CPUs that come online are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
+#[derive(Debug)]
+pub enum Until<'a> {
+    /// Nothing else.
+    Interrupt,
+    /// So much time.
+    Time(Duration),
+    /// The end of this command, a program and its arguments, or so much time. Signals are for it.
+    Command {
+        /// The program and its arguments.
+        command: &'a [OsString],
+        /// How long it is watched at most.
+        most: Option<Duration>,
+    },
+}
+
+/// What ended the watching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The time was over.
+    Time,
+    /// Ctrl-C or SIGTERM.
+    Interrupt,
+    /// The command ended like this.
+    Command(ExitStatus),
+}
+
+/// Why there was nothing to watch.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The command could not be started.
+    #[error("`{program}` cannot be started: {source}")]
+    Command {
+        /// As it was given.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The clock, signals, or the command's end could not be waited for.
+    #[error("cannot wait: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// What is done again and again meanwhile.
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Ticks<'a> {
+    /// How often.
+    pub every: Duration,
+    /// Called with the time so far.
+    pub tick: &'a mut dyn FnMut(Duration),
+}
+
+/// What came of watching.
+#[derive(Debug)]
+pub struct Watched {
+    /// How long that was.
+    pub time: Duration,
+    /// What ended it.
+    pub end: End,
+    /// The command, if it goes on.
+    pub running: Option<Running>,
+}
+
+/// A command that goes on after it was watched.
+#[derive(Debug)]
+pub struct Running {
+    runtime: Runtime,
+    child: Child,
+    signals: Signals,
+}
+
+impl Running {
+    /// Waits for its end, and hands signals on to it.
+    pub fn finish(self) -> io::Result<ExitStatus> {
+        let Self { runtime, mut child, mut signals } = self;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    status = child.wait() => return status,
+                    number = signals.received() => hand_on(&child, number),
+                }
+            }
+        })
+    }
+}
+
+/// Those that would end this process.
+#[derive(Debug)]
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => libc::SIGINT,
+            _ = self.terminate.recv() => libc::SIGTERM,
+        }
+    }
+}
+
+/// Watches until the end. The command begins when the watching does.
+pub fn watch(
+    exporter: &Exporter,
+    until: &Until<'_>,
+    ticks: Option<Ticks<'_>>,
+) -> Result<Watched, WatchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (time, end, left) = runtime.block_on(wait(exporter, until, ticks))?;
+    let running = left.map(|(child, signals)| Running { runtime, child, signals });
+    Ok(Watched { time, end, running })
+}
+
+async fn wait(
+    exporter: &Exporter,
+    until: &Until<'_>,
+    ticks: Option<Ticks<'_>>,
+) -> Result<(Duration, End, Option<(Child, Signals)>), WatchError> {
+    // First, so that no signal comes between the command and its handler.
+    let mut signals = Signals::new()?;
+    let begun = Instant::now();
+    let (limit, mut child) = match until {
+        Until::Interrupt => (None, None),
+        Until::Time(limit) => (Some(*limit), None),
+        Until::Command { command, most } => (*most, Some(start(command)?)),
+    };
+    let (every, mut tick) = match ticks {
+        Some(Ticks { every, tick }) => (every, Some(tick)),
+        None => (SWEEP_EVERY, None),
+    };
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let over = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        let number = tokio::select! {
+            () = &mut over => {
+                return Ok((begun.elapsed(), End::Time, child.map(|child| (child, signals))));
+            }
+            status = ended(child.as_mut()) => return Ok((begun.elapsed(), End::Command(status?), None)),
+            number = signals.received() => number,
+            _ = sweeps.tick() => {
+                exporter.sweep();
+                continue;
+            }
+            // Not to take them out when they are gone: a report is of what ran, by name.
+            _ = looks.tick() => {
+                exporter.meet();
+                exporter.follow_cpus();
+                continue;
+            }
+            _ = ticks.tick() => {
+                if let Some(tick) = &mut tick {
+                    tick(begun.elapsed());
+                }
+                continue;
+            }
+        };
+        match &child {
+            None => return Ok((begun.elapsed(), End::Interrupt, None)),
+            Some(child) => hand_on(child, number),
+        }
+    }
+}
+
+/// Hands a signal on to the command. Ctrl-C at the terminal is sent to it as well; what is sent to this process alone is not.
+fn hand_on(child: &Child, number: i32) {
+    let has_it = number == libc::SIGINT && sys::is_in_foreground();
+    if let (false, Some(pid)) = (has_it, child.id())
+        && let Err(error) = sys::send_signal(pid, number)
+    {
+        tracing::warn!(%error, "the signal could not be handed on to the command");
+    }
+}
+
+fn start(command: &[OsString]) -> Result<Child, WatchError> {
+    let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
+    tokio::process::Command::new(program).args(arguments).spawn().map_err(|source| WatchError::Command {
+        program: crate::name::escape(program.as_encoded_bytes()),
+        source,
+    })
+}
+
+async fn ended(child: Option<&mut Child>) -> io::Result<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await,
+        None => future::pending().await,
+    }
+}
+
+/// Events that a probe did not count as they happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    /// The probe.
+    pub probe: String,
+    /// `max_series`, …; `missed` where the kernel skipped a run.
+    pub reason: String,
+    /// How many.
+    pub count: f64,
+}
+
+impl Loss {
+    pub fn sentence(&self) -> String {
+        let Self { probe, reason, count } = self;
+        if reason == MISSED {
+            return format!(
+                "{count} runs of `{probe}` were skipped by the kernel: a program of it was running already"
+            );
+        }
+        format!("{count} events were not counted as they happened: `{reason}` of `{probe}`")
+    }
+}
+
+const MISSED: &str = "missed";
+
+/// What the probes did not count, if anything.
+pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
+    let mut losses: Vec<Loss> = Vec::new();
+    for family in families {
+        for sample in &family.samples {
+            let Value::Number(count) = sample.value else { continue };
+            let (probe, reason) = match (&*family.name, sample.labels.as_ref()) {
+                ("tapster_probe_dropped_total", [probe, reason]) => (probe, reason.as_str()),
+                ("tapster_probe_missed_total", [probe, ..]) => (probe, MISSED),
+                _ => continue,
+            };
+            // The programs of a probe are counted each for itself.
+            let known = losses.iter_mut().find(|known| known.probe == *probe && known.reason == reason);
+            match known {
+                _ if count <= 0.0 => {}
+                Some(known) => known.count += count,
+                None => losses.push(Loss { probe: probe.clone(), reason: reason.to_owned(), count }),
+            }
+        }
+    }
+    losses
+}
+
+/// A length of time for sentences: `10 s`, `2.5 s`.
+pub fn seconds(duration: Duration) -> String {
+    let text = format!("{:.1}", duration.as_secs_f64());
+    format!("{} s", text.strip_suffix(".0").unwrap_or(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::Kind;
+
+    #[test]
+    fn losses_of_all_kinds() {
+        let mut dropped =
+            MetricFamily::new("tapster_probe_dropped_total", "", Kind::Counter, &["probe", "reason"]);
+        dropped.push(&["forks", "max_series"], 0.0);
+        dropped.push(&["execs", "max_series"], 7.0);
+        let labels = ["probe", "attach_point", "mechanism"];
+        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", Kind::Counter, &labels);
+        missed.push(&["execs", "a", "tp_btf"], 2.0);
+        missed.push(&["execs", "b", "tp_btf"], 3.0);
+        missed.push(&["forks", "b", "tp_btf"], 0.0);
+        let other = MetricFamily::single("tapster_probe_up", "", Kind::Gauge, 1.0);
+        let sentences: Vec<String> = losses(&[dropped, missed, other]).iter().map(Loss::sentence).collect();
+        assert_eq!(
+            sentences,
+            [
+                "7 events were not counted as they happened: `max_series` of `execs`",
+                "5 runs of `execs` were skipped by the kernel: a program of it was running already"
+            ]
+        );
+    }
+
+    #[test]
+    fn seconds_are_short() {
+        assert_eq!(seconds(Duration::from_millis(9_960)), "10 s");
+        assert_eq!(seconds(Duration::from_millis(2_540)), "2.5 s");
+    }
+}
