@@ -5,7 +5,7 @@ use crate::{
     declaration,
     diagnostic::Spanned,
     histogram::{Buckets, Exponential},
-    probe::{Decoder, Metric, MetricKind, Unit},
+    probe::{Decoder, Metric, MetricKind, Takes, Unit},
     typed::{Node, Scheme, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
@@ -18,6 +18,29 @@ fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool
             .iter()
             .any(|start| start.saves.get(index).is_some_and(|saved| is_function(saved, start, events))),
         _ => false,
+    }
+}
+
+/// Why a decoder does not take values of a type: what they are, and what to do. `None` if it takes them.
+fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
+    match (ty, takes) {
+        (Type::Text { .. }, Takes::Text) | (Type::Stack { side: Side::Kernel, .. }, Takes::Sleep) => None,
+        (Type::Stack { side, .. }, Takes::Stack(taken)) if *side == taken => None,
+        (Type::Text { .. }, _) => Some(("a text", "leave `as` out, or use `string`".to_owned())),
+        (Type::Stack { side, .. }, _) => {
+            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
+        }
+        (Type::Int { .. } | Type::Pointer { .. }, takes) => {
+            let hint = match takes {
+                Takes::Number => return None,
+                Takes::Text => "read a text with str(pointer)".to_owned(),
+                Takes::Stack(side) => format!("a stack is taken by `{}`", side.name()),
+                Takes::Sleep => {
+                    "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task".to_owned()
+                }
+            };
+            Some(("a number", hint))
+        }
     }
 }
 
@@ -51,28 +74,7 @@ impl Checker<'_> {
             }
             let decoder = match &label.decoder {
                 Some(decoder) => {
-                    let taken = match (&ty, &decoder.value) {
-                        (Type::Text { .. }, Decoder::Text)
-                        | (Type::Stack { side: Side::Kernel, .. }, Decoder::Reason) => None,
-                        (Type::Text { .. }, _) => {
-                            Some(("a text", "leave `as` out, or use `string`".to_owned()))
-                        }
-                        (Type::Stack { side, .. }, Decoder::Stack(taken)) if side == taken => None,
-                        (Type::Stack { side, .. }, _) => {
-                            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
-                        }
-                        (_, Decoder::Text) => Some(("a number", "read a text with str(pointer)".to_owned())),
-                        (_, Decoder::Stack(side)) => {
-                            Some(("a number", format!("a stack is taken by `{}`", side.name())))
-                        }
-                        (_, Decoder::Reason) => Some((
-                            "a number",
-                            "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task"
-                                .to_owned(),
-                        )),
-                        _ => None,
-                    };
-                    if let Some((found, hint)) = taken {
+                    if let Some((found, hint)) = refusal(&ty, decoder.value.takes()) {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.reachable(&ty, decoder);
