@@ -28,7 +28,7 @@ use support::{
     source, yaml,
 };
 use tapster::{
-    label::Host,
+    host::Host,
     topology::{self, Watch},
 };
 

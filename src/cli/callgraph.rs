@@ -50,7 +50,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> anyhow::Result<u8> {
         Some(path) => Box::new(create(path)?),
         None => Box::new(io::stdout()),
     };
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     if lacks(&kernel) {
         return Ok(FAILURE);
     }

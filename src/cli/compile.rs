@@ -22,7 +22,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
     if report(&config.diagnostics) {
         return Ok(USAGE);
     }
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     let target = kernel.target();
     let (probes, diagnostics) = check::select(config.probes, &target);
     if report(&diagnostics) {

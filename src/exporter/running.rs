@@ -9,8 +9,8 @@ use super::{
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
+    host::Host,
     kernel::Kernel,
-    label::Host,
     loader::{Attached, Loader},
     lock::lock,
     reason::Table,

@@ -1,9 +1,12 @@
 //! What keeps probes from running on this host, in sentences for the person who can change it.
 
-use super::{Kernel, Missing, symbols};
-use crate::sys::{
-    Capabilities,
-    Capability::{Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+use super::{Kernel, Missing};
+use crate::{
+    host::kallsyms,
+    sys::{
+        Capabilities,
+        Capability::{Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+    },
 };
 use std::{fs, path::Path};
 use tapster_ebpf::{diagnostic::Diagnostic, probe::KernelVersion};
@@ -19,7 +22,7 @@ fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
 /// mounted.
 pub fn nameless(proc: &Path) -> Option<Missing> {
     let path = proc.join("kallsyms");
-    let hidden = match symbols::are_hidden(&path) {
+    let hidden = match kallsyms::are_hidden(&path) {
         Ok(hidden) => hidden,
         Err(error) => {
             let message = format!("functions of the kernel have no names: `{}`: {error}", path.display());

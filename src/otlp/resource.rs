@@ -1,7 +1,7 @@
 //! Of which host and process the metrics are, by OpenTelemetry's semantic conventions for resources.
 
 use super::point::text;
-use crate::label::Host;
+use crate::host::Host;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -136,7 +136,8 @@ mod tests {
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
         for name in names {
             let decoder = Decoder::named(name).unwrap();
-            let row = DECODERS.iter().find(|row| row.decoders.iter().any(|(known, _)| *known == name)).unwrap();
+            let row =
+                DECODERS.iter().find(|row| row.decoders.iter().any(|(known, _)| *known == name)).unwrap();
             assert_eq!(decoder.takes(), row.takes, "{name}");
         }
         assert_eq!(Decoder::named("table"), None);

@@ -327,7 +327,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter,
     let needs_devices = arrays.iter().any(|array| !array.announces);
     let probes = PROBES[..if needs_devices { 2 } else { 1 }].iter().map(ToString::to_string).collect();
     let config = config::load(&Request { probes, ..Request::default() })?;
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     if lacks(&kernel) {
         let first = kernel.requirements().err().and_then(|missing| Some(missing.first()?.message.clone()));
         return Ok(Err(first.unwrap_or_else(|| "this host lacks what probes need".into())));

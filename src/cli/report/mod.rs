@@ -103,7 +103,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<u8> {
     if report_diagnostics(&config.diagnostics) {
         return Ok(USAGE);
     }
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     if lacks(&kernel) {
         return Ok(FAILURE);
     }
