@@ -95,6 +95,13 @@ pub struct Running {
     left: Left,
 }
 
+impl Running {
+    /// The probe as declared.
+    pub(super) fn declared(&self) -> &Probe {
+        &self.declared
+    }
+}
+
 impl MayHang for Running {
     fn left(&self) -> &Left {
         &self.left
