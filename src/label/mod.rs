@@ -7,6 +7,7 @@
 //! them up.
 
 mod block_device;
+mod bytes;
 mod cgroup;
 mod errno;
 mod hidden;
@@ -89,6 +90,7 @@ pub(crate) fn decoder(label: &TypedLabel, from: &Sources<'_>) -> Result<Box<dyn 
         Decoder::Signed => Box::new(number::Signed),
         Decoder::Hex => Box::new(number::Hex),
         Decoder::Text => Box::new(text::Text),
+        Decoder::Bytes => Box::new(bytes::Bytes::of(&label.ty)),
         Decoder::Table { rows, default, .. } => Box::new(table::Table::new(rows.clone(), default.clone())),
         Decoder::BlockDevice => Box::new(block_device::BlockDevice::new(from.host)?),
         Decoder::BlockPath => Box::new(block_device::BlockPath::new(from.host)?),

@@ -26,6 +26,11 @@ fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
     match (ty, takes) {
         (Type::Text { .. }, Takes::Text) | (Type::Stack { side: Side::Kernel, .. }, Takes::Sleep) => None,
         (Type::Stack { side, .. }, Takes::Stack(taken)) if *side == taken => None,
+        (Type::Bytes { size }, Takes::Bytes(taken)) => {
+            let taken = taken.filter(|taken| taken != size)?;
+            Some(("so many bytes", format!("it takes {taken}: bytes(pointer, {taken})")))
+        }
+        (Type::Bytes { .. }, _) => Some(("bytes", "leave `as` out, or use `bytes`".to_owned())),
         (Type::Text { .. }, _) => Some(("a text", "leave `as` out, or use `string`".to_owned())),
         (Type::Stack { side, .. }, _) => {
             Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
@@ -33,6 +38,7 @@ fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
         (Type::Int { .. } | Type::Pointer { .. }, takes) => {
             let hint = match takes {
                 Takes::Number => return None,
+                Takes::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
                 Takes::Text => "read a text with str(pointer)".to_owned(),
                 Takes::Stack(side) => format!("a stack is taken by `{}`", side.name()),
                 Takes::Sleep => {
@@ -53,7 +59,9 @@ impl Checker<'_> {
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
                 let found =
                     |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
-                let kinds = if !found(|ty| matches!(ty, Type::Stack { .. })) {
+                let kinds = if found(|ty| matches!(ty, Type::Bytes { .. })) {
+                    "not as many bytes at every event"
+                } else if !found(|ty| matches!(ty, Type::Stack { .. })) {
                     "a text at one event and a number at another"
                 } else if ends.iter().all(|event| matches!(event.labels[index].ty, Type::Stack { .. })) {
                     "the kernel's stack at one event and the program's at another"
@@ -83,6 +91,7 @@ impl Checker<'_> {
                 None if is_function => self.function_names(),
                 None => match ty {
                     Type::Text { .. } => Decoder::Text,
+                    Type::Bytes { .. } => Decoder::Bytes,
                     Type::Stack { side, .. } => Decoder::Stack(side),
                     Type::Pointer { .. } => Decoder::Hex,
                     Type::Int { signed: true, .. } => Decoder::Signed,

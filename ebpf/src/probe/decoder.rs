@@ -17,6 +17,8 @@ pub enum Takes {
     Stack(Side),
     /// The stack of the kernel that a task slept with.
     Sleep,
+    /// So many bytes; any number of them where it is `None`.
+    Bytes(Option<u32>),
 }
 
 /// A row of the table: decoders that take and show the same.
@@ -71,6 +73,7 @@ decoders! {
     Signed { ["signed"] Takes::Number, "a number" => "decimal, with its sign"; }
     Hex { ["hex"] Takes::Number, "a number" => "`0x…`"; }
     Text { ["string", "comm"] Takes::Text, "a text" => "itself; a byte that is not UTF-8 as `\\xNN`"; }
+    Bytes { ["bytes"] Takes::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
     BlockDevice { ["block_device"] Takes::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
     BlockPath { ["block_path"] Takes::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
     Errno { ["errno"] Takes::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }

@@ -45,7 +45,12 @@ impl Fixture {
 
 /// A decoder of numbers or texts on a host.
 fn made(decoder: &Decoder, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
-    let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty: Type::U64 };
+    made_of(decoder, Type::U64, host)
+}
+
+/// A decoder of values of this type.
+fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
+    let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty };
     let sources = Sources {
         host,
         symbols: &Arc::new(Symbols::new(host)),

@@ -60,6 +60,20 @@ fn texts() {
 }
 
 #[test]
+fn bytes() {
+    let host = Host::default();
+    for (size, raw, expected) in [
+        (6, &[2, 0x42, 0xac, 0x11, 0, 2, 0, 0][..], "0242ac110002"),
+        (1, &[0, 0, 0, 0, 0, 0, 0, 0], "00"),
+        (9, &[0xff; 16], "ffffffffffffffffff"),
+        (4, &[1, 2], "0102"),
+    ] {
+        let mut decoder = made_of(&Decoder::Bytes, Type::Bytes { size }, &host).expect("needs no files");
+        assert_eq!(decoder.decode(raw).as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn tables() {
     let open = table(&[(0, "read"), (1, "write"), (-1, "none")], None);
     let closed = table(&[(0, "read")], Some("other"));
