@@ -20,8 +20,8 @@ use std::{fmt::Write, fs, path::Path, process::Command};
 use support::{Bpftrace, Loaded, output};
 use tapster::{
     exporter::{Exporter, Options},
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     source::Source,
     sys,
 };
@@ -449,7 +449,7 @@ fn main() {
             return;
         }
     }
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     if kernel.requirements().is_err() {
         println!("skipped: needs the capabilities to load programs");
         return;

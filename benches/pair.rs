@@ -26,8 +26,8 @@ use tapster::{
     collector::{Reader, Shared, View},
     exporter::{Exporter, Options},
     exposition::{self, Format},
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     loader::Loader,
     source::Source,
     sys::{self, PossibleCpus},
@@ -103,7 +103,7 @@ fn own_cost(exporter: &Exporter) -> f64 {
 
 fn pair() {
     let device = LoopDevice::new();
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let options = Options { run_stats: true, attach: true, command: false };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), Vec::new(), options).0;
     println!(
@@ -141,7 +141,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
     let yaml = format!(
         "probes:\n  - name: many\n    at: tracepoint:sched:sched_process_fork\n    max_series: 20000\n    labels: {{ id: nsecs, comm: comm }}\n    metrics: [{metric}]\n"
     );
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let program = tapster_ebpf::compile(&probes(&yaml)[0], &kernel.target()).unwrap();
     let attached = Loader::new(None).load(program).unwrap();
     let cpus = PossibleCpus::of_host().unwrap();
@@ -191,7 +191,7 @@ fn main() {
             return;
         }
     }
-    if Kernel::detect(&Paths::default()).requirements().is_err() {
+    if Kernel::detect(&Host::default()).requirements().is_err() {
         println!("skipped: needs the capabilities to load programs");
         return;
     }

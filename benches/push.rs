@@ -15,7 +15,7 @@ use std::{
 };
 use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
-    label::Host,
+    host::Host,
     otlp::{
         Encoder, Pusher, Sink, State,
         client::Client,

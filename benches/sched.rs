@@ -22,7 +22,8 @@ mod support;
 use std::{process::Command, time::Instant};
 use support::{Bpftrace, output};
 use tapster::{
-    kernel::{Kernel, Paths},
+    host::Host,
+    kernel::Kernel,
     loader::{Attached, Loader},
     sys,
 };
@@ -260,7 +261,7 @@ fn main() {
             return;
         }
     }
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     if kernel.requirements().is_err() {
         println!("skipped: needs the capabilities to load programs");
         return;

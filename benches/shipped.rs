@@ -25,8 +25,8 @@ use std::{
 };
 use tapster::{
     exporter::{Exporter, Options},
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     source::Source,
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
@@ -240,7 +240,7 @@ fn main() {
         println!("skipped: `losetup` is not installed");
         return;
     }
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     if kernel.requirements().is_err() {
         println!("skipped: needs the capabilities to load programs");
         return;

@@ -21,8 +21,8 @@ pub use start::{Failure, Options, StartTimes};
 use crate::{
     collector::Shared,
     follow::Followed,
+    host::Host,
     kernel::Modules,
-    label::Host,
     lock::lock,
     reason::Reasons,
     sandbox::{Lacking, Needs},

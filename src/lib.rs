@@ -24,6 +24,7 @@ pub mod exposition;
 pub mod family;
 pub mod follow;
 pub mod gzip;
+pub mod host;
 pub mod kernel;
 pub mod label;
 pub mod loader;

@@ -1,6 +1,6 @@
 //! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`), and a site's own before it.
 
-use crate::label::stack::LOST;
+use crate::symbol::LOST;
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},

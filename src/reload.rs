@@ -5,7 +5,8 @@ use crate::{
     config::{self, Config, Request},
     exporter::{Exchange, Exporter, Failure, Refused},
     family::{Kind, MetricFamily},
-    kernel::{Kernel, Paths},
+    host::Host,
+    kernel::Kernel,
     mark::Mark,
     source::{Own, Selection, Source},
     status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
@@ -22,7 +23,7 @@ use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
 pub struct Configuration {
     exporter: Arc<Exporter>,
     request: Request,
-    paths: Paths,
+    host: Host,
     /// Where metrics went at the start, which stays so.
     otlp: Option<Otlp>,
     own: Vec<Own>,
@@ -58,14 +59,14 @@ impl Configuration {
     pub fn new(
         exporter: Arc<Exporter>,
         request: Request,
-        paths: Paths,
+        host: Host,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
         own: Vec<Own>,
     ) -> Self {
         let now = SystemTime::now();
         let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
-        Self { exporter, request, paths, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
+        Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The files and directories that it is read from.
@@ -134,7 +135,7 @@ impl Configuration {
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
         }
-        let kernel = Kernel::detect(&self.paths);
+        let kernel = Kernel::detect(&self.host);
         let (probes, unfit) = tapster_ebpf::check::select(probes, &kernel.target());
         if unfit.iter().any(Diagnostic::is_error) {
             return Err(said(&unfit));

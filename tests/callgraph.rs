@@ -20,7 +20,8 @@ use support::{
 };
 use tapster::{
     callgraph::{Graph, Means, Plan, Request, attach, plan},
-    kernel::{Kernel, Paths},
+    host::Host,
+    kernel::Kernel,
 };
 use tapster_ebpf::callgraph::decode;
 
@@ -283,7 +284,7 @@ fn older_kernels(programs: &Programs) -> Outcome {
     let program = programs.logged()?;
     let path = program.to_str().unwrap();
     let log = programs.path("older.log");
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let btf = kernel.target().btf.ok_or_else(|| Skip("the kernel has no BTF".into()))?;
     for means in [Means::Cookie, Means::Program] {
         let plan = planned(path);
@@ -304,7 +305,7 @@ fn losses(programs: &Programs) -> Outcome {
     let program = programs.logged()?;
     let path = program.to_str().unwrap();
     let log = programs.path("lossy.log");
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let btf = kernel.target().btf.ok_or_else(|| Skip("the kernel has no BTF".into()))?;
     let plan = planned(path);
     // A ring for some dozens of records, which nobody reads while they are made.

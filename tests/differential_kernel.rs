@@ -17,7 +17,8 @@ use support::{
     world::{MEMORY, Places, World, memory},
 };
 use tapster::{
-    kernel::{Kernel, Paths},
+    host::Host,
+    kernel::Kernel,
     loader::{Attached, Loader},
     sys::{Capabilities, Capability, Map, PossibleCpus, prog_test_run_raw_tp},
 };
@@ -133,7 +134,7 @@ fn random_cases(name: &str, seed: u64, frame: impl Fn(&mut Grammar) -> Frame) {
     let world = World::new();
     let cpus = PossibleCpus::of_host().unwrap().get();
     let (mut expressions, mut programs, mut compared) = (0, 0, 0);
-    let newest = Kernel::detect(&Paths::default()).version;
+    let newest = Kernel::detect(&Host::default()).version;
     let mut loader = Loader::new(None);
     for round in 0..20 {
         let mut grammar = Grammar::untyped(Random(seed + round));

@@ -16,8 +16,8 @@ use tapster::{
     config,
     exporter::{Exporter, Options},
     family::{MetricFamily, Value},
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     source::{Selection, Source},
 };
 use tapster_ebpf::{check, declaration, diagnostic::SourceFile};
@@ -94,7 +94,7 @@ fn exchanged() -> Outcome {
     let device = LoopDevice::over(&files[0].0, &[])?;
     let name = device.name();
     wait_quiet(&name);
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let mut probes = config::library().unwrap();
     probes.retain(|probe| probe.name.value == "block_io");
     probes.extend(declaration::parse(&SourceFile::new("site.yaml", SITE)).0.probes);

@@ -7,7 +7,7 @@ use std::{
     fs,
     path::{Component, Path, PathBuf},
 };
-use tapster_ebpf::{declaration, diagnostic::SourceFile};
+use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::DECODERS};
 
 /// A document, by its path from the root of the repository.
 struct Document {
@@ -169,4 +169,19 @@ fn links_lead_somewhere() {
     }
     assert!(count > 100, "{count} links");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The table of decoders in `docs/probes.md` is the compiler's.
+#[test]
+fn decoders_are_those_of_the_compiler() {
+    let row = |row: &tapster_ebpf::probe::Row| {
+        let names: Vec<String> = row.decoders.iter().map(|(name, _)| format!("`{name}`")).collect();
+        format!("| {} | {} | {} |\n", names.join(", "), row.from, row.into)
+    };
+    let expected: String = DECODERS.iter().map(row).collect();
+    let text = fs::read_to_string(root().join("docs/probes.md")).unwrap();
+    let (_, behind) = text.split_once("| a table | a number |").expect("the table of decoders");
+    let (_, behind) = behind.split_once('\n').expect("its rows");
+    let (found, _) = behind.split_once("\n\n").expect("its end");
+    assert_eq!(format!("{found}\n"), expected, "docs/probes.md");
 }

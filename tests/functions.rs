@@ -19,11 +19,7 @@ use support::{
     exporter::{Tapster, within},
     metrics::Metrics,
 };
-use tapster::{
-    elf,
-    kernel::{Kernel, Paths},
-    sys,
-};
+use tapster::{elf, host::Host, kernel::Kernel, sys};
 use tapster_ebpf::{
     attach::{Place, Wanted},
     probe::KernelVersion,
@@ -209,7 +205,7 @@ fn marks() -> Outcome {
         "{callers:?}"
     );
     // Who called has no frame of its own yet. Since 6.12 the kernel looks for it at `push %rbp`; at `endbr64` only some are built so.
-    if Kernel::detect(&Paths::default()).version >= KernelVersion(6, 12, 0) {
+    if Kernel::detect(&Host::default()).version >= KernelVersion(6, 12, 0) {
         assert_eq!(callers[1..], ["main;framed"], "{callers:?}");
     }
     assert_eq!(total("tapster_probe_dropped_total", &[]), 0);

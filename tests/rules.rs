@@ -29,7 +29,7 @@ use support::{
     source, yaml,
 };
 use tapster::{
-    label::Host,
+    host::Host,
     topology::{self, Watch},
 };
 

@@ -22,8 +22,8 @@ use tapster::{
     exporter::{Exporter, Options},
     exposition::{Format, encode},
     family::Kind,
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     source::{Selection, Source},
 };
 use tapster_ebpf::{
@@ -163,7 +163,7 @@ fn collide(families: &[(String, &'static str)]) -> bool {
 
 /// Random configurations: each is refused if names collide and only then, and what runs has each series once.
 fn random_configurations() -> Outcome {
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     let options = Options { run_stats: false, attach: true, command: false };
     let (mut refused, mut series) = (0, 0);
     for seed in 0..ROUNDS * 20 {

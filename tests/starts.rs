@@ -17,8 +17,8 @@ use support::{case::parse, random::Random, world::World};
 use tapster::{
     collector::{Reader, Shared, View},
     family::{MetricFamily, Value},
-    kernel::{Kernel, Paths},
-    label::Host,
+    host::Host,
+    kernel::Kernel,
     loader::Loader,
     sys::{Capabilities, Capability, PossibleCpus, monotonic_ns, prog_test_run_raw_tp},
     topology::Topology,
@@ -122,7 +122,7 @@ fn reader_of(yaml: &str) -> Option<Reader> {
         return None;
     }
     let cpus = PossibleCpus::of_host().unwrap();
-    let kernel = Kernel::detect(&Paths::default()).version;
+    let kernel = Kernel::detect(&Host::default()).version;
     let probe = parse(yaml).unwrap();
     let world = World::new();
     let target = Target { kernel, ..world.target(cpus.get()) };

@@ -24,7 +24,8 @@ use std::{
 };
 use support::case;
 use tapster::{
-    kernel::{Kernel, Paths},
+    host::Host,
+    kernel::Kernel,
     loader::{Attached, LoadError, Loader},
     sys::{Capabilities, Capability, prog_info},
 };
@@ -47,7 +48,7 @@ fn kernel() -> Option<Kernel> {
         println!("skipped: needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN");
         return None;
     }
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     match (&kernel.btf, &kernel.tracefs) {
         (Ok(_), Ok(_)) => Some(kernel),
         _ => {

@@ -153,7 +153,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
     let part = memmem::Finder::new(name);
-    let mut sought = Sought::new(name, limit);
+    let sought = Sought::new(name, limit);
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
@@ -174,78 +174,41 @@ type Letters = [i32; 32];
 
 /// A name to which others are compared; there may be a hundred thousand of them, few of which are near.
 struct Sought {
-    name: Vec<char>,
+    name: String,
+    length: usize,
     letters: Letters,
     limit: usize,
-    other: Vec<char>,
-    /// Of the table of distances between beginnings of the names the row before last, the last and the next.
-    rows: [Vec<usize>; 3],
 }
 
 impl Sought {
     fn new(name: &str, limit: usize) -> Self {
-        let name: Vec<char> = name.to_lowercase().chars().collect();
-        let letters = letters(&name);
-        Self { name, letters, limit, other: Vec::new(), rows: Default::default() }
+        let (length, letters) = letters(name);
+        Self { name: name.to_lowercase(), length, letters, limit }
     }
 
     /// Edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if they are more
     /// than the limit.
-    fn distance(&mut self, other: &str) -> Option<usize> {
-        let Self { name: a, letters: of_name, limit, other: b, rows: [before, last, next] } = self;
-        let limit = *limit;
-        b.clear();
-        b.extend(other.chars().flat_map(char::to_lowercase));
-        // Each edit changes the length by one at the most, and how often there are two characters.
-        let differ: u32 = letters(b).iter().zip(&*of_name).map(|(a, b)| a.abs_diff(*b)).sum();
-        if a.len().abs_diff(b.len()) > limit || usize::try_from(differ).map_or(true, |sum| sum > 2 * limit) {
+    fn distance(&self, other: &str) -> Option<usize> {
+        let (length, letters) = letters(other);
+        // Each edit changes the length by one at the most, and how often there are two characters. So most names need no more.
+        let differ: u32 = letters.iter().zip(&self.letters).map(|(a, b)| a.abs_diff(*b)).sum();
+        let twice = u32::try_from(2 * self.limit).expect("a part of the length of a name");
+        if length.abs_diff(self.length) > self.limit || differ > twice {
             return None;
         }
-        let beyond = limit + 1;
-        for row in [&mut *before, last, next] {
-            row.clear();
-            row.resize(b.len() + 1, beyond);
-        }
-        for (column, distance) in last.iter_mut().enumerate().take(limit + 1) {
-            *distance = column;
-        }
-        let mut near = [true; 2];
-        for row in 1..=a.len() {
-            // Further from the diagonal there are more edits than the limit.
-            let columns = row.saturating_sub(limit).max(1)..=(row + limit).min(b.len());
-            next[columns.start() - 1] = if *columns.start() == 1 { row.min(beyond) } else { beyond };
-            let mut least = next[columns.start() - 1];
-            for column in columns {
-                let replaced = last[column - 1] + usize::from(a[row - 1] != b[column - 1]);
-                let mut edits = replaced.min(last[column] + 1).min(next[column - 1] + 1);
-                if row > 1 && column > 1 && a[row - 1] == b[column - 2] && a[row - 2] == b[column - 1] {
-                    edits = edits.min(before[column - 2] + 1);
-                }
-                next[column] = edits.min(beyond);
-                least = least.min(edits);
-            }
-            // A swap comes from the row before last.
-            near = [near[1], least <= limit];
-            if near == [false; 2] {
-                return None;
-            }
-            std::mem::swap(before, last);
-            std::mem::swap(last, next);
-            // What the band of the next row reads on its right.
-            if let Some(right) = last.get_mut(row + limit + 1) {
-                *right = beyond;
-            }
-        }
-        Some(last[b.len()]).filter(|distance| *distance <= limit)
+        Some(strsim::osa_distance(&self.name, &other.to_lowercase()))
+            .filter(|distance| *distance <= self.limit)
     }
 }
 
-fn letters(name: &[char]) -> Letters {
-    let mut letters = Letters::default();
-    for letter in name {
-        letters[*letter as usize % 32] += 1;
+/// Number of characters of a name, case ignored, and how often each is in it.
+fn letters(name: &str) -> (usize, Letters) {
+    let (mut length, mut letters) = (0, Letters::default());
+    for letter in name.chars().flat_map(char::to_lowercase) {
+        length += 1;
+        letters[letter as usize % 32] += 1;
     }
-    letters
+    (length, letters)
 }
 
 #[cfg(test)]
@@ -340,9 +303,7 @@ mod tests {
             let limit = random(9);
             let whole = distance(&name, &other);
             let expected = (whole <= limit).then_some(whole);
-            let mut sought = Sought::new(&name, limit);
-            // What an earlier comparison left does not matter.
-            sought.distance("abababababab_xxxxxx");
+            let sought = Sought::new(&name, limit);
             assert_eq!(sought.distance(&other), expected, "{name:?}, {other:?}, {limit}");
             near += usize::from(expected.is_some());
         }

@@ -1,18 +1,25 @@
 //! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
 
+mod decoder;
+mod kernel;
 mod point;
+mod reason;
+mod unit;
 
+pub use decoder::*;
+pub use kernel::*;
 pub use point::*;
+pub use reason::*;
+pub use unit::*;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
     names::Kind as Family,
-    typed::Side,
     waiting,
     yaml::{Data, Node},
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::sync::Arc;
 
 /// A file of probes.
 #[derive(Clone, Debug, Default)]
@@ -55,59 +62,6 @@ impl Otlp {
         settings(self) == settings(other)
             && texts(&self.headers) == texts(&other.headers)
             && texts(&self.resource) == texts(&other.resource)
-    }
-}
-
-/// Priority of a reason that has none.
-pub const DEFAULT_PRIORITY: u32 = 50;
-
-/// What sleeps in certain functions of the kernel wait for. One reason may have several.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reason {
-    /// The label's value.
-    pub reason: Spanned<String>,
-    /// The same in a sentence.
-    pub text: Option<Spanned<String>>,
-    /// 1 to 100; the highest counts.
-    pub priority: u32,
-    /// The functions.
-    pub patterns: Vec<ReasonPattern>,
-    /// Where it stands.
-    pub file: Arc<SourceFile>,
-}
-
-/// Functions of a reason.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReasonPattern {
-    /// A name, or a pattern of [`crate::glob`]; behind `;`, as stacks are written, where only a certain caller's counts.
-    pub pattern: Spanned<String>,
-    /// Whether they count only if it is they who sleep.
-    pub innermost: bool,
-}
-
-impl Reason {
-    /// Whether another entry says the same, wherever the two stand.
-    pub fn means(&self, other: &Self) -> bool {
-        let text = |reason: &Self| reason.text.as_ref().map(|text| text.value.clone());
-        let patterns = |reason: &Self| -> Vec<(String, bool)> {
-            reason.patterns.iter().map(|pattern| (pattern.pattern.value.clone(), pattern.innermost)).collect()
-        };
-        self.reason.value == other.reason.value
-            && self.priority == other.priority
-            && text(self) == text(other)
-            && patterns(self) == patterns(other)
-    }
-}
-
-impl ReasonPattern {
-    /// The functions.
-    pub fn function(&self) -> &str {
-        self.pattern.value.split_once(';').map_or(&self.pattern.value, |(_, function)| function)
-    }
-
-    /// Who must have called them, if that matters.
-    pub fn caller(&self) -> Option<&str> {
-        self.pattern.value.split_once(';').map(|(caller, _)| caller)
     }
 }
 
@@ -268,87 +222,6 @@ pub struct Label {
     pub decoder: Option<Spanned<Decoder>>,
 }
 
-/// How a label's value becomes text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoder {
-    /// Decimal, not negative.
-    Unsigned,
-    /// Decimal.
-    Signed,
-    /// `0x…`
-    Hex,
-    /// Bytes up to the first NUL.
-    Text,
-    /// A text for each number, and one for all others (their decimal number where there is none).
-    Table {
-        /// Number → text.
-        rows: BTreeMap<i64, String>,
-        /// Enumerator → text; its number is looked up on the kernel at hand, and left out where it has none.
-        named: Vec<(String, String)>,
-        /// For every other number.
-        default: Option<String>,
-    },
-    /// `major << 20 | minor` → name of the disk; of a hidden path, of the disk that it leads to.
-    BlockDevice,
-    /// `major << 20 | minor` → name of a hidden path to a disk; empty for what is none.
-    BlockPath,
-    /// Error number → `ENOENT`.
-    Errno,
-    /// Number of a system call → `openat`.
-    Syscall,
-    /// Address → function of the kernel.
-    Ksym,
-    /// A stack → its functions, outermost first.
-    Stack(Side),
-    /// A stack of the kernel of a task that slept → what it waited for.
-    Reason,
-    /// Cgroup id → its path, or whose it is.
-    Cgroup(CgroupPart),
-    /// `major << 20 | minor` → name of the array; rows of what is no array are left out.
-    RaidArray,
-    /// `major << 20 | minor` of an array → its level; rows of what is no array are left out.
-    RaidLevel,
-    /// `array << 32 | member` → the member's slot; rows of what is no member are left out.
-    RaidSlot,
-}
-
-/// What of a cgroup is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CgroupPart {
-    /// Its path.
-    Path,
-    /// The namespace of its pod.
-    Namespace,
-    /// Its pod.
-    Pod,
-    /// Its container.
-    Container,
-}
-
-/// Names of the decoders that take no table.
-pub const DECODERS: [(&str, Decoder); 20] = [
-    ("unsigned", Decoder::Unsigned),
-    ("signed", Decoder::Signed),
-    ("hex", Decoder::Hex),
-    ("string", Decoder::Text),
-    ("comm", Decoder::Text),
-    ("block_device", Decoder::BlockDevice),
-    ("block_path", Decoder::BlockPath),
-    ("errno", Decoder::Errno),
-    ("syscall", Decoder::Syscall),
-    ("ksym", Decoder::Ksym),
-    ("kstack", Decoder::Stack(Side::Kernel)),
-    ("ustack", Decoder::Stack(Side::User)),
-    ("reason", Decoder::Reason),
-    ("cgroup", Decoder::Cgroup(CgroupPart::Path)),
-    ("namespace", Decoder::Cgroup(CgroupPart::Namespace)),
-    ("pod", Decoder::Cgroup(CgroupPart::Pod)),
-    ("container", Decoder::Cgroup(CgroupPart::Container)),
-    ("raid_array", Decoder::RaidArray),
-    ("raid_level", Decoder::RaidLevel),
-    ("raid_slot", Decoder::RaidSlot),
-];
-
 /// A metric.
 #[derive(Clone, Debug)]
 pub struct Metric {
@@ -383,156 +256,4 @@ pub enum MetricKind {
         /// Its `buckets:`; by the unit where they are not said. Read once the unit is known.
         buckets: Option<Node>,
     },
-}
-
-/// What one of a metric's raw value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unit {
-    /// The base unit itself: bytes, pages, things.
-    One,
-    /// A nanosecond; exposed in seconds.
-    Nanoseconds,
-    /// A microsecond; exposed in seconds.
-    Microseconds,
-    /// A millisecond; exposed in seconds.
-    Milliseconds,
-    /// A sector of 512 bytes; exposed in bytes.
-    Sectors,
-    /// 1024 bytes; exposed in bytes.
-    Kibibytes,
-}
-
-/// Names of the units.
-pub const UNITS: [(&str, Unit); 8] = [
-    ("none", Unit::One),
-    ("ns", Unit::Nanoseconds),
-    ("us", Unit::Microseconds),
-    ("ms", Unit::Milliseconds),
-    ("s", Unit::One),
-    ("bytes", Unit::One),
-    ("sectors", Unit::Sectors),
-    ("kib", Unit::Kibibytes),
-];
-
-impl Unit {
-    /// How many of the raw value make one base unit, as a fraction (numerator, denominator).
-    pub fn per_base(self) -> (u64, u64) {
-        match self {
-            Self::One => (1, 1),
-            Self::Nanoseconds => (1_000_000_000, 1),
-            Self::Microseconds => (1_000_000, 1),
-            Self::Milliseconds => (1_000, 1),
-            Self::Sectors => (1, 512),
-            Self::Kibibytes => (1, 1024),
-        }
-    }
-
-    /// Whether it is a time.
-    pub fn is_time(self) -> bool {
-        matches!(self, Self::Nanoseconds | Self::Microseconds | Self::Milliseconds)
-    }
-
-    /// A raw value in the base unit.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::as_conversions,
-        reason = "samples are f64, as Prometheus keeps them"
-    )]
-    pub fn to_base(self, raw: f64) -> f64 {
-        let (numerator, denominator) = self.per_base();
-        raw * denominator as f64 / numerator as f64
-    }
-}
-
-/// A kernel version, the first two or three numbers of `uname -r`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct KernelVersion(pub u16, pub u16, pub u16);
-
-impl KernelVersion {
-    /// Reads `6.1`, `5.10.3` or a release such as `6.18.44-fc`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.trim().splitn(3, '.');
-        let mut number = |required: bool| {
-            let part = parts.next();
-            let digits: String = part.unwrap_or("").chars().take_while(char::is_ascii_digit).collect();
-            if digits.is_empty() && !required { Some(0) } else { digits.parse().ok() }
-        };
-        Some(Self(number(true)?, number(true)?, number(false)?))
-    }
-}
-
-impl fmt::Display for KernelVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(major, minor, patch) = self;
-        write!(f, "{major}.{minor}")?;
-        if *patch > 0 { write!(f, ".{patch}") } else { Ok(()) }
-    }
-}
-
-/// `>=5.18`, `<6.1`, or several joined by commas, all of which must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelRange {
-    /// Comparisons as written.
-    pub text: String,
-    least: Option<KernelVersion>,
-    below: Option<KernelVersion>,
-}
-
-impl KernelRange {
-    /// Reads a range; `None` if it is not one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut range = Self { text: text.to_owned(), ..Self::default() };
-        for part in text.split(',') {
-            let part = part.trim();
-            if let Some(version) = part.strip_prefix(">=") {
-                range.least = range.least.max(Some(KernelVersion::parse(version)?));
-            } else {
-                let version = KernelVersion::parse(part.strip_prefix('<')?)?;
-                range.below = Some(range.below.map_or(version, |below| below.min(version)));
-            }
-        }
-        Some(range)
-    }
-
-    /// Whether no kernel is in the range.
-    pub fn is_empty(&self) -> bool {
-        self.least.zip(self.below).is_some_and(|(least, below)| least >= below)
-    }
-
-    /// Whether a kernel is in the range.
-    pub fn contains(&self, version: KernelVersion) -> bool {
-        self.least.is_none_or(|least| version >= least) && self.below.is_none_or(|below| version < below)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kernel_ranges() {
-        let version = |text| KernelVersion::parse(text).unwrap();
-        for (range, kernel, inside) in [
-            (">=5.18", "5.18.0-1-amd64", true),
-            (">=5.18", "5.17.99", false),
-            ("<6.1", "6.0.12", true),
-            ("<6.1", "6.1.0", false),
-            (">=5.10, <6.2", "6.1.44", true),
-            (">=6.18", "6.18.44-fc-v669", true),
-            (">=6.9", "6.10", true),
-            (">=5.10, >=6.2", "6.1.0", false),
-            ("<6.2, <5.10", "6.1.0", false),
-        ] {
-            assert_eq!(
-                KernelRange::parse(range).unwrap().contains(version(kernel)),
-                inside,
-                "{range} {kernel}"
-            );
-        }
-        assert!(KernelRange::parse(">=6.2, <6.1").unwrap().is_empty());
-        assert!(!KernelRange::parse(">=6.1, <6.2").unwrap().is_empty());
-        for text in ["", "5.18", ">5", "=6.1", ">=x"] {
-            assert!(KernelRange::parse(text).is_none(), "{text}");
-        }
-    }
 }

@@ -36,6 +36,11 @@ pub enum Type {
         /// Size of its buffer, a multiple of 8.
         capacity: u32,
     },
+    /// So many bytes, whatever they are: an address of IPv6, a UUID. In a key zeros follow up to a whole word.
+    Bytes {
+        /// How many.
+        size: u32,
+    },
     /// A stack, by the number under which it is kept: its hash, [`NO_STACK`] or [`LOST_STACK`].
     Stack {
         /// Whose.
@@ -88,6 +93,20 @@ impl Type {
     /// A text that takes so many bytes, its NUL included: room is given in words.
     pub fn text(bytes: u32) -> Self {
         Self::Text { capacity: bytes.max(2).next_multiple_of(8) }
+    }
+
+    /// Whether a value of it lies in memory, and not in a register.
+    pub fn is_wide(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Bytes { .. })
+    }
+
+    /// Bytes that a value of it takes in a key or on the stack: whole words.
+    pub fn room(&self) -> u32 {
+        match self {
+            Self::Text { capacity } => *capacity,
+            Self::Bytes { size } => size.next_multiple_of(8),
+            Self::Int { .. } | Self::Pointer { .. } | Self::Stack { .. } => 8,
+        }
     }
 
     /// The integer of so many bytes; `None` unless they are 1, 2, 4 or 8.
@@ -256,6 +275,17 @@ pub enum Node {
         /// Bytes that may be read; less than the capacity for arrays.
         limit: u32,
     },
+    /// Bytes at an address.
+    BytesAt {
+        /// The address.
+        base: Box<Typed>,
+        /// Bytes added to it.
+        offset: i32,
+        /// Which memory.
+        access: AccessMode,
+        /// How many are read.
+        size: u32,
+    },
     /// Text inside the context.
     TextField {
         /// Byte offset.
@@ -287,7 +317,10 @@ impl Typed {
     /// The operands.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            Node::Load { base, .. } | Node::TextAt { base, .. } | Node::Cut { text: base, .. } => vec![base],
+            Node::Load { base, .. }
+            | Node::TextAt { base, .. }
+            | Node::BytesAt { base, .. }
+            | Node::Cut { text: base, .. } => vec![base],
             Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
             Node::Binary(_, a, b) | Node::Extreme(_, a, b) => vec![a, b],
             Node::Conditional(c, a, b) => vec![c, a, b],

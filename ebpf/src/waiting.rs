@@ -87,11 +87,20 @@ fn bytes(slot: Slot, of: &[u8]) -> &[u8] {
 }
 
 fn value(ty: &Type, bytes: &[u8]) -> Value {
-    if let Type::Text { .. } = ty {
-        Value::Text(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
-    } else {
-        Value::Number(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    match ty {
+        Type::Text { .. } => Value::Text(bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()),
+        Type::Bytes { .. } => Value::Text(bytes.to_vec()),
+        Type::Int { .. } | Type::Pointer { .. } | Type::Stack { .. } => {
+            Value::Number(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        }
     }
+}
+
+/// A text or bytes as they are in a key.
+fn padded(bytes: &[u8], room: u32) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(usize::try_from(room).expect("a key has some hundred bytes"), 0);
+    bytes
 }
 
 impl Waiting {
@@ -111,11 +120,7 @@ impl Waiting {
             values.push(next);
         }
         let label = |known: &Known| match (&known.ty, tell(&known.value, &values)) {
-            (Type::Text { capacity }, text) => {
-                let mut bytes = text.text().to_vec();
-                bytes.resize(usize::try_from(*capacity).unwrap_or(0), 0);
-                bytes
-            }
+            (ty, text) if ty.is_wide() => padded(text.text(), ty.room()),
             (_, number) => number.number().to_le_bytes().to_vec(),
         };
         self.labels.iter().map(label).collect()

@@ -20,7 +20,7 @@ mod tree;
 use crate::{
     container::{Container, pod_uid},
     deadline::{self, Limits, Outcome},
-    label::{Host, LabelError},
+    host::{Host, HostError},
     lock::lock,
 };
 use logs::{Directory, Logs};
@@ -167,7 +167,7 @@ impl Cgroups {
     }
 
     /// Makes sure that there are cgroups to be named.
-    pub fn want(&self) -> Result<(), LabelError> {
+    pub fn want(&self) -> Result<(), HostError> {
         if self.is_wanted() {
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Cgroups {
 }
 
 impl Known {
-    fn read_mounts(&mut self) -> Result<(), LabelError> {
+    fn read_mounts(&mut self) -> Result<(), HostError> {
         let now = (self.clock)();
         if self.mounts_read.is_some_and(|read| now.saturating_duration_since(read) < PAUSE) {
             return Ok(());

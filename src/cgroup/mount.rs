@@ -3,7 +3,7 @@
 //! There is one of version 2, whose number is 0, and any number of version 1. A machine has either, or both
 //! ("hybrid").
 
-use crate::label::LabelError;
+use crate::host::HostError;
 use std::{
     ffi::OsString,
     fs,
@@ -20,10 +20,10 @@ pub(super) struct Mount {
 }
 
 /// One mount of each hierarchy: of the whole of it if there is such a mount, else of a part.
-pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, LabelError> {
+pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
     let read = |name: &str| {
         let path = proc.join(name);
-        fs::read(&path).map_err(|source| LabelError::Unreadable { decoder: "cgroup", path, source })
+        fs::read(&path).map_err(|source| HostError::Unreadable { decoder: "cgroup", path, source })
     };
     let table = read("self/mountinfo")?;
     // Absent where the kernel has no cgroups, and then there is no mount either.
@@ -41,7 +41,7 @@ pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, LabelError> {
         }
     }
     if found.is_empty() {
-        return Err(LabelError::NoCgroups { path: proc.join("self/mountinfo") });
+        return Err(HostError::NoCgroups { path: proc.join("self/mountinfo") });
     }
     Ok(found.into_iter().map(|(_, mount)| mount).collect())
 }
@@ -129,7 +129,7 @@ mod tests {
             let found = match mounts(proc.path()) {
                 Ok(found) => found,
                 Err(error) => {
-                    assert!(matches!(error, LabelError::NoCgroups { .. }), "{error}");
+                    assert!(matches!(error, HostError::NoCgroups { .. }), "{error}");
                     Vec::new()
                 }
             };

@@ -49,7 +49,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
         Some(path) => Box::new(create(path)?),
         None => Box::new(io::stdout()),
     };
-    let kernel = capable(Kernel::detect(&args.host.paths()))?;
+    let kernel = capable(Kernel::detect(&args.host.host()))?;
     let target = kernel.target();
     if target.arch != plan.arch {
         tell!("error: `{}` is for another processor than this one", plan.path.display());

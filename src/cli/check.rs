@@ -34,7 +34,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         tell!("error: {error}");
     }
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     let is_right = config.diagnostics.is_empty() && config.unread.is_empty();
     // Without the right to look, nearly everything would seem to be missing.
     if is_right && !args.offline && lacks(&kernel) {

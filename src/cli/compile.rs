@@ -23,7 +23,7 @@ pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
     if report(&config.diagnostics) {
         return Ok(USAGE);
     }
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     let target = kernel.target();
     let probes = selected(config.probes, &kernel)?;
     let mut text = String::new();

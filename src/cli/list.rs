@@ -36,25 +36,25 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         let request = Request { files: args.config.clone(), ..Request::default() };
         return probes(&configured(&request)?.probes, pattern);
     }
-    let paths = args.host.paths();
+    let host = args.host.host();
     let root = match (args.pid, &args.container) {
         (Some(pid), _) => Root::Process(pid),
         (None, Some(container)) => Root::Container(container.clone()),
         (None, None) => Root::Host,
     };
     if let Some((binary, wanted)) = pattern.and_then(usdt::wanted) {
-        return shown(usdt::list(&paths.proc, &root, binary, wanted));
+        return shown(usdt::list(&host.proc, &root, binary, wanted));
     }
     match pattern.and_then(functions::asked) {
         Some(Asked::Program(kind, binary, wanted)) => {
-            return shown(functions::of_program(&paths.proc, &root, (kind, binary, wanted)));
+            return shown(functions::of_program(&host.proc, &root, (kind, binary, wanted)));
         }
         Some(Asked::Kernel(kind, wanted)) => {
-            return shown(functions::of_kernel(&Kernel::detect(&paths), kind, wanted));
+            return shown(functions::of_kernel(&Kernel::detect(&host), kind, wanted));
         }
         None => {}
     }
-    points(args, &Kernel::detect(&paths))
+    points(args, &Kernel::detect(&host))
 }
 
 /// What is wrong with flags about programs where none is asked for: they would do nothing.

@@ -25,14 +25,8 @@ mod web;
 pub use output::answer;
 
 use crate::{
-    callgraph::Output,
-    config::Request,
-    duration,
-    kernel::{Kernel, Paths},
-    owner::Trust,
-    raid::Rule,
-    report::Sort,
-    telemetry::LogFormat,
+    callgraph::Output, config::Request, duration, host::Host, kernel::Kernel, owner::Trust, raid::Rule,
+    report::Sort, telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use output::print;
@@ -139,16 +133,13 @@ pub struct HostArgs {
 }
 
 impl HostArgs {
-    fn paths(&self) -> Paths {
-        Paths { proc: self.procfs.clone(), sys: self.sysfs.clone(), ..Paths::default() }
-    }
-
-    fn host(&self) -> crate::label::Host {
-        crate::label::Host {
+    fn host(&self) -> Host {
+        Host {
             proc: self.procfs.clone(),
             sys: self.sysfs.clone(),
             dev: self.devfs.clone(),
             containers: self.containers.clone(),
+            ..Host::default()
         }
     }
 }

@@ -133,7 +133,7 @@ fn check(args: &RaidArgs) -> anyhow::Result<Check> {
 fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter, String>> {
     let probes = raid::probes(arrays).iter().map(ToString::to_string).collect();
     let config = config::load(&Request { probes, ..Request::default() })?;
-    let kernel = Kernel::detect(&args.host.paths());
+    let kernel = Kernel::detect(&args.host.host());
     if lacks(&kernel) {
         let first = kernel.requirements().err().and_then(|missing| Some(missing.first()?.message.clone()));
         return Ok(Err(first.unwrap_or_else(|| "this host lacks what probes need".into())));

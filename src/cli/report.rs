@@ -44,7 +44,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     telemetry::init("warn", LogFormat::Text)?;
     let request = args.probes.request(&args.what, Trust::Everybody);
     let config = configured(&request)?;
-    let kernel = capable(Kernel::detect(&args.host.paths()))?;
+    let kernel = capable(Kernel::detect(&args.host.host()))?;
     let probes = selected(config.probes, &kernel)?;
     // Before anything is counted that then could not be written.
     let output = match &args.output {

@@ -2,7 +2,7 @@
 
 use crate::{
     exporter::Exporter,
-    label::Host,
+    host::Host,
     otlp::setting::{Exports, Settings},
     owner::{Owners, is_open_to_all, open_to_all},
     sandbox::{Keep, Sandbox},

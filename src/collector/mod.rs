@@ -15,7 +15,8 @@ mod waiting;
 use crate::{
     cgroup::{Cgroups, Part},
     family::{Kind, MetricFamily, Origin, Sample, Value},
-    label::{self, Decode, Host, LabelError, Spec},
+    host::Host,
+    label::{self, Decode, Kept, LabelError, Sources},
     loader::{Attached, LoadError},
     reason,
     status::ProgramStatus,
@@ -41,7 +42,7 @@ use tapster_ebpf::{
     layout::{Drop, Layout, Slot, StartLayout},
     probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
-    typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
+    typed::{Side, TypedMetric, TypedMetricKind},
     waiting::Waiting,
 };
 use waiting::{Doubt, Tasks};
@@ -91,7 +92,7 @@ pub struct Reader {
     /// Where procfs is mounted.
     proc: PathBuf,
     clock: KernelClock,
-    cpus: usize,
+    cpus: PossibleCpus,
     labels: Mutex<Labels>,
     /// Labels of cgroups, by their place, and what of a cgroup each shows.
     cgroup_labels: Vec<(usize, Part)>,
@@ -165,53 +166,13 @@ impl Shared {
     }
 }
 
-/// What turns a label's bytes into text; stacks are looked up in a map of the probe.
-fn decoder(
-    label: &TypedLabel,
-    attached: &Attached,
-    host: &Host,
-    Shared { symbols, cgroups, reasons }: &Shared,
-    cpus: PossibleCpus,
-) -> Result<Box<dyn Decode>, CollectError> {
-    let spec = match &label.decoder {
-        Decoder::Unsigned => Spec::Unsigned,
-        Decoder::Signed => Spec::Signed,
-        Decoder::Hex => Spec::Hex,
-        Decoder::Text => Spec::Text,
-        Decoder::Table { rows, default, .. } => Spec::Table { rows: rows.clone(), default: default.clone() },
-        Decoder::BlockDevice => Spec::BlockDevice,
-        Decoder::BlockPath => Spec::BlockPath,
-        Decoder::Errno => Spec::Errno,
-        Decoder::Syscall => Spec::Syscall,
-        Decoder::Ksym => Spec::Ksym,
-        Decoder::Cgroup(part) => {
-            cgroups.want()?;
-            return Ok(Box::new(label::cgroup::Cgroup::new(cgroups.clone(), *part)));
-        }
-        Decoder::RaidArray => Spec::RaidArray,
-        Decoder::RaidLevel => Spec::RaidLevel,
-        Decoder::RaidSlot => Spec::RaidSlot,
-        Decoder::Stack(_) | Decoder::Reason => {
-            let side = if let Decoder::Stack(side) = &label.decoder { side } else { &Side::Kernel };
-            match side {
-                Side::Kernel => symbols.want_kernel()?,
-                Side::User => symbols.want_files(),
-            }
-            let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == *side);
-            let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
-            let missing = || LoadError::Missing { what: "map", name: side.name().into() };
-            let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
-            let frames = if let Type::Stack { frames, .. } = label.ty { frames } else { u32::MAX };
-            let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));
-            let stack = label::stack::Stack::new(*side, frames, kept, symbols.clone());
-            return Ok(if label.decoder == Decoder::Reason {
-                Box::new(label::reason::Reason::new(stack, reasons.reasons().clone()))
-            } else {
-                Box::new(stack)
-            });
-        }
-    };
-    Ok(label::decoder(&spec, host)?)
+/// Opens the map of a probe's stacks of one side.
+fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, CollectError> {
+    let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
+    let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
+    let missing = || LoadError::Missing { what: "map", name: side.name().into() };
+    let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
+    Ok(Box::new(move |number: u64| map.lookup(&number.to_le_bytes())))
 }
 
 impl Reader {
@@ -224,11 +185,15 @@ impl Reader {
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
-        let decoders = program
-            .labels
-            .iter()
-            .map(|label| decoder(label, &attached, host, shared, cpus))
-            .collect::<Result<_, _>>()?;
+        let sources = Sources {
+            host,
+            symbols: &shared.symbols,
+            cgroups: &shared.cgroups,
+            reasons: &shared.reasons,
+            stacks: &|side| Ok(stacks(&attached, side, cpus)?),
+        };
+        let decoders =
+            program.labels.iter().map(|label| label::decoder(label, &sources)).collect::<Result<_, _>>()?;
         let open =
             |index| -> Result<sys::Map, CollectError> { Ok(sys::Map::open(attached.map(index)?, cpus)?) };
         let starts =
@@ -239,7 +204,7 @@ impl Reader {
             starts,
             proc: host.proc.clone(),
             clock: KernelClock::of_process(&host.proc),
-            cpus: usize::try_from(cpus.get()).unwrap_or(1),
+            cpus,
             labels: Mutex::new(Labels {
                 decoders,
                 retired: Retired::new(program.layout.max_rows),
@@ -285,8 +250,12 @@ impl Reader {
     pub fn memory_bytes(&self) -> u64 {
         let maps = (0..).zip(&self.program().maps).map(|(index, _)| self.attached.map(index));
         let told: Option<u64> = maps.map(|map| sys::map_memory(map.ok()?)).sum();
-        told.filter(|bytes| *bytes > 0)
-            .unwrap_or_else(|| self.program().memory_bytes(u32::try_from(self.cpus).unwrap_or(1)))
+        told.filter(|bytes| *bytes > 0).unwrap_or_else(|| self.program().memory_bytes(self.cpus.get()))
+    }
+
+    /// Copies of a row where each CPU has its own.
+    fn copies(&self) -> usize {
+        usize::try_from(self.cpus.get()).expect("a number of CPUs")
     }
 
     /// What the kernel's clock says now, by which starts and maxima have their times.
@@ -301,7 +270,7 @@ impl Reader {
         // A row must not be seen both in the map and among those taken out of it, or in neither.
         let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
-        let series = u64::try_from(dump.len()).unwrap_or(0);
+        let series = count(dump.len());
         let waits = self.waits()?;
         let waits_until_ns = self.now_ns();
         let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
@@ -318,7 +287,7 @@ impl Reader {
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {
                 if let Some(labels) = texts(key, layout, decoders) {
-                    let row = Row::read(value, layout, metrics, self.cpus, now_ns);
+                    let row = Row::read(value, layout, metrics, self.copies(), now_ns);
                     if moves {
                         ledger.show(key, &labels, &row, at, metrics, layout);
                     }
@@ -487,11 +456,14 @@ fn place(
     }
 }
 
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).expect("rows that are in memory")
+}
+
 /// The bytes of a label in a key.
 fn part(key: &[u8], slot: Slot) -> &[u8] {
-    let start = usize::try_from(slot.offset).unwrap_or(0);
-    let end = start + usize::try_from(slot.size).unwrap_or(0);
-    key.get(start..end).unwrap_or_default()
+    let [start, size] = [slot.offset, slot.size].map(|bytes| usize::try_from(bytes).expect("32 bits"));
+    key.get(start..start + size).expect("keys of the map have the size that the layout says")
 }
 
 /// The texts of a row's labels; `None` if one of them leaves it out.

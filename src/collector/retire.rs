@@ -128,7 +128,7 @@ impl Reader {
             }
             let Some(value) = self.rows.lookup(&key)? else { continue };
             self.rows.delete(&key)?;
-            let row = Row::read(&value, layout, metrics, self.cpus, 0).counts(metrics, layout);
+            let row = Row::read(&value, layout, metrics, self.copies(), 0).counts(metrics, layout);
             let before = ledger.take_out(&key);
             let into = match texts {
                 // A member is shown as long as it is one.

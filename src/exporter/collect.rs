@@ -58,18 +58,21 @@ impl Exporter {
             cgroups.refresh();
         }
         let mut own = Own::new(self.stats.is_some());
-        let mut families = Vec::new();
+        let mut measured = Vec::new();
         let mut probes = self.probes();
         probes.retain(|running| selection.takes(|word| running.is_called(word)));
         for (running, collected) in probes.iter().zip(Self::read(&probes, &topology, view)) {
             own.add(running, collected.as_ref(), self.followed.as_ref(), self.began);
-            families.extend(collected.into_iter().flat_map(|collected| collected.families));
+            let families = collected.map_or_else(|_| Vec::new(), |collected| collected.families);
+            measured.push(topology::Measured { probe: running.declared(), families });
         }
-        if let Err(reason) = topology::adopt(&topology, &mut families)
+        if let Err(reason) = topology::adopt(&topology, &mut measured)
             && !self.told_silent.swap(true, Ordering::Relaxed)
         {
             tracing::warn!("members of device-mapper raid and mirror arrays have no latency: {reason}");
         }
+        let mut families: Vec<MetricFamily> =
+            measured.into_iter().flat_map(|measured| measured.families).collect();
         let own = own.into_families(self.began);
         if selection.takes_rest() {
             let mut account = lock(&self.account);

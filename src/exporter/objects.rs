@@ -3,7 +3,8 @@
 
 use super::Exporter;
 use crate::{
-    kernel::{Kernel, Paths, Switches},
+    host::Host,
+    kernel::{Kernel, Switches},
     lock::lock,
     sys,
 };
@@ -16,9 +17,9 @@ impl Exporter {
     }
 
     /// Looks whether what probes are attached to is still the same, and attaches to what is another or has appeared.
-    pub fn follow(&self, paths: &Paths) {
+    pub fn follow(&self, host: &Host) {
         let kernel = OnceCell::new();
-        let detect = || kernel.get_or_init(|| Kernel::detect(paths));
+        let detect = || kernel.get_or_init(|| Kernel::detect(host));
         let shared = self.shared();
         let modules = lock(&self.modules).look();
         let lacking = *lock(&self.lacking);

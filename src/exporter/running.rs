@@ -9,8 +9,8 @@ use super::{
 use crate::{
     collector::{Collected, Reader, Shared, View},
     deadline::{Left, MayHang, Outcome},
+    host::Host,
     kernel::Kernel,
-    label::Host,
     loader::{Attached, Loader},
     lock::lock,
     reason::Table,
@@ -93,6 +93,13 @@ pub struct Running {
     again: Mutex<Again>,
     /// What was left behind when it was read.
     left: Left,
+}
+
+impl Running {
+    /// The probe as declared.
+    pub(super) fn declared(&self) -> &Probe {
+        &self.declared
+    }
 }
 
 impl MayHang for Running {

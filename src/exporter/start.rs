@@ -13,8 +13,8 @@ use crate::{
     cgroup::memory_limit,
     collector::Shared,
     follow::Followed,
-    kernel::{Kernel, Modules, ONLINE},
-    label::Host,
+    host::Host,
+    kernel::{Kernel, Modules},
     loader::{Attached, Loader},
     status::{Cause, Down},
     sys,
@@ -213,7 +213,7 @@ impl Exporter {
             probes: RwLock::new(running),
             arrays: Watch::new(host),
             account: Mutex::new(Account::new(&host.sys)),
-            online: host.sys.join(ONLINE),
+            online: host.online_cpus(),
             modules: Mutex::new(modules),
             host: host.clone(),
             shared: Mutex::new(Arc::new(shared)),
@@ -234,7 +234,7 @@ impl Exporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kernel::Paths, status::Cause};
+    use crate::status::Cause;
     use std::fs;
     use tapster_ebpf::{declaration, diagnostic::SourceFile};
 
@@ -252,15 +252,14 @@ mod tests {
         fs::create_dir_all(tracing.join("events/test/nap")).unwrap();
         fs::write(tracing.join("available_events"), "test:nap\n").unwrap();
         fs::write(tracing.join("events/test/nap/format"), FORMAT).unwrap();
-        let kernel =
-            Kernel::detect(&Paths { proc: proc.clone(), sys: sys.clone(), btf: None, tracefs: None });
+        let kernel = Kernel::detect(&Host { proc: proc.clone(), sys: sys.clone(), ..Host::default() });
         let (file, diagnostics) = declaration::parse(&SourceFile::new("t", TEXT));
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let program = tapster_ebpf::compile(&file.probes[0], &kernel.target()).unwrap();
         let compiled = [(file.probes[0].clone(), program)];
         fs::remove_dir_all(tracing.join("events/test")).unwrap();
         fs::write(tracing.join("available_events"), "").unwrap();
-        let host = Host { proc, sys, dev: dir.path().into(), containers: None };
+        let host = Host { proc, sys, dev: dir.path().into(), ..Host::default() };
         let is_compile = |failures: &[Failure]| failures.iter().any(|one| one.down.cause == Cause::Compile);
         let options = Options { run_stats: false, attach: false, command: false };
         let (_, again, _) = Exporter::start(&file.probes, &kernel, &host, Vec::new(), options);

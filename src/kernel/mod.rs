@@ -14,7 +14,10 @@ pub use switches::Switches;
 pub use tapster_ebpf::attach::Missing;
 pub use tracefs::Tracefs;
 
-use crate::sys::{self, Capabilities};
+use crate::{
+    host::Host,
+    sys::{self, Capabilities},
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -25,28 +28,6 @@ use tapster_ebpf::{
     probe::KernelVersion,
     tracefs::Tracepoints,
 };
-
-/// In sysfs: which CPUs are online.
-pub const ONLINE: &str = "devices/system/cpu/online";
-
-/// Where the kernel's files are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Paths {
-    /// Where procfs is mounted.
-    pub proc: PathBuf,
-    /// Where sysfs is mounted.
-    pub sys: PathBuf,
-    /// The kernel's BTF; `None` for the one in sysfs.
-    pub btf: Option<PathBuf>,
-    /// Where tracefs is mounted; `None` for its two places in sysfs.
-    pub tracefs: Option<PathBuf>,
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        Self { proc: "/proc".into(), sys: "/sys".into(), btf: None, tracefs: None }
-    }
-}
 
 /// The kernel of this host and what this process may do with it.
 #[derive(Debug)]
@@ -79,39 +60,39 @@ pub struct Kernel {
 
 impl Kernel {
     /// Looks at the running kernel. What is missing is kept with its reason; see [`Self::requirements`].
-    pub fn detect(paths: &Paths) -> Self {
+    pub fn detect(host: &Host) -> Self {
         let mut unknown = Vec::new();
         let mut note = |message: String| {
             unknown
                 .push(Missing { message, hint: Some("procfs and sysfs of the host must be mounted".into()) });
         };
-        let release_path = paths.proc.join("sys/kernel/osrelease");
+        let release_path = host.proc.join("sys/kernel/osrelease");
         let release = fs::read_to_string(&release_path).unwrap_or_default().trim().to_owned();
         let version = KernelVersion::parse(&release).unwrap_or_else(|| {
             note(format!("the kernel's version cannot be told from `{}`", release_path.display()));
             KernelVersion::default()
         });
         let possible_cpus =
-            sys::listed_cpus(&paths.sys.join("devices/system/cpu/possible")).unwrap_or_else(|error| {
+            sys::listed_cpus(&host.sys.join("devices/system/cpu/possible")).unwrap_or_else(|error| {
                 note(format!("the number of CPUs is not known: {error}"));
                 1
             });
-        let capabilities = Capabilities::read(&paths.proc.join("self/status"));
+        let capabilities = Capabilities::read(&host.proc.join("self/status"));
         if let Err(error) = &capabilities {
             note(format!("the capabilities of this process are not known: {error}"));
         }
         Self {
             release,
             version,
-            btf: btf(&paths.btf.clone().unwrap_or_else(|| paths.sys.join("kernel/btf/vmlinux"))),
-            tracefs: Tracefs::find(paths),
+            btf: btf(&host.btf.clone().unwrap_or_else(|| host.sys.join("kernel/btf/vmlinux"))),
+            tracefs: Tracefs::find(host),
             possible_cpus,
             capabilities: capabilities.ok(),
-            confidential: confidential(&paths.sys.join("kernel/security/lockdown")),
-            user_namespace: user_namespace(&paths.proc.join("self/uid_map")),
+            confidential: confidential(&host.sys.join("kernel/security/lockdown")),
+            user_namespace: user_namespace(&host.proc.join("self/uid_map")),
             unknown,
-            proc: paths.proc.clone(),
-            online: paths.sys.join(ONLINE),
+            proc: host.proc.clone(),
+            online: host.online_cpus(),
             functions: function::Known::default(),
         }
     }

@@ -1,9 +1,12 @@
 //! What keeps probes from running on this host, in sentences for the person who can change it.
 
-use super::{Kernel, Missing, symbols};
-use crate::sys::{
-    Capabilities,
-    Capability::{self, Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+use super::{Kernel, Missing};
+use crate::{
+    host::kallsyms,
+    sys::{
+        Capabilities,
+        Capability::{self, Bpf, Perfmon, SysAdmin, SysResource, Syslog},
+    },
 };
 use std::{fs, path::Path};
 use tapster_ebpf::{diagnostic::Diagnostic, probe::KernelVersion};
@@ -19,7 +22,7 @@ fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
 /// mounted.
 pub fn nameless(proc: &Path) -> Option<Missing> {
     let path = proc.join("kallsyms");
-    let hidden = match symbols::are_hidden(&path) {
+    let hidden = match kallsyms::are_hidden(&path) {
         Ok(hidden) => hidden,
         Err(error) => {
             let message = format!("functions of the kernel have no names: `{}`: {error}", path.display());
@@ -135,7 +138,7 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Paths;
+    use crate::host::Host;
     use tapster_ebpf::{declaration, diagnostic::SourceFile};
     use tempfile::TempDir;
 
@@ -151,7 +154,7 @@ mod tests {
         write("sys/kernel/tracing/available_events", "sched:sched_switch\n");
         write("sys/kernel/tracing/events/sched/sched_switch/format", "name: sched_switch\n");
         let (proc, sys) = (dir.path().join("capabilities"), dir.path().join("sys"));
-        let kernel = Kernel::detect(&Paths { proc, sys, btf: None, tracefs: None });
+        let kernel = Kernel::detect(&Host { proc, sys, ..Host::default() });
         (dir, kernel)
     }
 

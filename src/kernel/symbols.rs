@@ -1,16 +1,7 @@
 //! Functions of the kernel by name: those that it has, and those that can be traced. Read once, when first asked for.
 
-use std::{
-    collections::HashSet,
-    fs::{self, File},
-    io::{self, BufRead, BufReader, Read},
-    ops::Range,
-    path::Path,
-};
-
-/// Bytes of `kallsyms` in which there is an address, if any is shown: only the first few symbols, of a processor's own
-/// variables, are at 0.
-const BEGINNING: u64 = 64 << 10;
+use crate::host::kallsyms;
+use std::{collections::HashSet, fs, ops::Range, path::Path};
 
 /// The functions in `kallsyms`, its modules' too. Addresses may be hidden, names are not.
 #[derive(Debug)]
@@ -33,22 +24,11 @@ impl Symbols {
     pub(super) fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
         let mut list = Vec::new();
-        let mut start = 0;
-        for line in text.split_inclusive('\n') {
-            let at = start;
-            start += line.len();
-            let mut words = line.split_ascii_whitespace();
-            let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
-                continue;
-            };
+        for symbol in text.lines().filter_map(kallsyms::Symbol::parse) {
             // What programs for eBPF are called is in no table of the tracer.
-            if !matches!(kind, "t" | "T" | "w" | "W") || words.next() == Some("[bpf]") {
-                continue;
-            }
-            let begin = at + address.len() + 1 + kind.len() + 1;
-            if text.get(begin..begin + name.len()) == Some(name) {
-                let address = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0);
-                list.push(Symbol { name: begin..begin + name.len(), address });
+            if symbol.is_function() && symbol.module != Some("bpf") {
+                let begin = symbol.name.as_ptr().addr() - text.as_ptr().addr();
+                list.push(Symbol { name: begin..begin + symbol.name.len(), address: symbol.address });
             }
         }
         list.sort_by(|a, b| text[a.name.clone()].cmp(&text[b.name.clone()]));
@@ -82,15 +62,6 @@ impl Symbols {
         let at = self.list.partition_point(|symbol| self.name(symbol) < name);
         self.list.get(at).filter(|symbol| self.name(symbol) == name)
     }
-}
-
-/// Whether the kernel hides addresses of symbols from this process.
-pub(super) fn are_hidden(path: &Path) -> io::Result<bool> {
-    let mut lines = BufReader::new(File::open(path)?.take(BEGINNING)).split(b'\n');
-    let is_shown =
-        |line: &[u8]| line.iter().take_while(|byte| byte.is_ascii_hexdigit()).any(|byte| *byte != b'0');
-    let shown = lines.try_fold(false, |shown, line| Ok::<_, io::Error>(shown || is_shown(&line?)))?;
-    Ok(!shown)
 }
 
 /// Functions at whose entries the kernel can stop, as tracefs lists them: `NAME` or `NAME [module]`. `None` if that
@@ -129,13 +100,6 @@ mod tests {
         assert_eq!((module("ext4_sync"), module("vfs_read")), (Some("ext4"), None));
         assert!(symbols.find("jiffies").is_none() && symbols.find("vfs_rea").is_none());
         assert!(Symbols::read(&directory.path().join("none")).is_none());
-        assert!(!are_hidden(&path).unwrap());
-        let percpu = "0000000000000000 A fixed_percpu_data\n0000000000001000 A cpu_debug_store\n";
-        for (text, hidden) in [(percpu, false), (&percpu.replace('1', "0"), true), ("", true)] {
-            fs::write(&path, text).unwrap();
-            assert_eq!(are_hidden(&path).unwrap(), hidden, "{text}");
-        }
-        assert!(are_hidden(&directory.path().join("none")).is_err());
         fs::write(&path, "vfs_read\next4_sync [ext4]\n").unwrap();
         assert!(traceable(&path).unwrap().contains("ext4_sync"));
         fs::write(&path, "").unwrap();

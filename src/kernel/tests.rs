@@ -2,10 +2,9 @@ use super::*;
 use tempfile::TempDir;
 
 /// A host on which probes run, but for BTF: three little types.
-fn host() -> (TempDir, Paths) {
+fn host() -> (TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();
-    let paths =
-        Paths { proc: dir.path().join("proc"), sys: dir.path().join("sys"), btf: None, tracefs: None };
+    let paths = Host { proc: dir.path().join("proc"), sys: dir.path().join("sys"), ..Host::default() };
     write(&paths.proc.join("sys/kernel/osrelease"), "6.1.7-host\n");
     write(&paths.proc.join("self/status"), "CapEff:\t000001ffffffffff\n");
     write(&paths.proc.join("self/uid_map"), "         0          0 4294967295\n");
@@ -160,7 +159,7 @@ fn lockdown_and_user_namespaces_are_named() {
 #[test]
 fn an_empty_host_is_no_panic() {
     let dir = tempfile::tempdir().unwrap();
-    let paths = Paths { proc: dir.path().into(), sys: dir.path().into(), btf: None, tracefs: None };
+    let paths = Host { proc: dir.path().into(), sys: dir.path().into(), ..Host::default() };
     let kernel = Kernel::detect(&paths);
     assert_eq!(kernel.target().possible_cpus, 1);
     let refused = kernel.requirements().unwrap_err();
@@ -170,7 +169,7 @@ fn an_empty_host_is_no_panic() {
 
 #[test]
 fn this_host_is_described() {
-    let kernel = Kernel::detect(&Paths::default());
+    let kernel = Kernel::detect(&Host::default());
     println!("{} {:?} {:?}", kernel.release, kernel.version, kernel.requirements());
     assert!(kernel.version > KernelVersion(4, 0, 0));
     assert!(kernel.possible_cpus >= 1);
@@ -195,7 +194,7 @@ fn this_host_is_described() {
 fn detect_takes() {
     for _ in 0..5 {
         let start = sys::monotonic_ns();
-        let kernel = Kernel::detect(&Paths::default());
+        let kernel = Kernel::detect(&Host::default());
         let detected = sys::monotonic_ns();
         let all = kernel.all().len();
         let listed = sys::monotonic_ns();

@@ -1,6 +1,7 @@
 //! The mounted tracefs: which tracepoints there are and what their contexts hold, read when asked for.
 
-use super::{Missing, Paths};
+use super::Missing;
+use crate::host::Host;
 use std::{
     fs::{self, File},
     io,
@@ -19,10 +20,10 @@ pub struct Tracefs {
 
 impl Tracefs {
     /// Finds where it is mounted. It is not mounted here if it is not: that would change the host.
-    pub(super) fn find(paths: &Paths) -> Result<Self, Missing> {
-        let places = match &paths.tracefs {
+    pub(super) fn find(host: &Host) -> Result<Self, Missing> {
+        let places = match &host.tracefs {
             Some(place) => vec![place.clone()],
-            None => vec![paths.sys.join("kernel/tracing"), paths.sys.join("kernel/debug/tracing")],
+            None => vec![host.sys.join("kernel/tracing"), host.sys.join("kernel/debug/tracing")],
         };
         let mut refused = None;
         for place in &places {

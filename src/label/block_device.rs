@@ -10,8 +10,8 @@
 //! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, which is the one
 //! that I/O is submitted to, and [`BlockPath`] is the path itself.
 
-use super::{Decode, Host, LabelError, hidden::Hidden, number::unsigned, require};
-use crate::{disk, name, topology::Topology};
+use super::{Decode, Host, HostError, hidden::Hidden, number::unsigned};
+use crate::{disk, host::require, name, topology::Topology};
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
 /// Disks remembered; a machine with more looks anew for the rest.
@@ -75,7 +75,7 @@ pub(super) struct BlockDevice {
 
 fn parts(raw: &[u8]) -> Place {
     let value = unsigned(raw);
-    (value & ((1 << NUMBER_BITS) - 1), u32::try_from(value >> NUMBER_BITS).unwrap_or(0))
+    (value & ((1 << NUMBER_BITS) - 1), u32::try_from(value >> NUMBER_BITS).expect("half of 64 bits"))
 }
 
 /// Makes room for one more by forgetting what was not asked for the longest.
@@ -99,7 +99,7 @@ pub(super) fn sequence(directory: &Path) -> Option<u32> {
 }
 
 impl BlockDevice {
-    pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
+    pub(super) fn new(host: &Host) -> Result<Self, HostError> {
         require("block_device", &host.sys.join("dev/block"))?;
         Ok(Self {
             sys: host.sys.clone(),
@@ -248,7 +248,7 @@ impl Decode for BlockDevice {
 pub(super) struct BlockPath(BlockDevice);
 
 impl BlockPath {
-    pub(super) fn new(host: &Host) -> Result<Self, LabelError> {
+    pub(super) fn new(host: &Host) -> Result<Self, HostError> {
         Ok(Self(BlockDevice::new(host)?))
     }
 }

@@ -1,19 +1,20 @@
 //! Cgroups by key: their paths, or whose they are.
 
-use super::{Decode, number::unsigned};
+use super::{Decode, HostError, number::unsigned};
 use crate::cgroup::{Cgroups, Part};
 use std::sync::Arc;
 
 /// One part of what is known of a cgroup.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub(super) struct Cgroup {
     cgroups: Arc<Cgroups>,
     part: Part,
 }
 
 impl Cgroup {
-    pub(crate) fn new(cgroups: Arc<Cgroups>, part: Part) -> Self {
-        Self { cgroups, part }
+    pub(super) fn new(cgroups: &Arc<Cgroups>, part: Part) -> Result<Self, HostError> {
+        cgroups.want()?;
+        Ok(Self { cgroups: cgroups.clone(), part })
     }
 }
 

@@ -1,140 +1,45 @@
-//! Names of kernel functions by address, from `/proc/kallsyms`.
-//!
-//! The table is read when the first address comes, and again when `/proc/modules` has changed or, once a
-//! scrape, when an address is in no known function (a program or trampoline made since).
+//! Functions of the kernel by address.
 //!
 //! An address itself is never shown: whoever reads metrics would know by it where the kernel is, which the kernel hides from
-//! users (KASLR). What has no name is `[MODULE]` if it is in a module, else `[unknown]`; so is everything where the kernel
-//! hides addresses from this process (`kptr_restrict`).
+//! users (KASLR).
 
-use super::{Decode, Host, LabelError, number::unsigned, require};
-use crate::topology::Topology;
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use super::{Decode, number::unsigned};
+use crate::{
+    host::{Host, HostError},
+    symbol::KernelFunctions,
+    topology::Topology,
+};
+use std::{collections::HashMap, sync::Arc};
 
-/// Symbols read at the most; kernels have about 200 000.
-const SYMBOL_LIMIT: usize = 1 << 20;
-
-/// Addresses remembered as being in no function.
-const UNKNOWN_LIMIT: usize = 4096;
 /// Addresses remembered with what they were shown as. Kernels have fewer functions; only values that are no addresses of
 /// functions are more.
 const SHOWN_LIMIT: usize = 1 << 18;
 
-/// What stands for an address without a name.
-const UNKNOWN: &str = "[unknown]";
-
-/// The longest a function may be. Only matters for the last one before a hole.
-const FUNCTION_LIMIT: u64 = 1 << 20;
-
-/// Functions by address.
+/// Functions by address, each as it was shown first.
 #[derive(Debug)]
-pub(crate) struct Ksym {
-    kallsyms: PathBuf,
-    modules: PathBuf,
-    table: Option<Table>,
-    unknown: HashSet<u64>,
-    /// Whether the table was read in this scrape.
-    fresh: bool,
+pub(super) struct Ksym {
+    pub(super) functions: KernelFunctions,
     /// What each address was shown as.
     shown: HashMap<u64, String>,
 }
 
 impl Ksym {
-    pub(crate) fn new(host: &Host) -> Result<Self, LabelError> {
-        let kallsyms = host.proc.join("kallsyms");
-        require("ksym", &kallsyms)?;
-        let modules = host.proc.join("modules");
-        Ok(Self {
-            kallsyms,
-            modules,
-            table: None,
-            unknown: HashSet::new(),
-            fresh: false,
-            shown: HashMap::new(),
-        })
-    }
-
-    /// Reads the table, unless that was done in this scrape.
-    fn read(&mut self) {
-        if std::mem::replace(&mut self.fresh, true) {
-            return;
-        }
-        // The modules first: one that comes in between is then seen as a change.
-        let modules = read_modules(&self.modules);
-        let table = File::open(&self.kallsyms).and_then(|file| Table::read(BufReader::new(file), modules));
-        match table {
-            Ok(table) => {
-                self.table = Some(table);
-                self.unknown.clear();
-            }
-            Err(error) => tracing::warn!(%error, "cannot read `{}`", self.kallsyms.display()),
-        }
-    }
-
-    /// Whether the kernel shows no addresses, so that reading again is of no use.
-    fn is_hidden(&self) -> bool {
-        self.table.as_ref().is_some_and(|table| table.symbols.is_empty())
-    }
-
-    fn look_up(&self, address: u64) -> Option<String> {
-        self.table.as_ref()?.look_up(address).map(str::to_owned)
-    }
-
-    /// The function around an address, if it is in one that the kernel shows.
-    pub(crate) fn name(&mut self, address: u64) -> Option<String> {
-        if self.table.is_none() {
-            self.read();
-        }
-        if let Some(name) = self.look_up(address) {
-            return Some(name);
-        }
-        if !self.is_hidden() && !self.unknown.contains(&address) {
-            self.read();
-            if let Some(name) = self.look_up(address) {
-                return Some(name);
-            }
-            if self.unknown.len() >= UNKNOWN_LIMIT {
-                self.unknown.clear();
-            }
-            self.unknown.insert(address);
-        }
-        None
-    }
-
-    /// The function around an address, or what stands for it.
-    pub(crate) fn named(&mut self, address: u64) -> String {
-        self.name(address).unwrap_or_else(|| self.nameless(address))
-    }
-
-    /// What is shown of an address in no function: the module that it is in, if it is in one.
-    fn nameless(&self, address: u64) -> String {
-        let module = self.table.as_ref().and_then(|table| table.module(address));
-        module.map_or_else(|| UNKNOWN.into(), |module| format!("[{}]", module.name))
-    }
-
-    /// What has changed is read again; to be called at the beginning of each scrape.
-    pub(crate) fn look_again(&mut self) {
-        self.fresh = false;
-        let changed = self.table.as_ref().is_some_and(|table| table.modules != read_modules(&self.modules));
-        if changed {
-            self.read();
-        }
+    pub(super) fn new(host: &Host) -> Result<Self, HostError> {
+        Ok(Self { functions: KernelFunctions::new(host)?, shown: HashMap::new() })
     }
 }
 
 impl Decode for Ksym {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let address = unsigned(raw);
-        let name = self.name(address);
+        let name = self.functions.name(address);
         // Without the table nothing can be said yet, and what is said once has to stay.
-        self.table.as_ref()?;
+        if !self.functions.is_read() {
+            return None;
+        }
         // Addresses without a name share a series, whose count must not go down when one of them gets a name, nor up by what
         // a function had when its module is gone.
-        let nameless = self.nameless(address);
+        let nameless = self.functions.nameless(address);
         let text = match (self.shown.get(&address), name) {
             (Some(before), None) => before.clone(),
             (Some(before), Some(_)) if before.starts_with('[') => before.clone(),
@@ -149,110 +54,6 @@ impl Decode for Ksym {
     }
 
     fn refresh(&mut self, _: &Arc<Topology>) {
-        self.look_again();
+        self.functions.look_again();
     }
-}
-
-/// Name and range of a loaded module; the reference count, which changes all the time, is left out.
-#[derive(Debug, PartialEq, Eq)]
-struct Module {
-    name: String,
-    start: u64,
-    end: u64,
-}
-
-/// A kernel without modules has no such file.
-fn read_modules(path: &Path) -> Vec<Module> {
-    fs::read_to_string(path).unwrap_or_default().lines().filter_map(parse_module).collect()
-}
-
-/// `name size references users state 0xaddress`
-fn parse_module(line: &str) -> Option<Module> {
-    let mut fields = line.split_ascii_whitespace();
-    let name = fields.next()?.to_owned();
-    let size: u64 = fields.next()?.parse().ok()?;
-    // Zero where addresses are hidden.
-    let start =
-        u64::from_str_radix(fields.nth(3)?.strip_prefix("0x")?, 16).ok().filter(|start| *start != 0)?;
-    Some(Module { name, start, end: start.saturating_add(size) })
-}
-
-/// One line of kallsyms that starts or ends a function.
-#[derive(Clone, Copy, Debug)]
-struct Symbol {
-    address: u64,
-    /// Where the name starts in `Table::names`.
-    name: u32,
-    /// Bytes of the name; 0 for what is not a function.
-    len: u16,
-    /// 0 for a global symbol: the better name where several share an address.
-    rank: u8,
-}
-
-/// Symbols sorted by address, their names in one string.
-#[derive(Debug)]
-struct Table {
-    symbols: Vec<Symbol>,
-    names: String,
-    modules: Vec<Module>,
-}
-
-impl Table {
-    fn read(mut source: impl BufRead, modules: Vec<Module>) -> io::Result<Self> {
-        let mut symbols = Vec::new();
-        let mut names = String::new();
-        let mut line = Vec::new();
-        while symbols.len() < SYMBOL_LIMIT && source.read_until(b'\n', &mut line)? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            symbols.extend(parse_symbol(&text, &mut names));
-            line.clear();
-        }
-        // Stable, so that of equals the first in the file stays first.
-        symbols.sort_by_key(|symbol| (symbol.address, symbol.rank));
-        // One symbol per address, and only the first of a run of those that are not functions.
-        symbols.dedup_by(|next, kept| next.address == kept.address || (next.len == 0 && kept.len == 0));
-        symbols.shrink_to_fit();
-        names.shrink_to_fit();
-        Ok(Self { symbols, names, modules })
-    }
-
-    /// The module an address is in.
-    fn module(&self, address: u64) -> Option<&Module> {
-        self.modules.iter().find(|module| (module.start..module.end).contains(&address))
-    }
-
-    /// The function an address is in.
-    fn look_up(&self, address: u64) -> Option<&str> {
-        let next = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = self.symbols.get(next.checked_sub(1)?)?;
-        let past_module = self.module(symbol.address).is_some_and(|module| address >= module.end);
-        if symbol.len == 0 || past_module || address - symbol.address >= FUNCTION_LIMIT {
-            return None;
-        }
-        let start = usize::try_from(symbol.name).ok()?;
-        self.names.get(start..start + usize::from(symbol.len))
-    }
-}
-
-/// `address type name [module]`; `None` for a hidden address or what does not fit.
-fn parse_symbol(line: &str, names: &mut String) -> Option<Symbol> {
-    let mut fields = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(fields.next()?, 16).ok().filter(|address| *address != 0)?;
-    let rank = match fields.next()? {
-        "T" => 0,
-        "W" => 1,
-        "w" => 2,
-        "t" => 3,
-        // Not a function: only ends the one before, and loses against one at the same address.
-        _ => return Some(Symbol { address, name: 0, len: 0, rank: u8::MAX }),
-    };
-    let text = fields.next()?;
-    let symbol = Symbol {
-        address,
-        name: u32::try_from(names.len()).ok()?,
-        len: u16::try_from(text.len()).ok()?,
-        rank,
-    };
-    names.push_str(text);
-    Some(symbol)
 }

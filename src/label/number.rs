@@ -9,7 +9,7 @@ pub(crate) fn unsigned(raw: &[u8]) -> u64 {
 
 /// As [`unsigned`], but missing bytes repeat the sign of the last one there.
 pub(super) fn signed(raw: &[u8]) -> i64 {
-    let missing_bits = 8 * (8 - u32::try_from(raw.len().min(8)).unwrap_or(8));
+    let missing_bits = 8 * (8 - u32::try_from(raw.len().min(8)).expect("8 at the most"));
     match unsigned(raw).checked_shl(missing_bits) {
         Some(shifted) => shifted.cast_signed() >> missing_bits,
         None => 0,

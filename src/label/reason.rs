@@ -1,19 +1,16 @@
 //! What a task waited for, told from the stack that it slept with.
 
-use super::{
-    Decode,
-    number::unsigned,
-    stack::{LOST, Stack},
-};
+use super::{Decode, LabelError, Sources, number::unsigned, stack::Stack};
 use crate::{
     reason::{Reasons, SHORT, UNKNOWN},
+    symbol::LOST,
     topology::Topology,
 };
 use std::{collections::HashMap, sync::Arc};
-use tapster_ebpf::typed::{LOST_STACK, NO_STACK};
+use tapster_ebpf::typed::{LOST_STACK, NO_STACK, Side, Type};
 
 /// Reasons of stacks by their number.
-pub(crate) struct Reason {
+pub(super) struct Reason {
     stack: Stack,
     reasons: Arc<Reasons>,
     /// No more than the kernel keeps stacks: numbers are never used again. A stack keeps the reason that it got first, for
@@ -22,8 +19,9 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
-    pub(crate) fn new(stack: Stack, reasons: Arc<Reasons>) -> Self {
-        Self { stack, reasons, known: HashMap::new() }
+    pub(super) fn of(ty: &Type, from: &Sources<'_>) -> Result<Self, LabelError> {
+        let stack = Stack::of(Side::Kernel, ty, from)?;
+        Ok(Self { stack, reasons: from.reasons.reasons().clone(), known: HashMap::new() })
     }
 }
 

@@ -4,21 +4,19 @@
 //! series whose labels changed would begin again at 0 beside one that stopped. Only a text that it got before its symbols
 //! were read is followed by the right one: the counts move with it.
 
-use super::{Decode, number::unsigned};
+use super::{Decode, LabelError, Sources, number::unsigned};
 use crate::{
-    symbol::{Frame, Names, Symbols, frames},
+    symbol::{Frame, LOST, Names, Symbols, frames},
     topology::Topology,
 };
 use std::{collections::HashMap, io, sync::Arc};
 use tapster_ebpf::{
     layout::STACK_HEADER,
-    typed::{LOST_STACK, NO_STACK, Side},
+    typed::{LOST_STACK, NO_STACK, Side, Type},
 };
 
 /// Longest text: what stores of Prometheus' series commonly take. Frames that are beyond it are left out, outermost first.
 const LONGEST: usize = 2048;
-/// What stands for stacks that could not be kept.
-pub(crate) const LOST: &str = "~lost";
 /// What stands for frames that were left out.
 const CUT: &str = "~cut";
 /// How functions begin through which the kernel reaches a program: they are innermost and say nothing of the event.
@@ -38,7 +36,7 @@ const WAY: [&str; 9] = [
 pub(crate) type Kept = Box<dyn Fn(u64) -> io::Result<Option<Vec<u8>>> + Send>;
 
 /// Texts of stacks by their number.
-pub(crate) struct Stack {
+pub(super) struct Stack {
     side: Side,
     /// Most frames that are shown.
     frames: usize,
@@ -49,8 +47,21 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn new(side: Side, frames: u32, kept: Kept, symbols: Arc<Symbols>) -> Self {
-        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
+    /// Stacks of a label of this type.
+    pub(super) fn of(side: Side, ty: &Type, from: &Sources<'_>) -> Result<Self, LabelError> {
+        let Type::Stack { frames, .. } = ty else {
+            unreachable!("the checker gives this decoder stacks only")
+        };
+        match side {
+            Side::Kernel => from.symbols.want_kernel()?,
+            Side::User => from.symbols.want_files(),
+        }
+        let kept = (from.stacks)(side).map_err(LabelError::Stacks)?;
+        Ok(Self::new(side, *frames, kept, from.symbols.clone()))
+    }
+
+    pub(super) fn new(side: Side, frames: u32, kept: Kept, symbols: Arc<Symbols>) -> Self {
+        let frames = usize::try_from(frames).expect("a stack has some hundred frames at the most");
         Self { side, frames, kept, symbols, texts: HashMap::new() }
     }
 

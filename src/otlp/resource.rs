@@ -1,7 +1,7 @@
 //! The host and process of the metrics, by OpenTelemetry's semantic conventions for resources.
 
 use super::point::text;
-use crate::label::Host;
+use crate::host::Host;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,7 +1,7 @@
 //! The arrays that were asked for, by the kernel's name, by that of the device mapper, or by a path.
 
 use crate::{
-    label::Host,
+    host::Host,
     topology::{Array, Topology, Watch},
 };
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};

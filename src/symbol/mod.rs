@@ -8,6 +8,7 @@
 
 mod files;
 mod frame;
+mod kernel;
 mod known;
 pub mod mapping;
 mod patience;
@@ -17,12 +18,12 @@ mod tests;
 mod unread;
 
 pub use frame::{Frame, frames};
+pub(crate) use kernel::KernelFunctions;
 
 use crate::{
     elf::short,
     family::MetricFamily,
-    kernel::ONLINE,
-    label::{Host, LabelError, ksym::Ksym},
+    host::{Host, HostError},
     lock::lock,
 };
 use files::Files;
@@ -33,14 +34,16 @@ use std::{
 
 /// Longest name of a function that is shown; what is beyond is cut.
 const LONGEST_NAME: usize = 200;
-/// What stands for a frame of which nothing is known.
+/// What stands for a stack that could not be kept.
+pub const LOST: &str = "~lost";
+/// What stands for an address of which nothing is known.
 const UNKNOWN: &str = "[unknown]";
 
 /// The symbols of the kernel and of programs, shared by all labels.
 #[derive(Debug)]
 pub struct Symbols {
     host: Host,
-    kernel: Mutex<Option<Ksym>>,
+    kernel: Mutex<Option<KernelFunctions>>,
     files: OnceLock<Files>,
 }
 
@@ -60,17 +63,17 @@ impl Symbols {
     }
 
     /// Makes sure that kernel functions can be named.
-    pub fn want_kernel(&self) -> Result<(), LabelError> {
+    pub fn want_kernel(&self) -> Result<(), HostError> {
         let mut kernel = lock(&self.kernel);
         if kernel.is_none() {
-            *kernel = Some(Ksym::new(&self.host)?);
+            *kernel = Some(KernelFunctions::new(&self.host)?);
         }
         Ok(())
     }
 
     /// Has the kernel tell from now on which files processes run.
     pub fn want_files(&self) {
-        self.files.get_or_init(|| Files::new(self.host.proc.clone(), self.host.sys.join(ONLINE)));
+        self.files.get_or_init(|| Files::new(self.host.proc.clone(), self.host.online_cpus()));
     }
 
     /// Starts the threads that read files of programs, where stacks of programs are wanted. The first scrape does as well.

@@ -68,7 +68,7 @@ fn tapster_symbol_test_function() {}
 #[test]
 fn functions_of_this_program() {
     let function = std::hint::black_box(tapster_symbol_test_function as fn());
-    let files = Files::new("/proc".into(), Path::new("/sys").join(ONLINE));
+    let files = Files::new("/proc".into(), Host::default().online_cpus());
     // A machine that does much else may take longer than a scrape would wait.
     let named = |frame: Frame, process: u32| {
         let begun = Instant::now();
@@ -148,7 +148,7 @@ fn a_number_of_a_file_that_is_used_again() {
     // A file system in memory has other numbers each time.
     let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
     for build_id in ["-Wl,--build-id=none", "-Wl,--build-id=sha1"] {
-        let files = Files::new("/proc".into(), Path::new("/sys").join(ONLINE));
+        let files = Files::new("/proc".into(), Host::default().online_cpus());
         let path = directory.path().join("program");
         let mut numbers = Vec::new();
         for round in 0..20 {

@@ -3,95 +3,301 @@
 //! The device-mapper targets `raid` and `mirror` hand bios to their members without the event that says which array
 //! they are for, or with it for a part of them. Such a member is a device of its own, so what `block_io` measures
 //! of it is what the array does there: its rows become the array's. `docs/adr/0009-silent-arrays.md` has the reasons.
+//!
+//! Which probes are meant is told from what they declare, not from their names: a site that copies `raid_member` or `block_io`
+//! into a file of its own gets the same rows.
 
 use super::{Array, Member, Topology};
 use crate::family::{MetricFamily, Sample, Value};
 use std::{collections::HashMap, fmt, sync::Arc};
+use tapster_ebpf::{
+    expr::ExprKind,
+    probe::{AttachPoint, Decoder, Event, Metric, MetricKind, Probe},
+    waiting,
+};
 
-/// Families of members, and of the devices that they are made from.
-const FAMILIES: [(&str, &str); 3] = [
-    ("tapster_raid_member_duration_seconds", "tapster_block_io_duration_seconds"),
-    ("tapster_raid_member_in_flight", "tapster_block_io_in_flight"),
-    ("tapster_raid_member_oldest_seconds", "tapster_block_io_oldest_seconds"),
-];
-/// The order of the labels of members.
-const MEMBERS: [&str; 5] = ["array", "level", "member", "slot", "operation"];
-/// The order of the labels of devices.
-const DEVICES: [&str; 2] = ["device", "operation"];
+/// The event that a bio is submitted with, and one that it completes with.
+const SUBMITTED: &str = "block_bio_queue";
+/// See [`SUBMITTED`].
+const COMPLETED: &str = "block_bio_complete";
+
+/// What a label of such a probe is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Array,
+    Level,
+    Slot,
+    Device,
+    /// Something that does not depend on the device, such as the operation.
+    Other,
+}
+
+/// What a metric of such a probe is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Measure {
+    Duration,
+    InFlight,
+    Oldest,
+}
+
+/// Whose I/O a probe measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// That of arrays on each of their members.
+    Members,
+    /// That of devices, from the submission of a bio to its completion.
+    Devices,
+}
+
+/// What a probe of the I/O of devices or of members of arrays declares.
+#[derive(Debug)]
+struct Subject<'p> {
+    probe: &'p str,
+    whose: Whose,
+    /// By the label's name.
+    labels: Vec<(&'p str, Meaning)>,
+    /// By the family's name.
+    metrics: Vec<(String, Measure)>,
+}
+
+/// A probe as declared, and its families in this scrape.
+#[derive(Debug)]
+pub struct Measured<'p> {
+    /// The probe.
+    pub probe: &'p Probe,
+    /// What it gives.
+    pub families: Vec<MetricFamily>,
+}
 
 /// Why members of silent arrays have no latency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotAdopted {
     /// The probe `block_io` does not run.
     NoDevices,
-    /// `block_io` and `raid_member` have different buckets, which a family cannot have.
-    OtherBuckets,
+    /// The probes of devices and of members have different buckets, which a family cannot have.
+    OtherBuckets {
+        /// The probe of devices.
+        devices: String,
+        /// That of members.
+        members: String,
+    },
+    /// The probe of members tells rows apart by something that the probe of devices does not know, or the other way round.
+    OtherLabels {
+        /// The probe of devices.
+        devices: String,
+        /// That of members.
+        members: String,
+    },
 }
 
 impl fmt::Display for NotAdopted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoDevices => "they are measured by the probe `block_io`, which does not run",
-            Self::OtherBuckets => {
-                "they are measured by the probe `block_io`, whose buckets are not those of `raid_member`"
-            }
-        })
+        match self {
+            Self::NoDevices => f.write_str("they are measured by the probe `block_io`, which does not run"),
+            Self::OtherBuckets { devices, members } => write!(
+                f,
+                "they are measured by the probe `{devices}`, whose buckets are not those of `{members}`"
+            ),
+            Self::OtherLabels { devices, members } => write!(
+                f,
+                "they are measured by the probe `{devices}`, whose labels besides the device's are not those of `{members}`"
+            ),
+        }
     }
 }
 
-/// Puts the I/O of members of silent arrays into the family of members, in place of what the kernel told of it.
-pub fn adopt(topology: &Topology, families: &mut [MetricFamily]) -> Result<(), NotAdopted> {
+/// Whether an event is at this tracepoint, with all that comes there.
+fn is_at(event: &Event, tracepoint: &str) -> bool {
+    let is_it = |at: &AttachPoint| match at {
+        AttachPoint::Tracepoint { name, .. } | AttachPoint::RawTracepoint { name, .. } => name == tracepoint,
+        _ => false,
+    };
+    event.filter.is_none() && event.at.iter().any(|at| is_it(&at.value))
+}
+
+/// What a metric of events measures, if it takes all of them.
+fn measure(metric: &Metric) -> Option<Measure> {
+    let value = &metric.value.as_ref()?.ast.kind;
+    let is_duration = matches!(value, ExprKind::Name(name) if name == "duration");
+    let is_histogram = matches!(metric.kind, MetricKind::Histogram { .. });
+    (is_duration && is_histogram && metric.filter.is_none()).then_some(Measure::Duration)
+}
+
+impl<'p> Subject<'p> {
+    /// What a probe is about; `None` where that is something else.
+    fn of(probe: &'p Probe) -> Option<Self> {
+        let meaning = |decoder: Option<&Decoder>| match decoder {
+            Some(Decoder::RaidArray) => Meaning::Array,
+            Some(Decoder::RaidLevel) => Meaning::Level,
+            Some(Decoder::RaidSlot) => Meaning::Slot,
+            Some(Decoder::BlockDevice) => Meaning::Device,
+            _ => Meaning::Other,
+        };
+        let labels = probe.labels.iter().map(|label| {
+            let decoder = label.decoder.as_ref().map(|decoder| &decoder.value);
+            (label.name.value.as_str(), meaning(decoder))
+        });
+        let labels: Vec<(&str, Meaning)> = labels.collect();
+        let number = |wanted| labels.iter().filter(|(_, meaning)| *meaning == wanted).count();
+        let is_of_arrays = labels
+            .iter()
+            .any(|(_, meaning)| matches!(meaning, Meaning::Array | Meaning::Level | Meaning::Slot));
+        let whose = if number(Meaning::Array) == 1 && number(Meaning::Slot) + number(Meaning::Device) > 0 {
+            Whose::Members
+        } else if !is_of_arrays
+            && number(Meaning::Device) == 1
+            && probe.starts.iter().any(|start| is_at(start, SUBMITTED))
+            && probe.ends.iter().any(|end| is_at(end, COMPLETED))
+        {
+            Whose::Devices
+        } else {
+            return None;
+        };
+        let family = |name: &str| format!("tapster_{name}");
+        let of_events = probe.metrics.iter();
+        let of_events = of_events.filter_map(|metric| Some((family(&metric.name.value), measure(metric)?)));
+        let of_starts = probe.waiting.iter().map(|metric| {
+            let measure = match metric.kind {
+                waiting::Kind::InFlight => Measure::InFlight,
+                waiting::Kind::Oldest => Measure::Oldest,
+            };
+            (family(&metric.name.value), measure)
+        });
+        let metrics = of_events.chain(of_starts).collect();
+        Some(Self { probe: &probe.name.value, whose, labels, metrics })
+    }
+
+    fn measure(&self, family: &MetricFamily) -> Option<Measure> {
+        self.metrics.iter().find(|(name, _)| *name == *family.name).map(|(_, measure)| *measure)
+    }
+
+    /// What each label of a family is: of starts that wait some may not be known.
+    fn meanings(&self, family: &MetricFamily) -> Vec<Meaning> {
+        let meaning = |name: &String| self.labels.iter().find(|(known, _)| *known == name);
+        let names = family.label_names.iter();
+        names.map(|name| meaning(name).map_or(Meaning::Other, |(_, meaning)| *meaning)).collect()
+    }
+}
+
+/// A family of devices, and where the labels of one of members are in it.
+struct Source<'f> {
+    family: &'f MetricFamily,
+    /// The label of the device.
+    device: usize,
+    /// Places of the labels that do not depend on the device, in the order of those of members.
+    others: Vec<usize>,
+}
+
+/// Puts the I/O of members of silent arrays into the families of members, in place of what the kernel told of it.
+pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), NotAdopted> {
     let silent: Vec<&Array> = topology.arrays().iter().filter(|array| !array.announces).collect();
     if silent.is_empty() {
         return Ok(());
     }
+    let declared: Vec<&Probe> = probes.iter().map(|measured| measured.probe).collect();
+    let subjects: Vec<Option<Subject<'_>>> = declared.into_iter().map(Subject::of).collect();
     // Each by itself: other buckets say nothing of what is in flight.
-    let all = FAMILIES.map(|(members, devices)| adopt_family(&silent, families, members, devices));
-    all.into_iter().collect()
+    let mut outcomes = Vec::new();
+    for (place, subject) in subjects.iter().enumerate() {
+        let Some(subject) = subject.as_ref().filter(|subject| subject.whose == Whose::Members) else {
+            continue;
+        };
+        for index in 0..probes[place].families.len() {
+            let family = &mut probes[place].families[index];
+            let Some(measure) = subject.measure(family) else { continue };
+            let meanings = subject.meanings(family);
+            let Some(array) = meanings.iter().position(|meaning| *meaning == Meaning::Array) else {
+                continue;
+            };
+            // What is told of them is a part of their I/O: a mirror's reads, but not its writes.
+            let is_announced = |name: &String| silent.iter().all(|silent| silent.name != *name);
+            family.samples.retain(|sample| sample.labels.get(array).is_none_or(is_announced));
+            let devices = subjects.iter().zip(&*probes).filter_map(|(subject, measured)| {
+                let subject = subject.as_ref().filter(|subject| subject.whose == Whose::Devices)?;
+                Some((subject, measured.families.as_slice()))
+            });
+            let members = &probes[place].families[index];
+            let adopted = adopted(&silent, devices, (subject, members), measure, &meanings);
+            outcomes.push(adopted.map(|adopted| {
+                let samples = &mut probes[place].families[index].samples;
+                samples.extend(adopted);
+                samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }));
+        }
+    }
+    outcomes.into_iter().collect()
 }
 
-fn adopt_family(
+/// The rows of members of silent arrays for a family that has labels of these meanings.
+fn adopted<'p>(
     silent: &[&Array],
-    families: &mut [MetricFamily],
-    members: &str,
-    devices: &str,
-) -> Result<(), NotAdopted> {
-    let Some(place) = find(families, members, &MEMBERS) else { return Ok(()) };
-    // What is told of them is a part of their I/O: a mirror's reads, but not its writes.
-    families[place]
-        .samples
-        .retain(|sample| silent.iter().all(|array| Some(&array.name) != sample.labels.first()));
+    devices: impl Iterator<Item = (&'p Subject<'p>, &'p [MetricFamily])>,
+    (subject, members): (&Subject<'_>, &MetricFamily),
+    measure: Measure,
+    meanings: &[Meaning],
+) -> Result<Vec<Sample>, NotAdopted> {
     let mut owners: HashMap<&str, (&Array, &Member)> = HashMap::new();
     for array in silent.iter().copied() {
         let own = array.members.iter().filter(|member| member.exclusive);
         owners.extend(own.map(|member| (member.name.as_str(), (array, member))));
     }
-    let devices = &families[find(families, devices, &DEVICES).ok_or(NotAdopted::NoDevices)?];
-    let adopted: Vec<Sample> = devices
-        .samples
-        .iter()
-        .filter_map(|sample| {
-            let [device, operation] = sample.labels.as_ref() else { return None };
-            let (array, member) = owners.get(device.as_str())?;
-            let labels = [&array.name, &array.level, &member.name, &member.slot, operation];
-            Some(Sample { labels: labels.into_iter().cloned().collect(), value: sample.value.clone() })
-        })
-        .collect();
-    let members = &mut families[place];
-    if let (Some(known), Some(new)) = (bounds(&members.samples), bounds(&adopted))
-        && known != new
-    {
-        return Err(NotAdopted::OtherBuckets);
+    let mut refused = NotAdopted::NoDevices;
+    for (device, families) in devices {
+        let both = || (device.probe.to_owned(), subject.probe.to_owned());
+        for family in families.iter().filter(|family| device.measure(family) == Some(measure)) {
+            let Some(source) = Source::new(device, family, members, meanings) else {
+                let (devices, members) = both();
+                refused = NotAdopted::OtherLabels { devices, members };
+                continue;
+            };
+            let rows = source.rows(&owners, meanings);
+            match (bounds(&members.samples), bounds(&rows)) {
+                (Some(known), Some(new)) if known != new => {
+                    let (devices, members) = both();
+                    refused = NotAdopted::OtherBuckets { devices, members };
+                }
+                _ => return Ok(rows),
+            }
+        }
     }
-    members.samples.extend(adopted);
-    members.samples.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(())
+    Err(refused)
 }
 
-fn find(families: &[MetricFamily], name: &str, labels: &[&str]) -> Option<usize> {
-    families
-        .iter()
-        .position(|family| *family.name == *name && family.label_names.iter().eq(labels.iter().copied()))
+impl<'f> Source<'f> {
+    /// `None` where the labels that do not depend on the device are not the same ones as those of members.
+    fn new(
+        subject: &Subject<'_>,
+        family: &'f MetricFamily,
+        members: &MetricFamily,
+        meanings: &[Meaning],
+    ) -> Option<Self> {
+        let own = subject.meanings(family);
+        let device = own.iter().position(|meaning| *meaning == Meaning::Device)?;
+        let wanted = members.label_names.iter().zip(meanings);
+        let others: Vec<usize> = wanted
+            .filter(|(_, meaning)| **meaning == Meaning::Other)
+            .map(|(name, _)| family.label_names.iter().position(|own| own == name))
+            .collect::<Option<_>>()?;
+        (others.len() + 1 == own.len()).then_some(Self { family, device, others })
+    }
+
+    /// Its rows of these devices, as those of members.
+    fn rows(&self, owners: &HashMap<&str, (&Array, &Member)>, meanings: &[Meaning]) -> Vec<Sample> {
+        let row = |sample: &Sample| {
+            let (array, member) = owners.get(sample.labels.get(self.device)?.as_str())?;
+            let mut others = self.others.iter();
+            let mut label = |meaning: &Meaning| match meaning {
+                Meaning::Array => Some(&array.name),
+                Meaning::Level => Some(&array.level),
+                Meaning::Slot => Some(&member.slot),
+                Meaning::Device => Some(&member.name),
+                Meaning::Other => sample.labels.get(*others.next()?),
+            };
+            let labels = meanings.iter().map(|meaning| label(meaning).cloned()).collect::<Option<_>>()?;
+            Some(Sample { labels, value: sample.value.clone() })
+        };
+        self.family.samples.iter().filter_map(row).collect()
+    }
 }
 
 fn bounds(samples: &[Sample]) -> Option<&Arc<[f64]>> {

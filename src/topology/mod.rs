@@ -3,8 +3,8 @@
 //!
 //! A [`Topology`] is a snapshot, made anew for each scrape, because an array may lose, gain and swap members at
 //! any time. It is made of what could be read: an array or a member that vanishes meanwhile, or whose files are
-//! odd, is left out, and the others are there. Nothing here knows probes; [`families()`] says what the arrays are,
-//! [`adopt()`] gives arrays whose driver tells the kernel's tracepoints nothing their members' I/O.
+//! odd, is left out, and the others are there. [`families()`] says what the arrays are. Of probes only [`adopt()`] knows, which gives arrays
+//! whose driver tells the kernel's tracepoints nothing their members' I/O.
 
 mod adopt;
 mod dm;
@@ -18,7 +18,7 @@ mod table;
 mod tests;
 mod watch;
 
-pub use adopt::{NotAdopted, adopt};
+pub use adopt::{Measured, NotAdopted, adopt};
 pub use dm::DeviceMapper;
 pub use families::families;
 pub use named::Named;

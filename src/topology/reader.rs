@@ -4,7 +4,7 @@
 use super::{Array, DeviceMapper, Named, Topology, dm, md, named, sysfs};
 use crate::{
     deadline::{self, Left, Limits, MayHang, Outcome},
-    label::Host,
+    host::Host,
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 

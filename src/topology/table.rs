@@ -82,13 +82,18 @@ fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
     }
     (members.len() > 1).then(|| Table {
         level: if is_striped { "striped" } else { "linear" }.into(),
-        disks: members.len().try_into().unwrap_or(0),
+        disks: number(members.len()),
         degraded: None,
         action: None,
         completed: None,
         announces: true,
         members,
     })
+}
+
+/// A number of devices.
+fn number(count: usize) -> u64 {
+    u64::try_from(count).expect("no machine has more devices than 64 bits count")
 }
 
 /// `COUNT` pairs of a device and an offset.
@@ -140,8 +145,8 @@ fn mirror(table: &str, status: Option<&DmTarget>) -> Option<Table> {
     let syncs = done.map(|(done, all)| done < all);
     (!members.is_empty()).then(|| Table {
         level: "mirror".into(),
-        disks: copies.try_into().unwrap_or(0),
-        degraded: done.map(|_| (0..copies).filter(|slot| is_dead(*slot)).count().try_into().unwrap_or(0)),
+        disks: number(copies),
+        degraded: done.map(|_| number((0..copies).filter(|slot| is_dead(*slot)).count())),
         action: syncs.map(|syncs| if syncs { "resync" } else { "idle" }.into()),
         completed: done.filter(|_| syncs == Some(true)).and_then(|(done, all)| md::ratio(done, all)),
         announces: false,
@@ -200,11 +205,11 @@ fn raid(table: &str, status: Option<&DmTarget>) -> Option<Table> {
     (!members.is_empty()).then(|| Table {
         degraded: health
             .filter(|_| level != "raid0")
-            .map(|_| (0..disks).filter(|slot| is_missing(*slot)).count().try_into().unwrap_or(0)),
+            .map(|_| number((0..disks).filter(|slot| is_missing(*slot)).count())),
         action: action.map(str::to_owned),
         completed: told.filter(|_| runs).and_then(|(_, (done, all), _)| md::ratio(done, all)),
         level,
-        disks: disks.try_into().unwrap_or(0),
+        disks: number(disks),
         announces: false,
         members,
     })

@@ -2,7 +2,7 @@
 
 use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
 use crate::{
-    label::Host,
+    host::Host,
     lock::lock,
     sys::{DmControl, DmTarget},
 };

@@ -31,7 +31,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tapster::{
-    label::Host,
+    host::Host,
     otlp::{Encoder, Pusher, Sink, State, client::Client, resource},
 };
 

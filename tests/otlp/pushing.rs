@@ -16,7 +16,7 @@ use std::{
 };
 use tapster::{
     family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
-    label::Host,
+    host::Host,
     otlp::{
         Encoder, Pusher, Settings, Sink, State, WithPush,
         client::Client,

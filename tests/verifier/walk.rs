@@ -54,6 +54,7 @@ impl<'a> Walker<'a> {
                 Ok(ArgumentValue::Value(typed)) => roots.push(match typed.ty {
                     Type::Int { .. } | Type::Stack { .. } => Way { text, end: End::Number },
                     Type::Text { .. } => Way { text, end: End::Text },
+                    Type::Bytes { .. } => unreachable!("no argument is bytes by itself"),
                     Type::Pointer { to, .. } => behind(btf, text, to),
                 }),
                 Ok(ArgumentValue::Array { count, .. }) if *count > 0 => {

@@ -19,8 +19,8 @@ impl Scope<'_> {
         name: &str,
         arguments: &[Expr],
     ) -> Result<Typed, Problems> {
-        const FUNCTIONS: [&str; 9] =
-            ["str", "major", "minor", "min", "max", "kstack", "ustack", "traced", "cgroup"];
+        const FUNCTIONS: [&str; 10] =
+            ["str", "bytes", "major", "minor", "min", "max", "kstack", "ustack", "traced", "cgroup"];
         let wrong = |message: String, hint: &str| {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
@@ -29,6 +29,13 @@ impl Scope<'_> {
             ("kstack" | "ustack", _) => self.stack(expression, expr, name, arguments),
             ("traced", _) => self.traced(expression, expr, arguments),
             ("str", [pointer, rest @ ..]) if rest.len() < 2 => self.str(expression, pointer, rest.first()),
+            ("bytes", [from, rest @ ..]) if rest.len() < 2 => {
+                self.bytes_of(expression, expr, from, rest.first())
+            }
+            ("bytes", _) => wrong(
+                "`bytes` takes an array or a struct, or a pointer and a size".into(),
+                "bytes(args.field), bytes(pointer, 16)",
+            ),
             ("str", _) => wrong(
                 "`str` takes a pointer and optionally a size".into(),
                 "write str(pointer) or str(pointer, 32)",

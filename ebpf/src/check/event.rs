@@ -45,6 +45,7 @@ fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
 fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
+        Type::Bytes { size } => format!("{size} bytes"),
         Type::Int { .. } | Type::Pointer { .. } => "a number".to_owned(),
         Type::Stack { .. } => "a stack".to_owned(),
     };

@@ -82,6 +82,11 @@ impl Scope<'_> {
                 Some("compare it with == or !=".into()),
             ));
         }
+        if let Type::Bytes { .. } = typed.ty {
+            let message = format!("{what} must be a number, found bytes");
+            let hint = "bytes are a label, a part of a key, or kept from a start".into();
+            return Err(self.problem(expression, expr.span.clone(), message, Some(hint)));
+        }
         if let Type::Stack { side, .. } = typed.ty {
             let message = format!("{what} must be a number, found a stack");
             let hint = format!("a stack is only shown: make it a label, `stack: {}`", side.name());
@@ -340,6 +345,14 @@ impl Scope<'_> {
             (Type::Text { capacity: x }, Type::Text { capacity: y }) => {
                 let capacity = *x.max(y);
                 (a, b, Type::Text { capacity })
+            }
+            (Type::Bytes { .. }, _) | (_, Type::Bytes { .. }) => {
+                if a.ty != b.ty {
+                    let message = "the sides of `? :` are not both bytes, and as many";
+                    return Err(self.problem(expression, expr.span.clone(), message, None));
+                }
+                let ty = a.ty.clone();
+                (a, b, ty)
             }
             (Type::Text { .. }, _) | (_, Type::Text { .. }) => {
                 return Err(self.problem(

@@ -5,7 +5,7 @@ use crate::{
     declaration,
     diagnostic::Spanned,
     histogram::{Buckets, Exponential},
-    probe::{Decoder, Metric, MetricKind, Unit},
+    probe::{Decoder, Metric, MetricKind, Takes, Unit},
     typed::{Node, Scheme, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
 };
 
@@ -21,6 +21,35 @@ fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool
     }
 }
 
+/// Why a decoder does not take values of a type: what they are, and what to do. `None` if it takes them.
+fn refusal(ty: &Type, takes: Takes) -> Option<(&'static str, String)> {
+    match (ty, takes) {
+        (Type::Text { .. }, Takes::Text) | (Type::Stack { side: Side::Kernel, .. }, Takes::Sleep) => None,
+        (Type::Stack { side, .. }, Takes::Stack(taken)) if *side == taken => None,
+        (Type::Bytes { size }, Takes::Bytes(taken)) => {
+            let taken = taken.filter(|taken| taken != size)?;
+            Some(("so many bytes", format!("it takes {taken}: bytes(pointer, {taken})")))
+        }
+        (Type::Bytes { .. }, _) => Some(("bytes", "leave `as` out, or use `bytes`".to_owned())),
+        (Type::Text { .. }, _) => Some(("a text", "leave `as` out, or use `string`".to_owned())),
+        (Type::Stack { side, .. }, _) => {
+            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
+        }
+        (Type::Int { .. } | Type::Pointer { .. }, takes) => {
+            let hint = match takes {
+                Takes::Number => return None,
+                Takes::Bytes(size) => format!("read them with bytes(pointer, {})", size.unwrap_or(16)),
+                Takes::Text => "read a text with str(pointer)".to_owned(),
+                Takes::Stack(side) => format!("a stack is taken by `{}`", side.name()),
+                Takes::Sleep => {
+                    "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task".to_owned()
+                }
+            };
+            Some(("a number", hint))
+        }
+    }
+}
+
 impl Checker<'_> {
     pub(super) fn labels(&mut self, ends: &[&TypedEvent], events: &[TypedEvent]) -> Vec<TypedLabel> {
         let mut labels = Vec::new();
@@ -30,7 +59,9 @@ impl Checker<'_> {
             let Some(ty) = types.try_fold(first, |joined, ty| common(&joined, ty)) else {
                 let found =
                     |wanted: fn(&Type) -> bool| ends.iter().any(|event| wanted(&event.labels[index].ty));
-                let kinds = if !found(|ty| matches!(ty, Type::Stack { .. })) {
+                let kinds = if found(|ty| matches!(ty, Type::Bytes { .. })) {
+                    "not as many bytes at every event"
+                } else if !found(|ty| matches!(ty, Type::Stack { .. })) {
                     "a text at one event and a number at another"
                 } else if ends.iter().all(|event| matches!(event.labels[index].ty, Type::Stack { .. })) {
                     "the kernel's stack at one event and the program's at another"
@@ -51,28 +82,7 @@ impl Checker<'_> {
             }
             let decoder = match &label.decoder {
                 Some(decoder) => {
-                    let taken = match (&ty, &decoder.value) {
-                        (Type::Text { .. }, Decoder::Text)
-                        | (Type::Stack { side: Side::Kernel, .. }, Decoder::Reason) => None,
-                        (Type::Text { .. }, _) => {
-                            Some(("a text", "leave `as` out, or use `string`".to_owned()))
-                        }
-                        (Type::Stack { side, .. }, Decoder::Stack(taken)) if side == taken => None,
-                        (Type::Stack { side, .. }, _) => {
-                            Some(("a stack", format!("leave `as` out, or use `{}`", side.name())))
-                        }
-                        (_, Decoder::Text) => Some(("a number", "read a text with str(pointer)".to_owned())),
-                        (_, Decoder::Stack(side)) => {
-                            Some(("a number", format!("a stack is taken by `{}`", side.name())))
-                        }
-                        (_, Decoder::Reason) => Some((
-                            "a number",
-                            "a reason is told from a stack: `kstack`, or `kstack(args.p)` of another task"
-                                .to_owned(),
-                        )),
-                        _ => None,
-                    };
-                    if let Some((found, hint)) = taken {
+                    if let Some((found, hint)) = refusal(&ty, decoder.value.takes()) {
                         self.error(decoder.span.clone(), format!("this decoder does not take {found}"), hint);
                     }
                     self.reachable(&ty, decoder);
@@ -81,6 +91,7 @@ impl Checker<'_> {
                 None if is_function => self.function_names(),
                 None => match ty {
                     Type::Text { .. } => Decoder::Text,
+                    Type::Bytes { .. } => Decoder::Bytes,
                     Type::Stack { side, .. } => Decoder::Stack(side),
                     Type::Pointer { .. } => Decoder::Hex,
                     Type::Int { signed: true, .. } => Decoder::Signed,

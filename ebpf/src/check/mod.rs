@@ -1,5 +1,6 @@
 //! A declared probe × a kernel → a typed probe, or what is wrong with it.
 
+mod bytes;
 mod call;
 mod cast;
 mod cgroup;
@@ -160,17 +161,15 @@ struct Checker<'a> {
 
 /// Size of a value inside a key, bytes.
 pub(crate) fn key_size(ty: &Type) -> u32 {
-    match ty {
-        Type::Text { capacity } => *capacity,
-        _ => 8,
-    }
+    ty.room()
 }
 
-/// Two types that fill one place in a key: numbers, texts of the larger size, or stacks of one kind.
+/// Two types that fill one place in a key: numbers, texts of the larger size, as many bytes, or stacks of one kind.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),
         (Type::Stack { .. }, Type::Stack { .. }) => a.longer_stack(b),
+        (Type::Bytes { .. }, _) | (_, Type::Bytes { .. }) => (a == b).then(|| a.clone()),
         (Type::Text { .. } | Type::Stack { .. }, _) | (_, Type::Text { .. } | Type::Stack { .. }) => None,
         _ if a == b => Some(a.clone()),
         _ if a.is_signed() || b.is_signed() => Some(Type::S64),

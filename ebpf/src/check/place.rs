@@ -82,6 +82,7 @@ impl Scope<'_> {
         let Type::Pointer { to, .. } = base.ty else {
             let what = match base.ty {
                 Type::Text { .. } => "a text",
+                Type::Bytes { .. } => "what `bytes` gives",
                 Type::Stack { .. } => "a stack",
                 _ => "a number",
             };
@@ -276,12 +277,13 @@ fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Acce
 }
 
 /// How memory behind a pointer is read where no load instruction may.
-fn helper_access(base: &Type) -> AccessMode {
+pub(super) fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
         Type::Pointer { access: AccessMode::Auto, .. }
         | Type::Int { .. }
         | Type::Text { .. }
+        | Type::Bytes { .. }
         | Type::Stack { .. } => AccessMode::Auto,
     }
 }

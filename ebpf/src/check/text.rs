@@ -42,7 +42,9 @@ impl Scope<'_> {
                     None => base,
                 });
             }
-            Type::Stack { .. } => return self.no_text(expression, from, base, "an address"),
+            Type::Stack { .. } | Type::Bytes { .. } => {
+                return self.no_text(expression, from, base, "an address");
+            }
             Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
             _ => AccessMode::Auto,
         };

@@ -3,7 +3,7 @@
 use super::{Reader, form};
 use crate::{
     diagnostic::{Spanned, nearest},
-    probe::{DECODERS, Decoder, Label},
+    probe::{Decoder, Label},
     yaml::{Data, Node},
 };
 use std::collections::BTreeMap;
@@ -40,10 +40,10 @@ impl Reader {
                 self.error_hint(node.span.clone(), message, "a table is {0: read, 1: write}");
                 return None;
             };
-            if let Some((_, decoder)) = DECODERS.iter().find(|(known, _)| known == name) {
-                return Some(Spanned::new(decoder.clone(), node.span.clone()));
+            if let Some(decoder) = Decoder::named(name) {
+                return Some(Spanned::new(decoder, node.span.clone()));
             }
-            let names: Vec<&str> = DECODERS.iter().map(|(known, _)| *known).collect();
+            let names: Vec<&str> = Decoder::names().collect();
             let all = format!("decoders are {}, or a table {{0: read, 1: write}}", names.join(", "));
             let hint = match nearest(name, names.iter().copied()) {
                 // Of words of some letters many are near: `signal` is none of these.

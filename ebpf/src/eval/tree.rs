@@ -94,6 +94,11 @@ impl Evaluation<'_> {
             }
             return value;
         }
+        if let Type::Bytes { size } = typed.ty {
+            let mut bytes = self.text(typed);
+            bytes.resize(length(size), 0);
+            return Value::Text(bytes);
+        }
         if let Type::Text { capacity } = typed.ty {
             let mut bytes = self.text(typed);
             if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
@@ -166,6 +171,7 @@ impl Evaluation<'_> {
             | Node::Comm
             | Node::Cut { .. }
             | Node::TextAt { .. }
+            | Node::BytesAt { .. }
             | Node::TextField { .. }
             | Node::TextLocated { .. } => 0,
         }
@@ -180,6 +186,14 @@ impl Evaluation<'_> {
             Node::TextAt { base, offset, access, limit } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read_text(*access, address, *offset, *limit),
+            },
+            Node::BytesAt { base, offset, size, .. } if base.kind == Node::Context => {
+                u32::try_from(*offset).map(|offset| self.record(offset, *size).to_vec()).unwrap_or_default()
+            }
+            // What cannot be read is zeros.
+            Node::BytesAt { base, offset, access, size } => match self.value(base).number() {
+                0 => Vec::new(),
+                address => self.read(*access, address, *offset, *size).unwrap_or_default(),
             },
             Node::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
@@ -260,7 +274,7 @@ impl Evaluation<'_> {
 fn in_type(word: u64, ty: &Type) -> u64 {
     match ty {
         Type::Int { bits, signed } => super::extend(word, *bits, *signed),
-        Type::Pointer { .. } | Type::Text { .. } | Type::Stack { .. } => word,
+        Type::Pointer { .. } | Type::Text { .. } | Type::Bytes { .. } | Type::Stack { .. } => word,
     }
 }
 

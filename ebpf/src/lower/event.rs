@@ -322,7 +322,9 @@ impl<'a> Lowering<'a> {
 fn reads_by_helper(typed: &Typed) -> bool {
     match &typed.kind {
         Node::Load { access, .. } => *access != AccessMode::Direct,
-        Node::TextAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => true,
+        Node::TextAt { .. } | Node::BytesAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => {
+            true
+        }
         _ => false,
     }
 }

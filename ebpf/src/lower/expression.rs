@@ -20,6 +20,7 @@ fn calls(typed: &Typed) -> bool {
         | Node::Comm
         | Node::Stack { .. }
         | Node::TextAt { .. }
+        | Node::BytesAt { .. }
         | Node::TextField { .. }
         | Node::TextLocated { .. }
         | Node::Number(_)
@@ -118,6 +119,7 @@ impl Lowering<'_> {
             | Node::Comm
             | Node::Cut { .. }
             | Node::TextAt { .. }
+            | Node::BytesAt { .. }
             | Node::TextField { .. }
             | Node::TextLocated { .. } => self.mov(dst, 0),
         }

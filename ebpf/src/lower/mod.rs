@@ -334,9 +334,10 @@ impl<'a> Lowering<'a> {
 
     /// A value of any type into the stack.
     fn store_value(&mut self, value: &Typed, slot: i16) {
-        if let Type::Text { capacity } = value.ty {
-            self.text(value, slot, capacity);
-            self.hide_text(slot, capacity, value);
+        if value.ty.is_wide() {
+            let room = value.ty.room();
+            self.text(value, slot, room);
+            self.hide_text(slot, room, value);
         } else {
             self.eval(value, 0);
             self.hide(R1, value);
@@ -353,7 +354,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn store_part(&mut self, value: &Typed, place: i16, size: u32) {
-        if matches!(value.ty, Type::Text { .. }) {
+        if value.ty.is_wide() {
             // A shorter text than the part's room leaves zeros behind it.
             self.text(value, place, size);
             self.hide_text(place, size, value);
@@ -392,6 +393,7 @@ fn chooses(typed: &Typed) -> bool {
         Node::Stack { .. }
         | Node::Traced(_)
         | Node::TextAt { .. }
+        | Node::BytesAt { .. }
         | Node::Extreme(..)
         | Node::Conditional(..)
         | Node::Unary(Unary::Not, _) => true,

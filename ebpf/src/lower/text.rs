@@ -1,4 +1,4 @@
-//! Texts into the stack, padded with zeros.
+//! Texts and bytes into the stack, padded with zeros.
 
 use super::{CONTEXT, Lowering};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 const WORD: u32 = 8;
 
 impl Lowering<'_> {
-    /// Writes a text of at most `room` bytes, with its NUL and zeros behind it, at `slot`.
+    /// Writes a text of at most `room` bytes, with its NUL and zeros behind it, at `slot`; or bytes with zeros behind them.
     /// No value may wait in `r1` to `r4`.
     pub(super) fn text(&mut self, typed: &Typed, slot: i16, room: u32) {
         match &typed.kind {
@@ -44,6 +44,16 @@ impl Lowering<'_> {
                     *access,
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
+                self.asm.place(end);
+            }
+            Node::BytesAt { base, offset, access, size } => {
+                self.zero(slot, 0, room);
+                self.eval(base, 0);
+                let end = self.asm.label();
+                if !matches!(base.kind, Node::Context) {
+                    self.asm.jump_if(Cond::Eq, R1, 0, end);
+                }
+                self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
             }
             Node::TextField { offset, size } => {
@@ -132,7 +142,7 @@ impl Lowering<'_> {
     }
 
     fn copy(&mut self, from: i16, to: i16, ty: &Type, room: u32) {
-        let size = if let Type::Text { capacity } = ty { (*capacity).min(room) } else { 0 };
+        let size = if ty.is_wide() { ty.room().min(room) } else { 0 };
         for word in 0..size / WORD {
             let offset = i16::try_from(word * WORD).unwrap_or(0);
             self.asm.push(Insn::Load(Size::DW, R0, FP, from + offset));

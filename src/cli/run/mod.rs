@@ -62,7 +62,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
             return Ok(USAGE);
         }
     };
-    let kernel = capable(Kernel::detect(&args.host.paths()))?;
+    let kernel = capable(Kernel::detect(&args.host.host()))?;
     for limitation in kernel.limitations() {
         tracing::warn!("{}", limitation.message);
     }
@@ -127,19 +127,19 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     drop((kernel, probes));
     sys::release_memory();
     let exporter = Arc::new(exporter);
-    let paths = args.host.paths();
+    let host = args.host.host();
     let configuration = Arc::new(Configuration::new(
         exporter.clone(),
         request,
-        paths.clone(),
+        host.clone(),
         config.otlp,
         marks,
         vec![Arc::new(move || log.families())],
     ));
-    let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &args.host.host());
+    let (source, pushers) = push::pushers(configuration.clone(), &exports, client, &host);
     let mut files = configuration.files();
     files.extend(web.iter().flat_map(|web| web.files()));
-    let rights = args.rights.sandbox(&exporter, &exports, &args.host.host(), files).enter();
+    let rights = args.rights.sandbox(&exporter, &exports, &host, files).enter();
     for (name, text) in &rights.lines {
         tracing::info!("{name}: {text}");
     }
@@ -171,7 +171,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
             (false, _) => {}
         }
         systemd::ready(exporter.up(), exporter.probes().len());
-        let upkeep = upkeep::start(&exporter, &configuration, paths, args.auto_reload.every());
+        let upkeep = upkeep::start(&exporter, &configuration, host, args.auto_reload.every());
         let (stop, stopped) = watch::channel(());
         let pushing = (!pushers.is_empty()).then(|| push::push(pushers, stopped)).transpose()?;
         let shutdown = async move {

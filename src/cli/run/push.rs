@@ -3,7 +3,7 @@
 use super::room;
 use crate::{
     cli::RunArgs,
-    label::Host,
+    host::Host,
     otlp::{
         Encoder, Pusher, Sink, State, WithPush,
         client::Client,

@@ -1,7 +1,7 @@
 //! What is done again and again while the exporter runs, each in a task of its own.
 
 use super::systemd;
-use crate::{exporter::Exporter, kernel::Paths, reload::Configuration};
+use crate::{exporter::Exporter, host::Host, reload::Configuration};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -27,12 +27,12 @@ const LOOK_LATEST: Duration = Duration::from_secs(5);
 pub(super) fn start(
     exporter: &Arc<Exporter>,
     configuration: &Arc<Configuration>,
-    paths: Paths,
+    host: Host,
     every: Option<Duration>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(sweep(exporter.clone()));
-    tasks.spawn(follow(exporter.clone(), paths));
+    tasks.spawn(follow(exporter.clone(), host));
     tasks.spawn(retire(exporter.clone()));
     tasks.spawn(systemd::watchdog());
     if let Some(every) = every {
@@ -77,15 +77,15 @@ async fn retire(exporter: Arc<Exporter>) {
     }
 }
 
-async fn follow(exporter: Arc<Exporter>, paths: Paths) {
+async fn follow(exporter: Arc<Exporter>, host: Host) {
     let mut ticks = tokio::time::interval(FOLLOW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for look in 1_u64.. {
         ticks.tick().await;
-        let (exporter, paths) = (exporter.clone(), paths.clone());
+        let (exporter, host) = (exporter.clone(), host.clone());
         // As above.
         let _ = spawn_blocking(move || {
-            exporter.follow(&paths);
+            exporter.follow(&host);
             if look % LOOKS_PER_RELEASE == 0 && exporter.watches() {
                 exporter.release();
             }

@@ -91,7 +91,7 @@ fn an_unknown_address_makes_the_table_be_read_once_a_scrape() {
     // Known to be unknown.
     assert_eq!(text(&mut decoder, first), "[unknown]");
     assert_eq!(text(&mut decoder, second), "bpf_prog_b");
-    assert_eq!(decoder.name(first).as_deref(), Some("bpf_prog_a"));
+    assert_eq!(decoder.functions.name(first).as_deref(), Some("bpf_prog_a"));
 }
 
 #[test]

@@ -8,8 +8,8 @@ mod stack;
 mod syscall;
 
 use super::*;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
+use tapster_ebpf::typed::Type;
 use tempfile::TempDir;
 
 /// A machine in a directory: `proc`, `sys` and `cgroup`.
@@ -39,8 +39,26 @@ impl Fixture {
     }
 
     fn host(&self) -> Host {
-        Host { proc: self.path("proc"), sys: self.path("sys"), dev: self.path("dev"), containers: None }
+        Host { proc: self.path("proc"), sys: self.path("sys"), dev: self.path("dev"), ..Host::default() }
     }
+}
+
+/// A decoder of numbers or texts on a host.
+fn made(decoder: &Decoder, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
+    made_of(decoder, Type::U64, host)
+}
+
+/// A decoder of values of this type.
+fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
+    let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty };
+    let sources = Sources {
+        host,
+        symbols: &Arc::new(Symbols::new(host)),
+        cgroups: &Arc::new(Cgroups::new(host)),
+        reasons: &reasons::Table::default(),
+        stacks: &|_| Err("no stacks are kept".into()),
+    };
+    super::decoder(&label, &sources)
 }
 
 fn text(decoder: &mut impl Decode, number: u64) -> String {

@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn decode(spec: &Spec, raw: &[u8]) -> String {
-    decoder(spec, &Host::default()).expect("needs no files").decode(raw).expect("shown")
+fn decode(wanted: &Decoder, raw: &[u8]) -> String {
+    made(wanted, &Host::default()).expect("needs no files").decode(raw).expect("shown")
 }
 
-fn table(rows: &[(i64, &str)], default: Option<&str>) -> Spec {
+fn table(rows: &[(i64, &str)], default: Option<&str>) -> Decoder {
     let rows = rows.iter().map(|(number, name)| (*number, (*name).to_owned())).collect();
-    Spec::Table { rows, default: default.map(str::to_owned) }
+    Decoder::Table { rows, named: Vec::new(), default: default.map(str::to_owned) }
 }
 
 #[test]
@@ -21,9 +21,9 @@ fn numbers() {
         (0xabcd, "43981", "43981", "0xabcd"),
     ] {
         let raw = value.to_le_bytes();
-        assert_eq!(decode(&Spec::Unsigned, &raw), unsigned);
-        assert_eq!(decode(&Spec::Signed, &raw), signed);
-        assert_eq!(decode(&Spec::Hex, &raw), hex);
+        assert_eq!(decode(&Decoder::Unsigned, &raw), unsigned);
+        assert_eq!(decode(&Decoder::Signed, &raw), signed);
+        assert_eq!(decode(&Decoder::Hex, &raw), hex);
     }
 }
 
@@ -36,8 +36,8 @@ fn short_and_long_numbers() {
         (&[0xfe, 0xff, 0xff, 0xff], "4294967294", "-2"),
         (&[1, 0, 0, 0, 0, 0, 0, 0, 9, 9], "1", "1"),
     ] {
-        assert_eq!(decode(&Spec::Unsigned, raw), unsigned, "{raw:?}");
-        assert_eq!(decode(&Spec::Signed, raw), signed, "{raw:?}");
+        assert_eq!(decode(&Decoder::Unsigned, raw), unsigned, "{raw:?}");
+        assert_eq!(decode(&Decoder::Signed, raw), signed, "{raw:?}");
     }
 }
 
@@ -55,7 +55,21 @@ fn texts() {
         (b"a\xc3", "a\\xc3"),
         (b"\xf0\x9f\x98\0\x80", "\\xf0\\x9f\\x98"),
     ] {
-        assert_eq!(decode(&Spec::Text, raw), expected, "{raw:?}");
+        assert_eq!(decode(&Decoder::Text, raw), expected, "{raw:?}");
+    }
+}
+
+#[test]
+fn bytes() {
+    let host = Host::default();
+    for (size, raw, expected) in [
+        (6, &[2, 0x42, 0xac, 0x11, 0, 2, 0, 0][..], "0242ac110002"),
+        (1, &[0, 0, 0, 0, 0, 0, 0, 0], "00"),
+        (9, &[0xff; 16], "ffffffffffffffffff"),
+        (4, &[1, 2], "0102"),
+    ] {
+        let mut decoder = made_of(&Decoder::Bytes, Type::Bytes { size }, &host).expect("needs no files");
+        assert_eq!(decoder.decode(raw).as_deref(), Some(expected));
     }
 }
 
@@ -97,14 +111,14 @@ fn errnos() {
         (4096, "4096"),
         (i64::MIN, "-9223372036854775808"),
     ] {
-        assert_eq!(decode(&Spec::Errno, &value.to_le_bytes()), expected);
+        assert_eq!(decode(&Decoder::Errno, &value.to_le_bytes()), expected);
     }
-    assert_eq!(decode(&Spec::Errno, &(-2i32).to_le_bytes()), "ENOENT");
+    assert_eq!(decode(&Decoder::Errno, &(-2i32).to_le_bytes()), "ENOENT");
 }
 
 #[test]
 fn every_errno_has_one_name() {
-    let names: Vec<_> = (1..=133i64).map(|n| decode(&Spec::Errno, &n.to_le_bytes())).collect();
+    let names: Vec<_> = (1..=133i64).map(|n| decode(&Decoder::Errno, &n.to_le_bytes())).collect();
     let unnamed: Vec<_> = names.iter().filter(|name| !name.starts_with('E')).collect();
     assert_eq!(unnamed, ["41", "58"]);
     let distinct: std::collections::BTreeSet<_> = names.iter().collect();
@@ -115,8 +129,8 @@ fn every_errno_has_one_name() {
 fn a_machine_without_the_files_is_an_error() {
     let fixture = Fixture::new();
     let empty = Host { proc: fixture.path("none"), sys: fixture.path("none"), ..fixture.host() };
-    for spec in [Spec::BlockDevice, Spec::Ksym] {
-        let error = decoder(&spec, &empty).err().expect("nothing is there");
-        assert!(matches!(error, LabelError::Unreadable { .. }), "{error}");
+    for wanted in [Decoder::BlockDevice, Decoder::Ksym] {
+        let error = made(&wanted, &empty).err().expect("nothing is there");
+        assert!(matches!(error, LabelError::Host(HostError::Unreadable { .. })), "{error}");
     }
 }

@@ -1,7 +1,35 @@
 //! I/O of members whose array does not announce it.
 
 use super::*;
-use crate::family::{Histogram, Kind as FamilyKind, MetricFamily, Sample, Value};
+use crate::{
+    config,
+    family::{Histogram, Kind as FamilyKind, MetricFamily, Sample, Value},
+};
+use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
+
+/// The shipped probe of a name.
+fn shipped(name: &str) -> Probe {
+    let mut probes = config::library().expect("the library is right").into_iter();
+    probes.find(|probe| probe.name.value == name).expect("it is in the library")
+}
+
+/// The first probe of a text.
+fn probe(yaml: &str) -> Probe {
+    let (file, diagnostics) = declaration::parse(&SourceFile::new("site.yaml", yaml));
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    file.probes.into_iter().next().expect("there is one")
+}
+
+/// Adopts among the families of these probes.
+fn adopted(topology: &Topology, probes: &mut [(&Probe, MetricFamily)]) -> Result<(), NotAdopted> {
+    let mut measured: Vec<Measured<'_>> =
+        probes.iter().map(|(probe, family)| Measured { probe, families: vec![family.clone()] }).collect();
+    let outcome = adopt(topology, &mut measured);
+    for ((_, family), measured) in probes.iter_mut().zip(measured) {
+        *family = measured.families.into_iter().next().expect("the family that was given");
+    }
+    outcome
+}
 
 fn family(name: &str, labels: &[&str], bounds: &[f64], samples: &[(&[&str], u64)]) -> MetricFamily {
     let mut family = MetricFamily::new(name, "", FamilyKind::Histogram, labels);
@@ -62,41 +90,123 @@ fn topology() -> Topology {
 
 const MD: (&[&str], u64) = (&["md0", "raid0", "sda", "0", "read"], 1);
 
+const TOLD: (&[&str], u64) = (&["dm-7", "raid1", "dm-1", "0", "read"], 3);
+const ADOPTED: [&str; 3] =
+    ["dm-7 raid1 dm-1 0 read 7", "dm-7 raid1 dm-1 0 write 8", "md0 raid0 sda 0 read 1"];
+
 #[test]
 fn rows_of_a_silent_array_are_those_of_its_members() {
-    let told: (&[&str], u64) = (&["dm-7", "raid1", "dm-1", "0", "read"], 3);
-    let mut families = [devices(&[1.0, 2.0]), members(&[told, MD])];
-    assert_eq!(adopt(&topology(), &mut families), Ok(()));
-    assert_eq!(
-        show(&families[1]),
-        ["dm-7 raid1 dm-1 0 read 7", "dm-7 raid1 dm-1 0 write 8", "md0 raid0 sda 0 read 1"]
-    );
-    assert_eq!(families[0], devices(&[1.0, 2.0]));
+    let (io, member) = (shipped("block_io"), shipped("raid_member"));
+    let mut probes = [(&io, devices(&[1.0, 2.0])), (&member, members(&[TOLD, MD]))];
+    assert_eq!(adopted(&topology(), &mut probes), Ok(()));
+    assert_eq!(show(&probes[1].1), ADOPTED);
+    assert_eq!(probes[0].1, devices(&[1.0, 2.0]));
 }
 
 #[test]
 fn what_cannot_be_had_is_said_and_nothing_is_told_by_halves() {
-    let told: (&[&str], u64) = (&["dm-7", "raid1", "dm-1", "0", "read"], 3);
-    let mut families = [members(&[told, MD])];
-    assert_eq!(adopt(&topology(), &mut families), Err(NotAdopted::NoDevices));
-    assert_eq!(show(&families[0]), ["md0 raid0 sda 0 read 1"]);
-    let mut families = [members(&[MD]), devices(&[1.0])];
-    assert_eq!(adopt(&topology(), &mut families), Err(NotAdopted::OtherBuckets));
-    assert_eq!(show(&families[0]), ["md0 raid0 sda 0 read 1"]);
+    let (io, member) = (shipped("block_io"), shipped("raid_member"));
+    let mut probes = [(&member, members(&[TOLD, MD]))];
+    assert_eq!(adopted(&topology(), &mut probes), Err(NotAdopted::NoDevices));
+    assert_eq!(show(&probes[0].1), ["md0 raid0 sda 0 read 1"]);
+    let mut probes = [(&member, members(&[MD])), (&io, devices(&[1.0]))];
+    let refused = adopted(&topology(), &mut probes).unwrap_err();
+    let expected = "they are measured by the probe `block_io`, whose buckets are not those of `raid_member`";
+    assert_eq!(refused.to_string(), expected);
+    assert_eq!(show(&probes[0].1), ["md0 raid0 sda 0 read 1"]);
     // Without rows of its own the family takes whatever buckets there are.
-    let mut families = [members(&[]), devices(&[1.0])];
-    assert_eq!(adopt(&topology(), &mut families), Ok(()));
-    assert_eq!(families[0].samples.len(), 2);
+    let mut probes = [(&member, members(&[])), (&io, devices(&[1.0]))];
+    assert_eq!(adopted(&topology(), &mut probes), Ok(()));
+    assert_eq!(probes[0].1.samples.len(), 2);
 }
 
 #[test]
 fn nothing_is_touched_without_need() {
-    let mut families = [members(&[MD]), devices(&[1.0])];
-    assert_eq!(adopt(&Topology::default(), &mut families), Ok(()));
-    assert_eq!(families, [members(&[MD]), devices(&[1.0])]);
-    // A family of that name with other labels is somebody else's.
+    let (io, member) = (shipped("block_io"), shipped("raid_member"));
+    let mut probes = [(&member, members(&[MD])), (&io, devices(&[1.0]))];
+    assert_eq!(adopted(&Topology::default(), &mut probes), Ok(()));
+    assert_eq!(probes.map(|(_, family)| family), [members(&[MD]), devices(&[1.0])]);
+    // A family of that name that counts something else is somebody else's.
+    let other = probe(
+        "probes:
+  - name: raid_member
+    start: { at: \"rawtracepoint:block:block_bio_remap\", key: args.bio, save: { array: args.dev } }
+    end: { at: \"rawtracepoint:block:block_bio_complete\", key: args.bio }
+    labels: { array: { value: start.array, as: raid_array } }
+    metrics: [{ histogram: raid_member_duration_seconds, help: Of arrays., value: duration }]
+",
+    );
     let own = family("tapster_raid_member_duration_seconds", &["array"], &[1.0], &[(&["dm-7"], 1)]);
-    let mut families = [own.clone(), devices(&[1.0])];
-    assert_eq!(adopt(&topology(), &mut families), Ok(()));
-    assert_eq!(families[0], own);
+    let mut probes = [(&other, own.clone()), (&io, devices(&[1.0]))];
+    assert_eq!(adopted(&topology(), &mut probes), Ok(()));
+    assert_eq!(probes[0].1, own);
+}
+
+/// A site may copy both probes under names of its own, and have its labels in another order under other names.
+#[test]
+fn copies_of_the_probes_are_known_by_what_they_declare() {
+    let copy = |text: &str| {
+        text.replace("raid_member", "site_disk")
+            .replace("block_io", "site_io")
+            .replace("      slot: {", "      place: {")
+            .replace("      device: {", "      disk: {")
+    };
+    let site_member = probe(&copy(include_str!("../../../config/probes/raid.yaml")));
+    let site_io = probe(&copy(include_str!("../../../config/probes/block.yaml")));
+    assert_eq!((site_member.name.value.as_str(), site_io.name.value.as_str()), ("site_disk", "site_io"));
+    let renamed = |family: MetricFamily, names: &[&str]| MetricFamily {
+        name: copy(&family.name).as_str().into(),
+        label_names: names.iter().map(ToString::to_string).collect(),
+        ..family
+    };
+    let of_members = renamed(members(&[TOLD, MD]), &["array", "level", "member", "place", "operation"]);
+    let of_devices = renamed(devices(&[1.0, 2.0]), &["disk", "operation"]);
+    let mut probes = [(&site_member, of_members.clone()), (&site_io, of_devices)];
+    assert_eq!(adopted(&topology(), &mut probes), Ok(()));
+    assert_eq!(show(&probes[0].1), ADOPTED);
+    // The copy of one beside the other as it is shipped; and both beside both.
+    let (io, member) = (shipped("block_io"), shipped("raid_member"));
+    let mut probes =
+        [(&site_member, of_members), (&io, devices(&[1.0, 2.0])), (&member, members(&[TOLD, MD]))];
+    assert_eq!(adopted(&topology(), &mut probes), Ok(()));
+    assert_eq!(show(&probes[0].1), ADOPTED);
+    assert_eq!(show(&probes[2].1), ADOPTED);
+}
+
+#[test]
+fn a_label_that_devices_do_not_have_is_said() {
+    let io = shipped("block_io");
+    let yaml = include_str!("../../../config/probes/raid.yaml").replace(
+        "      operation:\n        value: start.operation",
+        "      who: comm\n      operation:\n        value: start.operation",
+    );
+    let site = probe(&yaml);
+    let labels = ["array", "level", "member", "slot", "who", "operation"];
+    let own = family("tapster_raid_member_duration_seconds", &labels, &[1.0], &[]);
+    let mut probes = [(&site, own.clone()), (&io, devices(&[1.0]))];
+    let refused = adopted(&topology(), &mut probes).unwrap_err();
+    let expected = "they are measured by the probe `block_io`, whose labels besides the device's are not those of `raid_member`";
+    assert_eq!(refused.to_string(), expected);
+    assert_eq!(probes[0].1, own);
+}
+
+#[test]
+fn time_that_is_not_from_submission_to_completion_is_no_member_s() {
+    // In the queue; and of some events only.
+    let queue = "rawtracepoint:block:block_rq_issue";
+    let complete = "rawtracepoint:block:block_bio_complete";
+    for (end, filter) in [(queue, ""), (complete, ", where: args.bio.bi_opf & 1")] {
+        let site = probe(&format!(
+            "probes:
+  - name: site
+    start: {{ at: \"rawtracepoint:block:block_bio_queue\", key: args.bio, save: {{ device: args.bio.bi_bdev.bd_dev }} }}
+    end: {{ at: \"{end}\", key: args.bio{filter} }}
+    labels: {{ device: {{ value: start.device, as: block_device }}, operation: {{ value: 1, as: {{ 1: read }} }} }}
+    metrics: [{{ histogram: block_io_duration_seconds, help: Of bios., value: duration }}]
+",
+        ));
+        let member = shipped("raid_member");
+        let mut probes = [(&member, members(&[MD])), (&site, devices(&[1.0, 2.0]))];
+        assert_eq!(adopted(&topology(), &mut probes), Err(NotAdopted::NoDevices), "{end}{filter}");
+    }
 }

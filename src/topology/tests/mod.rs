@@ -6,7 +6,7 @@ mod families;
 mod md;
 
 use super::*;
-use crate::{label::Host, sys::DmTarget};
+use crate::{host::Host, sys::DmTarget};
 use std::{fs, io, os::unix::fs::symlink, path::PathBuf, sync::Arc};
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ impl Tree {
 
     pub(super) fn host(&self) -> Host {
         let root = self.directory.path();
-        Host { proc: root.join("proc"), sys: root.join("sys"), dev: root.join("dev"), containers: None }
+        Host { proc: root.join("proc"), sys: root.join("sys"), dev: root.join("dev"), ..Host::default() }
     }
 
     pub(super) fn read(&mut self) -> Topology {

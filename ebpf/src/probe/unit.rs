@@ -1,0 +1,60 @@
+//! What one of a metric's value is, and how many of it make a base unit.
+
+/// What one of a metric's raw value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// The base unit itself: bytes, pages, things.
+    One,
+    /// A nanosecond; exposed in seconds.
+    Nanoseconds,
+    /// A microsecond; exposed in seconds.
+    Microseconds,
+    /// A millisecond; exposed in seconds.
+    Milliseconds,
+    /// A sector of 512 bytes; exposed in bytes.
+    Sectors,
+    /// 1024 bytes; exposed in bytes.
+    Kibibytes,
+}
+
+/// Names of the units.
+pub const UNITS: [(&str, Unit); 8] = [
+    ("none", Unit::One),
+    ("ns", Unit::Nanoseconds),
+    ("us", Unit::Microseconds),
+    ("ms", Unit::Milliseconds),
+    ("s", Unit::One),
+    ("bytes", Unit::One),
+    ("sectors", Unit::Sectors),
+    ("kib", Unit::Kibibytes),
+];
+
+impl Unit {
+    /// How many of the raw value make one base unit, as a fraction (numerator, denominator).
+    pub fn per_base(self) -> (u64, u64) {
+        match self {
+            Self::One => (1, 1),
+            Self::Nanoseconds => (1_000_000_000, 1),
+            Self::Microseconds => (1_000_000, 1),
+            Self::Milliseconds => (1_000, 1),
+            Self::Sectors => (1, 512),
+            Self::Kibibytes => (1, 1024),
+        }
+    }
+
+    /// Whether it is a time.
+    pub fn is_time(self) -> bool {
+        matches!(self, Self::Nanoseconds | Self::Microseconds | Self::Milliseconds)
+    }
+
+    /// A raw value in the base unit.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::as_conversions,
+        reason = "samples are f64, as Prometheus keeps them"
+    )]
+    pub fn to_base(self, raw: f64) -> f64 {
+        let (numerator, denominator) = self.per_base();
+        raw * denominator as f64 / numerator as f64
+    }
+}

@@ -1,0 +1,88 @@
+//! Reads `/proc/kallsyms`, line by line. What is kept of it differs: names to attach to, and functions by address to show.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+
+/// Bytes in which there is an address, if any is shown: only the first few symbols, of a processor's own variables, are at 0.
+const BEGINNING: u64 = 64 << 10;
+
+/// One symbol of the kernel or of a module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Symbol<'t> {
+    /// Where it is; `None` where the kernel hides it.
+    pub(crate) address: Option<u64>,
+    /// Its type, the letter of `nm`.
+    pub(crate) kind: &'t str,
+    pub(crate) name: &'t str,
+    /// The module that it is in, `bpf` for programs; `None` for those of the kernel itself.
+    pub(crate) module: Option<&'t str>,
+}
+
+impl<'t> Symbol<'t> {
+    /// Reads `ADDRESS TYPE NAME [MODULE]`; `None` for what is no such line.
+    pub(crate) fn parse(line: &'t str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        let (kind, name) = (words.next()?, words.next()?);
+        let module = words.next().and_then(|module| module.strip_prefix('[')?.strip_suffix(']'));
+        Some(Self { address: Some(address).filter(|address| *address != 0), kind, name, module })
+    }
+
+    /// Whether it is a function.
+    pub(crate) fn is_function(&self) -> bool {
+        matches!(self.kind, "t" | "T" | "w" | "W")
+    }
+}
+
+/// Whether the kernel hides addresses of symbols from this process.
+pub(crate) fn are_hidden(path: &Path) -> io::Result<bool> {
+    let mut lines = BufReader::new(File::open(path)?.take(BEGINNING)).split(b'\n');
+    let is_shown =
+        |line: &[u8]| line.iter().take_while(|byte| byte.is_ascii_hexdigit()).any(|byte| *byte != b'0');
+    let shown = lines.try_fold(false, |shown, line| Ok::<_, io::Error>(shown || is_shown(&line?)))?;
+    Ok(!shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn lines() {
+        let symbol = |address, kind, name, module| Some(Symbol { address, kind, name, module });
+        for (line, expected) in [
+            ("ffffffff81000010 T vfs_read", symbol(Some(0xffff_ffff_8100_0010), "T", "vfs_read", None)),
+            ("0000000000000000 t ext4_sync\t[ext4]\n", symbol(None, "t", "ext4_sync", Some("ext4"))),
+            (
+                "ffffffffc0000000 t bpf_prog_1\t[bpf]",
+                symbol(Some(0xffff_ffff_c000_0000), "t", "bpf_prog_1", Some("bpf")),
+            ),
+            ("ffffffff81000000 T", None),
+            ("zz T x", None),
+            ("\u{fffd}", None),
+            ("", None),
+        ] {
+            assert_eq!(Symbol::parse(line), expected, "{line}");
+        }
+        let is_function = |line| Symbol::parse(line).unwrap().is_function();
+        assert!(
+            is_function("1 T a") && is_function("1 w a") && !is_function("1 D a") && !is_function("1 A a")
+        );
+    }
+
+    #[test]
+    fn hidden_addresses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kallsyms");
+        let percpu = "0000000000000000 A fixed_percpu_data\n0000000000001000 A cpu_debug_store\n";
+        for (text, hidden) in [(percpu, false), (&percpu.replace('1', "0"), true), ("", true)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(are_hidden(&path).unwrap(), hidden, "{text}");
+        }
+        assert!(are_hidden(&directory.path().join("none")).is_err());
+    }
+}
