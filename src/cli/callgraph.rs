@@ -1,20 +1,22 @@
 //! `tapster callgraph`: a command and the calls that its functions make.
 
 use super::{
-    CallgraphArgs, FAILURE, USAGE,
+    FAILURE, HostArgs, USAGE,
     command::{exit_status, not_started, signalled},
     output::create,
     stop::{Stop, capable},
+    tell_missing,
 };
 use crate::{
     callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
     kernel::Kernel,
     sys,
 };
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use std::{
+    ffi::OsString,
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     time::Duration,
 };
@@ -25,6 +27,57 @@ use tokio::signal::unix::{SignalKind, signal};
 const READ_EVERY: Duration = Duration::from_millis(10);
 /// How many arguments are shown where `folded` is a file, and not the form that has none.
 const ARGUMENTS: usize = 2;
+
+/// Flags of `callgraph`.
+#[derive(Args, Debug)]
+pub struct CallgraphArgs {
+    /// The program or library whose functions are followed, by path or name, and a pattern of their names: `*` is any
+    /// text, `?` one character [default pattern: *]
+    #[arg(value_name = "BINARY[:GLOB]")]
+    pub what: String,
+    /// Show only the calls of this function, and calls made beneath it
+    #[arg(long, value_name = "FUNCTION")]
+    pub trigger: Option<String>,
+    /// Form of the graph [default: text]
+    #[arg(long, value_name = "FORM")]
+    pub format: Option<Output>,
+    /// File for the graph, apart from the command's output. Without `--format`, the words `text`, `folded` and `json` choose
+    /// the form
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What `--output` was called when that was the form
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub file: Option<PathBuf>,
+    /// How many arguments are shown; without type information nobody knows how many a function has
+    #[arg(long, value_name = "COUNT", default_value = "2", default_value_ifs = NO_ARGUMENTS, value_parser = arguments)]
+    pub args: Option<usize>,
+    /// Most functions that are followed
+    #[arg(long, value_name = "COUNT", default_value_t = 4096)]
+    pub limit: usize,
+    /// Size of the ring between the kernel and this program, MiB: a power of 2
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = buffer)]
+    pub buffer: u32,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// The folded form shows no arguments: with it there is no number of them but one that was given, which can be refused.
+const NO_ARGUMENTS: [(&str, &str, Option<&str>); 2] =
+    [("format", "folded", None), ("output", "folded", None)];
+
+fn arguments(text: &str) -> Result<usize, String> {
+    let most = tapster_ebpf::callgraph::ARGUMENTS;
+    text.parse().ok().filter(|count| *count <= most).ok_or_else(|| format!("expected 0 to {most}"))
+}
+
+fn buffer(text: &str) -> Result<u32, String> {
+    let power = |size: &u32| size.is_power_of_two() && *size <= 1024;
+    text.parse().ok().filter(power).ok_or_else(|| "expected a power of 2 up to 1024".into())
+}
 
 pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
     let Where { form, file, arguments } = match Where::of(args) {
@@ -38,10 +91,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
     let plan = match callgraph::plan(&request) {
         Ok(plan) => plan,
         Err(missing) => {
-            tell!("error: {}", missing.message);
-            if let Some(hint) = missing.hint {
-                tell!("  hint: {hint}");
-            }
+            tell_missing(&missing);
             return Ok(USAGE);
         }
     };

@@ -2,7 +2,7 @@
 
 mod reasons;
 
-use super::{CheckArgs, FAILURE, USAGE, lacks, print, report};
+use super::{FAILURE, HostArgs, ProbeArgs, USAGE, lacks, print, report};
 use crate::{
     config,
     exporter::{Exporter, Failure},
@@ -11,12 +11,34 @@ use crate::{
     owner::{Owners, Trust},
     status::{Limit, ProgramStatus},
 };
+use clap::Args;
 use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
     probe::{Decoder, Otlp, Probe},
     program::Program,
     typed::Mechanism,
 };
+
+/// Flags of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Only compile, without asking the kernel's verifier; needs nothing but to read tracefs
+    #[arg(long)]
+    pub offline: bool,
+    /// List the patterns of the table of reasons that match no function of this kernel
+    #[arg(short, long)]
+    pub verbose: bool,
+}
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let request = args.probes.request(&args.what, Trust::Told(Owners::of_process(&[])));

@@ -1,14 +1,49 @@
 //! `tapster compile`: the stages of the compiler, made visible.
 
 use super::{
-    CompileArgs, Emit, USAGE,
+    HostArgs, ProbeArgs, USAGE,
     output::{print, print_bytes, save},
     report,
     stop::{Stop, selected},
 };
 use crate::{config, kernel::Kernel, owner::Trust};
-use std::{fmt::Write, io::IsTerminal};
+use clap::{Args, ValueEnum};
+use std::{fmt::Write, io::IsTerminal, path::PathBuf};
 use tapster_ebpf::{check, object, probe::Probe};
+
+/// Flags of `compile`.
+#[derive(Args, Debug)]
+pub struct CompileArgs {
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// What to print
+    #[arg(long, default_value = "asm")]
+    pub emit: Emit,
+    /// File to write instead of the terminal; needed for `obj`
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
+
+/// Stages of the compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// Expressions as they were read
+    Ast,
+    /// Expressions with types, offsets and the way they are read
+    Typed,
+    /// eBPF instructions
+    Asm,
+    /// An ELF object
+    Obj,
+}
 
 pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
     let request = args.probes.request(&args.what, Trust::Everybody);

@@ -7,21 +7,47 @@ mod usdt;
 mod wanted;
 
 use super::{
-    FAILURE, ListArgs, USAGE, print,
+    FAILURE, HostArgs, USAGE, print,
     stop::{Stop, configured},
+    tell_missing,
 };
 use crate::{
     config::{self, Request},
     kernel::{Kernel, Missing},
 };
+use clap::Args;
 use functions::{Asked, Listed};
-use std::{borrow::Cow, fmt::Write};
+use std::{borrow::Cow, fmt::Write, path::PathBuf};
 use tapster_ebpf::{
     check, diagnostic,
     probe::{AttachPoint, Probe, Root, attach_kind},
     tracefs::Tracepoints,
 };
 use wanted::Wanted;
+
+/// Flags of `list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Text to find in names, `*` for anything; with it the arguments are shown too. Functions of the kernel: `fentry:vfs_*`,
+    /// `kprobe:vfs_*`; of a program or library: `uprobe:BINARY:PATTERN`, and its own probes: `usdt:BINARY` or
+    /// `usdt:BINARY:PROVIDER:NAME`; timers and counters: `profile`, `interval`, `software`, `hardware`
+    pub pattern: Option<String>,
+    /// Look for BINARY among the files that this process sees
+    #[arg(long, conflicts_with = "container")]
+    pub pid: Option<u32>,
+    /// Look for BINARY among the files of the container whose id begins so, or of that name
+    #[arg(long)]
+    pub container: Option<String>,
+    /// Show the shipped probes instead
+    #[arg(long)]
+    pub library: bool,
+    /// Show the probes of this file, directory or `-` for standard input instead; may be given several times
+    #[arg(short, long = "config", value_name = "FILE|DIR|-", conflicts_with = "library")]
+    pub config: Vec<PathBuf>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
 
 pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
     let pattern = args.pattern.as_deref();
@@ -87,11 +113,8 @@ fn shown(listed: Result<Listed, Missing>) -> Result<u8, Stop> {
             }
             Ok(0)
         }
-        Err(Missing { message, hint }) => {
-            tell!("error: {message}");
-            if let Some(hint) = hint {
-                tell!("  hint: {hint}");
-            }
+        Err(missing) => {
+            tell_missing(&missing);
             Ok(FAILURE)
         }
     }

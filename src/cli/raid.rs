@@ -1,8 +1,9 @@
 //! `tapster raid`: the arrays, and which member is slow.
 
-use super::{FAILURE, RaidArgs, USAGE, lacks, print, report as report_diagnostics};
+use super::{FAILURE, HostArgs, USAGE, lacks, print, report as report_diagnostics};
 use crate::{
     config::{self, Request},
+    duration,
     exporter::{Exporter, Options},
     kernel::Kernel,
     raid::{self, Arrays, Check, Interval, Rule, State},
@@ -10,12 +11,51 @@ use crate::{
     topology::Array,
     watch::seconds,
 };
-use std::ffi::OsString;
+use clap::Args;
+use std::{ffi::OsString, time::Duration};
 
 /// What follows the flags in `--help`.
 pub(super) const AFTER_HELP: &str = "\
 Exit status: 0 if the arrays were watched, however they are; 1 if that cannot be; 2 for wrong usage. With `--check` it is \
 that of a plugin for Nagios: 0 ok, 1 warning, 2 critical, 3 unknown, which includes wrong usage and a host without arrays.";
+
+/// Flags of `raid`.
+///
+/// The rules for Prometheus in `config/rules/raid.yaml` have the same thresholds.
+#[derive(Args, Debug)]
+pub struct RaidArgs {
+    /// Only these arrays: `md0`, `vg-lv`, or a path of theirs
+    #[arg(value_name = "ARRAY")]
+    pub arrays: Vec<String>,
+    /// How long to watch: `10s`, `2m`, or a number of seconds; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = duration::or_seconds)]
+    pub interval: Duration,
+    /// A member is slow if its average is more than this many times that of the others …
+    #[arg(long, value_name = "NUMBER", default_value_t = Rule::default().ratio, value_parser = ratio)]
+    pub ratio: f64,
+    /// … and at least this much above it
+    #[arg(long, value_name = "TIME", default_value = "0.8ms", value_parser = duration::parse)]
+    pub floor: Duration,
+    /// With `--check`, a slow member is critical if its average is more than this many times that of the others
+    #[arg(long = "critical-ratio", value_name = "NUMBER", default_value_t = Rule::default().critical_ratio, value_parser = ratio, requires = "check")]
+    pub critical_ratio: f64,
+    /// Members with fewer I/Os of an operation are not compared
+    #[arg(long, value_name = "COUNT", default_value_t = Rule::default().min_count)]
+    pub min_count: u64,
+    /// A member that has not completed an I/O for this long does not answer
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    pub stuck: Duration,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// For cron, Nagios and its kin: print one line with figures, and end with status 0 if all is well, 1 for a warning, 2 if it
+    /// is critical, 3 if it cannot be told
+    #[arg(long, conflicts_with = "json")]
+    pub check: bool,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+}
 
 fn rule(args: &RaidArgs) -> Rule {
     Rule {
@@ -154,7 +194,7 @@ fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter,
 }
 
 /// Reads a ratio: a number of 1 or more.
-pub(super) fn ratio(text: &str) -> Result<f64, String> {
+fn ratio(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     if number.is_finite() && number >= 1.0 {
         Ok(number)
@@ -175,7 +215,7 @@ mod tests {
         }
         assert_eq!(
             Rule::default().floor_seconds.to_bits(),
-            crate::duration::parse("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
+            duration::parse("0.8ms").map(|floor| floor.as_secs_f64()).unwrap().to_bits()
         );
     }
 }

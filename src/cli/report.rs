@@ -1,23 +1,26 @@
 //! `tapster report`: run probes for a while, then print what they counted in that time.
 
 use super::{
-    FAILURE, ReportArgs, USAGE,
+    FAILURE, HostArgs, ProbeArgs, USAGE,
     command::{exit_status, not_started},
     output::{create, fill, print},
     stop::{Stop, capable, configured, selected},
 };
 use crate::{
-    config,
+    config, duration,
     exporter::{Exporter, Failure, Options},
     kernel::Kernel,
     owner::Trust,
-    report::{self, Counting, Layout, Metric, Progress},
+    report::{self, Counting, Layout, Metric, Progress, Sort},
     status::{Cause, Down},
     telemetry::{self, LogFormat},
     watch::{End, Until, WatchError, seconds},
 };
+use clap::Args;
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal, Write},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tapster_ebpf::probe::Probe as Declared;
@@ -39,6 +42,51 @@ Examples:
 
 Exit status: the command's, or 128 + N if signal N ended it; 127 or 126 if it cannot be started; 1 if no probe \
 came up; 2 for wrong usage or configuration.";
+
+/// Flags of `report`.
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct ReportArgs {
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// How long to count: `10s`, `2m`, or a number of seconds; without it and without a command, until Ctrl-C. A command that
+    /// lasts longer goes on without being counted
+    #[arg(long = "for", value_name = "TIME", value_parser = duration::or_seconds)]
+    pub interval: Option<Duration>,
+    /// Count the whole host while the command runs, also with probes that keep to the command
+    #[arg(long = "system-wide", requires = "command")]
+    pub system_wide: bool,
+    /// Most rows of a table; what is left out is added up in one
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
+    /// What rows are sorted by, the highest first; counters and gauges have one value, which is their total
+    #[arg(long, value_name = "COLUMN", default_value = "total")]
+    pub sort: Sort,
+    /// Show distributions also where the output is not a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub bars: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print only stacks, in the form that flame graphs are made of: `OUTERMOST;…;INNERMOST TOTAL`
+    #[arg(long, conflicts_with_all = ["json", "bars"])]
+    pub folded: bool,
+    /// File for the report, which otherwise goes to standard output, behind what the command writes there
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Count as long as this command runs; its exit status becomes that of `tapster report`. The scheduler's probes
+    /// (`sched`) count the command and its children, the others the whole host
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
 
 pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     telemetry::init("warn", LogFormat::Text)?;

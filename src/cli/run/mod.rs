@@ -7,8 +7,11 @@ mod systemd;
 mod upkeep;
 
 use super::{
-    FAILURE, RunArgs, USAGE, build, rights,
+    FAILURE, HostArgs, ProbeArgs, USAGE, build,
+    otlp::OtlpArgs,
+    rights::{self, RightsArgs},
     stop::{Stop, capable, configured, selected},
+    web::{AutoReloadArgs, WebArgs},
 };
 use crate::{
     config,
@@ -18,9 +21,11 @@ use crate::{
     reload::Configuration,
     server,
     status::{Cause, Down},
-    sys, telemetry,
+    sys,
+    telemetry::{self, LogFormat},
     web::Web,
 };
+use clap::Args;
 use signals::Signals;
 use std::{
     sync::Arc,
@@ -34,6 +39,61 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const BLOCKING: usize = 64;
 /// How long pushes may hold it up: the one under way and the last.
 const PUSHES_END: Duration = Duration::from_secs(8);
+
+/// `run` as it is written out.
+#[derive(Args, Debug, Clone)]
+pub struct RunCommand {
+    /// Shipped probes, groups of them such as `sched`, files of probes in YAML, directories of such files, or `-` for standard
+    /// input [default: the shipped probes]
+    #[arg(value_name = "NAME|FILE|DIR|-")]
+    pub what: Vec<String>,
+    /// Its flags.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Flags of `run`.
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// Which probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// How it serves.
+    #[command(flatten)]
+    pub web: WebArgs,
+    /// When the configuration is read again.
+    #[command(flatten)]
+    pub auto_reload: AutoReloadArgs,
+    /// Exit if any probe does not come up at the start, instead of running the others
+    #[arg(long)]
+    pub strict: bool,
+    /// Be ready (`/-/ready`, `tapster_ready`) only while these probes, or all of these groups of shipped ones, are up;
+    /// separated by commas [default: while any probe is]
+    #[arg(long = "ready.require", value_name = "NAME", value_delimiter = ',')]
+    pub ready_require: Vec<String>,
+    /// What is given up after the start.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+    /// Have the kernel count the runs of all programs of this host and their time. This adds about six tenths to what the
+    /// shipped programs cost, and needs `CAP_SYS_ADMIN`
+    #[arg(long = "run-stats", overrides_with = "no_run_stats")]
+    pub run_stats: bool,
+    /// Do not ask the kernel to count runs; the default
+    #[arg(long = "no-run-stats", overrides_with = "run_stats")]
+    pub no_run_stats: bool,
+    /// Least severe messages to log: error, warn, info, debug, or a filter such as `tapster=debug`
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Form of log messages
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Where metrics go.
+    #[command(flatten)]
+    pub otlp: OtlpArgs,
+}
 
 /// Runs the probes that flags and `words` ask for.
 pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
