@@ -27,7 +27,7 @@ pub const WINDOW_SLOTS: u64 = 3;
 
 /// Why an event was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Drop {
+pub enum DropReason {
     /// The map of rows was full: too many label sets.
     Series,
     /// The map of starts was full.
@@ -44,7 +44,7 @@ pub enum Drop {
     Stack,
 }
 
-impl Drop {
+impl DropReason {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Series,
@@ -58,7 +58,8 @@ impl Drop {
 
     /// Place in the map of drops.
     pub fn index(self) -> u32 {
-        Self::ALL.iter().zip(0..).find(|(known, _)| **known == self).map_or(0, |(_, index)| index)
+        let known = Self::ALL.iter().zip(0..).find(|(known, _)| **known == self);
+        known.map(|(_, index)| index).expect("`ALL` lists every reason")
     }
 
     /// The `reason` label.

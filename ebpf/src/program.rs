@@ -4,7 +4,7 @@ use crate::{
     asm::Assembled,
     attach::Sites,
     follow,
-    layout::{Drop, Layout},
+    layout::{DropReason, Layout},
     names::Kind as Family,
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
@@ -109,7 +109,7 @@ pub struct MapDef {
 
 /// Map of rows.
 pub const ROWS: u32 = 0;
-/// Map of counters of drops, by [`Drop`].
+/// Map of counters of drops, by [`DropReason`].
 pub const DROPS: u32 = 1;
 /// Array that holds one row of zeros, from which new rows are made.
 pub const ZERO: u32 = 2;
@@ -162,7 +162,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         kind: MapKind::PerCpuArray,
         key_size: 4,
         value_size: 8,
-        max_entries: u32::try_from(Drop::ALL.len()).unwrap_or(0),
+        max_entries: u32::try_from(DropReason::ALL.len()).unwrap_or(0),
     };
     let zero = MapDef {
         name: "zero",

@@ -38,7 +38,7 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::{
-    layout::{Drop, Layout, Slot, StartLayout},
+    layout::{DropReason, Layout, Slot, StartLayout},
     probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
     typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
@@ -410,7 +410,7 @@ impl Reader {
     }
 
     /// Drops for one reason since the probe was attached.
-    fn drops_of(&self, reason: Drop) -> io::Result<u64> {
+    fn drops_of(&self, reason: DropReason) -> io::Result<u64> {
         let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
         Ok(value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum())
     }
@@ -418,13 +418,13 @@ impl Reader {
     /// Drops since the probe was attached.
     fn dropped(&self) -> io::Result<Dropped> {
         let mut dropped = Dropped::default();
-        for reason in Drop::ALL {
+        for reason in DropReason::ALL {
             let count = self.drops_of(reason)?;
             let is_pair = self.starts.is_some();
             match reason {
-                Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
-                Drop::Inflight if !is_pair => {}
-                Drop::Stack if self.program().layout.stacks.is_empty() => {}
+                DropReason::Unmatched => dropped.unmatched = is_pair.then_some(count),
+                DropReason::Inflight if !is_pair => {}
+                DropReason::Stack if self.program().layout.stacks.is_empty() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }
@@ -465,7 +465,7 @@ impl Reader {
     /// the programs saw and could not do.
     fn missed(&self) -> io::Result<u64> {
         let missed: u64 = self.programs().iter().map(|program| program.missed).sum();
-        Ok(missed + self.drops_of(Drop::EachLimit)? + self.drops_of(Drop::Busy)?)
+        Ok(missed + self.drops_of(DropReason::EachLimit)? + self.drops_of(DropReason::Busy)?)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{CONTEXT, Lowering, Walk, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
-    layout::{Copies, Drop},
+    layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, ZERO},
     typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
@@ -64,7 +64,7 @@ impl<'a> Lowering<'a> {
             let end = self.asm.label();
             self.load_slot(R1, faults);
             self.asm.jump_if(Cond::Eq, R1, 0, end);
-            self.drop_events(Drop::Fault);
+            self.drop_events(DropReason::Fault);
             self.asm.place(end);
         }
         self.mov(R0, 0);
@@ -185,7 +185,7 @@ impl<'a> Lowering<'a> {
         self.asm.jump_if(Cond::Ge, rounds, i32::try_from(each.limit).unwrap_or(1), over);
         self.asm.jump(again);
         self.asm.place(over);
-        self.drop_event(Drop::EachLimit);
+        self.drop_event(DropReason::EachLimit);
     }
 
     /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
@@ -285,10 +285,10 @@ impl<'a> Lowering<'a> {
         }
         self.asm.jump_if(Cond::Ne, R0, 0, found);
         self.asm.jump_if(Cond::Eq, R1, FULL, full);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.jump(skip);
         self.asm.place(full);
-        self.drop_event(Drop::Series);
+        self.drop_event(DropReason::Series);
         self.asm.jump(skip);
         self.asm.place(found);
         self.mov(R7, R0);

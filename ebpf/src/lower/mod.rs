@@ -24,7 +24,7 @@ use crate::{
     attach::Arch,
     host::{Host, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
-    layout::{Drop, Layout, MAX_ROW},
+    layout::{DropReason, Layout, MAX_ROW},
     program::{Code, DROPS, Program},
     typed::{AccessMode, Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
@@ -313,13 +313,13 @@ impl<'a> Lowering<'a> {
     }
 
     /// Counts one drop; clobbers `r0` to `r5`.
-    fn drop_event(&mut self, reason: Drop) {
+    fn drop_event(&mut self, reason: DropReason) {
         self.mov(R1, 1);
         self.drop_events(reason);
     }
 
     /// Counts as many drops as `r1` says; clobbers `r0` to `r5`.
-    fn drop_events(&mut self, reason: Drop) {
+    fn drop_events(&mut self, reason: DropReason) {
         let amount = self.stack.take(8);
         self.store_slot(amount, R1);
         let key = self.index_key(reason.index());

@@ -8,7 +8,7 @@ use super::{CONTEXT, Lowering, expression::VALUES};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
-    layout::{Drop, STACK_HEADER, StackLayout},
+    layout::{DropReason, STACK_HEADER, StackLayout},
     program::map_named,
     typed::{LOST_STACK, NO_STACK, Side, Typed},
 };
@@ -74,7 +74,7 @@ impl Lowering<'_> {
         self.load_slot(dst, hash);
         self.asm.jump(done);
         self.asm.place(busy);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.place(lost);
         self.constant(dst, LOST_STACK);
         self.asm.place(done);
@@ -180,10 +180,10 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R0, 0, there);
         self.asm.jump_if(Cond::Eq, R0, EXISTS, there);
         self.asm.jump_if(Cond::Eq, R0, FULL, full);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.jump(lost);
         self.asm.place(full);
-        self.drop_event(Drop::Stack);
+        self.drop_event(DropReason::Stack);
         self.asm.jump(lost);
         self.asm.place(there);
     }

@@ -12,7 +12,7 @@ use crate::{
     asm::Label,
     attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
-    layout::{CLAIMED, Drop, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
+    layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
 };
 
@@ -49,7 +49,7 @@ impl Lowering<'_> {
             self.asm.jump_if(Cond::Eq, R0, 0, done);
             self.count_elsewhere(-1);
         }
-        self.count_failure(Drop::Inflight);
+        self.count_failure(DropReason::Inflight);
         self.asm.place(done);
     }
 
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         }
         self.asm.jump(found);
         self.asm.place(unmatched);
-        self.drop_event(Drop::Unmatched);
+        self.drop_event(DropReason::Unmatched);
         self.asm.jump(skip);
         self.asm.place(found);
     }
@@ -234,14 +234,14 @@ impl Lowering<'_> {
     }
 
     /// Counts a failed update by its error in `r0`; 0 is success.
-    fn count_failure(&mut self, full: Drop) {
+    fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);
         self.asm.jump_if(Cond::Ne, R0, FULL, busy);
         self.drop_event(full);
         self.asm.jump(done);
         self.asm.place(busy);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.place(done);
     }
 }
