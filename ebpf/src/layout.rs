@@ -58,8 +58,7 @@ impl DropReason {
 
     /// Place in the map of drops.
     pub fn index(self) -> u32 {
-        let known = Self::ALL.iter().zip(0..).find(|(known, _)| **known == self);
-        known.map(|(_, index)| index).expect("`ALL` lists every reason")
+        self as u32
     }
 
     /// The `reason` label.
@@ -223,11 +222,10 @@ fn frames(typed: &Typed, side: Side) -> u32 {
 fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
     let longest = |side: Side| {
         let of_event = |event: &TypedEvent| {
-            let values = event.labels.iter().chain(&event.saves).chain(&event.lets);
-            let shown = values.map(|value| frames(value, side)).max().unwrap_or(0);
-            if shown > 0 { event.mechanism.frames(side, shown) } else { 0 }
+            let shown = event.values().into_iter().map(|value| frames(value, side)).max()?;
+            (shown > 0).then(|| event.mechanism.frames(side, shown))
         };
-        probe.events.iter().map(of_event).max().unwrap_or(0)
+        probe.events.iter().filter_map(of_event).max().unwrap_or(0)
     };
     let left = if probe.labels.len() > 1 { (max_rows / 4).max(2) } else { 2 };
     let max_entries = max_rows.saturating_sub(left).max(1);

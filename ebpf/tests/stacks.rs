@@ -73,6 +73,15 @@ fn addresses(bytes: &[u8]) -> Vec<u64> {
 }
 
 #[test]
+fn a_named_stack_that_nothing_uses_takes_no_memory() {
+    let named = "    let: { stack: kstack }\n";
+    for (labels, maps) in [("pid: pid", 0), ("stack: stack", 1)] {
+        let (program, _) = machine(labels, named, KERNELS[1]);
+        assert_eq!(program.layout.stacks.len(), maps, "{labels}");
+    }
+}
+
+#[test]
 fn a_stack_is_kept_once_under_one_number() {
     for kernel in KERNELS {
         let (program, mut vm) = machine("stack: kstack", "", kernel);

@@ -18,7 +18,7 @@ const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 pub(super) const FULL: i32 = -7;
 
-impl<'a> Lowering<'a> {
+impl Lowering<'_> {
     /// The whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
@@ -27,14 +27,13 @@ impl<'a> Lowering<'a> {
         if let Some((session, at_return)) = self.end_of_session {
             self.carry(session, at_return);
         }
-        let expressions = self.expressions();
-        if expressions.iter().any(|typed| typed.any(&reads_by_helper)) {
+        if event.computes(&reads_by_helper) {
             let slot = self.stack.take(8);
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
         let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
-        let reads_clock = expressions.iter().any(|typed| typed.any(&is_clock));
+        let reads_clock = event.computes(&is_clock);
         let stamped = self
             .probe
             .metrics
@@ -56,7 +55,7 @@ impl<'a> Lowering<'a> {
             self.stamp();
         }
         match &event.each {
-            Some(each) => self.each(each, &item_filters, &expressions, exit),
+            Some(each) => self.each(each, &item_filters, exit),
             None => self.body(exit),
         }
         self.asm.place(exit);
@@ -80,22 +79,7 @@ impl<'a> Lowering<'a> {
         self.now = Some(slot);
     }
 
-    /// All expressions of the event, `let` values that they use included.
-    fn expressions(&self) -> Vec<&'a Typed> {
-        let mut found: Vec<&Typed> = self.event.expressions().collect();
-        let mut seen = BTreeSet::new();
-        let mut index = 0;
-        while index < found.len() {
-            let needed = found[index].names();
-            found.extend(
-                needed.into_iter().filter(|index| seen.insert(*index)).map(|index| &self.event.lets[index]),
-            );
-            index += 1;
-        }
-        found
-    }
-
-    fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[&Typed], exit: Label) {
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
         self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
@@ -107,7 +91,7 @@ impl<'a> Lowering<'a> {
         self.walk = Walk::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
-        let used: BTreeSet<usize> = expressions.iter().flat_map(|typed| typed.names()).collect();
+        let used: BTreeSet<usize> = self.event.values().into_iter().flat_map(Typed::names).collect();
         for index in used {
             let value = &lets[index];
             if !value.needs_item(lets) && !value.needs_start(lets) {

@@ -371,7 +371,7 @@ fn uses_frame(event: &TypedEvent) -> bool {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
         matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
     };
-    event.lets.iter().chain(event.expressions()).any(|typed| typed.any(&stack))
+    event.computes(&stack)
 }
 
 /// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
