@@ -8,7 +8,7 @@ use super::{
 use crate::{
     attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
-    expr::{self, Binary, Expr, ExprKind},
+    expr::{Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
     typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
     usdt::FileId,
@@ -152,8 +152,8 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let text = format!("curtask.nsproxy.mnt_ns.ns.inum == {number}");
-        let ast = expr::parse(&text).ok()?;
+        let inum = ["nsproxy", "mnt_ns", "ns", "inum"].into_iter().fold(Expr::name("curtask"), Expr::member);
+        let ast = inum.equals(number.into());
         let resolved = Resolved::event(Mechanism::Usdt, Vec::new());
         let scope = Scope {
             target: self.target,
@@ -166,10 +166,9 @@ impl Checker<'_> {
             saved: None,
             unsaved: &self.unsaved,
         };
-        let node = event
-            .at
-            .first()
-            .map(|at| Node { span: at.span.clone(), data: Data::Scalar { text, quoted: false } })?;
+        let text = ast.to_string();
+        let span = event.at.first().map_or(&event.span, |at| &at.span).clone();
+        let node = Node { span, data: Data::Scalar { text, quoted: false } };
         let condition = scope.check_number(&Expression { ast, node }, "a condition");
         self.keep(condition)
     }

@@ -3,7 +3,7 @@
 use super::{MAX_ALTERNATIVES, Reader, form};
 use crate::{
     diagnostic::Spanned,
-    expr,
+    expr::Expr,
     glob::is_pattern,
     probe::{AttachPoint, Each, Event, Expression},
     yaml::{Data, Node},
@@ -153,10 +153,8 @@ impl Reader {
                 };
                 at.push(Spanned::new(point, node.span.clone()));
             }
-            let key = key
-                .iter()
-                .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
-                .collect();
+            let key =
+                key.iter().map(|name| Expression { ast: Expr::name(name), node: node.clone() }).collect();
             let span = node.span.clone();
             Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
         };
