@@ -203,7 +203,8 @@ impl Scope<'_> {
         let (element, count) = btf.array(id);
         let element = btf.strip(element);
         let is_bytes = btf.kind(element) == Kind::Int && btf.size(element) == Some(1);
-        is_bytes.then(|| text_array(place, count))
+        let offset = i32::try_from(place.offset).ok()?;
+        is_bytes.then(|| text_array(place, offset, count))
     }
 
     /// Reads a place.
@@ -219,16 +220,21 @@ impl Scope<'_> {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         let shown = || btf.display(place.type_id);
+        let too_far = || {
+            let message = format!("`{expr}` is more than 2 GiB from where its pointer leads");
+            refuse(message, "cast the address of something nearer")
+        };
+        let Ok(offset) = i32::try_from(place.offset) else { return too_far() };
         match btf.kind(id) {
             Kind::Int | Kind::Enum | Kind::Enum64 => {}
-            Kind::Ptr => return Ok(load_pointer(btf, place, id)),
+            Kind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
             Kind::Array => {
                 let (element, count) = btf.array(id);
                 let element = btf.strip(element);
                 if btf.kind(element) == Kind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
-                        return Ok(text_array(place, count));
+                        return Ok(text_array(place, offset, count));
                     }
                     let hint = format!("index it, or write str({expr}) if it is a text that ends with a NUL");
                     return refuse(format!("`{}` are bytes, and no text", shown()), &hint);
@@ -261,7 +267,7 @@ impl Scope<'_> {
             }
         };
         let access = load_access(btf, &place.base, offset, size);
-        let Ok(offset) = i32::try_from(offset) else { return refuse("the offset is too large".into(), "") };
+        let Ok(offset) = i32::try_from(offset) else { return too_far() };
         let node = Node::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
         Ok(Typed::new(node, ty))
     }
@@ -295,7 +301,7 @@ fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
     }
 }
 
-fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
+fn load_pointer(btf: &Btf, place: &Place, offset: i32, id: TypeId) -> Typed {
     let declared = btf.target(id);
     let to = btf.strip(declared);
     // What the verifier sees there must be what was named, else its loads would be of another type; and
@@ -310,15 +316,13 @@ fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
     } else {
         AccessMode::Auto
     };
-    let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
     Typed::new(node, Type::Pointer { to, access: behind })
 }
 
-fn text_array(place: &Place, count: u32) -> Typed {
+fn text_array(place: &Place, offset: i32, count: u32) -> Typed {
     let limit = if count == 0 { TEXT_CAPACITY } else { count.min(MAX_TEXT) };
     let access = helper_access(&place.base.ty);
-    let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
     Typed::new(node, Type::text(limit))
 }

@@ -1,6 +1,6 @@
 //! The course of one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering, Walk, is_tracked, words};
+use super::{CONTEXT, Lowering, Walk, immediate, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
@@ -166,7 +166,7 @@ impl Lowering<'_> {
             self.mov(rounds, 0);
             self.alu(Alu::Add, rounds, R9);
         }
-        self.asm.jump_if(Cond::Ge, rounds, i32::try_from(each.limit).unwrap_or(1), over);
+        self.asm.jump_if(Cond::Ge, rounds, immediate(each.limit), over);
         self.asm.jump(again);
         self.asm.place(over);
         self.drop_event(DropReason::EachLimit);

@@ -1,6 +1,6 @@
 //! A metric's value into its row; `r7` points to the row.
 
-use super::Lowering;
+use super::{Lowering, offset};
 use crate::{
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
     layout::WINDOW_SLOTS,
@@ -11,7 +11,7 @@ impl Lowering<'_> {
     pub(super) fn metric(&mut self, index: usize) {
         let metric = &self.probe.metrics[index];
         let value = &self.event.metrics[index];
-        let offset = i16::try_from(self.layout.metrics[index].offset).unwrap_or(0);
+        let offset = offset(self.layout.metrics[index].offset);
         self.prepare(value.filter.iter().chain([&value.value]));
         self.asm.comment(metric.name.clone());
         self.tidied(|this| this.update(metric, value, offset));
@@ -32,7 +32,7 @@ impl Lowering<'_> {
                 self.add(R7, offset, R1);
             }
             TypedMetricKind::Gauge => {
-                let now = self.now.unwrap_or(0);
+                let now = self.time();
                 self.load_slot(R2, now);
                 self.asm.push(Insn::Store(Size::DW, R7, offset, R2));
                 self.asm.push(Insn::Store(Size::DW, R7, offset + 8, R1));
@@ -48,7 +48,7 @@ impl Lowering<'_> {
 
     /// Keeps the largest value of each third of the window, in a ring of four slots.
     fn max(&mut self, offset: i16, window_ns: u64, signed: bool, done: crate::asm::Label) {
-        let now = self.now.unwrap_or(0);
+        let now = self.time();
         self.load_slot(R2, now);
         self.constant(R3, (window_ns / WINDOW_SLOTS).max(1));
         self.alu(Alu::Div, R2, R3);

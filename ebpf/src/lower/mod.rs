@@ -272,6 +272,13 @@ impl<'a> Lowering<'a> {
         self.alu(Alu::Add, dst, i32::from(offset));
     }
 
+    /// Where the time is that was read at the beginning.
+    fn time(&self) -> i16 {
+        self.now.expect(
+            "programs read the clock first where they keep a start, take one or note when a value was set",
+        )
+    }
+
     fn call(&mut self, helper: Helper) {
         self.asm.push(Insn::Call(helper));
     }
@@ -308,7 +315,7 @@ impl<'a> Lowering<'a> {
     fn index_key(&mut self, value: u32) -> i16 {
         let slot = self.index;
         // All eight bytes, so that the verifier knows that what was there before is gone.
-        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, i32::try_from(value).unwrap_or(0)));
+        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, immediate(value)));
         slot
     }
 
@@ -347,7 +354,7 @@ impl<'a> Lowering<'a> {
     /// Values side by side, each where its part of the key is.
     fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
         for (value, slot) in values.iter().zip(slots) {
-            let place = base + i16::try_from(slot.offset).unwrap_or(0);
+            let place = base + offset(slot.offset);
             self.tidied(|this| this.store_part(value, place, slot.size));
         }
     }
@@ -381,7 +388,7 @@ fn is_tracked(ty: &Type) -> bool {
 
 /// The slots of so many bytes.
 fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
-    (0..size / 8).filter_map(move |word| i16::try_from(word * 8).ok()).map(move |offset| slot + offset)
+    (0..size / 8).map(move |word| slot + offset(word * 8))
 }
 
 /// Whether computing it may go one of several ways.
@@ -400,6 +407,16 @@ fn chooses(typed: &Typed) -> bool {
         }
         _ => false,
     }
+}
+
+/// As an offset of an instruction: places in the context, in rows, in texts and in entries, which all have limits below it.
+fn offset(bytes: u32) -> i16 {
+    i16::try_from(bytes).expect("what a program reads and writes is within 32 KiB of its beginning")
+}
+
+/// As a constant of an instruction.
+fn immediate(value: u32) -> i32 {
+    i32::try_from(value).expect("sizes and numbers of buckets, elements and bits are small")
 }
 
 /// Context register, kept for the whole program.
