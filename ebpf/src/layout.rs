@@ -4,7 +4,7 @@
 use crate::{
     check::key_size,
     host::Host,
-    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
+    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -20,10 +20,6 @@ pub const COPIES_BUDGET: u64 = 16 << 20;
 const MOST_COPIED: u64 = 512 << 10;
 /// What CPUs load and store at a time, bytes: what one of them writes should share none with what others write.
 const CACHE_LINE: u32 = 64;
-/// Time slots of a `max` metric: three make a window, the fourth is being replaced.
-pub const MAX_SLOTS: u32 = 4;
-/// Slots that make a window.
-pub const WINDOW_SLOTS: u64 = 3;
 
 /// Why an event was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,8 +87,7 @@ pub struct Layout {
     pub labels: Vec<Slot>,
     /// Size of a row's key.
     pub key_size: u32,
-    /// Metrics in a row. Counter: the sum. Gauge: time, value. Max: [`MAX_SLOTS`] pairs of epoch and
-    /// value. Histogram: the sum, then the buckets.
+    /// Metrics in a row; what is in each is told by its kind, see [`crate::metric`].
     pub metrics: Vec<Slot>,
     /// Size of a row.
     pub row_size: u32,
@@ -336,24 +331,13 @@ impl Layout {
     /// The layout of a probe's maps on a host.
     pub fn new(probe: &TypedProbe, host: Host) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
-        let (metrics, size_of_metrics) = place(
-            probe.metrics.iter().map(|metric| match &metric.kind {
-                TypedMetricKind::Counter => 8,
-                TypedMetricKind::Gauge => 16,
-                TypedMetricKind::Max { .. } => 16 * MAX_SLOTS,
-                TypedMetricKind::Histogram(scheme) => 8 + 8 * scheme.slots(),
-            }),
-            0,
-        );
+        let (metrics, size_of_metrics) = place(probe.metrics.iter().map(|metric| metric.kind.size()), 0);
         // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.
         let row_size = size_of_metrics.max(8);
         let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
         let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(host.possible_cpus);
         // Only a CPU of its own can replace a time and a value together.
-        let must = probe
-            .metrics
-            .iter()
-            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let must = probe.metrics.iter().any(|metric| metric.kind.has_time());
         let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= COPIES_BUDGET);
         let copies = if per_cpu || probe.per_cpu.is_some() {
             Copies::one(row_size)

@@ -2,12 +2,13 @@
 
 mod point;
 
+pub use crate::metric::MetricKind;
 pub use point::*;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
-    names::Kind as Family,
+    names::FamilyKind,
     typed::Side,
     waiting,
     yaml::{Data, Node},
@@ -57,9 +58,6 @@ impl Otlp {
             && texts(&self.resource) == texts(&other.resource)
     }
 }
-
-/// Priority of a reason that has none.
-pub const DEFAULT_PRIORITY: u32 = 50;
 
 /// What sleeps in certain functions of the kernel wait for. One reason may have several.
 #[derive(Clone, Debug, PartialEq)]
@@ -182,14 +180,11 @@ impl Probe {
     }
 
     /// Its metrics of either kind: names without the prefix `tapster_`, and what families they become.
-    pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, Family)> {
-        let waiting = self.waiting.iter().map(|metric| (&metric.name, Family::Gauge));
-        self.metrics.iter().map(|metric| (&metric.name, Family::from(&metric.kind))).chain(waiting)
+    pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, FamilyKind)> {
+        let waiting = self.waiting.iter().map(|metric| (&metric.name, FamilyKind::Gauge));
+        self.metrics.iter().map(|metric| (&metric.name, metric.kind.family())).chain(waiting)
     }
 }
-
-/// Most functions that a pattern may match where `max_functions` does not say.
-pub const DEFAULT_MAX_FUNCTIONS: u32 = 1000;
 
 /// An expression, its text's tree, and its place in the YAML.
 #[derive(Clone, Debug)]
@@ -364,25 +359,6 @@ pub struct Metric {
     pub filter: Option<Expression>,
     /// What one of the value is; nanoseconds for a duration where it is not said.
     pub unit: Option<Spanned<Unit>>,
-}
-
-/// What a metric keeps.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MetricKind {
-    /// A sum.
-    Counter,
-    /// The last value.
-    Gauge,
-    /// The largest value of the last while.
-    Max {
-        /// How long, nanoseconds.
-        window_ns: u64,
-    },
-    /// A distribution.
-    Histogram {
-        /// Its `buckets:`; by the unit where they are not said. Read once the unit is known.
-        buckets: Option<Node>,
-    },
 }
 
 /// What one of a metric's raw value is.

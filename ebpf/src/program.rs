@@ -5,7 +5,7 @@ use crate::{
     attach::Sites,
     follow,
     layout::{DropReason, Layout},
-    names::Kind as Family,
+    names::FamilyKind,
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
     usdt,
@@ -224,10 +224,10 @@ impl Program {
     }
 
     /// Names and kinds of its families.
-    pub fn families(&self) -> impl Iterator<Item = (&str, Family)> {
+    pub fn families(&self) -> impl Iterator<Item = (&str, FamilyKind)> {
         let waiting = self.waiting.iter().flat_map(|waiting| &waiting.metrics);
-        let waiting = waiting.map(|metric| (metric.name.as_str(), Family::Gauge));
-        self.metrics.iter().map(|metric| (metric.name.as_str(), Family::from(&metric.kind))).chain(waiting)
+        let waiting = waiting.map(|metric| (metric.name.as_str(), FamilyKind::Gauge));
+        self.metrics.iter().map(|metric| (metric.name.as_str(), metric.kind.family())).chain(waiting)
     }
 
     /// Most kernel memory that its maps take, bytes.

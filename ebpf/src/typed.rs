@@ -155,6 +155,8 @@ pub enum Builtin {
     Task,
 }
 
+pub use crate::metric::TypedMetricKind;
+
 /// An arithmetic or logical operation with its signedness decided.
 pub use crate::expr::{Binary, Unary};
 
@@ -572,22 +574,6 @@ pub struct TypedMetric {
     pub signed: bool,
 }
 
-/// What a metric keeps.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TypedMetricKind {
-    /// A sum.
-    Counter,
-    /// The last value.
-    Gauge,
-    /// The largest of the last while.
-    Max {
-        /// How long, nanoseconds.
-        window_ns: u64,
-    },
-    /// A distribution.
-    Histogram(Scheme),
-}
-
 /// A bucket scheme with its raw thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scheme {
@@ -602,9 +588,13 @@ impl Scheme {
     pub fn slots(&self) -> u32 {
         match (&self.buckets, &self.exponential) {
             (_, Some(exponential)) => exponential.count + 2,
-            (Buckets::Explicit { raw, .. }, None) => u32::try_from(raw.len()).unwrap_or(0) + 1,
+            (Buckets::Explicit { raw, .. }, None) => {
+                u32::try_from(raw.len()).expect("there are at most 512 bounds") + 1
+            }
             (Buckets::Linear { count, .. }, None) => u32::from(*count) + 1,
-            (Buckets::Exponential { .. }, None) => 0,
+            (Buckets::Exponential { .. }, None) => {
+                unreachable!("exponential buckets come with their thresholds: this is a bug in tapster")
+            }
         }
     }
 }

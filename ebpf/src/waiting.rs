@@ -4,6 +4,7 @@
 //! its entry: the time, the parts of its key, and the values that were saved. Labels that need more are not known yet.
 
 use crate::{
+    declaration::{Form, Key},
     diagnostic::Spanned,
     eval::{self, Event, Value},
     layout::{Slot, StartLayout},
@@ -20,13 +21,31 @@ pub enum Kind {
     Oldest,
 }
 
+/// The keys that say of which kind a metric is.
+pub(crate) const KEYS: &[Key] = &[Kind::InFlight.key(), Kind::Oldest.key()];
+
 impl Kind {
+    /// All of them, in the order of their keys.
+    pub(crate) const ALL: [Self; 2] = [Self::InFlight, Self::Oldest];
+
     /// Its key in a file of probes.
+    const fn key(self) -> Key {
+        let (name, doc) = match self {
+            Self::InFlight => (
+                "in_flight",
+                "Name of a gauge of the starts that [wait for their end](#what-waits), by the labels that are known from the start.",
+            ),
+            Self::Oldest => (
+                "oldest",
+                "Name of a gauge, ending in `_seconds`, of how long the oldest of these has waited.",
+            ),
+        };
+        Key::new(name, Form::Name, doc)
+    }
+
+    /// The name of its key.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::InFlight => "in_flight",
-            Self::Oldest => "oldest",
-        }
+        self.key().name
     }
 }
 

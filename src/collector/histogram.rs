@@ -91,7 +91,7 @@ fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tapster_ebpf::typed::TypedMetricKind;
+    use tapster_ebpf::metric;
 
     fn of(buckets: Buckets, unit: Unit, words: &[u64]) -> Histogram {
         let exponential = match buckets {
@@ -101,7 +101,7 @@ mod tests {
             _ => None,
         };
         let scheme = Scheme { buckets, exponential };
-        let kind = TypedMetricKind::Histogram(scheme.clone());
+        let kind = metric::Histogram(scheme.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
         Shape::new(&scheme, unit).histogram(words, &metric)
     }

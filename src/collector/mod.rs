@@ -14,7 +14,7 @@ mod waiting;
 
 use crate::{
     cgroup::{Cgroups, Part},
-    family::{Kind, MetricFamily, Origin, Sample, Value},
+    family::{MetricFamily, Origin, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec},
     loader::{Attached, LoadError},
     reason,
@@ -41,7 +41,7 @@ use tapster_ebpf::{
     layout::{DropReason, Layout, Slot, StartLayout},
     probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
-    typed::{Side, Type, TypedLabel, TypedMetric, TypedMetricKind},
+    typed::{Side, Type, TypedLabel, TypedMetric},
     waiting::Waiting,
 };
 use waiting::{Doubt, Tasks};
@@ -384,10 +384,10 @@ impl Reader {
         origin: &Origin,
         rows: &[(Arc<[String]>, Row)],
     ) -> MetricFamily {
-        let kind = Kind::from(&metric.kind);
+        let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
-        if let TypedMetricKind::Histogram(scheme) = &metric.kind {
+        if let Some(scheme) = metric.kind.scheme() {
             let shape = histogram::Shape::new(scheme, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),

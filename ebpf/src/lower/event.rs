@@ -7,7 +7,7 @@ use crate::{
     layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, ZERO},
-    typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
+    typed::{AccessMode, Node, Role, Typed, TypedEach},
 };
 use std::collections::BTreeSet;
 
@@ -34,11 +34,7 @@ impl Lowering<'_> {
         }
         let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
-        let stamped = self
-            .probe
-            .metrics
-            .iter()
-            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
         let late = event.role == Role::Start && !reads_clock && event.each.is_none();
         if !late && (event.role != Role::Single || reads_clock || stamped) {

@@ -16,7 +16,7 @@ const COMPARED: usize = 48;
 
 impl Lowering<'_> {
     /// Adds 1 to the bucket of `r1`; the first is at `base` in the row.
-    pub(super) fn bucket(&mut self, scheme: &Scheme, base: i16, signed: bool, done: Label) {
+    pub(crate) fn bucket(&mut self, scheme: &Scheme, base: i16, signed: bool, done: Label) {
         let last = scheme.slots().saturating_sub(1);
         let (lowest, above) = (self.asm.label(), self.asm.label());
         match (&scheme.buckets, &scheme.exponential) {
@@ -25,7 +25,9 @@ impl Lowering<'_> {
             (Buckets::Linear { start, width, count }, None) => {
                 self.linear(*start, *width, *count, signed, lowest, above);
             }
-            (Buckets::Exponential { .. }, None) => {}
+            (Buckets::Exponential { .. }, None) => {
+                unreachable!("exponential buckets come with their thresholds: this is a bug in tapster")
+            }
         }
         self.asm.comment("bucket number in r3; the test is for the verifier");
         self.asm.jump_if(Cond::Gt, R3, immediate(last), done);

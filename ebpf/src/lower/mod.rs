@@ -126,12 +126,12 @@ enum Walk {
 }
 
 /// One program being written.
-struct Lowering<'a> {
+pub(crate) struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
     host: Host,
-    asm: Assembler,
+    pub(crate) asm: Assembler,
     stack: Stack,
     lets: Lets,
     walk: Walk,
@@ -181,23 +181,23 @@ impl<'a> Lowering<'a> {
         Ok(self.asm.finish()?)
     }
 
-    fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
+    pub(crate) fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
         self.asm.push(Insn::Alu64(Alu::Mov, dst, src.into()));
     }
 
-    fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
+    pub(crate) fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
         self.asm.push(Insn::Alu64(op, dst, src.into()));
     }
 
     /// `dst = value`, in as few slots as it takes.
-    fn constant(&mut self, dst: Reg, value: u64) {
+    pub(crate) fn constant(&mut self, dst: Reg, value: u64) {
         match i32::try_from(value.cast_signed()) {
             Ok(small) => self.mov(dst, small),
             Err(_) => self.asm.push(Insn::Imm64(dst, value)),
         }
     }
 
-    fn load_slot(&mut self, dst: Reg, offset: i16) {
+    pub(crate) fn load_slot(&mut self, dst: Reg, offset: i16) {
         self.asm.push(Insn::Load(Size::DW, dst, FP, offset));
     }
 
@@ -273,7 +273,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Where the time is that was read at the beginning.
-    fn time(&self) -> i16 {
+    pub(crate) fn time(&self) -> i16 {
         self.now.expect(
             "programs read the clock first where they keep a start, take one or note when a value was set",
         )
@@ -284,7 +284,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Adds `value` to a word of this CPU's row; changes `r5`.
-    fn add(&mut self, row: Reg, offset: i16, value: Reg) {
+    pub(crate) fn add(&mut self, row: Reg, offset: i16, value: Reg) {
         if !self.is_alone() {
             self.asm.push(Insn::AtomicAdd(Size::DW, row, offset, value));
             return;
