@@ -229,7 +229,7 @@ pub(super) fn table(keys: &[Key]) -> String {
     for key in keys {
         let mut doc = key.doc.trim_end_matches('.').replace('|', "\\|");
         if let Form::Integer(least, most) = key.form {
-            let _ = write!(doc, "; {} to {}", grouped(least), grouped(most));
+            let _ = write!(doc, " ({} to {})", grouped(least), grouped(most));
         }
         let fallback = match key.fallback {
             Fallback::None => String::new(),

@@ -155,7 +155,7 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "pid",
         Form::Integer(1, 4_194_304),
-        "A process: [programs and libraries](#files-of-programs) of attach points are those that it sees under their paths",
+        "A process: [programs and libraries](#files-of-programs) of attach points are those that it sees under their paths.",
     )
     .or(Fallback::Told("those that `tapster` sees")),
     Key::new(
@@ -194,13 +194,13 @@ pub(super) const PROBE: &[Key] = &[
     Key::new(
         "max_series",
         Form::Integer(1, 1_000_000),
-        "Most label sets; beyond it events are counted as dropped. With `labels`",
+        "Most label sets; beyond it events are counted as dropped. With `labels`.",
     )
     .or(Fallback::Integer(1024)),
     Key::new(
         "max_inflight",
         Form::Integer(1, 10_000_000),
-        "How many starts that wait for their end have room; not with `at`",
+        "How many starts that wait for their end have room; not with `at`.",
     )
     .or(Fallback::Integer(16_384)),
     MAX_FUNCTIONS,
@@ -217,7 +217,7 @@ pub(super) const PROBE: &[Key] = &[
 pub(crate) const MAX_FUNCTIONS: Key = Key::new(
     "max_functions",
     Form::Integer(1, 100_000),
-    "Most functions that a [pattern](#patterns-of-functions) may match; more are refused",
+    "Most functions that a [pattern](#patterns-of-functions) may match; more are refused.",
 )
 .or(Fallback::Integer(1000));
 
@@ -225,7 +225,7 @@ pub(crate) const MAX_FUNCTIONS: Key = Key::new(
 pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
     "inflight_timeout",
     Form::Duration,
-    "After this a start without an end is given up and counted; not with `at`. Without it, with `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
+    "After this a start without an end is given up and counted; not with `at`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
 )
 .or(Fallback::Text("10m"));
 
@@ -279,7 +279,7 @@ pub(super) const EACH: &[Key] = &[
     Key::required(
         "limit",
         Form::Integer(1, 4096),
-        "Most elements visited; further ones are counted as dropped. Once for each list, as `each_limit`",
+        "Most elements visited; further ones are counted as dropped. Once for each list, as `each_limit`.",
     ),
     Key::new(
         "within",
@@ -340,25 +340,25 @@ pub(super) const EXPONENTIAL: &[Key] = &[
     Key::new(
         "schema",
         Form::Integer(0, 4),
-        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 % (3), 4.4 %",
+        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 % (3), 4.4 %.",
     )
     .or(Fallback::Integer(3)),
     Key::new(
         "min",
         Form::Integer(-40, 60),
-        "The lowest bound is 2^min base units. Values at or below it, also 0 and negative ones, are in the lowest bucket",
+        "The lowest bound is 2^min base units. Values at or below it, also 0 and negative ones, are in the lowest bucket.",
     )
     .or(Fallback::Told("by the unit")),
     Key::new(
         "max",
         Form::Integer(-40, 61),
-        "The highest bound is 2^max base units; values above it are in `+Inf`",
+        "The highest bound is 2^max base units; values above it are in `+Inf`.",
     )
     .or(Fallback::Told("by the unit")),
     Key::new(
         "classic_step",
         Form::Integer(1, 16),
-        "Powers of two between two classic bounds. Native buckets are not touched by it",
+        "Powers of two between two classic bounds. Native buckets are not touched by it.",
     )
     .or(Fallback::Integer(1)),
 ];
