@@ -145,7 +145,7 @@ pub struct Probe {
     /// Metrics of events, in the order written.
     pub metrics: Vec<Metric>,
     /// Metrics of starts that wait for their end, in the order written.
-    pub waiting: Vec<waiting::Declared>,
+    pub waiting: Vec<waiting::DeclaredWaiting>,
     /// Most label sets.
     pub max_series: u32,
     /// Most starts that wait for their end.

@@ -93,7 +93,7 @@ impl Scope<'_> {
     pub(super) fn value(&self, expression: &Expression, expr: &Expr) -> Result<Typed, Problems> {
         match self.operand(expression, expr)? {
             Operand::Value(typed) => Ok(typed),
-            Operand::Place(place) => self.load(expression, expr, &place),
+            Operand::Lvalue(place) => self.load(expression, expr, &place),
             Operand::Array { count, .. } => {
                 let message = "an array is not a value";
                 Err(self.problem(
@@ -127,7 +127,7 @@ impl Scope<'_> {
             ExprKind::Index(base, index) => return self.index(expression, expr, base, index),
             ExprKind::Unary(Unary::Deref, inner) => {
                 let base = self.value(expression, inner)?;
-                return self.pointed(expression, inner, base, 0).map(Operand::Place);
+                return self.pointed(expression, inner, base, 0).map(Operand::Lvalue);
             }
             ExprKind::Unary(operator, inner) => self.unary(expression, *operator, inner)?,
             ExprKind::Binary(operator, left, right) => self.binary(expression, *operator, left, right)?,

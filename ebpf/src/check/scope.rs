@@ -47,14 +47,14 @@ pub(super) enum Operand {
     /// Computed or loaded already.
     Value(Typed),
     /// Behind a pointer, not loaded yet.
-    Place(Place),
+    Lvalue(Lvalue),
     /// An array inside the context.
     Array { offset: u32, element_size: u32, element: Type, count: u32 },
 }
 
 /// Memory behind a pointer.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Lvalue {
     /// The pointer; its type says what the verifier takes it for.
     pub(super) base: Typed,
     pub(super) offset: i64,

@@ -26,7 +26,7 @@ impl Scope<'_> {
         let size = size.map(|size| self.text_size(expression, size)).transpose()?;
         let base = match self.operand(expression, from)? {
             Operand::Value(typed) => typed,
-            Operand::Place(place) => match self.bytes(&place) {
+            Operand::Lvalue(place) => match self.bytes(&place) {
                 Some(text) => text,
                 None => self.load(expression, from, &place)?,
             },

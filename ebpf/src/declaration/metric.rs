@@ -8,7 +8,7 @@ use crate::{
     metric::{self, Description},
     names::FamilyKind,
     probe::{Metric, MetricKind, UNITS, Unit},
-    waiting::{self, Kind as WaitingKind},
+    waiting::{self, DeclaredWaiting, WaitingKind},
     yaml::{Data, Node},
 };
 use std::sync::Arc;
@@ -37,9 +37,9 @@ const OWN: [&str; 16] = [
 ];
 
 /// A metric of either kind.
-enum Either {
+enum AnyMetric {
     Event(Box<Metric>),
-    Waiting(waiting::Declared),
+    Waiting(DeclaredWaiting),
 }
 
 /// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
@@ -55,7 +55,7 @@ pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result
 
 impl Reader {
     /// Metrics of events, and of starts that wait.
-    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<waiting::Declared>) {
+    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<DeclaredWaiting>) {
         let items = self.list(node, "metrics");
         if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
             self.error_hint(
@@ -71,15 +71,15 @@ impl Reader {
         let (mut metrics, mut waiting) = (Vec::new(), Vec::new());
         for item in items {
             match self.metric(item) {
-                Some(Either::Event(metric)) => metrics.push(*metric),
-                Some(Either::Waiting(metric)) => waiting.push(metric),
+                Some(AnyMetric::Event(metric)) => metrics.push(*metric),
+                Some(AnyMetric::Waiting(metric)) => waiting.push(metric),
                 None => {}
             }
         }
         (metrics, waiting)
     }
 
-    fn metric(&mut self, node: &Node) -> Option<Either> {
+    fn metric(&mut self, node: &Node) -> Option<AnyMetric> {
         let fields = self.fields(node, keys::METRIC, "the metric")?;
         let all = || metric::KEYS.iter().chain(waiting::KEYS).map(|key| key.name);
         let kinds: Vec<&str> = all().filter(|kind| fields.get(kind).is_some()).collect();
@@ -98,7 +98,7 @@ impl Reader {
         let name = self.name(fields.get(kind)?, kind)?;
         self.check_metric_name(kind, &name);
         if let Some(waiting) = WaitingKind::ALL.into_iter().find(|waiting| waiting.name() == kind) {
-            return self.waiting(waiting, name, &fields).map(Either::Waiting);
+            return self.waiting(waiting, name, &fields).map(AnyMetric::Waiting);
         }
         let counts_events = !description(kind).is_some_and(|kind| kind.needs_value);
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
@@ -125,7 +125,7 @@ impl Reader {
             }
         }
         let kind = MetricKind::declare(kind, self, &fields)?;
-        Some(Either::Event(Box::new(Metric {
+        Some(AnyMetric::Event(Box::new(Metric {
             help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             name,
@@ -141,7 +141,7 @@ impl Reader {
         kind: WaitingKind,
         name: Spanned<String>,
         fields: &Fields<'_>,
-    ) -> Option<waiting::Declared> {
+    ) -> Option<DeclaredWaiting> {
         let kinds = || metric::KEYS.iter().chain(waiting::KEYS);
         let others = keys::METRIC.iter().map(|key| key.name);
         for key in others.filter(|key| *key != "help" && kinds().all(|kind| kind.name != *key)) {
@@ -163,11 +163,11 @@ impl Reader {
             return None;
         }
         let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
-        Some(waiting::Declared { name, help, kind })
+        Some(DeclaredWaiting { name, help, kind })
     }
 
     /// A probe without starts has a metric of such that wait.
-    pub(super) fn starts_wanted(&mut self, metric: &waiting::Declared) {
+    pub(super) fn starts_wanted(&mut self, metric: &DeclaredWaiting) {
         self.error_hint(
             metric.name.span.clone(),
             format!(

@@ -16,7 +16,7 @@ const TAKEN: [&str; 2] = ["short", "unknown"];
 
 /// What was read before.
 #[derive(Default)]
-struct Told {
+struct Seen {
     /// Line and reason of a pattern, by its priority and whether it is for the innermost function.
     patterns: HashMap<(u32, bool, String), (usize, String)>,
     /// Text of a reason, and its line.
@@ -31,7 +31,7 @@ impl Reader {
             self.error(node.span.clone(), format!("more than {MAX_REASONS} reasons in one file"));
             return Vec::new();
         }
-        let mut told = Told::default();
+        let mut told = Seen::default();
         let mut reasons = Vec::new();
         for item in items {
             let Some(reason) = self.reason(item) else { continue };
@@ -133,7 +133,7 @@ impl Reader {
     }
 
     /// Says what stands twice: a pattern of which only the first could ever count, another text.
-    fn told_twice(&mut self, told: &mut Told, reason: &Reason) {
+    fn told_twice(&mut self, told: &mut Seen, reason: &Reason) {
         let name = &reason.reason.value;
         for ReasonPattern { pattern, innermost } in &reason.patterns {
             let line = self.file.position(pattern.span.start).0;

@@ -30,7 +30,7 @@ pub enum ExprKind {
     /// `pid`, a `let` name, …
     Name(String),
     /// `base.field`
-    Member(Box<Expr>, Field),
+    Member(Box<Expr>, FieldName),
     /// `base[index]`
     Index(Box<Expr>, Box<Expr>),
     /// `-a`
@@ -55,7 +55,7 @@ impl Expr {
 
     /// `self.field`
     pub(crate) fn member(self, field: &str) -> Self {
-        Self::made(ExprKind::Member(Box::new(self), Field { name: field.to_owned(), span: 0..0 }))
+        Self::made(ExprKind::Member(Box::new(self), FieldName { name: field.to_owned(), span: 0..0 }))
     }
 
     /// `self == number`
@@ -91,7 +91,7 @@ impl Expr {
 
 /// A field's name and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Field {
+pub struct FieldName {
     /// The name.
     pub name: String,
     /// Where it stands.
