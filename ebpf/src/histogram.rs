@@ -166,6 +166,7 @@ impl Exponential {
         })
     }
 
+    #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
     /// Position of a raw value: 0 for the lowest bucket, `count + 1` above the highest bound.
     pub fn position(&self, raw: u64) -> u32 {
         if raw <= self.lowest {
@@ -176,11 +177,10 @@ impl Exponential {
         }
         let octave = raw.ilog2();
         let mantissa = raw << (62 - octave);
-        let above = self.thresholds.iter().filter(|threshold| mantissa > **threshold).count();
-        let index = self.first
-            + (i32::try_from(octave).unwrap_or(0) << self.schema)
-            + i32::try_from(above).unwrap_or(0);
-        u32::try_from(index - self.min_index).unwrap_or(0)
+        let above: i32 = self.thresholds.iter().map(|threshold| i32::from(mantissa > *threshold)).sum();
+        let index = self.first + (octave.cast_signed() << self.schema) + above;
+        u32::try_from(index - self.min_index)
+            .expect("a value above the lowest bound is in a bucket above the lowest")
     }
 }
 

@@ -303,8 +303,13 @@ impl TableLayout {
         let spread = words
             .zip(&self.spread)
             .fold(0_u64, |sum, (word, mask)| sum.wrapping_add(word & mask).wrapping_mul(SPREAD));
-        usize::try_from(spread >> (64 - self.bits)).unwrap_or(0)
+        index(spread >> (64 - self.bits))
     }
+}
+
+/// A place of a table, which has few.
+fn index(place: u64) -> usize {
+    usize::try_from(place).expect("it has at most 16 bits")
 }
 
 fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {

@@ -584,6 +584,7 @@ pub struct Scheme {
 }
 
 impl Scheme {
+    #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
     /// Counters in a row: every finite bucket, and one for `+Inf`.
     pub fn slots(&self) -> u32 {
         match (&self.buckets, &self.exponential) {

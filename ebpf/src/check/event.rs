@@ -92,7 +92,7 @@ impl Checker<'_> {
         for site in &mut resolved.sites.list {
             let known = self.functions.iter().position(|(of, known)| is_one_file(of) && known.is_same(site));
             let index = known.unwrap_or(self.functions.len());
-            site.number = u32::try_from(index).unwrap_or(u32::MAX);
+            site.number = u32::try_from(index).expect("`max_functions` limits how many there are");
             if known.is_none() {
                 self.functions.push((file, site.clone()));
             }
@@ -411,7 +411,7 @@ impl Checker<'_> {
                 Some(kept) => {
                     kept.longest = kept.longest.max(longest);
                     if matches!((&kept.ty, &ty), (Type::Int { .. }, Type::Int { .. })) {
-                        kept.ty = common(&kept.ty, &ty).unwrap_or(ty);
+                        kept.ty = common(&kept.ty, &ty).expect("two numbers have a type in common");
                     }
                 }
                 None => {

@@ -37,7 +37,7 @@ impl Scope<'_> {
         }
         let place = match operand {
             Operand::Lvalue(place) => place,
-            Operand::Value(value) => self.pointed(expression, base, value, 0)?,
+            Operand::Value(value) => self.pointed(expression, base, value)?,
             Operand::Array { .. } => {
                 return Err(self.problem(
                     expression,
@@ -71,13 +71,12 @@ impl Scope<'_> {
         Ok(Operand::Lvalue(Lvalue { base: place.base, offset, type_id: found.type_id, bits }))
     }
 
-    /// The memory that a pointer points to, `index` elements further.
+    /// The memory that a pointer points to.
     pub(super) fn pointed(
         &self,
         expression: &Expression,
         expr: &Expr,
         base: Typed,
-        index: i64,
     ) -> Result<Lvalue, Problems> {
         let Type::Pointer { to, .. } = base.ty else {
             let what = match base.ty {
@@ -104,7 +103,7 @@ impl Scope<'_> {
                 Some("cast it: (struct NAME *)value, or str(value) for a text".into()),
             ));
         }
-        Ok(Lvalue { base, offset: index * i64::from(size.unwrap_or(0)), type_id: to, bits: None })
+        Ok(Lvalue { base, offset: 0, type_id: to, bits: None })
     }
 
     pub(super) fn index(
@@ -148,14 +147,18 @@ impl Scope<'_> {
             }
             Operand::Lvalue(place) => {
                 let pointer = self.load(expression, base, &place)?;
-                self.pointed(expression, base, pointer, 0)?
+                self.pointed(expression, base, pointer)?
             }
-            Operand::Value(value) => self.pointed(expression, base, value, 0)?,
+            Operand::Value(value) => self.pointed(expression, base, value)?,
             Operand::Array { .. } => {
                 return Err(self.problem(expression, expr.span.clone(), "not an array", None));
             }
         };
-        let size = i64::from(btf.size(place.type_id).unwrap_or(0));
+        let Some(size) = btf.size(place.type_id).map(i64::from) else {
+            let message = format!("the size of a `{}` is not known here", btf.display(place.type_id));
+            let hint = Some("cast it to a pointer to what is there, and index that".into());
+            return Err(self.problem(expression, expr.span.clone(), message, hint));
+        };
         let Some(constant) = constant else {
             // The verifier allows no variable offset from a typed pointer, so the address becomes a number.
             let to = btf.strip(place.type_id);

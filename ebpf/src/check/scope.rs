@@ -348,8 +348,10 @@ const OUT_OF_REACH: &str = "it is more than 32 KiB from the beginning of what th
 /// Whether all that a value reads of the context can be read by an instruction.
 fn is_in_reach(typed: &Typed) -> bool {
     !typed.any(&|typed| match typed.kind {
-        Node::Argument(offset) | Node::TextLocated { offset, .. } => offset >= REACH - 8,
-        Node::Field { offset, .. } | Node::TextField { offset, .. } => offset >= REACH - 8,
+        Node::Argument(offset)
+        | Node::Field { offset, .. }
+        | Node::TextField { offset, .. }
+        | Node::TextLocated { offset, .. } => offset >= REACH - 8,
         _ => false,
     })
 }

@@ -218,5 +218,5 @@ fn stride(map: &Map) -> u64 {
 
 /// The length of an access that `place` accepted; anything longer has already failed there.
 fn index_of_size(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(0)
+    usize::try_from(size).expect("the access was accepted")
 }
