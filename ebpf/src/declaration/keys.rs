@@ -3,7 +3,7 @@
 //! Keys of one kind of metric only are with that kind, in [`crate::metric`].
 
 use super::form::{Fallback, Form, Key, concat, mapping, table, total};
-use crate::{metric, waiting};
+use crate::{metric, probe::UNITS, waiting};
 use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
@@ -300,6 +300,17 @@ pub(super) const LABEL: &[Key] = &[
     .or(Fallback::Told("by the value's type")),
 ];
 
+/// Names of the units.
+const UNIT_NAMES: [&str; UNITS.len()] = {
+    let mut names = [""; UNITS.len()];
+    let mut at = 0;
+    while at < UNITS.len() {
+        names[at] = UNITS[at].0;
+        at += 1;
+    }
+    names
+};
+
 /// Keys that all metrics of events have, of which those of waiting starts have `help` alone.
 const OF_ALL_METRICS: &[Key] = &[
     Key::new("help", Form::Text, "What the metric counts.").or(Fallback::Told("the probe's")),
@@ -312,7 +323,7 @@ const OF_ALL_METRICS: &[Key] = &[
     Key::new("where", Form::Expression, "Which of the probe's events this metric takes.").or(Fallback::Told("all")),
     Key::new(
         "unit",
-        Form::Word(&["none", "ns", "us", "ms", "s", "bytes", "sectors", "kib"]),
+        Form::Word(&UNIT_NAMES),
         "What one of the value is, see [units](#units); exposed in seconds or bytes.",
     )
     .or(Fallback::Told("`ns` for durations, else `none`")),

@@ -12,11 +12,6 @@ mod gauge;
 mod histogram;
 mod max;
 
-pub use counter::Counter;
-pub use gauge::Gauge;
-pub use histogram::Histogram;
-pub use max::Max;
-
 use crate::{
     asm::Label,
     declaration::{Fields, Key, Reader},
@@ -115,6 +110,8 @@ fn add_words(words: &mut [u64], other: &[u64]) {
 /// The enums of all kinds, and the ways from them to the kinds.
 macro_rules! kinds {
     ($($module:ident::$kind:ident),* $(,)?) => {
+        $(pub use $module::$kind;)*
+
         /// What a file has to say of each kind, in the order in which messages list them.
         pub(crate) const KINDS: &[Description] = &[$(Description {
             key: $kind::KEY.name,
