@@ -7,7 +7,6 @@
 use crate::{
     attach::Sites,
     btf::TypeId,
-    histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
     usdt,
     waiting::Waiting,
@@ -572,30 +571,4 @@ pub struct TypedMetric {
     pub unit: Unit,
     /// Whether the raw value can be negative.
     pub signed: bool,
-}
-
-/// A bucket scheme with its raw thresholds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scheme {
-    /// As declared.
-    pub buckets: Buckets,
-    /// For an exponential one.
-    pub exponential: Option<Exponential>,
-}
-
-impl Scheme {
-    #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
-    /// Counters in a row: every finite bucket, and one for `+Inf`.
-    pub fn slots(&self) -> u32 {
-        match (&self.buckets, &self.exponential) {
-            (_, Some(exponential)) => exponential.count + 2,
-            (Buckets::Explicit { raw, .. }, None) => {
-                u32::try_from(raw.len()).expect("there are at most 512 bounds") + 1
-            }
-            (Buckets::Linear { count, .. }, None) => u32::from(*count) + 1,
-            (Buckets::Exponential { .. }, None) => {
-                unreachable!("exponential buckets come with their thresholds: this is a bug in tapster")
-            }
-        }
-    }
 }

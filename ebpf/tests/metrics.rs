@@ -70,7 +70,7 @@ fn what_is_kept_is_what_is_read() {
     assert_eq!(
         kinds
             .iter()
-            .map(|(kind, family)| (*family, kind.scheme().is_some(), kind.window_ns()))
+            .map(|(kind, family)| (*family, kind.buckets().is_some(), kind.window_ns()))
             .collect::<Vec<_>>(),
         [
             (FamilyKind::Counter, false, None),

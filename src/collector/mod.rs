@@ -387,8 +387,8 @@ impl Reader {
         let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
-        if let Some(scheme) = metric.kind.scheme() {
-            let shape = histogram::Shape::new(scheme, metric.unit);
+        if let Some(buckets) = metric.kind.buckets() {
+            let shape = histogram::Shape::new(buckets, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
                 value: Value::Histogram(shape.histogram(row.words(slot), metric)),

@@ -4,7 +4,7 @@ use super::{Fields, MAX_PARTS, Reader, keys};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Spanned},
     expr,
-    histogram::Buckets,
+    histogram::{Buckets, Exponential},
     metric::{self, Description},
     names::FamilyKind,
     probe::{Metric, MetricKind, UNITS, Unit},
@@ -124,7 +124,7 @@ impl Reader {
                 }
             }
         }
-        let kind = MetricKind::declare(kind, self, &fields)?;
+        let kind = MetricKind::declare(kind, self, &fields);
         Some(AnyMetric::Event(Box::new(Metric {
             help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
@@ -305,24 +305,23 @@ impl Reader {
                 let min = self.written(&fields, "min").unwrap_or(least);
                 let max = self.written(&fields, "max").unwrap_or(most);
                 let classic_step = self.number(&fields, "classic_step");
-                let made = |min: i16, max: i16| {
-                    crate::histogram::Exponential::new(schema, min, max, unit.per_base()).is_some()
-                };
-                if !made(min, max) {
+                let made = |min: i16, max: i16| Exponential::new(schema, min, max, unit.per_base());
+                let Some(thresholds) = made(min, max) else {
+                    let low_fits = made(min, min + 1).is_some();
                     let message = if min >= max {
                         format!("`min` must be less than `max`, found {min} and {max}")
-                    } else if made(min, min + 1) {
+                    } else if low_fits {
                         format!("2^{max} base units are more than 62 bits of the value's unit")
                     } else {
                         format!("2^{min} base units are less than one of the value's unit")
                     };
                     let place = fields
-                        .get(if made(min, min + 1) { "max" } else { "min" })
+                        .get(if low_fits { "max" } else { "min" })
                         .map_or(node.span.clone(), |node| node.span.clone());
                     self.error_hint(place, message, format!("the default is min: {least}, max: {most}"));
                     return None;
-                }
-                Some(Buckets::Exponential { schema, min, max, classic_step })
+                };
+                Some(Buckets::Exponential { thresholds, min, max, classic_step })
             }
             (None, Some(node)) => {
                 let fields = self.fields(node, keys::LINEAR, "`linear`")?;
@@ -416,11 +415,13 @@ fn float(value: u64) -> f64 {
 /// Buckets of a histogram whose file does not say them.
 pub(crate) fn default_buckets(unit: Unit) -> Buckets {
     let (min, max) = default_range(unit);
-    let [schema, classic_step] = ["schema", "classic_step"].map(|name| {
+    let [schema, classic_step]: [u8; 2] = ["schema", "classic_step"].map(|name| {
         let key = keys::EXPONENTIAL.iter().find(|key| key.name == name).expect("the table has both");
         key.default_number()
     });
-    Buckets::Exponential { schema, min, max, classic_step }
+    let thresholds = Exponential::new(schema, min, max, unit.per_base());
+    let thresholds = thresholds.expect("default ranges are within 62 bits of their unit");
+    Buckets::Exponential { thresholds, min, max, classic_step }
 }
 
 /// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40.
@@ -464,6 +465,16 @@ fn decimal_floor(text: &str, (numerator, denominator): (u64, u64)) -> Option<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_unit_has_buckets_without_being_told() {
+        for (name, unit) in UNITS {
+            let Buckets::Exponential { thresholds, min, max, .. } = default_buckets(unit) else {
+                panic!("{name}")
+            };
+            assert_eq!((thresholds.schema, (min, max)), (3, default_range(unit)), "{name}");
+        }
+    }
 
     #[test]
     fn decimals_are_exact() {

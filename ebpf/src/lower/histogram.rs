@@ -8,7 +8,6 @@ use crate::{
     asm::Label,
     histogram::{Buckets, Exponential},
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg},
-    typed::Scheme,
 };
 
 /// Up to so many bounds all are compared, without jumps; above it they are searched by halving.
@@ -16,17 +15,14 @@ const COMPARED: usize = 48;
 
 impl Lowering<'_> {
     /// Adds 1 to the bucket of `r1`; the first is at `base` in the row.
-    pub(crate) fn bucket(&mut self, scheme: &Scheme, base: i16, signed: bool, done: Label) {
-        let last = scheme.slots().saturating_sub(1);
+    pub(crate) fn bucket(&mut self, buckets: &Buckets, base: i16, signed: bool, done: Label) {
+        let last = buckets.slots() - 1;
         let (lowest, above) = (self.asm.label(), self.asm.label());
-        match (&scheme.buckets, &scheme.exponential) {
-            (_, Some(exponential)) => self.exponential(exponential, signed, lowest, above),
-            (Buckets::Explicit { raw, .. }, None) => self.explicit(raw, signed, lowest, above),
-            (Buckets::Linear { start, width, count }, None) => {
+        match buckets {
+            Buckets::Exponential { thresholds, .. } => self.exponential(thresholds, signed, lowest, above),
+            Buckets::Explicit { raw, .. } => self.explicit(raw, signed, lowest, above),
+            Buckets::Linear { start, width, count } => {
                 self.linear(*start, *width, *count, signed, lowest, above);
-            }
-            (Buckets::Exponential { .. }, None) => {
-                unreachable!("exponential buckets come with their thresholds: this is a bug in tapster")
             }
         }
         self.asm.comment("bucket number in r3; the test is for the verifier");

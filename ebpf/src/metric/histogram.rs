@@ -7,19 +7,18 @@ use super::{Cell, RowKind, add_words};
 use crate::{
     declaration::{self, BUCKETS, Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
-    histogram::{Buckets, Exponential},
+    histogram::Buckets,
     insn::{R1, R7},
     lower::Lowering,
     names::FamilyKind,
     probe::Unit,
-    typed::Scheme,
     yaml::Node,
 };
 use std::sync::Arc;
 
 /// A distribution.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Histogram(pub Scheme);
+pub struct Histogram(pub Buckets);
 
 /// As declared: bounds become exact only once the unit is known, and that may follow from the value's type.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,14 +50,7 @@ impl RowKind for Histogram {
             Some(node) => declaration::buckets(file, node, unit)?,
             None => declaration::default_buckets(unit),
         };
-        let exponential = match buckets {
-            Buckets::Exponential { schema, min, max, .. } => {
-                let made = Exponential::new(schema, min, max, unit.per_base());
-                Some(made.expect("the range was tried when it was read, and default ranges fit their unit"))
-            }
-            Buckets::Explicit { .. } | Buckets::Linear { .. } => None,
-        };
-        Ok(Self(Scheme { buckets, exponential }))
+        Ok(Self(buckets))
     }
 
     fn size(&self) -> u32 {
@@ -78,7 +70,7 @@ impl RowKind for Histogram {
         None
     }
 
-    fn scheme(&self) -> Option<&Scheme> {
+    fn buckets(&self) -> Option<&Buckets> {
         Some(&self.0)
     }
 }

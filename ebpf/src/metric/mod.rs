@@ -16,10 +16,10 @@ use crate::{
     asm::Label,
     declaration::{Fields, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
+    histogram::Buckets,
     lower::Lowering,
     names::FamilyKind,
     probe::Unit,
-    typed::Scheme,
 };
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ pub(crate) trait RowKind: Sized {
     fn number(&self, words: &[u64], signed: bool) -> Option<i128>;
 
     /// The buckets whose counts are behind the first word, for distributions.
-    fn scheme(&self) -> Option<&Scheme> {
+    fn buckets(&self) -> Option<&Buckets> {
         None
     }
 
@@ -134,9 +134,9 @@ macro_rules! kinds {
 
         impl MetricKind {
             /// Reads the keys of the kind that has this key.
-            pub(crate) fn declare(key: &str, reader: &mut Reader, fields: &Fields<'_>) -> Option<Self> {
-                $(if key == $kind::KEY.name { return Some(Self::$kind($kind::declare(reader, fields))); })*
-                None
+            pub(crate) fn declare(key: &str, reader: &mut Reader, fields: &Fields<'_>) -> Self {
+                $(if key == $kind::KEY.name { return Self::$kind($kind::declare(reader, fields)); })*
+                unreachable!("`{key}` is no kind of metric: this is a bug in tapster")
             }
 
             /// What is kept, once the unit of the values is known.
@@ -198,8 +198,8 @@ macro_rules! kinds {
             }
 
             /// The buckets whose counts are behind the first word, for distributions.
-            pub fn scheme(&self) -> Option<&Scheme> {
-                match self { $(Self::$kind(kind) => kind.scheme()),* }
+            pub fn buckets(&self) -> Option<&Buckets> {
+                match self { $(Self::$kind(kind) => kind.buckets()),* }
             }
 
             /// How long a value is seen, for what forgets.
