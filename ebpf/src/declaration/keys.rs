@@ -351,7 +351,7 @@ pub(super) const EXPONENTIAL: &[Key] = &[
     Key::new(
         "schema",
         Form::Integer(0, 4),
-        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 % (3), 4.4 %.",
+        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 %, 4.4 %.",
     )
     .or(Fallback::Integer(3)),
     Key::new(
@@ -411,3 +411,53 @@ const KIND_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS];
 const KIND_KEYS: [Key; total(KIND_LISTS)] = concat(KIND_LISTS);
 const OTHER_LISTS: &[&[Key]] = &[OF_ALL_METRICS, &OF_ONE_KIND];
 const OTHER_METRIC_KEYS: [Key; total(OTHER_LISTS)] = concat(OTHER_LISTS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All keys of a form, and of what is behind them.
+    fn keys(form: &Form, found: &mut Vec<Key>) {
+        match form {
+            Form::Mapping(keys_of) => {
+                for key in *keys_of {
+                    found.push(*key);
+                    keys(&key.form, found);
+                }
+            }
+            Form::List(inner) | Form::Named(inner) => keys(inner, found),
+            Form::Either(forms) => forms.iter().for_each(|form| keys(form, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn defaults_are_of_the_form_of_their_key() {
+        let mut all = Vec::new();
+        keys(&Form::Mapping(FILE), &mut all);
+        let mut with_default = 0;
+        for Key { name, form, fallback, .. } in all {
+            let fits = match (fallback, form) {
+                (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
+                (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
+                (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(text), Form::Duration) => super::super::duration(text).is_some(),
+                (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
+                _ => false,
+            };
+            assert!(fits, "{name}");
+            with_default += 1;
+        }
+        assert!(with_default >= 10, "{with_default}");
+    }
+
+    #[test]
+    fn a_mapping_has_every_key_once() {
+        for (name, keys) in [("metric", METRIC), ("probe", PROBE), ("file", FILE)] {
+            let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), keys.len(), "{name}");
+        }
+    }
+}
