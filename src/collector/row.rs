@@ -9,9 +9,14 @@ use tapster_ebpf::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row(Vec<u64>);
 
+/// A size or number of a layout.
+fn size(number: u32) -> usize {
+    usize::try_from(number).expect("layouts are of 64-bit kernels, whose addresses have room for it")
+}
+
 fn words(slot: Slot) -> std::ops::Range<usize> {
-    let start = usize::try_from(slot.offset / 8).unwrap_or(0);
-    start..start + usize::try_from(slot.size / 8).unwrap_or(0)
+    let [start, count] = [slot.offset, slot.size].map(|bytes| size(bytes) / 8);
+    start..start + count
 }
 
 impl Row {
@@ -23,14 +28,12 @@ impl Row {
         cpus: usize,
         now_ns: u64,
     ) -> Self {
-        let size = usize::try_from(layout.row_size).unwrap_or(0);
-        let stride = usize::try_from(layout.copies.stride).unwrap_or(size);
-        let shared = usize::try_from(layout.copies.count).unwrap_or(1);
+        let [length, stride, shared] = [layout.row_size, layout.copies.stride, layout.copies.count].map(size);
         let copies = if layout.per_cpu { cpus } else { shared };
         let mut joined: Option<Self> = None;
         for copy in value.chunks_exact(stride.max(1)).take(copies) {
             let mut row = Self(
-                copy[..size.min(copy.len())]
+                copy[..length.min(copy.len())]
                     .chunks_exact(8)
                     .map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes))
                     .collect(),
@@ -43,7 +46,7 @@ impl Row {
                 None => joined = Some(row),
             }
         }
-        joined.unwrap_or_else(|| Self(vec![0; size / 8]))
+        joined.unwrap_or_else(|| Self(vec![0; length / 8]))
     }
 
     /// Adds another row of the same labels to this.
