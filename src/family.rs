@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::histogram::native_bound;
-pub use tapster_ebpf::names::Kind;
+pub use tapster_ebpf::names::FamilyKind as Kind;
 
 /// All series of one metric name.
 #[derive(Clone, Debug, PartialEq)]

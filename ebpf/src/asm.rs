@@ -120,7 +120,7 @@ impl Assembler {
         let mut slot: i64 = 0;
         for item in &this.items {
             match item {
-                Item::Insn(insn) => slot += i64::try_from(insn.slots()).unwrap_or(1),
+                Item::Insn(insn) => slot += width(insn),
                 Item::Jump(_) | Item::JumpIf(..) | Item::MayGoto(_) => slot += 1,
                 Item::Label(Label(index)) => places[*index] = Some(slot),
                 Item::Comment(_) => {}
@@ -144,11 +144,16 @@ impl Assembler {
                     continue;
                 }
             };
-            slot += i64::try_from(insn.slots()).unwrap_or(1);
+            slot += width(&insn);
             result.insns.push(insn);
         }
         Ok(result)
     }
+}
+
+/// Slots of an instruction, to count distances in.
+fn width(insn: &Insn) -> i64 {
+    i64::try_from(insn.slots()).expect("it has one or two")
 }
 
 impl Assembled {

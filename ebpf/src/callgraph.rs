@@ -34,7 +34,7 @@ const NO_WAKEUP: i32 = 1;
 /// What the first word of a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub enum RecordKind {
     /// A function begins.
     Entry = 1,
     /// It is about to return.
@@ -49,7 +49,7 @@ pub enum Kind {
     End = 6,
 }
 
-impl Kind {
+impl RecordKind {
     /// The first word of a record of this kind.
     pub fn word(self, function: u32) -> u64 {
         u64::from(self as u8) | u64::from(function) << 32
@@ -176,24 +176,24 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
     };
     let [low, high] = halves(word(0)?);
     let [tid, pid] = halves(word(2)?);
-    let (function, is) = (high, |kind: Kind| low == u32::from(kind as u8));
-    let event = if is(Kind::Entry) {
+    let (function, is) = (high, |kind: RecordKind| low == u32::from(kind as u8));
+    let event = if is(RecordKind::Entry) {
         let mut arguments = [0; ARGUMENTS];
         for (index, argument) in arguments.iter_mut().enumerate() {
             *argument = word(5 + index)?;
         }
         let comm = bytes.get(72..88)?.try_into().ok()?;
         Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm, goroutine: word(11)? }
-    } else if is(Kind::Return) {
+    } else if is(RecordKind::Return) {
         Event::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
-    } else if is(Kind::Leave) {
+    } else if is(RecordKind::Leave) {
         Event::Leave { function, stack: word(3)?, goroutine: word(5)? }
-    } else if is(Kind::Fork) {
+    } else if is(RecordKind::Fork) {
         let [tid, pid] = halves(word(3)?);
         Event::Fork { child: Task { pid, tid } }
-    } else if is(Kind::Exec) {
+    } else if is(RecordKind::Exec) {
         Event::Exec
-    } else if is(Kind::End) {
+    } else if is(RecordKind::End) {
         Event::End
     } else {
         return None;
@@ -385,7 +385,7 @@ pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
     program.asm.jump(program.end);
     program.asm.place(followed);
     program.reserve(FORK);
-    program.constant(0, Kind::Fork.word(0));
+    program.constant(0, RecordKind::Fork.word(0));
     program.now();
     program.put(8, R0);
     program.put(16, R7);
@@ -397,7 +397,7 @@ pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
     program.finish()
 }
 
-fn plain(kind: Kind) -> Result<Assembled, AsmError> {
+fn plain(kind: RecordKind) -> Result<Assembled, AsmError> {
     let mut program = Writer::new();
     program.only_followed(true);
     program.reserve(HEAD);
@@ -411,12 +411,12 @@ fn plain(kind: Kind) -> Result<Assembled, AsmError> {
 
 /// Of the raw tracepoint `sched_process_exec`.
 pub fn exec() -> Result<Assembled, AsmError> {
-    plain(Kind::Exec)
+    plain(RecordKind::Exec)
 }
 
 /// Of the raw tracepoint `sched_process_exit`, which each thread passes.
 pub fn end() -> Result<Assembled, AsmError> {
-    plain(Kind::End)
+    plain(RecordKind::End)
 }
 
 /// Of the raw tracepoint `sched_process_free(task)`, see [`follow::free`].
@@ -445,8 +445,8 @@ mod tests {
     #[test]
     fn records_are_read_as_they_are_written() {
         let task = Task { pid: 7, tid: 9 };
-        let head = |kind: Kind, function| [kind.word(function), 1000, 0x7 << 32 | 0x9];
-        let mut entry = head(Kind::Entry, 5).to_vec();
+        let head = |kind: RecordKind, function| [kind.word(function), 1000, 0x7 << 32 | 0x9];
+        let mut entry = head(RecordKind::Entry, 5).to_vec();
         entry.extend([0x7fff_0000, 0x40_1000, 1, 2, 3, 4, u64::from_le_bytes(*b"hasher\0\0"), 0, 6]);
         let read = decode(&bytes(&entry)).unwrap();
         assert_eq!((read.time_ns, read.task), (1000, task));
@@ -464,21 +464,21 @@ mod tests {
         let with = |kind, more: &[u64]| decode(&bytes(&[&head(kind, 5)[..], more].concat()));
         let event = |record: Option<Record>| record.unwrap().event;
         assert_eq!(
-            event(with(Kind::Return, &[8, 9, 6])),
+            event(with(RecordKind::Return, &[8, 9, 6])),
             Event::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
         );
         assert_eq!(
-            event(with(Kind::Leave, &[8, 9, 0])),
+            event(with(RecordKind::Leave, &[8, 9, 0])),
             Event::Leave { function: 5, stack: 8, goroutine: 0 }
         );
         assert_eq!(
-            event(with(Kind::Fork, &[0xb << 32 | 0xc])),
+            event(with(RecordKind::Fork, &[0xb << 32 | 0xc])),
             Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
         );
-        assert_eq!(event(with(Kind::Exec, &[])), Event::Exec);
-        assert_eq!(event(with(Kind::End, &[])), Event::End);
+        assert_eq!(event(with(RecordKind::Exec, &[])), Event::Exec);
+        assert_eq!(event(with(RecordKind::End, &[])), Event::End);
         // Cut short, or of no kind.
-        assert_eq!(with(Kind::Return, &[8]), None);
+        assert_eq!(with(RecordKind::Return, &[8]), None);
         assert_eq!(decode(&bytes(&entry)[..95]), None);
         assert_eq!(decode(&bytes(&[0, 0, 0])), None);
         assert_eq!(decode(&bytes(&[7, 0, 0])), None);

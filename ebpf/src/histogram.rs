@@ -11,8 +11,8 @@
 pub enum Buckets {
     /// Powers of 2^(1/2^schema) of the base unit, between two powers of two.
     Exponential {
-        /// 0 to 4: buckets per power of two are 1, 2, 4, 8, 16.
-        schema: u8,
+        /// Where they lie for the raw unit at hand.
+        thresholds: Exponential,
         /// Values up to 2^min are in the lowest bucket.
         min: i16,
         /// Values above 2^max are in `+Inf`.
@@ -36,6 +36,21 @@ pub enum Buckets {
         /// Number of bounds.
         count: u16,
     },
+}
+
+impl Buckets {
+    /// Counters in a row: every finite bucket, and one for `+Inf`.
+    pub fn slots(&self) -> u32 {
+        match self {
+            Self::Exponential { thresholds, .. } => thresholds.count + 2,
+            Self::Explicit { raw, .. } => number(raw) + 1,
+            Self::Linear { count, .. } => u32::from(*count) + 1,
+        }
+    }
+}
+
+fn number(bounds: &[i64]) -> u32 {
+    u32::try_from(bounds.len()).expect("a histogram has at most 512 bounds")
 }
 
 /// 2^(j/16) × 2^126 for j in 0..16, rounded down. The test computes them again with big integers.
@@ -166,6 +181,7 @@ impl Exponential {
         })
     }
 
+    #[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
     /// Position of a raw value: 0 for the lowest bucket, `count + 1` above the highest bound.
     pub fn position(&self, raw: u64) -> u32 {
         if raw <= self.lowest {
@@ -176,11 +192,10 @@ impl Exponential {
         }
         let octave = raw.ilog2();
         let mantissa = raw << (62 - octave);
-        let above = self.thresholds.iter().filter(|threshold| mantissa > **threshold).count();
-        let index = self.first
-            + (i32::try_from(octave).unwrap_or(0) << self.schema)
-            + i32::try_from(above).unwrap_or(0);
-        u32::try_from(index - self.min_index).unwrap_or(0)
+        let above: i32 = self.thresholds.iter().map(|threshold| i32::from(mantissa > *threshold)).sum();
+        let index = self.first + (octave.cast_signed() << self.schema) + above;
+        u32::try_from(index - self.min_index)
+            .expect("a value above the lowest bound is in a bucket above the lowest")
     }
 }
 

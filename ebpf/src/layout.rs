@@ -4,7 +4,7 @@
 use crate::{
     check::key_size,
     host::Host,
-    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
+    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -20,14 +20,10 @@ pub const COPIES_BUDGET: u64 = 16 << 20;
 const MOST_COPIED: u64 = 512 << 10;
 /// What CPUs load and store at a time, bytes: what one of them writes should share none with what others write.
 const CACHE_LINE: u32 = 64;
-/// Time slots of a `max` metric: three make a window, the fourth is being replaced.
-pub const MAX_SLOTS: u32 = 4;
-/// Slots that make a window.
-pub const WINDOW_SLOTS: u64 = 3;
 
 /// Why an event was not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Drop {
+pub enum DropReason {
     /// The map of rows was full: too many label sets.
     Series,
     /// The map of starts was full.
@@ -44,7 +40,7 @@ pub enum Drop {
     Stack,
 }
 
-impl Drop {
+impl DropReason {
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::Series,
@@ -58,7 +54,7 @@ impl Drop {
 
     /// Place in the map of drops.
     pub fn index(self) -> u32 {
-        Self::ALL.iter().zip(0..).find(|(known, _)| **known == self).map_or(0, |(_, index)| index)
+        self as u32
     }
 
     /// The `reason` label.
@@ -91,8 +87,7 @@ pub struct Layout {
     pub labels: Vec<Slot>,
     /// Size of a row's key.
     pub key_size: u32,
-    /// Metrics in a row. Counter: the sum. Gauge: time, value. Max: [`MAX_SLOTS`] pairs of epoch and
-    /// value. Histogram: the sum, then the buckets.
+    /// Metrics in a row; what is in each is told by its kind, see [`crate::metric`].
     pub metrics: Vec<Slot>,
     /// Size of a row.
     pub row_size: u32,
@@ -222,11 +217,10 @@ fn frames(typed: &Typed, side: Side) -> u32 {
 fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
     let longest = |side: Side| {
         let of_event = |event: &TypedEvent| {
-            let values = event.labels.iter().chain(&event.saves).chain(&event.lets);
-            let shown = values.map(|value| frames(value, side)).max().unwrap_or(0);
-            if shown > 0 { event.mechanism.frames(side, shown) } else { 0 }
+            let shown = event.values().into_iter().map(|value| frames(value, side)).max()?;
+            (shown > 0).then(|| event.mechanism.frames(side, shown))
         };
-        probe.events.iter().map(of_event).max().unwrap_or(0)
+        probe.events.iter().filter_map(of_event).max().unwrap_or(0)
     };
     let left = if probe.labels.len() > 1 { (max_rows / 4).max(2) } else { 2 };
     let max_entries = max_rows.saturating_sub(left).max(1);
@@ -309,8 +303,13 @@ impl TableLayout {
         let spread = words
             .zip(&self.spread)
             .fold(0_u64, |sum, (word, mask)| sum.wrapping_add(word & mask).wrapping_mul(SPREAD));
-        usize::try_from(spread >> (64 - self.bits)).unwrap_or(0)
+        index(spread >> (64 - self.bits))
     }
+}
+
+/// A place of a table, which has few.
+fn index(place: u64) -> usize {
+    usize::try_from(place).expect("it has at most 16 bits")
 }
 
 fn place(sizes: impl Iterator<Item = u32>, first: u32) -> (Vec<Slot>, u32) {
@@ -337,24 +336,13 @@ impl Layout {
     /// The layout of a probe's maps on a host.
     pub fn new(probe: &TypedProbe, host: Host) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
-        let (metrics, size_of_metrics) = place(
-            probe.metrics.iter().map(|metric| match &metric.kind {
-                TypedMetricKind::Counter => 8,
-                TypedMetricKind::Gauge => 16,
-                TypedMetricKind::Max { .. } => 16 * MAX_SLOTS,
-                TypedMetricKind::Histogram(scheme) => 8 + 8 * scheme.slots(),
-            }),
-            0,
-        );
+        let (metrics, size_of_metrics) = place(probe.metrics.iter().map(|metric| metric.kind.size()), 0);
         // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.
         let row_size = size_of_metrics.max(8);
         let max_rows = if labels.is_empty() { 1 } else { probe.max_series };
         let all_cpus = u64::from(row_size) * u64::from(max_rows) * u64::from(host.possible_cpus);
         // Only a CPU of its own can replace a time and a value together.
-        let must = probe
-            .metrics
-            .iter()
-            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let must = probe.metrics.iter().any(|metric| metric.kind.has_time());
         let per_cpu = must || probe.per_cpu.unwrap_or(all_cpus <= COPIES_BUDGET);
         let copies = if per_cpu || probe.per_cpu.is_some() {
             Copies::one(row_size)

@@ -32,6 +32,7 @@ pub mod host;
 pub mod insn;
 pub mod layout;
 pub mod lower;
+pub mod metric;
 pub mod names;
 pub mod object;
 pub mod probe;

@@ -1,11 +1,9 @@
 //! Names of metric families, and the names that readers derive from them. Two families that share one of these would be
 //! mixed up by some reader in some format.
 
-use crate::{probe::MetricKind, typed::TypedMetricKind};
-
 /// What kind of metric a family holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FamilyKind {
     /// Only grows, until the exporter restarts; the name ends in `_total`.
     Counter,
     /// Goes up and down.
@@ -14,7 +12,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl FamilyKind {
     /// What stands behind the base name in names of series: `_created` is what `OpenMetrics` adds to say when counting
     /// began, whether that is written or not.
     fn endings(self) -> &'static [&'static str] {
@@ -37,25 +35,5 @@ impl Kind {
     pub fn taken(self, name: &str) -> impl Iterator<Item = String> + use<> {
         let base = self.base(name).to_owned();
         std::iter::once(&"").chain(self.endings()).map(move |ending| format!("{base}{ending}"))
-    }
-}
-
-impl From<&MetricKind> for Kind {
-    fn from(kind: &MetricKind) -> Self {
-        match kind {
-            MetricKind::Counter => Self::Counter,
-            MetricKind::Gauge | MetricKind::Max { .. } => Self::Gauge,
-            MetricKind::Histogram { .. } => Self::Histogram,
-        }
-    }
-}
-
-impl From<&TypedMetricKind> for Kind {
-    fn from(kind: &TypedMetricKind) -> Self {
-        match kind {
-            TypedMetricKind::Counter => Self::Counter,
-            TypedMetricKind::Gauge | TypedMetricKind::Max { .. } => Self::Gauge,
-            TypedMetricKind::Histogram(_) => Self::Histogram,
-        }
     }
 }

@@ -6,6 +6,7 @@ mod point;
 mod reason;
 mod unit;
 
+pub use crate::metric::MetricKind;
 pub use decoder::*;
 pub use kernel::*;
 pub use point::*;
@@ -15,7 +16,7 @@ pub use unit::*;
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
-    names::Kind as Family,
+    names::FamilyKind,
     waiting,
     yaml::{Data, Node},
 };
@@ -101,7 +102,7 @@ pub struct Probe {
     /// Metrics of events, in the order written.
     pub metrics: Vec<Metric>,
     /// Metrics of starts that wait for their end, in the order written.
-    pub waiting: Vec<waiting::Declared>,
+    pub waiting: Vec<waiting::DeclaredWaiting>,
     /// Most label sets.
     pub max_series: u32,
     /// Most starts that wait for their end.
@@ -136,14 +137,11 @@ impl Probe {
     }
 
     /// Its metrics of either kind: names without the prefix `tapster_`, and what families they become.
-    pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, Family)> {
-        let waiting = self.waiting.iter().map(|metric| (&metric.name, Family::Gauge));
-        self.metrics.iter().map(|metric| (&metric.name, Family::from(&metric.kind))).chain(waiting)
+    pub fn families(&self) -> impl Iterator<Item = (&Spanned<String>, FamilyKind)> {
+        let waiting = self.waiting.iter().map(|metric| (&metric.name, FamilyKind::Gauge));
+        self.metrics.iter().map(|metric| (&metric.name, metric.kind.family())).chain(waiting)
     }
 }
-
-/// Most functions that a pattern may match where `max_functions` does not say.
-pub const DEFAULT_MAX_FUNCTIONS: u32 = 1000;
 
 /// An expression, its text's tree, and its place in the YAML.
 #[derive(Clone, Debug)]
@@ -237,23 +235,4 @@ pub struct Metric {
     pub filter: Option<Expression>,
     /// What one of the value is; nanoseconds for a duration where it is not said.
     pub unit: Option<Spanned<Unit>>,
-}
-
-/// What a metric keeps.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MetricKind {
-    /// A sum.
-    Counter,
-    /// The last value.
-    Gauge,
-    /// The largest value of the last while.
-    Max {
-        /// How long, nanoseconds.
-        window_ns: u64,
-    },
-    /// A distribution.
-    Histogram {
-        /// Its `buckets:`; by the unit where they are not said. Read once the unit is known.
-        buckets: Option<Node>,
-    },
 }

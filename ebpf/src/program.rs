@@ -4,8 +4,8 @@ use crate::{
     asm::Assembled,
     attach::Sites,
     follow,
-    layout::{Drop, Layout},
-    names::Kind as Family,
+    layout::{DropReason, Layout},
+    names::FamilyKind,
     probe::AttachPoint,
     typed::{Mechanism, TypedLabel, TypedMetric, TypedProbe},
     usdt,
@@ -109,7 +109,7 @@ pub struct MapDef {
 
 /// Map of rows.
 pub const ROWS: u32 = 0;
-/// Map of counters of drops, by [`Drop`].
+/// Map of counters of drops, by [`DropReason`].
 pub const DROPS: u32 = 1;
 /// Array that holds one row of zeros, from which new rows are made.
 pub const ZERO: u32 = 2;
@@ -162,7 +162,7 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         kind: MapKind::PerCpuArray,
         key_size: 4,
         value_size: 8,
-        max_entries: u32::try_from(Drop::ALL.len()).unwrap_or(0),
+        max_entries: u32::try_from(DropReason::ALL.len()).expect("there are a few reasons"),
     };
     let zero = MapDef {
         name: "zero",
@@ -210,10 +210,11 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
     maps
 }
 
-/// Where the map of that name is among those of a layout.
+/// Number of the map that has this name among those of a layout, which must have it: another map in its place would be
+/// written to.
 pub(crate) fn map_named(layout: &Layout, name: &str) -> u32 {
-    let index = maps(layout).iter().position(|map| map.name == name);
-    index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0)
+    let known = maps(layout).into_iter().zip(0..).find(|(map, _)| map.name == name);
+    known.map(|(_, index)| index).expect("the layout has a map for all that its programs use")
 }
 
 impl Program {
@@ -223,10 +224,10 @@ impl Program {
     }
 
     /// Names and kinds of its families.
-    pub fn families(&self) -> impl Iterator<Item = (&str, Family)> {
+    pub fn families(&self) -> impl Iterator<Item = (&str, FamilyKind)> {
         let waiting = self.waiting.iter().flat_map(|waiting| &waiting.metrics);
-        let waiting = waiting.map(|metric| (metric.name.as_str(), Family::Gauge));
-        self.metrics.iter().map(|metric| (metric.name.as_str(), Family::from(&metric.kind))).chain(waiting)
+        let waiting = waiting.map(|metric| (metric.name.as_str(), FamilyKind::Gauge));
+        self.metrics.iter().map(|metric| (metric.name.as_str(), metric.kind.family())).chain(waiting)
     }
 
     /// Most kernel memory that its maps take, bytes.
@@ -247,5 +248,40 @@ impl Program {
             waiting: probe.waiting,
             inflight_timeout_ns: probe.inflight_timeout_ns,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Copies;
+
+    fn layout() -> Layout {
+        Layout {
+            labels: Vec::new(),
+            key_size: 4,
+            metrics: Vec::new(),
+            row_size: 8,
+            per_cpu: false,
+            copies: Copies { count: 1, stride: 8, shift: 0 },
+            max_rows: 1,
+            start: None,
+            stacks: Vec::new(),
+            traced: true,
+        }
+    }
+
+    #[test]
+    fn maps_have_their_own_numbers() {
+        let layout = layout();
+        assert_eq!(map_named(&layout, "rows"), ROWS);
+        assert_eq!(map_named(&layout, "zero"), ZERO);
+        assert_eq!(map_named(&layout, TRACED), ZERO + 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "the layout has a map for all that its programs use")]
+    fn a_map_that_is_not_there_is_not_the_map_of_rows() {
+        map_named(&layout(), "kstacks");
     }
 }

@@ -7,7 +7,6 @@
 use crate::{
     attach::Sites,
     btf::TypeId,
-    histogram::{Buckets, Exponential},
     probe::{AttachPoint, Decoder, Unit},
     usdt,
     waiting::Waiting,
@@ -173,6 +172,8 @@ pub enum Builtin {
     /// Address of the current `task_struct`.
     Task,
 }
+
+pub use crate::metric::TypedMetricKind;
 
 /// An arithmetic or logical operation with its signedness decided.
 pub use crate::expr::{Binary, Unary};
@@ -507,28 +508,53 @@ pub struct TypedEvent {
 }
 
 impl TypedEvent {
-    /// All of its expressions but the named ones.
-    pub fn expressions(&self) -> impl Iterator<Item = &Typed> {
-        let each = self.each.iter().flat_map(|each| {
-            let budget = each.budget.iter().flat_map(|(size, within)| [size, within]);
-            [&each.from, &each.next].into_iter().chain(budget)
+    /// Its expressions without the named ones. A new field does not compile until it is sorted in here.
+    pub(crate) fn expressions(&self) -> impl Iterator<Item = &Typed> {
+        let Self {
+            role: _,
+            at: _,
+            mechanism: _,
+            sites: _,
+            usdt: _,
+            lets: _,
+            key,
+            filters,
+            late_filters,
+            saves,
+            each,
+            labels,
+            metrics,
+        } = self;
+        let each = each.iter().flat_map(|TypedEach { from, next, limit: _, budget }| {
+            let budget = budget.iter().flat_map(|(size, within)| [size, within]);
+            [from, next].into_iter().chain(budget)
         });
         let metrics =
-            self.metrics.iter().flat_map(|metric| std::iter::once(&metric.value).chain(&metric.filter));
-        self.key
-            .iter()
-            .chain(&self.filters)
-            .chain(&self.late_filters)
-            .chain(&self.saves)
-            .chain(&self.labels)
-            .chain(metrics)
-            .chain(each)
+            metrics.iter().flat_map(|TypedValue { filter, value }| std::iter::once(value).chain(filter));
+        key.iter().chain(filters).chain(late_filters).chain(saves).chain(labels).chain(metrics).chain(each)
+    }
+
+    /// All that its program computes: its expressions, and the named ones that these need.
+    pub fn values(&self) -> Vec<&Typed> {
+        let mut found: Vec<&Typed> = self.expressions().collect();
+        let mut seen = BTreeSet::new();
+        let mut index = 0;
+        while let Some(value) = found.get(index) {
+            let needed = value.names();
+            found.extend(needed.into_iter().filter(|let_| seen.insert(*let_)).map(|let_| &self.lets[let_]));
+            index += 1;
+        }
+        found
+    }
+
+    /// Whether `found` holds for anything that its program computes.
+    pub fn computes(&self, found: &impl Fn(&Typed) -> bool) -> bool {
+        self.values().into_iter().any(|value| value.any(found))
     }
 
     /// Whether anything of it depends on whose a process is.
     pub fn asks_for_traced(&self) -> bool {
-        let is_traced = |typed: &Typed| matches!(typed.kind, Node::Traced(_));
-        self.lets.iter().chain(self.expressions()).any(|value| value.any(&is_traced))
+        self.computes(&|typed| matches!(typed.kind, Node::Traced(_)))
     }
 }
 
@@ -578,41 +604,4 @@ pub struct TypedMetric {
     pub unit: Unit,
     /// Whether the raw value can be negative.
     pub signed: bool,
-}
-
-/// What a metric keeps.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TypedMetricKind {
-    /// A sum.
-    Counter,
-    /// The last value.
-    Gauge,
-    /// The largest of the last while.
-    Max {
-        /// How long, nanoseconds.
-        window_ns: u64,
-    },
-    /// A distribution.
-    Histogram(Scheme),
-}
-
-/// A bucket scheme with its raw thresholds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Scheme {
-    /// As declared.
-    pub buckets: Buckets,
-    /// For an exponential one.
-    pub exponential: Option<Exponential>,
-}
-
-impl Scheme {
-    /// Counters in a row: every finite bucket, and one for `+Inf`.
-    pub fn slots(&self) -> u32 {
-        match (&self.buckets, &self.exponential) {
-            (_, Some(exponential)) => exponential.count + 2,
-            (Buckets::Explicit { raw, .. }, None) => u32::try_from(raw.len()).unwrap_or(0) + 1,
-            (Buckets::Linear { count, .. }, None) => u32::from(*count) + 1,
-            (Buckets::Exponential { .. }, None) => 0,
-        }
-    }
 }

@@ -4,8 +4,9 @@
 //! its entry: the time, the parts of its key, and the values that were saved. Labels that need more are not known yet.
 
 use crate::{
+    declaration::{Form, Key},
     diagnostic::Spanned,
-    eval::{self, Event, Value},
+    eval::{self, Inputs, Value},
     layout::{Slot, StartLayout},
     typed::{Type, Typed},
     vm::Environment,
@@ -13,52 +14,70 @@ use crate::{
 
 /// What is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum WaitingKind {
     /// How many starts wait.
     InFlight,
     /// How long the oldest of them has waited, seconds.
     Oldest,
 }
 
-impl Kind {
+/// The keys that say of which kind a metric is.
+pub(crate) const KEYS: &[Key] = &[WaitingKind::InFlight.key(), WaitingKind::Oldest.key()];
+
+impl WaitingKind {
+    /// All of them, in the order of their keys.
+    pub(crate) const ALL: [Self; 2] = [Self::InFlight, Self::Oldest];
+
     /// Its key in a file of probes.
+    const fn key(self) -> Key {
+        let (name, doc) = match self {
+            Self::InFlight => (
+                "in_flight",
+                "Name of a gauge of the starts that [wait for their end](#what-waits), by the labels that are known from the start.",
+            ),
+            Self::Oldest => (
+                "oldest",
+                "Name of a gauge, ending in `_seconds`, of how long the oldest of these has waited.",
+            ),
+        };
+        Key::new(name, Form::Name, doc)
+    }
+
+    /// The name of its key.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::InFlight => "in_flight",
-            Self::Oldest => "oldest",
-        }
+        self.key().name
     }
 }
 
 /// A metric as declared.
 #[derive(Clone, Debug)]
-pub struct Declared {
+pub struct DeclaredWaiting {
     /// Its name without the prefix `tapster_`.
     pub name: Spanned<String>,
     /// What it tells.
     pub help: String,
     /// Which of both.
-    pub kind: Kind,
+    pub kind: WaitingKind,
 }
 
 /// A metric of a checked probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metric {
+pub struct WaitingMetric {
     /// Its name, `tapster_` included.
     pub name: String,
     /// Its help text.
     pub help: String,
     /// Which of both.
-    pub kind: Kind,
+    pub kind: WaitingKind,
 }
 
 /// All that a probe tells of starts that wait.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// The metrics.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<WaitingMetric>,
     /// Labels of the probe that are known before the end, in their order.
-    pub labels: Vec<Known>,
+    pub labels: Vec<KnownLabel>,
     /// Types of what an entry has: the saved values, then the parts of the key.
     pub values: Vec<Type>,
     /// What several labels share. Each of these is a value behind those before it, and may use them.
@@ -71,7 +90,7 @@ pub struct Waiting {
 
 /// A label that is known from a start.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Known {
+pub struct KnownLabel {
     /// Its place among the labels of the probe.
     pub place: usize,
     /// Its value, in which `Saved` is the number of a value of the entry, and of what is shared behind them.
@@ -112,14 +131,14 @@ impl Waiting {
             self.values.iter().zip(parts).map(|(ty, bytes)| value(ty, bytes)).collect();
         let machine = Environment::default();
         let tell = |typed: &Typed, saved: &[Value]| {
-            let event = Event { context: &[], machine: &machine, lets: &[], saved, duration: 0, item: 0 };
+            let event = Inputs { context: &[], machine: &machine, lets: &[], saved, duration: 0, item: 0 };
             eval::evaluate(typed, &event)
         };
         for shared in &self.shared {
             let next = tell(shared, &values);
             values.push(next);
         }
-        let label = |known: &Known| match (&known.ty, tell(&known.value, &values)) {
+        let label = |known: &KnownLabel| match (&known.ty, tell(&known.value, &values)) {
             (ty, text) if ty.is_wide() => padded(text.text(), ty.room()),
             (_, number) => number.number().to_le_bytes().to_vec(),
         };

@@ -64,8 +64,8 @@ impl Functions for Host {
         Err(Missing { message: format!("no probe `{name}`"), hint: None })
     }
 
-    fn namespace(&self, _: &Root) -> Result<Option<u32>, Missing> {
-        Ok(None)
+    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing> {
+        Ok(matches!(root, Root::Container(_)).then_some(7))
     }
 
     fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
@@ -236,5 +236,19 @@ fn many_functions_are_found_as_few_are() {
         assert_eq!(one.find(&name, Kind::Func), first, "{name}, alone");
         assert_eq!(many.find(&name, Kind::Func), first, "{name}, one of many");
         assert_eq!(first.is_some(), number < 250);
+    }
+}
+
+/// A probe of a container must not count others: where the kernel cannot tell them apart, it does not run at all.
+#[test]
+fn a_container_that_cannot_be_told_apart_is_refused() {
+    let host = Host::new();
+    let target = host.target(KernelVersion(6, 6, 0));
+    for (root, refused) in [("", false), ("    container: abcdef\n", true)] {
+        let yaml = format!(
+            "probes:\n  - name: case\n    at: uprobe:file:a\n{root}    metrics: [{{ counter: case_total }}]\n"
+        );
+        let (file, _) = declaration::parse(&SourceFile::new("case.yaml", yaml));
+        assert_eq!(compile(&file.probes[0], &target).is_err(), refused, "{root}");
     }
 }

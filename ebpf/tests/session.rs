@@ -18,7 +18,7 @@ use support::{
 use tapster_ebpf::{
     attach::{Arch, Target},
     insn::{Insn, KernelFunction},
-    layout::Drop,
+    layout::DropReason,
     probe::KernelVersion,
     program::{DROPS, Program, ROWS},
     vm::Environment,
@@ -128,7 +128,7 @@ fn a_return_belongs_to_its_entry() {
                 .map(|(key, value)| (words(&key), words(&value).try_into().unwrap()))
                 .collect();
             assert_eq!(rows, expected, "seed {seed}");
-            for drop in Drop::ALL {
+            for drop in DropReason::ALL {
                 let counted =
                     vm.map(usize::try_from(DROPS).unwrap()).get(&drop.index().to_le_bytes()).unwrap();
                 assert_eq!(words(&counted), [0], "{drop:?}, seed {seed}");

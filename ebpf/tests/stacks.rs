@@ -9,7 +9,7 @@ use support::{case, world::World};
 use tapster_ebpf::{
     check,
     host::Host,
-    layout::Drop,
+    layout::DropReason,
     lower,
     probe::KernelVersion,
     program::{DROPS, Program, ROWS},
@@ -62,7 +62,7 @@ fn kept(program: &Program, vm: &Vm, side: Side, number: u64) -> (u32, Vec<u8>) {
     (u32::try_from(header & 0xffff_ffff).unwrap(), value[8..8 + length].to_vec())
 }
 
-fn drops(vm: &Vm, reason: Drop) -> u64 {
+fn drops(vm: &Vm, reason: DropReason) -> u64 {
     let map = vm.map(usize::try_from(DROPS).unwrap());
     let key = reason.index().to_le_bytes();
     (0..2).filter_map(|cpu| map.get_cpu(&key, cpu)).map(|value| word(value, 0)).sum()
@@ -70,6 +70,15 @@ fn drops(vm: &Vm, reason: Drop) -> u64 {
 
 fn addresses(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks_exact(8).map(|address| word(address, 0)).collect()
+}
+
+#[test]
+fn a_named_stack_that_nothing_uses_takes_no_memory() {
+    let named = "    let: { stack: kstack }\n";
+    for (labels, maps) in [("pid: pid", 0), ("stack: stack", 1)] {
+        let (program, _) = machine(labels, named, KERNELS[1]);
+        assert_eq!(program.layout.stacks.len(), maps, "{labels}");
+    }
 }
 
 #[test]
@@ -107,7 +116,7 @@ fn no_stack_is_a_number_of_its_own() {
     vm.env.kernel_stack = vec![7];
     run(&mut vm);
     assert_eq!(rows(&vm).len(), 2);
-    assert_eq!(drops(&vm, Drop::Busy), 0);
+    assert_eq!(drops(&vm, DropReason::Busy), 0);
 }
 
 #[test]
@@ -171,7 +180,7 @@ fn what_does_not_fit_is_counted_under_a_number_of_its_own() {
     assert_eq!(rows.len(), 11, "ten stacks, and the rest");
     assert_eq!(rows[&vec![LOST_STACK]], 20);
     assert_eq!(rows.values().sum::<u64>(), 31, "every event is counted");
-    assert_eq!((drops(&vm, Drop::Stack), drops(&vm, Drop::Series)), (20, 0));
+    assert_eq!((drops(&vm, DropReason::Stack), drops(&vm, DropReason::Series)), (20, 0));
 }
 
 #[test]
@@ -187,7 +196,7 @@ fn what_does_not_fit_has_rows_also_where_other_labels_tell_it_apart() {
     let rows = rows(&vm);
     assert_eq!(rows.len(), 14, "twelve stacks, and the rest of each processor");
     assert_eq!([rows[&vec![LOST_STACK, 0]], rows[&vec![LOST_STACK, 1]]], [18, 18]);
-    assert_eq!((drops(&vm, Drop::Stack), drops(&vm, Drop::Series)), (36, 0));
+    assert_eq!((drops(&vm, DropReason::Stack), drops(&vm, DropReason::Series)), (36, 0));
 }
 
 #[test]
@@ -203,7 +212,7 @@ fn memory_in_use_is_left_alone() {
         vm.env.kernel_stack = vec![1, 2];
         run(&mut vm);
         assert_eq!(rows(&vm), BTreeMap::from([(vec![LOST_STACK], 1)]));
-        assert_eq!(drops(&vm, Drop::Busy), 1);
+        assert_eq!(drops(&vm, DropReason::Busy), 1);
         assert_eq!(vm.map(scratch).get(&[0; 4]).unwrap(), value);
         // That of another CPU is free.
         vm.env.cpu = 1;

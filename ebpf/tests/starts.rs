@@ -16,7 +16,7 @@ use support::{
 };
 use tapster_ebpf::{
     attach::Target,
-    layout::Drop,
+    layout::DropReason,
     probe::KernelVersion,
     program::{DROPS, Program, ROWS, STARTS, TABLE},
     vm::{Environment, Vm},
@@ -103,9 +103,9 @@ fn a_start_is_found_by_its_end_and_by_no_other() {
                 assert_eq!(rows.remove(&saved).unwrap().to_vec(), row, "seed {seed}, saved {saved}");
             }
             assert!(rows.is_empty(), "missing: {rows:?}, seed {seed}");
-            for drop in Drop::ALL {
+            for drop in DropReason::ALL {
                 let counted = vm.map(map(DROPS)).get(&drop.index().to_le_bytes()).unwrap();
-                let expected = if drop == Drop::Unmatched { unmatched } else { 0 };
+                let expected = if drop == DropReason::Unmatched { unmatched } else { 0 };
                 assert_eq!(
                     u64::from_le_bytes(counted.try_into().unwrap()),
                     expected,

@@ -4,7 +4,7 @@ use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
 use std::{collections::HashSet, fs::File, path::PathBuf};
 use tapster_ebpf::{
     attach::{Arch, Missing},
-    callgraph::{Kind, Stacks},
+    callgraph::{RecordKind, Stacks},
     diagnostic::near,
 };
 
@@ -181,14 +181,14 @@ impl Plan {
         let mut taken = HashSet::new();
         for (index, (function, begin)) in self.functions.iter_mut().zip(begins.iter().copied()).enumerate() {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
-            self.entries.push(Place { offset: begin, word: Kind::Entry.word(number), function: index });
+            self.entries.push(Place { offset: begin, word: RecordKind::Entry.word(number), function: index });
             let Some(exits) = &function.exits else { continue };
-            let returns = exits.returns.iter().map(|offset| (*offset, Kind::Return));
+            let returns = exits.returns.iter().map(|offset| (*offset, RecordKind::Return));
             let jumps = exits
                 .jumps
                 .iter()
                 .filter(|(_, to)| !returning.contains(to))
-                .map(|(offset, _)| (*offset, Kind::Leave));
+                .map(|(offset, _)| (*offset, RecordKind::Leave));
             for (offset, kind) in returns.chain(jumps) {
                 if offset == begin {
                     function.at_once = true;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tapster_ebpf::{
     histogram::{Buckets, Exponential},
     probe::Unit,
-    typed::{Scheme, TypedMetric},
+    typed::TypedMetric,
 };
 
 /// What all histograms of a family share.
@@ -18,9 +18,11 @@ pub(super) struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    pub(super) fn new(scheme: &'a Scheme, unit: Unit) -> Self {
-        let (bounds, ends): (Vec<f64>, Vec<usize>) = match &scheme.buckets {
-            Buckets::Exponential { schema, min, max, classic_step } => {
+    pub(super) fn new(buckets: &'a Buckets, unit: Unit) -> Self {
+        let mut exponential = None;
+        let (bounds, ends): (Vec<f64>, Vec<usize>) = match buckets {
+            Buckets::Exponential { thresholds, min, max, classic_step } => {
+                exponential = Some(thresholds);
                 let step = usize::from((*classic_step).max(1));
                 let mut powers: Vec<i16> = (*min..=*max).step_by(step).collect();
                 if powers.last() != Some(max) {
@@ -29,7 +31,8 @@ impl<'a> Shape<'a> {
                 powers
                     .into_iter()
                     .map(|power| {
-                        let position = usize::try_from(power - min).unwrap_or(0) << schema;
+                        let position = usize::try_from(power - min).expect("powers begin with the lowest")
+                            << thresholds.schema;
                         (f64::powi(2.0, i32::from(power)), position + 1)
                     })
                     .unzip()
@@ -40,12 +43,12 @@ impl<'a> Shape<'a> {
                     let bound = start.saturating_add_unsigned(width.saturating_mul(index));
                     (
                         unit.to_base(to_f64(bound.cast_unsigned(), true)),
-                        usize::try_from(index).unwrap_or(0) + 1,
+                        usize::try_from(index).expect("there are at most 512 bounds") + 1,
                     )
                 })
                 .unzip(),
         };
-        Self { bounds: bounds.into(), ends, exponential: scheme.exponential.as_ref() }
+        Self { bounds: bounds.into(), ends, exponential }
     }
 
     /// The histogram of one row: the sum, then the bucket counters.
@@ -75,7 +78,7 @@ fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
             let index = if position > scheme.count {
                 (1024 << schema) + 1
             } else {
-                scheme.min_index + i32::try_from(position).unwrap_or(0)
+                scheme.min_index + position.cast_signed()
             };
             (index, *count)
         });
@@ -91,26 +94,20 @@ fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tapster_ebpf::typed::TypedMetricKind;
+    use tapster_ebpf::metric;
 
-    fn of(buckets: Buckets, unit: Unit, words: &[u64]) -> Histogram {
-        let exponential = match buckets {
-            Buckets::Exponential { schema, min, max, .. } => {
-                Exponential::new(schema, min, max, unit.per_base())
-            }
-            _ => None,
-        };
-        let scheme = Scheme { buckets, exponential };
-        let kind = TypedMetricKind::Histogram(scheme.clone());
+    fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> Histogram {
+        let kind = metric::Histogram(buckets.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
-        Shape::new(&scheme, unit).histogram(words, &metric)
+        Shape::new(buckets, unit).histogram(words, &metric)
     }
 
     #[test]
     fn classic_and_native_come_from_the_same_buckets() {
-        let buckets = Buckets::Exponential { schema: 1, min: -1, max: 2, classic_step: 2 };
+        let thresholds = Exponential::new(1, -1, 2, Unit::Nanoseconds.per_base()).unwrap();
+        let buckets = Buckets::Exponential { thresholds, min: -1, max: 2, classic_step: 2 };
         // sum, <=2^-1, then (2^-1, 2^-0.5], … six buckets, then +Inf.
-        let histogram = of(buckets, Unit::Nanoseconds, &[2_500_000_000, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let histogram = of(&buckets, Unit::Nanoseconds, &[2_500_000_000, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(histogram.bounds.to_vec(), [0.5, 2.0, 4.0]);
         assert_eq!(histogram.counts, [1, 2 + 3 + 4 + 5, 6 + 7, 8]);
         assert!((histogram.sum - 2.5).abs() < 1e-12);
@@ -125,10 +122,10 @@ mod tests {
     #[test]
     fn explicit_and_linear_bounds() {
         let explicit = Buckets::Explicit { raw: vec![1_000_000, 10_000_000], bounds: vec![0.001, 0.01] };
-        let histogram = of(explicit, Unit::Nanoseconds, &[0, 1, 2, 3]);
+        let histogram = of(&explicit, Unit::Nanoseconds, &[0, 1, 2, 3]);
         assert_eq!((histogram.bounds.to_vec(), histogram.counts), (vec![0.001, 0.01], vec![1, 2, 3]));
         let linear = Buckets::Linear { start: -10, width: 10, count: 3 };
-        let histogram = of(linear, Unit::One, &[0, 1, 2, 3, 4]);
+        let histogram = of(&linear, Unit::One, &[0, 1, 2, 3, 4]);
         assert_eq!((histogram.bounds.to_vec(), histogram.counts), (vec![-10.0, 0.0, 10.0], vec![1, 2, 3, 4]));
         assert!(histogram.native.is_none());
     }

@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::collector::row::tests::{bytes, layout, metric};
     use std::time::Duration;
-    use tapster_ebpf::typed::TypedMetricKind;
+    use tapster_ebpf::metric::{Counter, Gauge};
 
     struct Series {
         ledger: Ledger,
@@ -180,7 +180,7 @@ mod tests {
         fn new(limit: u32) -> Self {
             Self {
                 ledger: Ledger::new(limit),
-                metrics: [metric(TypedMetricKind::Counter, false), metric(TypedMetricKind::Gauge, false)],
+                metrics: [metric(Counter, false), metric(Gauge, false)],
                 layout: layout(&[8, 16], true),
                 seconds: 0,
             }

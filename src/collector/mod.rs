@@ -14,7 +14,7 @@ mod waiting;
 
 use crate::{
     cgroup::{Cgroups, Part},
-    family::{Kind, MetricFamily, Origin, Sample, Value},
+    family::{MetricFamily, Origin, Sample, Value},
     host::Host,
     label::{self, Decode, Kept, LabelError, Sources},
     loader::{Attached, LoadError},
@@ -39,10 +39,10 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::{
-    layout::{Drop, Layout, Slot, StartLayout},
+    layout::{DropReason, Layout, Slot, StartLayout},
     probe::{Decoder, Reason},
     program::{DROPS, Program, ROWS},
-    typed::{Side, TypedMetric, TypedMetricKind},
+    typed::{Side, TypedMetric},
     waiting::Waiting,
 };
 use waiting::{Doubt, Tasks};
@@ -353,11 +353,11 @@ impl Reader {
         origin: &Origin,
         rows: &[(Arc<[String]>, Row)],
     ) -> MetricFamily {
-        let kind = Kind::from(&metric.kind);
+        let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
-        if let TypedMetricKind::Histogram(scheme) = &metric.kind {
-            let shape = histogram::Shape::new(scheme, metric.unit);
+        if let Some(buckets) = metric.kind.buckets() {
+            let shape = histogram::Shape::new(buckets, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
                 value: Value::Histogram(shape.histogram(row.words(slot), metric)),
@@ -379,7 +379,7 @@ impl Reader {
     }
 
     /// Drops for one reason since the probe was attached.
-    fn drops_of(&self, reason: Drop) -> io::Result<u64> {
+    fn drops_of(&self, reason: DropReason) -> io::Result<u64> {
         let value = self.drops.lookup(&reason.index().to_le_bytes())?.unwrap_or_default();
         Ok(value.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes).sum())
     }
@@ -387,13 +387,13 @@ impl Reader {
     /// Drops since the probe was attached.
     fn dropped(&self) -> io::Result<Dropped> {
         let mut dropped = Dropped::default();
-        for reason in Drop::ALL {
+        for reason in DropReason::ALL {
             let count = self.drops_of(reason)?;
             let is_pair = self.starts.is_some();
             match reason {
-                Drop::Unmatched => dropped.unmatched = is_pair.then_some(count),
-                Drop::Inflight if !is_pair => {}
-                Drop::Stack if self.program().layout.stacks.is_empty() => {}
+                DropReason::Unmatched => dropped.unmatched = is_pair.then_some(count),
+                DropReason::Inflight if !is_pair => {}
+                DropReason::Stack if self.program().layout.stacks.is_empty() => {}
                 _ => dropped.losses.push((reason.name(), count)),
             }
         }
@@ -434,7 +434,7 @@ impl Reader {
     /// the programs saw and could not do.
     fn missed(&self) -> io::Result<u64> {
         let missed: u64 = self.programs().iter().map(|program| program.missed).sum();
-        Ok(missed + self.drops_of(Drop::EachLimit)? + self.drops_of(Drop::Busy)?)
+        Ok(missed + self.drops_of(DropReason::EachLimit)? + self.drops_of(DropReason::Busy)?)
     }
 }
 

@@ -107,7 +107,7 @@ impl Retired {
 mod tests {
     use super::*;
     use crate::collector::row::tests::{bytes, layout, metric};
-    use tapster_ebpf::typed::TypedMetricKind;
+    use tapster_ebpf::metric::{Counter, Gauge};
 
     struct Rows {
         retired: Retired,
@@ -121,7 +121,7 @@ mod tests {
         fn new(limit: u32) -> Self {
             Self {
                 retired: Retired::new(limit),
-                metrics: [metric(TypedMetricKind::Counter, false), metric(TypedMetricKind::Gauge, false)],
+                metrics: [metric(Counter, false), metric(Gauge, false)],
                 layout: layout(&[8, 16], true),
                 moves: Vec::new(),
             }

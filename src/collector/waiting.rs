@@ -15,7 +15,7 @@ use std::{
 };
 use tapster_ebpf::{
     layout::StartLayout,
-    waiting::{Kind, Metric, Waiting},
+    waiting::{Waiting, WaitingKind, WaitingMetric},
 };
 
 /// The second thread of a host is this one of the kernel. Where it is another, procfs is that of a PID namespace, whose
@@ -108,7 +108,7 @@ pub(super) fn families(
     }
     let label_names: Arc<[String]> =
         waiting.labels.iter().filter_map(|label| names.get(label.place).cloned()).collect();
-    let family = |metric: &Metric| MetricFamily {
+    let family = |metric: &WaitingMetric| MetricFamily {
         name: metric.name.as_str().into(),
         help: help(metric).into(),
         kind: FamilyKind::Gauge,
@@ -126,19 +126,19 @@ pub(super) fn families(
 }
 
 #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
-fn value(kind: Kind, waits: Waits) -> f64 {
+fn value(kind: WaitingKind, waits: Waits) -> f64 {
     match kind {
-        Kind::InFlight => waits.number as f64,
-        Kind::Oldest => waits.oldest_ns as f64 / 1e9,
+        WaitingKind::InFlight => waits.number as f64,
+        WaitingKind::Oldest => waits.oldest_ns as f64 / 1e9,
     }
 }
 
 /// A metric without a help text of its own says what all of its kind do.
-fn help(metric: &Metric) -> &str {
+fn help(metric: &WaitingMetric) -> &str {
     match metric.kind {
         _ if !metric.help.is_empty() => &metric.help,
-        Kind::InFlight => "Number of starts that wait for their end.",
-        Kind::Oldest => "How long the oldest start that waits for its end has waited.",
+        WaitingKind::InFlight => "Number of starts that wait for their end.",
+        WaitingKind::Oldest => "How long the oldest start that waits for its end has waited.",
     }
 }
 

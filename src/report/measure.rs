@@ -3,7 +3,7 @@
 use super::{Sort, unit::Unit};
 use crate::{
     exporter::Exporter,
-    family::{Histogram, Limits, MetricFamily, Sample, Value},
+    family::{Histogram, Kind as FamilyKind, Limits, MetricFamily, Sample, Value},
     reason::Reasons,
 };
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use tapster_ebpf::{
     expr::{Binary, Expr, ExprKind},
     probe::{Decoder, Event, Probe},
-    typed::{Side, TypedLabel, TypedMetricKind},
+    typed::{Side, TypedLabel},
 };
 
 /// By how much two sums of the same numbers may differ, as a part of them.
@@ -97,19 +97,17 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
         let reasons: Vec<_> = labels.iter().map(|label| label.decoder == Decoder::Reason).collect();
         let declaration = declared.iter().find(|declared| declared.name.value == probe);
         for metric in typed {
-            let kind = match metric.kind {
-                TypedMetricKind::Counter => Kind::Counter,
-                TypedMetricKind::Gauge => Kind::Gauge,
-                TypedMetricKind::Max { .. } => Kind::Max,
-                TypedMetricKind::Histogram(_) => Kind::Histogram,
+            let kind = match metric.kind.family() {
+                FamilyKind::Counter => Kind::Counter,
+                FamilyKind::Gauge if metric.kind.window_ns().is_some() => Kind::Max,
+                FamilyKind::Gauge => Kind::Gauge,
+                FamilyKind::Histogram => Kind::Histogram,
             };
             let largest_in = declaration.filter(|_| kind == Kind::Histogram).and_then(|probe| {
                 let of = value_of(probe, &metric.name)?;
                 let is_largest = |name: &str| {
                     typed.iter().any(|other| {
-                        other.name == name
-                            && matches!(other.kind, TypedMetricKind::Max { .. })
-                            && other.unit == metric.unit
+                        other.name == name && other.kind.window_ns().is_some() && other.unit == metric.unit
                     })
                 };
                 let names = probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value));
@@ -188,10 +186,7 @@ pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duratio
 pub(super) fn window(exporter: &Exporter) -> Option<Duration> {
     let probes = exporter.probes();
     let metrics = probes.iter().filter_map(|running| running.program()).flat_map(|program| &program.metrics);
-    let windows = metrics.filter_map(|metric| match metric.kind {
-        TypedMetricKind::Max { window_ns } => Some(Duration::from_nanos(window_ns)),
-        _ => None,
-    });
+    let windows = metrics.filter_map(|metric| metric.kind.window_ns()).map(Duration::from_nanos);
     // A value is to be seen for two thirds of its window.
     windows.min().map(|window| window / 3)
 }
@@ -236,7 +231,7 @@ pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<Metr
                 earlier.get(&*family.name).map(|family| family.samples.as_slice()).unwrap_or_default();
             let before: HashMap<&Labels, &Value> =
                 before.iter().map(|sample| (&sample.labels, &sample.value)).collect();
-            let is_counter = family.kind == crate::family::Kind::Counter;
+            let is_counter = family.kind == FamilyKind::Counter;
             let samples = family.samples.iter().filter_map(|sample| {
                 let value = match (&sample.value, before.get(&sample.labels)) {
                     (Value::Histogram(now), Some(Value::Histogram(before))) => {

@@ -36,11 +36,11 @@ impl Unit {
     }
 
     /// Of what is told of starts that wait.
-    pub(super) fn of_waiting(kind: tapster_ebpf::waiting::Kind) -> Self {
-        use tapster_ebpf::waiting::Kind;
+    pub(super) fn of_waiting(kind: tapster_ebpf::waiting::WaitingKind) -> Self {
+        use tapster_ebpf::waiting::WaitingKind;
         match kind {
-            Kind::InFlight => Self::None,
-            Kind::Oldest => Self::Seconds,
+            WaitingKind::InFlight => Self::None,
+            WaitingKind::Oldest => Self::Seconds,
         }
     }
 

@@ -158,8 +158,8 @@ impl<'p> Subject<'p> {
         let of_events = of_events.filter_map(|metric| Some((family(&metric.name.value), measure(metric)?)));
         let of_starts = probe.waiting.iter().map(|metric| {
             let measure = match metric.kind {
-                waiting::Kind::InFlight => Measure::InFlight,
-                waiting::Kind::Oldest => Measure::Oldest,
+                waiting::WaitingKind::InFlight => Measure::InFlight,
+                waiting::WaitingKind::Oldest => Measure::Oldest,
             };
             (family(&metric.name.value), measure)
         });

@@ -6,7 +6,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
-    insn::{Insn, Slot},
+    insn::{Encoded, Insn},
     program::MapDef,
 };
 
@@ -111,7 +111,7 @@ pub fn load_program(
     insns: &[Insn],
     maps: &[BorrowedFd<'_>],
 ) -> Result<OwnedFd, LoadRefused> {
-    let mut slots: Vec<Slot> = Vec::new();
+    let mut slots: Vec<Encoded> = Vec::new();
     for insn in insns {
         let at = slots.len();
         insn.encode(&mut slots);

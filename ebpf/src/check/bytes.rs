@@ -1,7 +1,7 @@
 //! Bytes: `bytes`, for what is neither a number nor a text, such as an address of IPv6 or a UUID.
 
 use super::{
-    place::helper_access,
+    lvalue::helper_access,
     scope::{Operand, Problems, Scope},
 };
 use crate::{
@@ -32,12 +32,12 @@ impl Scope<'_> {
                 let context = Typed::new(Node::Context, Type::U64);
                 (context, i64::from(offset), AccessMode::Kernel, element_size.checked_mul(count))
             }
-            Operand::Place(place) if self.is_whole(place.type_id) => {
+            Operand::Lvalue(place) if self.is_whole(place.type_id) => {
                 let whole = self.target.btf.and_then(|btf| btf.size(place.type_id));
                 let access = helper_access(&place.base.ty);
                 (place.base, place.offset, access, whole)
             }
-            Operand::Place(place) => (self.load(expression, from, &place)?, 0, AccessMode::Auto, None),
+            Operand::Lvalue(place) => (self.load(expression, from, &place)?, 0, AccessMode::Auto, None),
             Operand::Value(value) => (value, 0, AccessMode::Auto, None),
         };
         // A number that was loaded or computed is the address.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, Field},
+    expr::{Binary, Expr, ExprKind, FieldName},
     probe::Expression,
     typed::{Builtin, Node, Type, Typed},
 };
@@ -109,7 +109,7 @@ impl Scope<'_> {
         let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
         match self.value(expression, task)?.ty {
             Type::Pointer { to, .. } if is_task(to) => {
-                let field = Field { name: "tgid".into(), span: task.span.clone() };
+                let field = FieldName { name: "tgid".into(), span: task.span.clone() };
                 let member = ExprKind::Member(Box::new(task.clone()), field);
                 self.value(expression, &Expr { kind: member, span: task.span.clone() })
             }

@@ -50,7 +50,7 @@ fn filled(expr: Expr, task: &Expr, span: &Range<usize>) -> Expr {
     let kind = match expr.kind {
         ExprKind::Name(name) if name == "task" => return task.clone(),
         ExprKind::Member(base, field) => {
-            ExprKind::Member(fill(base), expr::Field { span: span.clone(), ..field })
+            ExprKind::Member(fill(base), expr::FieldName { span: span.clone(), ..field })
         }
         ExprKind::Index(base, index) => ExprKind::Index(fill(base), fill(index)),
         ExprKind::Unary(operator, operand) => ExprKind::Unary(operator, fill(operand)),

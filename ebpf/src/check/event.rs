@@ -8,7 +8,7 @@ use super::{
 use crate::{
     attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
-    expr::{self, Binary, Expr, ExprKind},
+    expr::{Binary, Expr, ExprKind},
     glob::is_pattern,
     probe::{AttachPoint, Each, Event, Expression, FunctionMechanism},
     typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
@@ -101,7 +101,7 @@ impl Checker<'_> {
         for site in &mut resolved.sites.list {
             let known = self.functions.iter().position(|(of, known)| is_one_file(of) && known.is_same(site));
             let index = known.unwrap_or(self.functions.len());
-            site.number = u32::try_from(index).unwrap_or(u32::MAX);
+            site.number = u32::try_from(index).expect("`max_functions` limits how many there are");
             if known.is_none() {
                 self.functions.push((file, site.clone()));
             }
@@ -161,8 +161,8 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let text = format!("curtask.nsproxy.mnt_ns.ns.inum == {number}");
-        let ast = expr::parse(&text).ok()?;
+        let inum = ["nsproxy", "mnt_ns", "ns", "inum"].into_iter().fold(Expr::name("curtask"), Expr::member);
+        let ast = inum.equals(number.into());
         let resolved = Resolved::event(Mechanism::Usdt, Vec::new());
         let scope = Scope {
             target: self.target,
@@ -175,10 +175,9 @@ impl Checker<'_> {
             saved: None,
             unsaved: &self.unsaved,
         };
-        let node = event
-            .at
-            .first()
-            .map(|at| Node { span: at.span.clone(), data: Data::Scalar { text, quoted: false } })?;
+        let text = ast.to_string();
+        let span = event.at.first().map_or(&event.span, |at| &at.span).clone();
+        let node = Node { span, data: Data::Scalar { text, quoted: false } };
         let condition = scope.check_number(&Expression { ast, node }, "a condition");
         self.keep(condition)
     }
@@ -421,7 +420,7 @@ impl Checker<'_> {
                 Some(kept) => {
                     kept.longest = kept.longest.max(longest);
                     if matches!((&kept.ty, &ty), (Type::Int { .. }, Type::Int { .. })) {
-                        kept.ty = common(&kept.ty, &ty).unwrap_or(ty);
+                        kept.ty = common(&kept.ty, &ty).expect("two numbers have a type in common");
                     }
                 }
                 None => {

@@ -98,7 +98,7 @@ impl Scope<'_> {
     pub(super) fn value(&self, expression: &Expression, expr: &Expr) -> Result<Typed, Problems> {
         match self.operand(expression, expr)? {
             Operand::Value(typed) => Ok(typed),
-            Operand::Place(place) => self.load(expression, expr, &place),
+            Operand::Lvalue(place) => self.load(expression, expr, &place),
             Operand::Array { count, .. } => {
                 let message = "an array is not a value";
                 Err(self.problem(
@@ -116,7 +116,7 @@ impl Scope<'_> {
             ExprKind::Integer(value) => Typed::constant(*value),
             ExprKind::Text(text) => {
                 let bytes = text.as_bytes().to_vec();
-                let needed = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(1);
+                let needed = u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes") + 1;
                 if needed > MAX_TEXT {
                     return Err(self.problem(
                         expression,
@@ -132,7 +132,7 @@ impl Scope<'_> {
             ExprKind::Index(base, index) => return self.index(expression, expr, base, index),
             ExprKind::Unary(Unary::Deref, inner) => {
                 let base = self.value(expression, inner)?;
-                return self.pointed(expression, inner, base, 0).map(Operand::Place);
+                return self.pointed(expression, inner, base).map(Operand::Lvalue);
             }
             ExprKind::Unary(operator, inner) => self.unary(expression, *operator, inner)?,
             ExprKind::Binary(operator, left, right) => self.binary(expression, *operator, left, right)?,

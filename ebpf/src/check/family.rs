@@ -2,11 +2,9 @@
 
 use super::{Checker, common};
 use crate::{
-    declaration,
     diagnostic::Spanned,
-    histogram::{Buckets, Exponential},
-    probe::{Decoder, Metric, MetricKind, Takes, Unit},
-    typed::{Node, Scheme, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric, TypedMetricKind},
+    probe::{Decoder, Metric, Takes, Unit},
+    typed::{Node, Side, Type, Typed, TypedEvent, TypedLabel, TypedMetric},
 };
 
 /// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
@@ -147,7 +145,13 @@ impl Checker<'_> {
                 .as_ref()
                 .map_or(if is_time { Unit::Nanoseconds } else { Unit::One }, |unit| unit.value);
             self.check_unit(metric, unit);
-            let Some(kind) = self.metric_kind(metric, unit) else { continue };
+            let kind = match metric.kind.typed(self.file(), unit) {
+                Ok(kind) => kind,
+                Err(diagnostics) => {
+                    self.diagnostics.extend(diagnostics);
+                    continue;
+                }
+            };
             metrics.push(TypedMetric {
                 name: format!("tapster_{}", metric.name.value),
                 help: metric.help.clone(),
@@ -180,35 +184,5 @@ impl Checker<'_> {
                 "times are exposed in seconds: end the name in `_seconds`",
             );
         }
-    }
-
-    pub(super) fn metric_kind(&mut self, metric: &Metric, unit: Unit) -> Option<TypedMetricKind> {
-        Some(match &metric.kind {
-            MetricKind::Counter => TypedMetricKind::Counter,
-            MetricKind::Gauge => TypedMetricKind::Gauge,
-            MetricKind::Max { window_ns } => TypedMetricKind::Max { window_ns: *window_ns },
-            MetricKind::Histogram { buckets } => {
-                let buckets = match buckets {
-                    Some(node) => match declaration::buckets(self.file(), node, unit) {
-                        Ok(buckets) => buckets,
-                        Err(diagnostics) => {
-                            self.diagnostics.extend(diagnostics);
-                            return None;
-                        }
-                    },
-                    None => {
-                        let (min, max) = declaration::default_range(unit);
-                        Buckets::Exponential { schema: 3, min, max, classic_step: 1 }
-                    }
-                };
-                let exponential = match buckets {
-                    Buckets::Exponential { schema, min, max, .. } => {
-                        Some(Exponential::new(schema, min, max, unit.per_base())?)
-                    }
-                    _ => None,
-                };
-                TypedMetricKind::Histogram(Scheme { buckets, exponential })
-            }
-        })
     }
 }

@@ -7,8 +7,8 @@ mod cgroup;
 mod event;
 mod expression;
 mod family;
+mod lvalue;
 mod meeting;
-mod place;
 mod scope;
 mod stack;
 mod text;
@@ -19,8 +19,9 @@ pub(crate) use expression::unsigned_operation;
 use crate::{
     attach::{self, Site, Target},
     btf::Kind,
+    declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
-    probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
+    probe::{AttachPoint, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
 };
@@ -29,9 +30,6 @@ use std::collections::{HashMap, HashSet};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
-
-/// When a waiting start is given up where the file does not say it: ten minutes.
-const INFLIGHT_TIMEOUT_NS: u64 = 600_000_000_000;
 
 /// Gives a probe its meaning on a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
@@ -280,7 +278,7 @@ impl Checker<'_> {
             metrics,
             max_series: probe.max_series,
             max_inflight: probe.max_inflight,
-            inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or(INFLIGHT_TIMEOUT_NS),
+            inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or_else(|| INFLIGHT_TIMEOUT.default_ns()),
             per_cpu: probe.per_cpu,
         })
     }
@@ -288,7 +286,7 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS, stacks: false };
+    let request = attach::Request { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }

@@ -47,14 +47,14 @@ pub(super) enum Operand {
     /// Computed or loaded already.
     Value(Typed),
     /// Behind a pointer, not loaded yet.
-    Place(Place),
+    Lvalue(Lvalue),
     /// An array inside the context.
     Array { offset: u32, element_size: u32, element: Type, count: u32 },
 }
 
 /// Memory behind a pointer.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Lvalue {
     /// The pointer; its type says what the verifier takes it for.
     pub(super) base: Typed,
     pub(super) offset: i64,
@@ -207,7 +207,11 @@ impl<'a> Scope<'a> {
     /// `retval`
     fn result(&self, expression: &Expression, expr: &Expr) -> Result<Operand, Problems> {
         match &self.resolved.result {
-            Some(Ok(result)) => Ok(Operand::Value(result.clone())),
+            Some(Ok(result)) if is_in_reach(result) => Ok(Operand::Value(result.clone())),
+            Some(Ok(_)) => {
+                let message = "the function's result cannot be read";
+                Err(self.problem(expression, expr.span.clone(), message, Some(OUT_OF_REACH.into())))
+            }
             Some(Err(why)) => {
                 let message = "the function's result cannot be read";
                 Err(self.problem(expression, expr.span.clone(), message, Some(why.clone())))
@@ -285,21 +289,29 @@ impl<'a> Scope<'a> {
                 self.resolved.untyped && is_kernels && self.target.btf.is_none();
             return Err(problems);
         };
-        match &argument.value {
-            Ok(ArgumentValue::Value(typed)) => Ok(Operand::Value(typed.clone())),
-            Ok(ArgumentValue::Array { offset, element_size, element, count }) => Ok(Operand::Array {
-                offset: *offset,
-                element_size: *element_size,
-                element: element.clone(),
-                count: *count,
-            }),
-            Err(why) => Err(self.problem(
-                expression,
-                span,
-                format!("the argument `{name}` cannot be read"),
-                Some(why.clone()),
-            )),
-        }
+        let why = match &argument.value {
+            Ok(ArgumentValue::Value(typed)) if is_in_reach(typed) => {
+                return Ok(Operand::Value(typed.clone()));
+            }
+            Ok(ArgumentValue::Array { offset, element_size, element, count })
+                if u64::from(*offset) + u64::from(*element_size) * u64::from(*count) <= REACH.into() =>
+            {
+                return Ok(Operand::Array {
+                    offset: *offset,
+                    element_size: *element_size,
+                    element: element.clone(),
+                    count: *count,
+                });
+            }
+            Ok(_) => OUT_OF_REACH,
+            Err(why) => why,
+        };
+        Err(self.problem(
+            expression,
+            span,
+            format!("the argument `{name}` cannot be read"),
+            Some(why.to_owned()),
+        ))
     }
 
     /// `start.NAME`
@@ -333,6 +345,21 @@ impl<'a> Scope<'a> {
             }
         }
     }
+}
+
+/// Bytes of a context that an instruction reaches.
+const REACH: u32 = 1 << 15;
+const OUT_OF_REACH: &str = "it is more than 32 KiB from the beginning of what the event passes";
+
+/// Whether all that a value reads of the context can be read by an instruction.
+fn is_in_reach(typed: &Typed) -> bool {
+    !typed.any(&|typed| match typed.kind {
+        Node::Argument(offset)
+        | Node::Field { offset, .. }
+        | Node::TextField { offset, .. }
+        | Node::TextLocated { offset, .. } => offset >= REACH - 8,
+        _ => false,
+    })
 }
 
 /// Whether a name is taken by the language.

@@ -36,7 +36,7 @@ impl Scope<'_> {
             None => MAX_FRAMES,
             Some(frames) => match self.value(expression, frames)?.kind {
                 Node::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
-                    u32::try_from(count).unwrap_or(MAX_FRAMES)
+                    u32::try_from(count).expect("it is no more than the most frames")
                 }
                 _ => {
                     let message = format!("the frames of a stack must be a constant from 1 to {MAX_FRAMES}");

@@ -26,7 +26,7 @@ impl Scope<'_> {
         let size = size.map(|size| self.text_size(expression, size)).transpose()?;
         let base = match self.operand(expression, from)? {
             Operand::Value(typed) => typed,
-            Operand::Place(place) => match self.bytes(&place) {
+            Operand::Lvalue(place) => match self.bytes(&place) {
                 Some(text) => text,
                 None => self.load(expression, from, &place)?,
             },
@@ -107,7 +107,7 @@ impl Scope<'_> {
         }
         *parts -= 1;
         match &text.kind {
-            Node::Text(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Node::Text(bytes) => u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes"),
             Node::Comm => COMM,
             Node::TextAt { limit: size, .. } | Node::TextField { size, .. } => {
                 (*size).min(MAX_TEXT).saturating_sub(1)
@@ -158,7 +158,7 @@ impl Scope<'_> {
                 return problem("`*` is no pattern here: whole texts are compared".into(), hint);
             }
             let longest = self.longest(other);
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let length = u32::try_from(bytes.len()).expect("an expression has at most 4096 bytes");
             if length > longest {
                 let hint = match &other_expr.kind {
                     ExprKind::Call(name, _) if name == "str" && length < MAX_TEXT => {
@@ -169,7 +169,7 @@ impl Scope<'_> {
                         )
                     }
                     _ => {
-                        let kept = usize::try_from(longest).unwrap_or(usize::MAX);
+                        let kept = usize::try_from(longest).expect("texts have at most 256 bytes");
                         let kept = String::from_utf8_lossy(&bytes[..kept.min(bytes.len())]);
                         format!("what is longer is cut there, to \"{kept}\"")
                     }

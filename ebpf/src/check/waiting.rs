@@ -4,12 +4,12 @@ use super::{Checker, key_size};
 use crate::{
     probe::Probe,
     typed::{Builtin, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary},
-    waiting::{Known, Metric, Waiting},
+    waiting::{KnownLabel, Waiting, WaitingMetric},
 };
 use std::collections::HashMap;
 
 /// One end, as it looks from a start.
-struct Told<'e> {
+struct KnownEnd<'e> {
     end: &'e TypedEvent,
     /// Number of values that are saved.
     saved: usize,
@@ -18,7 +18,7 @@ struct Told<'e> {
     shared: Vec<Typed>,
 }
 
-impl Told<'_> {
+impl KnownEnd<'_> {
     /// The same of what an entry has; `None` if that does not say it.
     fn tell(&mut self, typed: &Typed) -> Option<Typed> {
         let with = |kind| Some(Typed { kind, ..typed.clone() });
@@ -78,7 +78,7 @@ impl Checker<'_> {
         }
         let saved = self.saved.len();
         let told = |end: &TypedEvent| {
-            let mut told = Told { end, saved, lets: HashMap::new(), shared: Vec::new() };
+            let mut told = KnownEnd { end, saved, lets: HashMap::new(), shared: Vec::new() };
             let labels: Vec<Option<Typed>> = end.labels.iter().map(|label| told.tell(label)).collect();
             (labels, told.shared)
         };
@@ -99,14 +99,14 @@ impl Checker<'_> {
         let is_task = |typed: &Typed| matches!(typed.kind, Node::Builtin(Builtin::Pid | Builtin::Tid));
         let task =
             (0..key.len()).find(|part| starts().all(|start| start.key.get(*part).is_some_and(is_task)));
-        let metrics = waiting.iter().map(|metric| Metric {
+        let metrics = waiting.iter().map(|metric| WaitingMetric {
             name: format!("tapster_{}", metric.name.value),
             help: metric.help.clone(),
             kind: metric.kind,
         });
         let of_label = |(place, (value, label)): (usize, (Option<Typed>, &TypedLabel))| {
             let fits = |value: &Typed| key_size(&value.ty) <= key_size(&label.ty);
-            Some(Known { place, value: value.filter(fits)?, ty: label.ty.clone() })
+            Some(KnownLabel { place, value: value.filter(fits)?, ty: label.ty.clone() })
         };
         Some(Waiting {
             metrics: metrics.collect(),

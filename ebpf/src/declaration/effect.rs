@@ -2,7 +2,7 @@
 
 use super::{Fields, Reader};
 use crate::{
-    probe::{Event, Metric, MetricKind},
+    probe::{Event, Metric},
     yaml::{Data, Node},
 };
 
@@ -38,7 +38,7 @@ impl Reader {
             let message = "`max_functions` limits what a pattern matches, and no attach point is one";
             found.push((node, message.into(), leave_out));
         }
-        let has_copies = |metric: &&Metric| matches!(metric.kind, MetricKind::Gauge | MetricKind::Max { .. });
+        let has_copies = |metric: &&Metric| metric.kind.has_time();
         if let (Some(metric), Some(rows)) = (metrics.iter().find(has_copies), fields.get("rows"))
             && matches!(&rows.data, Data::Scalar { text, .. } if text == "shared")
         {

@@ -1,9 +1,9 @@
 //! Events: where a probe attaches, what joins its ends, what is kept and walked.
 
-use super::{MAX_ALTERNATIVES, Reader, form};
+use super::{MAX_ALTERNATIVES, Reader, keys};
 use crate::{
     diagnostic::Spanned,
-    expr,
+    expr::Expr,
     glob::is_pattern,
     probe::{AttachPoint, Each, Event, Expression},
     yaml::{Data, Node},
@@ -53,7 +53,7 @@ impl Reader {
     }
 
     pub(super) fn event(&mut self, node: &Node, what: &str) -> Option<Event> {
-        let fields = self.fields(node, form::EVENT, &format!("`{what}`"))?;
+        let fields = self.fields(node, keys::EVENT, &format!("`{what}`"))?;
         let at = fields.get("at").map(|node| self.attach_points(node));
         if what == "end"
             && let Some(save) = fields.get("save")
@@ -104,7 +104,7 @@ impl Reader {
     }
 
     pub(super) fn each(&mut self, node: &Node) -> Option<Each> {
-        let fields = self.fields(node, form::EACH, "`each`")?;
+        let fields = self.fields(node, keys::EACH, "`each`")?;
         let mut expression = |name: &str| fields.get(name).and_then(|node| self.expression(node, name));
         let (from, next, size, within) =
             (expression("from"), expression("next"), expression("size"), expression("within"));
@@ -115,9 +115,7 @@ impl Reader {
             name: self.name(fields.get("name")?, "name")?,
             from: from?,
             next: next?,
-            limit: self
-                .integer(fields.get("limit")?, form::EACH, "limit")
-                .and_then(|limit| u32::try_from(limit).ok())?,
+            limit: self.written(&fields, "limit")?,
             size,
             within,
         })
@@ -153,10 +151,8 @@ impl Reader {
                 };
                 at.push(Spanned::new(point, node.span.clone()));
             }
-            let key = key
-                .iter()
-                .filter_map(|name| Some(Expression { ast: expr::parse(name).ok()?, node: node.clone() }))
-                .collect();
+            let key =
+                key.iter().map(|name| Expression { ast: Expr::name(name), node: node.clone() }).collect();
             let span = node.span.clone();
             Some(Event { at, kernel: None, key, filter, saves, each: None, whole: true, span })
         };

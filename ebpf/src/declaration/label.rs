@@ -1,6 +1,6 @@
 //! Labels and their decoders.
 
-use super::{Reader, form};
+use super::{Reader, keys};
 use crate::{
     diagnostic::{Spanned, nearest},
     probe::{Decoder, Label},
@@ -21,7 +21,7 @@ impl Reader {
                 continue;
             }
             let label = if let Data::Mapping(_) = node.data {
-                let Some(fields) = self.fields(node, form::LABEL, "the label") else { continue };
+                let Some(fields) = self.fields(node, keys::LABEL, "the label") else { continue };
                 let value = fields.get("value").and_then(|node| self.expression(node, "value"));
                 let decoder = fields.get("as").and_then(|node| self.decoder(node));
                 value.map(|value| Label { name, value, decoder })

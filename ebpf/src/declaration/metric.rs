@@ -1,13 +1,14 @@
 //! Metrics and their buckets.
 
-use super::{Fields, MAX_PARTS, Reader, form};
+use super::{Fields, MAX_PARTS, Reader, keys};
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Spanned},
     expr,
-    histogram::Buckets,
-    names,
+    histogram::{Buckets, Exponential},
+    metric::{self, Description},
+    names::FamilyKind,
     probe::{Metric, MetricKind, UNITS, Unit},
-    waiting::{self, Kind as WaitingKind},
+    waiting::{self, DeclaredWaiting, WaitingKind},
     yaml::{Data, Node},
 };
 use std::sync::Arc;
@@ -34,12 +35,11 @@ const OWN: [&str; 16] = [
     "online_cpus",
     "ready",
 ];
-const DEFAULT_WINDOW_NS: u64 = 60_000_000_000;
 
 /// A metric of either kind.
-enum Either {
+enum AnyMetric {
     Event(Box<Metric>),
-    Waiting(waiting::Declared),
+    Waiting(DeclaredWaiting),
 }
 
 /// Reads `buckets:` for values of `unit`; bounds become exact only once the unit is known, and that
@@ -55,7 +55,7 @@ pub(crate) fn buckets(file: &Arc<SourceFile>, node: &Node, unit: Unit) -> Result
 
 impl Reader {
     /// Metrics of events, and of starts that wait.
-    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<waiting::Declared>) {
+    pub(super) fn metrics(&mut self, node: &Node) -> (Vec<Metric>, Vec<DeclaredWaiting>) {
         let items = self.list(node, "metrics");
         if matches!(&node.data, Data::Sequence(items) if items.is_empty()) {
             self.error_hint(
@@ -71,25 +71,25 @@ impl Reader {
         let (mut metrics, mut waiting) = (Vec::new(), Vec::new());
         for item in items {
             match self.metric(item) {
-                Some(Either::Event(metric)) => metrics.push(*metric),
-                Some(Either::Waiting(metric)) => waiting.push(metric),
+                Some(AnyMetric::Event(metric)) => metrics.push(*metric),
+                Some(AnyMetric::Waiting(metric)) => waiting.push(metric),
                 None => {}
             }
         }
         (metrics, waiting)
     }
 
-    fn metric(&mut self, node: &Node) -> Option<Either> {
-        const KINDS: [&str; 6] = ["counter", "histogram", "gauge", "max", "in_flight", "oldest"];
-        let fields = self.fields(node, form::METRIC, "the metric")?;
-        let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| fields.get(kind).is_some()).collect();
+    fn metric(&mut self, node: &Node) -> Option<AnyMetric> {
+        let fields = self.fields(node, keys::METRIC, "the metric")?;
+        let all = || metric::KEYS.iter().chain(waiting::KEYS).map(|key| key.name);
+        let kinds: Vec<&str> = all().filter(|kind| fields.get(kind).is_some()).collect();
         let [kind] = kinds.as_slice() else {
-            if kinds.is_empty() && KINDS.iter().any(|kind| !fields.lacks(kind)) {
+            if kinds.is_empty() && all().any(|kind| !fields.lacks(kind)) {
                 return None;
             }
             self.error_hint(
                 fields.span.clone(),
-                "a metric is one of counter, histogram, gauge, max, in_flight and oldest",
+                format!("a metric is one of {}", listed(&all().collect::<Vec<_>>())),
                 "write for example `counter: things_total`",
             );
             return None;
@@ -97,45 +97,35 @@ impl Reader {
         let kind = *kind;
         let name = self.name(fields.get(kind)?, kind)?;
         self.check_metric_name(kind, &name);
-        for waiting in [WaitingKind::InFlight, WaitingKind::Oldest] {
-            if waiting.name() == kind {
-                return self.waiting(waiting, name, &fields).map(Either::Waiting);
-            }
+        if let Some(waiting) = WaitingKind::ALL.into_iter().find(|waiting| waiting.name() == kind) {
+            return self.waiting(waiting, name, &fields).map(AnyMetric::Waiting);
         }
+        let counts_events = !description(kind).is_some_and(|kind| kind.needs_value);
         let unit = fields.get("unit").and_then(|node| self.unit(node, &name.value));
         let value = fields.get("value").and_then(|node| self.expression(node, "value"));
-        if kind != "counter" && fields.lacks("value") {
+        if !counts_events && fields.lacks("value") {
             self.error_hint(
                 name.span.clone(),
                 format!("a {kind} needs `value`"),
                 "give an expression such as `duration`",
             );
         }
-        if let (Some(node), true) = (fields.get("unit"), kind == "counter" && fields.lacks("value"))
+        if let (Some(node), true) = (fields.get("unit"), counts_events && fields.lacks("value"))
             && matches!(&node.data, Data::Scalar { text, .. } if text != "none")
         {
             let message = format!("`{}` counts events, which have no unit", name.value);
             self.error_hint(node.span.clone(), message, "leave `unit` out, or give a `value`");
         }
-        for (key, of) in [("buckets", "histogram"), ("window", "max")] {
-            if let Some(node) = fields.get(key)
-                && kind != of
-            {
-                self.error(node.span.clone(), format!("`{key}` belongs to a {of}, not to a {kind}"));
+        for Description { key: of, options, .. } in metric::KINDS.iter().filter(|other| other.key != kind) {
+            for option in *options {
+                if let Some(node) = fields.get(option.name) {
+                    let message = format!("`{}` belongs to a {of}, not to a {kind}", option.name);
+                    self.error(node.span.clone(), message);
+                }
             }
         }
-        let kind = match kind {
-            "counter" => MetricKind::Counter,
-            "gauge" => MetricKind::Gauge,
-            "max" => MetricKind::Max {
-                window_ns: fields
-                    .get("window")
-                    .and_then(|node| self.duration(node, "window"))
-                    .unwrap_or(DEFAULT_WINDOW_NS),
-            },
-            _ => MetricKind::Histogram { buckets: fields.get("buckets").cloned() },
-        };
-        Some(Either::Event(Box::new(Metric {
+        let kind = MetricKind::declare(kind, self, &fields);
+        Some(AnyMetric::Event(Box::new(Metric {
             help: fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default(),
             filter: fields.get("where").and_then(|node| self.expression(node, "where")),
             name,
@@ -151,8 +141,10 @@ impl Reader {
         kind: WaitingKind,
         name: Spanned<String>,
         fields: &Fields<'_>,
-    ) -> Option<waiting::Declared> {
-        for key in ["value", "where", "unit", "buckets", "window"] {
+    ) -> Option<DeclaredWaiting> {
+        let kinds = || metric::KEYS.iter().chain(waiting::KEYS);
+        let others = keys::METRIC.iter().map(|key| key.name);
+        for key in others.filter(|key| *key != "help" && kinds().all(|kind| kind.name != *key)) {
             if let Some(node) = fields.get(key) {
                 self.error_hint(
                     node.span.clone(),
@@ -171,11 +163,11 @@ impl Reader {
             return None;
         }
         let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
-        Some(waiting::Declared { name, help, kind })
+        Some(DeclaredWaiting { name, help, kind })
     }
 
     /// A probe without starts has a metric of such that wait.
-    pub(super) fn starts_wanted(&mut self, metric: &waiting::Declared) {
+    pub(super) fn starts_wanted(&mut self, metric: &DeclaredWaiting) {
         self.error_hint(
             metric.name.span.clone(),
             format!(
@@ -188,16 +180,18 @@ impl Reader {
 
     fn check_metric_name(&mut self, kind: &str, name: &Spanned<String>) {
         let text = name.value.as_str();
-        if kind == "counter" && !text.ends_with("_total") {
+        let family = description(kind).map_or(FamilyKind::Gauge, |kind| kind.family);
+        let is_counter = family == FamilyKind::Counter;
+        if is_counter && !text.ends_with("_total") {
             self.error_hint(
                 name.span.clone(),
-                format!("the counter `{text}` does not end in `_total`"),
+                format!("the {kind} `{text}` does not end in `_total`"),
                 format!("call it `{text}_total`"),
             );
         }
         let reserved = ["_total", "_bucket", "_sum", "_count", "_created", "_info"];
         if let Some(suffix) = reserved.iter().find(|suffix| text.ends_with(**suffix))
-            && !(kind == "counter" && *suffix == "_total")
+            && !(is_counter && *suffix == "_total")
         {
             self.error_hint(
                 name.span.clone(),
@@ -213,7 +207,7 @@ impl Reader {
             );
         }
         // `ready_total` is, to OpenMetrics, the family `ready`.
-        let base = if kind == "counter" { names::Kind::Counter.base(text) } else { text };
+        let base = family.base(text);
         let is_own = |own: &&&str| if own.ends_with('_') { text.starts_with(**own) } else { base == **own };
         if let Some(own) = OWN.iter().find(is_own) {
             let message = if own.ends_with('_') {
@@ -300,50 +294,40 @@ impl Reader {
     fn scheme(&mut self, node: &Node, unit: Unit) -> Option<Buckets> {
         let before = self.errors();
         let fields = match &node.data {
-            Data::Mapping(_) => self.fields(node, form::BUCKETS, "`buckets`")?,
-            Data::Scalar { .. } | Data::Sequence(_) => Fields::nothing(node),
+            Data::Mapping(_) => self.fields(node, keys::BUCKETS, "`buckets`")?,
+            Data::Scalar { .. } | Data::Sequence(_) => Fields::nothing(node, keys::BUCKETS),
         };
         match (fields.get("exponential"), fields.get("linear")) {
             (Some(node), None) => {
-                let fields = self.fields(node, form::EXPONENTIAL, "`exponential`")?;
+                let fields = self.fields(node, keys::EXPONENTIAL, "`exponential`")?;
                 let (least, most) = default_range(unit);
-                let mut number = |name: &'static str, default: i16| {
-                    fields
-                        .get(name)
-                        .and_then(|node| self.integer(node, form::EXPONENTIAL, name))
-                        .map_or(default, |value| i16::try_from(value).unwrap_or(default))
-                };
-                let (schema, min, max, step) = (
-                    number("schema", 3),
-                    number("min", least),
-                    number("max", most),
-                    number("classic_step", 1),
-                );
-                let schema = u8::try_from(schema).ok()?;
-                let made = |min: i16, max: i16| {
-                    crate::histogram::Exponential::new(schema, min, max, unit.per_base()).is_some()
-                };
-                if !made(min, max) {
+                let schema = self.number(&fields, "schema");
+                let min = self.written(&fields, "min").unwrap_or(least);
+                let max = self.written(&fields, "max").unwrap_or(most);
+                let classic_step = self.number(&fields, "classic_step");
+                let made = |min: i16, max: i16| Exponential::new(schema, min, max, unit.per_base());
+                let Some(thresholds) = made(min, max) else {
+                    let low_fits = made(min, min + 1).is_some();
                     let message = if min >= max {
                         format!("`min` must be less than `max`, found {min} and {max}")
-                    } else if made(min, min + 1) {
+                    } else if low_fits {
                         format!("2^{max} base units are more than 62 bits of the value's unit")
                     } else {
                         format!("2^{min} base units are less than one of the value's unit")
                     };
                     let place = fields
-                        .get(if made(min, min + 1) { "max" } else { "min" })
+                        .get(if low_fits { "max" } else { "min" })
                         .map_or(node.span.clone(), |node| node.span.clone());
                     self.error_hint(place, message, format!("the default is min: {least}, max: {most}"));
                     return None;
-                }
-                Some(Buckets::Exponential { schema, min, max, classic_step: u8::try_from(step).ok()? })
+                };
+                Some(Buckets::Exponential { thresholds, min, max, classic_step })
             }
             (None, Some(node)) => {
-                let fields = self.fields(node, form::LINEAR, "`linear`")?;
+                let fields = self.fields(node, keys::LINEAR, "`linear`")?;
                 let (_, start) = self.scaled(fields.get("start")?, unit, "start")?;
                 let (_, width) = self.scaled(fields.get("width")?, unit, "width")?;
-                let count = self.integer(fields.get("count")?, form::LINEAR, "count")?;
+                let count = self.written(&fields, "count")?;
                 let Some(width) = u64::try_from(width).ok().filter(|width| *width > 0 && *width < 1 << 50)
                 else {
                     self.error(
@@ -352,7 +336,7 @@ impl Reader {
                     );
                     return None;
                 };
-                Some(Buckets::Linear { start, width, count: u16::try_from(count).ok()? })
+                Some(Buckets::Linear { start, width, count })
             }
             // An unknown key was told already.
             _ if self.errors() > before => None,
@@ -401,6 +385,19 @@ impl Reader {
     }
 }
 
+/// What there is to say of a kind of metrics of events.
+fn description(kind: &str) -> Option<&'static Description> {
+    metric::KINDS.iter().find(|known| known.key == kind)
+}
+
+/// `a, b and c`
+fn listed(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.join(""),
+    }
+}
+
 /// What a bound counts, in words.
 fn base(unit: Unit) -> &'static str {
     match unit {
@@ -415,8 +412,20 @@ fn float(value: u64) -> f64 {
     value as f64
 }
 
+/// Buckets of a histogram whose file does not say them.
+pub(crate) fn default_buckets(unit: Unit) -> Buckets {
+    let (min, max) = default_range(unit);
+    let [schema, classic_step]: [u8; 2] = ["schema", "classic_step"].map(|name| {
+        let key = keys::EXPONENTIAL.iter().find(|key| key.name == name).expect("the table has both");
+        key.default_number()
+    });
+    let thresholds = Exponential::new(schema, min, max, unit.per_base());
+    let thresholds = thresholds.expect("default ranges are within 62 bits of their unit");
+    Buckets::Exponential { thresholds, min, max, classic_step }
+}
+
 /// Exponents of two of the lowest and highest default bound: 0.95 µs to 128 s, or 1 to 2^40.
-pub(crate) fn default_range(unit: Unit) -> (i16, i16) {
+fn default_range(unit: Unit) -> (i16, i16) {
     match unit {
         Unit::Nanoseconds => (-20, 7),
         Unit::Microseconds => (-19, 10),
@@ -456,6 +465,16 @@ fn decimal_floor(text: &str, (numerator, denominator): (u64, u64)) -> Option<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_unit_has_buckets_without_being_told() {
+        for (name, unit) in UNITS {
+            let Buckets::Exponential { thresholds, min, max, .. } = default_buckets(unit) else {
+                panic!("{name}")
+            };
+            assert_eq!((thresholds.schema, (min, max)), (3, default_range(unit)), "{name}");
+        }
+    }
 
     #[test]
     fn decimals_are_exact() {

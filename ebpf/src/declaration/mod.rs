@@ -5,23 +5,23 @@
 mod effect;
 mod event;
 mod form;
+mod keys;
 mod label;
 mod metric;
 mod otlp;
 mod reason;
 
-pub use form::schema;
-pub(crate) use metric::{buckets, default_range};
+pub(crate) use form::{Fallback, Form, Key};
+pub(crate) use keys::{BUCKETS, INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
+pub use keys::{schema, tables};
+pub(crate) use metric::{buckets, default_buckets};
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned, nearest},
     expr,
-    probe::{
-        DEFAULT_MAX_FUNCTIONS, Event, Expression, KernelRange, Library, Probe, ProbeFile, Root, parse_error,
-    },
+    probe::{Event, Expression, KernelRange, Library, Probe, ProbeFile, Root, parse_error},
     yaml::{self, Data, Node},
 };
-use form::Key;
 use std::sync::Arc;
 
 /// Most probes in one file.
@@ -51,7 +51,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
         }
         Ok(None) => {}
         Ok(Some(root)) => {
-            if let Some(fields) = reader.fields(&root, form::FILE, "the file") {
+            if let Some(fields) = reader.fields(&root, keys::FILE, "the file") {
                 result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
                 result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
                 result.otlp = reader.otlp(fields.get("exporters"), fields.get("otlp"));
@@ -88,7 +88,8 @@ fn veiled(file: &Arc<SourceFile>, root: &Node) -> Arc<SourceFile> {
 }
 
 /// The fields of one mapping, each checked to be known.
-struct Fields<'n> {
+pub(crate) struct Fields<'n> {
+    keys: &'static [Key],
     entries: Vec<(&'static str, &'n Node)>,
     /// Keys that an unknown one is likely meant to be: that is told, and one mistake is not two.
     misspelt: Vec<&'static str>,
@@ -96,18 +97,33 @@ struct Fields<'n> {
 }
 
 impl<'n> Fields<'n> {
-    fn get(&self, name: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.entries.iter().find(|(key, _)| *key == name).map(|(_, node)| *node)
     }
 
-    /// What a mapping without keys gives.
-    fn nothing(node: &Node) -> Self {
-        Self { entries: Vec::new(), misspelt: Vec::new(), span: node.span.clone() }
+    /// What a mapping without any of its keys gives.
+    fn nothing(node: &Node, keys: &'static [Key]) -> Self {
+        Self { keys, entries: Vec::new(), misspelt: Vec::new(), span: node.span.clone() }
+    }
+
+    /// What the table has of a key.
+    fn key(&self, name: &str) -> &'static Key {
+        self.keys.iter().find(|key| key.name == name).expect("a value is read by a key of its table")
     }
 
     /// Whether a key is neither there nor likely meant by another.
     fn lacks(&self, name: &str) -> bool {
         self.get(name).is_none() && !self.misspelt.contains(&name)
+    }
+}
+
+/// `10s`, `500ms`; a plain number is seconds. Nanoseconds.
+fn duration(text: &str) -> Option<u64> {
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    match expr::parse(text).map(|expr| expr.kind) {
+        Ok(expr::ExprKind::Integer(value)) if has_unit && value > 0 => Some(value),
+        Ok(expr::ExprKind::Integer(value)) if value > 0 => value.checked_mul(1_000_000_000),
+        _ => None,
     }
 }
 
@@ -118,7 +134,7 @@ fn phrase(doc: &str) -> String {
     characters.next().map(|first| first.to_lowercase().chain(characters).collect()).unwrap_or_default()
 }
 
-struct Reader {
+pub(crate) struct Reader {
     file: Arc<SourceFile>,
     diagnostics: Vec<Diagnostic>,
 }
@@ -148,7 +164,7 @@ impl Reader {
             );
             return None;
         };
-        let mut fields = Fields::nothing(node);
+        let mut fields = Fields::nothing(node, keys);
         if let Some((first, _)) = entries.first() {
             fields.span = first.span.clone();
         }
@@ -181,9 +197,9 @@ impl Reader {
             };
             self.error_hint(key.span.clone(), format!("{what} has no key `{text}`"), hint);
         }
-        for missing in keys.iter().filter(|key| key.required && fields.lacks(key.name)) {
+        for missing in keys.iter().filter(|key| key.is_required() && fields.lacks(key.name)) {
             let message = format!("{what} needs `{}`", missing.name);
-            self.error_hint(fields.span.clone(), message, phrase(missing.doc));
+            self.error_hint(fields.span.clone(), message, phrase(&missing.plain_doc()));
         }
         Some(fields)
     }
@@ -254,14 +270,10 @@ impl Reader {
         }
     }
 
-    fn integer(&mut self, node: &Node, keys: &[Key], what: &str) -> Option<i64> {
-        let (least, most) = keys
-            .iter()
-            .find(|key| key.name == what)
-            .and_then(|key| {
-                if let form::Form::Integer(least, most) = key.form { Some((least, most)) } else { None }
-            })
-            .unwrap_or((i64::MIN, i64::MAX));
+    fn integer(&mut self, node: &Node, key: &Key) -> Option<i64> {
+        let Key { name: what, form: Form::Integer(least, most), .. } = *key else {
+            unreachable!("`{}` is no number: this is a bug in tapster", key.name)
+        };
         let text = self.text(node, what)?;
         match text.replace('_', "").parse::<i64>() {
             Ok(value) if (least..=most).contains(&value) => Some(value),
@@ -276,15 +288,26 @@ impl Reader {
         }
     }
 
+    /// A number as it is written.
+    fn written<T: TryFrom<i64>>(&mut self, fields: &Fields<'_>, name: &str) -> Option<T> {
+        let number = self.integer(fields.get(name)?, fields.key(name))?;
+        Some(T::try_from(number).ok().expect("the range in the table is one of the type"))
+    }
+
+    /// A number as it is written, or else its default.
+    fn number<T: TryFrom<i64>>(&mut self, fields: &Fields<'_>, name: &str) -> T {
+        self.written(fields, name).unwrap_or_else(|| fields.key(name).default_number())
+    }
+
+    /// A duration as it is written, or else its default; nanoseconds.
+    pub(crate) fn duration_or_default(&mut self, fields: &Fields<'_>, name: &str) -> u64 {
+        let written = fields.get(name).and_then(|node| self.duration(node, name));
+        written.unwrap_or_else(|| fields.key(name).default_ns())
+    }
+
     fn duration(&mut self, node: &Node, what: &str) -> Option<u64> {
         let text = self.text(node, what)?;
-        let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
-        match expr::parse(&text).map(|expr| expr.kind) {
-            Ok(expr::ExprKind::Integer(value)) if has_unit && value > 0 => Some(value),
-            Ok(expr::ExprKind::Integer(value)) if value > 0 => value.checked_mul(1_000_000_000),
-            _ => None,
-        }
-        .or_else(|| {
+        duration(&text).or_else(|| {
             self.error_hint(
                 node.span.clone(),
                 format!("`{what}` must be a duration"),
@@ -372,7 +395,7 @@ impl Reader {
 
     fn probe(&mut self, node: &Node) -> Option<Probe> {
         let before = self.errors();
-        let fields = self.fields(node, form::PROBE, "the probe")?;
+        let fields = self.fields(node, keys::PROBE, "the probe")?;
         let name = fields.get("name").and_then(|node| self.name(node, "name"));
         let help = fields.get("help").and_then(|node| self.text(node, "help")).unwrap_or_default();
         let kernel = fields.get("kernel").and_then(|node| self.kernel(node));
@@ -467,15 +490,9 @@ impl Reader {
         if let (Some(metric), true) = (waiting.first(), fields.lacks("start") && fields.lacks("function")) {
             self.starts_wanted(metric);
         }
-        let mut number = |name: &'static str, default: u32| {
-            fields
-                .get(name)
-                .and_then(|node| self.integer(node, form::PROBE, name))
-                .map_or(default, |value| u32::try_from(value).unwrap_or(default))
-        };
-        let max_series = number("max_series", 1024);
-        let max_inflight = number("max_inflight", 16_384);
-        let max_functions = number("max_functions", DEFAULT_MAX_FUNCTIONS);
+        let max_series = self.number(&fields, "max_series");
+        let max_inflight = self.number(&fields, "max_inflight");
+        let max_functions = self.number(&fields, "max_functions");
         let inflight_timeout_ns =
             fields.get("inflight_timeout").and_then(|node| self.duration(node, "inflight_timeout"));
         let per_cpu = fields.get("rows").and_then(|node| match self.text(node, "rows")?.as_str() {
@@ -491,7 +508,8 @@ impl Reader {
                 None
             }
         });
-        let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled")).unwrap_or(true);
+        let enabled = fields.get("enabled").and_then(|node| self.boolean(node, "enabled"));
+        let enabled = enabled.unwrap_or_else(|| fields.key("enabled").default_truth());
         self.without_effect(&fields, &starts, &ends, &metrics);
         let probe = Probe {
             file: self.file.clone(),
@@ -527,10 +545,7 @@ impl Reader {
                 );
                 return;
             }
-            (Some(pid), None) => self
-                .integer(pid, form::PROBE, "pid")
-                .and_then(|pid| u32::try_from(pid).ok())
-                .map(|number| (pid, Root::Process(number))),
+            (Some(pid), None) => self.written(fields, "pid").map(|number| (pid, Root::Process(number))),
             (None, Some(container)) => match self.text(container, "container") {
                 Some(text) if text.is_empty() || text.contains(['/', ' ']) => {
                     self.error_hint(

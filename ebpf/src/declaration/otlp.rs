@@ -1,7 +1,7 @@
 //! Where metrics go. Only the form is checked here: what the texts mean is for the exporter, which has the same settings as
 //! flags and variables.
 
-use super::{Fields, MAX_PARTS, Reader, form};
+use super::{Fields, MAX_PARTS, Reader, keys};
 use crate::{
     diagnostic::Spanned,
     probe::Otlp,
@@ -24,7 +24,7 @@ impl Reader {
             let words: Vec<String> = items.iter().filter_map(|item| self.text(item, "exporters")).collect();
             result.settings.push(("exporters", Spanned::new(words.join(","), node.span.clone())));
         }
-        let Some(fields) = otlp.and_then(|node| self.fields(node, form::OTLP, "`otlp`")) else {
+        let Some(fields) = otlp.and_then(|node| self.fields(node, keys::OTLP, "`otlp`")) else {
             return Some(result);
         };
         let Fields { entries, .. } = fields;

@@ -1,9 +1,9 @@
 //! Reasons of sleeps: what sleeps in these functions waits for.
 
-use super::{Reader, form};
+use super::{Reader, keys};
 use crate::{
     diagnostic::Spanned,
-    probe::{DEFAULT_PRIORITY, Reason, ReasonPattern},
+    probe::{Reason, ReasonPattern},
     yaml::{Data, Node},
 };
 use std::collections::{HashMap, hash_map::Entry};
@@ -16,7 +16,7 @@ const TAKEN: [&str; 2] = ["short", "unknown"];
 
 /// What was read before.
 #[derive(Default)]
-struct Told {
+struct Seen {
     /// Line and reason of a pattern, by its priority and whether it is for the innermost function.
     patterns: HashMap<(u32, bool, String), (usize, String)>,
     /// Text of a reason, and its line.
@@ -31,7 +31,7 @@ impl Reader {
             self.error(node.span.clone(), format!("more than {MAX_REASONS} reasons in one file"));
             return Vec::new();
         }
-        let mut told = Told::default();
+        let mut told = Seen::default();
         let mut reasons = Vec::new();
         for item in items {
             let Some(reason) = self.reason(item) else { continue };
@@ -43,7 +43,7 @@ impl Reader {
 
     fn reason(&mut self, node: &Node) -> Option<Reason> {
         let before = self.errors();
-        let fields = self.fields(node, form::REASON, "the reason")?;
+        let fields = self.fields(node, keys::REASON, "the reason")?;
         let reason = fields.get("reason").and_then(|node| self.identifier(node));
         let text = fields.get("text").and_then(|node| {
             let text = self.text(node, "text")?;
@@ -56,7 +56,7 @@ impl Reader {
             }
             Some(Spanned::new(text, node.span.clone()))
         });
-        let priority = fields.get("priority").and_then(|node| self.integer(node, form::REASON, "priority"));
+        let priority = self.number(&fields, "priority");
         let mut patterns = Vec::new();
         for (key, innermost) in [("functions", false), ("innermost", true)] {
             if let Some(node) = fields.get(key) {
@@ -70,13 +70,7 @@ impl Reader {
                 "functions: [NAME, NAME*], or innermost: for those that count only if it is they who sleep",
             );
         }
-        let reason = Reason {
-            reason: reason?,
-            text,
-            priority: priority.and_then(|number| u32::try_from(number).ok()).unwrap_or(DEFAULT_PRIORITY),
-            patterns,
-            file: self.file.clone(),
-        };
+        let reason = Reason { reason: reason?, text, priority, patterns, file: self.file.clone() };
         (self.errors() == before).then_some(reason)
     }
 
@@ -139,7 +133,7 @@ impl Reader {
     }
 
     /// Says what stands twice: a pattern of which only the first could ever count, another text.
-    fn told_twice(&mut self, told: &mut Told, reason: &Reason) {
+    fn told_twice(&mut self, told: &mut Seen, reason: &Reason) {
         let name = &reason.reason.value;
         for ReasonPattern { pattern, innermost } in &reason.patterns {
             let line = self.file.position(pattern.span.start).0;

@@ -5,7 +5,7 @@
 
 mod tree;
 
-pub use tree::{Event, Value, evaluate};
+pub use tree::{Inputs, Value, evaluate};
 
 use crate::expr::{Binary, Unary};
 

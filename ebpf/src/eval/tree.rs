@@ -38,7 +38,7 @@ impl Value {
 
 /// What an expression can name at one event.
 #[derive(Clone, Copy, Debug)]
-pub struct Event<'a> {
+pub struct Inputs<'a> {
     /// The program's context: the words of a raw tracepoint, the record of a tracepoint.
     pub context: &'a [u8],
     /// The task, the clock and memory.
@@ -54,13 +54,13 @@ pub struct Event<'a> {
 }
 
 /// The value of an expression at an event.
-pub fn evaluate(typed: &Typed, event: &Event<'_>) -> Value {
+pub fn evaluate(typed: &Typed, event: &Inputs<'_>) -> Value {
     Evaluation { event, lets: RefCell::new(vec![None; event.lets.len()]) }.value(typed)
 }
 
 /// Values that are found on the way.
 struct Evaluation<'e> {
-    event: &'e Event<'e>,
+    event: &'e Inputs<'e>,
     /// Those of named expressions, each found once.
     lets: RefCell<Vec<Option<Value>>>,
 }

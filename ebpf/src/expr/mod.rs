@@ -30,7 +30,7 @@ pub enum ExprKind {
     /// `pid`, a `let` name, …
     Name(String),
     /// `base.field`
-    Member(Box<Expr>, Field),
+    Member(Box<Expr>, FieldName),
     /// `base[index]`
     Index(Box<Expr>, Box<Expr>),
     /// `-a`
@@ -48,6 +48,26 @@ pub enum ExprKind {
 }
 
 impl Expr {
+    /// A name, for expressions that the compiler makes itself and that stand in no text.
+    pub(crate) fn name(name: &str) -> Self {
+        Self::made(ExprKind::Name(name.to_owned()))
+    }
+
+    /// `self.field`
+    pub(crate) fn member(self, field: &str) -> Self {
+        Self::made(ExprKind::Member(Box::new(self), FieldName { name: field.to_owned(), span: 0..0 }))
+    }
+
+    /// `self == number`
+    pub(crate) fn equals(self, number: u64) -> Self {
+        let number = Self::made(ExprKind::Integer(number));
+        Self::made(ExprKind::Binary(Binary::Eq, Box::new(self), Box::new(number)))
+    }
+
+    fn made(kind: ExprKind) -> Self {
+        Self { kind, span: 0..0 }
+    }
+
     /// Whether it has this name somewhere, or a call of it.
     pub fn mentions(&self, wanted: &str) -> bool {
         match &self.kind {
@@ -71,7 +91,7 @@ impl Expr {
 
 /// A field's name and where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Field {
+pub struct FieldName {
     /// The name.
     pub name: String,
     /// Where it stands.
@@ -247,4 +267,18 @@ pub struct ParseError {
     pub span: Range<usize>,
     /// What to do.
     pub hint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same text, and so the same tree but for the places.
+    #[test]
+    fn what_the_compiler_makes_is_what_a_person_would_write() {
+        let made = Expr::name("a").member("b").member("c").equals(u64::MAX);
+        let text = "a.b.c == 18446744073709551615";
+        assert_eq!(made.to_string(), text);
+        assert_eq!(parse(text).expect("it is an expression").to_string(), text);
+    }
 }

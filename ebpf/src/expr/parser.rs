@@ -1,7 +1,7 @@
 //! Tokens to [`Expr`], by precedence climbing.
 
 use super::{
-    Binary, Expr, ExprKind, Field, ParseError, TypeKind, TypeName, Unary,
+    Binary, Expr, ExprKind, FieldName, ParseError, TypeKind, TypeName, Unary,
     lexer::{Token, tokens},
 };
 use std::ops::Range;
@@ -278,7 +278,7 @@ impl Parser {
                 };
                 self.at += 1;
                 let whole = start..span.end;
-                base = Expr { kind: ExprKind::Member(base.into(), Field { name, span }), span: whole };
+                base = Expr { kind: ExprKind::Member(base.into(), FieldName { name, span }), span: whole };
             } else if self.take("[") {
                 let index = self.conditional()?;
                 self.expect("]", start)?;

@@ -1,6 +1,10 @@
 //! Conditions into jumps.
 
-use super::{Lowering, expression::constant_truth};
+use super::{
+    Lowering,
+    expression::{VALUES, constant_truth},
+    offset,
+};
 use crate::{
     asm::Label,
     check::unsigned_operation,
@@ -118,7 +122,7 @@ impl Lowering<'_> {
         let words = left_size.max(right_size) / 8;
         if let Node::Text(bytes) = &right.kind {
             for word in 0..words {
-                let start = usize::try_from(word * 8).unwrap_or(0);
+                let start = usize::try_from(word * 8).expect("a text has few bytes");
                 let mut chunk = [0; 8];
                 for (byte, from) in chunk.iter_mut().zip(bytes.iter().skip(start)) {
                     *byte = *from;
@@ -156,9 +160,9 @@ impl Lowering<'_> {
 }
 
 fn at(base: i16, word: u32) -> i16 {
-    base + i16::try_from(word * 8).unwrap_or(0)
+    base + offset(word * 8)
 }
 
 fn value_register(depth: usize) -> Reg {
-    Reg(u8::try_from(depth + 1).unwrap_or(1))
+    VALUES[depth]
 }

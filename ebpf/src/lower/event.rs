@@ -1,13 +1,13 @@
 //! The course of one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering, Walk, is_tracked, words};
+use super::{CONTEXT, Lowering, Walk, immediate, is_tracked, words};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
-    layout::{Copies, Drop},
+    layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, ZERO},
-    typed::{AccessMode, Node, Role, Typed, TypedEach, TypedMetricKind},
+    typed::{AccessMode, Node, Role, Typed, TypedEach},
 };
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 pub(super) const FULL: i32 = -7;
 
-impl<'a> Lowering<'a> {
+impl Lowering<'_> {
     /// The whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
@@ -27,19 +27,14 @@ impl<'a> Lowering<'a> {
         if let Some((session, at_return)) = self.end_of_session {
             self.carry(session, at_return);
         }
-        let expressions = self.expressions();
-        if expressions.iter().any(|typed| typed.any(&reads_by_helper)) {
+        if event.computes(&reads_by_helper) {
             let slot = self.stack.take(8);
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
         let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
-        let reads_clock = expressions.iter().any(|typed| typed.any(&is_clock));
-        let stamped = self
-            .probe
-            .metrics
-            .iter()
-            .any(|metric| matches!(metric.kind, TypedMetricKind::Gauge | TypedMetricKind::Max { .. }));
+        let reads_clock = event.computes(&is_clock);
+        let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
         let late = event.role == Role::Start && !reads_clock && event.each.is_none();
         if !late && (event.role != Role::Single || reads_clock || stamped) {
@@ -56,7 +51,7 @@ impl<'a> Lowering<'a> {
             self.stamp();
         }
         match &event.each {
-            Some(each) => self.each(each, &item_filters, &expressions, exit),
+            Some(each) => self.each(each, &item_filters, exit),
             None => self.body(exit),
         }
         self.asm.place(exit);
@@ -64,7 +59,7 @@ impl<'a> Lowering<'a> {
             let end = self.asm.label();
             self.load_slot(R1, faults);
             self.asm.jump_if(Cond::Eq, R1, 0, end);
-            self.drop_events(Drop::Fault);
+            self.drop_events(DropReason::Fault);
             self.asm.place(end);
         }
         self.mov(R0, 0);
@@ -80,22 +75,7 @@ impl<'a> Lowering<'a> {
         self.now = Some(slot);
     }
 
-    /// All expressions of the event, `let` values that they use included.
-    fn expressions(&self) -> Vec<&'a Typed> {
-        let mut found: Vec<&Typed> = self.event.expressions().collect();
-        let mut seen = BTreeSet::new();
-        let mut index = 0;
-        while index < found.len() {
-            let needed = found[index].names();
-            found.extend(
-                needed.into_iter().filter(|index| seen.insert(*index)).map(|index| &self.event.lets[index]),
-            );
-            index += 1;
-        }
-        found
-    }
-
-    fn each(&mut self, each: &TypedEach, filters: &[&Typed], expressions: &[&Typed], exit: Label) {
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: Label) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
         self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
@@ -107,7 +87,7 @@ impl<'a> Lowering<'a> {
         self.walk = Walk::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
-        let used: BTreeSet<usize> = expressions.iter().flat_map(|typed| typed.names()).collect();
+        let used: BTreeSet<usize> = self.event.values().into_iter().flat_map(Typed::names).collect();
         for index in used {
             let value = &lets[index];
             if !value.needs_item(lets) && !value.needs_start(lets) {
@@ -182,10 +162,10 @@ impl<'a> Lowering<'a> {
             self.mov(rounds, 0);
             self.alu(Alu::Add, rounds, R9);
         }
-        self.asm.jump_if(Cond::Ge, rounds, i32::try_from(each.limit).unwrap_or(1), over);
+        self.asm.jump_if(Cond::Ge, rounds, immediate(each.limit), over);
         self.asm.jump(again);
         self.asm.place(over);
-        self.drop_event(Drop::EachLimit);
+        self.drop_event(DropReason::EachLimit);
     }
 
     /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
@@ -285,10 +265,10 @@ impl<'a> Lowering<'a> {
         }
         self.asm.jump_if(Cond::Ne, R0, 0, found);
         self.asm.jump_if(Cond::Eq, R1, FULL, full);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.jump(skip);
         self.asm.place(full);
-        self.drop_event(Drop::Series);
+        self.drop_event(DropReason::Series);
         self.asm.jump(skip);
         self.asm.place(found);
         self.mov(R7, R0);

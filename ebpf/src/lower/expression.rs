@@ -1,6 +1,6 @@
 //! Values into registers.
 
-use super::{CONTEXT, Lowering};
+use super::{CONTEXT, Lowering, immediate};
 use crate::{
     check::unsigned_operation,
     eval,
@@ -42,7 +42,7 @@ impl Lowering<'_> {
             Node::Builtin(builtin) => self.builtin(*builtin, dst, &typed.ty),
             Node::Stack { side, frames, task } => self.stack(*side, *frames, task.as_deref(), depth),
             Node::Duration => {
-                let slot = self.duration.unwrap_or(0);
+                let slot = self.duration.expect("only what follows the start uses it");
                 self.load_value(dst, slot, &typed.ty);
             }
             Node::Saved(index) => {
@@ -50,7 +50,7 @@ impl Lowering<'_> {
                 self.load_value(dst, slot, &typed.ty);
             }
             Node::Let(index) => {
-                let slot = self.lets.slots[*index].unwrap_or(0);
+                let slot = self.lets.slot(*index);
                 self.load_value(dst, slot, &typed.ty);
             }
             Node::Item => {
@@ -58,16 +58,14 @@ impl Lowering<'_> {
                 self.unlink(dst, &typed.ty);
             }
             Node::Argument(offset) => {
-                self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
-            }
-            Node::Field { offset, .. }
-                if self.entered.is_some() && *offset == self.host.arch.stack_pointer() =>
-            {
-                self.load_value(dst, self.entered.unwrap_or(0), &typed.ty);
+                self.asm.push(Insn::Load(Size::DW, dst, CONTEXT, super::offset(*offset)));
             }
             Node::Field { offset, size } => {
-                let width = Size::from_bytes(*size).unwrap_or(Size::DW);
-                self.asm.push(Insn::Load(width, dst, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
+                if let Some(entered) = self.entered.filter(|_| *offset == self.host.arch.stack_pointer()) {
+                    return self.load_value(dst, entered, &typed.ty);
+                }
+                let width = width(*size);
+                self.asm.push(Insn::Load(width, dst, CONTEXT, super::offset(*offset)));
                 if let Type::Int { bits, signed: true } = typed.ty {
                     self.extend(dst, bits, true);
                 }
@@ -184,8 +182,8 @@ impl Lowering<'_> {
         if bits.is_none() && (!signed || size == 8) {
             return;
         }
-        let left = i32::try_from(64_u32.saturating_sub(shift + width)).unwrap_or(0);
-        let right = i32::try_from(64_u32.saturating_sub(width)).unwrap_or(0);
+        let left = immediate(64_u32.saturating_sub(shift + width));
+        let right = immediate(64_u32.saturating_sub(width));
         if left > 0 {
             self.alu(Alu::Lsh, dst, left);
         }
@@ -214,13 +212,12 @@ impl Lowering<'_> {
             self.asm.jump(end);
         }
         self.asm.place(there);
-        let width = Size::from_bytes(size).unwrap_or(Size::DW);
         if access == AccessMode::Direct {
-            self.asm.push(Insn::Load(width, dst, dst, i16::try_from(offset).unwrap_or(0)));
+            self.asm.push(Insn::Load(width(size), dst, dst, direct(offset)));
         } else {
             let slot = self.stack.take(8);
             self.read(slot, size, offset, access, (Helper::ReadKernel, Helper::ReadUser));
-            self.asm.push(Insn::Load(width, dst, crate::insn::FP, slot));
+            self.asm.push(Insn::Load(width(size), dst, crate::insn::FP, slot));
             self.stack.used -= 8;
         }
         self.narrow(dst, &typed.ty, size, bits);
@@ -241,7 +238,7 @@ impl Lowering<'_> {
             self.alu(Alu::Add, R3, offset);
         }
         self.stack_address(R1, slot);
-        self.mov(R2, i32::try_from(size).unwrap_or(0));
+        self.mov(R2, immediate(size));
         let done = self.asm.label();
         if access == AccessMode::Auto {
             // The kernel's half of the address space is the negative one, on x86-64 and arm64 alike.
@@ -372,6 +369,16 @@ impl Lowering<'_> {
         self.alu(Alu::Neg, a, 0);
         self.asm.place(end);
     }
+}
+
+/// The width of a load.
+fn width(bytes: u32) -> Size {
+    Size::from_bytes(bytes).expect("only integers of 1, 2, 4 and 8 bytes are values")
+}
+
+/// The offset of a load that the verifier follows.
+fn direct(bytes: i32) -> i16 {
+    i16::try_from(bytes).expect("the checker takes no other offset for one that the verifier follows")
 }
 
 fn operation(operator: Binary, unsigned: bool) -> Alu {

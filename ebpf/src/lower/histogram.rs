@@ -3,12 +3,11 @@
 //! No jumps where it can be helped: each would double the paths that the verifier walks, and in a loop
 //! it walks them for every round.
 
-use super::Lowering;
+use super::{Lowering, immediate, offset};
 use crate::{
     asm::Label,
     histogram::{Buckets, Exponential},
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg},
-    typed::Scheme,
 };
 
 /// Up to so many bounds all are compared, without jumps; above it they are searched by halving.
@@ -16,19 +15,18 @@ const COMPARED: usize = 48;
 
 impl Lowering<'_> {
     /// Adds 1 to the bucket of `r1`; the first is at `base` in the row.
-    pub(super) fn bucket(&mut self, scheme: &Scheme, base: i16, signed: bool, done: Label) {
-        let last = scheme.slots().saturating_sub(1);
+    pub(crate) fn bucket(&mut self, buckets: &Buckets, base: i16, signed: bool, done: Label) {
+        let last = buckets.slots() - 1;
         let (lowest, above) = (self.asm.label(), self.asm.label());
-        match (&scheme.buckets, &scheme.exponential) {
-            (_, Some(exponential)) => self.exponential(exponential, signed, lowest, above),
-            (Buckets::Explicit { raw, .. }, None) => self.explicit(raw, signed, lowest, above),
-            (Buckets::Linear { start, width, count }, None) => {
+        match buckets {
+            Buckets::Exponential { thresholds, .. } => self.exponential(thresholds, signed, lowest, above),
+            Buckets::Explicit { raw, .. } => self.explicit(raw, signed, lowest, above),
+            Buckets::Linear { start, width, count } => {
                 self.linear(*start, *width, *count, signed, lowest, above);
             }
-            (Buckets::Exponential { .. }, None) => {}
         }
         self.asm.comment("bucket number in r3; the test is for the verifier");
-        self.asm.jump_if(Cond::Gt, R3, i32::try_from(last).unwrap_or(0), done);
+        self.asm.jump_if(Cond::Gt, R3, immediate(last), done);
         self.alu(Alu::Lsh, R3, 3);
         self.mov(R4, R7);
         self.alu(Alu::Add, R4, R3);
@@ -38,7 +36,7 @@ impl Lowering<'_> {
         for (label, slot) in [(lowest, 0), (above, last)] {
             self.asm.place(label);
             self.mov(R2, 1);
-            self.add(R7, base + i16::try_from(slot * 8).unwrap_or(0), R2);
+            self.add(R7, base + offset(slot * 8), R2);
             self.asm.jump(done);
         }
     }
@@ -72,10 +70,10 @@ impl Lowering<'_> {
         let bottom = (scheme.lowest + 1).ilog2();
         self.asm.comment("r2 = value scaled to [2^62, 2^63), r3 = its power of two");
         self.mov(R2, R1);
-        self.alu(Alu::Lsh, R2, i32::try_from(62 - top).unwrap_or(0));
-        self.mov(R3, i32::try_from(top).unwrap_or(0));
+        self.alu(Alu::Lsh, R2, immediate(62 - top));
+        self.mov(R3, immediate(top));
         // Steps of … 4, 2, 1 that add up to the largest shift there can be.
-        let steps = i32::try_from(32 - (top - bottom).leading_zeros()).unwrap_or(6);
+        let steps = immediate(32 - (top - bottom).leading_zeros());
         for log in (0..steps).rev() {
             let step = 1 << log;
             // r4 = 1 if the upper `step` bits are zero; then shift by `step`.
@@ -133,7 +131,11 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Sgt, R1, R5, upper);
         self.search(&bounds[..middle], base, found);
         self.asm.place(upper);
-        self.search(&bounds[middle + 1..], base + i32::try_from(middle).unwrap_or(0) + 1, found);
+        self.search(
+            &bounds[middle + 1..],
+            base + i32::try_from(middle).expect("a histogram has at most 512 bounds") + 1,
+            found,
+        );
     }
 
     fn linear(&mut self, start: i64, width: u64, count: u16, signed: bool, lowest: Label, above: Label) {

@@ -41,6 +41,11 @@ impl Lets {
         Self { slots: vec![None; event.lets.len()], waiting, free: Vec::new() }
     }
 
+    /// Where the value of one is that was computed.
+    pub(super) fn slot(&self, index: usize) -> i16 {
+        self.slots[index].expect("a named expression is computed before what uses it")
+    }
+
     /// One was computed that needs these.
     fn release(&mut self, lets: &[Typed], needed: BTreeSet<usize>) {
         for index in needed {

@@ -24,7 +24,7 @@ use crate::{
     attach::Arch,
     host::{Host, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
-    layout::{Drop, Layout, MAX_ROW},
+    layout::{DropReason, Layout, MAX_ROW},
     program::{Code, DROPS, Program},
     typed::{AccessMode, Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
@@ -126,12 +126,12 @@ enum Walk {
 }
 
 /// One program being written.
-struct Lowering<'a> {
+pub(crate) struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
     host: Host,
-    asm: Assembler,
+    pub(crate) asm: Assembler,
     stack: Stack,
     lets: Lets,
     walk: Walk,
@@ -181,23 +181,23 @@ impl<'a> Lowering<'a> {
         Ok(self.asm.finish()?)
     }
 
-    fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
+    pub(crate) fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
         self.asm.push(Insn::Alu64(Alu::Mov, dst, src.into()));
     }
 
-    fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
+    pub(crate) fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
         self.asm.push(Insn::Alu64(op, dst, src.into()));
     }
 
     /// `dst = value`, in as few slots as it takes.
-    fn constant(&mut self, dst: Reg, value: u64) {
+    pub(crate) fn constant(&mut self, dst: Reg, value: u64) {
         match i32::try_from(value.cast_signed()) {
             Ok(small) => self.mov(dst, small),
             Err(_) => self.asm.push(Insn::Imm64(dst, value)),
         }
     }
 
-    fn load_slot(&mut self, dst: Reg, offset: i16) {
+    pub(crate) fn load_slot(&mut self, dst: Reg, offset: i16) {
         self.asm.push(Insn::Load(Size::DW, dst, FP, offset));
     }
 
@@ -272,12 +272,19 @@ impl<'a> Lowering<'a> {
         self.alu(Alu::Add, dst, i32::from(offset));
     }
 
+    /// Where the time is that was read at the beginning.
+    pub(crate) fn time(&self) -> i16 {
+        self.now.expect(
+            "programs read the clock first where they keep a start, take one or note when a value was set",
+        )
+    }
+
     fn call(&mut self, helper: Helper) {
         self.asm.push(Insn::Call(helper));
     }
 
     /// Adds `value` to a word of this CPU's row; changes `r5`.
-    fn add(&mut self, row: Reg, offset: i16, value: Reg) {
+    pub(crate) fn add(&mut self, row: Reg, offset: i16, value: Reg) {
         if !self.is_alone() {
             self.asm.push(Insn::AtomicAdd(Size::DW, row, offset, value));
             return;
@@ -308,18 +315,18 @@ impl<'a> Lowering<'a> {
     fn index_key(&mut self, value: u32) -> i16 {
         let slot = self.index;
         // All eight bytes, so that the verifier knows that what was there before is gone.
-        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, i32::try_from(value).unwrap_or(0)));
+        self.asm.push(Insn::StoreImm(Size::DW, FP, slot, immediate(value)));
         slot
     }
 
     /// Counts one drop; clobbers `r0` to `r5`.
-    fn drop_event(&mut self, reason: Drop) {
+    fn drop_event(&mut self, reason: DropReason) {
         self.mov(R1, 1);
         self.drop_events(reason);
     }
 
     /// Counts as many drops as `r1` says; clobbers `r0` to `r5`.
-    fn drop_events(&mut self, reason: Drop) {
+    fn drop_events(&mut self, reason: DropReason) {
         let amount = self.stack.take(8);
         self.store_slot(amount, R1);
         let key = self.index_key(reason.index());
@@ -348,7 +355,7 @@ impl<'a> Lowering<'a> {
     /// Values side by side, each where its part of the key is.
     fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
         for (value, slot) in values.iter().zip(slots) {
-            let place = base + i16::try_from(slot.offset).unwrap_or(0);
+            let place = base + offset(slot.offset);
             self.tidied(|this| this.store_part(value, place, slot.size));
         }
     }
@@ -372,7 +379,7 @@ fn uses_frame(event: &TypedEvent) -> bool {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
         matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
     };
-    event.lets.iter().chain(event.expressions()).any(|typed| typed.any(&stack))
+    event.computes(&stack)
 }
 
 /// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
@@ -382,7 +389,7 @@ fn is_tracked(ty: &Type) -> bool {
 
 /// The slots of so many bytes.
 fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
-    (0..size / 8).filter_map(move |word| i16::try_from(word * 8).ok()).map(move |offset| slot + offset)
+    (0..size / 8).map(move |word| slot + offset(word * 8))
 }
 
 /// Whether computing it may go one of several ways.
@@ -402,6 +409,16 @@ fn chooses(typed: &Typed) -> bool {
         }
         _ => false,
     }
+}
+
+/// As an offset of an instruction: places in the context, in rows, in texts and in entries, which all have limits below it.
+fn offset(bytes: u32) -> i16 {
+    i16::try_from(bytes).expect("what a program reads and writes is within 32 KiB of its beginning")
+}
+
+/// As a constant of an instruction.
+fn immediate(value: u32) -> i32 {
+    i32::try_from(value).expect("sizes and numbers of buckets, elements and bits are small")
 }
 
 /// Context register, kept for the whole program.

@@ -4,7 +4,7 @@
 //!
 //! Linux 6.10; source: `kprobe_multi_link_prog_run` in `kernel/trace/bpf_trace.c`.
 
-use super::{CONTEXT, LowerError, Lowering, uses_frame};
+use super::{CONTEXT, LowerError, Lowering, immediate, offset, uses_frame};
 use crate::{
     asm::Assembled,
     host::{Host, Session},
@@ -64,7 +64,7 @@ pub(super) fn joined(
 impl Lowering<'_> {
     /// At the entry, leaves where the stack is for the return; there, keeps what was left. The context is in `r1`.
     pub(super) fn carry(&mut self, session: Session, at_return: bool) {
-        let stack = i16::try_from(self.host.arch.stack_pointer()).unwrap_or(0);
+        let stack = offset(self.host.arch.stack_pointer());
         self.asm.comment("what the return has from its entry: where the stack was");
         self.asm.push(Insn::CallKernel(KernelFunction::SessionCookie, session.cookie));
         if at_return {
@@ -77,7 +77,7 @@ impl Lowering<'_> {
             // As it will be at the return, which takes that off again.
             let popped = self.host.arch.popped();
             if popped > 0 {
-                self.alu(Alu::Add, R1, i32::try_from(popped).unwrap_or(0));
+                self.alu(Alu::Add, R1, immediate(popped));
             }
             self.asm.push(Insn::Store(Size::DW, R0, 0, R1));
         }

@@ -4,11 +4,11 @@
 //! of two stacks whose hashes meet one is not kept, however empty the map is. Here a stack is written into memory of the
 //! CPU, hashed to 64 bits, and put into an ordinary hash map if it is new.
 
-use super::{CONTEXT, Lowering, expression::VALUES};
+use super::{CONTEXT, Lowering, expression::VALUES, immediate, offset};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
-    layout::{Drop, STACK_HEADER, StackLayout},
+    layout::{DropReason, STACK_HEADER, StackLayout},
     program::map_named,
     typed::{LOST_STACK, NO_STACK, Side, Typed},
 };
@@ -56,13 +56,13 @@ impl Lowering<'_> {
         }
         self.load_slot(R2, base);
         self.alu(Alu::Add, R2, 8 + header());
-        self.mov(R3, i32::try_from(bytes).unwrap_or(0));
+        self.mov(R3, immediate(bytes));
         self.mov(R4, if side == Side::User { BY_BUILD_ID } else { 0 });
         self.call(if task.is_some() { Helper::GetTaskStack } else { Helper::GetStack });
         let (taken, empty) = (self.asm.label(), self.asm.label());
         self.load_slot(R2, base);
         self.asm.jump_if(Cond::Sle, R0, 0, empty);
-        self.asm.jump_if(Cond::Le, R0, i32::try_from(bytes).unwrap_or(0), taken);
+        self.asm.jump_if(Cond::Le, R0, immediate(bytes), taken);
         self.asm.place(empty);
         self.asm.push(Insn::StoreImm(Size::DW, R2, 0, 0));
         self.asm.place(none);
@@ -74,7 +74,7 @@ impl Lowering<'_> {
         self.load_slot(dst, hash);
         self.asm.jump(done);
         self.asm.place(busy);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.place(lost);
         self.constant(dst, LOST_STACK);
         self.asm.place(done);
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         self.mov(R0, 0);
         let again = self.asm.label();
         self.asm.place(again);
-        let words = i16::try_from(side.frame_size() / 8).unwrap_or(1);
+        let words = offset(side.frame_size() / 8);
         for word in 0..words {
             self.asm.push(Insn::Load(Size::DW, R5, R2, word * 8));
             if side == Side::User && word == 0 {
@@ -123,7 +123,7 @@ impl Lowering<'_> {
             }
             self.mix();
         }
-        let size = i32::try_from(side.frame_size()).unwrap_or(8);
+        let size = immediate(side.frame_size());
         self.alu(Alu::Add, R2, size);
         self.alu(Alu::Add, R4, size);
         self.asm.jump_if(Cond::Gt, R1, R4, again);
@@ -180,10 +180,10 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R0, 0, there);
         self.asm.jump_if(Cond::Eq, R0, EXISTS, there);
         self.asm.jump_if(Cond::Eq, R0, FULL, full);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.jump(lost);
         self.asm.place(full);
-        self.drop_event(Drop::Stack);
+        self.drop_event(DropReason::Stack);
         self.asm.jump(lost);
         self.asm.place(there);
     }
@@ -191,5 +191,5 @@ impl Lowering<'_> {
 
 /// Bytes before the frames of a value.
 fn header() -> i32 {
-    i32::try_from(STACK_HEADER).unwrap_or(8)
+    immediate(STACK_HEADER)
 }

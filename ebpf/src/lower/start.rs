@@ -7,19 +7,15 @@
 use super::{
     Lowering,
     event::{FULL, NOEXIST},
+    immediate, offset,
 };
 use crate::{
     asm::Label,
     attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
-    layout::{CLAIMED, Drop, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
+    layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
 };
-
-/// As an offset of an instruction. Rows are the longest values there are, and their size is limited.
-fn offset(bytes: u32) -> i16 {
-    i16::try_from(bytes).unwrap_or(0)
-}
 
 /// Where the saved values are in an entry, when they are at `place` in a value of the map.
 fn saved(start: &StartLayout, place: u32) -> i16 {
@@ -31,7 +27,7 @@ impl Lowering<'_> {
     pub(super) fn keep_start(&mut self, start: &StartLayout, key: i16) {
         self.prepare(&self.event.saves);
         let value = self.stack.take(start.value_size);
-        let now = self.now.unwrap_or(0);
+        let now = self.time();
         self.load_slot(R1, now);
         self.store_slot(value, R1);
         self.store_parts(&self.event.saves, &start.saved, value);
@@ -49,7 +45,7 @@ impl Lowering<'_> {
             self.asm.jump_if(Cond::Eq, R0, 0, done);
             self.count_elsewhere(-1);
         }
-        self.count_failure(Drop::Inflight);
+        self.count_failure(DropReason::Inflight);
         self.asm.place(done);
     }
 
@@ -115,7 +111,7 @@ impl Lowering<'_> {
         }
         self.asm.jump(found);
         self.asm.place(unmatched);
-        self.drop_event(Drop::Unmatched);
+        self.drop_event(DropReason::Unmatched);
         self.asm.jump(skip);
         self.asm.place(found);
     }
@@ -141,7 +137,7 @@ impl Lowering<'_> {
         self.claim(elsewhere);
         self.asm.comment("it may have become another key's before it was claimed");
         self.compare_key(start, key, other);
-        self.since(self.duration.unwrap_or(0));
+        self.since(self.duration.expect("`take_start` made room for it"));
         self.restore(start, R7, |place| saved(start, place));
         self.mov(R1, FREE);
         self.give_back();
@@ -169,7 +165,7 @@ impl Lowering<'_> {
             }
             self.alu(Alu::Mul, R1, R2);
         }
-        self.alu(Alu::Rsh, R1, i32::try_from(64 - table.bits).unwrap_or(63));
+        self.alu(Alu::Rsh, R1, immediate(64 - table.bits));
         let place = self.index;
         self.store_slot(place, R1);
         self.lookup(TABLE, place);
@@ -211,7 +207,7 @@ impl Lowering<'_> {
 
     /// Stores the time since `r1`; changes `r1` and `r2`.
     fn since(&mut self, duration: i16) {
-        let now = self.now.unwrap_or(0);
+        let now = self.time();
         self.load_slot(R2, now);
         self.alu(Alu::Sub, R2, R1);
         // Clocks of two CPUs may differ by a few nanoseconds: below 0 is 0. Without a jump, because in a
@@ -234,14 +230,14 @@ impl Lowering<'_> {
     }
 
     /// Counts a failed update by its error in `r0`; 0 is success.
-    fn count_failure(&mut self, full: Drop) {
+    fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);
         self.asm.jump_if(Cond::Ne, R0, FULL, busy);
         self.drop_event(full);
         self.asm.jump(done);
         self.asm.place(busy);
-        self.drop_event(Drop::Busy);
+        self.drop_event(DropReason::Busy);
         self.asm.place(done);
     }
 }

@@ -1,6 +1,6 @@
 //! Texts and bytes into the stack, padded with zeros.
 
-use super::{CONTEXT, Lowering};
+use super::{CONTEXT, Lowering, immediate, offset};
 use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, Size},
     typed::{AccessMode, Node, Type, Typed},
@@ -16,7 +16,7 @@ impl Lowering<'_> {
         match &typed.kind {
             Node::Text(bytes) => {
                 for word in 0..room / WORD {
-                    let start = usize::try_from(word * WORD).unwrap_or(0);
+                    let start = usize::try_from(word * WORD).expect("a text has few bytes");
                     let mut chunk = [0; 8];
                     for (byte, from) in chunk.iter_mut().zip(bytes.iter().skip(start)) {
                         *byte = *from;
@@ -29,7 +29,7 @@ impl Lowering<'_> {
                 // Linux 6.0 and 6.1 write nothing behind the name's end.
                 self.zero(slot, 0, room);
                 self.stack_address(R1, slot);
-                self.mov(R2, i32::try_from(size).unwrap_or(16));
+                self.mov(R2, immediate(size));
                 self.call(Helper::Comm);
             }
             Node::TextAt { base, offset, access, limit } => {
@@ -56,25 +56,25 @@ impl Lowering<'_> {
                 self.read(slot, (*size).min(room), *offset, *access, (Helper::ReadKernel, Helper::ReadUser));
                 self.asm.place(end);
             }
-            Node::TextField { offset, size } => {
+            Node::TextField { offset: place, size } => {
                 self.zero(slot, 0, room);
                 self.mov(R1, CONTEXT);
                 self.read(
                     slot,
                     (*size).min(room),
-                    i32::try_from(*offset).unwrap_or(0),
+                    immediate(*place),
                     AccessMode::Kernel,
                     (Helper::ReadKernelStr, Helper::ReadUserStr),
                 );
             }
-            Node::TextLocated { offset, relative } => {
+            Node::TextLocated { offset: place, relative } => {
                 self.zero(slot, 0, room);
-                self.asm.push(Insn::Load(Size::W, R3, CONTEXT, i16::try_from(*offset).unwrap_or(0)));
+                self.asm.push(Insn::Load(Size::W, R3, CONTEXT, offset(*place)));
                 // The low half is the offset, the high one the length.
                 self.alu(Alu::And, R3, 0xffff);
                 self.mov(R1, CONTEXT);
                 self.alu(Alu::Add, R1, R3);
-                let behind = if *relative { i32::try_from(*offset + 4).unwrap_or(0) } else { 0 };
+                let behind = if *relative { immediate(*place + 4) } else { 0 };
                 // The room may be that of a longer text that this one shares a place with.
                 let Type::Text { capacity } = typed.ty else { return };
                 self.read(
@@ -99,7 +99,7 @@ impl Lowering<'_> {
                 self.asm.place(end);
             }
             Node::Let(index) => {
-                let from = self.lets.slots[*index].unwrap_or(0);
+                let from = self.lets.slot(*index);
                 self.copy(from, slot, &typed.ty, room);
             }
             Node::Saved(index) => {
@@ -112,7 +112,7 @@ impl Lowering<'_> {
     }
 
     fn store_word(&mut self, slot: i16, word: u32, value: u64) {
-        let place = slot + i16::try_from(word * WORD).unwrap_or(0);
+        let place = slot + offset(word * WORD);
         if let Ok(small) = i32::try_from(value.cast_signed()) {
             self.asm.push(Insn::StoreImm(Size::DW, FP, place, small));
         } else {
@@ -132,7 +132,7 @@ impl Lowering<'_> {
     fn cut(&mut self, slot: i16, most: u32, room: u32) {
         let (word, kept) = (most / WORD, most % WORD);
         if kept > 0 && most < room {
-            let place = slot + i16::try_from(word * WORD).unwrap_or(0);
+            let place = slot + offset(word * WORD);
             self.load_slot(R0, place);
             self.constant(R1, (1 << (kept * 8)) - 1);
             self.alu(Alu::And, R0, R1);
@@ -144,9 +144,9 @@ impl Lowering<'_> {
     fn copy(&mut self, from: i16, to: i16, ty: &Type, room: u32) {
         let size = if ty.is_wide() { ty.room().min(room) } else { 0 };
         for word in 0..size / WORD {
-            let offset = i16::try_from(word * WORD).unwrap_or(0);
-            self.asm.push(Insn::Load(Size::DW, R0, FP, from + offset));
-            self.asm.push(Insn::Store(Size::DW, FP, to + offset, R0));
+            let behind = offset(word * WORD);
+            self.asm.push(Insn::Load(Size::DW, R0, FP, from + behind));
+            self.asm.push(Insn::Store(Size::DW, FP, to + behind, R0));
         }
         self.zero(to, size, room);
     }

@@ -3,9 +3,6 @@
 use crate::diagnostic::{SourceFile, Spanned};
 use std::sync::Arc;
 
-/// Priority of a reason that has none.
-pub const DEFAULT_PRIORITY: u32 = 50;
-
 /// What sleeps in certain functions of the kernel wait for. One reason may have several.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {

@@ -53,7 +53,7 @@ fn index(value: u64) -> usize {
 }
 
 /// Where an access goes.
-pub(super) enum Place {
+pub(super) enum Destination {
     Stack(usize),
     Context(usize),
     Value { map: usize, cell: usize, offset: usize },
@@ -83,7 +83,7 @@ impl<'a> AddressSpace<'a> {
         base(VALUES + widen(map)) + widen(cell) * stride(&self.maps[map])
     }
 
-    fn place(&self, address: u64, size: u64) -> Result<Place, Fault> {
+    fn place(&self, address: u64, size: u64) -> Result<Destination, Fault> {
         let region = address >> 48;
         let start = base(region);
         let out = |region| Fault::OutOfBounds { region, address, size };
@@ -93,22 +93,24 @@ impl<'a> AddressSpace<'a> {
         };
         let offset = address.wrapping_sub(start);
         match region {
-            STACK => within(offset, self.stack.len()).map(Place::Stack).ok_or_else(|| out("stack")),
-            CONTEXT => within(offset, self.context.len()).map(Place::Context).ok_or_else(|| out("context")),
-            MAPS => Err(out("map, which is opaque")),
-            SESSION => {
-                within(offset, self.session.len()).map(Place::Session).ok_or_else(|| out("session cookie"))
+            STACK => within(offset, self.stack.len()).map(Destination::Stack).ok_or_else(|| out("stack")),
+            CONTEXT => {
+                within(offset, self.context.len()).map(Destination::Context).ok_or_else(|| out("context"))
             }
+            MAPS => Err(out("map, which is opaque")),
+            SESSION => within(offset, self.session.len())
+                .map(Destination::Session)
+                .ok_or_else(|| out("session cookie")),
             VALUES..VALUES_END => {
                 let map = index(region - VALUES);
                 let found = self.maps.get(map).filter(|_| address >= start).and_then(|found| {
                     let cell = index(offset / stride(found));
                     let len = found.cell(cell)?.len();
-                    Some(Place::Value { map, cell, offset: within(offset % stride(found), len)? })
+                    Some(Destination::Value { map, cell, offset: within(offset % stride(found), len)? })
                 });
                 found.ok_or_else(|| out("map value"))
             }
-            _ => Ok(Place::Elsewhere),
+            _ => Ok(Destination::Elsewhere),
         }
     }
 
@@ -130,25 +132,25 @@ impl<'a> AddressSpace<'a> {
         let place = self.place(address, size)?;
         let len = index_of_size(size);
         Ok(Some(match place {
-            Place::Stack(offset) => {
+            Destination::Stack(offset) => {
                 self.initialised(offset, len)?;
                 &self.stack[offset..offset + len]
             }
-            Place::Context(offset) => &self.context[offset..offset + len],
-            Place::Session(offset) => &self.session[offset..offset + len],
-            Place::Value { map, cell, offset } => {
+            Destination::Context(offset) => &self.context[offset..offset + len],
+            Destination::Session(offset) => &self.session[offset..offset + len],
+            Destination::Value { map, cell, offset } => {
                 let cell = self.maps[map].cell(cell).expect("`place` found the cell");
                 &cell[offset..offset + len]
             }
-            Place::Elsewhere => return Ok(None),
+            Destination::Elsewhere => return Ok(None),
         }))
     }
 
     /// Bytes a helper reads through a pointer argument: on the stack or in a map value.
     pub(super) fn argument(&self, address: u64, size: u64) -> Result<&[u8], Fault> {
         match self.place(address, size)? {
-            Place::Context(_) | Place::Elsewhere => Err(Fault::NotOwn { address }),
-            Place::Stack(_) | Place::Value { .. } | Place::Session(_) => {
+            Destination::Context(_) | Destination::Elsewhere => Err(Fault::NotOwn { address }),
+            Destination::Stack(_) | Destination::Value { .. } | Destination::Session(_) => {
                 self.own(address, size)?.ok_or(Fault::NotOwn { address })
             }
         }
@@ -158,16 +160,16 @@ impl<'a> AddressSpace<'a> {
     pub(super) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Fault> {
         let size = u64::try_from(bytes.len()).expect("a usize has at most 64 bits");
         match self.place(address, size)? {
-            Place::Stack(offset) => {
+            Destination::Stack(offset) => {
                 self.stack[offset..offset + bytes.len()].copy_from_slice(bytes);
                 self.written[offset..offset + bytes.len()].fill(true);
             }
-            Place::Value { map, cell, offset } => {
+            Destination::Value { map, cell, offset } => {
                 let cell = self.maps[map].cell_mut(cell).expect("`place` found the cell");
                 cell[offset..offset + bytes.len()].copy_from_slice(bytes);
             }
-            Place::Session(offset) => self.session[offset..offset + bytes.len()].copy_from_slice(bytes),
-            Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
+            Destination::Session(offset) => self.session[offset..offset + bytes.len()].copy_from_slice(bytes),
+            Destination::Context(_) | Destination::Elsewhere => return Err(Fault::NotOwn { address }),
         }
         Ok(())
     }
@@ -175,9 +177,9 @@ impl<'a> AddressSpace<'a> {
     /// Counts stack bytes as written, as the verifier does for the whole buffer given to a helper to fill.
     pub(super) fn fill(&mut self, address: u64, size: u64) -> Result<(), Fault> {
         match self.place(address, size)? {
-            Place::Stack(offset) => self.written[offset..offset + index_of_size(size)].fill(true),
-            Place::Value { .. } | Place::Session(_) => {}
-            Place::Context(_) | Place::Elsewhere => return Err(Fault::NotOwn { address }),
+            Destination::Stack(offset) => self.written[offset..offset + index_of_size(size)].fill(true),
+            Destination::Value { .. } | Destination::Session(_) => {}
+            Destination::Context(_) | Destination::Elsewhere => return Err(Fault::NotOwn { address }),
         }
         Ok(())
     }
@@ -185,14 +187,14 @@ impl<'a> AddressSpace<'a> {
     /// The verifier's alignment rules for an access by an instruction.
     pub(super) fn aligned(&self, address: u64, size: u64) -> Result<(), Fault> {
         match self.place(address, size)? {
-            Place::Stack(_) | Place::Context(_) if !address.is_multiple_of(size) => {
+            Destination::Stack(_) | Destination::Context(_) if !address.is_multiple_of(size) => {
                 Err(Fault::Misaligned { address, size })
             }
-            Place::Stack(_)
-            | Place::Context(_)
-            | Place::Value { .. }
-            | Place::Session(_)
-            | Place::Elsewhere => Ok(()),
+            Destination::Stack(_)
+            | Destination::Context(_)
+            | Destination::Value { .. }
+            | Destination::Session(_)
+            | Destination::Elsewhere => Ok(()),
         }
     }
 
@@ -216,5 +218,5 @@ fn stride(map: &Map) -> u64 {
 
 /// The length of an access that `place` accepted; anything longer has already failed there.
 fn index_of_size(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(0)
+    usize::try_from(size).expect("the access was accepted")
 }

@@ -5,7 +5,7 @@ use tapster_ebpf::{
     attach::Target,
     check, declaration,
     diagnostic::{Diagnostic, SourceFile},
-    eval::{Event, Value, evaluate},
+    eval::{Inputs, Value, evaluate},
     host::Host,
     lower,
     probe::Probe,
@@ -178,8 +178,8 @@ impl Case {
         let mut started = false;
         for event in &self.typed.events {
             let mut now =
-                Event { context, machine: &machine, lets: &event.lets, saved: &[], duration: 0, item: 0 };
-            let holds = |now: &Event<'_>, filters: &[tapster_ebpf::typed::Typed]| {
+                Inputs { context, machine: &machine, lets: &event.lets, saved: &[], duration: 0, item: 0 };
+            let holds = |now: &Inputs<'_>, filters: &[tapster_ebpf::typed::Typed]| {
                 filters.iter().all(|filter| evaluate(filter, now).number() != 0)
             };
             match event.role {
@@ -213,7 +213,7 @@ impl Case {
         rows
     }
 
-    fn key(&self, event: &TypedEvent, now: &Event<'_>) -> Vec<u8> {
+    fn key(&self, event: &TypedEvent, now: &Inputs<'_>) -> Vec<u8> {
         if event.labels.is_empty() {
             return vec![0; 4];
         }
@@ -230,7 +230,7 @@ impl Case {
 }
 
 /// The elements that `each` visits.
-fn walk(each: &tapster_ebpf::typed::TypedEach, mut now: Event<'_>) -> Vec<u64> {
+fn walk(each: &tapster_ebpf::typed::TypedEach, mut now: Inputs<'_>) -> Vec<u64> {
     let mut items = Vec::new();
     let mut budget = each.budget.as_ref().map(|(_, within)| evaluate(within, &now).number());
     let mut item = evaluate(&each.from, &now).number();

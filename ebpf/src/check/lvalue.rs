@@ -2,13 +2,13 @@
 
 use super::{
     expression::number,
-    scope::{Operand, Place, Problems, Scope},
+    scope::{Lvalue, Operand, Problems, Scope},
     text::{MAX_TEXT, TEXT_CAPACITY},
 };
 use crate::{
     btf::{Access, Btf, Kind, TypeId, direct_access},
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, Field},
+    expr::{Binary, Expr, ExprKind, FieldName},
     probe::Expression,
     typed::{AccessMode, Node, Type, Typed},
 };
@@ -18,7 +18,7 @@ impl Scope<'_> {
         &self,
         expression: &Expression,
         base: &Expr,
-        field: &Field,
+        field: &FieldName,
     ) -> Result<Operand, Problems> {
         if let ExprKind::Name(name) = &base.kind {
             match name.as_str() {
@@ -30,14 +30,14 @@ impl Scope<'_> {
         let mut operand = self.operand(expression, base)?;
         let btf = self.btf(expression, base.span.clone())?;
         // `.` goes through a pointer as it does into a struct.
-        if let Operand::Place(place) = &operand
+        if let Operand::Lvalue(place) = &operand
             && btf.kind(btf.strip(place.type_id)) == Kind::Ptr
         {
             operand = Operand::Value(self.load(expression, base, place)?);
         }
         let place = match operand {
-            Operand::Place(place) => place,
-            Operand::Value(value) => self.pointed(expression, base, value, 0)?,
+            Operand::Lvalue(place) => place,
+            Operand::Value(value) => self.pointed(expression, base, value)?,
             Operand::Array { .. } => {
                 return Err(self.problem(
                     expression,
@@ -68,17 +68,16 @@ impl Scope<'_> {
         let bit_offset = i64::from(found.bit_offset) + place.offset * 8;
         let bits = found.bitfield_bits.and_then(|width| Some((u32::try_from(bit_offset).ok()?, width)));
         let offset = place.offset + i64::from(found.bit_offset / 8);
-        Ok(Operand::Place(Place { base: place.base, offset, type_id: found.type_id, bits }))
+        Ok(Operand::Lvalue(Lvalue { base: place.base, offset, type_id: found.type_id, bits }))
     }
 
-    /// The memory that a pointer points to, `index` elements further.
+    /// The memory that a pointer points to.
     pub(super) fn pointed(
         &self,
         expression: &Expression,
         expr: &Expr,
         base: Typed,
-        index: i64,
-    ) -> Result<Place, Problems> {
+    ) -> Result<Lvalue, Problems> {
         let Type::Pointer { to, .. } = base.ty else {
             let what = match base.ty {
                 Type::Text { .. } => "a text",
@@ -105,7 +104,7 @@ impl Scope<'_> {
                 Some("cast it: (struct NAME *)value, or str(value) for a text".into()),
             ));
         }
-        Ok(Place { base, offset: index * i64::from(size.unwrap_or(0)), type_id: to, bits: None })
+        Ok(Lvalue { base, offset: 0, type_id: to, bits: None })
     }
 
     pub(super) fn index(
@@ -135,7 +134,7 @@ impl Scope<'_> {
         }
         let btf = self.btf(expression, expr.span.clone())?;
         let place = match operand {
-            Operand::Place(place) if btf.kind(btf.strip(place.type_id)) == Kind::Array => {
+            Operand::Lvalue(place) if btf.kind(btf.strip(place.type_id)) == Kind::Array => {
                 let (element, count) = btf.array(btf.strip(place.type_id));
                 if let Some(value) = constant
                     && count > 0
@@ -145,18 +144,22 @@ impl Scope<'_> {
                     let hint = Some(format!("indices are 0 to {}", count - 1));
                     return Err(self.problem(expression, index.span.clone(), message, hint));
                 }
-                Place { type_id: element, bits: None, ..place }
+                Lvalue { type_id: element, bits: None, ..place }
             }
-            Operand::Place(place) => {
+            Operand::Lvalue(place) => {
                 let pointer = self.load(expression, base, &place)?;
-                self.pointed(expression, base, pointer, 0)?
+                self.pointed(expression, base, pointer)?
             }
-            Operand::Value(value) => self.pointed(expression, base, value, 0)?,
+            Operand::Value(value) => self.pointed(expression, base, value)?,
             Operand::Array { .. } => {
                 return Err(self.problem(expression, expr.span.clone(), "not an array", None));
             }
         };
-        let size = i64::from(btf.size(place.type_id).unwrap_or(0));
+        let Some(size) = btf.size(place.type_id).map(i64::from) else {
+            let message = format!("the size of a `{}` is not known here", btf.display(place.type_id));
+            let hint = Some("cast it to a pointer to what is there, and index that".into());
+            return Err(self.problem(expression, expr.span.clone(), message, hint));
+        };
         let Some(constant) = constant else {
             // The verifier allows no variable offset from a typed pointer, so the address becomes a number.
             let to = btf.strip(place.type_id);
@@ -185,17 +188,17 @@ impl Scope<'_> {
                 Node::Binary(Binary::Add, Box::new(start), Box::new(distance)),
                 Type::Pointer { to, access },
             );
-            return Ok(Operand::Place(Place { base: sum, offset: 0, type_id: place.type_id, bits: None }));
+            return Ok(Operand::Lvalue(Lvalue { base: sum, offset: 0, type_id: place.type_id, bits: None }));
         };
         let offset = constant.checked_mul(size).and_then(|distance| distance.checked_add(place.offset));
         match offset.filter(|offset| i32::try_from(*offset).is_ok()) {
-            Some(offset) => Ok(Operand::Place(Place { offset, ..place })),
+            Some(offset) => Ok(Operand::Lvalue(Lvalue { offset, ..place })),
             None => Err(self.problem(expression, index.span.clone(), "the index is too large", None)),
         }
     }
 
     /// An array of bytes as a text, which somebody must have said that it is.
-    pub(super) fn bytes(&self, place: &Place) -> Option<Typed> {
+    pub(super) fn bytes(&self, place: &Lvalue) -> Option<Typed> {
         let btf = self.target.btf?;
         let id = btf.strip(place.type_id);
         if btf.kind(id) != Kind::Array {
@@ -204,7 +207,8 @@ impl Scope<'_> {
         let (element, count) = btf.array(id);
         let element = btf.strip(element);
         let is_bytes = btf.kind(element) == Kind::Int && btf.size(element) == Some(1);
-        is_bytes.then(|| text_array(place, count))
+        let offset = i32::try_from(place.offset).ok()?;
+        is_bytes.then(|| text_array(place, offset, count))
     }
 
     /// Reads a place.
@@ -212,7 +216,7 @@ impl Scope<'_> {
         &self,
         expression: &Expression,
         expr: &Expr,
-        place: &Place,
+        place: &Lvalue,
     ) -> Result<Typed, Problems> {
         let btf = self.btf(expression, expr.span.clone())?;
         let id = btf.strip(place.type_id);
@@ -220,16 +224,21 @@ impl Scope<'_> {
             Err(self.problem(expression, expr.span.clone(), message, Some(hint.into())))
         };
         let shown = || btf.display(place.type_id);
+        let too_far = || {
+            let message = format!("`{expr}` is more than 2 GiB from where its pointer leads");
+            refuse(message, "cast the address of something nearer")
+        };
+        let Ok(offset) = i32::try_from(place.offset) else { return too_far() };
         match btf.kind(id) {
             Kind::Int | Kind::Enum | Kind::Enum64 => {}
-            Kind::Ptr => return Ok(load_pointer(btf, place, id)),
+            Kind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
             Kind::Array => {
                 let (element, count) = btf.array(id);
                 let element = btf.strip(element);
                 if btf.kind(element) == Kind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
-                        return Ok(text_array(place, count));
+                        return Ok(text_array(place, offset, count));
                     }
                     let hint = format!("index it, or write str({expr}) if it is a text that ends with a NUL");
                     return refuse(format!("`{}` are bytes, and no text", shown()), &hint);
@@ -262,7 +271,7 @@ impl Scope<'_> {
             }
         };
         let access = load_access(btf, &place.base, offset, size);
-        let Ok(offset) = i32::try_from(offset) else { return refuse("the offset is too large".into(), "") };
+        let Ok(offset) = i32::try_from(offset) else { return too_far() };
         let node = Node::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
         Ok(Typed::new(node, ty))
     }
@@ -297,7 +306,7 @@ fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
     }
 }
 
-fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
+fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     let declared = btf.target(id);
     let to = btf.strip(declared);
     // What the verifier sees there must be what was named, else its loads would be of another type; and
@@ -312,15 +321,13 @@ fn load_pointer(btf: &Btf, place: &Place, id: TypeId) -> Typed {
     } else {
         AccessMode::Auto
     };
-    let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
     Typed::new(node, Type::Pointer { to, access: behind })
 }
 
-fn text_array(place: &Place, count: u32) -> Typed {
+fn text_array(place: &Lvalue, offset: i32, count: u32) -> Typed {
     let limit = if count == 0 { TEXT_CAPACITY } else { count.min(MAX_TEXT) };
     let access = helper_access(&place.base.ty);
-    let offset = i32::try_from(place.offset).unwrap_or(0);
     let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
     Typed::new(node, Type::text(limit))
 }

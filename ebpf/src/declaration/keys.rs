@@ -1,0 +1,463 @@
+//! The keys of the YAML, once: name, form, default and documentation. A new key is its line here and the use of its value.
+//!
+//! Keys of one kind of metric only are with that kind, in [`crate::metric`].
+
+use super::form::{Fallback, Form, Key, concat, mapping, table, total};
+use crate::{metric, probe::UNITS, waiting};
+use serde_json::{Value, json};
+
+const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
+const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
+
+/// Keys of a file.
+pub(super) const FILE: &[Key] = &[
+    Key::new(
+        "library",
+        Form::Either(&[Form::Boolean, Form::List(&Form::Text)]),
+        "Shipped probes to run besides those of this file: `true` for all that are on by default, or a list of names. The name of a shipped file without `.yaml`, such as `sched`, is all that are in it.",
+    )
+    .or(Fallback::Boolean(false)),
+    Key::new("probes", Form::List(&Form::Mapping(PROBE)), "The [probes](#the-probe)."),
+    Key::new(
+        "reasons",
+        Form::List(&Form::Mapping(REASON)),
+        "[What sleeps wait for](#reasons), for labels decoded by `reason`: besides the shipped table, and before it at equal priority.",
+    ),
+    Key::new(
+        "exporters",
+        Form::List(&Form::Word(&["prometheus", "otlp", "console", "none"])),
+        "Where metrics go: a list of `prometheus`, `otlp`, `console`, or `none`; see [otlp.md](otlp.md#settings).",
+    )
+    .or(Fallback::Told("`prometheus`, and `otlp` as well where an endpoint is given")),
+    Key::new(
+        "otlp",
+        Form::Mapping(OTLP),
+        "How metrics are pushed by OTLP: [its keys](otlp.md#settings). Flags and `OTEL_*` variables go before these keys. One file of several may have it.",
+    ),
+];
+
+/// Keys of `otlp`. Their defaults are those of the exporter's settings, which has them from flags and variables too.
+pub(super) const OTLP: &[Key] = &[
+    Key::new(
+        "endpoint",
+        Form::Text,
+        "URL of the receiver: `http://HOST:4318`, to which `/v1/metrics` is added, or `http://HOST:4317` for gRPC.",
+    ),
+    Key::new("metrics_endpoint", Form::Text, "Whole URL for metrics, taken as it is; before `endpoint`."),
+    Key::new(
+        "protocol",
+        Form::Word(&["http/protobuf", "grpc"]),
+        "How requests travel; default `http/protobuf`.",
+    ),
+    Key::new("headers", Form::Named(&Form::Text), "Headers of each request: name → value."),
+    Key::new("timeout", Form::Text, "How long one request may take; default 10s."),
+    Key::new(
+        "compression",
+        Form::Word(&["gzip", "none"]),
+        "Whether requests are compressed; default `gzip`.",
+    ),
+    Key::new(
+        "certificate",
+        Form::Text,
+        "File of the authorities that sign the receiver's certificate (PEM). Default: those that the host trusts.",
+    ),
+    Key::new(
+        "client_certificate",
+        Form::Text,
+        "File of this host's certificate (PEM), for receivers that ask for one.",
+    ),
+    Key::new("client_key", Form::Text, "File of its key (PEM)."),
+    Key::new(
+        "insecure",
+        Form::Boolean,
+        "Whether gRPC to an endpoint without `http://` or `https://` is without TLS; default false.",
+    ),
+    Key::new("interval", Form::Text, "How often metrics are pushed; default 1m."),
+    Key::new("push_timeout", Form::Text, "How long a push may take, its repetitions included; default 30s."),
+    Key::new(
+        "temporality",
+        Form::Word(&["cumulative", "delta", "lowmemory"]),
+        "Totals since the beginning, differences, or differences of histograms only; default `cumulative`.",
+    ),
+    Key::new(
+        "histograms",
+        Form::Word(&["base2_exponential_bucket_histogram", "explicit_bucket_histogram"]),
+        "Form of histograms whose buckets are exponential; default as they were counted.",
+    ),
+    Key::new(
+        "attributes",
+        Form::Word(&["prometheus", "semconv"]),
+        "Keys of attributes: the labels of `/metrics`, or the names of OpenTelemetry's conventions where there are any; default `prometheus`.",
+    ),
+    Key::new("resource", Form::Named(&Form::Text), "Attributes of the resource: key → text."),
+    Key::new("service_name", Form::Text, "`service.name` of the resource; default `tapster`."),
+];
+
+/// Keys of an entry of `reasons`.
+pub(super) const REASON: &[Key] = &[
+    Key::required(
+        "reason",
+        Form::Name,
+        "The label's value, which should not change: lower case letters, digits and `_`. The same as a shipped one adds to it; `text` may then be left out.",
+    ),
+    Key::new("text", Form::Text, "The same in a sentence, for people; once for each reason."),
+    Key::new(
+        "priority",
+        Form::Integer(1, 100),
+        "Of all functions of a stack that are in the table, one with the highest says the reason; of equals one of your own table, and of those the innermost.",
+    )
+    .or(Fallback::Integer(50)),
+    Key::new(
+        "functions",
+        Form::List(&Form::Text),
+        "Functions of the kernel, wherever they are on the stack, or CALLER;FUNCTION where only a certain caller's counts; `*`, `?` and `[...]` match several.",
+    ),
+    Key::new("innermost", Form::List(&Form::Text), "Functions that count only if it is they who sleep."),
+];
+
+/// Keys of a probe.
+pub(super) const PROBE: &[Key] = &[
+    Key::required(
+        "name",
+        Form::Name,
+        "Name of the probe. Probes of one name are variants; the first whose `kernel` fits is used.",
+    ),
+    Key::new("help", Form::Text, "What the probe measures; also the help text of metrics without one of their own."),
+    Key::new(
+        "enabled",
+        Form::Boolean,
+        "Whether it runs with its file or the library as a whole, and not only when it is named: by `--probes`, or in `library`.",
+    )
+    .or(Fallback::Boolean(true)),
+    Key::new(
+        "kernel",
+        Form::Text,
+        "Kernels that this variant is for: `\">=5.18\"`, `\"<6.1\"`, or both joined by a comma.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new(
+        "at",
+        ATTACH,
+        "[Attach point](#attach-points) of a single event, or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+    ),
+    Key::new(
+        "start",
+        EVENTS,
+        "Where a measured time begins: an [event](#events), or a list of events.",
+    ),
+    Key::new("end", EVENTS, "Where it ends: an [event](#events), or a list of events."),
+    Key::new(
+        "function",
+        Form::Text,
+        "[A function](#function) of the kernel, or `BINARY:FUNCTION` of a program or library; `*`, `?` and `[...]` match several. The probe measures each of their calls: it stands for a start at the entry and an end at the return.",
+    ),
+    Key::new(
+        "pid",
+        Form::Integer(1, 4_194_304),
+        "A process: [programs and libraries](#files-of-programs) of attach points are those that it sees under their paths.",
+    )
+    .or(Fallback::Told("those that `tapster` sees")),
+    Key::new(
+        "container",
+        Form::Text,
+        "A container, by the beginning of its id or its name: [programs and libraries](#files-of-programs) are its own, and only its processes count.",
+    ),
+    Key::new(
+        "save",
+        Form::Named(&Form::Expression),
+        "With `function`: [values kept](#save) from its entry, read as `start.NAME`.",
+    ),
+    Key::new("let", Form::Named(&Form::Expression), "[Named expressions](#let)."),
+    Key::new(
+        "where",
+        Form::Expression,
+        "[Which events count](#where); with `at`, and with `function` of its returns. A pair has it in its events.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new(
+        "each",
+        Form::Mapping(EACH),
+        "Runs the action once for each element of [a list](#each); with `at` only, else it belongs to the end event.",
+    ),
+    Key::new(
+        "labels",
+        Form::Named(&Form::Either(&[Form::Expression, Form::Mapping(LABEL)])),
+        "[Labels](#labels): name → expression, or value and decoder.",
+    )
+    .or(Fallback::Told("none: one row")),
+    Key::required(
+        "metrics",
+        Form::List(&Form::Mapping(METRIC)),
+        "What is kept for each label set. At least one [metric](#metrics).",
+    ),
+    Key::new(
+        "max_series",
+        Form::Integer(1, 1_000_000),
+        "Most label sets; beyond it events are counted as dropped. With `labels`.",
+    )
+    .or(Fallback::Integer(1024)),
+    Key::new(
+        "max_inflight",
+        Form::Integer(1, 10_000_000),
+        "How many starts that wait for their end have room; not with `at`.",
+    )
+    .or(Fallback::Integer(16_384)),
+    MAX_FUNCTIONS,
+    INFLIGHT_TIMEOUT,
+    Key::new(
+        "rows",
+        Form::Word(&["auto", "per_cpu", "shared"]),
+        "Whether each CPU has its own copy of the numbers, see [Bounds](#bounds-and-drops); `auto` decides by their size on this host.",
+    )
+    .or(Fallback::Text("auto")),
+];
+
+/// `max_functions` of a probe.
+pub(crate) const MAX_FUNCTIONS: Key = Key::new(
+    "max_functions",
+    Form::Integer(1, 100_000),
+    "Most functions that a [pattern](#patterns-of-functions) may match; more are refused.",
+)
+.or(Fallback::Integer(1000));
+
+/// `inflight_timeout` of a probe.
+pub(crate) const INFLIGHT_TIMEOUT: Key = Key::new(
+    "inflight_timeout",
+    Form::Duration,
+    "After this a start without an end is given up and counted; not with `at`. Where it is not written and the probe has `in_flight` or `oldest`, only [if its end may have been missed](#what-waits).",
+)
+.or(Fallback::Text("10m"));
+
+/// Keys of an event.
+pub(super) const EVENT: &[Key] = &[
+    Key::required(
+        "at",
+        ATTACH,
+        "[Attach point](#attach-points), or a list of [alternatives](#alternatives) of which the first that the kernel has and takes is used.",
+    ),
+    Key::new(
+        "kernel",
+        Form::Text,
+        "Kernels that this event is for; on others it is as if it were not there.",
+    )
+    .or(Fallback::Told("all")),
+    // Told as missing by the reader of events, in words of its own.
+    Key::new(
+        "key",
+        ONE_OR_MORE_EXPRESSIONS,
+        "What joins a start to its end: an expression, or a list of up to 8.",
+    )
+    .or(Fallback::Told("required")),
+    Key::new(
+        "where",
+        Form::Expression,
+        "[Which events count](#where); an end that does not match leaves its start waiting.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new(
+        "save",
+        Form::Named(&Form::Expression),
+        "Start only: [values kept](#save), read at the end as `start.NAME`.",
+    ),
+    Key::new(
+        "each",
+        Form::Mapping(EACH),
+        "End only: runs the action once for each element of [a list](#each).",
+    ),
+];
+
+/// Keys of `each`.
+pub(super) const EACH: &[Key] = &[
+    Key::required("name", Form::Name, "Name of the element in expressions."),
+    Key::required("from", Form::Expression, "The first element, a pointer."),
+    Key::required(
+        "next",
+        Form::Expression,
+        "The element after this one. A pointer of the same type, 0 at the end.",
+    ),
+    Key::required(
+        "limit",
+        Form::Integer(1, 4096),
+        "Most elements visited; further ones are counted as dropped. Once for each list, as `each_limit`.",
+    ),
+    Key::new(
+        "within",
+        Form::Expression,
+        "A budget: elements are visited while their `size` fits into what is left of it. Both or none.",
+    ),
+    Key::new("size", Form::Expression, "What an element takes of `within`."),
+];
+
+/// Keys of a label.
+pub(super) const LABEL: &[Key] = &[
+    Key::required("value", Form::Expression, "The label's value."),
+    Key::new(
+        "as",
+        Form::Either(&[Form::Text, Form::Table]),
+        "How the value becomes text: the name of a [decoder](#decoders), or a table of numbers and texts.",
+    )
+    .or(Fallback::Told("by the value's type")),
+];
+
+/// Names of the units.
+const UNIT_NAMES: [&str; UNITS.len()] = {
+    let mut names = [""; UNITS.len()];
+    let mut at = 0;
+    while at < UNITS.len() {
+        names[at] = UNITS[at].0;
+        at += 1;
+    }
+    names
+};
+
+/// Keys that all metrics of events have, of which those of waiting starts have `help` alone.
+const OF_ALL_METRICS: &[Key] = &[
+    Key::new("help", Form::Text, "What the metric counts.").or(Fallback::Told("the probe's")),
+    Key::new(
+        "value",
+        Form::Expression,
+        "What is added or kept; a counter without it counts events. Not of `in_flight` and `oldest`, which have a `help` alone.",
+    )
+    .or(Fallback::Told("needed but for counters")),
+    Key::new("where", Form::Expression, "Which of the probe's events this metric takes.").or(Fallback::Told("all")),
+    Key::new(
+        "unit",
+        Form::Word(&UNIT_NAMES),
+        "What one of the value is, see [units](#units); exposed in seconds or bytes.",
+    )
+    .or(Fallback::Told("`ns` for durations, else `none`")),
+];
+
+const OF_ONE_KIND: [Key; total(metric::OPTIONS)] = concat(metric::OPTIONS);
+const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
+const METRIC_KEYS: [Key; total(METRIC_LISTS)] = concat(METRIC_LISTS);
+
+/// Keys of a metric: those that say its kind, those of all, those of one kind.
+pub(super) const METRIC: &[Key] = &METRIC_KEYS;
+
+/// Keys of `buckets`.
+pub(crate) const BUCKETS: &[Key] = &[
+    Key::new(
+        "exponential",
+        Form::Mapping(EXPONENTIAL),
+        "Powers of two and their roots; also exposed as a native histogram.",
+    ),
+    Key::new("linear", Form::Mapping(LINEAR), "Buckets of one width."),
+];
+
+/// Keys of `exponential`.
+pub(super) const EXPONENTIAL: &[Key] = &[
+    Key::new(
+        "schema",
+        Form::Integer(0, 4),
+        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 %, 4.4 %.",
+    )
+    .or(Fallback::Integer(3)),
+    Key::new(
+        "min",
+        Form::Integer(-40, 60),
+        "The lowest bound is 2^min base units. Values at or below it, also 0 and negative ones, are in the lowest bucket.",
+    )
+    .or(Fallback::Told("by the unit")),
+    Key::new(
+        "max",
+        Form::Integer(-40, 61),
+        "The highest bound is 2^max base units; values above it are in `+Inf`.",
+    )
+    .or(Fallback::Told("by the unit")),
+    Key::new(
+        "classic_step",
+        Form::Integer(1, 16),
+        "Powers of two between two classic bounds. Native buckets are not touched by it.",
+    )
+    .or(Fallback::Integer(1)),
+];
+
+/// Keys of `linear`.
+pub(super) const LINEAR: &[Key] = &[
+    Key::required("start", Form::Number, "Upper bound of the first bucket."),
+    Key::required("width", Form::Number, "Width of the others."),
+    Key::required("count", Form::Integer(1, 512), "Number of bounds."),
+];
+
+/// JSON Schema (2020-12) of a file of probes.
+pub fn schema() -> Value {
+    let mut schema = mapping(FILE);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("tapster probes");
+    schema
+}
+
+/// The tables of keys of the reference, in Markdown, by the names that it has for them.
+pub fn tables() -> Vec<(&'static str, String)> {
+    let lists: [(&str, &[Key]); 11] = [
+        ("file", FILE),
+        ("probe", PROBE),
+        ("event", EVENT),
+        ("each", EACH),
+        ("label", LABEL),
+        ("reason", REASON),
+        ("kind of metric", &KIND_KEYS),
+        ("metric", &OTHER_METRIC_KEYS),
+        ("buckets", BUCKETS),
+        ("exponential", EXPONENTIAL),
+        ("linear", LINEAR),
+    ];
+    lists.map(|(name, keys)| (name, table(keys))).to_vec()
+}
+
+const KIND_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS];
+const KIND_KEYS: [Key; total(KIND_LISTS)] = concat(KIND_LISTS);
+const OTHER_LISTS: &[&[Key]] = &[OF_ALL_METRICS, &OF_ONE_KIND];
+const OTHER_METRIC_KEYS: [Key; total(OTHER_LISTS)] = concat(OTHER_LISTS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All keys of a form, and of what is behind them.
+    fn keys(form: &Form, found: &mut Vec<Key>) {
+        match form {
+            Form::Mapping(keys_of) => {
+                for key in *keys_of {
+                    found.push(*key);
+                    keys(&key.form, found);
+                }
+            }
+            Form::List(inner) | Form::Named(inner) => keys(inner, found),
+            Form::Either(forms) => forms.iter().for_each(|form| keys(form, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn defaults_are_of_the_form_of_their_key() {
+        let mut all = Vec::new();
+        keys(&Form::Mapping(FILE), &mut all);
+        let mut with_default = 0;
+        for Key { name, form, fallback, .. } in all {
+            let fits = match (fallback, form) {
+                (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
+                (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
+                (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
+                (Fallback::Text(text), Form::Duration) => super::super::duration(text).is_some(),
+                (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
+                _ => false,
+            };
+            assert!(fits, "{name}");
+            with_default += 1;
+        }
+        assert!(with_default >= 10, "{with_default}");
+    }
+
+    #[test]
+    fn a_mapping_has_every_key_once() {
+        for (name, keys) in [("metric", METRIC), ("probe", PROBE), ("file", FILE)] {
+            let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), keys.len(), "{name}");
+        }
+    }
+}

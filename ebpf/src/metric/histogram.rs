@@ -1,0 +1,76 @@
+//! `histogram`: a distribution. A row has the sum of the values, then the counts of the buckets.
+//!
+//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `declaration`, and the instructions that find
+//! a bucket are in `lower`.
+
+use super::{Cell, RowKind, add_words};
+use crate::{
+    declaration::{self, BUCKETS, Fields, Form, Key, Reader},
+    diagnostic::{Diagnostic, SourceFile},
+    histogram::Buckets,
+    insn::{R1, R7},
+    lower::Lowering,
+    names::FamilyKind,
+    probe::Unit,
+    yaml::Node,
+};
+use std::sync::Arc;
+
+/// A distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram(pub Buckets);
+
+/// As declared: bounds become exact only once the unit is known, and that may follow from the value's type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declared {
+    /// Its `buckets:`; by the unit where they are not said.
+    pub buckets: Option<Node>,
+}
+
+impl RowKind for Histogram {
+    const KEY: Key = Key::new(
+        "histogram",
+        Form::Name,
+        "Name of a histogram: sum and buckets of `value`; also native if its buckets are exponential.",
+    );
+    const OPTIONS: &'static [Key] = &[Key::new(
+        "buckets",
+        Form::Either(&[Form::List(&Form::Number), Form::Mapping(BUCKETS)]),
+        "[Bounds](#buckets) of a histogram in base units: a list, or a scheme.",
+    )];
+    const FAMILY: FamilyKind = FamilyKind::Histogram;
+    type Declared = Declared;
+
+    fn declare(_: &mut Reader, fields: &Fields<'_>) -> Declared {
+        Declared { buckets: fields.get("buckets").cloned() }
+    }
+
+    fn typed(declared: &Declared, file: &Arc<SourceFile>, unit: Unit) -> Result<Self, Vec<Diagnostic>> {
+        let buckets = match &declared.buckets {
+            Some(node) => declaration::buckets(file, node, unit)?,
+            None => declaration::default_buckets(unit),
+        };
+        Ok(Self(buckets))
+    }
+
+    fn size(&self) -> u32 {
+        8 + 8 * self.0.slots()
+    }
+
+    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
+        lowering.add(R7, cell.offset, R1);
+        lowering.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
+    }
+
+    fn join(&self, words: &mut [u64], other: &[u64], _: bool) {
+        add_words(words, other);
+    }
+
+    fn number(&self, _: &[u64], _: bool) -> Option<i128> {
+        None
+    }
+
+    fn buckets(&self) -> Option<&Buckets> {
+        Some(&self.0)
+    }
+}

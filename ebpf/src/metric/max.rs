@@ -1,0 +1,118 @@
+//! `max`: the largest value of the last while. A row has a ring of [`SLOTS`] pairs of epoch and value; an epoch is a third
+//! of the window.
+
+use super::{Cell, RowKind, exact};
+use crate::{
+    declaration::{Fallback, Fields, Form, Key, Reader},
+    diagnostic::{Diagnostic, SourceFile},
+    insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
+    lower::Lowering,
+    names::FamilyKind,
+    probe::Unit,
+};
+use std::sync::Arc;
+
+/// Time slots: three make a window, the fourth is being replaced.
+const SLOTS: u32 = 4;
+/// Slots that make a window.
+const WINDOW_SLOTS: u64 = 3;
+
+/// The largest value of the last while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Max {
+    /// How long, nanoseconds.
+    pub window_ns: u64,
+}
+
+/// What the file says is what is kept.
+pub(super) type Declared = Max;
+
+impl Max {
+    fn epoch_ns(self) -> u64 {
+        (self.window_ns / WINDOW_SLOTS).max(1)
+    }
+}
+
+fn is_larger(a: u64, b: u64, signed: bool) -> bool {
+    if signed { a.cast_signed() > b.cast_signed() } else { a > b }
+}
+
+impl RowKind for Max {
+    const KEY: Key = Key::new(
+        "max",
+        Form::Name,
+        "Name of a gauge that keeps the largest `value` of the last `window`; absent when there was none in that time.",
+    );
+    const OPTIONS: &'static [Key] =
+        &[Key::new("window", Form::Duration, "How long `max` looks back.").or(Fallback::Text("60s"))];
+    const FAMILY: FamilyKind = FamilyKind::Gauge;
+    const HAS_TIME: bool = true;
+    type Declared = Declared;
+
+    fn declare(reader: &mut Reader, fields: &Fields<'_>) -> Declared {
+        Self { window_ns: reader.duration_or_default(fields, "window") }
+    }
+
+    fn typed(declared: &Declared, _: &Arc<SourceFile>, _: Unit) -> Result<Self, Vec<Diagnostic>> {
+        Ok(*declared)
+    }
+
+    fn size(&self) -> u32 {
+        16 * SLOTS
+    }
+
+    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
+        let now = lowering.time();
+        lowering.load_slot(R2, now);
+        lowering.constant(R3, self.epoch_ns());
+        lowering.alu(Alu::Div, R2, R3);
+        lowering.mov(R3, R2);
+        lowering.alu(Alu::And, R3, 3);
+        lowering.alu(Alu::Lsh, R3, 4);
+        lowering.mov(R4, R7);
+        lowering.alu(Alu::Add, R4, R3);
+        let (same, store) = (lowering.asm.label(), lowering.asm.label());
+        lowering.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset));
+        lowering.asm.jump_if(Cond::Eq, R3, R2, same);
+        lowering.asm.push(Insn::Store(Size::DW, R4, cell.offset, R2));
+        lowering.asm.jump(store);
+        lowering.asm.place(same);
+        lowering.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset + 8));
+        lowering.asm.jump_if(if cell.signed { Cond::Sle } else { Cond::Le }, R1, R3, cell.done);
+        lowering.asm.place(store);
+        lowering.asm.push(Insn::Store(Size::DW, R4, cell.offset + 8, R1));
+    }
+
+    /// Brings the largest value of the window into the second word; the first says whether there is one.
+    fn settle(&self, words: &mut [u64], now_ns: u64, signed: bool) {
+        let epoch = now_ns / self.epoch_ns();
+        let mut largest: Option<u64> = None;
+        for pair in words.chunks_exact(2) {
+            let (slot_epoch, value) = (pair[0], pair[1]);
+            let inside = slot_epoch != 0 && slot_epoch.saturating_add(WINDOW_SLOTS) > epoch;
+            if inside && largest.is_none_or(|largest| is_larger(value, largest, signed)) {
+                largest = Some(value);
+            }
+        }
+        if let [is_set, value, ..] = words {
+            *is_set = u64::from(largest.is_some());
+            *value = largest.unwrap_or(0);
+        }
+    }
+
+    fn join(&self, words: &mut [u64], other: &[u64], signed: bool) {
+        let ([mine_set, mine, ..], [other_set, theirs, ..]) = (&*words, other) else { return };
+        if *other_set != 0 && (*mine_set == 0 || is_larger(*theirs, *mine, signed)) {
+            words.copy_from_slice(other);
+        }
+    }
+
+    fn number(&self, words: &[u64], signed: bool) -> Option<i128> {
+        let [is_set, value, ..] = words else { return None };
+        (*is_set != 0).then(|| exact(*value, signed))
+    }
+
+    fn window_ns(&self) -> Option<u64> {
+        Some(self.window_ns)
+    }
+}
