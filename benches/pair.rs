@@ -28,7 +28,7 @@ use tapster::{
     exposition::{self, Format},
     kernel::{Kernel, Paths},
     label::Host,
-    loader::Loader,
+    load::Loader,
     source::Source,
     sys::{self, PossibleCpus},
 };

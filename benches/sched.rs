@@ -23,7 +23,7 @@ use std::{process::Command, time::Instant};
 use support::{Bpftrace, output};
 use tapster::{
     kernel::{Kernel, Paths},
-    loader::{Attached, Loader},
+    load::{Attached, Loader},
     sys,
 };
 use tapster_ebpf::{

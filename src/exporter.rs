@@ -22,7 +22,7 @@ use crate::{
     follow::Followed,
     kernel::{self, Kernel, Modules, ONLINE},
     label::Host,
-    loader::{Attached, Loader},
+    load::{Attached, Loader},
     lock::lock,
     reason::Reasons,
     sandbox::{Lacking, Needs},

@@ -18,7 +18,7 @@ use support::{
 };
 use tapster::{
     kernel::{Kernel, Paths},
-    loader::{Attached, Loader},
+    load::{Attached, Loader},
     sys::{Capabilities, Capability, Map, PossibleCpus, prog_test_run_raw_tp},
 };
 use tapster_ebpf::{program::ROWS, vm::Environment};

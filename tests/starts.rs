@@ -19,7 +19,7 @@ use tapster::{
     family::{MetricFamily, Value},
     kernel::{Kernel, Paths},
     label::Host,
-    loader::Loader,
+    load::Loader,
     sys::{Capabilities, Capability, PossibleCpus, monotonic_ns, prog_test_run_raw_tp},
     topology::Topology,
 };

@@ -25,7 +25,7 @@ use std::{
 use support::case;
 use tapster::{
     kernel::{Kernel, Paths},
-    loader::{Attached, LoadError, Loader},
+    load::{Attached, LoadError, Loader},
     sys::{Capabilities, Capability, prog_info},
 };
 use tapster_ebpf::probe::KernelVersion;

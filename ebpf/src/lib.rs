@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod arch;
 pub mod asm;
 pub mod attach;
 pub mod btf;
@@ -34,8 +35,10 @@ pub mod layout;
 pub mod lower;
 pub mod names;
 pub mod object;
+pub mod point;
 pub mod probe;
 pub mod program;
+pub mod site;
 pub mod tracefs;
 pub mod typed;
 pub mod usdt;

@@ -1,8 +1,7 @@
 //! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
 
-mod point;
 
-pub use point::*;
+pub use crate::point::*;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},

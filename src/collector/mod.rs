@@ -16,7 +16,7 @@ use crate::{
     cgroup::{Cgroups, Part},
     family::{Kind, MetricFamily, Origin, Sample, Value},
     label::{self, Decode, Host, LabelError, Spec},
-    loader::{Attached, LoadError},
+    load::{Attached, LoadError},
     reason,
     status::ProgramStatus,
     symbol::Symbols,

@@ -4,7 +4,7 @@
 use super::running::compile_failure;
 use crate::{
     kernel::Kernel,
-    loader::{Attached, LoadError, Loader},
+    load::{Attached, LoadError, Loader},
     status::Down,
 };
 use tapster_ebpf::{

@@ -5,7 +5,7 @@ use super::{
     Exporter, Failure,
     running::{Means, Running},
 };
-use crate::{kernel::Kernel, loader::Loader, status::Down};
+use crate::{kernel::Kernel, load::Loader, status::Down};
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError},

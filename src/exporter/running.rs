@@ -11,7 +11,7 @@ use crate::{
     deadline::{Left, MayHang, Outcome},
     kernel::Kernel,
     label::Host,
-    loader::{Attached, Loader},
+    load::{Attached, Loader},
     lock::lock,
     reason::Table,
     sandbox::{Lacking, Needs},

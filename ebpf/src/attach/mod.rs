@@ -4,15 +4,13 @@ mod function;
 mod perf;
 mod prototype;
 mod rawtracepoint;
-mod registers;
-mod site;
 mod tracepoint;
 mod usdt;
 mod user;
 
 pub use function::{Signature, signature};
-pub use registers::Arch;
-pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
+pub use crate::arch::Arch;
+pub use crate::site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
 
 use crate::{
     btf::Btf,

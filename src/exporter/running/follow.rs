@@ -9,7 +9,7 @@ use crate::{
     },
     kernel::{Kernel, Switches},
     label::Host,
-    loader::Loader,
+    load::Loader,
     lock::lock,
     status::Down,
 };

@@ -1,6 +1,7 @@
 //! A compiled probe into the kernel: maps made, programs verified and attached.
 
 mod functions;
+pub mod places;
 pub mod refusal;
 mod user;
 

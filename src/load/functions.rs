@@ -5,12 +5,12 @@
 
 use super::{
     LoadError,
+    places::{Held, Means, Places, PlacesError},
     refusal::{Asked, because},
 };
 use crate::{
     kernel::Kernel,
     lock::lock,
-    places::{Held, Means, Places, PlacesError},
     sys::{self, Ends, LoadRefused, ProgInfo, ProgramKind, load_program},
 };
 use std::{

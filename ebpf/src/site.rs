@@ -1,6 +1,6 @@
 //! Functions that a probe is set on: one, or all that a pattern matches.
 
-use super::Missing;
+use crate::attach::Missing;
 use crate::usdt::FileId;
 use std::path::PathBuf;
 
