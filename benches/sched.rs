@@ -23,11 +23,10 @@ use std::{process::Command, time::Instant};
 use support::{Bpftrace, output};
 use tapster::{
     kernel::{Kernel, Paths},
-    load::{Attached, Loader},
+    load::{self, Attached},
     sys,
 };
 use tapster_ebpf::{
-    btf::Btf,
     declaration,
     diagnostic::SourceFile,
     insn::{Alu, Helper, Insn, R0},
@@ -118,7 +117,6 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
         target.kernel = KernelVersion(5, 11, 0);
     }
     let probes = library(if matches!(who, Who::Library) { &[] } else { &["sched_off_cpu"] });
-    let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
     let load = |probe: &Probe| {
         let mut program = tapster_ebpf::compile(probe, &target).unwrap();
         let end = [Insn::Alu64(Alu::Mov, R0, 0.into()), Insn::Exit];
@@ -129,7 +127,7 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
                 _ => {}
             }
         }
-        let mut attached = loader.load(program).unwrap();
+        let mut attached = load::load(program, kernel.btf.as_ref().ok()).unwrap();
         attached.attach(kernel).unwrap();
         attached
     };

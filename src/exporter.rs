@@ -22,14 +22,13 @@ use crate::{
     follow::Followed,
     kernel::{self, Kernel, Modules, ONLINE},
     label::Host,
-    load::{Attached, Loader},
+    load::Attached,
     lock::lock,
     reason::Reasons,
     sandbox::{Lacking, Needs},
     source::{Selection, Source},
     status::{Down, Limit, ProbeStatus, ProgramStatus, Unready},
     sys,
-    together::together,
     topology::{self, Topology, Watch},
 };
 use account::Account;
@@ -50,7 +49,6 @@ use std::{
 };
 use tapster_ebpf::{
     attach::Target,
-    btf::Btf,
     probe::{KernelVersion, Probe, Reason},
     program::TRACED,
 };
@@ -95,8 +93,6 @@ pub struct Exporter {
 pub struct StartTimes {
     /// YAML checked against BTF, instructions made.
     pub compile: Duration,
-    /// The same until the loader is ready as well.
-    pub prepare: Duration,
     /// Maps made, programs verified.
     pub load: Duration,
     /// Programs attached.
@@ -180,48 +176,30 @@ impl Exporter {
         // Before they are compiled: what changes from here on is seen.
         let modules = Modules::new(&host.sys);
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
-        let btf = kernel.btf.as_ref().ok().map(Btf::raw);
-        let mut compile_all = || {
-            let compile = |probe| {
-                tapster_ebpf::compile(probe, &target)
-                    .map_err(|diagnostics| compile_failure(&diagnostics, kernel))
-            };
-            let compiled: Vec<_> = probes.iter().map(compile).collect();
-            times.compile = begun.elapsed();
-            for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
-                tracing::warn!("{what}");
-            }
-            compiled
+        let compile = |probe| {
+            tapster_ebpf::compile(probe, &target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))
         };
-        // Neither needs the other, and both take a good part of the start. Where memory is limited it is said first whether they
-        // fit: making the loader takes more of it than all before.
-        let (mut loader, compiled) = if limit.is_none() {
-            together(move || Loader::new(btf), compile_all)
-        } else {
-            let compiled = compile_all();
-            (Loader::new(btf), compiled)
-        };
-        times.prepare = begun.elapsed();
+        let compiled: Vec<_> = probes.iter().map(compile).collect();
+        times.compile = begun.elapsed();
+        for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
+            tracing::warn!("{what}");
+        }
         let begun = Instant::now();
         let mut candidates: Vec<_> = probes.iter().map(Candidate::new).collect();
         let mut loaded: Vec<_> = compiled
             .into_iter()
             .zip(&mut candidates)
-            .map(|(program, candidate)| {
-                candidate.bring(program?, Step::Loaded, &mut loader, (&target, kernel))
-            })
+            .map(|(program, candidate)| candidate.bring(program?, Step::Loaded, (&target, kernel)))
             .collect();
-        drop(loader);
         times.load = begun.elapsed();
         let (begun, began) = (Instant::now(), SystemTime::now());
         let step = if options.attach { Step::Attached } else { Step::Tried };
         for (attached, candidate) in loaded.iter_mut().zip(&mut candidates) {
             let Ok(inner) = attached else { continue };
             if let Err(refused) = step.take(inner, kernel) {
-                // Few have another alternative, and need a loader, which takes memory.
                 *attached = candidate
                     .pass_over(&refused)
-                    .and_then(|()| candidate.bring_next(step, &mut Loader::of(kernel), (&target, kernel)));
+                    .and_then(|()| candidate.bring_next(step, (&target, kernel)));
             }
             if let (Ok(inner), true) = (attached, options.attach) {
                 for what in inner.left_out() {

@@ -4,7 +4,8 @@
 use crate::{
     check::key_size,
     host::Host,
-    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
+    point::Mechanism,
+    typed::{AccessMode, Node, Side, Type, Typed, TypedEvent, TypedMetricKind, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -189,22 +190,9 @@ pub const STACK_HEADER: u32 = 8;
 /// Frames of the kernel's own way from an event to the program, at the most; asked for beyond those that are shown.
 const WAY_FRAMES: u32 = 8;
 
-impl Mechanism {
-    /// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
-    pub fn frames(self, side: Side, shown: u32) -> u32 {
-        let begins_with_program = match self {
-            Self::TpBtf | Self::RawTp | Self::Fentry | Self::Fexit => true,
-            Self::Tracepoint
-            | Self::Kprobe
-            | Self::Kretprobe
-            | Self::Uprobe
-            | Self::Uretprobe
-            | Self::UprobeReturn
-            | Self::Usdt
-            | Self::PerfEvent => false,
-        };
-        if side == Side::Kernel && begins_with_program { shown + WAY_FRAMES } else { shown }
-    }
+/// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
+pub(crate) fn asked_frames(mechanism: Mechanism, side: Side, shown: u32) -> u32 {
+    if side == Side::Kernel && mechanism.stack_has_program { shown + WAY_FRAMES } else { shown }
 }
 
 /// The most frames that an expression asks for, of one side.
@@ -224,7 +212,7 @@ fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
         let of_event = |event: &TypedEvent| {
             let values = event.labels.iter().chain(&event.saves).chain(&event.lets);
             let shown = values.map(|value| frames(value, side)).max().unwrap_or(0);
-            if shown > 0 { event.mechanism.frames(side, shown) } else { 0 }
+            if shown > 0 { asked_frames(event.mechanism, side, shown) } else { 0 }
         };
         probe.events.iter().map(of_event).max().unwrap_or(0)
     };

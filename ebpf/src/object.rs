@@ -1,7 +1,9 @@
 //! Program → ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
 
-use crate::program::{Code, Program};
-use crate::typed::Mechanism;
+use crate::{
+    point::Section,
+    program::{Code, Program},
+};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
     SymbolScope, elf,
@@ -18,19 +20,10 @@ pub struct ObjectError(#[from] object::write::Error);
 
 /// Section that tells a loader what kind of program this is and where it attaches.
 pub fn section_name(code: &Code) -> String {
-    let (category, name) = code.at.names();
-    match code.mechanism {
-        Mechanism::TpBtf => format!("tp_btf/{name}"),
-        Mechanism::RawTp => format!("raw_tp/{name}"),
-        Mechanism::Fentry => format!("fentry/{name}"),
-        Mechanism::Fexit => format!("fexit/{name}"),
-        Mechanism::Kprobe => format!("kprobe/{name}"),
-        Mechanism::Kretprobe => format!("kretprobe/{name}"),
-        // Loaders read more out of longer names; where to attach is said when it is attached.
-        Mechanism::Uprobe | Mechanism::UprobeReturn | Mechanism::Usdt => "uprobe".into(),
-        Mechanism::Uretprobe => "uretprobe".into(),
-        Mechanism::PerfEvent => "perf_event".into(),
-        Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
+    match code.mechanism.section {
+        Section::Plain(name) => name.into(),
+        Section::Named(kind) => format!("{kind}/{}", code.at.name()),
+        Section::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
     }
 }
 

@@ -1,13 +1,12 @@
 //! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
 
-
-pub use crate::point::*;
+pub use crate::point::{AttachPoint, Root};
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
     names::Kind as Family,
-    typed::Side,
+    side::Side,
     waiting,
     yaml::{Data, Node},
 };

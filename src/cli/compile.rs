@@ -42,7 +42,7 @@ pub(super) fn compile(args: &CompileArgs) -> anyhow::Result<u8> {
                 Ok(program) if args.emit == Emit::Asm => {
                     for code in &program.codes {
                         let listing = code.assembled.listing();
-                        writeln!(text, "{} ({}):\n{listing}", code.at, code.mechanism.name())?;
+                        writeln!(text, "{} ({}):\n{listing}", code.at, code.mechanism.name)?;
                     }
                     if let Some(session) = &program.session {
                         writeln!(

@@ -14,8 +14,9 @@ use crate::{
 use functions::{Asked, Listed};
 use std::{borrow::Cow, fmt::Write};
 use tapster_ebpf::{
+    attach::{self, PerfEvent},
     check, diagnostic,
-    probe::{AttachPoint, Probe, Root, attach_kind},
+    probe::{Probe, Root},
     tracefs::Tracepoints,
 };
 use wanted::Wanted;
@@ -114,10 +115,8 @@ fn points(args: &ListArgs, kernel: &Kernel) -> anyhow::Result<u8> {
     let all = kernel.all();
     let mut text = String::new();
     let points = tracepoints::asked(&all, pattern).into_iter();
-    for point in points.chain(events.into_iter().map(AttachPoint::Perf)) {
-        if let AttachPoint::RawTracepoint { name, .. } = &point
-            && !check::has_prototype(name, &target)
-        {
+    for point in points.chain(events.iter().map(PerfEvent::point)) {
+        if !attach::is_listed(&point, &target) {
             continue;
         }
         writeln!(text, "{point}")?;
@@ -210,8 +209,8 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> anyhow::Result<u8> {
 /// A word with the kind of attach point that it begins with written out, as these are shown.
 fn spelled_out(word: &str) -> Cow<'_, str> {
     let spelled = word.split_once(':').and_then(|(kind, rest)| {
-        let long = attach_kind(kind).filter(|long| *long != kind)?;
-        Some(format!("{long}:{rest}"))
+        let long = attach::kind(kind)?.name;
+        (long != kind).then(|| format!("{long}:{rest}"))
     });
     spelled.map_or(Cow::Borrowed(word), Cow::Owned)
 }

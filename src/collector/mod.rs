@@ -199,7 +199,8 @@ fn decoder(
             }
             let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == *side);
             let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
-            let missing = || LoadError::Missing { what: "map", name: side.name().into() };
+            let missing =
+                || LoadError::NoMap { probe: attached.program.name.clone(), map: side.name().into() };
             let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
             let frames = if let Type::Stack { frames, .. } = label.ty { frames } else { u32::MAX };
             let kept = Box::new(move |number: u64| map.lookup(&number.to_le_bytes()));

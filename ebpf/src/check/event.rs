@@ -10,7 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{self, Binary, Expr, ExprKind},
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
 };
@@ -154,7 +154,7 @@ impl Checker<'_> {
         };
         let text = format!("curtask.nsproxy.mnt_ns.ns.inum == {number}");
         let ast = expr::parse(&text).ok()?;
-        let resolved = Resolved::event(Mechanism::Usdt, Vec::new());
+        let resolved = Resolved::event(attach::USDT, Vec::new());
         let scope = Scope {
             target: self.target,
             file: self.file(),

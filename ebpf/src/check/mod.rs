@@ -17,7 +17,6 @@ pub(crate) use expression::unsigned_operation;
 
 use crate::{
     attach::{self, Site, Target},
-    btf::Kind,
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, DEFAULT_MAX_FUNCTIONS, Probe},
     typed::{Role, Type, TypedEvent, TypedProbe},
@@ -292,9 +291,4 @@ pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, St
     let request = attach::Request { whole: false, most: DEFAULT_MAX_FUNCTIONS, stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
-}
-
-/// Whether a kernel's BTF describes a raw tracepoint.
-pub fn has_prototype(name: &str, target: &Target<'_>) -> bool {
-    target.btf.is_some_and(|btf| btf.find(&format!("__traceiter_{name}"), Kind::Func).is_some())
 }

@@ -67,7 +67,7 @@ impl<'a> Lowering<'a> {
             self.drop_events(Drop::Fault);
             self.asm.place(end);
         }
-        self.mov(R0, 0);
+        self.mov(R0, self.event.mechanism.returns);
         self.asm.push(Insn::Exit);
     }
 

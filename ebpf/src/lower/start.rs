@@ -9,8 +9,8 @@ use super::{
     event::{FULL, NOEXIST},
 };
 use crate::{
+    arch::Arch,
     asm::Label,
-    attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, Drop, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
