@@ -38,6 +38,5 @@ pub mod status;
 pub mod symbol;
 pub mod sys;
 pub mod telemetry;
-pub mod together;
 pub mod topology;
 pub mod web;

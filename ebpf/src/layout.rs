@@ -192,7 +192,7 @@ const WAY_FRAMES: u32 = 8;
 
 /// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
 pub(crate) fn asked_frames(mechanism: Mechanism, side: Side, shown: u32) -> u32 {
-    if side == Side::Kernel && mechanism.stack_has_program { shown + WAY_FRAMES } else { shown }
+    if side == Side::Kernel && mechanism.link.stack_has_program() { shown + WAY_FRAMES } else { shown }
 }
 
 /// The most frames that an expression asks for, of one side.

@@ -27,7 +27,7 @@ impl Switches {
 
     /// The switch that stops programs which are attached in this way, if one does.
     pub fn stopping(self, mechanism: Mechanism) -> Option<&'static str> {
-        if self.tracer && mechanism.by_tracer {
+        if self.tracer && mechanism.link.is_by_tracer() {
             return Some(TRACER);
         }
         (self.kprobes && matches!(mechanism.link, Link::KernelProbe { .. })).then_some(KPROBES)

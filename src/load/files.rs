@@ -107,7 +107,9 @@ impl Links {
         let codes: Vec<Code> = done.iter().map(|loaded| loaded.code.clone()).collect();
         // At once, so that nobody sees a probe without its programs.
         self.exchange(&gone, done);
-        codes.iter().for_each(|code| self.let_go_of_the_oldest(code));
+        for code in &codes {
+            self.let_go_of_the_oldest(code);
+        }
         result
     }
 

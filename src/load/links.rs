@@ -155,6 +155,10 @@ impl Loaded {
         }
     }
 
+    fn instructions(&self) -> u64 {
+        u64::try_from(self.code.assembled.insns.len()).expect("programs are small")
+    }
+
     fn status(&self, info: ProgInfo) -> ProgramStatus {
         let mechanism = self
             .functions()
@@ -163,7 +167,7 @@ impl Loaded {
             attach_point: self.code.at.to_string(),
             mechanism,
             functions: self.code.sites.list.len(),
-            instructions: u64::try_from(self.code.assembled.insns.len()).expect("programs are small"),
+            instructions: self.instructions(),
             runs: info.runs,
             run_ns: info.run_ns,
             missed: info.missed,
@@ -226,7 +230,9 @@ impl Links {
     /// Detaches some and keeps what the kernel counted of them; others, which are attached, take their place.
     pub(super) fn exchange(&self, gone: &[Arc<Loaded>], come: Vec<Loaded>) {
         // Before others wait for it: letting go of many takes its time.
-        gone.iter().for_each(|loaded| loaded.detach());
+        for loaded in gone {
+            loaded.detach();
+        }
         let mut now = lock(&self.now);
         let Now { list, retired } = &mut *now;
         list.retain(|loaded| {
@@ -251,22 +257,25 @@ impl Links {
     pub(super) fn status(&self) -> Vec<ProgramStatus> {
         let Now { list, retired } = lock(&self.now).clone();
         let (users, kernels): (Vec<_>, Vec<_>) = list.iter().partition(|loaded| is_user(&loaded.code));
-        let mut of_users: Vec<((AttachPoint, Mechanism), &Arc<Loaded>, ProgInfo, usize)> = Vec::new();
+        let mut of_users: Vec<((AttachPoint, Mechanism), ProgramStatus, ProgInfo)> = Vec::new();
         for loaded in users {
-            let (key, instructions) = (loaded.key(), loaded.code.assembled.insns.len());
-            if let Some((_, _, sum, most)) = of_users.iter_mut().find(|(known, ..)| *known == key) {
-                add(sum, loaded.info());
-                *most = instructions.max(*most);
-                continue;
-            }
-            let mut sum = retired.get(&key).copied().unwrap_or_default();
-            add(&mut sum, loaded.info());
-            of_users.push((key, loaded, sum, instructions));
+            let key = loaded.key();
+            let index = of_users.iter().position(|(known, ..)| *known == key).unwrap_or_else(|| {
+                let before = retired.get(&key).copied().unwrap_or_default();
+                of_users.push((key, loaded.status(before), before));
+                of_users.len() - 1
+            });
+            let (_, status, sum) = &mut of_users[index];
+            add(sum, loaded.info());
+            *status = ProgramStatus {
+                instructions: status.instructions.max(loaded.instructions()),
+                runs: sum.runs,
+                run_ns: sum.run_ns,
+                missed: sum.missed,
+                ..std::mem::take(status)
+            };
         }
-        let of_users = of_users.into_iter().map(|(_, loaded, sum, most)| ProgramStatus {
-            instructions: u64::try_from(most).expect("programs are small"),
-            ..loaded.status(sum)
-        });
+        let of_users = of_users.into_iter().map(|(_, status, _)| status);
         kernels.into_iter().map(|loaded| loaded.status(loaded.info())).chain(of_users).collect()
     }
 

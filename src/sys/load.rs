@@ -140,6 +140,17 @@ pub fn load_program(
     insns: &[Insn],
     maps: &[BorrowedFd<'_>],
 ) -> Result<OwnedFd, LoadRefused> {
+    load_with_logs(name, kind, insns, maps, &LOG_BYTES)
+}
+
+/// The same with logs of these sizes, one after the other until one has room.
+pub(super) fn load_with_logs(
+    name: &str,
+    kind: ProgramKind,
+    insns: &[Insn],
+    maps: &[BorrowedFd<'_>],
+    log_bytes: &[usize],
+) -> Result<OwnedFd, LoadRefused> {
     let mut slots: Vec<Slot> = Vec::new();
     for insn in insns {
         let at = slots.len();
@@ -170,9 +181,9 @@ pub fn load_program(
     // SAFETY: the kernel reads `count` instructions and a string; both live until after the call, which makes a descriptor.
     let first = unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) };
     let Err(refused) = first else { return Ok(first.map_err(io::Error::from)?) };
-    let mut text = String::new();
-    for bytes in LOG_BYTES {
-        let mut log = vec![0_u8; bytes];
+    let mut said = LoadRefused::from(io::Error::from(refused));
+    for bytes in log_bytes {
+        let mut log = vec![0_u8; *bytes];
         attributes.log_level = 1;
         attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
         attributes.log = log.as_mut_ptr() as u64;
@@ -182,11 +193,11 @@ pub fn load_program(
             Err(again) => again,
         };
         let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-        text = String::from_utf8_lossy(&log[..length]).trim_end().to_owned();
+        said = LoadRefused { log: String::from_utf8_lossy(&log[..length]).trim_end().to_owned(), ..said };
         // Only then there was more to say than there is room for.
         if again.errno != libc::ENOSPC {
             break;
         }
     }
-    Err(LoadRefused { error: refused.into(), log: text })
+    Err(said)
 }

@@ -2,7 +2,7 @@
 //! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
-    Description, Missing, Resolved, Site, Sites, Target, Wanted, is_name, never_untracked,
+    Description, Missing, Parsed, Resolved, Site, Sites, Target, Wanted, is_name, never_untracked,
     prototype::{self, Words},
 };
 use crate::{
@@ -22,9 +22,6 @@ const TRACE_FEXIT: u32 = 25;
 const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
     let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::Kind::Func };
     Mechanism {
-        is_typed: true,
-        stack_has_program: true,
-        by_tracer: true,
         untried: Some("fentry and fexit"),
         ..Mechanism::new(name, Section::Named(name), Link::Tracing(link))
     }
@@ -62,7 +59,7 @@ pub(super) static FEXIT: Description = Description {
 const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
 
 /// The name of a function of the kernel, or a pattern.
-pub(super) fn function_name(text: &str) -> Option<Result<Vec<String>, super::Refusal>> {
+pub(super) fn function_name(text: &str) -> Parsed {
     is_name(&text.replace(PATTERN, "x")).then(|| Ok(vec![text.into()]))
 }
 

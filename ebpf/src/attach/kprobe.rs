@@ -16,7 +16,6 @@ use crate::{
 
 const fn mechanism(name: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
-        by_tracer: true,
         untried: Some("kprobes"),
         ..Mechanism::new(name, Section::Named(name), Link::KernelProbe { at_return })
     }

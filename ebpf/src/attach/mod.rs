@@ -35,8 +35,8 @@ use std::fmt;
 pub struct Description {
     /// What is known of it without a kernel.
     pub kind: Kind,
-    /// Reads what stands behind the kind; `None` if it is not of its form, else its parts, or a message and a hint.
-    parse: fn(&str) -> Option<Result<Vec<String>, Refusal>>,
+    /// Reads what stands behind the kind.
+    parse: fn(&str) -> Parsed,
     /// Finds an attach point and its arguments on a kernel: one program for each result.
     resolve: fn(&AttachPoint, Request, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
     /// The same through a mechanism that does not let the verifier check types, for arguments that it does not let through.
@@ -45,6 +45,9 @@ pub struct Description {
 
 /// Why a text is no attach point: a message and a hint.
 pub type Refusal = (String, String);
+
+/// The parts of what stands behind a kind, or what is wrong with one of them; `None` if it is not of the kind's form.
+type Parsed = Option<Result<Vec<String>, Refusal>>;
 
 /// All attach kinds, in the order in which messages name them.
 pub static KINDS: [&Description; 13] = [
@@ -111,7 +114,7 @@ pub fn parse(text: &str) -> Result<AttachPoint, Refusal> {
 }
 
 /// The parts of a text between colons, if there are as many as one of these counts and each is a name.
-fn names(text: &str, counts: &[usize]) -> Option<Result<Vec<String>, Refusal>> {
+fn names(text: &str, counts: &[usize]) -> Parsed {
     let parts: Vec<&str> = text.split(':').collect();
     (counts.contains(&parts.len()) && parts.iter().all(|part| is_name(part)))
         .then(|| Ok(parts.into_iter().map(str::to_owned).collect()))

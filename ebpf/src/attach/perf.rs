@@ -4,7 +4,7 @@
 //! Source: `include/uapi/linux/bpf_perf_event.h`, whose registers are followed by two words, and `enum perf_sw_ids` and
 //! `enum perf_hw_id` in `include/uapi/linux/perf_event.h`.
 
-use super::{Arch, Argument, ArgumentValue, Description, Refusal, Resolved, Target, never_untracked};
+use super::{Arch, Argument, ArgumentValue, Description, Parsed, Refusal, Resolved, Target, never_untracked};
 use crate::{
     diagnostic::nearest,
     point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
@@ -23,7 +23,7 @@ const CPU_CLOCK: u64 = 0;
 const fn description(
     [name, short, form]: [&'static str; 3],
     subject: Subject,
-    parse: fn(&str) -> Option<Result<Vec<String>, Refusal>>,
+    parse: fn(&str) -> Parsed,
 ) -> Description {
     Description {
         kind: Kind { name, short, form, subject, several: Several::Never, mechanisms: &[MECHANISM] },
@@ -74,8 +74,8 @@ pub struct EventName {
     pub example: u64,
     /// `perf_event_attr.config`
     config: u64,
-    /// Nanoseconds of one, of a timer's unit; 1 000 000 000 are divided by a frequency.
-    unit_ns: Option<Unit>,
+    /// What one of it is, of a timer.
+    unit: Option<Unit>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,11 +85,11 @@ enum Unit {
 }
 
 const fn unit(name: &'static str, unit: Unit, example: u64) -> EventName {
-    EventName { name, short: name, example, config: CPU_CLOCK, unit_ns: Some(unit) }
+    EventName { name, short: name, example, config: CPU_CLOCK, unit: Some(unit) }
 }
 
 const fn counter(name: &'static str, short: &'static str, config: u64, example: u64) -> EventName {
-    EventName { name, short, example, config, unit_ns: None }
+    EventName { name, short, example, config, unit: None }
 }
 
 const HZ: EventName = unit("hz", Unit::Hertz, 99);
@@ -192,7 +192,7 @@ impl PerfEvent {
 
     /// Time between two, for a timer.
     pub fn period_ns(&self) -> Option<u64> {
-        self.name.unit_ns.map(|unit| match unit {
+        self.name.unit.map(|unit| match unit {
             Unit::Nanoseconds(one) => self.amount.saturating_mul(one),
             Unit::Hertz => 1_000_000_000 / self.amount.max(1),
         })
@@ -205,7 +205,7 @@ impl PerfEvent {
 
     /// How many samples a second are asked for; `None` where a period is.
     pub fn frequency(&self) -> Option<u64> {
-        let is_frequency = matches!(self.name.unit_ns, Some(Unit::Hertz)) && self.family.has_frequency;
+        let is_frequency = matches!(self.name.unit, Some(Unit::Hertz)) && self.family.has_frequency;
         is_frequency.then_some(self.amount)
     }
 }
@@ -217,7 +217,7 @@ impl fmt::Display for PerfEvent {
 }
 
 /// The name and how many.
-fn parse(family: &'static Family, text: &str) -> Option<Result<Vec<String>, Refusal>> {
+fn parse(family: &'static Family, text: &str) -> Parsed {
     let (name, amount) = text.split_once(':').filter(|(_, amount)| !amount.contains(':'))?;
     let event = event(family, name, amount);
     Some(event.map(|event| vec![event.name.name.to_owned(), event.amount.to_string()]))
@@ -233,7 +233,7 @@ fn event(family: &'static Family, name: &str, amount: &str) -> Result<PerfEvent,
     };
     let amount = amount.parse().ok().filter(|amount| (1..=1_000_000_000_000_u64).contains(amount));
     let Some(amount) = amount else {
-        let example = if matches!(known.unit_ns, Some(Unit::Hertz)) { 99 } else { 1 };
+        let example = if matches!(known.unit, Some(Unit::Hertz)) { 99 } else { 1 };
         return Err((
             format!("`{kind}:{}` needs a whole number behind it", known.name),
             format!("for example {kind}:{}:{example}", known.name),

@@ -14,18 +14,8 @@ use crate::{
     typed::{Node, Type, Typed},
 };
 
-const RAW_TP: Mechanism = Mechanism {
-    stack_has_program: true,
-    runs_once: true,
-    ..Mechanism::new("raw_tp", Section::Named("raw_tp"), Link::RawTracepoint)
-};
-
-const TP_BTF: Mechanism = Mechanism {
-    is_typed: true,
-    stack_has_program: true,
-    runs_once: true,
-    ..Mechanism::new("tp_btf", Section::Named("tp_btf"), Link::Tracing(TRACE_RAW_TP))
-};
+const RAW_TP: Mechanism = Mechanism::new("raw_tp", Section::Named("raw_tp"), Link::RawTracepoint);
+const TP_BTF: Mechanism = Mechanism::new("tp_btf", Section::Named("tp_btf"), Link::Tracing(TRACE_RAW_TP));
 
 /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`
 const TRACE_RAW_TP: Tracing =

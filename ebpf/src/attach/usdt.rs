@@ -2,7 +2,7 @@
 //! The compiler chose that anew for each place that passes the probe, so places with other operands are other events.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Refusal, Resolved, Target, never_untracked, user::UNTRIED,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, never_untracked, user::UNTRIED,
 };
 use crate::{
     expr::Binary,
@@ -32,7 +32,7 @@ pub(super) static DESCRIPTION: Description = Description {
 };
 
 /// The binary, who defines the probe, which may be left out, and its name.
-fn parse(text: &str) -> Option<Result<Vec<String>, Refusal>> {
+fn parse(text: &str) -> Parsed {
     let parts: Vec<String> = text.split(':').map(str::to_owned).collect();
     (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty())).then_some(Ok(parts))
 }

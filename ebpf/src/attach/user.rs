@@ -5,7 +5,7 @@
 //! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Refusal, Resolved, Sites, Target, Wanted, never_untracked,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Sites, Target, Wanted, never_untracked,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) static URETPROBE: Description = Description {
 
 /// The binary, and the function: its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm`
 /// shows it. Names of C++ and Rust have pairs of colons within them.
-fn parse(text: &str) -> Option<Result<Vec<String>, Refusal>> {
+fn parse(text: &str) -> Parsed {
     let (binary, function) = text.split_once(':')?;
     let whole = !function.replace("::", "").contains(':');
     (whole && !binary.is_empty() && !function.is_empty()).then(|| Ok(vec![binary.into(), function.into()]))

@@ -94,7 +94,7 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
         |event: &TypedEvent| event.sites.list.iter().map(|site| site.number).collect::<HashSet<_>>();
     match (a.at.kind.subject, b.at.kind.subject) {
         (Subject::Tracepoint, Subject::Tracepoint) => is_one_tracepoint(&a.at, &b.at) && together(None),
-        (Subject::Timer, Subject::Timer) => a.at == b.at && together(None),
+        (Subject::Timer, Subject::Timer) | (Subject::Own, Subject::Own) => a.at == b.at && together(None),
         // However often each is sampled.
         (Subject::Counter, Subject::Counter) => {
             a.at.kind == b.at.kind && a.at.category() == b.at.category() && together(None)
@@ -107,7 +107,6 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
             Subject::UserFunction { .. } | Subject::UserProbe,
             Subject::UserFunction { .. } | Subject::UserProbe,
         ) => is_one_file(a, b) && !offsets(a).is_disjoint(&offsets(b)) && together(None),
-        (Subject::Own, Subject::Own) => a.at == b.at && together(None),
         (
             Subject::Tracepoint
             | Subject::Function { .. }

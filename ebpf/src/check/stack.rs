@@ -95,7 +95,7 @@ impl Scope<'_> {
         }
         let value = self.value(expression, task)?;
         let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
-        let tracing = self.resolved.mechanism.is_typed;
+        let tracing = self.resolved.mechanism.link.is_typed();
         let lets = super::event::placeholder_lets(self);
         let loaded = |typed: &Typed| matches!(typed.kind, Node::Load { .. } | Node::Item);
         let as_passed = !value.any(&|typed| match typed.kind {

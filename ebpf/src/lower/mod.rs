@@ -294,7 +294,7 @@ impl<'a> Lowering<'a> {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
             && self.layout.per_cpu
-            && self.event.mechanism.runs_once
+            && self.event.mechanism.link.is_raw_tracepoint()
             && self.host.runs_raw_tracepoints_once()
     }
 

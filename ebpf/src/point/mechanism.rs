@@ -13,32 +13,14 @@ pub struct Mechanism {
     pub link: Link,
     /// What a program returns when it has done its work: what lets the kernel go on as if there were no program.
     pub returns: i32,
-    /// Whether the verifier knows the types of arguments, so that helpers take a task among them.
-    pub is_typed: bool,
-    /// Whether a stack of the kernel begins with the program itself.
-    pub stack_has_program: bool,
-    /// Whether newer kernels never run such a program a second time on a CPU before it has ended there.
-    pub runs_once: bool,
-    /// Whether the kernel calls it by its function tracer, which a switch of the host stops.
-    pub by_tracer: bool,
     /// The kind of places, in words, of which only attaching shows whether the kernel takes them.
     pub untried: Option<&'static str>,
 }
 
 impl Mechanism {
-    /// The default of a mechanism, from which each begins: it returns 0, and nothing else holds.
+    /// A mechanism whose programs return 0, and of which it is known beforehand whether the kernel takes it.
     pub(crate) const fn new(name: &'static str, section: Section, link: Link) -> Self {
-        Self {
-            name,
-            section,
-            link,
-            returns: 0,
-            is_typed: false,
-            stack_has_program: false,
-            runs_once: false,
-            by_tracer: false,
-            untried: None,
-        }
+        Self { name, section, link, returns: 0, untried: None }
     }
 }
 
@@ -90,6 +72,27 @@ pub struct Tracing {
 }
 
 impl Link {
+    /// Whether the verifier knows the types of arguments, so that helpers take a task among them.
+    pub fn is_typed(self) -> bool {
+        matches!(self, Self::Tracing(_))
+    }
+
+    /// Whether it is a raw tracepoint, with types or without: since 6.1 the kernel never runs a program there a second time on a CPU
+    /// before it has ended.
+    pub fn is_raw_tracepoint(self) -> bool {
+        matches!(self, Self::RawTracepoint | Self::Tracing(Tracing { kind: Kind::Typedef, .. }))
+    }
+
+    /// Whether the kernel calls a program by its function tracer, which a switch of the host stops.
+    pub fn is_by_tracer(self) -> bool {
+        matches!(self, Self::KernelProbe { .. } | Self::Tracing(Tracing { kind: Kind::Func, .. }))
+    }
+
+    /// Whether a stack of the kernel begins with the program itself.
+    pub fn stack_has_program(self) -> bool {
+        matches!(self, Self::RawTracepoint | Self::Tracing(_))
+    }
+
     /// Whether it is one by the kernel's probe of returns: the registers are those after the return.
     pub fn is_after_return(self) -> bool {
         matches!(self, Self::KernelProbe { at_return: true } | Self::UserProbe { at_return: true })

@@ -55,7 +55,10 @@ impl AttachPoint {
 
     /// The last part, which is the name of a tracepoint, function or probe.
     pub fn name(&self) -> &str {
-        self.parts.last().expect("an attach point has a part behind its kind")
+        let Some(name) = self.parts.last() else {
+            unreachable!("an attach point has a part behind its kind: this is a bug in tapster")
+        };
+        name
     }
 
     /// What stands before the name, if anything does: the category of a tracepoint.
