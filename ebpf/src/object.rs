@@ -27,6 +27,7 @@ pub fn section_name(code: &Code) -> String {
     }
 }
 
+#[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
 /// Writes the object. Maps are in a section `maps` of `struct bpf_map_def`, programs refer to them by
 /// relocations.
 pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
@@ -66,7 +67,7 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
         object.add_symbol(Symbol {
             name: code.name.as_bytes().to_vec(),
             value: offset,
-            size: u64::try_from(bytes.len()).unwrap_or(0),
+            size: u64::try_from(bytes.len()).expect("64 bits hold any length"),
             kind: SymbolKind::Text,
             scope: SymbolScope::Dynamic,
             weak: false,
@@ -74,8 +75,8 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
             flags: SymbolFlags::None,
         });
         for (slot, map) in uses {
-            let symbol = maps[usize::try_from(map).unwrap_or(0)];
-            let offset = offset + u64::try_from(slot * 8).unwrap_or(0);
+            let symbol = maps[usize::try_from(map).expect("programs name maps that there are")];
+            let offset = offset + u64::try_from(slot * 8).expect("64 bits hold any length");
             let flags = RelocationFlags::Elf { r_type: elf::R_BPF_64_64 };
             object.add_relocation(section, Relocation { offset, symbol, addend: 0, flags })?;
         }

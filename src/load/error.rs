@@ -20,7 +20,7 @@ pub enum LoadError {
         message: String,
     },
     /// The verifier refused a program.
-    #[error("the kernel refused the program for `{at}`: the BPF_PROG_LOAD syscall failed: {error}\n{log}")]
+    #[error("the kernel refused the program for `{at}`: {error}\n{log}")]
     Verifier {
         /// The attach point.
         at: String,
@@ -67,7 +67,7 @@ impl LoadError {
         if refusal::is_verifiers(&error, &log) {
             return Self::Verifier { at, error, log };
         }
-        let message = format!("the BPF_PROG_LOAD syscall failed: {}", refused(&error, Asked::Program));
+        let message = refused(&error, Asked::Program);
         Self::Program { at, action: "loaded", message }
     }
 

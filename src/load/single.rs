@@ -41,9 +41,7 @@ impl Single {
             Link::Tracing(tracing) => typed(code, tracing, types)?,
             Link::Tracepoint => ProgramKind::Tracepoint,
             Link::RawTracepoint => ProgramKind::RawTracepoint,
-            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => {
-                unreachable!("`{}` has more than one link: this is a bug in tapster", code.at)
-            }
+            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
         };
         let program = sys::load_program(&code.name, kind, &code.assembled.insns, maps);
         Ok(Self { held: None, program: program.map_err(not_loaded(code))? })
@@ -58,7 +56,8 @@ impl Single {
                 .map_err(io::Error::other)
                 .and_then(|name| sys::attach_raw_tracepoint(program, &name))
                 .map(Held::Link),
-            _ => sys::attach_tracing(program).map(Held::Link),
+            Link::Tracing(_) => sys::attach_tracing(program).map(Held::Link),
+            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
         };
         self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
         Ok(())
@@ -67,6 +66,10 @@ impl Single {
     pub(super) fn program(&self) -> BorrowedFd<'_> {
         self.program.as_fd()
     }
+}
+
+fn several(code: &Code) -> ! {
+    unreachable!("`{}` has more than one link: this is a bug in tapster", code.at)
 }
 
 /// A program that says itself where it is attached.

@@ -50,7 +50,7 @@ pub type Refusal = (String, String);
 type Parsed = Option<Result<Vec<String>, Refusal>>;
 
 /// All attach kinds, in the order in which messages name them.
-pub static KINDS: [&Description; 13] = [
+pub static KINDS: &[&Description] = &[
     &tracepoint::TRACEPOINT,
     &rawtracepoint::RAW_TRACEPOINT,
     &function::FENTRY,
@@ -73,7 +73,7 @@ impl fmt::Debug for Description {
 }
 
 fn description(word: &str) -> Option<&'static Description> {
-    KINDS.into_iter().find(|description| description.kind.name == word || description.kind.short == word)
+    KINDS.iter().copied().find(|found| found.kind.name == word || found.kind.short == word)
 }
 
 /// The attach kind that a word is the name of, or bpftrace's short name.
