@@ -61,7 +61,7 @@ fn asks_for_cookie(code: &Code) -> bool {
 
 /// The instructions with the number in place of the question for it.
 fn with_number(code: &Code, number: u64) -> Vec<Insn> {
-    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let number = i32::try_from(number).expect("functions of a probe are numbered from 0, and few");
     let known = |insn: &Insn| match insn {
         Insn::Call(Helper::AttachCookie) => Insn::Alu64(Alu::Mov, R0, Src::Imm(number)),
         other => *other,

@@ -85,7 +85,7 @@ fn typed(code: &Code, tracing: Tracing, types: Option<&Btf>) -> Result<ProgramKi
 /// The event of a tracepoint: one CPU stands for all, because programs run before the kernel looks at which.
 fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Result<CpuEvent> {
     let tracefs = kernel.tracefs.as_ref().map_err(|missing| io::Error::other(missing.message.clone()))?;
-    let category = code.at.category().unwrap_or_default();
+    let category = code.at.category().expect("a tracepoint has a category");
     let path = tracefs.directory().join("events").join(category).join(code.at.name()).join("id");
     let text = fs::read_to_string(&path)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;

@@ -37,7 +37,7 @@ pub fn point(category: &str, name: &str) -> AttachPoint {
 }
 
 fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
-    let (category, name) = (at.category().unwrap_or_default(), at.name());
+    let (category, name) = (at.category().expect("a tracepoint has a category"), at.name());
     let Some(format) = target.tracepoints.format(category, name) else {
         return Err(no_tracepoint("tracepoint", Some(category), name, target));
     };
