@@ -28,7 +28,7 @@ use tapster::{
     exposition::{self, Format},
     host::Host,
     kernel::Kernel,
-    loader::Loader,
+    load,
     source::Source,
     sys::{self, PossibleCpus},
 };
@@ -143,7 +143,7 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
     );
     let kernel = Kernel::detect(&Host::default());
     let program = tapster_ebpf::compile(&probes(&yaml)[0], &kernel.target()).unwrap();
-    let attached = Loader::new(None).load(program).unwrap();
+    let attached = load::load(program, None).unwrap();
     let cpus = PossibleCpus::of_host().unwrap();
     {
         let map = sys::Map::open(attached.map(ROWS).unwrap(), cpus).unwrap();

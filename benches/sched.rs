@@ -24,11 +24,10 @@ use support::{Bpftrace, output};
 use tapster::{
     host::Host,
     kernel::Kernel,
-    loader::{Attached, Loader},
+    load::{self, Attached},
     sys,
 };
 use tapster_ebpf::{
-    btf::Btf,
     declaration,
     diagnostic::SourceFile,
     insn::{Alu, Helper, Insn, R0},
@@ -119,7 +118,6 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
         target.kernel = KernelVersion(5, 11, 0);
     }
     let probes = library(if matches!(who, Who::Library) { &[] } else { &["sched_off_cpu"] });
-    let mut loader = Loader::new(kernel.btf.as_ref().ok().map(Btf::raw));
     let load = |probe: &Probe| {
         let mut program = tapster_ebpf::compile(probe, &target).unwrap();
         let end = [Insn::Alu64(Alu::Mov, R0, 0.into()), Insn::Exit];
@@ -130,7 +128,7 @@ fn attach(who: Who, kernel: &Kernel) -> Held {
                 _ => {}
             }
         }
-        let mut attached = loader.load(program).unwrap();
+        let mut attached = load::load(program, kernel.btf.as_ref().ok()).unwrap();
         attached.attach(kernel).unwrap();
         attached
     };

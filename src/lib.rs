@@ -1,7 +1,7 @@
 //! Tapster: an exporter whose probes are declared in YAML and compiled in process to eBPF.
 //!
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
-//! hand, [`loader`] brings it in ([`places`] to many functions at once), [`collector`] reads its maps (through [`sys`], with [`label`] and
+//! hand, [`load`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
 //! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
 
@@ -27,14 +27,13 @@ pub mod gzip;
 pub mod host;
 pub mod kernel;
 pub mod label;
-pub mod loader;
+pub mod load;
 pub mod lock;
 pub mod mark;
 pub mod name;
 pub mod otlp;
 pub mod owner;
 pub mod perf;
-pub mod places;
 pub mod raid;
 pub mod reason;
 pub mod reload;
@@ -46,7 +45,6 @@ pub mod status;
 pub mod symbol;
 mod table;
 pub mod telemetry;
-pub mod together;
 pub mod topology;
 pub mod watch;
 pub mod web;

@@ -5,65 +5,17 @@
 
 use crate::sys::{self, CpuEvent, Every};
 use std::{io, os::fd::BorrowedFd};
-use tapster_ebpf::probe::{self, PerfKind};
+use tapster_ebpf::attach::PerfEvent;
 
-/// `PERF_TYPE_HARDWARE`, `PERF_TYPE_SOFTWARE`
-const HARDWARE: u32 = 0;
-const SOFTWARE: u32 = 1;
-/// `PERF_COUNT_SW_CPU_CLOCK`
-const CPU_CLOCK: u64 = 0;
-
-/// Type and number of an event, as `enum perf_sw_ids` and `enum perf_hw_id` have them.
-fn config(event: &probe::PerfEvent) -> (u32, u64) {
-    match event.kind {
-        PerfKind::Profile | PerfKind::Interval => (SOFTWARE, CPU_CLOCK),
-        PerfKind::Software => (
-            SOFTWARE,
-            match event.name {
-                "cpu-clock" => CPU_CLOCK,
-                "task-clock" => 1,
-                "page-faults" => 2,
-                "context-switches" => 3,
-                "cpu-migrations" => 4,
-                "minor-faults" => 5,
-                "major-faults" => 6,
-                "alignment-faults" => 7,
-                "emulation-faults" => 8,
-                other => unreachable!("`{other}` is no name of a software event: this is a bug in tapster"),
-            },
-        ),
-        PerfKind::Hardware => (
-            HARDWARE,
-            match event.name {
-                "cpu-cycles" => 0,
-                "instructions" => 1,
-                "cache-references" => 2,
-                "cache-misses" => 3,
-                "branch-instructions" => 4,
-                "branch-misses" => 5,
-                "bus-cycles" => 6,
-                "frontend-stalls" => 7,
-                "backend-stalls" => 8,
-                "ref-cycles" => 9,
-                other => unreachable!("`{other}` is no name of a hardware event: this is a bug in tapster"),
-            },
-        ),
-    }
-}
-
-fn every(event: &probe::PerfEvent) -> Every {
-    match (event.kind, event.period_ns()) {
-        // A frequency is what keeps the kernel's limit on samples from stopping the timer.
-        (PerfKind::Profile, _) if event.name == "hz" => Every::Second(event.amount),
-        (_, Some(period)) => Every::Count(period),
-        (_, None) => Every::Count(event.amount),
-    }
+fn every(event: &PerfEvent) -> Every {
+    let count = || Every::Count(event.period_ns().unwrap_or(event.amount));
+    event.frequency().map_or_else(count, Every::Second)
 }
 
 /// Opens the event on these CPUs and closes it again, without a program and without counting: whether the kernel has it there.
-pub fn attempt(event: &probe::PerfEvent, online: &[u32]) -> io::Result<()> {
-    let most = if event.kind == PerfKind::Interval { 1 } else { online.len() };
-    online.iter().take(most).try_for_each(|cpu| CpuEvent::attempt(config(event), every(event), *cpu))
+pub fn attempt(event: &PerfEvent, online: &[u32]) -> io::Result<()> {
+    let most = if event.family.is_on_one_cpu { 1 } else { online.len() };
+    online.iter().take(most).try_for_each(|cpu| CpuEvent::attempt(event.config(), every(event), *cpu))
 }
 
 /// CPUs that an event was opened on.
@@ -78,7 +30,7 @@ pub struct Covered {
 /// A timer or counter, open on the CPUs that are online: an interval on one of them.
 #[derive(Debug)]
 pub struct Events {
-    event: probe::PerfEvent,
+    event: PerfEvent,
     open: Vec<Open>,
 }
 
@@ -92,8 +44,8 @@ struct Open {
 
 impl Events {
     /// Opens the event on these CPUs and attaches a program that was loaded for it.
-    pub fn attach(program: BorrowedFd<'_>, event: &probe::PerfEvent, online: &[u32]) -> io::Result<Self> {
-        let mut events = Self { event: event.clone(), open: Vec::new() };
+    pub fn attach(program: BorrowedFd<'_>, event: &PerfEvent, online: &[u32]) -> io::Result<Self> {
+        let mut events = Self { event: *event, open: Vec::new() };
         events.cover(program, online).refused.map_or(Ok(events), Err)
     }
 
@@ -113,14 +65,15 @@ impl Events {
 
     fn cover(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> Covered {
         let is_covered = |cpu: &u32| self.open.iter().any(|open| open.cpu == *cpu);
-        let lacking: Vec<u32> = match self.event.kind {
-            PerfKind::Interval if !self.open.is_empty() => Vec::new(),
-            PerfKind::Interval => online.iter().copied().take(1).collect(),
-            _ => online.iter().copied().filter(|cpu| !is_covered(cpu)).collect(),
+        let most = match (self.event.family.is_on_one_cpu, self.open.is_empty()) {
+            (true, true) => 1,
+            (true, false) => 0,
+            (false, _) => online.len(),
         };
+        let lacking: Vec<u32> = online.iter().copied().filter(|cpu| !is_covered(cpu)).take(most).collect();
         let mut covered = Covered::default();
         for cpu in lacking {
-            match CpuEvent::attach(program, config(&self.event), every(&self.event), cpu) {
+            match CpuEvent::attach(program, self.event.config(), every(&self.event), cpu) {
                 Ok(event) => {
                     self.open.push(Open { cpu, event, enabled_ns: 0 });
                     covered.cpus.push(cpu);
@@ -132,29 +85,5 @@ impl Events {
             }
         }
         covered
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tapster_ebpf::probe::{AttachPoint, HARDWARE_EVENTS, SOFTWARE_EVENTS};
-
-    #[test]
-    fn every_event_has_its_number() {
-        let mut numbers = Vec::new();
-        for (kind, names) in [("software", &SOFTWARE_EVENTS[..]), ("hardware", &HARDWARE_EVENTS[..])] {
-            for (full, short) in names {
-                for name in [full, short] {
-                    let point = AttachPoint::parse(&format!("{kind}:{name}:1")).unwrap();
-                    let AttachPoint::Perf(event) = point else { panic!("{kind}:{name}") };
-                    assert_eq!(event.name, *full);
-                    numbers.push(config(&event));
-                }
-            }
-        }
-        numbers.dedup();
-        let (count, all) = (numbers.len(), SOFTWARE_EVENTS.len() + HARDWARE_EVENTS.len());
-        assert_eq!(count, all, "each has one of its own: {numbers:?}");
     }
 }

@@ -10,6 +10,7 @@
 #[path = "../ebpf/tests/support/mod.rs"]
 mod support;
 
+use std::os::fd::AsFd;
 use support::{
     case::{Case, Frame, Rows, compile_all, context, gauges, walk_head},
     expression::{Grammar, INTEGERS, OPERATORS},
@@ -19,7 +20,7 @@ use support::{
 use tapster::{
     host::Host,
     kernel::Kernel,
-    loader::{Attached, Loader},
+    load::{self, Attached},
     sys::{Capabilities, Capability, Map, PossibleCpus, prog_test_run_raw_tp},
 };
 use tapster_ebpf::{program::ROWS, vm::Environment};
@@ -64,9 +65,9 @@ struct Voice {
 }
 
 impl Voice {
-    fn new(loader: &mut Loader, case: &Case) -> Self {
+    fn new(case: &Case) -> Self {
         let attached =
-            loader.load(case.program.clone()).unwrap_or_else(|error| panic!("{error}\n{}", case.yaml));
+            load::load(case.program.clone(), None).unwrap_or_else(|error| panic!("{error}\n{}", case.yaml));
         let rows = Map::open(attached.map(ROWS).unwrap(), PossibleCpus::of_host().unwrap()).unwrap();
         Self { attached, rows }
     }
@@ -82,7 +83,7 @@ impl Voice {
             }
         }
         for index in 0..case.program.codes.len() {
-            prog_test_run_raw_tp(self.attached.program_fd(index).unwrap(), arguments).unwrap();
+            prog_test_run_raw_tp(self.attached.program_fd(index).unwrap().as_fd(), arguments).unwrap();
         }
         let mut rows = Rows::new();
         for (key, copies) in self.rows.dump().unwrap().iter() {
@@ -135,14 +136,13 @@ fn random_cases(name: &str, seed: u64, frame: impl Fn(&mut Grammar) -> Frame) {
     let cpus = PossibleCpus::of_host().unwrap().get();
     let (mut expressions, mut programs, mut compared) = (0, 0, 0);
     let newest = Kernel::detect(&Host::default()).version;
-    let mut loader = Loader::new(None);
     for round in 0..20 {
         let mut grammar = Grammar::untyped(Random(seed + round));
         let frame = frame(&mut grammar);
         let texts: Vec<String> = (0..60).map(|index| grammar.number(1 + index % 5)).collect();
         let (cases, _) = compile_all(&frame, &texts, &world.target_in_turn(cpus, round, newest));
         for case in &cases {
-            let voice = Voice::new(&mut loader, case);
+            let voice = Voice::new(case);
             programs += case.program.codes.len();
             expressions += case.expressions.len();
             for _ in 0..4 {
@@ -232,9 +232,8 @@ fn every_operator() {
     assert_eq!(refused, 0);
     let mut random = Random(7);
     let mut compared = 0;
-    let mut loader = Loader::new(None);
     for case in &cases {
-        let voice = Voice::new(&mut loader, case);
+        let voice = Voice::new(case);
         for _ in 0..60 {
             let a = random.value();
             let b = match random.below(4) {

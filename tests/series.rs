@@ -29,7 +29,7 @@ use tapster::{
 use tapster_ebpf::{
     check, declaration,
     diagnostic::{Diagnostic, SourceFile},
-    probe::{AttachPoint, Probe},
+    probe::Probe,
 };
 
 /// How often random configurations are tried, and their probes.
@@ -48,7 +48,7 @@ const ACCEPT: [(&str, &str); 3] = [
 /// Whether a probe is in files of programs, which would concern every process that runs them.
 fn is_of_programs(probe: &Probe) -> bool {
     let mut points = probe.starts.iter().chain(&probe.ends).flat_map(|event| &event.at);
-    points.any(|at| matches!(at.value, AttachPoint::User { .. } | AttachPoint::Usdt { .. }))
+    points.any(|at| at.value.binary().is_some())
 }
 
 /// All shipped probes of the kernel in one exporter.

@@ -6,6 +6,7 @@
 mod support;
 
 use std::{
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,7 +20,7 @@ use tapster::{
     family::{MetricFamily, Value},
     host::Host,
     kernel::Kernel,
-    loader::Loader,
+    load,
     sys::{Capabilities, Capability, PossibleCpus, monotonic_ns, prog_test_run_raw_tp},
     topology::Topology,
 };
@@ -69,6 +70,7 @@ fn run(reader: &Reader, beside: Option<&(dyn Fn() + Sync)>) -> Vec<[u64; 2]> {
         reader.attached().program_fd(code("untyped")).unwrap(),
         reader.attached().program_fd(code("stop")).unwrap(),
     );
+    let (start, stop) = (start.as_fd(), stop.as_fd());
     thread::scope(|scope| {
         let other = beside.map(|beside| {
             scope.spawn(|| {
@@ -127,7 +129,7 @@ fn reader_of(yaml: &str) -> Option<Reader> {
     let world = World::new();
     let target = Target { kernel, ..world.target(cpus.get()) };
     let program = tapster_ebpf::compile(&probe, &target).unwrap();
-    let attached = Loader::new(None).load(program).unwrap();
+    let attached = load::load(program, None).unwrap();
     let host = Host::default();
     Some(
         Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
@@ -231,7 +233,7 @@ fn what_waits_is_kept_until_its_end() {
         });
         // The table has four entries, so some of them are in the map.
         for call in 0..10 {
-            prog_test_run_raw_tp(start, &[7, call]).unwrap();
+            prog_test_run_raw_tp(start.as_fd(), &[7, call]).unwrap();
         }
         assert_eq!(in_flight(&reader).to_bits(), 10_f64.to_bits());
         let before = oldest(&reader);
@@ -242,7 +244,7 @@ fn what_waits_is_kept_until_its_end() {
         let (still, given_up) = if kept { (10.0, 0) } else { (0.0, 10) };
         assert_eq!((in_flight(&reader), expired(&reader)), (still, given_up), "{timeout}");
         for call in 0..10 {
-            prog_test_run_raw_tp(stop, &[7, call]).unwrap();
+            prog_test_run_raw_tp(stop.as_fd(), &[7, call]).unwrap();
         }
         let dropped = reader.collect(&Arc::new(Topology::default()), View::Now).unwrap().dropped;
         // Counted once, or lost once.
@@ -251,7 +253,7 @@ fn what_waits_is_kept_until_its_end() {
         assert_eq!(in_flight(&reader).to_bits(), 0);
         // What is left behind makes room when there is little of it: the map has 64 places.
         for call in 0..66 {
-            prog_test_run_raw_tp(start, &[8, call]).unwrap();
+            prog_test_run_raw_tp(start.as_fd(), &[8, call]).unwrap();
         }
         let (waits, before) = (in_flight(&reader), expired(&reader));
         assert_eq!(waits.to_bits(), 66_f64.to_bits());
@@ -287,7 +289,7 @@ fn a_scrape_of_a_full_map() {
     let mut begun = 0;
     for upto in [512, WAIT] {
         for call in begun..upto {
-            prog_test_run_raw_tp(start, &[7, call.into()]).unwrap();
+            prog_test_run_raw_tp(start.as_fd(), &[7, call.into()]).unwrap();
         }
         begun = upto;
         assert_eq!(in_flight(&reader).to_bits(), f64::from(upto).to_bits());

@@ -20,13 +20,14 @@ mod walk;
 
 use std::{
     collections::BTreeMap,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 use support::case;
 use tapster::{
     host::Host,
     kernel::Kernel,
-    loader::{Attached, LoadError, Loader},
+    load::{self, Attached, LoadError},
     sys::{Capabilities, Capability, prog_info},
 };
 use tapster_ebpf::probe::KernelVersion;
@@ -61,14 +62,13 @@ fn kernel() -> Option<Kernel> {
 /// Most instructions that the verifier went through for one of a probe's programs; 0 where it does not tell.
 fn followed(loaded: &Attached) -> u64 {
     let programs = (0..loaded.program.codes.len()).filter_map(|index| loaded.program_fd(index));
-    programs.map(|fd| prog_info(fd).unwrap().verified_insns).max().unwrap_or(0)
+    programs.map(|fd| prog_info(fd.as_fd()).unwrap().verified_insns).max().unwrap_or(0)
 }
 
 #[test]
 fn what_is_checked_is_verified() {
     let Some(kernel) = kernel() else { return };
     let types = kernel.btf.as_ref().unwrap();
-    let mut loader = Loader::new(Some(types.raw()));
     let points = probe::Points::of(&kernel);
     let (wanted, first) = (variable("TAPSTER_VERIFIER_PROBES", PROBES), variable("TAPSTER_VERIFIER_SEED", 1));
     let (mut loaded, mut tried, mut refused) = (0, 0, Vec::new());
@@ -103,11 +103,11 @@ fn what_is_checked_is_verified() {
         for code in &program.codes {
             programs += 1;
             instructions += code.assembled.insns.len();
-            *kinds.entry(code.mechanism.name()).or_default() += 1;
+            *kinds.entry(code.mechanism.name).or_default() += 1;
         }
         loaded += 1;
         let start = Instant::now();
-        let result = loader.load(program.clone());
+        let result = load::load(program.clone(), Some(types));
         loading += start.elapsed();
         longest = longest.max((result.as_ref().map_or(0, followed), seed));
         if let Err(error) = result {
@@ -169,7 +169,7 @@ fn a_wide_walk_is_followed_once() {
     }
     let program = tapster_ebpf::compile(&case::parse(&yaml).unwrap(), &kernel.target()).unwrap();
     let instructions = u64::try_from(program.codes[0].assembled.insns.len()).unwrap();
-    let loaded = Loader::new(Some(kernel.btf.as_ref().unwrap().raw())).load(program).unwrap();
+    let loaded = load::load(program, kernel.btf.as_ref().ok()).unwrap();
     let followed = followed(&loaded);
     println!("{instructions} instructions, the verifier followed {followed}");
     assert!(followed < instructions * 10, "{instructions} instructions, the verifier followed {followed}");

@@ -7,11 +7,11 @@
 //! Which processes are followed is in the map [`PIDS`], see [`mod@follow`].
 
 use crate::{
+    arch::Arch,
     asm::{AsmError, Assembled, Assembler, Label},
-    attach::Arch,
     follow::{self, FOLLOWED, TaskOffsets},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size, Src},
-    program::{MapDef, MapKind},
+    map::{MapDef, MapKind},
 };
 
 /// The map of records.

@@ -10,7 +10,7 @@
 use crate::{
     asm::{AsmError, Assembled, Assembler, Label},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R6, R7, R8, Size, Src},
-    program::{MapDef, MapKind},
+    map::{MapDef, MapKind},
 };
 
 /// Processes that are followed at one time at most.

@@ -1,7 +1,8 @@
 //! The host that a program is compiled for, and what its kernel lets programs do.
 
 use crate::{
-    attach::{Arch, Target},
+    arch::Arch,
+    attach::Target,
     btf::{Btf, Kind},
     insn::KernelFunction,
     probe::KernelVersion,

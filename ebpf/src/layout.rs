@@ -4,7 +4,8 @@
 use crate::{
     check::key_size,
     host::Host,
-    typed::{AccessMode, Mechanism, Node, Side, Type, Typed, TypedEvent, TypedProbe},
+    point::Mechanism,
+    typed::{AccessMode, Node, Side, Type, Typed, TypedEvent, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -184,22 +185,9 @@ pub const STACK_HEADER: u32 = 8;
 /// Frames of the kernel's own way from an event to the program, at the most; asked for beyond those that are shown.
 const WAY_FRAMES: u32 = 8;
 
-impl Mechanism {
-    /// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
-    pub fn frames(self, side: Side, shown: u32) -> u32 {
-        let begins_with_program = match self {
-            Self::TpBtf | Self::RawTp | Self::Fentry | Self::Fexit => true,
-            Self::Tracepoint
-            | Self::Kprobe
-            | Self::Kretprobe
-            | Self::Uprobe
-            | Self::Uretprobe
-            | Self::UprobeReturn
-            | Self::Usdt
-            | Self::PerfEvent => false,
-        };
-        if side == Side::Kernel && begins_with_program { shown + WAY_FRAMES } else { shown }
-    }
+/// Frames to ask for, for so many to be shown: some mechanisms begin a kernel stack with the program itself.
+pub(crate) fn asked_frames(mechanism: Mechanism, side: Side, shown: u32) -> u32 {
+    if side == Side::Kernel && mechanism.link.stack_has_program() { shown + WAY_FRAMES } else { shown }
 }
 
 /// The most frames that an expression asks for, of one side.
@@ -218,7 +206,7 @@ fn stacks(probe: &TypedProbe, max_rows: u32) -> Vec<StackLayout> {
     let longest = |side: Side| {
         let of_event = |event: &TypedEvent| {
             let shown = event.values().into_iter().map(|value| frames(value, side)).max()?;
-            (shown > 0).then(|| event.mechanism.frames(side, shown))
+            (shown > 0).then(|| asked_frames(event.mechanism, side, shown))
         };
         probe.events.iter().filter_map(of_event).max().unwrap_or(0)
     };

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod arch;
 pub mod asm;
 pub mod attach;
 pub mod btf;
@@ -32,11 +33,16 @@ pub mod host;
 pub mod insn;
 pub mod layout;
 pub mod lower;
+pub mod map;
 pub mod metric;
+pub mod missing;
 pub mod names;
 pub mod object;
+pub mod point;
 pub mod probe;
 pub mod program;
+pub mod side;
+pub mod site;
 pub mod tracefs;
 pub mod typed;
 pub mod usdt;

@@ -1,7 +1,9 @@
 //! Program → ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
 
-use crate::program::{Code, Program};
-use crate::typed::Mechanism;
+use crate::{
+    point::Section,
+    program::{Code, Program},
+};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind,
     SymbolScope, elf,
@@ -18,22 +20,14 @@ pub struct ObjectError(#[from] object::write::Error);
 
 /// Section that tells a loader what kind of program this is and where it attaches.
 pub fn section_name(code: &Code) -> String {
-    let (category, name) = code.at.names();
-    match code.mechanism {
-        Mechanism::TpBtf => format!("tp_btf/{name}"),
-        Mechanism::RawTp => format!("raw_tp/{name}"),
-        Mechanism::Fentry => format!("fentry/{name}"),
-        Mechanism::Fexit => format!("fexit/{name}"),
-        Mechanism::Kprobe => format!("kprobe/{name}"),
-        Mechanism::Kretprobe => format!("kretprobe/{name}"),
-        // Loaders read more out of longer names; where to attach is said when it is attached.
-        Mechanism::Uprobe | Mechanism::UprobeReturn | Mechanism::Usdt => "uprobe".into(),
-        Mechanism::Uretprobe => "uretprobe".into(),
-        Mechanism::PerfEvent => "perf_event".into(),
-        Mechanism::Tracepoint => format!("tracepoint/{}/{name}", category.unwrap_or("")),
+    match code.mechanism.section {
+        Section::Plain(name) => name.into(),
+        Section::Named(kind) => format!("{kind}/{}", code.at.name()),
+        Section::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
     }
 }
 
+#[expect(clippy::missing_panics_doc, reason = "that would be a bug here")]
 /// Writes the object. Maps are in a section `maps` of `struct bpf_map_def`, programs refer to them by
 /// relocations.
 pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
@@ -73,7 +67,7 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
         object.add_symbol(Symbol {
             name: code.name.as_bytes().to_vec(),
             value: offset,
-            size: u64::try_from(bytes.len()).unwrap_or(0),
+            size: u64::try_from(bytes.len()).expect("64 bits hold any length"),
             kind: SymbolKind::Text,
             scope: SymbolScope::Dynamic,
             weak: false,
@@ -81,8 +75,8 @@ pub fn write(program: &Program) -> Result<Vec<u8>, ObjectError> {
             flags: SymbolFlags::None,
         });
         for (slot, map) in uses {
-            let symbol = maps[usize::try_from(map).unwrap_or(0)];
-            let offset = offset + u64::try_from(slot * 8).unwrap_or(0);
+            let symbol = maps[usize::try_from(map).expect("programs name maps that there are")];
+            let offset = offset + u64::try_from(slot * 8).expect("64 bits hold any length");
             let flags = RelocationFlags::Elf { r_type: elf::R_BPF_64_64 };
             object.add_relocation(section, Relocation { offset, symbol, addend: 0, flags })?;
         }

@@ -2,14 +2,13 @@
 
 mod decoder;
 mod kernel;
-mod point;
 mod reason;
 mod unit;
 
 pub use crate::metric::MetricKind;
+pub use crate::point::{AttachPoint, Root};
 pub use decoder::*;
 pub use kernel::*;
-pub use point::*;
 pub use reason::*;
 pub use unit::*;
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `Documentation/trace/events.rst`, and `kernel/trace/trace_events.c` for the exact form.
 
-use crate::attach::Missing;
+use crate::missing::Missing;
 
 /// What a compiler asks about the tracepoints of a kernel.
 pub trait Tracepoints {

@@ -4,10 +4,13 @@
 //! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
 //! unsigned. Casts cut.
 
+pub use crate::side::Side;
+
 use crate::{
-    attach::Sites,
     btf::TypeId,
-    probe::{AttachPoint, Decoder, Unit},
+    point::{AttachPoint, Mechanism},
+    probe::{Decoder, Unit},
+    site::Sites,
     usdt,
     waiting::Waiting,
 };
@@ -53,33 +56,6 @@ pub enum Type {
 pub const NO_STACK: u64 = 0;
 /// The number of stacks that could not be kept.
 pub const LOST_STACK: u64 = 1;
-
-/// Whose stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The kernel's.
-    Kernel,
-    /// The program's.
-    User,
-}
-
-impl Side {
-    /// The name in the language, which is also that of its decoder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kstack",
-            Self::User => "ustack",
-        }
-    }
-
-    /// Bytes that a frame takes: an address; `struct bpf_stack_build_id`.
-    pub fn frame_size(self) -> u32 {
-        match self {
-            Self::Kernel => 8,
-            Self::User => 32,
-        }
-    }
-}
 
 impl Type {
     /// `u64`
@@ -425,55 +401,6 @@ pub enum Role {
     End,
     /// Counts.
     Single,
-}
-
-/// How a program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mechanism {
-    /// BTF-typed raw tracepoint, 5.5.
-    TpBtf,
-    /// Raw tracepoint without types, 4.17.
-    RawTp,
-    /// Tracepoint through perf, 4.7.
-    Tracepoint,
-    /// Entry of a function, BTF-typed, 5.5 on x86-64.
-    Fentry,
-    /// Return of a function, BTF-typed, 5.5 on x86-64.
-    Fexit,
-    /// Entry of a function, by registers.
-    Kprobe,
-    /// Return of a function, by registers.
-    Kretprobe,
-    /// Entry of a program's function.
-    Uprobe,
-    /// Return of a program's function, by the kernel's return probe.
-    Uretprobe,
-    /// Return of a program's function, at the instructions that return.
-    UprobeReturn,
-    /// A probe that a program brings along; with a semaphore, 4.20.
-    Usdt,
-    /// A timer or counter, 4.9.
-    PerfEvent,
-}
-
-impl Mechanism {
-    /// Short name as in section names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TpBtf => "tp_btf",
-            Self::RawTp => "raw_tp",
-            Self::Tracepoint => "tracepoint",
-            Self::Fentry => "fentry",
-            Self::Fexit => "fexit",
-            Self::Kprobe => "kprobe",
-            Self::Kretprobe => "kretprobe",
-            Self::Uprobe => "uprobe",
-            Self::Uretprobe => "uretprobe",
-            Self::UprobeReturn => "uprobe_ret",
-            Self::Usdt => "usdt",
-            Self::PerfEvent => "perf_event",
-        }
-    }
 }
 
 /// One program's worth of a probe.

@@ -14,10 +14,9 @@ use tapster_ebpf::{
     compile, declaration,
     diagnostic::SourceFile,
     insn::{Helper, Insn},
-    probe::{AttachPoint, Decoder, KernelVersion, Root},
+    probe::{Decoder, KernelVersion, Root},
     program::Program,
     tracefs::Tracepoints,
-    typed::Mechanism,
     usdt::FileId,
 };
 
@@ -114,7 +113,8 @@ impl Host {
 
     fn resolve(&self, at: &str) -> Vec<Resolved> {
         let request = Request { whole: false, most: 10, stacks: false };
-        resolve(&AttachPoint::parse(at).unwrap(), request, &self.target(KernelVersion(6, 12, 0))).unwrap()
+        resolve(&tapster_ebpf::attach::parse(at).unwrap(), request, &self.target(KernelVersion(6, 12, 0)))
+            .unwrap()
     }
 
     fn program(&self, probe: &str, kernel: KernelVersion) -> Program {
@@ -191,22 +191,15 @@ fn functions_have_one_number_at_both_ends() {
 fn returns_of_a_program_are_seen_in_two_ways() {
     let host = Host::new();
     let program = host.program("function: \"/bin/c:*\", labels: { func: func }", KernelVersion(6, 12, 0));
-    let shown: Vec<(Mechanism, Vec<u32>, usize)> = program
+    let shown: Vec<(&str, Vec<u32>, usize)> = program
         .codes
         .iter()
         .map(|code| {
             let numbers = code.sites.list.iter().map(|site| site.number).collect();
-            (code.mechanism, numbers, code.sites.left_out.len())
+            (code.mechanism.name, numbers, code.sites.left_out.len())
         })
         .collect();
-    assert_eq!(
-        shown,
-        [
-            (Mechanism::Uprobe, vec![0, 1], 1),
-            (Mechanism::UprobeReturn, vec![1], 1),
-            (Mechanism::Uretprobe, vec![0], 0)
-        ]
-    );
+    assert_eq!(shown, [("uprobe", vec![0, 1], 1), ("uprobe_ret", vec![1], 1), ("uretprobe", vec![0], 0)]);
     // Process, frame and function; of a goroutine, that too.
     assert_eq!(program.layout.start.unwrap().key_size, 24);
     let program = host.program("function: \"/bin/go:*\"", KernelVersion(6, 12, 0));

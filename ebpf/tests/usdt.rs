@@ -12,7 +12,6 @@ use support::{
 use tapster_ebpf::{
     attach::{Arch, Functions, Missing, Sites, Target, UserFunctions, Wanted},
     probe::Root,
-    typed::Mechanism,
     usdt::{self, FileId, Found, Location, Operand, Site},
     vm::Environment,
 };
@@ -78,7 +77,7 @@ fn read(arch: Arch, operands: &[(&str, u64)], registers: &[u64], memory: &[(u64,
     let names: Vec<String> = (0..operands.len()).map(|index| format!("arg{index}")).collect();
     let frame = Frame { head: "    at: \"usdt:/bin/program:test:point\"\n".into() };
     let case = compile(&frame, &names, &target(&world, &brought)).unwrap();
-    assert_eq!(case.program.codes[0].mechanism, Mechanism::Usdt);
+    assert_eq!(case.program.codes[0].mechanism.name, "usdt");
     let mut environment = Environment { cpus: 1, ..Environment::default() };
     environment.user.extend(memory.iter().map(|(address, bytes)| (*address, bytes.to_vec())));
     let context: Vec<u8> = registers.iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::{
     follow::{self, FollowError, refused, task_offsets},
-    places::{Means, Places, PlacesError},
+    load::places::{Means, Places, PlacesError},
     sys::{self, Ends, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
 };
 use std::{

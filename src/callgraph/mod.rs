@@ -12,7 +12,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use crate::places::Means;
+pub use crate::load::places::Means;
 pub use attach::{AttachError, Attached, Losses, attach};
 pub use pairing::{Graph, Line, Step};
 pub use plan::{Followed, Place, Plan, Request, plan};

@@ -16,7 +16,6 @@ use std::{collections::BTreeSet, fmt::Write};
 use tapster_ebpf::{
     probe::{Decoder, Otlp, Probe},
     program::Program,
-    typed::Mechanism,
 };
 
 /// Flags of `check`.
@@ -178,7 +177,7 @@ fn told(
             writeln!(text, "{:width$}            {at} by {mechanism}{count}", "")?;
         }
         if failure.is_none() {
-            untried.extend(program.codes.iter().filter_map(|code| untried_kind(code.mechanism)));
+            untried.extend(program.codes.iter().filter_map(|code| code.mechanism.untried));
         }
         // Both ends of calls leave out the same.
         let mut left_out: Vec<&String> = Vec::new();
@@ -212,18 +211,6 @@ fn told(
     Ok(())
 }
 
-/// The kind of places of which only attaching shows whether the kernel takes them.
-fn untried_kind(mechanism: Mechanism) -> Option<&'static str> {
-    match mechanism {
-        Mechanism::TpBtf | Mechanism::RawTp | Mechanism::Tracepoint | Mechanism::PerfEvent => None,
-        Mechanism::Fentry | Mechanism::Fexit => Some("fentry and fexit"),
-        Mechanism::Kprobe | Mechanism::Kretprobe => Some("kprobes"),
-        Mechanism::Uprobe | Mechanism::Uretprobe | Mechanism::UprobeReturn | Mechanism::Usdt => {
-            Some("uprobes")
-        }
-    }
-}
-
 /// How a probe gets to an attach point.
 struct Way {
     at: String,
@@ -242,7 +229,7 @@ fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
         // The way that was taken, where it was loaded: some have a choice only the kernel can tell.
         let taken = loaded.iter().find(|status| status.attach_point == at && code.usdt.is_none());
         let mechanism =
-            taken.map_or_else(|| code.mechanism.name().to_owned(), |status| status.mechanism.clone());
+            taken.map_or_else(|| code.mechanism.name.to_owned(), |status| status.mechanism.clone());
         let (functions, places) =
             (code.sites.list.len(), code.usdt.as_ref().map_or(0, |sites| sites.list.len()));
         match ways

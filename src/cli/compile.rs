@@ -75,7 +75,7 @@ pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
                 Ok(program) if args.emit == Emit::Asm => {
                     for code in &program.codes {
                         let listing = code.assembled.listing();
-                        writeln!(text, "{} ({}):\n{listing}", code.at, code.mechanism.name())?;
+                        writeln!(text, "{} ({}):\n{listing}", code.at, code.mechanism.name)?;
                     }
                     if let Some(session) = &program.session {
                         writeln!(

@@ -19,8 +19,9 @@ use clap::Args;
 use functions::{Asked, Listed};
 use std::{borrow::Cow, fmt::Write, path::PathBuf};
 use tapster_ebpf::{
+    attach::{self, PerfEvent},
     check, diagnostic,
-    probe::{AttachPoint, Probe, Root, attach_kind},
+    probe::{Probe, Root},
     tracefs::Tracepoints,
 };
 use wanted::Wanted;
@@ -133,10 +134,8 @@ fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     let all = kernel.all();
     let mut text = String::new();
     let points = tracepoints::asked(&all, pattern).into_iter();
-    for point in points.chain(events.into_iter().map(AttachPoint::Perf)) {
-        if let AttachPoint::RawTracepoint { name, .. } = &point
-            && !check::has_prototype(name, &target)
-        {
+    for point in points.chain(events.iter().map(PerfEvent::point)) {
+        if !attach::is_listed(&point, &target) {
             continue;
         }
         writeln!(text, "{point}")?;
@@ -229,8 +228,8 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
 /// A word with the kind of attach point that it begins with written out, as these are shown.
 fn spelled_out(word: &str) -> Cow<'_, str> {
     let spelled = word.split_once(':').and_then(|(kind, rest)| {
-        let long = attach_kind(kind).filter(|long| *long != kind)?;
-        Some(format!("{long}:{rest}"))
+        let long = attach::kind(kind)?.name;
+        (long != kind).then(|| format!("{long}:{rest}"))
     });
     spelled.map_or(Cow::Borrowed(word), Cow::Owned)
 }

@@ -105,7 +105,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     // Nothing is attached before all is loaded.
-    let attached = start + times.prepare + times.load;
+    let attached = start + times.compile + times.load;
     for failure in &failures {
         let Down { cause, message } = &failure.down;
         // Diagnostics and the verifier's log have lines of their own.

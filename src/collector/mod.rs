@@ -17,7 +17,7 @@ use crate::{
     family::{MetricFamily, Origin, Sample, Value},
     host::Host,
     label::{self, Decode, Kept, LabelError, Sources},
-    loader::{Attached, LoadError},
+    load::{Attached, LoadError},
     reason,
     status::ProgramStatus,
     symbol::Symbols,
@@ -170,7 +170,7 @@ impl Shared {
 fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
     let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
-    let missing = || LoadError::Missing { what: "map", name: side.name().into() };
+    let missing = || LoadError::NoMap { probe: attached.program.name.clone(), map: side.name().into() };
     let map = sys::Map::open(attached.map(index.ok_or_else(missing)?)?, cpus)?;
     Ok(Box::new(move |number: u64| map.lookup(&number.to_le_bytes())))
 }

@@ -1,7 +1,7 @@
 //! Starts that wait for their end.
 
 use crate::{
-    loader::Attached,
+    load::Attached,
     sys::{self, PossibleCpus},
 };
 use std::{collections::HashMap, io};

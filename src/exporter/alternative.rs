@@ -4,12 +4,13 @@
 use super::running::compile_failure;
 use crate::{
     kernel::Kernel,
-    loader::{Attached, LoadError, Loader},
+    load::{self, Attached, LoadError},
     status::Down,
 };
 use tapster_ebpf::{
     attach::Target,
-    probe::{AttachPoint, FunctionMechanism, Probe},
+    point::{AttachPoint, Subject},
+    probe::Probe,
     program::Program,
 };
 
@@ -55,14 +56,13 @@ impl Candidate {
         &mut self,
         program: Program,
         step: Step,
-        loader: &mut Loader,
         means: (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
-        match bring(program, step, loader, means.1) {
+        match bring(program, step, means.1) {
             Ok(attached) => Ok(attached),
             Err(refused) => {
                 self.pass_over(&refused)?;
-                self.bring_next(step, loader, means)
+                self.bring_next(step, means)
             }
         }
     }
@@ -80,13 +80,12 @@ impl Candidate {
     pub(super) fn bring_next(
         &mut self,
         step: Step,
-        loader: &mut Loader,
         (target, kernel): (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
         loop {
             let program = tapster_ebpf::compile(&self.probe, target)
                 .map_err(|diagnostics| self.down(compile_failure(&diagnostics, kernel)))?;
-            match bring(program, step, loader, kernel) {
+            match bring(program, step, kernel) {
                 Ok(attached) => return Ok(attached),
                 Err(refused) => self.pass_over(&refused)?,
             }
@@ -103,24 +102,18 @@ impl Candidate {
 }
 
 /// Loads a program and takes the step with it.
-fn bring(program: Program, step: Step, loader: &mut Loader, kernel: &Kernel) -> Result<Attached, LoadError> {
-    let mut attached = loader.load(program)?;
+fn bring(program: Program, step: Step, kernel: &Kernel) -> Result<Attached, LoadError> {
+    let mut attached = load::load(program, kernel.btf.as_ref().ok())?;
     step.take(&mut attached, kernel)?;
     Ok(attached)
 }
 
-/// Whether programs there are called by the function itself, and not by a probe on it: `frame` is another number.
-fn is_traced(mechanism: FunctionMechanism) -> bool {
-    matches!(mechanism, FunctionMechanism::Fentry | FunctionMechanism::Fexit)
-}
-
 /// Whether two attach points must be used together: the two ends of a function's calls know a call by its frame.
 fn are_twins(one: &AttachPoint, other: &AttachPoint) -> bool {
-    match (one, other) {
-        (
-            AttachPoint::Function { mechanism, function },
-            AttachPoint::Function { mechanism: other, function: other_function },
-        ) => function == other_function && is_traced(*mechanism) == is_traced(*other),
+    match (one.kind.subject, other.kind.subject) {
+        (Subject::Function { traced, .. }, Subject::Function { traced: other_traced, .. }) => {
+            one.name() == other.name() && traced == other_traced
+        }
         _ => one == other,
     }
 }

@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     kernel::Kernel,
-    loader::Loader,
     status::{Cause, Down},
 };
 use std::{
@@ -85,7 +84,7 @@ impl Exporter {
         let shared = self.shared();
         let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
         let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
-        let (mut loader, mut came) = (None, Vec::new());
+        let mut came = Vec::new();
         for probe in wanted {
             // Nothing here outlives its turn: a probe detaches, and its memory is free, when the last that holds it lets go.
             let before = self.probes();
@@ -100,11 +99,10 @@ impl Exporter {
                 came.push(running.clone());
                 continue;
             }
-            let loader = loader.get_or_insert_with(|| Loader::of(kernel));
             // Those that it may have had other names for: no longer wanted, with one of its families.
             let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
             let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
-            let successor = Arc::new(Running::bring_up(probe, loader, &means));
+            let successor = Arc::new(Running::bring_up(probe, &means));
             came.extend(self.put(successor, predecessor.as_ref(), &renamed, probe, &mut exchange));
         }
         self.clear(&came, wanted, &mut exchange);

@@ -11,7 +11,7 @@ use crate::{
     deadline::{Left, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
-    loader::{Attached, Loader},
+    load::Attached,
     lock::lock,
     reason::Table,
     sandbox::{Lacking, Needs},
@@ -27,9 +27,9 @@ use std::{
 use tapster_ebpf::{
     attach::{Missing, Target},
     diagnostic::Diagnostic,
-    probe::{AttachPoint, Decoder, FunctionMechanism, Probe},
+    probe::{Decoder, Probe},
     program::{Code, Program},
-    typed::{Mechanism, Side},
+    typed::Side,
 };
 
 /// Why a probe does not come up that a reload asks for.
@@ -120,17 +120,6 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
 /// What waits for a file is looked after by that.
 fn may_come(down: &Down) -> bool {
     matches!(down.cause, Cause::Compile | Cause::Load | Cause::Attach | Cause::Verifier)
-}
-
-/// Whether a perf event is needed for it: those of tracepoints, probes of functions, timers and counters.
-fn is_event(at: &AttachPoint) -> bool {
-    match at {
-        AttachPoint::Tracepoint { .. } | AttachPoint::Perf(_) => true,
-        AttachPoint::Function { mechanism, .. } => {
-            matches!(mechanism, FunctionMechanism::Kprobe | FunctionMechanism::Kretprobe)
-        }
-        AttachPoint::RawTracepoint { .. } | AttachPoint::User { .. } | AttachPoint::Usdt { .. } => false,
-    }
 }
 
 /// Why a probe does not come up for which rights are lacking.
@@ -231,7 +220,7 @@ impl Running {
     }
 
     /// Compiles, loads and attaches one probe.
-    pub(super) fn bring_up(probe: &Probe, loader: &mut Loader, means: &Means<'_>) -> Self {
+    pub(super) fn bring_up(probe: &Probe, means: &Means<'_>) -> Self {
         // Before it is compiled: what changes from here on is seen.
         let watched = Watched::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
@@ -245,7 +234,7 @@ impl Running {
         let mut candidate = Candidate::new(probe);
         let attached = compile().and_then(|program| {
             began = SystemTime::now();
-            candidate.bring(program, Step::Attached, loader, (&means.target, means.kernel))
+            candidate.bring(program, Step::Attached, (&means.target, means.kernel))
         });
         let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
         running.tell_passed();
@@ -304,12 +293,12 @@ impl Running {
             needs.processes |= self.is_watched();
             // As will what is in a module of the kernel that may be loaded later.
             needs.events |= lock(&self.down).as_ref().is_some_and(may_come)
-                && self.declared.attach_points().any(|at| is_event(&at.value));
+                && self.declared.attach_points().any(|at| at.value.kind.may_need_event());
             return;
         };
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         needs.processes |= needs_processes(self.is_watched(), program);
-        let is_perf = |code: &Code| matches!(code.mechanism, Mechanism::Tracepoint | Mechanism::PerfEvent);
+        let is_perf = |code: &Code| code.mechanism.link.is_event();
         // Stacks of programs need an event on each CPU that tells what is mapped.
         needs.events |= program.codes.iter().any(is_perf)
             || has_user_stack(program)

@@ -15,10 +15,9 @@ use crate::{
     follow::Followed,
     host::Host,
     kernel::{Kernel, Modules},
-    loader::{Attached, Loader},
+    load::Attached,
     status::{Cause, Down},
     sys,
-    together::together,
     topology::Watch,
 };
 use std::{
@@ -28,7 +27,6 @@ use std::{
 };
 use tapster_ebpf::{
     attach::Target,
-    btf::Btf,
     probe::{KernelVersion, Probe, Reason},
     program::{Program, TRACED},
 };
@@ -38,8 +36,6 @@ use tapster_ebpf::{
 pub struct StartTimes {
     /// YAML checked against BTF, instructions made.
     pub compile: Duration,
-    /// The same until the loader is ready as well.
-    pub prepare: Duration,
     /// Maps made, programs verified.
     pub load: Duration,
     /// Programs attached.
@@ -147,44 +143,27 @@ impl Exporter {
         // Before they are compiled: what changes from here on is seen.
         let modules = Modules::new(&host.sys);
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
-        let btf = kernel.btf.as_ref().ok().map(Btf::raw);
-        let mut compile_all = || {
-            let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
-            times.compile = begun.elapsed();
-            for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
-                tracing::warn!("{what}");
-            }
-            compiled
-        };
-        // Neither needs the other, and both take a good part of the start. Where memory is limited it is said first whether they
-        // fit: making the loader takes more of it than all before.
-        let (mut loader, compiled) = if limit.is_none() {
-            together(move || Loader::new(btf), compile_all)
-        } else {
-            let compiled = compile_all();
-            (Loader::new(btf), compiled)
-        };
-        times.prepare = begun.elapsed();
+        let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
+        times.compile = begun.elapsed();
+        for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {
+            tracing::warn!("{what}");
+        }
         let begun = Instant::now();
         let mut candidates: Vec<_> = probes.iter().map(Candidate::new).collect();
         let mut loaded: Vec<_> = compiled
             .into_iter()
             .zip(&mut candidates)
-            .map(|(program, candidate)| {
-                candidate.bring(program?, Step::Loaded, &mut loader, (&target, kernel))
-            })
+            .map(|(program, candidate)| candidate.bring(program?, Step::Loaded, (&target, kernel)))
             .collect();
-        drop(loader);
         times.load = begun.elapsed();
         let (begun, began) = (Instant::now(), SystemTime::now());
         let step = if options.attach { Step::Attached } else { Step::Tried };
         for (attached, candidate) in loaded.iter_mut().zip(&mut candidates) {
             let Ok(inner) = attached else { continue };
             if let Err(refused) = step.take(inner, kernel) {
-                // Few have another alternative, and need a loader, which takes memory.
                 *attached = candidate
                     .pass_over(&refused)
-                    .and_then(|()| candidate.bring_next(step, &mut Loader::of(kernel), (&target, kernel)));
+                    .and_then(|()| candidate.bring_next(step, (&target, kernel)));
             }
             if let (Ok(inner), true) = (attached, options.attach) {
                 for what in inner.left_out() {

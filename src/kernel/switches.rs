@@ -1,7 +1,7 @@
 //! Switches of the host that keep the kernel from calling what probes are attached to, while all of them stay attached.
 
 use std::{fs, path::Path};
-use tapster_ebpf::typed::Mechanism;
+use tapster_ebpf::point::{Link, Mechanism};
 
 /// Of what enters functions of the kernel by the function tracer: fentry, fexit, and kprobes at entries.
 const TRACER: &str = "kernel.ftrace_enabled";
@@ -27,25 +27,22 @@ impl Switches {
 
     /// The switch that stops programs which are attached in this way, if one does.
     pub fn stopping(self, mechanism: Mechanism) -> Option<&'static str> {
-        match mechanism {
-            Mechanism::Fentry | Mechanism::Fexit | Mechanism::Kprobe | Mechanism::Kretprobe
-                if self.tracer =>
-            {
-                Some(TRACER)
-            }
-            Mechanism::Kprobe | Mechanism::Kretprobe if self.kprobes => Some(KPROBES),
-            _ => None,
+        if self.tracer && mechanism.link.is_by_tracer() {
+            return Some(TRACER);
         }
+        (self.kprobes && matches!(mechanism.link, Link::KernelProbe { .. })).then_some(KPROBES)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tapster_ebpf::attach;
 
     #[test]
     fn what_is_off_stops_what_needs_it() {
         let host = tempfile::tempdir().unwrap();
+        let mechanism = |kind| attach::kind(kind).unwrap().mechanisms[0];
         let look = || Switches::look(&host.path().join("proc"), &host.path().join("sys"));
         assert_eq!(look(), Switches::default(), "nothing can be read");
         for (file, text) in
@@ -55,11 +52,11 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        assert_eq!(look().stopping(Mechanism::Kprobe), Some(KPROBES));
-        assert_eq!(look().stopping(Mechanism::Fentry), None);
+        assert_eq!(look().stopping(mechanism("kprobe")), Some(KPROBES));
+        assert_eq!(look().stopping(mechanism("fentry")), None);
         fs::write(host.path().join("proc/sys/kernel/ftrace_enabled"), "0\n").unwrap();
-        assert_eq!(look().stopping(Mechanism::Fexit), Some(TRACER));
-        assert_eq!(look().stopping(Mechanism::Kretprobe), Some(TRACER));
-        assert_eq!(look().stopping(Mechanism::TpBtf), None, "tracepoints have no such switch");
+        assert_eq!(look().stopping(mechanism("fexit")), Some(TRACER));
+        assert_eq!(look().stopping(mechanism("kretprobe")), Some(TRACER));
+        assert_eq!(look().stopping(mechanism("rawtracepoint")), None, "tracepoints have no such switch");
     }
 }

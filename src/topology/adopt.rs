@@ -12,7 +12,8 @@ use crate::family::{MetricFamily, Sample, Value};
 use std::{collections::HashMap, fmt, sync::Arc};
 use tapster_ebpf::{
     expr::ExprKind,
-    probe::{AttachPoint, Decoder, Event, Metric, MetricKind, Probe},
+    point::{self, AttachPoint},
+    probe::{Decoder, Event, Metric, MetricKind, Probe},
     waiting,
 };
 
@@ -108,10 +109,7 @@ impl fmt::Display for NotAdopted {
 
 /// Whether an event is at this tracepoint, with all that comes there.
 fn is_at(event: &Event, tracepoint: &str) -> bool {
-    let is_it = |at: &AttachPoint| match at {
-        AttachPoint::Tracepoint { name, .. } | AttachPoint::RawTracepoint { name, .. } => name == tracepoint,
-        _ => false,
-    };
+    let is_it = |at: &AttachPoint| at.kind.subject == point::Subject::Tracepoint && at.name() == tracepoint;
     event.filter.is_none() && event.at.iter().any(|at| is_it(&at.value))
 }
 

@@ -344,6 +344,13 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
     }
 }
 
+/// Attaches a program that itself says where, by a type of the kernel, 5.5.
+pub fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = RawTracepoint { name: 0, program: bpf::number(program), pad: 0 };
+    // SAFETY: there is no name to read; the command makes a descriptor.
+    Ok(unsafe { bpf::bpf_fd(Command::RawTracepointOpen, &mut attributes) }?)
+}
+
 /// Attaches to a raw tracepoint by its name, 4.17.
 pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };

@@ -10,8 +10,9 @@ use tapster_ebpf::{
     program::MapDef,
 };
 
-/// Bytes for the verifier's log, of which the end is kept.
-const LOG_BYTES: usize = 1 << 20;
+/// Bytes for the verifier's log. What it refused is at the end, for which the second is enough: the most that kernels take before
+/// 5.10. Since 6.4 the end is kept of what is longer.
+const LOG_BYTES: [usize; 2] = [1 << 20, (1 << 24) - 1];
 /// Helpers that read memory ask for a licence of this kind.
 const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 
@@ -42,8 +43,12 @@ struct ProgramLoad {
     name: [u8; 16],
     interface: u32,
     expected_attach_type: u32,
+    /// From `prog_btf_fd` to `line_info_cnt`: what instructions are of in the source.
+    source: [u32; 9],
+    attach_btf_id: u32,
 }
 const _: () = assert!(std::mem::offset_of!(ProgramLoad, expected_attach_type) == 68);
+const _: () = assert!(std::mem::offset_of!(ProgramLoad, attach_btf_id) == 108);
 // SAFETY: numbers only, without holes between them.
 unsafe impl Attributes for ProgramLoad {}
 
@@ -60,6 +65,19 @@ pub enum ProgramKind {
     UprobeMulti,
     /// A raw tracepoint, 4.17.
     RawTracepoint,
+    /// A tracepoint through a perf event, 4.7.
+    Tracepoint,
+    /// Perf events of CPUs, 4.9.
+    PerfEvent,
+    /// What a type of the kernel's BTF stands for, 5.5.
+    Tracing {
+        /// `BPF_PROG_TYPE_…`
+        program: u32,
+        /// `expected_attach_type`
+        attach: u32,
+        /// The type's number.
+        id: u32,
+    },
 }
 
 impl ProgramKind {
@@ -71,6 +89,17 @@ impl ProgramKind {
             Self::KprobeSession => (2, super::attach::KPROBE_SESSION),
             Self::UprobeMulti => (2, super::attach::UPROBE_MULTI),
             Self::RawTracepoint => (17, 0),
+            Self::Tracepoint => (5, 0),
+            Self::PerfEvent => (7, 0),
+            Self::Tracing { program, attach, .. } => (program, attach),
+        }
+    }
+
+    /// `attach_btf_id`
+    fn btf_id(self) -> u32 {
+        match self {
+            Self::Tracing { id, .. } => id,
+            _ => 0,
         }
     }
 }
@@ -111,6 +140,17 @@ pub fn load_program(
     insns: &[Insn],
     maps: &[BorrowedFd<'_>],
 ) -> Result<OwnedFd, LoadRefused> {
+    load_with_logs(name, kind, insns, maps, &LOG_BYTES)
+}
+
+/// The same with logs of these sizes, one after the other until one has room.
+pub(super) fn load_with_logs(
+    name: &str,
+    kind: ProgramKind,
+    insns: &[Insn],
+    maps: &[BorrowedFd<'_>],
+    log_bytes: &[usize],
+) -> Result<OwnedFd, LoadRefused> {
     let mut slots: Vec<Encoded> = Vec::new();
     for insn in insns {
         let at = slots.len();
@@ -130,6 +170,7 @@ pub fn load_program(
         insns: slots.as_ptr() as u64,
         license: LICENSE.as_ptr() as u64,
         expected_attach_type,
+        attach_btf_id: kind.btf_id(),
         ..ProgramLoad::default()
     };
     // Fifteen bytes and a NUL; other characters are refused.
@@ -140,17 +181,23 @@ pub fn load_program(
     // SAFETY: the kernel reads `count` instructions and a string; both live until after the call, which makes a descriptor.
     let first = unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) };
     let Err(refused) = first else { return Ok(first.map_err(io::Error::from)?) };
-    let mut log = vec![0_u8; LOG_BYTES];
-    attributes.log_level = 1;
-    attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
-    attributes.log = log.as_mut_ptr() as u64;
-    // SAFETY: as above, and the log has room for as much as is said.
-    match unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) } {
-        Ok(fd) => Ok(fd),
-        Err(_) => {
-            let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-            let text = String::from_utf8_lossy(&log[..length]).trim_end().to_owned();
-            Err(LoadRefused { error: refused.into(), log: text })
+    let mut said = LoadRefused::from(io::Error::from(refused));
+    for bytes in log_bytes {
+        let mut log = vec![0_u8; *bytes];
+        attributes.log_level = 1;
+        attributes.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
+        attributes.log = log.as_mut_ptr() as u64;
+        // SAFETY: as above, and the log has room for as much as is said.
+        let again = match unsafe { bpf::bpf_fd(Command::ProgramLoad, &mut attributes) } {
+            Ok(fd) => return Ok(fd),
+            Err(again) => again,
+        };
+        let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        said = LoadRefused { log: String::from_utf8_lossy(&log[..length]).trim_end().to_owned(), ..said };
+        // Only then there was more to say than there is room for.
+        if again.errno != libc::ENOSPC {
+            break;
         }
     }
+    Err(said)
 }

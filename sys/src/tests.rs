@@ -11,7 +11,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
-use tapster_ebpf::layout::TableLayout;
+use tapster_ebpf::{
+    insn::{Alu, Insn, R0, Size, Src},
+    layout::TableLayout,
+};
 
 const HASH: u32 = 1;
 const ARRAY: u32 = 2;
@@ -336,4 +339,22 @@ fn a_start_is_read_whole_or_not_at_all() {
     });
     assert!(read > 0);
     assert_eq!(torn, 0, "of {read} starts that were read, with words of another");
+}
+
+#[test]
+fn a_log_without_room_is_asked_for_again() {
+    if !privileged() {
+        return;
+    }
+    // Each instruction has its line, and what is refused is in the last.
+    let mut insns = vec![Insn::Alu64(Alu::Mov, R0, Src::Imm(0)); 100];
+    insns.extend([Insn::Load(Size::DW, R0, R0, 0), Insn::Exit]);
+    let log = |sizes: &[usize]| {
+        let loaded = load::load_with_logs("refused", ProgramKind::RawTracepoint, &insns, &[], sizes);
+        loaded.unwrap_err().log
+    };
+    let whole = log(&[1 << 16]);
+    assert!(whole.len() > 1000 && whole.contains("R0 invalid mem access"), "{whole}");
+    assert!(log(&[256]).len() <= 256);
+    assert_eq!(log(&[256, 1 << 16]), whole);
 }

@@ -4,7 +4,7 @@ use super::walk::{End, Walker, Way};
 use crate::support::{expression::Grammar, random::Random};
 use std::fmt::Write;
 use tapster::kernel::Kernel;
-use tapster_ebpf::{attach, btf::Btf, probe::AttachPoint, tracefs::Tracepoints};
+use tapster_ebpf::{attach, btf::Btf, point::AttachPoint, tracefs::Tracepoints};
 
 /// Most rounds of a walk: before Linux 6.9 the verifier goes through each of them.
 const EACH_LIMIT: usize = 32;
@@ -32,9 +32,9 @@ impl Points {
         let category = &self.0[random.below(self.0.len())];
         let (category, name) = category[random.below(category.len())].clone();
         if random.one_in(3) {
-            AttachPoint::Tracepoint { category, name }
+            attach::tracepoint(&category, &name)
         } else {
-            AttachPoint::RawTracepoint { category: (!random.one_in(4)).then_some(category), name }
+            attach::raw_tracepoint((!random.one_in(4)).then_some(&category), &name)
         }
     }
 }

@@ -1,23 +1,72 @@
-//! Functions of the kernel. `fentry:` and `fexit:` are BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
-//! `CONFIG_FUNCTION_TRACER`); `kprobe:` and `kretprobe:` read registers, and work on functions that BTF does not know, of
-//! modules for instance, with numbered arguments only.
+//! `fentry:FUNCTION` and `fexit:FUNCTION`: functions of the kernel by BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
+//! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
-    Argument, ArgumentValue, Missing, Resolved, Site, Sites, Target, Wanted,
+    Description, Missing, Parsed, Resolved, Site, Sites, Target, Wanted, is_name, never_untracked,
     prototype::{self, Words},
-    user,
 };
 use crate::{
-    btf::{Btf, Kind, TypeId},
+    btf::{self, Btf, TypeId},
     diagnostic::near,
     glob::is_pattern,
-    typed::{Mechanism, Node, Type, Typed},
+    point::{Kind, Link, Mechanism, Section, Several, Subject, Tracing},
+    typed::{Node, Type, Typed},
 };
 
+/// `BPF_PROG_TYPE_TRACING`
+const TRACING: u32 = 26;
+/// `BPF_TRACE_FENTRY`, `BPF_TRACE_FEXIT`
+const TRACE_FENTRY: u32 = 24;
+const TRACE_FEXIT: u32 = 25;
+
+const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
+    let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::Kind::Func };
+    Mechanism {
+        untried: Some("fentry and fexit"),
+        ..Mechanism::new(name, Section::Named(name), Link::Tracing(link))
+    }
+}
+
+pub(super) static FENTRY: Description = Description {
+    kind: Kind {
+        name: "fentry",
+        short: "f",
+        form: "fentry:FUNCTION",
+        subject: Subject::Function { at_return: false, traced: true },
+        several: Several::Pattern,
+        mechanisms: &[mechanism("fentry", TRACE_FENTRY)],
+    },
+    parse: function_name,
+    resolve: |at, request, target| traced(&request.wanted(at.name(), false), target),
+    untracked: never_untracked,
+};
+
+pub(super) static FEXIT: Description = Description {
+    kind: Kind {
+        name: "fexit",
+        short: "fr",
+        form: "fexit:FUNCTION",
+        subject: Subject::Function { at_return: true, traced: true },
+        several: Several::Pattern,
+        mechanisms: &[mechanism("fexit", TRACE_FEXIT)],
+    },
+    parse: function_name,
+    resolve: |at, request, target| traced(&request.wanted(at.name(), true), target),
+    untracked: never_untracked,
+};
+
+/// What patterns of names have besides letters.
+const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
+
+/// The name of a function of the kernel, or a pattern.
+pub(super) fn function_name(text: &str) -> Parsed {
+    is_name(&text.replace(PATTERN, "x")).then(|| Ok(vec![text.into()]))
+}
+
 /// A function's prototype in the kernel's BTF.
-fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
+pub(super) fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
     let btf = target.btf?;
-    Some((btf, btf.target(btf.find(name, Kind::Func)?)))
+    Some((btf, btf.target(btf.find(name, btf::Kind::Func)?)))
 }
 
 /// A kernel function as C declares it.
@@ -31,7 +80,7 @@ pub struct Signature {
 
 /// A function that the kernel's BTF knows.
 pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
-    let prototype = btf.target(btf.find(name, Kind::Func)?);
+    let prototype = btf.target(btf.find(name, btf::Kind::Func)?);
     let words = Words::Context { tracked: true };
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Some(Signature {
@@ -40,10 +89,13 @@ pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
     })
 }
 
-/// `fentry:NAME`, `fexit:NAME`
-pub(super) fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolved, Missing> {
+fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let Wanted { function: name, at_return, .. } = *wanted;
-    let kind = if at_return { "fexit" } else { "fentry" };
+    let kind = if at_return { &FEXIT.kind } else { &FENTRY.kind };
+    let [mechanism] = *kind.mechanisms else {
+        unreachable!("each has one mechanism: this is a bug in tapster")
+    };
+    let kind = kind.name;
     if is_pattern(name) {
         let by_register = if at_return { "kretprobe" } else { "kprobe" };
         return Err(Missing {
@@ -62,7 +114,7 @@ pub(super) fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolve
     let Some((_, prototype)) = prototype(name, target) else {
         // Of both ends of a call one thing is said.
         let shown = |near: &str| if wanted.whole { format!("`{near}`") } else { format!("`{kind}:{near}`") };
-        let nearest: Vec<String> = near(name, btf.names(Kind::Func), 3).into_iter().map(shown).collect();
+        let nearest: Vec<String> = near(name, btf.names(btf::Kind::Func), 3).into_iter().map(shown).collect();
         let hint = if nearest.is_empty() {
             "it may be in a module, which is not looked at, or part of its callers".into()
         } else {
@@ -77,109 +129,12 @@ pub(super) fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolve
     let words = Words::Context { tracked: true };
     let context = Typed::new(Node::Context, Type::U64);
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
-    let mechanism = if at_return { Mechanism::Fexit } else { Mechanism::Fentry };
-    Ok(Resolved {
+    Ok(vec![Resolved {
         result: at_return.then(|| prototype::result(btf, prototype, words)).flatten(),
         is_return: at_return,
         // The kernel calls both from one frame, in which the arguments are that the context points to.
         frame: Some(Typed::new(Node::Number(Box::new(context)), Type::U64)),
         sites: Sites { list: vec![Site::kernel(name)], ..Sites::default() },
         ..Resolved::event(mechanism, arguments)
-    })
-}
-
-/// `kprobe:NAME`, `kretprobe:NAME`
-pub(super) fn probed(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Resolved, Missing> {
-    let sites = target.functions.probed(wanted)?;
-    let at_return = wanted.at_return;
-    let mechanism = if at_return { Mechanism::Kretprobe } else { Mechanism::Kprobe };
-    let words = Words::Registers(target.arch);
-    let mut resolved = user::registers(mechanism, at_return, words);
-    if let [site] = sites.list.as_slice() {
-        if let Some((btf, prototype)) = prototype(&site.name, target) {
-            resolved.untyped = false;
-            if at_return {
-                // Registers no longer hold the arguments.
-                resolved.result = prototype::result(btf, prototype, words);
-            } else {
-                resolved.arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
-            }
-        }
-    } else if at_return {
-        common_result(&mut resolved, &sites, words, target);
-    } else {
-        common_arguments(&mut resolved, &sites, words, target);
-    }
-    resolved.sites = sites;
-    Ok(resolved)
-}
-
-/// Of several functions, the type of the result if it is one; else what is in the register.
-fn common_result(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
-    let mut results = sites.list.iter().map(|site| {
-        let (btf, prototype) = prototype(&site.name, target)?;
-        prototype::result(btf, prototype, words)?.ok()
-    });
-    let first = results.next().flatten();
-    if let Some(result) = first
-        && results.all(|other| other.as_ref() == Some(&result))
-    {
-        resolved.result = Some(Ok(result));
-    }
-}
-
-/// Of several functions, those arguments by name that all have in one place with one type; and why others are none of
-/// all. By number there is what is in the registers, with a type where all agree.
-fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
-    let prototypes: Vec<(&Site, Vec<Argument>)> = sites
-        .list
-        .iter()
-        .map(|site| {
-            let of = |(btf, prototype): (&Btf, TypeId)| {
-                prototype::arguments(btf, &btf.parameters(prototype), words)
-            };
-            (site, prototype(&site.name, target).map(of).unwrap_or_default())
-        })
-        .collect();
-    let value = |argument: &Argument| match &argument.value {
-        Ok(ArgumentValue::Value(typed)) => Some(typed.clone()),
-        Ok(ArgumentValue::Array { .. }) | Err(_) => None,
-    };
-    let mut names: Vec<&Argument> = Vec::new();
-    for argument in prototypes.iter().flat_map(|(_, arguments)| arguments) {
-        if !names.iter().any(|known| known.name == argument.name) {
-            names.push(argument);
-        }
-    }
-    for wanted in names {
-        let other = prototypes.iter().find_map(|(site, arguments)| {
-            let found = arguments.iter().position(|argument| argument.name == wanted.name);
-            let Some(index) = found else { return Some(format!("`{}` has none of that name", site.name)) };
-            let same = value(&arguments[index]).is_some() && value(&arguments[index]) == value(wanted);
-            (!same).then(|| {
-                format!(
-                    "it is argument {index} of `{}`, a `{}`, and not of one place and type in all",
-                    site.name, arguments[index].ctype
-                )
-            })
-        });
-        match other {
-            Some(why) => resolved.unshared.push((wanted.name.clone(), why)),
-            None => {
-                let place = value(wanted).map(|typed| strip_cast(&typed).kind.clone());
-                let slot = resolved.arguments.iter_mut().find(|argument| {
-                    value(argument).is_some_and(|typed| Some(&typed.kind) == place.as_ref())
-                });
-                if let Some(slot) = slot {
-                    *slot = wanted.clone();
-                }
-            }
-        }
-    }
-    resolved.untyped = prototypes.iter().all(|(_, arguments)| arguments.is_empty());
-}
-
-/// The register itself.
-fn strip_cast(typed: &Typed) -> &Typed {
-    if let Node::Cast(inner) = &typed.kind { inner } else { typed }
+    }])
 }

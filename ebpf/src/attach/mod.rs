@@ -1,28 +1,136 @@
-//! Attach kinds: which arguments an attach point has, and how each is read. One file per kind.
+//! Attach kinds: how each is written, which arguments its attach points have and how each is read, what its programs may do and
+//! which link they need. One file for each kind or pair of kinds, and one line for it in [`KINDS`].
 
 mod function;
+mod kprobe;
 mod perf;
 mod prototype;
 mod rawtracepoint;
-mod registers;
-mod site;
 mod tracepoint;
 mod usdt;
 mod user;
 
+pub use crate::{
+    arch::Arch,
+    missing::Missing,
+    site::{Place, Site, Sites, UserFunctions, Wanted, left_out},
+};
 pub use function::{Signature, signature};
-pub use registers::Arch;
-pub use site::{Place, Site, Sites, UserFunctions, Wanted, left_out};
+pub use perf::{EventName, FAMILIES, Family, PerfEvent};
+pub use rawtracepoint::{is_listed, point as raw_tracepoint};
+pub use tracepoint::point as tracepoint;
+pub(crate) use usdt::USDT;
 
 use crate::{
     btf::Btf,
-    diagnostic::near,
-    probe::{AttachPoint, FunctionMechanism, KernelVersion, Root},
+    diagnostic::{near, nearest},
+    point::{AttachPoint, Kind, Mechanism, Root},
+    probe::KernelVersion,
     tracefs::Tracepoints,
-    typed::{Mechanism, Node, Type, Typed},
+    typed::{Node, Type, Typed},
 };
 use std::fmt;
 
+/// An attach kind with what its file says of it.
+pub struct Description {
+    /// What is known of it without a kernel.
+    pub kind: Kind,
+    /// Reads what stands behind the kind.
+    parse: fn(&str) -> Parsed,
+    /// Finds an attach point and its arguments on a kernel: one program for each result.
+    resolve: fn(&AttachPoint, Request, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
+    /// The same through a mechanism that does not let the verifier check types, for arguments that it does not let through.
+    untracked: fn(&AttachPoint, &Target<'_>) -> Option<Resolved>,
+}
+
+/// Why a text is no attach point: a message and a hint.
+pub type Refusal = (String, String);
+
+/// The parts of what stands behind a kind, or what is wrong with one of them; `None` if it is not of the kind's form.
+type Parsed = Option<Result<Vec<String>, Refusal>>;
+
+/// All attach kinds, in the order in which messages name them.
+pub static KINDS: &[&Description] = &[
+    &tracepoint::TRACEPOINT,
+    &rawtracepoint::RAW_TRACEPOINT,
+    &function::FENTRY,
+    &function::FEXIT,
+    &kprobe::KPROBE,
+    &kprobe::KRETPROBE,
+    &user::UPROBE,
+    &user::URETPROBE,
+    &usdt::DESCRIPTION,
+    &perf::PROFILE,
+    &perf::INTERVAL,
+    &perf::SOFTWARE,
+    &perf::HARDWARE,
+];
+
+impl fmt::Debug for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)
+    }
+}
+
+fn description(word: &str) -> Option<&'static Description> {
+    KINDS.iter().copied().find(|found| found.kind.name == word || found.kind.short == word)
+}
+
+/// The attach kind that a word is the name of, or bpftrace's short name.
+pub fn kind(word: &str) -> Option<&'static Kind> {
+    description(word).map(|description| &description.kind)
+}
+
+/// The forms of attach points, for somebody who did not write one.
+fn forms() -> String {
+    let names: Vec<&str> = KINDS.iter().map(|description| description.kind.name).collect();
+    let examples = [&tracepoint::TRACEPOINT, &function::FENTRY].map(|description| description.kind.form);
+    format!("write for example {}; kinds are {}", examples.join(" or "), names.join(", "))
+}
+
+/// Reads `kind:…`; an error is a message and a hint.
+pub fn parse(text: &str) -> Result<AttachPoint, Refusal> {
+    if text.is_empty() {
+        return Err(("the attach point is empty".into(), forms()));
+    }
+    // A short name alone is no kind: it may be anything.
+    let found = match text.split_once(':') {
+        Some((word, rest)) => description(word).map(|description| (description, Some(rest))),
+        None => description(text).filter(|found| found.kind.name == text).map(|found| (found, None)),
+    };
+    let Some((description, rest)) = found else {
+        let Some((word, _)) = text.split_once(':') else {
+            return Err((format!("`{text}` is not an attach point"), forms()));
+        };
+        let near = nearest(word, KINDS.iter().map(|description| description.kind.name));
+        let hint = near.map_or_else(forms, |near| format!("did you mean `{near}`?"));
+        return Err((format!("`{word}` is not an attach kind"), hint));
+    };
+    let kind = &description.kind;
+    match rest.and_then(description.parse) {
+        Some(parts) => parts.map(|parts| AttachPoint::new(kind, parts)),
+        None => Err((format!("`{text}` is not a {}", kind.name), format!("write {}", kind.form))),
+    }
+}
+
+/// The parts of a text between colons, if there are as many as one of these counts and each is a name.
+fn names(text: &str, counts: &[usize]) -> Parsed {
+    let parts: Vec<&str> = text.split(':').collect();
+    (counts.contains(&parts.len()) && parts.iter().all(|part| is_name(part)))
+        .then(|| Ok(parts.into_iter().map(str::to_owned).collect()))
+}
+
+fn is_name(part: &str) -> bool {
+    !part.is_empty()
+        && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+        // Names become names of files.
+        && !part.starts_with('.')
+}
+
+/// No attach point of the kind has a mechanism without types.
+fn never_untracked(_: &AttachPoint, _: &Target<'_>) -> Option<Resolved> {
+    None
+}
 /// What a kernel offers to the compiler.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
@@ -156,15 +264,6 @@ impl Resolved {
     }
 }
 
-/// Why an attach point cannot be used: a sentence and what to do.
-#[derive(Clone, Debug)]
-pub struct Missing {
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
 /// How an attach point is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
@@ -176,48 +275,27 @@ pub struct Request {
     pub stacks: bool,
 }
 
+impl Request {
+    /// What is wanted of functions that an attach point names.
+    fn wanted(self, function: &str, at_return: bool) -> Wanted<'_> {
+        let Self { whole, most, stacks } = self;
+        Wanted { function, at_return, whole, most, stacks }
+    }
+}
+
+fn of(at: &AttachPoint) -> &'static Description {
+    description(at.kind.name).expect("an attach point has a kind of the table")
+}
+
 /// Finds an attach point and its arguments on a kernel: one program for each result.
 pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
-    let wanted = |function, at_return| {
-        let Request { whole, most, stacks } = request;
-        Wanted { function, at_return, whole, most, stacks }
-    };
-    let one = match at {
-        AttachPoint::Tracepoint { category, name } => tracepoint::resolve(category, name, target),
-        AttachPoint::RawTracepoint { category, name } => {
-            rawtracepoint::resolve(category.as_deref(), name, target)
-        }
-        AttachPoint::Function { mechanism, function } => match mechanism {
-            FunctionMechanism::Fentry => function::traced(&wanted(function, false), target),
-            FunctionMechanism::Fexit => function::traced(&wanted(function, true), target),
-            FunctionMechanism::Kprobe => function::probed(&wanted(function, false), target),
-            FunctionMechanism::Kretprobe => function::probed(&wanted(function, true), target),
-        },
-        AttachPoint::Perf(event) => perf::resolve(event, target),
-        AttachPoint::User { root, binary, function, at_return } => {
-            return user::resolve(root, binary, &wanted(function, *at_return), target);
-        }
-        AttachPoint::Usdt { root, binary, provider, name } => {
-            let found = target.functions.usdt(root, binary, provider.as_deref(), name)?;
-            return usdt::resolve(&found, target);
-        }
-    };
-    one.map(|resolved| vec![resolved])
+    (of(at).resolve)(at, request, target)
 }
 
 /// The same attach point through a mechanism that does not let the verifier check types, for arguments
 /// that it does not let through.
 pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> {
-    match at {
-        AttachPoint::RawTracepoint { category, name } => {
-            rawtracepoint::resolve_untracked(category.as_deref(), name, target)
-        }
-        AttachPoint::Tracepoint { .. }
-        | AttachPoint::Function { .. }
-        | AttachPoint::User { .. }
-        | AttachPoint::Usdt { .. }
-        | AttachPoint::Perf(_) => None,
-    }
+    (of(at).untracked)(at, target)
 }
 
 /// The message for a tracepoint that this kernel does not have, or does not show.
@@ -249,4 +327,76 @@ fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target
     };
     let full = category.map_or_else(|| name.to_owned(), |category| format!("{category}:{name}"));
     Missing { message: format!("this kernel has no tracepoint `{full}`"), hint: Some(hint) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn kinds_are_told_apart_and_described_in_full() {
+        let words: BTreeSet<&str> =
+            KINDS.iter().flat_map(|found| [found.kind.name, found.kind.short]).collect();
+        assert_eq!(words.len(), KINDS.len() * 2, "each word means one kind");
+        for Description { kind, .. } in KINDS {
+            assert!(kind.form.starts_with(&format!("{}:", kind.name)), "{kind:?}");
+            assert!(!kind.mechanisms.is_empty(), "{kind:?}");
+            assert_eq!(super::kind(kind.short), super::kind(kind.name));
+        }
+    }
+
+    #[test]
+    fn short_names_need_something_behind_them() {
+        assert_eq!(parse("t:a:b").unwrap().to_string(), "tracepoint:a:b");
+        assert_eq!(parse("t").unwrap_err().0, "`t` is not an attach point");
+        assert_eq!(parse("tracepoint").unwrap_err().0, "`tracepoint` is not a tracepoint");
+        assert_eq!(parse("").unwrap_err().0, "the attach point is empty");
+        assert_eq!(parse(":a").unwrap_err().0, "`` is not an attach kind");
+    }
+
+    #[test]
+    fn attach_points() {
+        for text in [
+            "tracepoint:sched:sched_switch",
+            "rawtracepoint:block:block_rq_issue",
+            "rawtracepoint:sys_enter",
+            "fentry:bio_endio",
+            "kretprobe:vfs_read",
+            "uprobe:/usr/bin/psql:main",
+            "uretprobe:libc.so.6:malloc",
+            "usdt:/usr/bin/python3:python:gc__start",
+            "usdt:libc:setjmp",
+            "uprobe:/bin/story:story::hasher::*(char const*)",
+            "kprobe:ext[34]_*",
+            "profile:hz:99",
+            "interval:ms:500",
+            "software:page-faults:1",
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+        for (text, message, hint) in [
+            ("tracepont:a:b", "`tracepont` is not an attach kind", "did you mean `tracepoint`?"),
+            ("software:page-fault:1", "`software` has no `page-fault`", "did you mean `page-faults`?"),
+            (
+                "profile:hz:20000",
+                "`profile:hz:20000` is more often than 10 000 times a second",
+                "take longer between two",
+            ),
+            ("interval:s:x", "`interval:s` needs a whole number behind it", "for example interval:s:1"),
+            ("usdt:a:b:c:d", "`usdt:a:b:c:d` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a::c", "`usdt:a::c` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("usdt:a", "`usdt:a` is not a usdt", "write usdt:BINARY:PROVIDER:NAME"),
+            ("uprobe:/bin/a:b:c", "`uprobe:/bin/a:b:c` is not a uprobe", "write uprobe:BINARY:FUNCTION"),
+            ("kprobe:../*", "`kprobe:../*` is not a kprobe", "write kprobe:FUNCTION"),
+            ("tracepoint:a", "`tracepoint:a` is not a tracepoint", "write tracepoint:CATEGORY:NAME"),
+            (
+                "tracepoint:a:../x",
+                "`tracepoint:a:../x` is not a tracepoint",
+                "write tracepoint:CATEGORY:NAME",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), (message.to_owned(), hint.to_owned()));
+        }
+    }
 }

@@ -5,13 +5,46 @@
 //! (`raw_tp`, 4.17), which reads with helpers.
 
 use super::{
-    Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint,
+    Argument, ArgumentValue, Description, Missing, Resolved, Target, names, no_tracepoint,
     prototype::{MAX_ARGUMENTS, Words, arguments},
 };
 use crate::{
-    btf::{Btf, Kind, TypeId},
-    typed::{Mechanism, Node, Type, Typed},
+    btf::{self, Btf, TypeId},
+    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject, Tracing},
+    typed::{Node, Type, Typed},
 };
+
+const RAW_TP: Mechanism = Mechanism::new("raw_tp", Section::Named("raw_tp"), Link::RawTracepoint);
+const TP_BTF: Mechanism = Mechanism::new("tp_btf", Section::Named("tp_btf"), Link::Tracing(TRACE_RAW_TP));
+
+/// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`
+const TRACE_RAW_TP: Tracing =
+    Tracing { program_type: 26, attach_type: 23, prefix: "btf_trace_", kind: btf::Kind::Typedef };
+
+pub(super) static RAW_TRACEPOINT: Description = Description {
+    kind: Kind {
+        name: "rawtracepoint",
+        short: "rt",
+        form: "rawtracepoint:CATEGORY:NAME",
+        subject: Subject::Tracepoint,
+        several: Several::Never,
+        mechanisms: &[TP_BTF, RAW_TP],
+    },
+    parse: |text| names(text, &[1, 2]),
+    resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
+    untracked: resolve_untracked,
+};
+
+/// The attach point of a tracepoint that the kernel lists, with its category or without.
+pub fn point(category: Option<&str>, name: &str) -> AttachPoint {
+    AttachPoint::new(&RAW_TRACEPOINT.kind, category.into_iter().chain([name]).map(str::to_owned).collect())
+}
+
+/// Whether an attach point is shown among all that there are: not a raw tracepoint of which only the numbers of arguments are known.
+pub fn is_listed(at: &AttachPoint, target: &Target<'_>) -> bool {
+    let has_prototype = || target.btf.is_some_and(|btf| prototype(btf, at.name()).is_some());
+    at.kind != &RAW_TRACEPOINT.kind || has_prototype()
+}
 
 fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
     match category {
@@ -22,11 +55,12 @@ fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
 
 /// The prototype's parameters without the first, which is the tracepoint's own.
 fn prototype<'a>(btf: &'a Btf, name: &str) -> Option<Vec<(&'a str, TypeId)>> {
-    let function = btf.find(&format!("__traceiter_{name}"), Kind::Func)?;
+    let function = btf.find(&format!("__traceiter_{name}"), btf::Kind::Func)?;
     Some(btf.parameters(btf.target(function)).into_iter().skip(1).collect())
 }
 
-pub(super) fn resolve(category: Option<&str>, name: &str, target: &Target<'_>) -> Result<Resolved, Missing> {
+fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
+    let (category, name) = (at.category(), at.name());
     let prototype = target.btf.and_then(|btf| Some((btf, prototype(btf, name)?)));
     // A raw tracepoint without an event of its own (`DECLARE_TRACE`) is in BTF but not in tracefs.
     let declared_only = category.is_none() && prototype.is_some();
@@ -34,21 +68,21 @@ pub(super) fn resolve(category: Option<&str>, name: &str, target: &Target<'_>) -
         return Err(no_tracepoint("rawtracepoint", category, name, target));
     }
     let Some((btf, parameters)) = prototype else {
-        return Ok(Resolved { untyped: true, ..Resolved::event(Mechanism::RawTp, numbered()) });
+        return Ok(Resolved { untyped: true, ..Resolved::event(RAW_TP, numbered()) });
     };
-    let tracked = btf.find(&format!("btf_trace_{name}"), Kind::Typedef).is_some();
-    let mechanism = if tracked { Mechanism::TpBtf } else { Mechanism::RawTp };
+    let tracked = btf.find(&format!("btf_trace_{name}"), btf::Kind::Typedef).is_some();
+    let mechanism = if tracked { TP_BTF } else { RAW_TP };
     Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }
 
-pub(super) fn resolve_untracked(category: Option<&str>, name: &str, target: &Target<'_>) -> Option<Resolved> {
-    let resolved = resolve(category, name, target).ok()?;
-    if resolved.mechanism == Mechanism::RawTp {
+fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolved> {
+    let resolved = resolve(at, target).ok()?;
+    if resolved.mechanism == RAW_TP {
         return Some(resolved);
     }
     let btf = target.btf?;
-    let arguments = arguments(btf, &prototype(btf, name)?, Words::Context { tracked: false });
-    Some(Resolved::event(Mechanism::RawTp, arguments))
+    let arguments = arguments(btf, &prototype(btf, at.name())?, Words::Context { tracked: false });
+    Some(Resolved::event(RAW_TP, arguments))
 }
 
 fn numbered() -> Vec<Argument> {

@@ -1,10 +1,13 @@
 //! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, fields as in its format file.
 
-use super::{Argument, ArgumentValue, Missing, Resolved, Target, no_tracepoint};
+use super::{
+    Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
+};
 use crate::{
-    btf::{Btf, Kind},
+    btf::{self, Btf},
+    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
     tracefs::{Field, fields},
-    typed::{AccessMode, Mechanism, Node, Type, Typed},
+    typed::{AccessMode, Node, Type, Typed},
 };
 
 /// Bytes kept of a text whose length is not fixed.
@@ -12,7 +15,29 @@ const TEXT_CAPACITY: u32 = 64;
 /// Fields that every tracepoint has; the words before offset 8 are not readable by programs.
 const COMMON: &str = "common_";
 
-pub(super) fn resolve(category: &str, name: &str, target: &Target<'_>) -> Result<Resolved, Missing> {
+const MECHANISM: Mechanism = Mechanism::new("tracepoint", Section::Full("tracepoint"), Link::Tracepoint);
+
+pub(super) static TRACEPOINT: Description = Description {
+    kind: Kind {
+        name: "tracepoint",
+        short: "t",
+        form: "tracepoint:CATEGORY:NAME",
+        subject: Subject::Tracepoint,
+        several: Several::Never,
+        mechanisms: &[MECHANISM],
+    },
+    parse: |text| names(text, &[2]),
+    resolve: |at, _, target| resolve(at, target).map(|resolved| vec![resolved]),
+    untracked: never_untracked,
+};
+
+/// The attach point of a tracepoint that the kernel lists.
+pub fn point(category: &str, name: &str) -> AttachPoint {
+    AttachPoint::new(&TRACEPOINT.kind, vec![category.into(), name.into()])
+}
+
+fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
+    let (category, name) = (at.category().expect("a tracepoint has a category"), at.name());
     let Some(format) = target.tracepoints.format(category, name) else {
         return Err(no_tracepoint("tracepoint", Some(category), name, target));
     };
@@ -21,7 +46,7 @@ pub(super) fn resolve(category: &str, name: &str, target: &Target<'_>) -> Result
         .filter(|field| !field.name.starts_with(COMMON))
         .map(|field| Argument { value: value(&field, target.btf), ctype: ctype(&field), name: field.name })
         .collect();
-    Ok(Resolved::event(Mechanism::Tracepoint, arguments))
+    Ok(Resolved::event(MECHANISM, arguments))
 }
 
 fn ctype(field: &Field) -> String {
@@ -89,10 +114,10 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     }
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, Kind::Enum)?,
-        None => btf.strip(btf.find(name, Kind::Typedef).or_else(|| btf.find(name, Kind::Int))?),
+        Some(name) => btf.find(name, btf::Kind::Enum)?,
+        None => btf.strip(btf.find(name, btf::Kind::Typedef).or_else(|| btf.find(name, btf::Kind::Int))?),
     };
-    if !matches!(btf.kind(id), Kind::Int | Kind::Enum) {
+    if !matches!(btf.kind(id), btf::Kind::Int | btf::Kind::Enum) {
         return None;
     }
     let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
@@ -108,9 +133,9 @@ fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
         return 0;
     }
     if let Some(name) = inner.strip_prefix("struct ") {
-        return btf.find(name.trim(), Kind::Struct).unwrap_or(0);
+        return btf.find(name.trim(), btf::Kind::Struct).unwrap_or(0);
     }
-    btf.find(inner, Kind::Int).or_else(|| btf.find(inner, Kind::Typedef)).unwrap_or(0)
+    btf.find(inner, btf::Kind::Int).or_else(|| btf.find(inner, btf::Kind::Typedef)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,17 +1,52 @@
 //! `usdt:BINARY:PROVIDER:NAME`: probes that programs bring along. Their notes say where each argument is and how wide.
 //! The compiler chose that anew for each place that passes the probe, so places with other operands are other events.
 
-use super::{Argument, ArgumentValue, Missing, Resolved, Target};
+use super::{
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, never_untracked, user::UNTRIED,
+};
 use crate::{
     expr::Binary,
-    typed::{AccessMode, Mechanism, Node, Type, Typed},
+    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    typed::{AccessMode, Node, Type, Typed},
     usdt::{self, Extend, Found, Index, Location, Operand, Sites},
 };
+
+/// With a semaphore, 4.20.
+pub(crate) const USDT: Mechanism = Mechanism {
+    untried: Some(UNTRIED),
+    ..Mechanism::new("usdt", Section::Plain("uprobe"), Link::UserProbe { at_return: false })
+};
+
+pub(super) static DESCRIPTION: Description = Description {
+    kind: Kind {
+        name: "usdt",
+        short: "U",
+        form: "usdt:BINARY:PROVIDER:NAME",
+        subject: Subject::UserProbe,
+        several: Several::Never,
+        mechanisms: &[USDT],
+    },
+    parse,
+    resolve: |at, _, target| programs(&find(at, target)?, target),
+    untracked: never_untracked,
+};
+
+/// The binary, who defines the probe, which may be left out, and its name.
+fn parse(text: &str) -> Parsed {
+    let parts: Vec<String> = text.split(':').map(str::to_owned).collect();
+    (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty())).then_some(Ok(parts))
+}
+
+fn find(at: &AttachPoint, target: &Target<'_>) -> Result<Found, Missing> {
+    let (root, binary) = at.binary().expect("a probe of a program is in a binary");
+    let provider = (at.parts().len() == 3).then(|| at.parts()[1].as_str());
+    target.functions.usdt(root, binary, provider, at.name())
+}
 
 /// Most programs of one probe.
 const MOST_FORMS: usize = 64;
 
-pub(super) fn resolve(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+fn programs(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let mut forms: Vec<(&Location, Sites)> = Vec::new();
     for location in &found.locations {
         if let Some((_, sites)) = forms.iter_mut().find(|(first, _)| first.arguments == location.arguments) {
@@ -28,7 +63,7 @@ pub(super) fn resolve(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved
     }
     let resolved = forms.into_iter().map(|(location, sites)| Resolved {
         usdt: Some(sites),
-        ..Resolved::event(Mechanism::Usdt, arguments(location, target))
+        ..Resolved::event(USDT, arguments(location, target))
     });
     Ok(resolved.collect())
 }

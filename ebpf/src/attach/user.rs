@@ -5,31 +5,77 @@
 //! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
 
 use super::{
-    Argument, ArgumentValue, Missing, Resolved, Sites, Target, Wanted,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Sites, Target, Wanted, never_untracked,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
     expr::Binary,
-    probe::Root,
-    typed::{AccessMode, Mechanism, Node, Type, Typed},
+    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    typed::{AccessMode, Node, Type, Typed},
 };
+
+/// Section names: loaders read more out of longer ones; where to attach is said when it is attached.
+const fn mechanism(name: &'static str, section: &'static str, at_return: bool) -> Mechanism {
+    Mechanism {
+        untried: Some(UNTRIED),
+        ..Mechanism::new(name, Section::Plain(section), Link::UserProbe { at_return })
+    }
+}
+
+pub(super) const UNTRIED: &str = "uprobes";
+
+const ENTRY: Mechanism = mechanism("uprobe", "uprobe", false);
+/// At the instructions that return.
+const RETURN: Mechanism = mechanism("uprobe_ret", "uprobe", false);
+/// By the kernel's return probe.
+const RETURN_PROBE: Mechanism = mechanism("uretprobe", "uretprobe", true);
+
+pub(super) static UPROBE: Description = Description {
+    kind: Kind {
+        name: "uprobe",
+        short: "u",
+        form: "uprobe:BINARY:FUNCTION",
+        subject: Subject::UserFunction { at_return: false },
+        several: Several::Always,
+        mechanisms: &[ENTRY],
+    },
+    parse,
+    resolve: |at, request, target| resolve(at, &request.wanted(at.name(), false), target),
+    untracked: never_untracked,
+};
+
+pub(super) static URETPROBE: Description = Description {
+    kind: Kind {
+        name: "uretprobe",
+        short: "ur",
+        form: "uretprobe:BINARY:FUNCTION",
+        subject: Subject::UserFunction { at_return: true },
+        several: Several::Always,
+        mechanisms: &[RETURN, RETURN_PROBE],
+    },
+    parse,
+    resolve: |at, request, target| resolve(at, &request.wanted(at.name(), true), target),
+    untracked: never_untracked,
+};
+
+/// The binary, and the function: its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm`
+/// shows it. Names of C++ and Rust have pairs of colons within them.
+fn parse(text: &str) -> Parsed {
+    let (binary, function) = text.split_once(':')?;
+    let whole = !function.replace("::", "").contains(':');
+    (whole && !binary.is_empty() && !function.is_empty()).then(|| Ok(vec![binary.into(), function.into()]))
+}
 
 /// `g.stack.hi`, the second word of what the goroutine's register points to.
 const GOROUTINE_STACK_END: i32 = 8;
 
-pub(super) fn resolve(
-    root: &Root,
-    binary: &str,
-    wanted: &Wanted<'_>,
-    target: &Target<'_>,
-) -> Result<Vec<Resolved>, Missing> {
+fn resolve(at: &AttachPoint, wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let (root, binary) = at.binary().expect("a function of a program is in a binary");
     let mut found = target.functions.user(root, binary, wanted)?;
     let words = if found.go { Words::Go(target.arch) } else { Words::Registers(target.arch) };
     let at_return = wanted.at_return;
-    let groups = [
-        (if at_return { Mechanism::UprobeReturn } else { Mechanism::Uprobe }, found.sites),
-        (Mechanism::Uretprobe, found.by_return_probe),
-    ];
+    let groups =
+        [(if at_return { RETURN } else { ENTRY }, found.sites), (RETURN_PROBE, found.by_return_probe)];
     let mut programs = Vec::new();
     for (mechanism, list) in groups.into_iter().filter(|(_, list)| !list.is_empty()) {
         let left_out = std::mem::take(&mut found.left_out);
@@ -59,9 +105,9 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
     let stack = register(arch.stack_pointer());
     let goroutine = is_go.then(|| register(arch.goroutine()));
     // Where the stack was when the function began, so that one call has the same frame at both ends.
-    let frame = match (&goroutine, mechanism) {
+    let frame = match &goroutine {
         // Stacks of goroutines are moved when they grow: what stays is the distance from the end.
-        (Some(goroutine), _) => {
+        Some(goroutine) => {
             let end = Node::Load {
                 base: Box::new(goroutine.clone()),
                 offset: GOROUTINE_STACK_END,
@@ -72,10 +118,10 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
             minus(Typed::new(end, Type::U64), stack)
         }
         // After the return; at the instruction that returns it is as at the entry.
-        (None, Mechanism::Uretprobe | Mechanism::Kretprobe) if arch.popped() > 0 => {
+        None if mechanism.link.is_after_return() && arch.popped() > 0 => {
             minus(stack, Typed::constant(arch.popped().into()))
         }
-        (None, _) => stack,
+        None => stack,
     };
     Resolved {
         result: at_return.then(|| Ok(register(words.result()))),

@@ -113,11 +113,6 @@ impl Btf {
         (*self.data).as_ref()
     }
 
-    /// The raw bytes.
-    pub fn raw(&self) -> &[u8] {
-        self.bytes()
-    }
-
     /// The word at `index` (in units of 4 bytes) of a type's record; 0 where there is none.
     pub(super) fn word(&self, id: TypeId, index: usize) -> u32 {
         let offset = self.offsets.get(size_of(id)).copied().unwrap_or(0);

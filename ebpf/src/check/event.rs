@@ -9,9 +9,9 @@ use crate::{
     attach::{self, Missing, Request, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
     expr::{Binary, Expr, ExprKind},
-    glob::is_pattern,
-    probe::{AttachPoint, Each, Event, Expression, FunctionMechanism},
-    typed::{AccessMode, Mechanism, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    point::Subject,
+    probe::{AttachPoint, Each, Event, Expression},
+    typed::{AccessMode, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
 };
@@ -54,8 +54,7 @@ fn shape(types: &[Type]) -> String {
 
 /// Whether an attach point is found by the kernel's types.
 fn needs_types(at: &AttachPoint) -> bool {
-    let AttachPoint::Function { mechanism, function } = at else { return false };
-    matches!(mechanism, FunctionMechanism::Fentry | FunctionMechanism::Fexit) && !is_pattern(function)
+    matches!(at.kind.subject, Subject::Function { traced: true, .. }) && !at.may_be_several()
 }
 
 impl Checker<'_> {
@@ -163,7 +162,7 @@ impl Checker<'_> {
         };
         let inum = ["nsproxy", "mnt_ns", "ns", "inum"].into_iter().fold(Expr::name("curtask"), Expr::member);
         let ast = inum.equals(number.into());
-        let resolved = Resolved::event(Mechanism::Usdt, Vec::new());
+        let resolved = Resolved::event(attach::USDT, Vec::new());
         let scope = Scope {
             target: self.target,
             file: self.file(),

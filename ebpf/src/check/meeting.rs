@@ -5,8 +5,9 @@
 use super::{Checker, unsigned_operation};
 use crate::{
     expr::ExprKind,
-    probe::{AttachPoint, Event, Expression, FunctionMechanism, PerfKind},
-    typed::{Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, Unary},
+    point::{AttachPoint, Subject},
+    probe::{Event, Expression},
+    typed::{Binary, Node, Role, Type, Typed, TypedEvent, Unary},
 };
 use std::collections::{BTreeSet, HashSet};
 
@@ -38,7 +39,7 @@ impl Checker<'_> {
             };
             let hint = format!(
                 "{why}: give them conditions of which only one can hold (`where: A` and `where: \"!(A)\"`), or other keys{}",
-                if matches!(at, AttachPoint::Function { .. } | AttachPoint::User { .. }) {
+                if matches!(at.kind.subject, Subject::Function { .. } | Subject::UserFunction { .. }) {
                     "; `function: NAME` measures calls"
                 } else {
                     ""
@@ -55,7 +56,8 @@ impl Checker<'_> {
                 |part: &Expression| matches!(&part.ast.kind, ExprKind::Name(name) if name == "frame");
             is_of_kernel(typed) && event.key.iter().any(has_frame)
         };
-        let is_traced = |typed: &TypedEvent| matches!(typed.mechanism, Mechanism::Fentry | Mechanism::Fexit);
+        let is_traced =
+            |typed: &TypedEvent| matches!(typed.at.kind.subject, Subject::Function { traced: true, .. });
         let (starts, ends): (Vec<_>, Vec<_>) =
             events.iter().filter(framed).partition(|(_, typed)| typed.role == Role::Start);
         for (event, start) in starts {
@@ -72,7 +74,7 @@ impl Checker<'_> {
 }
 
 fn is_of_kernel(event: &TypedEvent) -> bool {
-    matches!(event.at, AttachPoint::Function { .. })
+    matches!(event.at.kind.subject, Subject::Function { .. })
 }
 
 /// Where an alternative stands.
@@ -90,36 +92,36 @@ fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     };
     let numbers =
         |event: &TypedEvent| event.sites.list.iter().map(|site| site.number).collect::<HashSet<_>>();
-    match (&a.at, &b.at) {
-        (
-            AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. },
-            AttachPoint::Tracepoint { .. } | AttachPoint::RawTracepoint { .. },
-        ) => is_one_tracepoint(&a.at, &b.at) && together(None),
-        (AttachPoint::Perf(one), AttachPoint::Perf(other)) => {
-            let is_timer = matches!(one.kind, PerfKind::Profile | PerfKind::Interval);
-            let is_one = (one.kind, one.name) == (other.kind, other.name);
-            is_one && (!is_timer || one.amount == other.amount) && together(None)
+    match (a.at.kind.subject, b.at.kind.subject) {
+        (Subject::Tracepoint, Subject::Tracepoint) => is_one_tracepoint(&a.at, &b.at) && together(None),
+        (Subject::Timer, Subject::Timer) | (Subject::Own, Subject::Own) => a.at == b.at && together(None),
+        // However often each is sampled.
+        (Subject::Counter, Subject::Counter) => {
+            a.at.kind == b.at.kind && a.at.category() == b.at.category() && together(None)
         }
-        (AttachPoint::Function { mechanism: one, .. }, AttachPoint::Function { mechanism: other, .. }) => {
-            let at_return = |one: &FunctionMechanism| {
-                matches!(one, FunctionMechanism::Fexit | FunctionMechanism::Kretprobe)
-            };
-            at_return(one) == at_return(other)
-                && numbers(a).intersection(&numbers(b)).any(|number| together(Some(*number)))
-        }
-        (AttachPoint::User { at_return: one, .. }, AttachPoint::User { at_return: other, .. }) => {
+        (Subject::Function { at_return: one, .. }, Subject::Function { at_return: other, .. })
+        | (Subject::UserFunction { at_return: one }, Subject::UserFunction { at_return: other }) => {
             one == other && numbers(a).intersection(&numbers(b)).any(|number| together(Some(*number)))
         }
         (
-            AttachPoint::User { .. } | AttachPoint::Usdt { .. },
-            AttachPoint::User { .. } | AttachPoint::Usdt { .. },
+            Subject::UserFunction { .. } | Subject::UserProbe,
+            Subject::UserFunction { .. } | Subject::UserProbe,
         ) => is_one_file(a, b) && !offsets(a).is_disjoint(&offsets(b)) && together(None),
-        _ => false,
+        (
+            Subject::Tracepoint
+            | Subject::Function { .. }
+            | Subject::UserFunction { .. }
+            | Subject::UserProbe
+            | Subject::Timer
+            | Subject::Counter
+            | Subject::Own,
+            _,
+        ) => false,
     }
 }
 
 fn is_one_tracepoint(a: &AttachPoint, b: &AttachPoint) -> bool {
-    let ((category, name), (other_category, other)) = (a.names(), b.names());
+    let ((category, name), (other_category, other)) = ((a.category(), a.name()), (b.category(), b.name()));
     if name == other {
         return category.zip(other_category).is_none_or(|(category, other)| category == other);
     }
@@ -139,8 +141,8 @@ fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
 
 /// The places in a file at which it stops, but for those of return probes, which are at no instruction.
 fn offsets(event: &TypedEvent) -> BTreeSet<u64> {
-    use crate::attach::Place;
-    let sites = event.sites.list.iter().filter(|_| event.mechanism != Mechanism::Uretprobe);
+    use crate::site::Place;
+    let sites = event.sites.list.iter().filter(|_| !event.mechanism.link.is_after_return());
     let of_functions = sites.flat_map(|site| match &site.place {
         Place::File { at, .. } => at.as_slice(),
         Place::Kernel { .. } => &[],

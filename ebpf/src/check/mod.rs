@@ -18,7 +18,6 @@ pub(crate) use expression::unsigned_operation;
 
 use crate::{
     attach::{self, Site, Target},
-    btf::Kind,
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, Probe},
@@ -289,9 +288,4 @@ pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, St
     let request = attach::Request { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
-}
-
-/// Whether a kernel's BTF describes a raw tracepoint.
-pub fn has_prototype(name: &str, target: &Target<'_>) -> bool {
-    target.btf.is_some_and(|btf| btf.find(&format!("__traceiter_{name}"), Kind::Func).is_some())
 }

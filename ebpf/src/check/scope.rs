@@ -5,8 +5,9 @@ use crate::{
     btf::{Btf, Kind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
+    point::Link,
     probe::Expression,
-    typed::{AccessMode, Builtin, Mechanism, Node, Type, Typed},
+    typed::{AccessMode, Builtin, Node, Type, Typed},
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
@@ -281,10 +282,8 @@ impl<'a> Scope<'a> {
             let message = format!("`{}` has no argument `{name}`", self.at);
             let mut problems = self.missing(expression, span, message, Some(hint));
             // Types of programs are not the kernel's.
-            let is_kernels = matches!(
-                self.resolved.mechanism,
-                Mechanism::RawTp | Mechanism::Kprobe | Mechanism::Kretprobe
-            );
+            let is_kernels =
+                matches!(self.resolved.mechanism.link, Link::RawTracepoint | Link::KernelProbe { .. });
             problems[0].diagnostic.lacks_types =
                 self.resolved.untyped && is_kernels && self.target.btf.is_none();
             return Err(problems);

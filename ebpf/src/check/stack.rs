@@ -4,7 +4,7 @@ use super::scope::{Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
-    typed::{AccessMode, Mechanism, Node, Side, Type, Typed},
+    typed::{AccessMode, Node, Side, Type, Typed},
 };
 
 /// Most frames of a stack, which is also what is kept where nothing is said; the kernel gives no more unless its
@@ -95,8 +95,7 @@ impl Scope<'_> {
         }
         let value = self.value(expression, task)?;
         let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
-        let tracing =
-            matches!(self.resolved.mechanism, Mechanism::TpBtf | Mechanism::Fentry | Mechanism::Fexit);
+        let tracing = self.resolved.mechanism.link.is_typed();
         let lets = super::event::placeholder_lets(self);
         let loaded = |typed: &Typed| matches!(typed.kind, Node::Load { .. } | Node::Item);
         let as_passed = !value.any(&|typed| match typed.kind {

@@ -2,6 +2,7 @@
 
 use super::{MAX_ALTERNATIVES, Reader, keys};
 use crate::{
+    attach,
     diagnostic::Spanned,
     expr::Expr,
     glob::is_pattern,
@@ -31,7 +32,7 @@ impl Reader {
                 );
                 continue;
             };
-            match AttachPoint::parse(text) {
+            match attach::parse(text) {
                 Ok(point) => points.push(Spanned::new(point, node.span.clone())),
                 Err((message, hint)) => self.error_hint(node.span.clone(), message, hint),
             }
@@ -141,7 +142,7 @@ impl Reader {
         let mut event = |kinds: &[&str], saves, filter| -> Option<Event> {
             let mut at = Vec::new();
             for kind in kinds {
-                let Ok(point) = AttachPoint::parse(&format!("{kind}:{text}")) else {
+                let Ok(point) = attach::parse(&format!("{kind}:{text}")) else {
                     self.error_hint(
                         node.span.clone(),
                         format!("`{text}` is not a function"),

@@ -62,7 +62,7 @@ impl Lowering<'_> {
             self.drop_events(DropReason::Fault);
             self.asm.place(end);
         }
-        self.mov(R0, 0);
+        self.mov(R0, self.event.mechanism.returns);
         self.asm.push(Insn::Exit);
     }
 

@@ -20,13 +20,14 @@ use lets::Lets;
 pub use session::joins_ends;
 
 use crate::{
+    arch::Arch,
     asm::{AsmError, Assembled, Assembler},
-    attach::Arch,
     host::{Host, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
     layout::{DropReason, Layout, MAX_ROW},
+    point::Link,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Mechanism, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{AccessMode, Binary, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
 };
 
 /// Bytes of stack that a program has.
@@ -81,7 +82,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             mechanism: event.mechanism,
             usdt: event.usdt.clone(),
             sites: event.sites.clone(),
-            one_by_one: event.mechanism == Mechanism::Kretprobe
+            one_by_one: event.mechanism.link == (Link::KernelProbe { at_return: true })
                 && !host.returns_have_stack()
                 && uses_frame(event),
             assembled: Lowering::new(&probe, event, &layout, host).assembled()?,
@@ -300,7 +301,7 @@ impl<'a> Lowering<'a> {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
             && self.layout.per_cpu
-            && matches!(self.event.mechanism, Mechanism::TpBtf | Mechanism::RawTp)
+            && self.event.mechanism.link.is_raw_tracepoint()
             && self.host.runs_raw_tracepoints_once()
     }
 

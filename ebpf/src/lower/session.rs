@@ -10,7 +10,8 @@ use crate::{
     host::{Host, Session},
     insn::{Alu, Cond, Insn, KernelFunction, R0, R1, Size, Src},
     layout::Layout,
-    typed::{Mechanism, TypedEvent, TypedProbe},
+    point::Link,
+    typed::{TypedEvent, TypedProbe},
 };
 
 /// Whether a probe is one for such a program.
@@ -22,7 +23,8 @@ pub fn joins_ends(probe: &TypedProbe) -> bool {
 /// return has to know the frame of its call.
 fn ends(probe: &TypedProbe) -> Option<[&TypedEvent; 2]> {
     let [start, end] = probe.events.as_slice() else { return None };
-    let are_ends = (start.mechanism, end.mechanism) == (Mechanism::Kprobe, Mechanism::Kretprobe);
+    let are_ends = (start.mechanism.link, end.mechanism.link)
+        == (Link::KernelProbe { at_return: false }, Link::KernelProbe { at_return: true });
     let same = start.sites.list.len() > 1 && start.sites.list == end.sites.list;
     (are_ends && same && uses_frame(end)).then_some([start, end])
 }

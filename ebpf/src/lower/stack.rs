@@ -8,7 +8,7 @@ use super::{CONTEXT, Lowering, expression::VALUES, immediate, offset};
 use crate::{
     asm::Label,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
-    layout::{DropReason, STACK_HEADER, StackLayout},
+    layout::{DropReason, STACK_HEADER, StackLayout, asked_frames},
     program::map_named,
     typed::{LOST_STACK, NO_STACK, Side, Typed},
 };
@@ -35,7 +35,7 @@ impl Lowering<'_> {
         let Some(layout) = self.layout.stacks.iter().find(|stack| stack.side == side).copied() else {
             return self.constant(dst, NO_STACK);
         };
-        let bytes = self.event.mechanism.frames(side, frames).min(layout.frames) * side.frame_size();
+        let bytes = asked_frames(self.event.mechanism, side, frames).min(layout.frames) * side.frame_size();
         let used = self.stack.used;
         let (base, hash) = (self.stack.take(8), self.stack.take(8));
         let (none, busy, lost, done) =

@@ -10,8 +10,8 @@ use super::{
     immediate, offset,
 };
 use crate::{
+    arch::Arch,
     asm::Label,
-    attach::Arch,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},

@@ -3,7 +3,7 @@
 //! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler
 //! takes them, of x86-64 in the syntax of AT&T.
 
-use crate::attach::Arch;
+use crate::arch::Arch;
 
 /// Most arguments of a probe that are read; `sys/sdt.h` makes 12.
 const MOST: usize = 64;

@@ -2,13 +2,13 @@
 
 use super::{spelled_out, wanted::Wanted};
 use std::{fs, path::Path};
-use tapster_ebpf::probe::{AttachPoint, PerfEvent, PerfKind};
+use tapster_ebpf::attach::{self, FAMILIES, PerfEvent};
 
 /// Those that are asked for and that this host has: one with its count, as it is given for a probe, or those that a word means.
 pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
     let Some(word) = word else { return events(sys) };
-    if let Ok(AttachPoint::Perf(event)) = AttachPoint::parse(word) {
-        let is_here = event.kind != PerfKind::Hardware || has_counters(sys);
+    if let Some(event) = attach::parse(word).ok().and_then(|point| PerfEvent::of(&point)) {
+        let is_here = !event.family.is_of_processor || has_counters(sys);
         return is_here.then_some(event).into_iter().collect();
     }
     let word = spelled_out(word);
@@ -19,33 +19,18 @@ pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
 }
 
 /// An event by bpftrace's short name of it.
-fn short(PerfEvent { kind, name, amount }: &PerfEvent) -> String {
-    let short = kind.names().iter().find(|(long, _)| long == name).map_or(*name, |(_, short)| short);
-    format!("{}:{short}:{amount}", kind.name())
+fn short(event: &PerfEvent) -> String {
+    format!("{}:{}:{}", event.family.kind().name, event.name.short, event.amount)
 }
 
 /// All of them that this host has.
 fn events(sys: &Path) -> Vec<PerfEvent> {
-    let kinds = [PerfKind::Profile, PerfKind::Interval, PerfKind::Software, PerfKind::Hardware];
-    kinds
-        .into_iter()
-        .filter(|kind| *kind != PerfKind::Hardware || has_counters(sys))
-        .flat_map(|kind| {
-            kind.names().iter().map(move |(name, _)| PerfEvent { kind, name, amount: example(kind, name) })
+    let families = FAMILIES.iter().filter(|family| !family.is_of_processor || has_counters(sys));
+    families
+        .flat_map(|family| {
+            family.names.iter().map(move |name| PerfEvent { family, name, amount: name.example })
         })
         .collect()
-}
-
-/// A count that is not too often.
-fn example(kind: PerfKind, name: &str) -> u64 {
-    match (kind, name) {
-        (PerfKind::Hardware, _) => 1_000_000,
-        (PerfKind::Software, "cpu-clock" | "task-clock") => 10_000_000,
-        (_, "hz") => 99,
-        (_, "ms") => 10,
-        (_, "us") => 10_000,
-        _ => 1,
-    }
 }
 
 /// Whether the kernel counts by the CPU: it shows the unit that does, on x86 by its fixed number (`PERF_TYPE_RAW`), on arm64 by
@@ -91,21 +76,22 @@ mod tests {
         fs::write(unit.join("type"), "4\n").unwrap();
         assert_eq!(found("h:cycles:1000"), ["hardware:cpu-cycles:1000"]);
         assert_eq!(found("hardware:cycles"), ["hardware:cpu-cycles:1000000"]);
-        assert_eq!(asked(sys.path(), None), events(sys.path()));
+        let all = |events: Vec<PerfEvent>| events.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(all(asked(sys.path(), None)), all(events(sys.path())));
     }
 
     #[test]
     fn what_is_listed_can_be_written() {
         let sys = tempfile::tempdir().unwrap();
         let without = events(sys.path());
-        assert!(without.iter().all(|event| event.kind != PerfKind::Hardware));
+        assert!(without.iter().all(|event| !event.family.is_of_processor));
         let unit = sys.path().join("bus/event_source/devices/cpu");
         fs::create_dir_all(&unit).unwrap();
         fs::write(unit.join("type"), "4\n").unwrap();
         let with = events(sys.path());
         assert_eq!(with.len(), without.len() + 10);
         for event in with {
-            assert_eq!(AttachPoint::parse(&event.to_string()), Ok(AttachPoint::Perf(event)));
+            assert_eq!(attach::parse(&event.to_string()), Ok(event.point()));
         }
     }
 }

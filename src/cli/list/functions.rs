@@ -8,11 +8,12 @@ use crate::{
 };
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 use tapster_ebpf::{
-    attach::{Functions, Signature, left_out, signature},
-    btf::Kind,
+    attach::{self, Functions, Signature, left_out, signature},
+    btf,
     diagnostic::near,
     glob::is_pattern,
-    probe::{Root, attach_kind},
+    point::{Kind, Subject},
+    probe::Root,
 };
 
 /// Of more functions than this only the names are shown: what is about each would hide them.
@@ -22,9 +23,9 @@ const MOST_DESCRIBED: usize = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'p> {
     /// Of the kernel, by what kind, and a pattern of their names.
-    Kernel(&'static str, &'p str),
+    Kernel(&'static Kind, &'p str),
     /// Of a program or library, by what kind, and a pattern of their names.
-    Program(&'static str, &'p str, &'p str),
+    Program(&'static Kind, &'p str, &'p str),
 }
 
 /// What is found, and what is to be said of it.
@@ -37,11 +38,12 @@ pub(super) struct Listed {
 /// The functions that a pattern asks for, if it asks for functions.
 pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
     let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
-    Some(match attach_kind(kind)? {
-        kind @ ("fentry" | "fexit" | "kprobe" | "kretprobe") => Asked::Kernel(kind, rest),
-        kind @ ("uprobe" | "uretprobe") if pattern.contains(':') => {
+    let found = attach::kind(kind)?;
+    Some(match found.subject {
+        Subject::Function { .. } => Asked::Kernel(found, rest),
+        Subject::UserFunction { .. } if pattern.contains(':') => {
             let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
-            Asked::Program(kind, binary, wanted)
+            Asked::Program(found, binary, wanted)
         }
         _ => return None,
     })
@@ -50,13 +52,14 @@ pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
 }
 
 /// Those of the kernel.
-pub(super) fn of_kernel(kernel: &Kernel, kind: &'static str, wanted: &str) -> Result<Listed, Missing> {
-    let is_traced = matches!(kind, "fentry" | "fexit");
-    let at_return = matches!(kind, "fexit" | "kretprobe");
+pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> Result<Listed, Missing> {
+    let is_traced = matches!(kind.subject, Subject::Function { traced: true, .. });
+    let at_return = matches!(kind.subject, Subject::Function { at_return: true, .. });
+    let kind = kind.name;
     let btf = kernel.btf.as_ref();
     let names: BTreeSet<&str> = if is_traced {
         let btf = btf.map_err(Clone::clone)?;
-        btf.names(Kind::Func).filter(|name| kernel.may_trace(name)).collect()
+        btf.names(btf::Kind::Func).filter(|name| kernel.may_trace(name)).collect()
     } else {
         let names = kernel.function_names().ok_or_else(|| Missing {
             message: "the functions of this kernel are not known: `kallsyms` cannot be read".into(),
@@ -135,7 +138,7 @@ fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut
 pub(super) fn of_program(
     proc: &Path,
     root: &Root,
-    (kind, binary, wanted): (&'static str, &str, &str),
+    (kind, binary, wanted): (&'static Kind, &str, &str),
 ) -> Result<Listed, Missing> {
     let file = elf::read(Binary::open(proc, root, binary)?)?;
     if file.list.is_empty() {
@@ -163,7 +166,7 @@ pub(super) fn of_program(
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut listed = Listed::default();
     for (symbol, name) in found {
-        let _ = writeln!(listed.text, "{kind}:{binary}:{symbol}");
+        let _ = writeln!(listed.text, "{}:{binary}:{symbol}", kind.name);
         if name.shown != *symbol {
             let _ = writeln!(listed.text, "    {}", name.shown);
         }
@@ -183,7 +186,7 @@ pub(super) fn of_program(
     }
     listed.notes.extend(at_start);
     listed.notes.push(
-        if kind == "uprobe" {
+        if kind.subject == (Subject::UserFunction { at_return: false }) {
             "`arg0` to `arg5` are arguments of these, numbers of 64 bits: programs do not tell their types"
         } else {
             "`retval` is the result of these, a number of 64 bits: programs do not tell its type"
@@ -214,13 +217,14 @@ mod tests {
 
     #[test]
     fn patterns_that_ask_for_functions() {
+        let kind = |name| attach::kind(name).unwrap();
         for (pattern, expected) in [
-            ("fentry:vfs_read", Some(Asked::Kernel("fentry", "vfs_read"))),
-            ("fr:vfs_*", Some(Asked::Kernel("fexit", "vfs_*"))),
-            ("kprobe", Some(Asked::Kernel("kprobe", "*"))),
-            ("u:libc:malloc", Some(Asked::Program("uprobe", "libc", "malloc"))),
-            ("uretprobe:/bin/x:a::b", Some(Asked::Program("uretprobe", "/bin/x", "a::b"))),
-            ("uprobe:libc", Some(Asked::Program("uprobe", "libc", "*"))),
+            ("fentry:vfs_read", Some(Asked::Kernel(kind("fentry"), "vfs_read"))),
+            ("fr:vfs_*", Some(Asked::Kernel(kind("fexit"), "vfs_*"))),
+            ("kprobe", Some(Asked::Kernel(kind("kprobe"), "*"))),
+            ("u:libc:malloc", Some(Asked::Program(kind("uprobe"), "libc", "malloc"))),
+            ("uretprobe:/bin/x:a::b", Some(Asked::Program(kind("uretprobe"), "/bin/x", "a::b"))),
+            ("uprobe:libc", Some(Asked::Program(kind("uprobe"), "libc", "*"))),
             ("uprobe", None),
             ("f", None),
             ("kr", None),

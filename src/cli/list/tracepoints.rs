@@ -1,18 +1,15 @@
 //! Tracepoints by the forms in which probes name them.
 
 use super::{spelled_out, wanted::Wanted};
-use tapster_ebpf::probe::AttachPoint;
+use tapster_ebpf::{attach, point::AttachPoint};
 
 /// Those of all that are asked for, each with its raw form: exactly one where its name is given as for a probe.
 pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachPoint> {
     let points = all.iter().flat_map(|(category, name)| {
-        [
-            AttachPoint::Tracepoint { category: category.clone(), name: name.clone() },
-            AttachPoint::RawTracepoint { category: Some(category.clone()), name: name.clone() },
-        ]
+        [attach::tracepoint(category, name), attach::raw_tracepoint(Some(category), name)]
     });
     let Some(word) = word else { return points.collect() };
-    if let Ok(given) = AttachPoint::parse(word) {
+    if let Ok(given) = attach::parse(word) {
         let exact: Vec<AttachPoint> = points.clone().filter(|point| is_one(&given, point)).collect();
         if !exact.is_empty() {
             return exact;
@@ -22,30 +19,21 @@ pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachP
     let wanted = Wanted::new(&word);
     points
         .filter(|point| {
-            wanted.means(&point.to_string()) || short(point).is_some_and(|short| wanted.means(&short))
+            wanted.means(&point.to_string())
+                || short(point).is_some_and(|short| wanted.means(&short.to_string()))
         })
         .collect()
 }
 
 /// Whether both are one tracepoint; a raw one may be given without its category.
 fn is_one(given: &AttachPoint, point: &AttachPoint) -> bool {
-    match (given, point) {
-        (
-            AttachPoint::RawTracepoint { category: None, name: given },
-            AttachPoint::RawTracepoint { name, .. },
-        ) => given == name,
-        (given, point) => given == point,
-    }
+    given == point || short(point).is_some_and(|short| *given == short)
 }
 
 /// A raw tracepoint without its category.
-fn short(point: &AttachPoint) -> Option<String> {
-    match point {
-        AttachPoint::RawTracepoint { name, .. } => {
-            Some(AttachPoint::RawTracepoint { category: None, name: name.clone() }.to_string())
-        }
-        _ => None,
-    }
+fn short(point: &AttachPoint) -> Option<AttachPoint> {
+    let short = attach::raw_tracepoint(None, point.name());
+    (short.kind == point.kind).then_some(short)
 }
 
 #[cfg(test)]

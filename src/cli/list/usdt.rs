@@ -3,15 +3,13 @@
 use super::{functions::Listed, wanted::Wanted};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
-use tapster_ebpf::{
-    attach::Missing,
-    probe::{Root, attach_kind},
-    usdt::Found,
-};
+use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::Found};
 
 /// The binary, and what is wanted of it, of a pattern that asks for such probes.
 pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
-    let (_, rest) = pattern.split_once(':').filter(|(kind, _)| attach_kind(kind) == Some("usdt"))?;
+    let (_, rest) = pattern
+        .split_once(':')
+        .filter(|(kind, _)| attach::kind(kind).is_some_and(|kind| kind.subject == Subject::UserProbe))?;
     let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
     // Without a name nothing is asked for but the kernel's own events.
     (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))

@@ -178,7 +178,6 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
         total_ms = millis(begun.elapsed()),
         detect_ms = millis(detect),
         compile_ms = millis(times.compile),
-        prepare_ms = millis(times.prepare),
         load_ms = millis(times.load),
         attach_ms = millis(times.attach),
         kernel = kernel.release,

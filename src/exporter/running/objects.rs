@@ -9,7 +9,6 @@ use crate::{
     },
     host::Host,
     kernel::{Kernel, Switches},
-    loader::Loader,
     lock::lock,
     status::{Cause, Down},
 };
@@ -83,10 +82,9 @@ impl Running {
         shared: &Shared,
         means: (&Target<'_>, &Kernel),
     ) -> Result<Probe, Down> {
-        let mut loader = Loader::of(means.1);
         let began = SystemTime::now();
         let mut candidate = Candidate::new(probe);
-        let attached = candidate.bring(program, Step::Attached, &mut loader, means)?;
+        let attached = candidate.bring(program, Step::Attached, means)?;
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;

@@ -5,13 +5,14 @@
 
 use super::{
     LoadError,
+    error::not_loaded,
+    places::{Held, Means, Places, PlacesError},
     refusal::{Asked, because},
 };
 use crate::{
     kernel::Kernel,
     lock::lock,
-    places::{Held, Means, Places, PlacesError},
-    sys::{self, Ends, LoadRefused, ProgInfo, ProgramKind, load_program},
+    sys::{self, Ends, ProgInfo, ProgramKind, load_program},
 };
 use std::{
     ffi::CString,
@@ -21,8 +22,8 @@ use std::{
 use tapster_ebpf::{
     attach::{Place, left_out},
     insn::{Alu, Helper, Insn, R0, Src},
+    point::Link,
     program::{Code, Program},
-    typed::Mechanism,
 };
 
 /// From so many places on it is said that they are attached to one by one, which takes milliseconds each, and longer to let go.
@@ -42,7 +43,7 @@ pub(super) struct Functions {
 }
 
 fn is_of_kernel(code: &Code) -> bool {
-    matches!(code.mechanism, Mechanism::Kprobe | Mechanism::Kretprobe)
+    matches!(code.mechanism.link, Link::KernelProbe { .. })
 }
 
 /// How many places there are, each with the index of its function.
@@ -60,7 +61,7 @@ fn asks_for_cookie(code: &Code) -> bool {
 
 /// The instructions with the number in place of the question for it.
 fn with_number(code: &Code, number: u64) -> Vec<Insn> {
-    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let number = i32::try_from(number).expect("functions of a probe are numbered from 0, and few");
     let known = |insn: &Insn| match insn {
         Insn::Call(Helper::AttachCookie) => Insn::Alu64(Alu::Mov, R0, Src::Imm(number)),
         other => *other,
@@ -68,27 +69,7 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     code.assembled.insns.iter().map(known).collect()
 }
 
-fn not_loaded(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
-    |LoadRefused { error, log }| LoadError::not_loaded(code, error, &log)
-}
-
-fn refused(code: &Code, message: String) -> LoadError {
-    LoadError::Program { at: code.at.to_string(), action: "attached", message }
-}
-
 impl Functions {
-    /// Whether a code is attached this way.
-    pub(super) fn are_for(code: &Code) -> bool {
-        matches!(
-            code.mechanism,
-            Mechanism::Kprobe
-                | Mechanism::Kretprobe
-                | Mechanism::Uprobe
-                | Mechanism::Uretprobe
-                | Mechanism::UprobeReturn
-        )
-    }
-
     /// Has the verifier look at the program, in the best form that the kernel takes.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
@@ -220,12 +201,13 @@ impl Functions {
         is_anew: bool,
     ) -> Result<Held, LoadError> {
         let cookies = list.iter().map(|(index, _)| code.sites.list[*index].number.into()).collect();
-        let ends = match code.mechanism {
-            _ if self.means == Means::Session => Ends::Both,
-            Mechanism::Kretprobe | Mechanism::Uretprobe => Ends::Return,
-            _ => Ends::Entry,
+        let ends = match (self.means, code.mechanism.link.is_after_return()) {
+            (Means::Session, _) => Ends::Both,
+            (_, true) => Ends::Return,
+            (_, false) => Ends::Entry,
         };
-        let text = |text: &str| CString::new(text).map_err(|error| refused(code, error.to_string()));
+        let text =
+            |text: &str| CString::new(text).map_err(|error| LoadError::attaching(code, error.to_string()));
         // The file that was read, should another have its name by now: in that one the places would be wrong.
         let file = code.sites.file.as_deref().and_then(|path| kernel.program_file(path));
         let places = if let Some(file) = &file {
@@ -235,7 +217,10 @@ impl Functions {
             let mut functions = Vec::new();
             for (index, _) in list {
                 let Place::Kernel { symbol, address } = &code.sites.list[*index].place else {
-                    return Err(refused(code, "the file is not open: this is a bug in tapster".into()));
+                    return Err(LoadError::attaching(
+                        code,
+                        "the file is not open: this is a bug in tapster".into(),
+                    ));
                 };
                 // A module that was loaded anew is elsewhere.
                 functions.push((text(symbol)?, address.filter(|_| !is_anew)));
@@ -248,7 +233,8 @@ impl Functions {
             tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
         }
         let asked = if is_of_kernel(code) { Asked::Event } else { Asked::UserProbe };
-        let failed = |error: PlacesError| refused(code, error.to_string() + &because(&error, asked));
+        let failed =
+            |error: PlacesError| LoadError::attaching(code, error.to_string() + &because(&error, asked));
         let held = match (self.means, self.programs.first()) {
             (Means::Multi | Means::Session, Some(program)) => places.link(program.as_fd()).map_err(failed)?,
             (Means::Cookie, Some(program)) => places.each(program.as_fd(), true).map_err(failed)?,
@@ -265,7 +251,7 @@ impl Functions {
             }
         };
         if let (true, Some((_, error))) = (held.descriptors.is_empty(), held.refused.first()) {
-            return Err(refused(code, error.to_string() + &because(error, asked)));
+            return Err(LoadError::attaching(code, error.to_string() + &because(error, asked)));
         }
         Ok(held)
     }
@@ -276,7 +262,7 @@ impl Functions {
     }
 
     /// Lets go of all functions; the programs stay.
-    pub(super) fn detach(&mut self) {
+    pub(super) fn detach(&self) {
         lock(&self.held).clear();
     }
 
@@ -299,7 +285,7 @@ impl Functions {
 
     /// The name of the way that they are attached.
     pub(super) fn mechanism(&self, code: &Code) -> String {
-        let name = code.mechanism.name();
+        let name = code.mechanism.name;
         match self.means {
             Means::Session => "kprobe_session".into(),
             Means::Multi if code.sites.list.len() > 1 => format!("{name}_multi"),

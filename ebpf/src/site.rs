@@ -1,7 +1,6 @@
 //! Functions that a probe is set on: one, or all that a pattern matches.
 
-use super::Missing;
-use crate::usdt::FileId;
+use crate::{missing::Missing, usdt::FileId};
 use std::path::PathBuf;
 
 /// A function to attach to.

@@ -1,0 +1,155 @@
+//! Why a probe does not come into the kernel, in sentences.
+
+use super::refusal::{self, Asked, because};
+use crate::{
+    kernel::address,
+    status::{Cause, Down},
+    sys::LoadRefused,
+};
+use std::{error::Error, io};
+use tapster_ebpf::{attach::PerfEvent, program::Code};
+
+/// Lines of the verifier's log that are shown: it ends with what it refused.
+const LOG_LINES: usize = 24;
+
+/// Why a probe could not be brought into the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A map could not be made.
+    #[error("the kernel refused the maps of probe `{probe}`: {message}")]
+    Map {
+        /// The probe.
+        probe: String,
+        /// What was refused: the map and its error.
+        message: String,
+    },
+    /// The verifier refused a program.
+    #[error("the kernel refused the program for `{at}`: {error}\n{log}")]
+    Verifier {
+        /// The attach point.
+        at: String,
+        /// The syscall's error.
+        error: io::Error,
+        /// The last lines of the verifier's log.
+        log: String,
+    },
+    /// A program could not be loaded for a reason that is not the verifier's, or not attached.
+    #[error("the program for `{at}` could not be {action}: {message}")]
+    Program {
+        /// The attach point.
+        at: String,
+        /// `loaded` or `attached`.
+        action: &'static str,
+        /// What was refused: the syscall and its error.
+        message: String,
+    },
+    /// A module that a function was in is not loaded any more.
+    #[error("`{at}` is in `{modules}`, which is not loaded any more")]
+    Unloaded {
+        /// The attach point.
+        at: String,
+        /// The module; of several, with what stands between them in a sentence.
+        modules: String,
+    },
+    /// What feeds the probe's maps from now on would mean something else.
+    #[error("the file has changed so that the values of probe `{0}` are of other types: restart tapster")]
+    Other(String),
+    /// The probe does not have what was asked for; our own mistake.
+    #[error("probe `{probe}` has no map `{map}`: this is a bug in tapster")]
+    NoMap {
+        /// The probe.
+        probe: String,
+        /// The map, by its name or number.
+        map: String,
+    },
+}
+
+impl LoadError {
+    /// A program that was not taken, by the verifier if it had something to say, else for another reason.
+    fn not_loaded(code: &Code, error: io::Error, log: &str) -> Self {
+        let (at, log) = (code.at.to_string(), useful_lines(log));
+        if refusal::is_verifiers(&error, &log) {
+            return Self::Verifier { at, error, log };
+        }
+        let message = refused(&error, Asked::Program);
+        Self::Program { at, action: "loaded", message }
+    }
+
+    /// An attach point where a program could not be attached.
+    pub(super) fn not_attached(code: &Code, error: &(dyn Error + 'static)) -> Self {
+        let mut message = refused(error, Asked::Event);
+        if PerfEvent::of(&code.at).is_some_and(|event| event.family.is_of_processor) {
+            message.push_str("; not every processor counts this, and few virtual machines do");
+        }
+        Self::attaching(code, message)
+    }
+
+    /// The same with what is to be said of it.
+    pub(super) fn attaching(code: &Code, message: String) -> Self {
+        Self::Program { at: code.at.to_string(), action: "attached", message }
+    }
+
+    /// The attach point that the kernel did not take.
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::Verifier { at, .. } | Self::Program { at, .. } => Some(at),
+            Self::Map { .. } | Self::Other(_) | Self::NoMap { .. } | Self::Unloaded { .. } => None,
+        }
+    }
+
+    /// As the landing page and `tapster_probe_up` show it.
+    pub fn down(&self) -> Down {
+        if let Self::Unloaded { .. } = self {
+            let message = format!("{self}; it is attached to when it is loaded again");
+            return Down { cause: Cause::Waiting, message };
+        }
+        let cause = match self {
+            Self::NoMap { .. } => Cause::Internal,
+            Self::Map { .. } => Cause::Map,
+            Self::Verifier { .. } => Cause::Verifier,
+            Self::Program { action, .. } if *action == "attached" => Cause::Attach,
+            Self::Other(_) | Self::Unloaded { .. } => Cause::Attach,
+            Self::Program { .. } => Cause::Load,
+        };
+        Down { cause, message: self.to_string() }
+    }
+}
+
+/// What a code's program that was not loaded means.
+pub(super) fn not_loaded(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
+    |LoadRefused { error, log }| LoadError::not_loaded(code, error, &log)
+}
+
+/// The end of the verifier's log without its statistics and without addresses.
+fn useful_lines(log: &str) -> String {
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| {
+            !line.trim().is_empty()
+                && !line.starts_with("processed ")
+                && !line.starts_with("verification time")
+        })
+        .collect();
+    let from = lines.len().saturating_sub(LOG_LINES);
+    // It is shown to everybody who may open the landing page, and has addresses of maps in it.
+    lines[from..].iter().map(|line| format!("    {}", address::hidden(line))).collect::<Vec<_>>().join("\n")
+}
+
+/// An error with its causes and what it means here.
+pub(super) fn refused(error: &(dyn Error + 'static), asked: Asked) -> String {
+    chain(error) + &because(error, asked)
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,363 @@
+//! The programs of a probe in the kernel, and what keeps them attached: one list for all kinds of links.
+
+use super::{
+    LoadError, Maps, cpus,
+    cpus::Cpus,
+    files::{File, is_user},
+    functions::Functions,
+    single::Single,
+    usdt::Usdt,
+};
+use crate::{
+    kernel::Kernel,
+    lock::lock,
+    status::ProgramStatus,
+    sys::{self, ProgInfo},
+};
+use std::{
+    collections::HashMap,
+    os::fd::BorrowedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+use tapster_ebpf::{
+    btf::Btf,
+    point::{AttachPoint, Link as Kind, Mechanism},
+    program::{Code, Program},
+    usdt::FileId,
+};
+
+/// The programs of a probe.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    now: Mutex<Now>,
+}
+
+/// The programs at some moment. Whoever asks takes a copy, and holds up nobody who attaches or detaches, which takes its time.
+#[derive(Clone, Debug, Default)]
+struct Now {
+    /// The newest last, but those of the kernel first.
+    list: Vec<Arc<Loaded>>,
+    /// What programs that are no longer there did.
+    retired: HashMap<(AttachPoint, Mechanism), ProgInfo>,
+}
+
+/// One code in the kernel.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// Its number among those that were compiled.
+    index: usize,
+    pub(super) code: Code,
+    /// The file that it is attached to, of a program's.
+    pub(super) file: Option<(PathBuf, FileId)>,
+    link: Link,
+}
+
+/// The kinds of links. Which of them a program needs is said by its mechanism.
+#[derive(Debug)]
+enum Link {
+    /// At a raw tracepoint, what the program itself says, or a tracepoint.
+    Single(Single),
+    /// At timers and counters of CPUs.
+    Cpus(Cpus),
+    /// At functions of the kernel or of a program.
+    Functions(Functions),
+    /// At places that pass a program's own probe.
+    Usdt(Usdt),
+}
+
+impl Loaded {
+    /// Has the verifier look at a code.
+    pub(super) fn new(
+        index: usize,
+        code: &Code,
+        maps: &[BorrowedFd<'_>],
+        types: Option<&Btf>,
+    ) -> Result<Self, LoadError> {
+        let begun = Instant::now();
+        let link = match (code.mechanism.link, &code.usdt) {
+            (_, Some(sites)) => Link::Usdt(Usdt::load(code, sites, maps)?),
+            (Kind::KernelProbe { .. } | Kind::UserProbe { .. }, None) => {
+                Link::Functions(Functions::load(code, maps)?)
+            }
+            (Kind::CpuEvents, None) => Link::Cpus(Cpus::load(code, maps)?),
+            (Kind::RawTracepoint | Kind::Tracing(_) | Kind::Tracepoint, None) => {
+                Link::Single(Single::load(code, maps, types)?)
+            }
+        };
+        let loaded = Self { index, code: code.clone(), file: None, link };
+        let verified_insns = loaded.info().verified_insns;
+        tracing::debug!(at = %code.at, elapsed = ?begun.elapsed(), verified_insns, "program loaded");
+        Ok(loaded)
+    }
+
+    /// Attaches it, to this file if it is a program's.
+    pub(super) fn attach(
+        &mut self,
+        file: Option<File>,
+        maps: &[BorrowedFd<'_>],
+        kernel: &Kernel,
+    ) -> Result<(), LoadError> {
+        match (&mut self.link, &file) {
+            (Link::Single(single), _) => single.attach(&self.code, kernel)?,
+            (Link::Cpus(cpus), _) => cpus.attach(&self.code, kernel)?,
+            (Link::Functions(functions), _) => functions.attach(&self.code, maps, kernel)?,
+            (Link::Usdt(usdt), Some(file)) => usdt.attach(&self.code, file)?,
+            (Link::Usdt(_), None) => {
+                unreachable!("`{}` is in no file: this is a bug in tapster", self.code.at)
+            }
+        }
+        self.file = file.map(|file| (file.path, file.id));
+        Ok(())
+    }
+
+    /// Which file it is attached to, of a program's.
+    pub(super) fn file_id(&self) -> Option<FileId> {
+        self.file.as_ref().map(|(_, id)| *id)
+    }
+
+    /// Lets go of what it is attached to; what the kernel counted can still be asked for.
+    pub(super) fn detach(&self) {
+        match &self.link {
+            Link::Functions(functions) => functions.detach(),
+            Link::Usdt(usdt) => usdt.detach(),
+            Link::Single(_) | Link::Cpus(_) => {
+                unreachable!("`{}` is in no file: this is a bug in tapster", self.code.at)
+            }
+        }
+    }
+
+    /// Its program; of many, the first.
+    fn program(&self) -> Option<BorrowedFd<'_>> {
+        match &self.link {
+            Link::Single(single) => Some(single.program()),
+            Link::Cpus(cpus) => Some(cpus.program()),
+            Link::Functions(functions) => functions.programs().next(),
+            Link::Usdt(usdt) => Some(usdt.program()),
+        }
+    }
+
+    /// What its programs cost together.
+    fn info(&self) -> ProgInfo {
+        match &self.link {
+            Link::Functions(functions) => functions.info(),
+            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) => {
+                self.program().and_then(|program| sys::prog_info(program).ok()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn functions(&self) -> Option<&Functions> {
+        match &self.link {
+            Link::Functions(functions) => Some(functions),
+            Link::Single(_) | Link::Cpus(_) | Link::Usdt(_) => None,
+        }
+    }
+
+    fn instructions(&self) -> u64 {
+        u64::try_from(self.code.assembled.insns.len()).expect("programs are small")
+    }
+
+    fn status(&self, info: ProgInfo) -> ProgramStatus {
+        let mechanism = self
+            .functions()
+            .map_or_else(|| self.code.mechanism.name.to_owned(), |functions| functions.mechanism(&self.code));
+        ProgramStatus {
+            attach_point: self.code.at.to_string(),
+            mechanism,
+            functions: self.code.sites.list.len(),
+            instructions: self.instructions(),
+            runs: info.runs,
+            run_ns: info.run_ns,
+            missed: info.missed,
+        }
+    }
+
+    /// What tells its numbers from those of others.
+    fn key(&self) -> (AttachPoint, Mechanism) {
+        (self.code.at.clone(), self.code.mechanism)
+    }
+}
+
+impl Links {
+    /// Has the verifier look at all programs of a probe.
+    pub(super) fn load(program: &Program, maps: &Maps, types: Option<&Btf>) -> Result<Self, LoadError> {
+        let maps = maps.all();
+        let mut session = Functions::session(program, &maps).into_iter().flatten();
+        let mut list = Vec::new();
+        for (index, code) in program.codes.iter().enumerate() {
+            // Both ends of a pair by one program, where the kernel takes it.
+            let loaded = match session.next() {
+                Some(functions) => {
+                    let link = Link::Functions(functions);
+                    Loaded { index, code: code.clone(), file: None, link }
+                }
+                None => Loaded::new(index, code, &maps, types)?,
+            };
+            list.push(Arc::new(loaded));
+        }
+        Ok(Self { now: Mutex::new(Now { list, retired: HashMap::new() }) })
+    }
+
+    /// Attaches all programs: those that end a pair first, so that no start waits for an end that is not there yet.
+    pub(super) fn attach(&mut self, maps: &Maps, kernel: &Kernel) -> Result<(), LoadError> {
+        let maps = maps.all();
+        let list = &mut self.now.get_mut().unwrap_or_else(PoisonError::into_inner).list;
+        for loaded in list.iter_mut().rev() {
+            let loaded = Arc::get_mut(loaded).expect("what is not attached yet is asked for by nobody");
+            let file = File::of(&loaded.code, kernel)?;
+            loaded.attach(file, &maps, kernel)?;
+        }
+        // As they were attached; the kernel's as they were compiled.
+        let (kernels, users): (Vec<_>, Vec<_>) = list.drain(..).partition(|loaded| !is_user(&loaded.code));
+        list.extend(kernels.into_iter().chain(users.into_iter().rev()));
+        Ok(())
+    }
+
+    /// Tries what attaching needs, as far as it can be had without attaching: whether the timers and counters are there.
+    pub(super) fn attempt(&self, kernel: &Kernel) -> Result<(), LoadError> {
+        let all = self.all();
+        let mut on_cpus = all.iter().filter(|loaded| matches!(loaded.link, Link::Cpus(_)));
+        on_cpus.try_for_each(|loaded| cpus::attempt(&loaded.code, kernel))
+    }
+
+    /// The programs as they are now.
+    pub(super) fn all(&self) -> Vec<Arc<Loaded>> {
+        lock(&self.now).list.clone()
+    }
+
+    /// Detaches some and keeps what the kernel counted of them; others, which are attached, take their place.
+    pub(super) fn exchange(&self, gone: &[Arc<Loaded>], come: Vec<Loaded>) {
+        // Before others wait for it: letting go of many takes its time.
+        for loaded in gone {
+            loaded.detach();
+        }
+        let mut now = lock(&self.now);
+        let Now { list, retired } = &mut *now;
+        list.retain(|loaded| {
+            let is_gone = gone.iter().any(|gone| Arc::ptr_eq(gone, loaded));
+            if is_gone {
+                add(retired.entry(loaded.key()).or_default(), loaded.info());
+            }
+            !is_gone
+        });
+        list.extend(come.into_iter().map(Arc::new));
+    }
+
+    /// Does something with the program of a code of the kernel; of many for one, the first.
+    pub(super) fn with_program<T>(&self, index: usize, with: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        let all = self.all();
+        let loaded = all.iter().find(|loaded| loaded.index == index && !is_user(&loaded.code))?;
+        loaded.program().map(with)
+    }
+
+    /// What each program is and what it costs, as the kernel counts it; of user programs one for each attach point, since there
+    /// may be a program for each place.
+    pub(super) fn status(&self) -> Vec<ProgramStatus> {
+        let Now { list, retired } = lock(&self.now).clone();
+        let (users, kernels): (Vec<_>, Vec<_>) = list.iter().partition(|loaded| is_user(&loaded.code));
+        let mut of_users: Vec<((AttachPoint, Mechanism), ProgramStatus, ProgInfo)> = Vec::new();
+        for loaded in users {
+            let key = loaded.key();
+            let index = of_users.iter().position(|(known, ..)| *known == key).unwrap_or_else(|| {
+                let before = retired.get(&key).copied().unwrap_or_default();
+                of_users.push((key, loaded.status(before), before));
+                of_users.len() - 1
+            });
+            let (_, status, sum) = &mut of_users[index];
+            add(sum, loaded.info());
+            *status = ProgramStatus {
+                instructions: status.instructions.max(loaded.instructions()),
+                runs: sum.runs,
+                run_ns: sum.run_ns,
+                missed: sum.missed,
+                ..std::mem::take(status)
+            };
+        }
+        let of_users = of_users.into_iter().map(|(_, status, _)| status);
+        kernels.into_iter().map(|loaded| loaded.status(loaded.info())).chain(of_users).collect()
+    }
+
+    /// Functions of patterns that have no probe, in sentences.
+    pub(super) fn left_out(&self, program: &Program) -> Vec<String> {
+        let all = self.all();
+        let refused = |loaded: &Arc<Loaded>| {
+            let what = loaded.functions()?.refused(&loaded.code)?;
+            Some(format!("{}: left out {what}", loaded.code.at))
+        };
+        let (users, kernels): (Vec<_>, Vec<_>) = all.iter().partition(|loaded| is_user(&loaded.code));
+        let mut sentences = Vec::new();
+        for (index, code) in program.codes.iter().enumerate() {
+            sentences.extend(code.sites.left_out.iter().map(|what| format!("{}: left out {what}", code.at)));
+            let own = kernels.iter().find(|loaded| loaded.index == index);
+            sentences.extend(own.and_then(|loaded| refused(loaded)));
+        }
+        sentences.extend(users.into_iter().filter_map(refused));
+        sentences
+    }
+
+    /// Whether some are attached to user programs by perf events, for which kernels ask more rights than for links.
+    pub(super) fn has_user_events(&self) -> bool {
+        self.all().iter().filter(|loaded| is_user(&loaded.code)).any(|loaded| match &loaded.link {
+            Link::Functions(functions) => functions.are_events(),
+            Link::Usdt(usdt) => usdt.are_events(),
+            Link::Single(_) | Link::Cpus(_) => false,
+        })
+    }
+
+    /// Whether some are on CPUs, which come and go.
+    pub(super) fn has_cpu_events(&self) -> bool {
+        self.all().iter().any(|loaded| matches!(loaded.link, Link::Cpus(_)))
+    }
+
+    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile: these CPUs, and why
+    /// the first was refused of which some were.
+    pub(super) fn follow_cpus(&self, online: &[u32]) -> (Vec<u32>, Option<LoadError>) {
+        let (mut cpus, mut refused) = (Vec::new(), None);
+        for loaded in self.all() {
+            let Link::Cpus(own) = &loaded.link else { continue };
+            let covered = own.follow(online);
+            cpus.extend(covered.cpus);
+            let error = covered.refused.map(|error| LoadError::not_attached(&loaded.code, &error));
+            refused = refused.or(error);
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        (cpus, refused)
+    }
+
+    /// Whether some are at functions in modules of the kernel, which come and go.
+    pub(super) fn are_in_a_module(&self) -> bool {
+        self.all().iter().filter_map(|loaded| loaded.functions()).any(Functions::are_in_modules)
+    }
+
+    /// Whether some are at functions in one of these modules, or at none of what was in others.
+    pub(super) fn are_in_modules(&self, modules: &[String]) -> bool {
+        self.all().iter().filter_map(|loaded| loaded.functions()).any(|functions| functions.follow(modules))
+    }
+
+    /// Attaches anew to functions in modules of the kernel that changed, and to those that could not be attached to before. What
+    /// cannot be had keeps nothing else from being attached to; the first of it is the error.
+    pub(super) fn follow_modules(
+        &self,
+        changed: &[String],
+        maps: &Maps,
+        kernel: &Kernel,
+    ) -> Result<(), LoadError> {
+        let maps = maps.all();
+        let mut result = Ok(());
+        for loaded in self.all().iter().rev() {
+            if let Some(functions) = loaded.functions().filter(|functions| functions.follow(changed)) {
+                result = result.and(functions.renew(&loaded.code, &maps, kernel));
+            }
+        }
+        result
+    }
+}
+
+fn add(sum: &mut ProgInfo, more: ProgInfo) {
+    sum.runs += more.runs;
+    sum.run_ns += more.run_ns;
+    sum.missed += more.missed;
+}

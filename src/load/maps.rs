@@ -1,0 +1,55 @@
+//! The maps of a probe, made by aya.
+
+use super::{LoadError, error::refused, refusal::Asked};
+use aya::maps::MapData;
+use aya_obj::{
+    EbpfSectionKind,
+    maps::{LegacyMap, bpf_map_def},
+};
+use std::os::fd::{AsFd, BorrowedFd};
+use tapster_ebpf::program::{MapDef, Program};
+
+/// Maps in the order in which instructions number them.
+#[derive(Debug)]
+pub(super) struct Maps(Vec<MapData>);
+
+impl Maps {
+    /// Makes the maps of a probe.
+    pub(super) fn create(program: &Program) -> Result<Self, LoadError> {
+        let create = |map: &MapDef| {
+            MapData::create(definition(map), map.name, None).map_err(|error| LoadError::Map {
+                probe: program.name.clone(),
+                message: refused(&error, Asked::Map),
+            })
+        };
+        program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The descriptors of all.
+    pub(super) fn all(&self) -> Vec<BorrowedFd<'_>> {
+        self.0.iter().map(|map| map.fd().as_fd()).collect()
+    }
+
+    /// The descriptor of one by its number.
+    pub(super) fn get(&self, index: u32) -> Option<BorrowedFd<'_>> {
+        self.0.get(usize::try_from(index).ok()?).map(|map| map.fd().as_fd())
+    }
+}
+
+fn definition(map: &MapDef) -> aya_obj::Map {
+    aya_obj::Map::Legacy(LegacyMap {
+        def: bpf_map_def {
+            map_type: map.kind.number(),
+            key_size: map.key_size,
+            value_size: map.value_size,
+            max_entries: map.max_entries,
+            map_flags: map.kind.flags(),
+            ..bpf_map_def::default()
+        },
+        inner_def: None,
+        section_index: 0,
+        section_kind: EbpfSectionKind::Maps,
+        symbol_index: None,
+        data: Vec::new(),
+    })
+}

@@ -1,0 +1,94 @@
+//! Programs with one link each: at raw tracepoints, at what the program itself says by a type of the kernel, and at tracepoints.
+
+use super::{LoadError, error::not_loaded};
+use crate::{
+    kernel::Kernel,
+    sys::{self, CpuEvent, Every, ProgramKind},
+};
+use std::{
+    ffi::CString,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+use tapster_ebpf::{
+    btf::Btf,
+    point::{Link, Tracing},
+    program::Code,
+};
+
+/// `PERF_TYPE_TRACEPOINT`
+const TRACEPOINT: u32 = 2;
+
+/// A program and its link.
+#[derive(Debug)]
+pub(super) struct Single {
+    /// What keeps it attached, before the program.
+    held: Option<Held>,
+    program: OwnedFd,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held, and not asked")]
+enum Held {
+    Link(OwnedFd),
+    Event(CpuEvent),
+}
+
+impl Single {
+    /// Has the verifier look at the program. `types` are the kernel's.
+    pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>], types: Option<&Btf>) -> Result<Self, LoadError> {
+        let kind = match code.mechanism.link {
+            Link::Tracing(tracing) => typed(code, tracing, types)?,
+            Link::Tracepoint => ProgramKind::Tracepoint,
+            Link::RawTracepoint => ProgramKind::RawTracepoint,
+            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
+        };
+        let program = sys::load_program(&code.name, kind, &code.assembled.insns, maps);
+        Ok(Self { held: None, program: program.map_err(not_loaded(code))? })
+    }
+
+    /// Attaches the program.
+    pub(super) fn attach(&mut self, code: &Code, kernel: &Kernel) -> Result<(), LoadError> {
+        let program = self.program.as_fd();
+        let held = match code.mechanism.link {
+            Link::Tracepoint => tracepoint(code, program, kernel).map(Held::Event),
+            Link::RawTracepoint => CString::new(code.at.name())
+                .map_err(io::Error::other)
+                .and_then(|name| sys::attach_raw_tracepoint(program, &name))
+                .map(Held::Link),
+            Link::Tracing(_) => sys::attach_tracing(program).map(Held::Link),
+            Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
+        };
+        self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);
+        Ok(())
+    }
+
+    pub(super) fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+}
+
+fn several(code: &Code) -> ! {
+    unreachable!("`{}` has more than one link: this is a bug in tapster", code.at)
+}
+
+/// A program that says itself where it is attached.
+fn typed(code: &Code, tracing: Tracing, types: Option<&Btf>) -> Result<ProgramKind, LoadError> {
+    let failed = |message| LoadError::Program { at: code.at.to_string(), action: "loaded", message };
+    let types = types.ok_or_else(|| failed("the kernel's BTF is not at hand".into()))?;
+    let name = format!("{}{}", tracing.prefix, code.at.name());
+    let id = types.find(&name, tracing.kind);
+    let id = id.ok_or_else(|| failed(format!("the kernel's BTF has no `{name}`")))?;
+    Ok(ProgramKind::Tracing { program: tracing.program_type, attach: tracing.attach_type, id })
+}
+
+/// The event of a tracepoint: one CPU stands for all, because programs run before the kernel looks at which.
+fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Result<CpuEvent> {
+    let tracefs = kernel.tracefs.as_ref().map_err(|missing| io::Error::other(missing.message.clone()))?;
+    let category = code.at.category().expect("a tracepoint has a category");
+    let path = tracefs.directory().join("events").join(category).join(code.at.name()).join("id");
+    let text = fs::read_to_string(&path)
+        .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+    let id = text.trim().parse().map_err(io::Error::other)?;
+    CpuEvent::attach(program, (TRACEPOINT, id), Every::Count(0), 0)
+}
