@@ -36,6 +36,7 @@ pub mod names;
 pub mod object;
 pub mod probe;
 pub mod program;
+pub mod stack;
 pub mod tracefs;
 pub mod typed;
 pub mod usdt;

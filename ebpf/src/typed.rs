@@ -14,6 +14,8 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
+pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+
 /// Type of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -48,38 +50,6 @@ pub enum Type {
         /// Most frames of it that are shown.
         frames: u32,
     },
-}
-
-/// The number of a stack that is not there: of the kernel, while a program runs; of a program, in a kernel thread.
-pub const NO_STACK: u64 = 0;
-/// The number of stacks that could not be kept.
-pub const LOST_STACK: u64 = 1;
-
-/// Whose stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The kernel's.
-    Kernel,
-    /// The program's.
-    User,
-}
-
-impl Side {
-    /// The name in the language, which is also that of its decoder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kstack",
-            Self::User => "ustack",
-        }
-    }
-
-    /// Bytes that a frame takes: an address; `struct bpf_stack_build_id`.
-    pub fn frame_size(self) -> u32 {
-        match self {
-            Self::Kernel => 8,
-            Self::User => 32,
-        }
-    }
 }
 
 impl Type {
