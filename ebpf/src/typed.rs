@@ -4,7 +4,7 @@
 //! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
 //! unsigned. Casts cut.
 
-pub use crate::side::Side;
+pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 
 use crate::{
     btf::TypeId,
@@ -51,11 +51,6 @@ pub enum Type {
         frames: u32,
     },
 }
-
-/// The number of a stack that is not there: of the kernel, while a program runs; of a program, in a kernel thread.
-pub const NO_STACK: u64 = 0;
-/// The number of stacks that could not be kept.
-pub const LOST_STACK: u64 = 1;
 
 impl Type {
     /// `u64`

@@ -3,7 +3,7 @@
 //! One more decoder is one entry in the table below. It gives the decoder's name, what it takes, and its row in `docs/probes.md`,
 //! which a test compares. What reads the bytes is not here: the exporter has one file for each.
 
-use crate::typed::Side;
+use crate::stack::Side;
 use std::collections::BTreeMap;
 
 /// What a decoder takes.

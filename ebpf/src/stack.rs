@@ -1,4 +1,9 @@
-//! The two sides of a stack.
+//! Stacks: whose they are, and the numbers that stand for none.
+
+/// The number of a stack that is not there: of the kernel, while a program runs; of a program, in a kernel thread.
+pub const NO_STACK: u64 = 0;
+/// The number of stacks that could not be kept.
+pub const LOST_STACK: u64 = 1;
 
 /// Whose stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
