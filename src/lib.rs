@@ -3,7 +3,8 @@
 //! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
 //! hand, [`load`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
 //! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
-//! probes together, each read within its [`deadline`]; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types.
+//! probes together, each read within its [`deadline`]; [`report`] and [`raid`] say what probes counted
+//! while somebody [`watch`]ed; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types, and nothing uses it.
 
 #![forbid(unsafe_code)]
 

@@ -145,9 +145,9 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     // The terminal is the command's while it runs.
     let shows_progress = args.command.is_empty() && io::stderr().is_terminal();
     let mut show = |elapsed: Duration, events: f64| {
-        progress(&format!("{:.0} s, {events:.0} events", elapsed.as_secs_f64()))
+        progress(&format!("{:.0} s, {events:.0} events", elapsed.as_secs_f64()));
     };
-    let shown = shows_progress.then(|| Progress { every: PROGRESS_EVERY, show: &mut show });
+    let shown = shows_progress.then_some(Progress { every: PROGRESS_EVERY, show: &mut show });
     let top = args.top.and_then(|top| usize::try_from(top).ok());
     let counted = counting.finish(&until, attached, &failures, (args.sort, top), shown);
     if shows_progress {

@@ -24,6 +24,7 @@ impl<E: Into<anyhow::Error>> From<E> for Stop {
 
 impl Stop {
     /// Wrong usage or configuration, in a sentence.
+    #[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
     pub(super) fn usage(error: impl std::fmt::Display) -> Self {
         tell(format_args!("error: {error}"));
         Self::Said(USAGE)
