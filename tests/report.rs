@@ -14,8 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
+    cases::{Attempt, Cases, Outcome, Skip, unless_hidden},
     command::{root, tool},
+    control::disk::DiskControl,
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     exporter::{binary, orphans, within},
     fio::{Job, Report},
@@ -25,7 +26,8 @@ use tempfile::TempDir;
 const MIB: u64 = 1 << 20;
 const DURATION: &str = "tapster_block_io_duration_seconds";
 const BYTES: &str = "tapster_block_io_bytes_total";
-/// How often a job with a short count is tried: see `block.rs`.
+/// How often a job is tried of which the kernel hid events from the control too: some in ten thousand, so that four jobs of
+/// 2048 events each are enough.
 const ATTEMPTS: usize = 4;
 
 fn privileged() -> Result<(), Skip> {
@@ -79,9 +81,9 @@ fn row<'a>(report: &'a Value, metric: &str, labels: &Value) -> Option<&'a Value>
 fn while_fio_runs(disk: &Disk, pattern: &str) -> Result<(Value, Report), Skip> {
     tool("fio")?;
     let job = disk.job(pattern);
-    let mut counts = Vec::new();
-    for _ in 0..ATTEMPTS {
+    unless_hidden("report: beside fio", ATTEMPTS, || {
         wait_quiet(&disk.device.name());
+        let control = DiskControl::new(&disk.device.name())?;
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut command = report(&["block_io", "--json", "--output", file.path().to_str().unwrap(), "--"]);
         command.arg(tool("fio")?.get_program());
@@ -91,12 +93,11 @@ fn while_fio_runs(disk: &Disk, pattern: &str) -> Result<(Value, Report), Skip> {
         let count = row(&found, DURATION, &labels).map_or(0, |row| row["count"].as_u64().unwrap());
         assert!(count <= fio.ios, "{count} I/Os, fio made {}", fio.ios);
         if count == fio.ios {
-            return Ok((found, fio));
+            return Ok(Attempt::Done((found, fio)));
         }
-        say(format_args!("report: {count} of {} I/Os, again", fio.ios));
-        counts.push(count);
-    }
-    panic!("each time too few: {counts:?}");
+        let why = format!("{count} of {} I/Os", fio.ios);
+        Ok(Attempt::Short { why, lost: control.lost_bios() })
+    })
 }
 
 /// Counts, bytes, times and the distribution agree with `fio`'s.
@@ -143,9 +144,9 @@ fn beside_fio() -> Outcome {
 fn table() -> Outcome {
     let disk = Disk::new()?;
     let device = disk.device.path.display().to_string();
-    let mut line = String::new();
-    for _ in 0..ATTEMPTS {
+    unless_hidden("report: table", ATTEMPTS, || {
         wait_quiet(&disk.device.name());
+        let control = DiskControl::new(&disk.device.name())?;
         let script = format!(
             "dd if={device} of=/dev/null bs=4096 count=500 iflag=direct 2>/dev/null && echo the command wrote this"
         );
@@ -167,14 +168,14 @@ fn table() -> Outcome {
         let found = lines
             .map_while(|line| line.strip_prefix("  "))
             .find(|line| line.starts_with(&format!("{name} ")));
-        found.unwrap_or_else(|| panic!("{stdout}")).clone_into(&mut line);
+        let line = found.unwrap_or_else(|| panic!("{stdout}"));
         let cells: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(cells[1], "read");
         if cells[4] == "500" {
-            return Ok(line);
+            return Ok(Attempt::Done(line.to_owned()));
         }
-    }
-    panic!("each time too few: {line}");
+        Ok(Attempt::Short { why: line.to_owned(), lost: control.lost_bios() })
+    })
 }
 
 /// The command's exit status is that of the report, as a shell would have it; nothing is left in the kernel.

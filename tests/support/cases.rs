@@ -28,6 +28,47 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// What became of one attempt at a case.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// Something was not counted.
+    Short {
+        /// What.
+        why: String,
+        /// Events that a control at the same place did not see either.
+        lost: u64,
+    },
+}
+
+/// Tries a case again that was short where the kernel hid events from the control as well (see [`super::control`]), and
+/// says so in a form that `./test` repeats at its end. Short where the control lost nothing is a failure at once.
+pub(crate) fn unless_hidden<T>(
+    name: &str,
+    attempts: usize,
+    attempt: impl FnMut() -> Result<Attempt<T>, Skip>,
+) -> Result<T, Skip> {
+    tried(name, attempts, attempt, |line| say(format_args!("retried: {line}")))
+}
+
+fn tried<T>(
+    name: &str,
+    attempts: usize,
+    mut attempt: impl FnMut() -> Result<Attempt<T>, Skip>,
+    tell: impl Fn(String),
+) -> Result<T, Skip> {
+    for _ in 0..attempts {
+        match attempt()? {
+            Attempt::Done(done) => return Ok(done),
+            Attempt::Short { why, lost: 0 } => panic!("{name}: {why}, and the control lost nothing"),
+            Attempt::Short { why, lost } => {
+                tell(format!("{name}: {why}, the control lost {lost}"));
+            }
+        }
+    }
+    panic!("{name}: short each time of {attempts}");
+}
+
 impl Cases {
     pub(crate) fn new(suite: &'static str) -> Self {
         Self { suite, ran: 0, skipped: 0, failed: Vec::new() }
@@ -67,5 +108,24 @@ impl Cases {
         let Self { suite, ran, skipped, failed } = self;
         say(format_args!("{suite}: {ran} cases ran, {skipped} skipped, {} failed", failed.len()));
         assert!(failed.is_empty(), "failed: {failed:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short(lost: u64) -> Attempt<()> {
+        Attempt::Short { why: "9 of 10".into(), lost }
+    }
+
+    #[test]
+    fn only_what_a_control_lost_is_tried_again() {
+        let mut attempts = vec![Attempt::Done(()), short(1), short(2)];
+        assert!(tried("a", 4, || Ok(attempts.pop().unwrap()), drop).is_ok());
+        for mut attempts in [vec![Attempt::Done(()), short(0)], vec![Attempt::Done(()), short(1), short(1)]] {
+            let short = || tried("a", 2, || Ok(attempts.pop().unwrap()), drop);
+            assert!(catch_unwind(AssertUnwindSafe(short)).is_err());
+        }
     }
 }

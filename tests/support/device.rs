@@ -65,9 +65,24 @@ impl Stat {
         }
     }
 
+    /// Requests of every kind that have ended.
+    pub(crate) fn requests(self) -> u64 {
+        self.read.ios + self.write.ios + self.discard.ios + self.flushes
+    }
+
+    /// Bios that share a request with another.
+    pub(crate) fn merges(self) -> u64 {
+        self.read.merges + self.write.merges + self.discard.merges
+    }
+
     pub(crate) fn direction(self, operation: &str) -> Direction {
         if operation == "read" { self.read } else { self.write }
     }
+}
+
+/// Whether a device has a queue of requests; without one its driver ends bios itself.
+pub(crate) fn has_requests(device: &str) -> bool {
+    Path::new("/sys/block").join(device).join("mq").exists()
 }
 
 /// Waits until nothing was done on the device for a while: a device just attached is looked at by others.

@@ -7,6 +7,7 @@
 pub(crate) mod accounting;
 pub(crate) mod cases;
 pub(crate) mod command;
+pub(crate) mod control;
 pub(crate) mod device;
 pub(crate) mod durations;
 pub(crate) mod exporter;

@@ -3,6 +3,7 @@
 use super::{
     cases::Skip,
     command::{text, tool},
+    control::sleeps::SleepControl,
     fixture,
     metrics::Metrics,
 };
@@ -12,9 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How much of a program's sleep must have the right reason.
+/// How much of a program's sleep must have the right reason. Sleeps of less than a millisecond have no stack, and what
+/// prepares a sleep may wait for a lock that long.
 const EXPLAINED: f64 = 0.95;
-/// How far the sum over all reasons may be from the program's own clock.
+/// How far the sum over all reasons may be from the program's own clock. It reads that a little before it leaves the processor
+/// and after it has it again: some microseconds of each sleep of 10 ms and more, and a tenth of a millisecond where the
+/// processor is emulated.
 const TOLERANCE: f64 = 0.02;
 
 /// Kinds whose every sleep is one for a block device, as the kernel's accounting of delays takes it.
@@ -91,6 +95,8 @@ pub(crate) struct Truth {
     slept: f64,
     /// How often it left the processor to sleep, as the kernel counts it.
     voluntary: u64,
+    /// Of those, how many a control did not see whole; none without one, as in guests, where nothing is hidden.
+    lost: u64,
     /// How long it waited for block devices by the kernel's accounting of delays; `None` where it told nothing.
     block_delay: Option<f64>,
     /// Stacks that `/proc/PID/stack` had meanwhile, the most frequent first.
@@ -128,12 +134,20 @@ impl Truths {
             kind,
             reasons: texts(&json["reasons"]),
             slept,
-            voluntary: json["voluntary"].as_u64().unwrap_or_default(),
+            voluntary: json["voluntary"].as_u64().unwrap_or_else(|| panic!("no `voluntary`: `{line}`")),
+            lost: 0,
             // It is 0 where the accounting is off.
             block_delay: json["block_delay_seconds"].as_f64().filter(|seconds| *seconds > 0.0),
             stacks: stacks.collect(),
         };
         self.slept.push(truth);
+    }
+
+    /// Takes what a control lost of each kind.
+    pub(crate) fn beside(&mut self, control: &SleepControl) {
+        for truth in &mut self.slept {
+            truth.lost = control.lost(&truth.kind, truth.voluntary);
+        }
     }
 
     /// Kinds for whose waits for blocks the kernel has an account of its own.
@@ -146,8 +160,8 @@ impl Truths {
     /// Compares what was slept uninterruptibly for blocks with the kernel's own account of it; figures, or a failure.
     ///
     /// Since 6.12 the kernel begins its account of a wait at another task if the sleeper is taken from the run queue later than
-    /// it went to sleep (`__block_task` for a delayed dequeue), which happens where processors are wanted: there the account is
-    /// only shown.
+    /// it went to sleep (`__block_task` for a delayed dequeue), which happens where processors are wanted: there the account of
+    /// some kind is wrong now and then. A mistake of ours is one of every kind, so that more than half of them must agree.
     pub(crate) fn account(&self, family: &Family, metrics: &Metrics, release: &str) -> String {
         let offs =
             self.slept.iter().filter_map(|truth| Some((truth.off_account(family, metrics)?, &truth.kind)));
@@ -157,12 +171,20 @@ impl Truths {
         let (off, kind) = worst.map_or((0.0, "none"), |(off, kind)| (off * 100.0, kind.as_str()));
         let account =
             format!("{near} of {} kinds as the kernel's account of delays for blocks has it", offs.len());
-        assert!(near == offs.len() || !accounts_are_exact(release), "{account}; {kind} is {off:+.2} % off");
+        let is_enough = near == offs.len() || !accounts_are_exact(release) && 2 * near > offs.len();
+        assert!(is_enough, "{account}; {kind} is {off:+.2} % off");
         // A wrong account of the kernel's is no figure.
         if near == offs.len() { format!("{account} (at most {off:+.2} % off, {kind})") } else { account }
     }
 
-    /// Kinds of which the probes say something else, and what.
+    /// Kinds of which the probes say something else and the control lost something, with what is said of them.
+    pub(crate) fn hidden(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
+        let lossy = self.slept.iter().filter(|truth| truth.lost > 0);
+        let judged = lossy.map(|truth| (truth, truth.judge(family, metrics)));
+        judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
+    }
+
+    /// All kinds of which the probes say something else, and what.
     pub(crate) fn wrong(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
         let judged = self.slept.iter().map(|truth| (truth, truth.judge(family, metrics)));
         judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
@@ -226,22 +248,21 @@ impl Truth {
     }
 
     fn judge(&self, family: &Family, metrics: &Metrics) -> Result<Verdict, String> {
-        let Self { kind, reasons, slept, voluntary, stacks, block_delay: _ } = self;
+        let Self { kind, reasons, slept, voluntary, lost, stacks, block_delay: _ } = self;
         let sum = format!("{}_sum", family.name);
         let comm = [("comm", kind.as_str())];
         let whole = metrics.sum(&sum, &comm);
         let seen = || stacks.first().map_or_else(String::new, |stack| format!("\n    {stack}"));
-        // A switch of which no trace is told (see `tests/sched.rs`) hides a sleep; it is taken for no longer than the longest.
+        // A sleep that is hidden from programs is taken for no longer than the longest; only as many may be as a control lost.
         let sleeps = metrics.histogram(family.name, &comm);
         let hidden = voluntary.saturating_sub(sleeps.count());
         let longest = if hidden > 0 { sleeps.bucket_of_rank(sleeps.count()).1 } else { 0.0 };
-        let is_hidden =
-            hidden > 0 && hidden <= voluntary / 20 + 1 && whole + hidden as f64 * longest >= *slept;
+        let is_hidden = (1..=*lost).contains(&hidden) && whole + hidden as f64 * longest >= *slept;
         let off = if is_hidden && whole < *slept { 0.0 } else { (whole - slept) / slept };
         // A kind that never slept says nothing.
-        if !(*slept > 0.01 && off.abs() <= TOLERANCE) {
+        if !(*slept > 0.01 && off.abs() <= TOLERANCE && hidden <= *lost) {
             return Err(format!(
-                "{kind}: slept {slept:.6} s, counted {whole:.6} s, {hidden} of {voluntary} sleeps hidden{}",
+                "{kind}: slept {slept:.6} s, counted {whole:.6} s, {hidden} of {voluntary} sleeps hidden, {lost} from the control{}",
                 seen()
             ));
         }
