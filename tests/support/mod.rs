@@ -10,6 +10,7 @@ pub(crate) mod command;
 pub(crate) mod control;
 pub(crate) mod device;
 pub(crate) mod durations;
+pub(crate) mod excerpt;
 pub(crate) mod exporter;
 pub(crate) mod families;
 pub(crate) mod fio;
