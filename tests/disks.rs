@@ -2,7 +2,7 @@
 //! other, whether the probe says which disk it means or only the number.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{thread::sleep, time::Duration};
 use support::{

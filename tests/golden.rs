@@ -4,7 +4,7 @@
 //! a change of the generated code: `TAPSTER_ACCEPT=1 cargo test --test golden`, and read the diff like code.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{fmt::Write, path::Path};
 use support::{exporter::binary, fixture, golden::Golden};

@@ -9,7 +9,7 @@
 //! Functions and probes of programs are left out: they are the same on every kernel.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{fmt::Write, fs, path::Path};
 use support::{

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     collections::BTreeSet,
@@ -323,6 +323,7 @@ fn memory_and_start() -> Outcome {
     );
     let times = ["total_ms", "detect_ms", "compile_ms", "load_ms", "attach_ms"]
         .map(|key| line[key].as_f64().unwrap());
+    // The parts are of the whole; each is rounded, and between two of them is little.
     assert!(times[0] > 0.0 && times[1..].iter().sum::<f64>() <= times[0] * 1.05 + 1.0, "{times:?}");
     let after_start = tapster.resident_kib();
     for _ in 0..20 {

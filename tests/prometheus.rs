@@ -5,7 +5,7 @@
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{fs, io::Write, process::Stdio, time::Duration};
 use support::{
@@ -146,6 +146,7 @@ fn quantiles(classic: &Prometheus, native: &Prometheus, truth: &Truth) -> Outcom
             let exact =
                 native.value(&format!("histogram_quantile({quantile}, {DURATION}{{{labels}}})")).unwrap();
             assert!((text - open).abs() < 1e-12, "{operation} {quantile}: text {text}, OpenMetrics {open}");
+            // Both are numbers of a text, rounded in the seventh place.
             let (lower, upper) = bucket(text);
             assert!(
                 (lower * 0.9999..=upper * 1.0001).contains(&exact),
@@ -163,6 +164,7 @@ fn native_rates(native: &Prometheus, truth: &Truth) -> Outcome {
     let mean = native
         .value(&format!("histogram_sum({DURATION}{labels}) / histogram_count({DURATION}{labels})"))
         .unwrap();
+    // Ours lies inside fio's time of each I/O; fio rounds to a nanosecond.
     assert!(mean > 0.0 && mean <= truth.read.mean * 1.0001, "mean {mean}, fio {}", truth.read.mean);
     let rate = native
         .value(&format!("histogram_quantile(0.5, sum(rate({DURATION}{{device=\"{}\"}}[1m])))", truth.device))

@@ -1,7 +1,7 @@
 //! `tapster report`: counts beside those of `fio`, exit statuses, signals, and probes that do not come up.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use serde_json::Value;
 use std::{
@@ -20,6 +20,7 @@ use support::{
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     exporter::{binary, orphans, within},
     fio::{Job, Report},
+    load::assert_all,
 };
 use tempfile::TempDir;
 
@@ -257,16 +258,20 @@ fn interrupted() -> Outcome {
         assert_eq!(stderr.next().unwrap().unwrap(), line);
         // The handler is there once the clock runs.
         std::thread::sleep(Duration::from_millis(300));
+        let control = DiskControl::new(&disk.device.name())?;
         let job = disk.job("randread").run();
+        wait_quiet(&disk.device.name());
+        let lost = control.lost_bios();
         send(&child, signal);
         let (status, text) = rest(child);
         assert_eq!((status, job?.ios), (Some(0), 2048), "{text}");
         let found: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&found["ended_by"], &found["command"]), (&"interrupt".into(), &Value::Null));
+        // It ended by the signal and not by its limit.
         assert!(found["seconds"].as_f64().unwrap() < 20.0);
         let labels = serde_json::json!({ "device": disk.device.name(), "operation": "read" });
         let count = row(&found, DURATION, &labels).unwrap()["count"].as_u64().unwrap();
-        assert!((2000..=2048).contains(&count), "{count} of 2048");
+        assert_all("reads before the signal", count, 2048, lost);
         seen.push(count);
     }
     Ok(format!("{seen:?} of 2048 reads before the signal"))

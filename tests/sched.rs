@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
-mod support;
+use tapster_testing as support;
 
 use serde_json::Value;
 use std::{

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "a few sleeps")]
 
-mod support;
+use tapster_testing as support;
 
 use serde_json::Value;
 use std::{

@@ -16,8 +16,7 @@
 
 mod devices;
 mod flushes;
-#[path = "../support/mod.rs"]
-mod support;
+use tapster_testing as support;
 
 use std::{
     cell::Cell,

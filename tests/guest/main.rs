@@ -22,8 +22,7 @@ mod matrix;
 mod names;
 mod queries;
 mod scenario;
-#[path = "../support/mod.rs"]
-mod support;
+use tapster_testing as support;
 mod trace;
 
 use std::{
