@@ -3,7 +3,6 @@
 //! The list is of what such a program does, not of what one run was seen to do: another version of the C library or another
 //! processor may take a kindred call for the same thing.
 
-use crate::sys;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition as Condition,
     SeccompFilter, SeccompRule as Rule, TargetArch, apply_filter,
@@ -149,7 +148,7 @@ const OLDER: &[i64] = &[
     libc::SYS_time,
     libc::SYS_arch_prctl,
     // Whether uprobes become calls is asked again when a program is replaced.
-    sys::SYS_UPROBE,
+    crate::sys::SYS_UPROBE,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[i64] = &[];
