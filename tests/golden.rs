@@ -65,7 +65,8 @@ fn listings_for_arm64_are_as_they_were() {
     for name in ["arm64/registers", "glob", "pair", "stacks"] {
         match for_arm64(&fixture::file(format!("golden/{name}.yaml")), &target) {
             Ok(text) => {
-                golden.compare(&format!("golden/arm64/{}.asm", name.trim_start_matches("arm64/")), &text)
+                let listing = name.trim_start_matches("arm64/");
+                golden.compare(&format!("golden/arm64/{listing}.asm"), &text);
             }
             Err(why) => golden.fail(format!("{name}: {why}")),
         }

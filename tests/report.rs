@@ -253,12 +253,12 @@ fn interrupted() -> Outcome {
         (&[][..], "counting with 1 probe; Ctrl-C ends it and prints the report", libc::SIGINT),
         (&["--for", "10m"], "counting with 1 probe for 600 s; Ctrl-C ends it early", libc::SIGTERM),
     ] {
+        let control = DiskControl::new(&disk.device.name())?;
         let mut child = spawn(report(&[&["block_io", "--json"], limit].concat()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         assert_eq!(stderr.next().unwrap().unwrap(), line);
         // The handler is there once the clock runs.
         std::thread::sleep(Duration::from_millis(300));
-        let control = DiskControl::new(&disk.device.name())?;
         let job = disk.job("randread").run();
         wait_quiet(&disk.device.name());
         let lost = control.lost_bios();

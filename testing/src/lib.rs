@@ -4,6 +4,7 @@
 //! [`compiler`] is all that tests of the compiler see; the rest asks for the feature `host`.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
+#![allow(clippy::new_without_default, clippy::return_self_not_must_use, reason = "nobody else calls them")]
 
 pub mod compiler;
 

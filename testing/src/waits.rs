@@ -148,6 +148,10 @@ impl Truths {
         for truth in &mut self.slept {
             truth.lost = control.lost(&truth.kind, truth.voluntary);
         }
+        let sum = |of: fn(&Truth) -> u64| self.slept.iter().map(of).sum::<u64>();
+        let (sleeps, lost) = (sum(|truth| truth.voluntary), sum(|truth| truth.lost));
+        // Kinds have few sleeps each; one that sees none of them is no control.
+        assert!(2 * lost <= sleeps, "the control lost {lost} of {sleeps} sleeps");
     }
 
     /// Kinds for whose waits for blocks the kernel has an account of its own.

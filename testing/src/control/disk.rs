@@ -5,7 +5,7 @@ use super::{
         cases::Skip,
         device::{Stat, has_requests},
     },
-    Control, Path, Point,
+    Control, Path, Point, hidden,
 };
 
 const DISK: Path<'_> =
@@ -57,7 +57,7 @@ impl DiskControl {
 
     /// Requests that ended, of which programs saw `seen`.
     fn lost(&self, seen: &Control) -> u64 {
-        if self.has_requests { self.done().requests().saturating_sub(seen.count(&self.number)) } else { 0 }
+        if self.has_requests { hidden(self.done().requests(), seen.count(&self.number)) } else { 0 }
     }
 
     /// Requests whose issue no program saw, now that the device is quiet.

@@ -140,6 +140,17 @@ fn padded(key: &[u8]) -> [u8; 16] {
     padded
 }
 
+/// What was hidden of so many events of which a control saw some. One that sees few of many does not see what it should: it
+/// would allow everything.
+fn hidden(events: u64, seen: u64) -> u64 {
+    let hidden = events.saturating_sub(seen);
+    assert!(events < MANY || hidden <= events / 2, "a control saw {seen} of {events} events");
+    hidden
+}
+
+/// Of fewer all may meet one task that is current for long: a timer that wakes them together.
+const MANY: u64 = 100;
+
 impl Control {
     /// Counts from now on what has one of these keys; without a key in the point there is one, which is empty.
     fn new(point: &Point<'_>, keys: &[&[u8]]) -> Result<Self, Skip> {
@@ -164,5 +175,16 @@ impl Control {
     fn count(&self, key: &[u8]) -> u64 {
         let value = self.map.lookup(&padded(key)).unwrap().expect("a key that the control was made with");
         u64::from_ne_bytes(value.try_into().unwrap())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hidden;
+
+    #[test]
+    fn a_control_that_sees_little_is_none() {
+        assert_eq!([hidden(10, 10), hidden(10, 12), hidden(10, 0), hidden(400, 200)], [0, 0, 10, 200]);
+        assert!(std::panic::catch_unwind(|| hidden(400, 199)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Sleeps and switches of tasks.
 
-use super::{super::cases::Skip, Control, Path, Point};
+use super::{super::cases::Skip, Control, Path, Point, hidden};
 use tapster_ebpf::insn::{Cond, Size};
 
 /// Arguments of `sched_switch`: whether the task that leaves was preempted, and its state.
@@ -62,15 +62,14 @@ impl SleepControl {
 
     /// How many of so many sleeps a program cannot have seen whole: either their beginnings or their ends were hidden.
     pub fn lost(&self, name: &str, sleeps: u64) -> u64 {
-        let hidden = |control: &Control| sleeps.saturating_sub(control.count(name.as_bytes()));
-        hidden(&self.left) + hidden(&self.woken)
+        [&self.left, &self.woken].map(|control| hidden(sleeps, control.count(name.as_bytes()))).iter().sum()
     }
 
     /// How many wake-ups of tasks of this name no program can have seen, now that all of them are awake. That a task goes to
     /// sleep is never hidden: it is current then.
     pub fn lost_wakeups(&self, name: &str) -> u64 {
         let of = |control: &Control| control.count(name.as_bytes());
-        of(&self.left).saturating_sub(of(&self.woken))
+        hidden(of(&self.left), of(&self.woken))
     }
 }
 
@@ -103,6 +102,6 @@ impl SwitchControl {
     /// How often a task of this name came to a processor and no program saw it: each time it left one, it came back.
     pub fn lost(&self, name: &str) -> u64 {
         let of = |control: &Control| control.count(name.as_bytes());
-        of(&self.from).saturating_sub(of(&self.to))
+        hidden(of(&self.from), of(&self.to))
     }
 }
