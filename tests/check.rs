@@ -2,7 +2,7 @@
 //! on this one beside `grep`.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     collections::BTreeSet,

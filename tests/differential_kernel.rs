@@ -7,8 +7,7 @@
     reason = "a panic is the report"
 )]
 
-#[path = "../ebpf/tests/support/mod.rs"]
-mod support;
+use tapster_testing::compiler as support;
 
 use std::os::fd::AsFd;
 use support::{

@@ -2,12 +2,13 @@
 //! other, whether the probe says which disk it means or only the number.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{thread::sleep, time::Duration};
 use support::{
     cases::{Cases, Outcome, Skip, say},
     command::root,
+    control::disk::DiskControl,
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     fio::Job,
     load::assert_all,
@@ -94,6 +95,9 @@ fn exchanged() -> Outcome {
     let device = LoopDevice::over(&files[0].0, &[])?;
     let name = device.name();
     wait_quiet(&name);
+    let control = DiskControl::new(&name)?;
+    // Requests of one bio each, as long as none are merged; a probe at their issue and one at their completion.
+    let lost = || [control.lost_bios(), control.lost_issues()];
     let kernel = Kernel::detect(&Host::default());
     let mut probes = config::library().unwrap();
     probes.retain(|probe| probe.name.value == "block_io");
@@ -108,7 +112,7 @@ fn exchanged() -> Outcome {
     let first = settled(&exporter, &name);
     let mut before = [BY_DISK, BY_NUMBER].map(|family| {
         let found = count(&first, family, &name);
-        assert_all(family, found, ios);
+        assert_all(family, found, ios, lost()[number_of(family)]);
         (found, read(&first, family, &name).map(|(_, family, place)| began(family, place)).unwrap())
     });
     let mut gone = [0; 2];
@@ -124,12 +128,14 @@ fn exchanged() -> Outcome {
             let (found, moved) = (count(&calm, family, &name), count(&calm, family, "~gone"));
             if moved > gone[number_of(family)] { found } else { 0 }
         });
+        let lost_before = lost();
         let ios = reads(&device, *bytes)?;
         let now = settled(&exporter, &name);
         let counted = exporter.counted();
         for (index, family) in [BY_DISK, BY_NUMBER].into_iter().enumerate() {
             let found = count(&now, family, &name);
-            assert_all(&format!("{family} of disk {}", number + 2), found - new[index], ios);
+            let lost = lost()[index] - lost_before[index];
+            assert_all(&format!("{family} of disk {}", number + 2), found - new[index], ios, lost);
             let (old, old_began) = before[index];
             gone[index] += old;
             assert_eq!(count(&now, family, "~gone"), gone[index], "{family}: what the old disk had");

@@ -4,7 +4,7 @@
 //! After a change of messages: `TAPSTER_ACCEPT=1 cargo test --test errors`, and read the diff as a user would.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fmt::Write,

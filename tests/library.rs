@@ -11,7 +11,7 @@ mod databases;
 #[path = "library/tls.rs"]
 mod tls;
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use support::{
     cases::{Cases, Outcome, Skip},
     exporter::{Tapster, is_release, kernel_programs, orphans, within},
     http,
-    load::{COUNT, Load, assert_all},
+    load::{COUNT, Load},
     metrics::Metrics,
     observer,
 };
@@ -112,13 +112,13 @@ fn two_instances() -> Outcome {
     let ios = load.read()?;
     let counts = [&first, &second].map(|tapster| load.counted(tapster));
     assert_eq!(counts[0], counts[1], "two instances see the same");
-    assert_all("reads", counts[0], ios);
+    load.assert_all("reads", counts[0], ios);
     let programs = second.programs();
     drop(second);
     assert_eq!(programs.len(), 3);
     let more = load.read()?;
     let after = load.counted(&first);
-    assert_all("reads after one ended", after, ios + more);
+    load.assert_all("reads after one ended", after, ios + more);
     Ok(format!("{counts:?} of {ios}; {after} of {} after one ended", ios + more))
 }
 
@@ -303,9 +303,9 @@ fn max_inflight() -> Outcome {
     let unmatched =
         support::metrics::whole(metrics.sum("tapster_probe_unmatched_total", &[("probe", "pairs")]));
     assert!(dropped > 0, "nothing was dropped: {reasons:?}");
-    assert_all("counted and dropped", counted + dropped, ios);
+    load.assert_all("counted and dropped", counted + dropped, ios);
     // An end is unmatched for each start that was dropped, unless no program saw the end.
-    assert_all("ends without a start", unmatched, dropped);
+    load.assert_all("ends without a start", unmatched, dropped);
     Ok(format!(
         "{counted} counted + {dropped} dropped = {} of {ios}, {unmatched} ends without a start",
         counted + dropped
@@ -323,6 +323,7 @@ fn memory_and_start() -> Outcome {
     );
     let times = ["total_ms", "detect_ms", "compile_ms", "load_ms", "attach_ms"]
         .map(|key| line[key].as_f64().unwrap());
+    // The parts are of the whole; each is rounded, and between two of them is little.
     assert!(times[0] > 0.0 && times[1..].iter().sum::<f64>() <= times[0] * 1.05 + 1.0, "{times:?}");
     let after_start = tapster.resident_kib();
     for _ in 0..20 {

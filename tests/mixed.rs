@@ -2,7 +2,7 @@
 //! file, `PostgreSQL` with pgbench, and a Prometheus that scrapes.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs,

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs::{self, Permissions},

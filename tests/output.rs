@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs::{self, File},

@@ -2,16 +2,13 @@
 //! taken by `tests/programs/waits` on five kernels from `/proc/PID/stack`.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-#[path = "support/yaml.rs"]
-#[expect(dead_code, reason = "other tests use the rest")]
-mod yaml;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 use tapster::reason::Reasons;
 use tapster_ebpf::{glob::Glob, yaml::Node};
+use tapster_testing::yaml;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

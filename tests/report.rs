@@ -1,7 +1,7 @@
 //! `tapster report`: counts beside those of `fio`, exit statuses, signals, and probes that do not come up.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use serde_json::Value;
 use std::{
@@ -14,18 +14,21 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    cases::{Cases, Outcome, Skip, say},
+    cases::{Attempt, Cases, Outcome, Skip, unless_hidden},
     command::{root, tool},
+    control::disk::DiskControl,
     device::{LoopDevice, filled_file, memory_directory, wait_quiet},
     exporter::{binary, orphans, within},
     fio::{Job, Report},
+    load::assert_all,
 };
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 const DURATION: &str = "tapster_block_io_duration_seconds";
 const BYTES: &str = "tapster_block_io_bytes_total";
-/// How often a job with a short count is tried: see `block.rs`.
+/// How often a job is tried of which the kernel hid events from the control too: some in ten thousand, so that four jobs of
+/// 2048 events each are enough.
 const ATTEMPTS: usize = 4;
 
 fn privileged() -> Result<(), Skip> {
@@ -79,9 +82,9 @@ fn row<'a>(report: &'a Value, metric: &str, labels: &Value) -> Option<&'a Value>
 fn while_fio_runs(disk: &Disk, pattern: &str) -> Result<(Value, Report), Skip> {
     tool("fio")?;
     let job = disk.job(pattern);
-    let mut counts = Vec::new();
-    for _ in 0..ATTEMPTS {
+    unless_hidden("report: beside fio", ATTEMPTS, || {
         wait_quiet(&disk.device.name());
+        let control = DiskControl::new(&disk.device.name())?;
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut command = report(&["block_io", "--json", "--output", file.path().to_str().unwrap(), "--"]);
         command.arg(tool("fio")?.get_program());
@@ -91,12 +94,11 @@ fn while_fio_runs(disk: &Disk, pattern: &str) -> Result<(Value, Report), Skip> {
         let count = row(&found, DURATION, &labels).map_or(0, |row| row["count"].as_u64().unwrap());
         assert!(count <= fio.ios, "{count} I/Os, fio made {}", fio.ios);
         if count == fio.ios {
-            return Ok((found, fio));
+            return Ok(Attempt::Done((found, fio)));
         }
-        say(format_args!("report: {count} of {} I/Os, again", fio.ios));
-        counts.push(count);
-    }
-    panic!("each time too few: {counts:?}");
+        let why = format!("{count} of {} I/Os", fio.ios);
+        Ok(Attempt::Short { why, lost: control.lost_bios() })
+    })
 }
 
 /// Counts, bytes, times and the distribution agree with `fio`'s.
@@ -143,9 +145,9 @@ fn beside_fio() -> Outcome {
 fn table() -> Outcome {
     let disk = Disk::new()?;
     let device = disk.device.path.display().to_string();
-    let mut line = String::new();
-    for _ in 0..ATTEMPTS {
+    unless_hidden("report: table", ATTEMPTS, || {
         wait_quiet(&disk.device.name());
+        let control = DiskControl::new(&disk.device.name())?;
         let script = format!(
             "dd if={device} of=/dev/null bs=4096 count=500 iflag=direct 2>/dev/null && echo the command wrote this"
         );
@@ -167,14 +169,14 @@ fn table() -> Outcome {
         let found = lines
             .map_while(|line| line.strip_prefix("  "))
             .find(|line| line.starts_with(&format!("{name} ")));
-        found.unwrap_or_else(|| panic!("{stdout}")).clone_into(&mut line);
+        let line = found.unwrap_or_else(|| panic!("{stdout}"));
         let cells: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(cells[1], "read");
         if cells[4] == "500" {
-            return Ok(line);
+            return Ok(Attempt::Done(line.to_owned()));
         }
-    }
-    panic!("each time too few: {line}");
+        Ok(Attempt::Short { why: line.to_owned(), lost: control.lost_bios() })
+    })
 }
 
 /// The command's exit status is that of the report, as a shell would have it; nothing is left in the kernel.
@@ -251,21 +253,25 @@ fn interrupted() -> Outcome {
         (&[][..], "counting with 1 probe; Ctrl-C ends it and prints the report", libc::SIGINT),
         (&["--for", "10m"], "counting with 1 probe for 600 s; Ctrl-C ends it early", libc::SIGTERM),
     ] {
+        let control = DiskControl::new(&disk.device.name())?;
         let mut child = spawn(report(&[&["block_io", "--json"], limit].concat()));
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         assert_eq!(stderr.next().unwrap().unwrap(), line);
         // The handler is there once the clock runs.
         std::thread::sleep(Duration::from_millis(300));
         let job = disk.job("randread").run();
+        wait_quiet(&disk.device.name());
+        let lost = control.lost_bios();
         send(&child, signal);
         let (status, text) = rest(child);
         assert_eq!((status, job?.ios), (Some(0), 2048), "{text}");
         let found: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&found["ended_by"], &found["command"]), (&"interrupt".into(), &Value::Null));
+        // It ended by the signal and not by its limit.
         assert!(found["seconds"].as_f64().unwrap() < 20.0);
         let labels = serde_json::json!({ "device": disk.device.name(), "operation": "read" });
         let count = row(&found, DURATION, &labels).unwrap()["count"].as_u64().unwrap();
-        assert!((2000..=2048).contains(&count), "{count} of 2048");
+        assert_all("reads before the signal", count, 2048, lost);
         seen.push(count);
     }
     Ok(format!("{seen:?} of 2048 reads before the signal"))

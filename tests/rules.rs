@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use base64::Engine;
 use std::{
@@ -504,7 +504,7 @@ fn families_are_served() -> Outcome {
             .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
             .collect();
         for name in &served {
-            assert!(known.contains_key(*name), "tests/support/families.rs does not know `{name}`");
+            assert!(known.contains_key(*name), "testing/src/families.rs does not know `{name}`");
         }
         let is_pushed = !arguments.is_empty();
         for (name, _) in families::PUSH.iter().chain(&families::WEB) {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs::{self, OpenOptions},
@@ -96,6 +96,7 @@ fn silent(prometheus: &Prometheus) -> (bool, String) {
     if waiting > 0.4 {
         return (false, format!("a busy host, {figures}"));
     }
+    // The alert is at one that waits for each processor; the rule's window is not the same five seconds.
     assert!(said < 0.8, "{figures}");
     assert_eq!(prometheus.query(ALERT), [], "{figures}");
     (true, format!("{figures}, no alert"))
@@ -139,7 +140,9 @@ fn saturated() -> Outcome {
     let counted = tapster.scrape().sum(SUM, &[]) - first.sum(SUM, &[]);
     let (said, rate, late) = values;
     let fired = fired.unwrap_or_else(|| panic!("no alert: {said} tasks wait for each processor"));
+    // The probe counts from the event and the kernel from its own clock; waits that are not over when the scrape comes are missing.
     assert!(counted > 0.98 * hogs, "{counted} s counted, and the hogs alone waited {hogs} s by the kernel");
+    // The kernel's number is a sample, taken fifty times a second.
     assert!(
         rate > sampled / 1.25 - 0.3 && rate < sampled * 1.25 + 0.3,
         "{rate} tasks wait for each processor, {sampled} by the kernel"

@@ -1,7 +1,7 @@
 //! The schema for editors, the files of this repository and the reader of them say the same.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use jsonschema::Validator;
 use serde_json::{Map, Number, Value, json};

@@ -2,7 +2,7 @@
 //! After a change of the table: `TAPSTER_ACCEPT=1 cargo test --test schema_file`.
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::fs;
 use support::{fixture, golden::Golden};

@@ -3,13 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-#[path = "../ebpf/tests/support/random.rs"]
-#[allow(unreachable_pub, dead_code, reason = "it is a part of another test's support")]
-mod random;
-mod support;
+use tapster_testing as support;
 
-use random::Random;
 use std::{collections::BTreeSet, fmt::Write, fs};
+use support::compiler::random::Random;
 use support::{
     cases::{Cases, Outcome, Skip, say},
     command::root,

@@ -2,7 +2,7 @@
 //! be asked, and a few count what a program does that counts for itself.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs::{self, File},

@@ -2,8 +2,7 @@
 //! attached to nothing, over a table of starts so small that they get in each other's way all the time.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-#[path = "../ebpf/tests/support/mod.rs"]
-mod support;
+use tapster_testing::compiler as support;
 
 use std::{
     os::fd::AsFd,

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing as support;
 
 use std::{
     fs,

@@ -13,8 +13,7 @@
 
 #[path = "verifier/probe.rs"]
 mod probe;
-#[path = "../ebpf/tests/support/mod.rs"]
-mod support;
+use tapster_testing::compiler as support;
 #[path = "verifier/walk.rs"]
 mod walk;
 

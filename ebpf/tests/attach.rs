@@ -1,7 +1,7 @@
 //! What attach kinds say of their programs reaches the instructions and the object.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{case::parse, world::World};
 use tapster_ebpf::{

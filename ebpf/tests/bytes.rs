@@ -1,7 +1,7 @@
 //! Bytes as labels, in keys, and kept from a start.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{Case, Frame, compile, context},

@@ -8,7 +8,7 @@
     reason = "a panic is the report"
 )]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{Case, Frame, compile, compile_all, context, walk_head},

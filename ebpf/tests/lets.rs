@@ -1,7 +1,7 @@
 //! Named expressions are computed once each, however often others name them.
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use std::fmt::Write;
 use support::{

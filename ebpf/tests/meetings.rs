@@ -2,7 +2,7 @@
 //! so they are refused unless only one of them can be meant.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{case::parse, world::World};
 use tapster_ebpf::compile;

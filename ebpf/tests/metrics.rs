@@ -2,7 +2,7 @@
 //! processors, joined and read again.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{self, context, parse},

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{btf::Builder, case, world::World};
 use tapster_ebpf::{attach::Target, btf::Btf, check, tracefs::Tracepoints};

@@ -7,7 +7,7 @@
     reason = "a panic is the report"
 )]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use std::collections::BTreeMap;
 use support::{

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use support::{case, world::World};

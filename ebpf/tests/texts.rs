@@ -1,7 +1,7 @@
 //! Texts that are cut, and what they are compared with.
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{Frame, compile, context},

@@ -6,7 +6,7 @@
     reason = "a panic is the report"
 )]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{self, context, parse},

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 
-mod support;
+use tapster_testing::compiler as support;
 
 use support::{
     case::{Frame, compile},

@@ -3,7 +3,6 @@
 //! The list covers what such a program does, not only the calls of one observed run: another version of the C library or another
 //! processor may use a related call for the same thing.
 
-use crate::sys;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition as Condition,
     SeccompFilter, SeccompRule as Rule, TargetArch, apply_filter,
@@ -148,8 +147,8 @@ const OLDER: &[i64] = &[
     libc::SYS_dup2,
     libc::SYS_time,
     libc::SYS_arch_prctl,
-    // A replaced program is asked again whether its uprobes become calls.
-    sys::SYS_UPROBE,
+    // Whether uprobes become calls is asked again when a program is replaced.
+    crate::sys::SYS_UPROBE,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[i64] = &[];

@@ -8,7 +8,7 @@ use super::{
         command::{output, tool},
         exporter::{Tapster, binary, within},
         http,
-        load::{COUNT, Load, assert_all},
+        load::{COUNT, Load},
         metrics::{Metrics, whole},
         pods::{self, Container, OFF_CPU, Tree},
         prometheus::free_port,
@@ -243,7 +243,7 @@ fn the_pod() -> Outcome {
     let expected = load.counted(&control);
     let is_same = |expected: u64| within(Duration::from_secs(5), || counted() == expected).is_some();
     assert!(is_same(expected), "{} in the pod, {expected} on the host, {first} by fio", counted());
-    assert_all("reads", expected, first);
+    load.assert_all("reads", expected, first);
     // Another probe in its ConfigMap: it is exchanged, and the others go on.
     let before = scrape(address).unwrap();
     assert!(before.find("tapster_forks_total", &[]).is_some_and(|forks| forks > 0.0));

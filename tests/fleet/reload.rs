@@ -8,7 +8,7 @@ use super::{
         cases::{Cases, Outcome, Skip},
         exporter::{Tapster, binary, orphan_maps, orphans, within},
         http,
-        load::{Load, assert_all},
+        load::Load,
         metrics::{Metrics, whole},
     },
 };
@@ -466,7 +466,7 @@ fn a_hundred_under_load() -> Outcome {
     })?;
     let [counted, expected] = [&tapster, &control].map(|tapster| reads.counted(tapster));
     assert_eq!(counted, expected, "the one that was left alone counted {expected} of {ios}");
-    assert_all("reads", counted, ios);
+    reads.assert_all("reads", counted, ios);
     let end = Held::by(tapster.pid());
     assert_eq!(end.counts(), begin.counts(), "programs, maps, links, files");
     assert!(grown < 4096, "{grown} KiB more in the last 80 reloads");

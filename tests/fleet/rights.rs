@@ -7,7 +7,7 @@ use super::{
         command::tool,
         exporter::{Tapster, binary, within},
         http,
-        load::{Load, assert_all},
+        load::Load,
         metrics::{Metrics, whole},
     },
 };
@@ -80,7 +80,7 @@ fn after_the_start() -> Outcome {
     // It counts as ever.
     let ios = load.read()?;
     let counted = load.counted(&tapster);
-    assert_all("reads", counted, ios);
+    load.assert_all("reads", counted, ios);
     Ok(format!("{counted} of {ios} reads with three capabilities, {} threads", status(&tapster).len()))
 }
 

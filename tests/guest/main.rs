@@ -15,6 +15,7 @@
 
 mod beside;
 mod costs;
+mod excerpts;
 mod image;
 mod kernel;
 mod machine;
@@ -23,8 +24,7 @@ mod names;
 mod plan;
 mod queries;
 mod scenario;
-#[path = "../support/mod.rs"]
-mod support;
+use tapster_testing as support;
 mod trace;
 
 use plan::Plan;
@@ -194,6 +194,23 @@ fn functions_beside_bpftrace() {
             let kernel = kernel::get(series, &cache)?;
             let modules = machine::modules(&kernel, work.path())?;
             beside::counted(&kernel, Path::new(env!("CARGO_BIN_EXE_tapster")), &modules, work.path())
+        });
+    }
+    cases.finish();
+}
+
+/// What each kernel tells of itself, cut down to what the shipped probes ask for, for `tests/kernels.rs`.
+#[test]
+#[ignore = "a minute, to be run when a shipped probe asks for more or there is a newer kernel"]
+fn excerpts_of_kernels() {
+    let mut cases = Cases::new("excerpts");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let work = tempfile::tempdir().unwrap();
+    for series in kernel::SERIES.into_iter().filter(|series| wanted("TAPSTER_GUEST_KERNELS", series.name)) {
+        cases.run(&format!("Linux {}", series.name), || {
+            let kernel = kernel::get(series, &cache)?;
+            let modules = machine::modules(&kernel, work.path())?;
+            excerpts::of(&kernel, &modules, work.path())
         });
     }
     cases.finish();

@@ -30,7 +30,10 @@ const UNREACHED: [(&str, &str); 5] = [
     ("TapsterFamiliesLeftOut", "only a mistake in the exporter makes a malformed family"),
     ("TapsterScrapeSlow", "no guest of this size makes a scrape of five seconds"),
     ("TapsterSourceSilent", "all arrays of the guests answer"),
-    ("TapsterReloadFailed", "no guest changes its configuration while the exporter runs"),
+    (
+        "TapsterReloadFailed",
+        "no guest changes its configuration while the exporter runs; it fires in tests/prometheus.rs",
+    ),
     ("TapsterPointsRejected", "only a receiver rejects points, and nobody takes the pushes of the guest"),
 ];
 

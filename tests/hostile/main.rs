@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use tapster_testing as support;
 
 mod arrays;
 mod asker;

@@ -5,8 +5,7 @@
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use tapster_testing as support;
 
 mod answer;
 mod authority;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,7 +61,10 @@ static void *sleep_often(void *unused)
     for (int turn = 0; turn < count && !atomic_load(&sums->stop); turn++) {
         struct timespec length = {length_ns / 1000000000, length_ns % 1000000000};
         long began = busy(file), before = now();
+        // So that its sleeps are told from its waits for its threads.
+        prctl(PR_SET_NAME, "nap");
         int error = clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL);
+        prctl(PR_SET_NAME, "family");
         check(!error || atomic_load(&sums->stop), "clock_nanosleep");
         long after = now(), ended = busy(file);
         atomic_fetch_add(&sums->slept_ns, (after - before) - (ended - began));

@@ -209,8 +209,7 @@ int main(int argc, char **argv)
     struct delays delays_before, delays_after;
     bool has_delays = taskstats_read(accounting, &delays_before);
     struct rusage before, after;
-    getrusage(RUSAGE_SELF, &before);
-    long whole = 0, ran = 0, queued = 0;
+    long whole = 0, ran = 0, queued = 0, voluntary = 0, involuntary = 0;
     for (int turns = 1; turns <= count; turns++) {
         if (kind->before)
             kind->before();
@@ -219,12 +218,16 @@ int main(int argc, char **argv)
             while (turn->armed < turns)
                 sched_yield();
         }
+        getrusage(RUSAGE_SELF, &before);
         // Only now has anything in this system this name.
         prctl(PR_SET_NAME, kind->name);
         struct moment begun = moment_now(schedstat);
         kind->sleep();
         struct moment ended = moment_now(schedstat);
         prctl(PR_SET_NAME, "waits");
+        getrusage(RUSAGE_SELF, &after);
+        voluntary += after.ru_nvcsw - before.ru_nvcsw;
+        involuntary += after.ru_nivcsw - before.ru_nivcsw;
         whole += ended.time - begun.time;
         ran += ended.ran - begun.ran;
         queued += ended.queued - begun.queued;
@@ -234,7 +237,6 @@ int main(int argc, char **argv)
         if (kind->after)
             kind->after();
     }
-    getrusage(RUSAGE_SELF, &after);
     has_delays = has_delays && taskstats_read(accounting, &delays_after);
     end_children();
     if (kind->end)
@@ -246,8 +248,7 @@ int main(int argc, char **argv)
         printf("\"run_queue_seconds\":%.9f,", queued / 1e9);
     if (has_delays)
         printf("\"block_delay_seconds\":%.9f,", delays_after.block - delays_before.block);
-    printf("\"voluntary\":%ld,\"involuntary\":%ld", after.ru_nvcsw - before.ru_nvcsw,
-           after.ru_nivcsw - before.ru_nivcsw);
+    printf("\"voluntary\":%ld,\"involuntary\":%ld", voluntary, involuntary);
     if (with_stacks)
         stacks_print();
     printf("}\n");

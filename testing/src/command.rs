@@ -1,0 +1,50 @@
+//! Other programs: whether they are there, and what they print.
+
+use super::cases::Skip;
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Where a program is; some hosts leave `/usr/sbin` out of the path.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|directory| PathBuf::from(directory).join(program))
+        .find(|path| path.is_file())
+}
+
+/// A command of an installed program, or why there is none.
+pub fn tool(program: &str) -> Result<Command, Skip> {
+    find(program).map(Command::new).ok_or_else(|| Skip(format!("`{program}` is not installed")))
+}
+
+/// Whether programs with USDT probes can be built: Debian has the header in `systemtap-sdt-dev`.
+pub fn sdt_header() -> bool {
+    let machine = format!("/usr/include/{}-linux-gnu/sys/sdt.h", std::env::consts::ARCH);
+    ["/usr/include/sys/sdt.h", &machine].iter().any(|header| std::path::Path::new(header).is_file())
+}
+
+/// Whether the test may do what only root may.
+pub fn root() -> Result<(), Skip> {
+    // SAFETY: it only returns a number.
+    if unsafe { libc::geteuid() } == 0 { Ok(()) } else { Err(Skip("needs root".into())) }
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// What a command prints; it must succeed.
+pub fn text(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,265 @@
+//! An excerpt of a kernel: as much of what it tells of itself as probes ask for, small enough to be kept with the tests.
+//!
+//! It is a directory as a host has it, with `proc` and `sys`, that `tapster` reads instead of the kernel's own files. Types
+//! are cut by [`types`]; of tracepoints there are the formats of those that probes name, of functions their names.
+
+mod types;
+
+use super::fixture;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+use tapster::{config, host::Host, kernel::Kernel};
+use tapster_ebpf::{
+    attach::{Arch, Target},
+    btf::Btf,
+    check,
+    insn::Insn,
+    point::Subject,
+    probe::Probe,
+    program::Program,
+};
+pub use types::cut;
+
+/// Where they are, one for each series of kernels.
+const DIRECTORY: &str = "fixtures/kernels";
+/// What the compiler asks for on behalf of `cgroup(TASK)`.
+const OF_CGROUPS: &str = "task.cgroups.dfl_cgrp.kn.id .subsys[cpu_cgrp_id] .level .root.hierarchy_id .cgroup";
+
+/// The shipped probes of events of the kernel: what is of programs is the same on each.
+pub fn shipped() -> Vec<Probe> {
+    let is_of_kernel = |probe: &Probe| !probe.attach_points().any(|at| at.value.kind.is_in_binary());
+    config::library().unwrap().into_iter().filter(is_of_kernel).collect()
+}
+
+/// What probes ask a kernel for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Names of members, and of arguments.
+    pub members: BTreeSet<String>,
+    /// Names of structs that values are cast to, or that are otherwise known by their names.
+    pub structs: BTreeSet<String>,
+    pub enumerators: BTreeSet<String>,
+    /// Functions of the kernel, and raw tracepoints by the names that they have as functions.
+    pub functions: BTreeSet<String>,
+    /// Type definitions that only have to be there.
+    pub names: BTreeSet<String>,
+    /// Tracepoints, `CATEGORY/NAME`.
+    pub events: BTreeSet<String>,
+}
+
+impl Wanted {
+    pub fn shipped() -> Self {
+        Self::of(&shipped(), &config::LIBRARY.map(|(_, text)| text))
+    }
+
+    /// What these probes ask for, and the text that they are declared in.
+    fn of(probes: &[Probe], texts: &[&str]) -> Self {
+        let mut wanted = Self::default();
+        wanted.structs.insert("task_struct".into());
+        for text in texts.iter().copied().chain([OF_CGROUPS]) {
+            wanted.read(text);
+        }
+        for at in probes.iter().flat_map(Probe::attach_points) {
+            let (kind, name) = (at.value.kind, at.value.name());
+            match kind.subject {
+                Subject::Tracepoint => {
+                    wanted.events.extend(at.value.category().map(|category| format!("{category}/{name}")));
+                    // The arguments of one that is read as the kernel passes them.
+                    if kind.mechanisms.iter().any(|mechanism| mechanism.link.is_raw_tracepoint()) {
+                        wanted.functions.insert(format!("__traceiter_{name}"));
+                        wanted.names.insert(format!("btf_trace_{name}"));
+                    }
+                }
+                Subject::Function { .. } => {
+                    wanted.functions.insert(name.to_owned());
+                }
+                Subject::UserFunction { .. }
+                | Subject::UserProbe
+                | Subject::Timer
+                | Subject::Counter
+                | Subject::Own => {}
+            }
+        }
+        wanted
+    }
+
+    /// Names in expressions: what comes after a point, what is after `struct`, what is in capitals or an index.
+    fn read(&mut self, text: &str) {
+        let code = text.lines().map(|line| line.split(" #").next().unwrap_or_default());
+        for line in code.filter(|line| !line.trim_start().starts_with(['#'])) {
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let mut before = "";
+            let mut rest = line;
+            while let Some(at) = rest.find(is_of_name) {
+                let name = &rest[at..];
+                let name = &name[..name.find(|c| !is_of_name(c)).unwrap_or(name.len())];
+                if rest[..at].ends_with('.') {
+                    self.members.insert(name.to_owned());
+                } else if before == "struct" {
+                    self.structs.insert(name.to_owned());
+                } else if rest[..at].ends_with('[')
+                    || name.len() > 3
+                        && name.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
+                {
+                    self.enumerators.insert(name.to_owned());
+                }
+                before = name;
+                rest = &rest[at + name.len()..];
+            }
+        }
+    }
+}
+
+/// A kernel's own files, to be cut.
+#[derive(Debug)]
+pub struct Whole {
+    pub release: String,
+    pub types: Vec<u8>,
+    /// Functions, a line for each as `/proc/kallsyms` has them.
+    pub symbols: String,
+    /// Formats of tracepoints, `CATEGORY/NAME`.
+    pub formats: BTreeMap<String, String>,
+    /// What of [`TRACING`] there is.
+    pub tracing: Vec<String>,
+}
+
+/// Files of tracefs that tell what a kernel was built with.
+pub const TRACING: [&str; 2] = ["available_filter_functions", "kprobe_events"];
+
+impl Whole {
+    /// Of the kernel that runs here.
+    pub fn here(wanted: &Wanted) -> Self {
+        let tracing = Path::new("/sys/kernel/tracing");
+        let format = |event: &String| {
+            let text = fs::read_to_string(tracing.join("events").join(event).join("format")).ok()?;
+            Some((event.clone(), text))
+        };
+        Self {
+            release: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().trim().to_owned(),
+            types: fs::read("/sys/kernel/btf/vmlinux").unwrap(),
+            symbols: fs::read_to_string("/proc/kallsyms").unwrap(),
+            formats: wanted.events.iter().filter_map(format).collect(),
+            tracing: TRACING
+                .iter()
+                .filter(|name| tracing.join(name).exists())
+                .map(|name| (*name).into())
+                .collect(),
+        }
+    }
+
+    /// Writes the excerpt in place of that of the same series; what was written.
+    pub fn keep(&self, wanted: &Wanted) -> String {
+        let series: Vec<&str> = self.release.split('.').take(2).collect();
+        let directory = fixture::file(DIRECTORY).join(series.join("."));
+        let _ = fs::remove_dir_all(&directory);
+        let bytes = self.cut(wanted, &directory);
+        let types = tempfile::NamedTempFile::new().unwrap();
+        fs::write(types.path(), &self.types).unwrap();
+        let (same, not) = assert_same(&described(&directory, Some(types.path())), &kernel(&directory));
+        format!(
+            "{}: {bytes} of {} bytes of types, {same} probes alike, {not} that do not compile",
+            self.release,
+            self.types.len()
+        )
+    }
+
+    /// Writes the excerpt to a directory; bytes of its types.
+    pub fn cut(&self, wanted: &Wanted, directory: &Path) -> usize {
+        let write = |path: &str, content: &[u8]| {
+            let path = directory.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        let types = cut(&Btf::parse(self.types.clone()).unwrap(), wanted, &[]);
+        write("sys/kernel/btf/vmlinux", &types);
+        // Whose kernel it was does not matter.
+        let numbers = self.release.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap();
+        write("proc/sys/kernel/osrelease", format!("{numbers}\n").as_bytes());
+        for name in ["proc/self/uid_map", "proc/self/status"] {
+            write(name, &fs::read(fixture::file("fixtures/host").join(name)).unwrap());
+        }
+        // Two processors, as guests have.
+        write("sys/devices/system/cpu/possible", b"0-1\n");
+        let is_wanted = |line: &&str| {
+            line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.functions.contains(name))
+        };
+        // Where they are is of no use elsewhere.
+        let hidden = |line: &str| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1);
+        let symbols: String = self.symbols.lines().filter(is_wanted).map(hidden).collect();
+        write("proc/kallsyms", symbols.as_bytes());
+        let mut events = String::new();
+        for (event, format) in &self.formats {
+            writeln!(events, "{}", event.replace('/', ":")).unwrap();
+            write(&format!("sys/kernel/tracing/events/{event}/format"), format.as_bytes());
+        }
+        write("sys/kernel/tracing/available_events", events.as_bytes());
+        for name in &self.tracing {
+            write(&format!("sys/kernel/tracing/{name}"), b"");
+        }
+        types.len()
+    }
+}
+
+/// The kernels that there are excerpts of: the series and the directory, the oldest first.
+pub fn all() -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(fixture::file(DIRECTORY)).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> =
+        entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect();
+    all.sort_by_key(|(series, _)| {
+        series.split('.').map(|part| part.parse::<u32>().unwrap()).collect::<Vec<_>>()
+    });
+    all
+}
+
+/// The kernel of an excerpt.
+pub fn kernel(directory: &Path) -> Kernel {
+    described(directory, None)
+}
+
+/// The same with other types.
+pub fn described(directory: &Path, types: Option<&Path>) -> Kernel {
+    Kernel::detect(&Host {
+        proc: directory.join("proc"),
+        sys: directory.join("sys"),
+        btf: types.map(Path::to_owned),
+        ..Host::default()
+    })
+}
+
+/// Each probe that is for this kernel: its name, and the program or what is wrong.
+pub fn compiled(kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
+    // Whatever machine this is; guests have two.
+    let target = Target { possible_cpus: 2, arch: Arch::X86_64, ..kernel.target() };
+    let (probes, diagnostics) = check::select(shipped(), &target);
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    let compile = |probe: &Probe| {
+        let program = tapster_ebpf::compile(probe, &target);
+        program.map_err(|mistakes| {
+            mistakes.into_iter().map(|mistake| mistake.message).collect::<Vec<_>>().join("; ")
+        })
+    };
+    probes.iter().map(|probe| (probe.name.value.clone(), compile(probe))).collect()
+}
+
+/// Two descriptions of one kernel make the same programs: how many probes those are, and how many compile with neither.
+pub fn assert_same(one: &Kernel, other: &Kernel) -> (usize, usize) {
+    let instructions = |program: &Program| -> Vec<Vec<Insn>> {
+        program.codes.iter().map(|code| code.assembled.insns.clone()).collect()
+    };
+    let (mut same, mut not) = (0, 0);
+    for ((name, one), (_, other)) in compiled(one).into_iter().zip(compiled(other)) {
+        match (one, other) {
+            (Ok(one), Ok(other)) => {
+                assert!(instructions(&one) == instructions(&other), "{name}: other programs");
+                same += 1;
+            }
+            (Err(_), Err(_)) => not += 1,
+            (one, other) => panic!("{name}: the one: {:?}, the other: {:?}", one.err(), other.err()),
+        }
+    }
+    (same, not)
+}

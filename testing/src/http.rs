@@ -1,0 +1,73 @@
+//! The least of an HTTP client. HTTP/1.0, so that an answer is whole when the peer closes.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the answer is text")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let line = |line: &'_ str| line.split_once(':').map(|(key, _)| key.eq_ignore_ascii_case(name));
+        self.head
+            .lines()
+            .find(|text| line(text) == Some(true))?
+            .split_once(':')
+            .map(|(_, value)| value.trim())
+    }
+}
+
+/// `GET path`, with an `Accept` header if one is given.
+pub fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::Result<Response> {
+    let accept = accept.map(|accept| format!("Accept: {accept}\r\n")).unwrap_or_default();
+    request(address, "GET", path, &accept)
+}
+
+/// A request without a body; `headers` are whole lines.
+pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> io::Result<Response> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let wrong =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("not an answer: {} bytes", bytes.len()));
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(wrong)?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(wrong)?;
+    let body = bytes[end + 4..].to_vec();
+    let response = Response { status, head, body };
+    match response.header("content-length").and_then(|length| length.parse::<usize>().ok()) {
+        Some(length) if response.body.len() != length => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{} bytes of {length}", response.body.len()),
+        )),
+        _ => Ok(response),
+    }
+}
+
+/// A text as a part of a query.
+pub fn escape(text: &str) -> String {
+    text.bytes()
+        .map(
+            |byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02X}")
+                }
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! A tree of containers as runtimes make it: cgroups named as theirs, links to logs as the kubelet makes them.
+
+use super::{
+    cases::Skip,
+    command::{text, tool},
+    fixture,
+    metrics::Metrics,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Families of the library, and labels that tell their series of a container apart.
+pub const OFF_CPU: &str = "tapster_container_off_cpu_seconds_total";
+pub const RUN_QUEUE: &str = "tapster_container_run_queue_seconds_total";
+
+/// How a runtime names the cgroup of a container: `UID` and `FLAT` stand for the pod's, `ID` for the container's. Whether
+/// it has a log.
+pub const FORMS: [(&str, &str, bool); 8] = [
+    (
+        "containerd",
+        "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podFLAT.slice/cri-containerd-ID.scope",
+        true,
+    ),
+    ("crio", "kubepods.slice/kubepods-podFLAT.slice/crio-ID.scope", true),
+    ("cgroupfs", "kubepods/besteffort/podUID/ID", true),
+    ("service", "system.slice/containerd.service/kubepods-burstable-podFLAT.slice:cri-containerd:ID", true),
+    ("nested", "kubepods.slice/kubepods-podFLAT.slice/cri-containerd-ID.scope/inner", true),
+    ("within", "docker/NODE/kubelet/kubepods/podUID/ID", true),
+    ("docker", "system.slice/docker-ID.scope", false),
+    ("dockerfs", "docker/ID", false),
+];
+
+/// How far sums may be from what programs say.
+pub const TOLERANCE: f64 = 0.02;
+
+/// A container of the tree.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub name: String,
+    /// Its cgroup below the root of the tree.
+    pub path: String,
+    /// Names of its link to a log and of what that leads to.
+    pub log: Option<(String, String)>,
+    /// The values of its labels.
+    namespace: String,
+    pod: String,
+    label: String,
+}
+
+impl Container {
+    fn new(version: &str, (name, path, has_log): (&str, &str, bool), number: usize) -> Self {
+        let name = format!("{name}-{version}");
+        let uid = format!("0a1b2c3d-0000-4000-8000-{number:012x}");
+        let id = format!("{number:012x}{}", "5".repeat(52));
+        let path = path.replace("UID", &uid).replace("FLAT", &uid.replace('-', "_"));
+        let path = path.replace("ID", &id).replace("NODE", &"a".repeat(64));
+        let (namespace, pod) = (format!("ns-{version}"), format!("{name}-7d4b9c"));
+        let log = format!("{pod}_{namespace}_app-{name}-{id}.log");
+        let log = (log, format!("/var/log/pods/{namespace}_{pod}_{uid}/app-{name}/0.log"));
+        let named = |text: String| if has_log { text } else { String::new() };
+        Self {
+            label: if has_log { format!("app-{name}") } else { id[..12].to_owned() },
+            namespace: named(namespace),
+            pod: named(pod),
+            log: has_log.then_some(log),
+            name,
+            path,
+        }
+    }
+
+    /// One of each form, in a version of cgroups.
+    pub fn all(version: &str) -> Vec<Self> {
+        let first = if version == "v1" { 0x1000 } else { 0x2000 };
+        FORMS.into_iter().zip(first..).map(|(form, number)| Self::new(version, form, number)).collect()
+    }
+
+    pub fn labels(&self) -> [(&str, &str); 3] {
+        [("namespace", &self.namespace), ("pod", &self.pod), ("container", &self.label)]
+    }
+}
+
+/// A cgroup of the test in a hierarchy, with whatever the test makes in it.
+#[derive(Debug)]
+pub struct Tree(pub PathBuf);
+
+impl Tree {
+    fn new(mount: &str) -> Option<Self> {
+        let tree = Self(Path::new(mount).join(format!("tapster-test-{}", std::process::id())));
+        fs::create_dir(&tree.0).is_ok().then_some(tree)
+    }
+
+    /// Of each version that this machine has: of version 1 that of the processor controller.
+    pub fn all() -> Result<Vec<(&'static str, Self)>, Skip> {
+        let table = fs::read_to_string("/proc/self/mounts").unwrap();
+        let mounted = |is_it: &dyn Fn(&str, &str) -> bool| {
+            table.lines().find_map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                is_it(fields.get(2)?, fields.get(3)?).then(|| fields[1].to_owned())
+            })
+        };
+        let second = mounted(&|kind, _| kind == "cgroup2");
+        let first =
+            mounted(&|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "cpu"));
+        let tree = |version, mount: Option<String>| Some((version, Self::new(&mount?)?));
+        let trees: Vec<_> = [tree("v2", second), tree("v1", first)].into_iter().flatten().collect();
+        if trees.is_empty() {
+            return Err(Skip(
+                "no cgroup can be made, neither of version 2 nor of the processor controller in version 1"
+                    .into(),
+            ));
+        }
+        Ok(trees)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+/// All of them, a line for each: the version, the name, the cgroup, the link and what it leads to, `-` for none.
+pub fn list() -> String {
+    let all = ["v1", "v2"].into_iter().flat_map(|version| {
+        Container::all(version).into_iter().map(move |Container { name, path, log, .. }| {
+            let (link, target) = log.unwrap_or_else(|| ("-".into(), "-".into()));
+            format!("{version} {name} {path} {link} {target}\n")
+        })
+    });
+    all.collect()
+}
+
+/// Builds the program that lives in them.
+pub fn build(directory: &Path) -> Result<PathBuf, Skip> {
+    let program = directory.join("pods");
+    let source = fixture::file("programs/pods.c");
+    text(tool("cc")?.args(["-O1", "-Wall", "-static"]).arg("-o").arg(&program).arg(source));
+    Ok(program)
+}
+
+/// What a program said of itself: seconds asleep and waiting, while it was in the cgroup, at least and at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    slept: (f64, f64),
+    queued: (f64, f64),
+}
+
+impl Truth {
+    pub fn parse(line: &str) -> Self {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let seconds = |key: &str| {
+            let of = |bound: &str| json[bound][key].as_f64().unwrap();
+            (of("least"), of("most"))
+        };
+        Self { slept: seconds("slept"), queued: seconds("queued") }
+    }
+}
+
+/// How far off sleeps and waits were, at the most, and how far they may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Worst {
+    off: [f64; 2],
+    tolerance: [f64; 2],
+}
+
+impl Worst {
+    pub fn within(sleeps: f64, waits: f64) -> Self {
+        Self { off: [0.0; 2], tolerance: [sleeps, waits] }
+    }
+
+    /// Compares what a container was counted with between two scrapes with what its program says; whether all of it was
+    /// counted. More than it says is a failure, less is for the caller to judge.
+    pub fn compare(
+        &mut self,
+        (before, after): (&Metrics, &Metrics),
+        container: &Container,
+        truth: Truth,
+    ) -> bool {
+        let name = &container.name;
+        assert!(truth.slept.0 > 0.5 && truth.queued.0 > 0.1, "{name}: {truth:?}");
+        let states = after.values(OFF_CPU, &container.labels(), "state");
+        assert!(states.iter().any(|state| state == "interruptible"), "{name}: {states:?}");
+        let families = [(OFF_CPU, truth.slept), (RUN_QUEUE, truth.queued)];
+        let mut is_whole = true;
+        for (number, (family, (least, most))) in families.into_iter().enumerate() {
+            let sum = |metrics: &Metrics| metrics.sum(family, &container.labels());
+            let (counted, tolerance) = (sum(after) - sum(before), self.tolerance[number]);
+            assert!(counted < most * (1.0 + tolerance), "{name}: {counted} s in {family}, {truth:?}");
+            // Within the bounds nothing is off; the clocks are looked at one after the other, so they may be a little twisted.
+            let off = counted / counted.clamp(least, most.max(least)) - 1.0;
+            if off > -tolerance {
+                self.off[number] = self.off[number].max(off.abs());
+            } else {
+                is_whole = false;
+            }
+        }
+        is_whole
+    }
+}
+
+impl std::fmt::Display for Worst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [sleeps, waits] = self.off.map(|off| off * 100.0);
+        write!(f, "sleeps at most {sleeps:.2} % off, waits at most {waits:.2} %")
+    }
+}
+
+/// What a storm said of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Storm {
+    pub least: u64,
+    pub most: u64,
+    pub seconds: f64,
+}
+
+impl Storm {
+    pub fn parse(line: &str) -> Self {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        let number = |key: &str| json[key].as_u64().unwrap();
+        Self { least: number("least"), most: number("most"), seconds: json["seconds"].as_f64().unwrap() }
+    }
+}
+
+/// Series that are less than they were, though they are still there.
+pub fn lessened(before: &Metrics, after: &Metrics) -> Vec<String> {
+    let is_ours = |name: &str| name == OFF_CPU || name == RUN_QUEUE || name == "tapster_site_who_total";
+    let known = before.0.iter().filter(|sample| is_ours(&sample.name));
+    known
+        .filter_map(|old| {
+            let new = after.0.iter().find(|new| new.name == old.name && new.labels == old.labels)?;
+            (new.value < old.value).then(|| format!("{old:?} became {}", new.value))
+        })
+        .collect()
+}
+
+/// Makes the cgroups and links of containers; what is missing is why not.
+pub fn make(root: &Path, logs: &Path, containers: &[Container]) -> Result<(), Skip> {
+    for container in containers {
+        let directory = root.join(&container.path);
+        fs::create_dir_all(&directory)
+            .map_err(|error| Skip(format!("`{}` cannot be made: {error}", directory.display())))?;
+        if let Some((link, target)) = &container.log {
+            std::os::unix::fs::symlink(target, logs.join(link)).unwrap();
+        }
+    }
+    Ok(())
+}
+
+/// Removes a tree of cgroups in which no process is.
+pub fn remove(root: &Path) {
+    let inner = fs::read_dir(root).into_iter().flatten().flatten();
+    for entry in inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove(&entry.path());
+    }
+    let _ = fs::remove_dir(root);
+}

@@ -1,0 +1,99 @@
+//! `PostgreSQL` servers of a test's own.
+
+use super::{cases::Skip, command::text};
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The user that servers run as, since they do not run as root.
+pub fn nobody() -> u32 {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    passwd.lines().find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(1)?.parse().ok()).unwrap()
+}
+
+/// A directory that a server may write to.
+pub fn give(directory: &Path, user: u32) {
+    std::os::unix::fs::chown(directory, Some(user), None).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A server that ends with the test, on a socket in its directory that nobody else uses.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: PathBuf,
+    bin: PathBuf,
+    user: u32,
+}
+
+impl Cluster {
+    /// Makes a database in a directory and starts the server with these settings beside its own.
+    pub fn start(directory: &Path, bin: &Path, options: &str) -> Self {
+        let cluster = Self { directory: directory.to_owned(), bin: bin.to_owned(), user: nobody() };
+        give(directory, cluster.user);
+        let data = directory.join("data");
+        text(
+            cluster
+                .command("initdb")
+                .args([
+                    "--no-sync",
+                    "--auth=trust",
+                    "--username=bench",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "-D",
+                ])
+                .arg(&data),
+        );
+        let options =
+            format!("-k {} -c listen_addresses= -c shared_buffers=24MB {options}", directory.display());
+        let log = directory.join("log");
+        let mut start = cluster.command("pg_ctl");
+        start.args(["start", "--silent", "-w", "-D"]).arg(&data).arg("-l").arg(&log).args(["-o", &options]);
+        let status = start.stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "{}", fs::read_to_string(&log).unwrap_or_default());
+        cluster
+    }
+
+    /// A program that comes with the server, as its user and with the server as its own.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command
+            .uid(self.user)
+            .current_dir(&self.directory)
+            .env("PGHOST", &self.directory)
+            .env("PGUSER", "bench");
+        command.env("PGDATABASE", "postgres").env("LC_ALL", "C");
+        command
+    }
+
+    /// Rows of a query, columns apart by `|`.
+    pub fn query(&self, query: &str) -> Vec<Vec<String>> {
+        let output = text(self.command("psql").args(["-qAtX", "-c", query]));
+        output.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.command("pg_ctl").args(["stop", "--silent", "-m", "immediate", "-D", "data"]).status();
+    }
+}
+
+/// The newest server that is installed where Debian and Red Hat put them.
+pub fn server() -> Result<PathBuf, Skip> {
+    let mut all: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .chain([PathBuf::from("/usr/bin")])
+        .filter(|bin| {
+            bin.join("postgres").is_file() && bin.join("initdb").is_file() && bin.join("pgbench").is_file()
+        })
+        .collect();
+    all.sort();
+    all.pop().ok_or_else(|| Skip("no PostgreSQL server is installed".into()))
+}

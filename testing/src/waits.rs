@@ -1,0 +1,293 @@
+//! Programs that sleep in one known way each (`tests/programs/waits`), and what must be said of them.
+
+use super::{
+    cases::Skip,
+    command::{text, tool},
+    control::sleeps::SleepControl,
+    fixture,
+    metrics::Metrics,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// How much of a program's sleep must have the right reason. Sleeps of less than a millisecond have no stack, and what
+/// prepares a sleep may wait for a lock that long.
+const EXPLAINED: f64 = 0.95;
+/// How far the sum over all reasons may be from the program's own clock. It reads that a little before it leaves the processor
+/// and after it has it again: some microseconds of each sleep of 10 ms and more, and a tenth of a millisecond where the
+/// processor is emulated.
+const TOLERANCE: f64 = 0.02;
+
+/// Kinds whose every sleep is one for a block device, as the kernel's accounting of delays takes it.
+pub const FOR_BLOCKS: [&str; 8] = [
+    "file_read",
+    "file_write_part",
+    "direct_read",
+    "direct_write",
+    "device_read",
+    "device_direct",
+    "page_fault",
+    "block_request",
+];
+
+/// Whether the kernel's account of waits for blocks begins where the task goes to sleep: before 6.12.
+fn accounts_are_exact(release: &str) -> bool {
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) < (Some(6), Some(12))
+}
+
+/// What the program is made of.
+pub fn sources() -> Vec<PathBuf> {
+    let files = fs::read_dir(fixture::file("programs/waits")).unwrap();
+    let mut sources: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
+    sources.sort();
+    sources
+}
+
+/// Builds it, for any system: without libraries.
+pub fn build(directory: &Path) -> Result<PathBuf, Skip> {
+    let program = directory.join("waits");
+    text(tool("cc")?.args(["-O1", "-static", "-pthread"]).arg("-o").arg(&program).args(sources()));
+    Ok(program)
+}
+
+/// Where sleeps are counted: by the name of the task, and by the reason where the probes know one.
+#[derive(Clone, Debug)]
+pub struct Family {
+    pub name: &'static str,
+    pub has_reason: bool,
+    /// The file of probes.
+    pub probes: String,
+}
+
+/// The library's, once it has such probes; until then this project's tests have some that do not know the reason.
+pub fn family() -> Family {
+    let library = fixture::repository().join("config/probes/sched.yaml");
+    match fs::read_to_string(library) {
+        Ok(probes) => {
+            // By the name of the task as well, and without being asked for each by name.
+            let reason = "    labels:\n      # A stack is walked";
+            assert!(probes.contains(reason), "the library's probe has another form");
+            let probes = probes
+                .replace(reason, "    labels:\n      comm: str(args.p.comm, 16)\n      # A stack is walked")
+                .replace("    enabled: false\n", "");
+            Family { name: "tapster_off_cpu_duration_seconds", has_reason: true, probes }
+        }
+        Err(_) => Family {
+            name: "tapster_site_sleep_duration_seconds",
+            has_reason: false,
+            probes: fs::read_to_string(fixture::file("probes/sleeps.yaml")).unwrap(),
+        },
+    }
+}
+
+/// What a program says of itself.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    pub kind: String,
+    /// Any of these is right.
+    reasons: Vec<String>,
+    /// How long the calls took that block, less what they ran or waited for a processor.
+    slept: f64,
+    /// How often it left the processor to sleep, as the kernel counts it.
+    voluntary: u64,
+    /// Of those, how many a control did not see whole; none without one, as in guests, where nothing is hidden.
+    lost: u64,
+    /// How long it waited for block devices by the kernel's accounting of delays; `None` where it told nothing.
+    block_delay: Option<f64>,
+    /// Stacks that `/proc/PID/stack` had meanwhile, the most frequent first.
+    stacks: Vec<String>,
+}
+
+/// Programs that slept, and sentences of those that this kernel does not offer.
+#[derive(Clone, Debug, Default)]
+pub struct Truths {
+    pub slept: Vec<Truth>,
+    pub skipped: Vec<String>,
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let items = list.as_array().into_iter().flatten();
+    items.map(|item| item.as_str().unwrap().to_owned()).collect()
+}
+
+impl Truths {
+    /// Takes a program's line.
+    pub fn add(&mut self, line: &str) {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: `{line}`"));
+        let kind = json["kind"].as_str().unwrap().to_owned();
+        if let Some(why) = json["skipped"].as_str() {
+            self.skipped.push(format!("{kind}: {why}"));
+            return;
+        }
+        let number = |name: &str| json[name].as_f64().unwrap_or_else(|| panic!("no `{name}`: `{line}`"));
+        let slept = number("seconds") - number("run_seconds") - number("run_queue_seconds");
+        let stacks = json["stacks"].as_array().into_iter().flatten();
+        let stacks = stacks.map(|stack| {
+            format!("{} {} {}", stack["times"], stack["state"], texts(&stack["functions"]).join(" "))
+        });
+        let truth = Truth {
+            kind,
+            reasons: texts(&json["reasons"]),
+            slept,
+            voluntary: json["voluntary"].as_u64().unwrap_or_else(|| panic!("no `voluntary`: `{line}`")),
+            lost: 0,
+            // It is 0 where the accounting is off.
+            block_delay: json["block_delay_seconds"].as_f64().filter(|seconds| *seconds > 0.0),
+            stacks: stacks.collect(),
+        };
+        self.slept.push(truth);
+    }
+
+    /// Takes what a control lost of each kind.
+    pub fn beside(&mut self, control: &SleepControl) {
+        for truth in &mut self.slept {
+            truth.lost = control.lost(&truth.kind, truth.voluntary);
+        }
+        let sum = |of: fn(&Truth) -> u64| self.slept.iter().map(of).sum::<u64>();
+        let (sleeps, lost) = (sum(|truth| truth.voluntary), sum(|truth| truth.lost));
+        // Kinds have few sleeps each; one that sees none of them is no control.
+        assert!(2 * lost <= sleeps, "the control lost {lost} of {sleeps} sleeps");
+    }
+
+    /// Kinds for whose waits for blocks the kernel has an account of its own.
+    pub fn accounted(&self) -> usize {
+        let accounted =
+            |truth: &&Truth| truth.block_delay.is_some() && FOR_BLOCKS.contains(&truth.kind.as_str());
+        self.slept.iter().filter(accounted).count()
+    }
+
+    /// Compares what was slept uninterruptibly for blocks with the kernel's own account of it; figures, or a failure.
+    ///
+    /// Since 6.12 the kernel begins its account of a wait at another task if the sleeper is taken from the run queue later than
+    /// it went to sleep (`__block_task` for a delayed dequeue), which happens where processors are wanted: there the account of
+    /// some kind is wrong now and then. A mistake of ours is one of every kind, so that more than half of them must agree.
+    pub fn account(&self, family: &Family, metrics: &Metrics, release: &str) -> String {
+        let offs =
+            self.slept.iter().filter_map(|truth| Some((truth.off_account(family, metrics)?, &truth.kind)));
+        let offs: Vec<(f64, &String)> = offs.collect();
+        let near = offs.iter().filter(|(off, _)| off.abs() <= TOLERANCE).count();
+        let worst = offs.iter().max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
+        let (off, kind) = worst.map_or((0.0, "none"), |(off, kind)| (off * 100.0, kind.as_str()));
+        let account =
+            format!("{near} of {} kinds as the kernel's account of delays for blocks has it", offs.len());
+        let is_enough = near == offs.len() || !accounts_are_exact(release) && 2 * near > offs.len();
+        assert!(is_enough, "{account}; {kind} is {off:+.2} % off");
+        // A wrong account of the kernel's is no figure.
+        if near == offs.len() { format!("{account} (at most {off:+.2} % off, {kind})") } else { account }
+    }
+
+    /// Kinds of which the probes say something else and the control lost something, with what is said of them.
+    pub fn hidden(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
+        let lossy = self.slept.iter().filter(|truth| truth.lost > 0);
+        let judged = lossy.map(|truth| (truth, truth.judge(family, metrics)));
+        judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
+    }
+
+    /// All kinds of which the probes say something else, and what.
+    pub fn wrong(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
+        let judged = self.slept.iter().map(|truth| (truth, truth.judge(family, metrics)));
+        judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
+    }
+
+    /// Leaves out kinds that are run again.
+    pub fn forget(&mut self, kinds: &[String]) {
+        self.slept.retain(|truth| !kinds.contains(&truth.kind));
+    }
+
+    /// Compares them with what the probes counted; figures in one line, or a failure with all that is wrong.
+    pub fn check(&self, family: &Family, metrics: &Metrics, release: &str) -> String {
+        let mut wrong = Vec::new();
+        let (mut worst, mut least) = ((0.0, ""), (1.0, ""));
+        for truth in &self.slept {
+            match truth.judge(family, metrics) {
+                Ok(Verdict { off, explained }) => {
+                    if f64::abs(off) > f64::abs(worst.0) {
+                        worst = (off, &truth.kind);
+                    }
+                    if explained < least.0 {
+                        least = (explained, &truth.kind);
+                    }
+                }
+                Err(why) => wrong.push(why),
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {} kinds:\n{}", wrong.len(), self.slept.len(), wrong.join("\n"));
+        assert!(self.slept.len() >= 25, "only {} kinds; skipped: {:?}", self.slept.len(), self.skipped);
+        let (off, kind) = worst;
+        let mut figures =
+            vec![format!("{} kinds, the sum at most {:+.2} % off ({kind})", self.slept.len(), off * 100.0)];
+        if family.has_reason {
+            let (part, kind) = least;
+            figures.push(format!("at least {:.1} % with the right reason ({kind})", part * 100.0));
+        }
+        figures.push(self.account(family, metrics, release));
+        if !self.skipped.is_empty() {
+            figures.push(format!("not here: {}", self.skipped.join("; ")));
+        }
+        figures.join(", ")
+    }
+}
+
+/// How far the sum is from the truth, as a part of it, and which part has the right reason.
+struct Verdict {
+    off: f64,
+    explained: f64,
+}
+
+impl Truth {
+    /// How far what was slept uninterruptibly for blocks is from the kernel's account, as a part of that.
+    fn off_account(&self, family: &Family, metrics: &Metrics) -> Option<f64> {
+        let delay = self.block_delay.filter(|_| FOR_BLOCKS.contains(&self.kind.as_str()))?;
+        let sum = format!("{}_sum", family.name);
+        let for_blocks = self.reasons.iter().map(|reason| {
+            let labels = [("comm", self.kind.as_str()), ("reason", reason), ("state", "uninterruptible")];
+            metrics.sum(&sum, &labels)
+        });
+        Some((for_blocks.sum::<f64>() - delay) / delay)
+    }
+
+    fn judge(&self, family: &Family, metrics: &Metrics) -> Result<Verdict, String> {
+        let Self { kind, reasons, slept, voluntary, lost, stacks, block_delay: _ } = self;
+        let sum = format!("{}_sum", family.name);
+        let comm = [("comm", kind.as_str())];
+        let whole = metrics.sum(&sum, &comm);
+        let seen = || stacks.first().map_or_else(String::new, |stack| format!("\n    {stack}"));
+        // A sleep that is hidden from programs is taken for no longer than the longest; only as many may be as a control lost.
+        let sleeps = metrics.histogram(family.name, &comm);
+        let hidden = voluntary.saturating_sub(sleeps.count());
+        let longest = if hidden > 0 { sleeps.bucket_of_rank(sleeps.count()).1 } else { 0.0 };
+        let is_hidden = (1..=*lost).contains(&hidden) && whole + hidden as f64 * longest >= *slept;
+        let off = if is_hidden && whole < *slept { 0.0 } else { (whole - slept) / slept };
+        // A kind that never slept says nothing.
+        if !(*slept > 0.01 && off.abs() <= TOLERANCE && hidden <= *lost) {
+            return Err(format!(
+                "{kind}: slept {slept:.6} s, counted {whole:.6} s, {hidden} of {voluntary} sleeps hidden, {lost} from the control{}",
+                seen()
+            ));
+        }
+        if !family.has_reason {
+            return Ok(Verdict { off, explained: 1.0 });
+        }
+        let of = |reason: &str| metrics.sum(&sum, &[comm[0], ("reason", reason)]);
+        let explained = reasons.iter().map(|reason| of(reason)).sum::<f64>() / whole;
+        if explained < EXPLAINED {
+            let mut found: Vec<String> = metrics.values(&sum, &comm, "reason");
+            found.sort();
+            found.dedup();
+            let found: Vec<String> =
+                found.iter().map(|reason| format!("{reason} {:.1} %", of(reason) / whole * 100.0)).collect();
+            return Err(format!(
+                "{kind}: {} expected, but {}{}",
+                reasons.join(" or "),
+                found.join(", "),
+                seen()
+            ));
+        }
+        Ok(Verdict { off, explained })
+    }
+}

@@ -1,0 +1,60 @@
+//! What a guest's kernel tells of itself, brought back for an excerpt.
+
+use super::{image::Image, kernel::Kernel, machine::Machine};
+use crate::support::{
+    cases::Outcome,
+    excerpt::{TRACING, Wanted, Whole},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{fmt::Write as _, fs, path::Path};
+
+/// Modules that have functions which shipped probes name.
+const MODULES: [&str; 3] = ["ext4", "xfs", "btrfs"];
+
+/// The name of a result for a tracepoint.
+fn result(event: &str) -> String {
+    format!("format-{}", event.replace('/', "-"))
+}
+
+/// Cuts the kernel and puts the excerpt in place of that of the same series.
+pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Outcome {
+    let wanted = Wanted::shipped();
+    let mut image = Image::default();
+    image.system()?;
+    image.file("init", include_bytes!("init.sh"), 0o755);
+    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
+    let base = directory.join("excerpts.cpio");
+    fs::write(&base, image.finish()).unwrap();
+    let mut script = String::new();
+    for module in MODULES {
+        writeln!(script, "run modprobe {module}").unwrap();
+    }
+    // Results are text.
+    script += "run sh -c 'base64 /sys/kernel/btf/vmlinux >/results/types'\nrun cp /proc/kallsyms /results/symbols\n";
+    let tracing = "/sys/kernel/tracing";
+    for event in &wanted.events {
+        writeln!(script, "cp {tracing}/events/{event}/format /results/{} 2>/dev/null", result(event))
+            .unwrap();
+    }
+    for name in TRACING {
+        writeln!(script, "[ -e {tracing}/{name} ] && echo >/results/{name}").unwrap();
+    }
+    script += "true\n";
+    let machine =
+        Machine { kernel, base: &base, modules, disks: &[], memory_mib: 1024, port: None, arguments: &[] };
+    let results = machine.run(&script)?;
+    results.assert_no_failures();
+    let types: String = results.text("types").split_whitespace().collect();
+    let format = |event: &String| {
+        let name = result(event);
+        results.has(&name).then(|| (event.clone(), results.text(&name).to_owned()))
+    };
+    let whole = Whole {
+        release: kernel.release.clone(),
+        types: STANDARD.decode(types).unwrap(),
+        symbols: results.text("symbols").to_owned(),
+        formats: wanted.events.iter().filter_map(format).collect(),
+        tracing: TRACING.iter().filter(|name| results.has(name)).map(|name| (*name).to_owned()).collect(),
+    };
+    Ok(whole.keep(&wanted))
+}
