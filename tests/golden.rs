@@ -47,7 +47,7 @@ fn for_arm64(file: &Path, target: &Target<'_>) -> Result<String, String> {
     for probe in &config.probes {
         let program = tapster_ebpf::compile(probe, target).map_err(|mistakes| format!("{mistakes:?}"))?;
         for code in &program.codes {
-            let (at, mechanism) = (&code.at, code.mechanism.name());
+            let (at, mechanism) = (&code.at, code.mechanism.name);
             writeln!(text, "{at} ({mechanism}):\n{}", code.assembled.listing()).unwrap();
         }
     }
