@@ -1,6 +1,6 @@
 //! Turns the raw bytes of a label in a map key into the text of a label value.
 //!
-//! One decoder per file, and its line in [`decoder`]. Which ones there are, and what they take, is the compiler's table,
+//! One decoder per file, and its line in `decoder`. Which ones there are, and what they take, is the compiler's table,
 //! `tapster_ebpf::probe::DECODERS`. A decoder lives as long as its probe and may cache: [`Decode::refresh`] at the
 //! start of a scrape is where it looks again at what may have changed. Different raw values may give the
 //! same text (two generations of a cgroup, addresses in one function); whoever writes the series adds

@@ -1,6 +1,6 @@
 //! A compiled probe into the kernel, in this order: maps are made, programs are verified, and then attached.
 //!
-//! Which link a program needs is said by its mechanism (`tapster_ebpf::point`); each kind of link is a file here, and [`links`]
+//! Which link a program needs is said by its mechanism (`tapster_ebpf::point`); each kind of link is a file here, and `links`
 //! has all programs of a probe in one list. Maps are made by aya, programs by `sys`; see `docs/adr/0036-attach-kinds.md`.
 
 mod cpus;
