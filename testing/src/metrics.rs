@@ -114,7 +114,12 @@ impl Metrics {
                 .iter()
                 .find(|(known, _)| known.total_cmp(bound).is_eq())
                 .map_or(0, |(_, count)| *count);
-            *count = count.checked_sub(old).expect("buckets only grow");
+            let grown = count.checked_sub(old);
+            *count = grown.unwrap_or_else(|| {
+                panic!(
+                    "`{name}` {labels:?}: {old} up to {bound} before, and {count} after: buckets only grow"
+                )
+            });
         }
         now.sum -= then.sum;
         now
