@@ -1,4 +1,4 @@
-//! What this process may do, as `/proc/self/status` tells it.
+//! The capabilities of this process, from `/proc/self/status`.
 
 use std::{fmt, fs, io, path::Path};
 
@@ -8,9 +8,9 @@ use std::{fmt, fs, io, path::Path};
 pub enum Capability {
     /// Read files whatever their permissions say: tracefs.
     DacReadSearch = 2,
-    /// Everything, before the finer ones below existed.
+    /// Everything; before 5.8 also what the finer capabilities below allow.
     SysAdmin = 21,
-    /// Go beyond resource limits: locked memory for maps before 5.11.
+    /// Exceed resource limits: locked memory for maps before 5.11.
     SysResource = 24,
     /// See addresses in `/proc/kallsyms`.
     Syslog = 34,
