@@ -133,7 +133,8 @@ impl Exporter {
         self.shared().symbols.begin();
     }
 
-    /// From now on only the user who started this process sees what is counted, and may read any file that this process reads.
+    /// From now on, only the user who started this process sees the counts, and that user may read any file that this process
+    /// reads.
     pub fn is_private(&self) {
         self.shared().symbols.are_private();
     }

@@ -180,7 +180,7 @@ async fn wait(
                 exporter.sweep();
                 continue;
             }
-            // Rows of what is gone stay: a report is about what ran, by name.
+            // Rows of cgroups and disks that are gone stay in the maps: a report shows everything that ran, by name.
             _ = looks.tick() => {
                 exporter.meet();
                 exporter.follow_cpus();

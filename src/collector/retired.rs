@@ -63,8 +63,8 @@ impl Retired {
         texts
     }
 
-    /// Ends series. `ending` gets the texts of each and the indexes of what is gone, and returns the indexes that are to read
-    /// as gone from now on. Returns the moves of counts that a scrape has shown.
+    /// Ends series. `ending` gets the texts of each and the indexes of what is gone, and returns the indexes of labels that
+    /// become `~gone`. Returns the moves of counts that a scrape has shown.
     pub(super) fn settle(
         &mut self,
         mut ending: impl FnMut(&[String], &[usize]) -> Vec<usize>,

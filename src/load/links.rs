@@ -37,7 +37,7 @@ pub(super) struct Links {
 /// The present programs. A reader takes a copy, and so does not block attaching and detaching, which take time.
 #[derive(Clone, Debug, Default)]
 struct Now {
-    /// Those in the kernel first, then those in files, the newest last.
+    /// Programs in the kernel first, then those in files, the newest last.
     list: Vec<Arc<Loaded>>,
     /// The sums of programs that were removed.
     retired: HashMap<(AttachPoint, Mechanism), ProgInfo>,

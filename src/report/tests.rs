@@ -351,7 +351,7 @@ fn distributions_share_a_scale() {
     // Few buckets need little room: bars stay beside the numbers.
     let beside = text(&report, Layout { columns: Some(87), bars: true });
     assert!(beside.contains("percent  31.2 ms 125 ms\n"), "{beside}");
-    // One of two million is not shown as nothing.
+    // One event of two million has a bar.
     let rare = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,

@@ -193,7 +193,7 @@ impl Reader {
         }
     }
 
-    /// Those that may be read: not those that are late, nor those whose owner has enough that are.
+    /// The things that may be read: not those that are late, nor those of an owner with too many late ones.
     fn may_be_asked(&self, things: &[Thing]) -> Vec<Arc<Asked>> {
         let mut left = lock(&self.left);
         left.retain(|_, asked| asked.left.is_any());
@@ -232,7 +232,7 @@ impl Reader {
         self.do_without(thing);
     }
 
-    /// Lets nobody wait for it.
+    /// Goes on without it: nothing waits for it any more.
     fn do_without(&self, thing: Thing) {
         match thing {
             Thing::Process(process) => self.known().set_process(process, None, Vec::new()),

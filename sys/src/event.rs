@@ -53,7 +53,7 @@ impl CpuEvent {
         open((kind, config), every, cpu, DISABLED).map(drop)
     }
 
-    /// How long it has been enabled, nanoseconds: it grows as long as its CPU stays online.
+    /// Time for which it has been enabled, nanoseconds: it grows as long as its CPU stays online.
     pub fn enabled_ns(&self) -> io::Result<u64> {
         enabled_ns(&self.event)
     }

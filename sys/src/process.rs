@@ -1,4 +1,4 @@
-//! Signals to other processes, and the foreground of the terminal.
+//! Signals to other processes, and whether this one is in the terminal's foreground.
 
 use std::{fs::File, io, os::fd::AsRawFd};
 

@@ -71,7 +71,7 @@ impl Container {
         }
     }
 
-    /// One container of each form, in a version of cgroups.
+    /// One container of each form, for a version of cgroups.
     pub fn all(version: &str) -> Vec<Self> {
         let first = if version == "v1" { 0x1000 } else { 0x2000 };
         FORMS.into_iter().zip(first..).map(|(form, number)| Self::new(version, form, number)).collect()

@@ -147,7 +147,7 @@ pub(super) fn of_program(
             hint: Some("install its debug symbols, or build it without `strip`".into()),
         });
     }
-    // Of a function with several names, those that match.
+    // The names of each function, of which some may match.
     let named = |symbol: &String| (symbol.clone(), Name::new(symbol));
     let functions: Vec<Vec<(String, Name)>> = file
         .list
