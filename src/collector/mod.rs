@@ -433,8 +433,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Number of events that may have been missed ends: runs that the kernel left out, and events that programs saw but could
-    /// not count.
+    /// Number of missed events, each of which may have been the end of a start: runs that the kernel left out, and events that
+    /// programs saw but could not count.
     fn missed(&self) -> io::Result<u64> {
         let missed: u64 = self.programs().iter().map(|program| program.missed).sum();
         Ok(missed + self.drops_of(DropReason::EachLimit)? + self.drops_of(DropReason::Busy)?)

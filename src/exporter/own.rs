@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The programs at an attach point.
+/// The sums of the programs at an attach point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Runs {
     count: u64,

@@ -158,8 +158,8 @@ impl Functions {
         !self.modules.is_empty()
     }
 
-    /// Whether these changed kernel modules require attaching again: some functions are in them, or all are in other modules
-    /// and none is attached, so that they may be found now.
+    /// Whether these changed kernel modules require attaching again: some functions are in them, or some are in other modules
+    /// and none is attached, because they may be found now.
     pub(super) fn follow(&self, changed: &[String]) -> bool {
         let is_held = self.are_done() || !lock(&self.held).is_empty();
         self.modules.iter().any(|own| changed.contains(own)) || self.are_in_modules() && !is_held
