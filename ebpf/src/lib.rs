@@ -45,6 +45,7 @@ pub mod site;
 pub mod stack;
 pub mod tracefs;
 pub mod typed;
+pub mod unit;
 pub mod usdt;
 pub mod vm;
 pub mod waiting;

@@ -3,14 +3,13 @@
 mod decoder;
 mod kernel;
 mod reason;
-mod unit;
 
 pub use crate::metric::MetricKind;
 pub use crate::point::{AttachPoint, Root};
+pub use crate::unit::{UNITS, Unit};
 pub use decoder::*;
 pub use kernel::*;
 pub use reason::*;
-pub use unit::*;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},

@@ -9,8 +9,9 @@ pub use crate::stack::{LOST_STACK, NO_STACK, Side};
 use crate::{
     btf::TypeId,
     point::{AttachPoint, Mechanism},
-    probe::{Decoder, Unit},
+    probe::Decoder,
     site::Sites,
+    unit::Unit,
     usdt,
     waiting::Waiting,
 };
@@ -349,6 +350,12 @@ impl Typed {
     pub fn needs_item(&self, lets: &[Self]) -> bool {
         self.any_of_all(lets, &|typed| typed.kind == Node::Item)
     }
+}
+
+/// Whether an operation works on unsigned numbers.
+pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) -> bool {
+    let shifts = matches!(operator, Binary::Shl | Binary::Shr);
+    left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }
 
 /// A probe ready to be lowered.

@@ -3,7 +3,7 @@
 //! Keys of one kind of metric only are with that kind, in [`crate::metric`].
 
 use super::form::{Fallback, Form, Key, concat, mapping, table, total};
-use crate::{metric, probe::UNITS, waiting};
+use crate::{metric, unit::UNITS, waiting};
 use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);

@@ -7,7 +7,8 @@ use crate::{
     histogram::{Buckets, Exponential},
     metric::{self, Description},
     names::FamilyKind,
-    probe::{Metric, MetricKind, UNITS, Unit},
+    probe::{Metric, MetricKind},
+    unit::{UNITS, Unit},
     waiting::{self, DeclaredWaiting, WaitingKind},
     yaml::{Data, Node},
 };

@@ -7,7 +7,7 @@ use crate::{
     insn::{Cond, R1, R7},
     lower::Lowering,
     names::FamilyKind,
-    probe::Unit,
+    unit::Unit,
 };
 use std::sync::Arc;
 

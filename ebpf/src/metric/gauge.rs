@@ -7,7 +7,7 @@ use crate::{
     insn::{Insn, R1, R2, R7, Size},
     lower::Lowering,
     names::FamilyKind,
-    probe::Unit,
+    unit::Unit,
 };
 use std::sync::Arc;
 

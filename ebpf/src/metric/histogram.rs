@@ -11,7 +11,7 @@ use crate::{
     insn::{R1, R7},
     lower::Lowering,
     names::FamilyKind,
-    probe::Unit,
+    unit::Unit,
     yaml::Node,
 };
 use std::sync::Arc;

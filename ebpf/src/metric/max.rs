@@ -8,7 +8,7 @@ use crate::{
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
     lower::Lowering,
     names::FamilyKind,
-    probe::Unit,
+    unit::Unit,
 };
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use crate::{
     histogram::Buckets,
     lower::Lowering,
     names::FamilyKind,
-    probe::Unit,
+    unit::Unit,
 };
 use std::sync::Arc;
 
