@@ -4,9 +4,9 @@
 //! its entry: the time, the parts of its key, and the values that were saved. Labels that need more are not known yet.
 
 use crate::{
-    declaration::{Form, Key},
     diagnostic::Spanned,
     eval::{self, Inputs, Value},
+    key::{Form, Key},
     layout::{Slot, StartLayout},
     typed::{Type, Typed},
     vm::Environment,

@@ -2,11 +2,12 @@
 
 use super::{Cell, RowKind, add_words, exact};
 use crate::{
-    declaration::{Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Cond, R1, R7},
+    key::{Form, Key},
     lower::Lowering,
     names::FamilyKind,
+    reader::{Fields, Reader},
     unit::Unit,
 };
 use std::sync::Arc;

@@ -2,11 +2,12 @@
 
 use super::{Cell, RowKind, exact};
 use crate::{
-    declaration::{Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Insn, R1, R2, R7, Size},
+    key::{Form, Key},
     lower::Lowering,
     names::FamilyKind,
+    reader::{Fields, Reader},
     unit::Unit,
 };
 use std::sync::Arc;

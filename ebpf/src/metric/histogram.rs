@@ -1,16 +1,21 @@
 //! `histogram`: a distribution. A row has the sum of the values, then the counts of the buckets.
 //!
-//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `declaration`, and the instructions that find
+//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `buckets`, and the instructions that find
 //! a bucket are in `lower`.
+
+mod buckets;
+
+pub(crate) use buckets::{BUCKETS, EXPONENTIAL, LINEAR};
 
 use super::{Cell, RowKind, add_words};
 use crate::{
-    declaration::{self, BUCKETS, Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     histogram::Buckets,
     insn::{R1, R7},
+    key::{Form, Key},
     lower::Lowering,
     names::FamilyKind,
+    reader::{Fields, Reader},
     unit::Unit,
     yaml::Node,
 };
@@ -47,8 +52,8 @@ impl RowKind for Histogram {
 
     fn typed(declared: &Declared, file: &Arc<SourceFile>, unit: Unit) -> Result<Self, Vec<Diagnostic>> {
         let buckets = match &declared.buckets {
-            Some(node) => declaration::buckets(file, node, unit)?,
-            None => declaration::default_buckets(unit),
+            Some(node) => buckets::read(file, node, unit)?,
+            None => buckets::by_unit(unit),
         };
         Ok(Self(buckets))
     }

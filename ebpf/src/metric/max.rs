@@ -3,11 +3,12 @@
 
 use super::{Cell, RowKind, exact};
 use crate::{
-    declaration::{Fallback, Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
+    key::{Fallback, Form, Key},
     lower::Lowering,
     names::FamilyKind,
+    reader::{Fields, Reader},
     unit::Unit,
 };
 use std::sync::Arc;

@@ -12,13 +12,16 @@ mod gauge;
 mod histogram;
 mod max;
 
+pub(crate) use histogram::{BUCKETS, EXPONENTIAL, LINEAR};
+
 use crate::{
     asm::Label,
-    declaration::{Fields, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     histogram::Buckets,
+    key::Key,
     lower::Lowering,
     names::FamilyKind,
+    reader::{Fields, Reader},
     unit::Unit,
 };
 use std::sync::Arc;
