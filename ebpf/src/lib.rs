@@ -43,6 +43,7 @@ pub mod point;
 pub mod probe;
 pub mod program;
 mod reader;
+mod row;
 pub mod site;
 pub mod stack;
 pub mod tracefs;

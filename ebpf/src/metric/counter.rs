@@ -5,9 +5,9 @@ use crate::{
     diagnostic::{Diagnostic, SourceFile},
     insn::{Cond, R1, R7},
     key::{Form, Key},
-    lower::Lowering,
     names::FamilyKind,
     reader::{Fields, Reader},
+    row::Row,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -41,12 +41,12 @@ impl RowKind for Counter {
         8
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
         if cell.signed {
             // A counter never falls.
-            lowering.asm.jump_if(Cond::Slt, R1, 0, cell.done);
+            row.asm.jump_if(Cond::Slt, R1, 0, cell.done);
         }
-        lowering.add(R7, cell.offset, R1);
+        row.add(R7, cell.offset, R1);
     }
 
     fn join(&self, words: &mut [u64], other: &[u64], _: bool) {

@@ -1,7 +1,7 @@
 //! `histogram`: a distribution. A row has the sum of the values, then the counts of the buckets.
 //!
 //! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `buckets`, and the instructions that find
-//! a bucket are in `lower`.
+//! a bucket are in `row`.
 
 mod buckets;
 
@@ -13,9 +13,9 @@ use crate::{
     histogram::Buckets,
     insn::{R1, R7},
     key::{Form, Key},
-    lower::Lowering,
     names::FamilyKind,
     reader::{Fields, Reader},
+    row::Row,
     unit::Unit,
     yaml::Node,
 };
@@ -62,9 +62,9 @@ impl RowKind for Histogram {
         8 + 8 * self.0.slots()
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
-        lowering.add(R7, cell.offset, R1);
-        lowering.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+        row.add(R7, cell.offset, R1);
+        row.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
     }
 
     fn join(&self, words: &mut [u64], other: &[u64], _: bool) {
