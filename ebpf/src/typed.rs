@@ -4,7 +4,10 @@
 //! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
 //! unsigned. Casts cut.
 
+mod waiting;
+
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
     btf::TypeId,
@@ -13,7 +16,6 @@ use crate::{
     site::Sites,
     unit::Unit,
     usdt,
-    waiting::Waiting,
 };
 use std::collections::BTreeSet;
 

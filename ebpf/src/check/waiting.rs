@@ -3,8 +3,9 @@
 use super::Checker;
 use crate::{
     probe::Probe,
-    typed::{Builtin, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary},
-    waiting::{KnownLabel, Waiting, WaitingMetric},
+    typed::{
+        Builtin, KnownLabel, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary, Waiting, WaitingMetric,
+    },
 };
 use std::collections::HashMap;
 

@@ -5,8 +5,8 @@
 use crate::{
     key::{Fallback, Form, Key, concat, mapping, table, total},
     metric,
+    probe::WAITING_KEYS,
     unit::UNITS,
-    waiting,
 };
 use serde_json::{Value, json};
 
@@ -334,7 +334,7 @@ const OF_ALL_METRICS: &[Key] = &[
 ];
 
 const OF_ONE_KIND: [Key; total(metric::OPTIONS)] = concat(metric::OPTIONS);
-const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
+const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
 const METRIC_KEYS: [Key; total(METRIC_LISTS)] = concat(METRIC_LISTS);
 
 /// Keys of a metric: those that say its kind, those of all, those of one kind.
@@ -366,7 +366,7 @@ pub fn tables() -> Vec<(&'static str, String)> {
     lists.map(|(name, keys)| (name, table(keys))).to_vec()
 }
 
-const KIND_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS];
+const KIND_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS];
 const KIND_KEYS: [Key; total(KIND_LISTS)] = concat(KIND_LISTS);
 const OTHER_LISTS: &[&[Key]] = &[OF_ALL_METRICS, &OF_ONE_KIND];
 const OTHER_METRIC_KEYS: [Key; total(OTHER_LISTS)] = concat(OTHER_LISTS);

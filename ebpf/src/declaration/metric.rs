@@ -5,10 +5,9 @@ use crate::{
     diagnostic::Spanned,
     metric::{self, Description},
     names::FamilyKind,
-    probe::{Metric, MetricKind},
+    probe::{DeclaredWaiting, Metric, MetricKind, WAITING_KEYS, WaitingKind},
     reader::{Fields, MAX_PARTS, Reader},
     unit::{UNITS, Unit},
-    waiting::{self, DeclaredWaiting, WaitingKind},
     yaml::{Data, Node},
 };
 
@@ -67,7 +66,7 @@ impl Reader {
 
     fn metric(&mut self, node: &Node) -> Option<AnyMetric> {
         let fields = self.fields(node, keys::METRIC, "the metric")?;
-        let all = || metric::KEYS.iter().chain(waiting::KEYS).map(|key| key.name);
+        let all = || metric::KEYS.iter().chain(WAITING_KEYS).map(|key| key.name);
         let kinds: Vec<&str> = all().filter(|kind| fields.get(kind).is_some()).collect();
         let [kind] = kinds.as_slice() else {
             if kinds.is_empty() && all().any(|kind| !fields.lacks(kind)) {
@@ -128,7 +127,7 @@ impl Reader {
         name: Spanned<String>,
         fields: &Fields<'_>,
     ) -> Option<DeclaredWaiting> {
-        let kinds = || metric::KEYS.iter().chain(waiting::KEYS);
+        let kinds = || metric::KEYS.iter().chain(WAITING_KEYS);
         let others = keys::METRIC.iter().map(|key| key.name);
         for key in others.filter(|key| *key != "help" && kinds().all(|kind| kind.name != *key)) {
             if let Some(node) = fields.get(key) {
