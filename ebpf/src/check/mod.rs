@@ -15,10 +15,11 @@ mod text;
 mod waiting;
 
 use crate::{
-    attach::{self, Site, Target},
+    attach::{self, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, Probe},
+    target::Target,
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
 };
