@@ -137,6 +137,30 @@ fn rooms_use_each_other_in_one_direction() {
 }
 
 #[test]
+fn rooms_of_the_compiler_are_in_the_order_that_is_documented() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, behind) = text.split_once("lowest first").unwrap();
+    let lines = behind.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let lines = lines.take_while(|line| line.starts_with('|'));
+    let order: Vec<&str> = lines
+        .flat_map(|line| line.split('|').nth(1).unwrap().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    let mut rooms = rooms("ebpf/src");
+    rooms.remove("lib");
+    let all: BTreeSet<&str> = rooms.keys().map(String::as_str).collect();
+    assert_eq!(order.iter().copied().collect::<BTreeSet<_>>(), all);
+    for (at, room) in order.iter().enumerate() {
+        for used in &rooms[*room] {
+            assert!(
+                order[..at].contains(&used.as_str()),
+                "`{room}` uses `{used}`, which does not stand before it"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_command_line_is_used_by_nobody() {
     let rooms = rooms("src");
     for (room, used) in rooms.iter().filter(|(room, _)| *room != "main") {
