@@ -15,11 +15,9 @@ fn said(output: &str, map: &str) -> u64 {
 
 pub(crate) fn counted(kernel: &Kernel, exporter: &Path, modules: &Path, directory: &Path) -> Outcome {
     let mut image = Image::default();
-    image.system()?;
+    image.system(directory)?;
     image.tools(&["bpftrace", "fio", "mdadm"])?;
     image.program(exporter)?;
-    image.file("init", include_bytes!("init.sh"), 0o755);
-    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
     let base = directory.join("beside.cpio");
     fs::write(&base, image.finish()).unwrap();
     let machine =

@@ -14,11 +14,9 @@ const LIMIT: Duration = Duration::from_hours(1);
 /// Runs the benchmark, an executable that `cargo bench --bench functions --no-run` names.
 pub(crate) fn measured(kernel: &Kernel, bench: &Path, modules: &Path, directory: &Path) -> Outcome {
     let mut image = Image::default();
-    image.system()?;
+    image.system(directory)?;
     image.tools(&["bpftrace", "bpftool"])?;
     image.program(bench)?;
-    image.file("init", include_bytes!("init.sh"), 0o755);
-    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
     let base = directory.join("costs.cpio");
     fs::write(&base, image.finish()).unwrap();
     tool("qemu-system-x86_64")?;

@@ -20,9 +20,7 @@ fn result(event: &str) -> String {
 pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Outcome {
     let wanted = Wanted::shipped();
     let mut image = Image::default();
-    image.system()?;
-    image.file("init", include_bytes!("init.sh"), 0o755);
-    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
+    image.system(directory)?;
     let base = directory.join("excerpts.cpio");
     fs::write(&base, image.finish()).unwrap();
     let mut script = String::new();

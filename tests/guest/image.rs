@@ -120,10 +120,11 @@ impl Image {
         })
     }
 
-    /// busybox under its own and all its names, and the directories of a system.
-    pub(crate) fn system(&mut self) -> Result<(), Skip> {
-        for directory in ["dev", "proc", "sys", "tmp", "run", "etc", "results"] {
-            self.directory(directory);
+    /// busybox under its own and all its names, the directories of a system, and its first process with what that needs. What is
+    /// built for it is built in `directory`.
+    pub(crate) fn system(&mut self, directory: &Path) -> Result<(), Skip> {
+        for name in ["dev", "proc", "sys", "tmp", "run", "etc", "results"] {
+            self.directory(name);
         }
         // Where the kernel and LVM look for modprobe.
         for name in ["sbin", "usr/bin", "usr/sbin"] {
@@ -134,6 +135,12 @@ impl Image {
         for name in text(tool("busybox")?.arg("--list")).lines() {
             self.link(Path::new("bin").join(name), "/bin/busybox");
         }
+        self.file("init", include_bytes!("init.sh"), 0o755);
+        self.file("lib.sh", include_bytes!("lib.sh"), 0o644);
+        let stalls = directory.join("stalls");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/stalls.c");
+        text(tool("cc")?.args(["-O1", "-static", "-o"]).arg(&stalls).arg(source));
+        self.program(&stalls)?;
         Ok(())
     }
 

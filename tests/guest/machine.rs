@@ -40,7 +40,7 @@ pub(crate) struct Machine<'a> {
 /// The part of the image that all kernels share: the system, its programs, and this project's.
 pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let mut image = Image::default();
-    image.system()?;
+    image.system(directory)?;
     // busybox has a mke2fs of its own, which makes no journal.
     image.tools(&[
         "chrt",
@@ -68,9 +68,6 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
     let sources = [source("stacks.c"), source("stacks_library.c")];
     text(tool("cc")?.args(flags).arg("-o").arg(&program).args(sources));
     image.program(&program)?;
-    let program = directory.join("stalls");
-    text(tool("cc")?.args(["-O1", "-static", "-o"]).arg(&program).arg(source("stalls.c")));
-    image.program(&program)?;
     // Its scenario says so where they cannot be built.
     if crate::support::command::sdt_header() {
         for (name, how) in [("shop", "-O1"), ("shop-next", "-O2")] {
@@ -80,8 +77,6 @@ pub(crate) fn base(exporter: &Path, directory: &Path) -> Result<PathBuf, Skip> {
             image.program(&program)?;
         }
     }
-    image.file("init", include_bytes!("init.sh"), 0o755);
-    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
     let path = directory.join("base.cpio");
     fs::write(&path, image.finish()).unwrap();
     Ok(path)

@@ -53,9 +53,7 @@ fn of_module(path: &Path) -> Result<BTreeSet<String>, Skip> {
 /// All functions of a kernel: those that it lists when it runs, and those of its modules' files.
 pub(crate) fn of(kernel: &Kernel, modules: &Path, directory: &Path) -> Result<BTreeSet<String>, Skip> {
     let mut image = Image::default();
-    image.system()?;
-    image.file("init", include_bytes!("init.sh"), 0o755);
-    image.file("lib.sh", include_bytes!("lib.sh"), 0o644);
+    image.system(directory)?;
     let base = directory.join("names.cpio");
     fs::write(&base, image.finish()).unwrap();
     let machine =
