@@ -103,6 +103,11 @@ impl Cases {
         }
     }
 
+    /// How many there were so far, whatever became of them.
+    pub fn count(&self) -> usize {
+        self.ran + self.skipped
+    }
+
     /// The last line.
     pub fn finish(self) {
         let Self { suite, ran, skipped, failed } = self;
