@@ -55,7 +55,8 @@ fn each_can_be_put_in() {
     let refused: Vec<String> = patches()
         .iter()
         .filter_map(|path| {
-            let output = Command::new("git").args(["apply", "--check"]).arg(path).current_dir(root()).output();
+            let output =
+                Command::new("git").args(["apply", "--check"]).arg(path).current_dir(root()).output();
             let output = output.unwrap();
             let said = || format!("{}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
             (!output.status.success()).then(said)
