@@ -1,4 +1,5 @@
-//! Containers by the cgroups of their processes, as container runtimes name these. No runtime is asked.
+//! Containers by the cgroups of their processes, from the names that container runtimes give to cgroups. No runtime is
+//! contacted.
 
 use std::{
     fs,
@@ -9,29 +10,29 @@ use tapster_ebpf::{attach::Missing, probe::Root};
 
 /// Length of a container's id.
 const ID: usize = 64;
-/// Fewest characters of an id that are taken for one.
+/// Fewest characters that count as an id.
 const SHORTEST: usize = 6;
-/// Containers named in a message.
+/// Most containers that a message names.
 const SHOWN: usize = 5;
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Container {
-    /// Of Docker, containerd, CRI-O or Podman: 64 hexadecimal digits.
+    /// A container of Docker, containerd, CRI-O or Podman: 64 hexadecimal digits.
     Id(String),
-    /// Of LXC, or a machine of systemd.
+    /// A container of LXC, or a machine of systemd.
     Name(String),
 }
 
 impl Container {
-    /// The innermost container that a process is in, by the text of its `cgroup` file.
+    /// The innermost container of a process, from the text of its `cgroup` file.
     pub fn of(cgroups: &str) -> Option<Self> {
-        // `NUMBER:CONTROLLERS:PATH`; the number is 0 for version 2, whose paths say the same.
+        // `NUMBER:CONTROLLERS:PATH`; the number is 0 for version 2, whose paths have the same form.
         let mut paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
         paths.find_map(Self::in_path)
     }
 
-    /// The innermost container that a cgroup is of, by its path.
+    /// The innermost container in the path of a cgroup.
     pub fn in_path(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         (0..parts.len()).rev().find_map(|index| {
@@ -54,7 +55,7 @@ impl Container {
             .or_else(|| part.strip_prefix("machine-")?.strip_suffix(".scope"))
             .or_else(|| part.strip_prefix("systemd-nspawn@")?.strip_suffix(".service"))
             .or_else(|| (above == Some("lxc")).then_some(part))?;
-        // systemd writes a dash of a name like this.
+        // systemd escapes a dash in a name like this.
         Some(Self::Name(name.replace("\\x2d", "-")))
     }
 
@@ -65,7 +66,7 @@ impl Container {
         }
     }
 
-    /// Its name, or the first 12 digits of its id, as its runtime shows it.
+    /// Its name, or the first 12 digits of its id, as runtimes show it.
     pub fn shown(&self) -> &str {
         match self {
             Self::Id(id) => &id[..12],
@@ -79,8 +80,8 @@ pub fn is_id(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The UID of the pod that a cgroup is of, by its path: `kubepods-burstable-podUID.slice` with `_` for `-`,
-/// `kubepods-podUID.slice:cri-containerd:ID`, `podUID` below `kubepods`. Of pods within containers the innermost.
+/// The UID of the pod in the path of a cgroup: `kubepods-burstable-podUID.slice` with `_` for `-`,
+/// `kubepods-podUID.slice:cri-containerd:ID`, `podUID` below `kubepods`. Of nested pods, the innermost.
 pub fn pod_uid(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').collect();
     (0..parts.len()).rev().find_map(|index| {
@@ -98,7 +99,7 @@ pub fn pod_uid(path: &str) -> Option<String> {
     })
 }
 
-/// The first process of a container, whose id begins so or whose name is this.
+/// The first process of the container that has this name, or whose id begins with this. Fails if there is none, or several.
 pub fn process(proc: &Path, wanted: &str) -> Result<u32, Missing> {
     let mut all: Vec<(Container, u32)> =
         processes(proc).filter_map(|pid| Some((of(proc, pid)?, pid))).collect();
@@ -133,7 +134,7 @@ pub fn process(proc: &Path, wanted: &str) -> Result<u32, Missing> {
     }
 }
 
-/// Whether a process is still there and in that container.
+/// Whether a process still exists and is in that container.
 pub fn is_in(proc: &Path, pid: u32, wanted: &str) -> bool {
     of(proc, pid).is_some_and(|container| container.is(wanted))
 }
@@ -142,14 +143,14 @@ fn of(proc: &Path, pid: u32) -> Option<Container> {
     Container::of(&fs::read_to_string(directory(proc, pid).join("cgroup")).ok()?)
 }
 
-/// The mount namespace of a container's processes; `None` where it is not a container that is asked for, or where it
-/// shares that of this process.
+/// The mount namespace of a container's processes; `None` if `root` is no container, or shares the mount namespace of this
+/// process.
 pub fn namespace(proc: &Path, root: &Root) -> Result<Option<u32>, Missing> {
     let Root::Container(name) = root else { return Ok(None) };
     namespace_of(proc, process(proc, name)?, root)
 }
 
-/// The same with one of its processes known.
+/// Like [`namespace`], with one of its processes known.
 pub fn namespace_of(proc: &Path, pid: u32, root: &Root) -> Result<Option<u32>, Missing> {
     let of = |directory: &Path| fs::metadata(directory.join("ns/mnt")).map(|metadata| metadata.ino());
     let number = of(&directory(proc, pid)).map_err(|error| Missing {
@@ -160,12 +161,12 @@ pub fn namespace_of(proc: &Path, pid: u32, root: &Root) -> Result<Option<u32>, M
     Ok(u32::try_from(number).ok().filter(|_| own != Some(number)))
 }
 
-/// The directory of a process.
+/// The directory of a process in procfs.
 pub fn directory(proc: &Path, pid: u32) -> PathBuf {
     proc.join(pid.to_string())
 }
 
-/// Numbers of all processes.
+/// The numbers of all processes.
 pub fn processes(proc: &Path) -> impl Iterator<Item = u32> + use<> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -1,13 +1,13 @@
-//! What a disk's directory in sysfs says of it.
+//! Reads a disk's directory in sysfs.
 
 use std::{fs, path::Path};
 
-/// The number that no other disk ever had, Linux 5.15.
+/// The number that no other disk had before; since Linux 5.15.
 pub(crate) fn sequence(directory: &Path) -> Option<u64> {
     fs::read_to_string(directory.join("diskseq")).ok()?.trim().parse().ok()
 }
 
-/// Whether it is a path of another disk, which alone has a device file.
+/// Whether it is a path of another disk. Only that one has a device file.
 pub(crate) fn is_hidden(directory: &Path) -> bool {
     fs::read_to_string(directory.join("hidden")).is_ok_and(|text| text.trim() == "1")
 }

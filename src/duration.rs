@@ -1,11 +1,11 @@
-//! Lengths of time as people type them: `10s`, `1.5ms`, `2m`.
+//! Parses durations as people type them: `10s`, `1.5ms`, `2m`.
 
 use std::time::Duration;
 
-/// Longest, in seconds: the parser needs some end.
+/// Longest, in seconds: the parser needs a limit.
 const LONGEST: f64 = 1e6;
 
-/// A number and its unit. The error says what was expected.
+/// Parses a number and its unit. The error says what was expected.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let split = text.find(|character: char| !character.is_ascii_digit() && character != '.');
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
@@ -25,7 +25,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "that is too long".into())
 }
 
-/// The same, and a number alone is seconds, as `sleep` and `timeout` have it.
+/// Like [`parse`], but a number alone means seconds, as for `sleep` and `timeout`.
 pub fn or_seconds(text: &str) -> Result<Duration, String> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if is_number { parse(&format!("{text}s")) } else { parse(text) }

@@ -1,4 +1,4 @@
-//! The running exporter: probes compiled, loaded and attached, each for itself, and what a scrape gets.
+//! The running exporter: probes are compiled, loaded and attached, each by itself, and read for a scrape.
 
 mod account;
 mod alternative;
@@ -43,37 +43,37 @@ pub struct Exporter {
     probes: RwLock<Vec<Arc<Running>>>,
     arrays: Watch,
     account: Mutex<Account>,
-    /// Which CPUs are online: a file of sysfs.
+    /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
-    /// Modules of the kernel as they were when it was last looked whether they changed.
+    /// The modules of the kernel at the last check for changes.
     modules: Mutex<Modules>,
     host: Host,
-    /// What labels of all probes are told by.
+    /// What the decoders of all probes share.
     shared: Mutex<Arc<Shared>>,
-    /// Whether it has been said that some arrays' members have no latency.
+    /// Whether the log has reported that members of some arrays have no latency.
     told_silent: AtomicBool,
-    /// What probes that are brought up later cannot have.
+    /// Rights that are missing for probes that are brought up later.
     lacking: Mutex<Lacking>,
-    /// Names of probes and groups that have to be up for it to be ready.
+    /// Names of probes and groups that must be up for the exporter to be ready.
     required: Mutex<Vec<String>>,
     cpus: u32,
-    /// From when programs of probes can have run.
+    /// The earliest time at which programs of probes can have run.
     began: SystemTime,
-    /// From when this process took CPU time: read once, since a clock that is set must not move it.
+    /// When this process began to use CPU time. It is read once, because setting the clock must not move it.
     process_began: Option<SystemTime>,
-    /// The command's processes, for probes that ask for them.
+    /// The command's processes, for probes that use them.
     followed: Option<Followed>,
-    /// While it is open the kernel counts runs and their time.
+    /// As long as it is open, the kernel counts runs and their time.
     stats: Option<OwnedFd>,
 }
 
 impl Exporter {
-    /// The arrays as the last scrape saw them.
+    /// The arrays of the last scrape.
     pub fn arrays(&self) -> Arc<Topology> {
         self.arrays.current()
     }
 
-    /// The probes as they are now, in the order of the configuration.
+    /// The present probes, in the order of the configuration.
     pub fn probes(&self) -> Vec<Arc<Running>> {
         self.probes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,7 +81,7 @@ impl Exporter {
     fn set_probes(&self, probes: Vec<Arc<Running>>) {
         let before =
             std::mem::replace(&mut *self.probes.write().unwrap_or_else(PoisonError::into_inner), probes);
-        // Detaching takes its time, and readers need not wait for it.
+        // Detaching takes time, and readers need not wait for it.
         drop(before);
     }
 
@@ -89,22 +89,22 @@ impl Exporter {
         lock(&self.shared).clone()
     }
 
-    /// Programs attached.
+    /// Number of attached programs.
     pub fn programs(&self) -> usize {
         self.probes().iter().filter_map(|running| running.program()).map(|program| program.codes.len()).sum()
     }
 
-    /// Probes that are up.
+    /// Number of probes that are up.
     pub fn up(&self) -> usize {
         self.probes().iter().filter(|running| running.is_up()).count()
     }
 
-    /// The table of reasons that labels are told by.
+    /// The table of reasons for labels.
     pub fn reasons(&self) -> Arc<Reasons> {
         self.shared().reasons.reasons().clone()
     }
 
-    /// What the probes go on to need besides reading their maps.
+    /// What the probes need besides reading their maps.
     pub fn needs(&self) -> Needs {
         let mut needs = Needs {
             mapper: self.host.has_mapped(),
@@ -117,29 +117,30 @@ impl Exporter {
         needs
     }
 
-    /// From now on probes that need what is lacking are not brought up; those that run may tell less.
+    /// From now on, probes that need missing rights are not brought up; running probes may be limited.
     pub fn lacks(&self, lacking: Lacking) {
         *lock(&self.lacking) = lacking;
         self.judge();
     }
 
-    /// Whether a probe names cgroups.
+    /// Whether any probe names cgroups.
     pub fn names_cgroups(&self) -> bool {
         self.shared().cgroups.is_wanted()
     }
 
-    /// Starts the threads that read files of programs, where probes need them; to be called once rights are given up.
+    /// Starts the threads that read files of programs, if probes need them; called after rights are given up.
     pub fn read_programs(&self) {
         self.shared().symbols.begin();
     }
 
-    /// From now on what is counted is shown to nobody but whoever started this process, who may read any file that it reads.
+    /// From now on, only the user who started this process sees the counts, and that user may read any file that this process
+    /// reads.
     pub fn is_private(&self) {
         self.shared().symbols.are_private();
     }
 }
 
-/// Nanoseconds in seconds.
+/// Converts nanoseconds to seconds.
 #[expect(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9

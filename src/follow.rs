@@ -1,4 +1,4 @@
-//! The processes of a command, followed in the kernel: this process's children from now on, and all that they start.
+//! Follows the processes of a command in the kernel: children of this process from now on, and all that they start.
 
 use crate::sys::{
     self, LoadRefused, Map, PossibleCpus, ProgramKind, attach_raw_tracepoint, create_map, load_program,
@@ -14,29 +14,29 @@ use tapster_ebpf::{
     follow::{self, TaskOffsets},
 };
 
-/// Why they cannot be followed.
+/// Why processes cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// A program could not be assembled; our own mistake.
+    /// A program could not be assembled, which is a bug of tapster.
     #[error(transparent)]
     Assemble(#[from] AsmError),
-    /// The verifier refused one.
+    /// The verifier refused a program.
     #[error("the kernel refused the program `{name}`: {refused}")]
     Program {
-        /// Which.
+        /// Its name.
         name: &'static str,
-        /// What it says.
+        /// The verifier's error.
         refused: LoadRefused,
     },
-    /// Something else that the kernel refused.
+    /// The kernel refused something else.
     #[error("{what}: {error}")]
     Refused {
-        /// What was tried.
+        /// The attempt.
         what: String,
         /// Its error.
         error: io::Error,
     },
-    /// The kernel's types lack what is needed.
+    /// The kernel's types lack this type or member.
     #[error("the kernel's BTF has no `{0}`")]
     NoType(&'static str),
 }
@@ -46,7 +46,7 @@ pub(crate) fn refused(what: impl Into<String>) -> impl FnOnce(io::Error) -> Foll
     |error| FollowError::Refused { what, error }
 }
 
-/// Where the numbers of a task are in this kernel.
+/// The offsets of a task's process and thread numbers in this kernel.
 pub(crate) fn task_offsets(btf: &Btf) -> Result<TaskOffsets, FollowError> {
     let task = btf.find("task_struct", Kind::Struct).ok_or(FollowError::NoType("struct task_struct"))?;
     let offset = |name, shown| {
@@ -55,7 +55,7 @@ pub(crate) fn task_offsets(btf: &Btf) -> Result<TaskOffsets, FollowError> {
     Ok(TaskOffsets { pid: offset("pid", "task_struct.pid")?, tgid: offset("tgid", "task_struct.tgid")? })
 }
 
-/// Has the verifier look at a program.
+/// Loads a program.
 pub(crate) fn load(
     name: &'static str,
     kind: ProgramKind,
@@ -65,7 +65,7 @@ pub(crate) fn load(
     load_program(name, kind, &assembled.insns, maps).map_err(|refused| FollowError::Program { name, refused })
 }
 
-/// A program at a raw tracepoint: it and its link.
+/// Loads and attaches a program at a raw tracepoint; returns it and its link.
 pub(crate) fn raw_tracepoint(
     name: &'static str,
     at: &'static CStr,
@@ -79,7 +79,7 @@ pub(crate) fn raw_tracepoint(
     Ok([program, link])
 }
 
-/// Has this process's children followed, by a program that is run once.
+/// Registers this process, whose children are followed, by a program that runs once.
 pub(crate) fn register(assembled: &Assembled, maps: &[BorrowedFd<'_>]) -> Result<(), FollowError> {
     let program = load("follow_start", ProgramKind::RawTracepoint, assembled, maps)?;
     let failed = || refused("this process could not be registered");
@@ -89,7 +89,7 @@ pub(crate) fn register(assembled: &Assembled, maps: &[BorrowedFd<'_>]) -> Result
     }
 }
 
-/// Processes being followed in maps of probes. Dropping it ends that.
+/// Processes that are followed in maps of probes. Dropping it ends that.
 #[derive(Debug)]
 pub struct Followed {
     lost: Map,
@@ -97,7 +97,7 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// Follows this process's children from now on. `maps` are those of the probes that ask for `traced`.
+    /// Follows this process's children from now on. `maps` are those of the probes with `traced`.
     pub fn start(btf: &Btf, maps: &[BorrowedFd<'_>]) -> Result<Self, FollowError> {
         let lost = create_map(&follow::lost()).map_err(refused("the map `lost` could not be made"))?;
         let count = u32::try_from(maps.len()).unwrap_or(u32::MAX);
@@ -113,7 +113,7 @@ impl Followed {
         Ok(Self { lost: opened, _held: held })
     }
 
-    /// Processes that were not followed, because too many were at one time.
+    /// Processes that were not followed, because there were too many at a time.
     pub fn lost(&self) -> io::Result<u64> {
         counter(&self.lost, 0)
     }

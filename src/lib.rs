@@ -1,10 +1,11 @@
 //! Tapster: an exporter whose probes are declared in YAML and compiled in process to eBPF.
 //!
-//! The journey of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for the [`kernel`] at
-//! hand, [`load`] brings it in, [`collector`] reads its maps (through [`sys`], with [`label`] and
-//! [`topology`] giving the texts, [`symbol`] the functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers, [`otlp`] pushes. [`exporter`] holds the running
-//! probes together, each read within its [`deadline`]; [`report`] and [`raid`] say what probes counted
-//! while somebody [`watch`]ed; [`callgraph`] follows the calls of a program, which is no probe; [`cli`] is what a person types, and nothing uses it.
+//! The stages of a probe: [`config`] reads its YAML, `tapster_ebpf` compiles it for this [`kernel`], [`load`] loads and
+//! attaches it, [`collector`] reads its maps (through [`sys`]; [`label`] and [`topology`] decode labels, [`symbol`] names
+//! functions of stacks), [`exposition`] writes the [`family`] types, [`server`] answers requests, [`otlp`] pushes. [`exporter`]
+//! holds the running probes, and reads each within its [`deadline`]; [`report`] and [`raid`] evaluate what probes counted
+//! during a [`watch`]; [`callgraph`] follows the calls of a program, without a probe; [`cli`] is the command line, and no other
+//! room uses it.
 
 #![forbid(unsafe_code)]
 

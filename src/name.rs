@@ -1,6 +1,6 @@
-//! Names as the kernel and its files give them, as texts for labels.
+//! Names from the kernel and its files, as texts for labels.
 //!
-//! Whoever names a device goes through here, so that the same device reads the same in every family.
+//! All code that names a device uses this, so that a device has the same name in every family.
 
 use std::{
     ffi::OsStr,
@@ -13,8 +13,8 @@ use std::{
 /// Bits of a kernel `dev_t` that hold the minor number (`MINORBITS`).
 const MINOR_BITS: u32 = 20;
 
-/// UTF-8 as it is, each other byte as `\xNN`: unlike a replacement character this keeps names apart that
-/// differ in those bytes only. A fixed-size buffer may well cut a character in two.
+/// Keeps UTF-8 and writes each other byte as `\xNN`: unlike with a replacement character, names that differ only in such bytes
+/// stay different. A fixed-size buffer may well cut a character in two.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -26,18 +26,18 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The name of the block device that a file of sysfs stands for.
+/// The name of a block device by its file name in sysfs.
 pub fn of_block_file(file: &OsStr) -> String {
     // The kernel writes `/` in a device name as `!`: `cciss!c0d0`.
     escape(file.as_bytes()).replace('!', "/")
 }
 
-/// The link in sysfs that a block device's number has.
+/// The link in sysfs for a block device's number.
 pub fn block_link(sys: &Path, device: u64) -> PathBuf {
     sys.join("dev/block").join(numbers(device))
 }
 
-/// The name of a block device, a partition included, by its number; `None` where there is no such device.
+/// The name of a block device, or of a partition, by its number; `None` if there is no such device.
 pub fn of_block_device(sys: &Path, device: u64) -> Option<String> {
     fs::read_link(block_link(sys, device)).ok()?.file_name().map(of_block_file)
 }
@@ -53,7 +53,7 @@ pub fn parts(device: u64) -> (u64, u64) {
     (device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1))
 }
 
-/// The number in a text such as `8:17`; `None` if it is none that a device can have.
+/// Parses a number such as `8:17`; `None` if no device can have it.
 pub fn parse_numbers(text: &str) -> Option<u64> {
     let (major, minor) = text.trim().split_once(':')?;
     let (major, minor): (u64, u64) = (major.parse().ok()?, minor.parse().ok()?);

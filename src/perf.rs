@@ -1,7 +1,7 @@
-//! Timers and counters: which perf event an attach point means, and on which CPUs it is open.
+//! Timers and counters: the perf event of an attach point, and the CPUs on which it is open.
 //!
-//! A perf event of a CPU ends for good when that CPU goes offline, and one that comes online has none. So CPUs are looked at
-//! again and again, see [ADR 34](../docs/adr/0034-objects.md).
+//! A perf event on a CPU ends for good when that CPU goes offline, and a CPU that comes online has none. So CPUs are checked
+//! regularly, see [ADR 34](../docs/adr/0034-objects.md).
 
 use crate::sys::{self, CpuEvent, Every};
 use std::{io, os::fd::BorrowedFd};
@@ -12,22 +12,23 @@ fn every(event: &PerfEvent) -> Every {
     event.frequency().map_or_else(count, Every::Second)
 }
 
-/// Opens the event on these CPUs and closes it again, without a program and without counting: whether the kernel has it there.
+/// Opens the event on these CPUs and closes it again, without a program and without counting: checks that the kernel has it
+/// there.
 pub fn attempt(event: &PerfEvent, online: &[u32]) -> io::Result<()> {
     let most = if event.family.is_on_one_cpu { 1 } else { online.len() };
     online.iter().take(most).try_for_each(|cpu| CpuEvent::attempt(event.config(), every(event), *cpu))
 }
 
-/// CPUs that an event was opened on.
+/// CPUs on which an event was opened.
 #[derive(Debug, Default)]
 pub struct Covered {
     /// Their numbers.
     pub cpus: Vec<u32>,
-    /// Why the first of the others was refused, if some were.
+    /// Why the first of the others was refused, if any was.
     pub refused: Option<io::Error>,
 }
 
-/// A timer or counter, open on the CPUs that are online: an interval on one of them.
+/// A timer or counter, open on the CPUs that are online; an interval is open on one of them.
 #[derive(Debug)]
 pub struct Events {
     event: PerfEvent,
@@ -38,7 +39,7 @@ pub struct Events {
 struct Open {
     cpu: u32,
     event: CpuEvent,
-    /// How long it had been there when it was looked at last.
+    /// How long the event had been enabled at the last check.
     enabled_ns: u64,
 }
 
@@ -49,8 +50,8 @@ impl Events {
         events.cover(program, online).refused.map_or(Ok(events), Err)
     }
 
-    /// Opens the event on CPUs that came online, and again on those that were offline meanwhile. To be called about every second,
-    /// and not twice within a millisecond.
+    /// Opens the event on CPUs that came online, and again on those that were offline meanwhile. Called about every second; two
+    /// calls must be at least a millisecond apart.
     pub fn follow(&mut self, program: BorrowedFd<'_>, online: &[u32]) -> Covered {
         self.open.retain_mut(|open| {
             let before = open.enabled_ns;
@@ -78,9 +79,9 @@ impl Events {
                     self.open.push(Open { cpu, event, enabled_ns: 0 });
                     covered.cpus.push(cpu);
                 }
-                // It went offline a moment ago.
+                // The CPU went offline a moment ago.
                 Err(error) if sys::errno(&error) == Some(libc::ENODEV) && !self.open.is_empty() => {}
-                // The others are counted on all the same.
+                // The event counts on the other CPUs all the same.
                 Err(error) => covered.refused = covered.refused.or(Some(error)),
             }
         }

@@ -1,4 +1,5 @@
-//! Why tasks sleep: a table of functions that sleep, and what for (`config/reasons/linux.yaml`), and a site's own before it.
+//! Why tasks sleep: a table of functions in which tasks sleep, and the reason of each (`config/reasons/linux.yaml`), with a
+//! site's own entries before it.
 
 use crate::symbol::LOST;
 use std::{
@@ -14,20 +15,20 @@ use tapster_ebpf::{
 
 /// The shipped table.
 const SHIPPED: &str = include_str!("../config/reasons/linux.yaml");
-/// Of sleeps whose stack was not taken, because they were short.
+/// The reason of sleeps whose stack was not taken, because they were short.
 pub(crate) const SHORT: &str = "short";
-/// Of stacks without any function that is in the table.
+/// The reason of stacks without any function of the table.
 pub(crate) const UNKNOWN: &str = "unknown";
 
-/// A pattern of names of functions, and whose it is.
+/// A pattern of function names, and its reason.
 #[derive(Clone, Debug)]
 struct Pattern {
     glob: Glob,
-    /// Of the function that must have called it, if any.
+    /// A pattern of the function that must have called it, if any.
     caller: Option<Glob>,
-    /// The higher counts: by priority, and of one priority a site's own.
+    /// The highest wins: first by priority, then a site's own over a shipped one.
     rank: (u32, bool),
-    /// Whether it counts only for the function that sleeps itself.
+    /// Whether it must match the innermost function, which sleeps.
     innermost: bool,
     reason: String,
 }
@@ -36,17 +37,17 @@ struct Pattern {
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     patterns: Vec<Pattern>,
-    /// What each reason is, in a sentence.
+    /// A sentence for each reason.
     sentences: HashMap<String, String>,
 }
 
-/// The entries of the shipped table, and what is wrong with it: nothing, which a test sees to.
+/// The entries of the shipped table, and its errors; a test checks that there are none.
 pub fn shipped() -> (Vec<Reason>, Vec<Diagnostic>) {
     let (file, diagnostics) = declaration::parse(&SourceFile::new("library/reasons.yaml", SHIPPED));
     (file.reasons, diagnostics)
 }
 
-/// The table of an exporter: the shipped one behind what its configuration has. It is made when first asked for.
+/// The table of an exporter: the entries of its configuration before the shipped ones. It is built at the first use.
 #[derive(Debug, Default)]
 pub struct Table {
     site: Vec<Reason>,
@@ -54,17 +55,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// With these entries of the configuration.
+    /// Makes it with these entries of the configuration.
     pub fn new(site: Vec<Reason>) -> Self {
         Self { site, made: OnceLock::new() }
     }
 
-    /// Whether the entries of the configuration say the same as these.
+    /// Whether the entries of the configuration equal these.
     pub fn is_of(&self, site: &[Reason]) -> bool {
         self.site.len() == site.len() && self.site.iter().zip(site).all(|(own, other)| own.means(other))
     }
 
-    /// Whether another table says the same.
+    /// Whether another table is equal.
     pub fn is_same(&self, other: &Self) -> bool {
         self.is_of(&other.site)
     }
@@ -76,12 +77,12 @@ impl Table {
 }
 
 impl Reasons {
-    /// The table that is in the program.
+    /// The shipped table.
     pub fn shipped() -> Self {
         Self::new(&[], &shipped().0)
     }
 
-    /// A table of a site's entries and the shipped ones. Of equal priority, a site's own counts.
+    /// Builds a table from a site's entries and the shipped ones. At equal priority, a site's own wins.
     pub fn new(site: &[Reason], shipped: &[Reason]) -> Self {
         let (mut patterns, mut sentences) = (Vec::new(), HashMap::new());
         let own = site.iter().map(|entry| (entry, true));
@@ -98,12 +99,12 @@ impl Reasons {
                 reason: reason.clone(),
             }));
         }
-        // The first that matches a function is then the one that counts.
+        // The first pattern that matches a function is then the one that wins.
         patterns.sort_by_key(|pattern| std::cmp::Reverse(pattern.rank));
         Self { patterns, sentences }
     }
 
-    /// What a reason is, in a sentence for people; also those that are no reasons of the table.
+    /// The sentence of a reason, also for those that are in no table: `short`, `unknown` and `~lost`.
     pub fn sentence(&self, reason: &str) -> Option<&str> {
         match reason {
             SHORT => Some("Short sleeps, whose stack was not taken"),
@@ -113,8 +114,8 @@ impl Reasons {
         }
     }
 
-    /// The reason of a stack, given innermost first: of all that match, what has the highest priority, and of equals the
-    /// innermost, which is nearest to what is waited for.
+    /// The reason of a stack, given innermost first: of all matches the one with the highest priority, and of equal ones the
+    /// innermost, which is closest to the actual wait.
     pub fn of<'f>(&self, functions: impl Iterator<Item = &'f str>) -> Option<&str> {
         let mut best: Option<&Pattern> = None;
         let mut functions = functions.map(plain).peekable();
@@ -136,7 +137,7 @@ impl Reasons {
     }
 }
 
-/// Of each entry of a table the patterns that match none of these functions.
+/// For each entry of a table, the patterns that match none of these functions.
 pub fn unmatched<'e>(entries: &'e [Reason], functions: &[&str]) -> Vec<(&'e Reason, Vec<&'e ReasonPattern>)> {
     let mut names: Vec<&str> = functions.iter().map(|function| plain(function)).collect();
     names.sort_unstable();
@@ -158,7 +159,7 @@ pub fn unmatched<'e>(entries: &'e [Reason], functions: &[&str]) -> Vec<(&'e Reas
         .collect()
 }
 
-/// A function without what a compiler appends to the name of a part or a variant.
+/// A function name without the suffix that a compiler appends for a part or a variant.
 fn plain(function: &str) -> &str {
     function.split('.').next().unwrap_or(function)
 }
@@ -182,7 +183,7 @@ mod tests {
             diagnostics.iter().map(ToString::to_string).collect::<String>()
         );
         assert!(entries.len() > 100, "{} entries", entries.len());
-        // Each has its sentence.
+        // Each reason has its sentence.
         let table = Reasons::shipped();
         for entry in &entries {
             assert!(table.sentence(&entry.reason.value).is_some_and(|text| !text.is_empty()), "{entry:?}");
@@ -212,16 +213,16 @@ mod tests {
         let of = |stack: &str| table.of(stack.split(' ')).map(str::to_owned);
         for (stack, expected) in [
             ("grab_frame ioctl", Some("grabber")),
-            // The shipped table has this at the same priority, and elsewhere on the stack as well.
+            // The shipped table has this function at the same priority, and another one on the stack as well.
             ("pipe_read vfs_something", Some("our_pipe")),
             ("do_nanosleep pipe_read", Some("our_pipe")),
             ("pipe_read do_nanosleep", Some("our_pipe")),
             ("pipe_read.isra.0", Some("our_pipe")),
-            // Of two own ones the innermost, unless the other has a higher priority.
+            // Of two own entries, the innermost wins, unless the other has a higher priority.
             ("pipe_read grab_frame", Some("our_pipe")),
             ("grab_frame pipe_read", Some("grabber")),
             ("grab_frame grab_outer", Some("outer")),
-            // A shipped one of a higher priority counts.
+            // A shipped entry with a higher priority wins.
             ("do_nanosleep", Some("sleep")),
             ("do_sys_poll pipe_read", Some("poll")),
             ("our_poll", Some("poll")),
@@ -234,10 +235,10 @@ mod tests {
         }
         let sentence = |reason| table.sentence(reason);
         assert_eq!(sentence("grabber"), Some("Waiting for the frame grabber"));
-        // Without a text of its own; with another than the shipped one.
+        // An entry without a sentence; an entry with another sentence than the shipped one.
         assert_eq!((sentence("our_pipe"), sentence("poll")), (None, Some("Waiting for a file")));
         assert_eq!(sentence("sleep"), Some("Sleeping"));
-        // Behind the shipped table of the program it is the same.
+        // With the shipped table of the program the result is the same.
         let table = Table::new(site);
         assert_eq!(table.reasons().of(["grab_frame"].into_iter()), Some("grabber"));
         assert!(table.reasons().sentence("wait_child").is_some());

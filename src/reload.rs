@@ -1,5 +1,5 @@
-//! The configuration, read again while the exporter runs: the probes are exchanged, and what became of it is told by
-//! metrics, the log and the landing page.
+//! Reloads the configuration while the exporter runs: exchanges the probes, and reports the result by metrics, the log and the
+//! landing page.
 
 use crate::{
     config::{self, Config, Request},
@@ -24,17 +24,17 @@ pub struct Configuration {
     exporter: Arc<Exporter>,
     request: Request,
     host: Host,
-    /// Where metrics went at the start, which stays so.
+    /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
     own: Vec<Own>,
-    /// Held while it is read and probes are exchanged.
+    /// Held while the configuration is read and probes are exchanged.
     reading: Mutex<()>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The files as they were before they were read last.
+    /// Marks of the files from before they were last read.
     marks: Vec<Mark>,
     loaded: SystemTime,
     tried: SystemTime,
@@ -48,14 +48,14 @@ impl std::fmt::Debug for Configuration {
     }
 }
 
-/// What the diagnostics say, one after the other.
+/// The messages of the diagnostics, one after the other.
 fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
     diagnostics.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 impl Configuration {
-    /// The configuration that `exporter` runs with, which `request` asked for. `marks` are the files as they were before they
-    /// were read. `own`: what scrapes and pushes have besides.
+    /// The configuration with which `exporter` runs, by `request`. `marks` are those of the files from before they were read.
+    /// `own` gives the additional families of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
         request: Request,
@@ -69,7 +69,7 @@ impl Configuration {
         Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
-    /// The files and directories that it is read from.
+    /// The files and directories of the configuration.
     pub fn files(&self) -> Vec<PathBuf> {
         self.request.paths()
     }
@@ -78,19 +78,19 @@ impl Configuration {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether files changed since the configuration was read last.
+    /// Whether files changed since the configuration was last read.
     pub fn is_stale(&self) -> bool {
         self.request.marks() != self.state().marks
     }
 
-    /// Reads the configuration again and exchanges the probes. Blocks until that is done, a second or more with many changed
-    /// probes. The answer says what was done, or what is wrong; then what ran before goes on.
+    /// Reads the configuration and exchanges the probes. Blocks until that is done, which takes a second or more with many
+    /// changed probes. Returns what was done, or what is wrong; in that case the running probes go on.
     pub fn reload(&self) -> Result<String, String> {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
         let (marks, tried) = (self.request.marks(), SystemTime::now());
         let result = self.read();
-        // By now the kernel's types are let go of, and so is what loaded programs with them.
+        // By now the kernel's types and everything else for loading programs are dropped.
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
@@ -116,7 +116,7 @@ impl Configuration {
                 (Err(problem), None)
             }
         };
-        // Only now: scrapes wait for it, and what is logged may wait for who reads the log.
+        // The lock is taken only now: scrapes wait for it, and logging may wait for the reader of the log.
         let mut state = self.state();
         (state.marks, state.tried) = (marks, tried);
         state.problem = result.as_ref().err().cloned().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Where metric families come from, seen by what hands them out: the HTTP server and the push by OTLP. It knows neither
-//! of them, nor the kernel.
+//! The source of metric families, as the HTTP server and the push by OTLP see it. It depends on neither of them, nor on the
+//! kernel.
 
 use crate::{
     exposition::ExpositionError,
@@ -12,58 +12,58 @@ use std::{
     time::Instant,
 };
 
-/// The families that are added to those of every source.
+/// Families that are added to those of every source.
 const DURATION: &str = "tapster_scrape_duration_seconds";
 const LEFT_OUT: &str = "tapster_scrape_families_left_out";
 
-/// What is handed out. All of it is called on threads that may block, several at a time.
+/// Gives families and states. All methods are called on threads that may block, several at a time.
 pub trait Source: Send + Sync + 'static {
-    /// All metric families as they are now.
+    /// All metric families now.
     fn collect(&self) -> Vec<MetricFamily> {
         self.select(&Selection::All)
     }
-    /// The metric families that are asked for, as they are now.
+    /// The selected metric families now.
     fn select(&self, selection: &Selection) -> Vec<MetricFamily>;
-    /// What a selection can name, sorted. Cheap and without blocking.
+    /// The words that a selection can contain, sorted. Cheap and without blocking.
     fn words(&self) -> Vec<String> {
         Vec::new()
     }
-    /// The same for who adds up differences: each count is under the labels that it was counted with, also where a scrape
-    /// has moved it since because what they name has ended.
+    /// All metric families for pushes of differences: each count is under the labels that it was counted with, even if a scrape
+    /// has moved it since, because what they name is gone.
     fn counted(&self) -> Vec<MetricFamily> {
         self.collect()
     }
-    /// State of every probe, for the landing page.
+    /// The state of every probe, for the landing page.
     fn status(&self) -> Vec<ProbeStatus>;
-    /// State of the push, for the landing page; `None` where nothing is pushed.
+    /// The state of the push, for the landing page; `None` if nothing is pushed.
     fn push(&self) -> Option<PushStatus> {
         None
     }
-    /// What became of the configuration, for the landing page; `None` where it is not read again.
+    /// The state of the configuration, for the landing page; `None` if it cannot be reloaded.
     fn configuration(&self) -> Option<ConfigStatus> {
         None
     }
-    /// Why it is not ready, `None` where it is. Cheap and without blocking.
+    /// Why the source is not ready, `None` if it is. Cheap and without blocking.
     fn unready(&self) -> Option<Unready>;
 }
 
-/// Families of a part of this process that is no source of its own. It may not block.
+/// Gives families of a part of this process that is no source of its own. It must not block.
 pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
-/// Which probes a scrape asks for, by their names or those of their groups.
+/// The probes that a scrape requests, by their names or those of their groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Selection {
-    /// Everything that there is.
+    /// Everything.
     #[default]
     All,
-    /// These probes, and nothing else.
+    /// Only these probes.
     Only(Vec<String>),
-    /// Everything but these probes.
+    /// Everything except these probes.
     Except(Vec<String>),
 }
 
 impl Selection {
-    /// Whether a probe is asked for.
+    /// Whether a probe is selected.
     pub fn takes(&self, is_called: impl Fn(&str) -> bool) -> bool {
         match self {
             Self::All => true,
@@ -72,8 +72,8 @@ impl Selection {
         }
     }
 
-    /// Whether what belongs to no probe is asked for: arrays, the process. Of two scrapes, one of some probes and one of all
-    /// others, one has it.
+    /// Whether families that belong to no probe are selected: arrays, the process. Of two scrapes, one of some probes and one
+    /// of all others, exactly one has them.
     pub fn takes_rest(&self) -> bool {
         !matches!(self, Self::Only(_))
     }
@@ -87,7 +87,7 @@ impl Selection {
     }
 }
 
-/// The families of a source, and the time that they took.
+/// Reads the families of a source, and adds the time that this took.
 pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let start = Instant::now();
     let mut families = read();
@@ -99,19 +99,19 @@ pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     families
 }
 
-/// How many families are missing from what was collected.
+/// The number of families that are missing from a collection.
 pub fn left_out(count: usize) -> MetricFamily {
     let number = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     let help = "Metric families missing from this scrape because they are malformed; the log says why.";
     MetricFamily::single(LEFT_OUT, help, Kind::Gauge, number)
 }
 
-/// Families that have been logged as left out. Their errors repeat with every scrape, and once is enough.
+/// Families that were logged as left out. Their errors repeat with every scrape, so each is logged once.
 #[derive(Debug, Default)]
 pub struct Logged(Mutex<HashSet<String>>);
 
 impl Logged {
-    /// Logs why a family is left out, if that was not logged before.
+    /// Logs why a family is left out, unless it was logged before.
     pub fn log(&self, error: &ExpositionError) {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.insert(error.family().to_owned()) {

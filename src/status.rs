@@ -1,4 +1,4 @@
-//! What a person or a scrape is told about a probe: where it attached, whether it is up, what it costs.
+//! The state of a probe for people and scrapes: where it is attached, whether it is up, what it costs.
 
 use std::{
     fmt,
@@ -12,41 +12,41 @@ pub struct ProbeStatus {
     pub name: String,
     /// The probe's help text.
     pub help: String,
-    /// Where the declaration stands: `file:line`.
+    /// The place of the declaration: `file:line`.
     pub source: String,
     /// Why the probe is down; `None` while it is up.
     pub down: Option<Down>,
-    /// What it cannot tell though it is up.
+    /// What it cannot report although it is up.
     pub limit: Option<Limit>,
-    /// Attach points that the kernel has and refused, for which the next alternatives are used: each in a sentence.
+    /// Attach points that the kernel has but refused, so that the next alternatives are used: a sentence for each.
     pub passed: Vec<String>,
     /// Its programs, one for each attach point.
     pub programs: Vec<ProgramStatus>,
     /// Names of the metric families it feeds.
     pub families: Vec<String>,
-    /// Label sets now in the map, and the most it can hold.
+    /// Label sets in the map now, and the most that it can hold.
     pub series: u64,
     /// See `series`.
     pub max_series: u64,
-    /// Kernel memory its maps take at the most, bytes.
+    /// Most kernel memory of its maps, bytes.
     pub memory_bytes: u64,
     /// Events dropped since start, by reason.
     pub dropped: Vec<(String, u64)>,
 }
 
-/// Why a probe does not run.
+/// Why a probe is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Down {
-    /// What kept it from running.
+    /// The cause.
     pub cause: Cause,
-    /// The whole story, possibly many lines, for the log and the landing page.
+    /// The complete message, possibly several lines, for the log and the landing page.
     pub message: String,
 }
 
-/// What keeps a probe from running. Its word is a value of the `reason` label, and stays as it is.
+/// The cause for which a probe is down. Its word is a value of the `reason` label, and must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It is attached when a file, or a module of the kernel, is there.
+    /// It waits for a file, or for a kernel module, to attach to.
     Waiting,
     /// It needs rights that were given up after the start.
     Sandbox,
@@ -60,18 +60,18 @@ pub enum Cause {
     Load,
     /// A program was not attached.
     Attach,
-    /// It is attached, and a switch of the host keeps the kernel from calling it.
+    /// It is attached, but a switch of the host stops its programs.
     SwitchedOff,
     /// Its maps cannot be read.
     Collect,
-    /// What it is read from does not answer in time.
+    /// Reading it does not end in time.
     Slow,
-    /// A mistake of this program.
+    /// A bug of tapster.
     Internal,
 }
 
 impl Cause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 11] = [
         Self::Waiting,
         Self::Sandbox,
@@ -86,7 +86,7 @@ impl Cause {
         Self::Internal,
     ];
 
-    /// As the label, the JSON of a report and people have it.
+    /// The word in the label, in the JSON of a report and in messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -110,15 +110,15 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Why what should run does not.
+/// Why the exporter is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
-    /// No probe is up, of so many.
+    /// None of its probes is up.
     Nothing {
-        /// How many there are, at least one.
+        /// Number of probes, at least one.
         probes: usize,
     },
-    /// Probes that these words mean are required and not up, or there are none.
+    /// Required probes or groups with these names are not up, or do not exist.
     Required(Vec<String>),
 }
 
@@ -134,12 +134,12 @@ impl fmt::Display for Unready {
     }
 }
 
-/// What a probe that is up cannot tell.
+/// What a probe that is up cannot report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// A short stable word for the `reason` label: `symbols` (names of functions of the kernel).
     pub reason: &'static str,
-    /// In a sentence: what, why, and what to do.
+    /// A sentence: what, why, and what to do.
     pub message: String,
 }
 
@@ -148,13 +148,13 @@ pub struct Limit {
 pub struct ProgramStatus {
     /// Attach point as written: `rawtracepoint:block:block_rq_issue`.
     pub attach_point: String,
-    /// How it was attached, where there was a choice: `tp_btf`, `raw_tp`, `tracepoint`.
+    /// How it is attached, if there was a choice: `tp_btf`, `raw_tp`, `tracepoint`.
     pub mechanism: String,
-    /// How many functions it is attached to; 0 for events that are none's.
+    /// Number of functions to which it is attached; 0 for events that are no functions.
     pub functions: usize,
     /// Number of eBPF instructions.
     pub instructions: u64,
-    /// Runs since load; 0 while the kernel does not count (`bpf_stats_enabled`).
+    /// Runs since it was loaded; 0 while the kernel does not count them (`bpf_stats_enabled`).
     pub runs: u64,
     /// Nanoseconds spent in those runs.
     pub run_ns: u64,
@@ -162,58 +162,58 @@ pub struct ProgramStatus {
     pub missed: u64,
 }
 
-/// What became of the configuration.
+/// The state of the configuration.
 #[derive(Clone, Debug)]
 pub struct ConfigStatus {
-    /// The files and directories that it is read from; empty where the shipped probes run.
+    /// Its files and directories; empty if the shipped probes run.
     pub files: Vec<String>,
-    /// When what runs was read.
+    /// When the running configuration was read.
     pub loaded: SystemTime,
-    /// When it was read last.
+    /// When the configuration was last read.
     pub tried: SystemTime,
-    /// What was wrong with it then; empty if nothing was.
+    /// The errors of that reading; empty if there were none.
     pub problem: String,
-    /// What it says that holds only from the next start on; empty if there is nothing.
+    /// Settings that take effect only at the next start; empty if there are none.
     pub pending: String,
 }
 
 /// State of the push to an OTLP receiver.
 #[derive(Clone, Debug, Default)]
 pub struct PushStatus {
-    /// Where to, without what may be secret.
+    /// The destination, without anything that may be secret.
     pub endpoint: String,
     /// `HTTP` or `gRPC`.
     pub protocol: &'static str,
     /// `cumulative`, `delta` or `lowmemory`.
     pub temporality: &'static str,
-    /// How often.
+    /// The interval of pushes.
     pub interval: Duration,
-    /// How pushes ended so far, by the values of the label `result`.
+    /// Pushes so far by result, a value of the label `result`.
     pub results: Vec<(&'static str, u64)>,
-    /// Points that were taken so far.
+    /// Points that the receiver accepted so far.
     pub points: u64,
-    /// Points that were rejected so far.
+    /// Points that the receiver rejected so far.
     pub rejected: u64,
     /// Bytes sent so far.
     pub bytes: u64,
-    /// When a push was taken last.
+    /// When a push last succeeded.
     pub last_success: Option<SystemTime>,
     /// The last push.
     pub last: Option<LastPush>,
-    /// The last push of which not all was taken.
+    /// The last push that was not accepted completely.
     pub last_problem: Option<LastPush>,
 }
 
 /// How a push ended.
 #[derive(Clone, Debug)]
 pub struct LastPush {
-    /// When.
+    /// When it ended.
     pub time: SystemTime,
     /// A value of the label `result`.
     pub result: &'static str,
-    /// What went wrong; empty if nothing did.
+    /// The error; empty if there was none.
     pub message: String,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Rows of cells as columns, indented; `right` says which are set to the right.
+/// Formats rows of cells as indented columns; `right` says which columns are aligned to the right.
 pub(crate) fn table<R: AsRef<[String]>>(rows: &[R], right: &[bool]) -> String {
     let widths = widths(rows);
     let mut text = String::new();
@@ -17,7 +17,7 @@ pub(crate) fn table<R: AsRef<[String]>>(rows: &[R], right: &[bool]) -> String {
     text
 }
 
-/// Characters that a table of these rows is wide.
+/// The width of a table of these rows, in characters.
 pub(crate) fn width<R: AsRef<[String]>>(rows: &[R]) -> usize {
     widths(rows).iter().map(|width| width + 2).sum()
 }

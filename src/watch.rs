@@ -1,4 +1,4 @@
-//! Waiting while probes count: for a time, for Ctrl-C, or as long as a command runs.
+//! Waits while probes count: for a time, for Ctrl-C, or as long as a command runs.
 
 use crate::{
     exporter::Exporter,
@@ -17,75 +17,75 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// How often starts without an end are looked for.
+/// How often starts without an end are given up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often cgroups are named, where a probe names them, and CPUs that come online are looked for.
+/// How often cgroups are named, if a probe names them, and CPUs that came online are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// What ends the watching; Ctrl-C and SIGTERM do as well, unless there is a command.
+/// The end of a watch. Ctrl-C and SIGTERM end it as well, unless there is a command.
 #[derive(Debug)]
 pub enum Until<'a> {
-    /// Nothing else.
+    /// Only these signals.
     Interrupt,
-    /// So much time.
+    /// After this time.
     Time(Duration),
-    /// The end of this command, a program and its arguments, or so much time. Signals are for it.
+    /// At the end of this command, or after `most`. Signals are for the command.
     Command {
         /// The program and its arguments.
         command: &'a [OsString],
-        /// How long it is watched at most.
+        /// Longest time that it is watched.
         most: Option<Duration>,
     },
 }
 
-/// What ended the watching.
+/// The event that ended a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The time was over.
     Time,
     /// Ctrl-C or SIGTERM.
     Interrupt,
-    /// The command ended like this.
+    /// The command ended with this status.
     Command(ExitStatus),
 }
 
-/// Why there was nothing to watch.
+/// Why watching failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The command could not be started.
     #[error("`{program}` cannot be started: {source}")]
     Command {
-        /// As it was given.
+        /// The program as given.
         program: String,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// The clock, signals, or the command's end could not be waited for.
+    /// Waiting for the clock, for signals, or for the end of the command failed.
     #[error("cannot wait: {0}")]
     Wait(#[from] io::Error),
 }
 
-/// What is done again and again meanwhile.
+/// Work that is repeated meanwhile.
 #[expect(missing_debug_implementations, reason = "it holds a function")]
 pub struct Ticks<'a> {
-    /// How often.
+    /// The interval.
     pub every: Duration,
     /// Called with the time so far.
     pub tick: &'a mut dyn FnMut(Duration),
 }
 
-/// What came of watching.
+/// The result of a watch.
 #[derive(Debug)]
 pub struct Watched {
-    /// How long that was.
+    /// Its duration.
     pub time: Duration,
-    /// What ended it.
+    /// The event that ended it.
     pub end: End,
-    /// The command, if it goes on.
+    /// The command, if it still runs.
     pub running: Option<Running>,
 }
 
-/// A command that goes on after it was watched.
+/// A command that still runs after it was watched.
 #[derive(Debug)]
 pub struct Running {
     runtime: Runtime,
@@ -94,7 +94,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for its end, and hands signals on to it.
+    /// Waits for its end, and forwards signals to it.
     pub fn finish(self) -> io::Result<ExitStatus> {
         let Self { runtime, mut child, mut signals } = self;
         runtime.block_on(async {
@@ -108,7 +108,7 @@ impl Running {
     }
 }
 
-/// Those that would end this process.
+/// The signals that would end this process.
 #[derive(Debug)]
 struct Signals {
     interrupt: Signal,
@@ -128,7 +128,7 @@ impl Signals {
     }
 }
 
-/// Watches until the end. The command begins when the watching does.
+/// Watches until the end. The command starts together with the watch.
 pub fn watch(
     exporter: &Exporter,
     until: &Until<'_>,
@@ -145,7 +145,7 @@ async fn wait(
     until: &Until<'_>,
     ticks: Option<Ticks<'_>>,
 ) -> Result<(Duration, End, Option<(Child, Signals)>), WatchError> {
-    // First, so that no signal comes between the command and its handler.
+    // Handlers are installed first, so that no signal comes between the start of the command and its handler.
     let mut signals = Signals::new()?;
     let begun = Instant::now();
     let (limit, mut child) = match until {
@@ -180,7 +180,7 @@ async fn wait(
                 exporter.sweep();
                 continue;
             }
-            // Not to take them out when they are gone: a report is of what ran, by name.
+            // Rows of cgroups and disks that are gone stay in the maps: a report shows everything that ran, by name.
             _ = looks.tick() => {
                 exporter.meet();
                 exporter.follow_cpus();
@@ -200,7 +200,8 @@ async fn wait(
     }
 }
 
-/// Hands a signal on to the command. Ctrl-C at the terminal is sent to it as well; what is sent to this process alone is not.
+/// Forwards a signal to the command. The terminal sends Ctrl-C to the command as well; a signal to this process alone does not
+/// reach it otherwise.
 fn hand_on(child: &Child, number: i32) {
     let has_it = number == libc::SIGINT && sys::is_in_foreground();
     if let (false, Some(pid)) = (has_it, child.id())
@@ -230,9 +231,9 @@ async fn ended(child: Option<&mut Child>) -> io::Result<ExitStatus> {
 pub struct Loss {
     /// The probe.
     pub probe: String,
-    /// `max_series`, …; `missed` where the kernel skipped a run.
+    /// `max_series`, …; `missed` if the kernel skipped a run.
     pub reason: String,
-    /// How many.
+    /// Number of events.
     pub count: f64,
 }
 
@@ -250,7 +251,7 @@ impl Loss {
 
 const MISSED: &str = "missed";
 
-/// What the probes did not count, if anything.
+/// The events that the probes did not count, if any.
 pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     for family in families {
@@ -261,7 +262,7 @@ pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
                 ("tapster_probe_missed_total", [probe, ..]) => (probe, MISSED),
                 _ => continue,
             };
-            // The programs of a probe are counted each for itself.
+            // A probe has a count for each of its programs.
             let known = losses.iter_mut().find(|known| known.probe == *probe && known.reason == reason);
             match known {
                 _ if count <= 0.0 => {}
@@ -273,7 +274,7 @@ pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
     losses
 }
 
-/// A length of time for sentences: `10 s`, `2.5 s`.
+/// A duration for sentences: `10 s`, `2.5 s`.
 pub fn seconds(duration: Duration) -> String {
     let text = format!("{:.1}", duration.as_secs_f64());
     format!("{} s", text.strip_suffix(".0").unwrap_or(&text))

@@ -5,13 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
+#[path = "rules/served.rs"]
+mod served;
 use tapster_testing as support;
 
 use base64::Engine;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -19,18 +20,14 @@ use std::{
 };
 use support::{
     cases::{Cases, Outcome, Skip},
-    command::{output, root, tool},
+    command::{output, tool},
     durations::{self, Place},
-    exporter::{Tapster, within},
+    exporter::within,
     families, fixture,
     prometheus::{Prometheus, text_only},
     promql,
     queries::{self, Role, Rule},
     source, yaml,
-};
-use tapster::{
-    host::Host,
-    topology::{self, Watch},
 };
 
 /// By how many minutes an alert's `for` is changed: a step of the unit tests, or two where the versions of
@@ -484,88 +481,6 @@ fn changed_rules_are_noticed() -> Outcome {
     Ok(format!("{total} changes, each noticed"))
 }
 
-/// The tables of the exporter's own families are what the exporter serves: those about pushes only while it pushes.
-fn families_are_served() -> Outcome {
-    root()?;
-    let known = families::series();
-    let mut figures = Vec::new();
-    // Nobody listens on the port of `discard`, and nobody needs to.
-    let directory = tempfile::tempdir().unwrap();
-    let web = directory.path().join("web.yml");
-    fs::write(&web, "rate_limit: { interval: 0 }\n").unwrap();
-    let web = web.display().to_string();
-    let push = ["--otlp.endpoint", "http://127.0.0.1:9", "--otlp.interval", "1s", "--web.config.file", &web];
-    for arguments in [&[][..], &push] {
-        let tapster = Tapster::start(&[&["--run-stats"], arguments].concat());
-        let response = tapster.get("/metrics");
-        let served: BTreeSet<&str> = response
-            .text()
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-            .collect();
-        for name in &served {
-            assert!(known.contains_key(*name), "testing/src/families.rs does not know `{name}`");
-        }
-        let is_pushed = !arguments.is_empty();
-        for (name, _) in families::PUSH.iter().chain(&families::WEB) {
-            assert_eq!(served.contains(name), is_pushed, "`{name}` with {arguments:?}");
-        }
-        let metrics = tapster.scrape();
-        for (name, labels) in
-            families::OWN.iter().chain(families::PUSH.iter().chain(&families::WEB).filter(|_| is_pushed))
-        {
-            assert!(served.contains(name), "`{name}` is not served");
-            for sample in metrics.0.iter().filter(|sample| sample.name == *name) {
-                let found: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
-                assert_eq!(found, labels.iter().copied().collect::<BTreeSet<_>>(), "{name}");
-            }
-        }
-        for result in families::RESULTS.iter().filter(|_| is_pushed) {
-            let found = metrics.find("tapster_otlp_pushes_total", &[("result", result)]);
-            assert!(found.is_some(), "no pushes are `{result}`");
-        }
-        figures.push(format!("{}", served.len()));
-    }
-    Ok(format!("{} families, {} while pushing", figures[0], figures[1]))
-}
-
-/// The table of the families of arrays is what the topology makes of one that has all of them.
-fn arrays_are_described() -> Outcome {
-    let directory = tempfile::tempdir().unwrap();
-    let md = directory.path().join("block/md0/md");
-    let member = directory.path().join("block/sda");
-    fs::create_dir_all(md.join("dev-sda")).unwrap();
-    fs::create_dir_all(&member).unwrap();
-    symlink(&member, md.join("dev-sda/block")).unwrap();
-    for (file, text) in [
-        ("dev", "9:0"),
-        ("md/level", "raid1"),
-        ("md/raid_disks", "2"),
-        ("md/degraded", "1"),
-        ("md/array_state", "active"),
-        ("md/sync_action", "recover"),
-        ("md/sync_completed", "64 / 128"),
-        ("md/dev-sda/slot", "0"),
-        ("md/dev-sda/state", "in_sync"),
-        ("../sda/dev", "8:0"),
-    ] {
-        fs::write(md.with_file_name(file), format!("{text}\n")).unwrap();
-    }
-    fs::create_dir_all(directory.path().join("dev/md")).unwrap();
-    symlink("../md0", directory.path().join("dev/md/data")).unwrap();
-    let host = Host { sys: directory.path().into(), dev: directory.path().join("dev"), ..Host::default() };
-    let made: BTreeMap<String, Vec<String>> = topology::families(&Watch::new(&host).refresh())
-        .into_iter()
-        .map(|family| (family.name.to_string(), family.label_names.to_vec()))
-        .collect();
-    let table: BTreeMap<String, Vec<String>> = families::ARRAYS
-        .into_iter()
-        .map(|(name, labels)| (name.to_owned(), labels.iter().map(ToString::to_string).collect()))
-        .collect();
-    assert_eq!(made, table);
-    Ok(format!("{} families", table.len()))
-}
-
 /// A real Prometheus evaluates all rules without an error, and both forms of histograms give the same. What it asks
 /// every minute is asked every second here, or five minutes would pass before there is an answer.
 fn evaluated(directory: &Path) -> Outcome {
@@ -616,8 +531,8 @@ fn rules() {
     cases.run("thresholds have one place", thresholds_have_one_place);
     cases.run("names are known", names_are_known);
     cases.run("changed rules are noticed", changed_rules_are_noticed);
-    cases.run("families as served", families_are_served);
-    cases.run("families of arrays", arrays_are_described);
+    cases.run("families as served", served::families_are_served);
+    cases.run("families of arrays", served::arrays_are_described);
     let directory = tempfile::tempdir().unwrap();
     cases.run("a real Prometheus", || evaluated(directory.path()));
     cases.finish();

@@ -1,6 +1,6 @@
 //! Instructions with labels and comments, resolved to jump offsets at the end.
 
-use crate::insn::{Cond, Insn, Reg, Src};
+use crate::insn::{Alu, Cond, FP, Insn, Reg, Size, Src};
 
 /// A place to jump to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,29 @@ impl Assembler {
     /// Appends an instruction.
     pub fn push(&mut self, insn: Insn) {
         self.items.push(Item::Insn(insn));
+    }
+
+    /// `dst = src`
+    pub fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
+        self.alu(Alu::Mov, dst, src);
+    }
+
+    /// Arithmetic in 64 bits: `dst = dst op src`.
+    pub fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
+        self.push(Insn::Alu64(op, dst, src.into()));
+    }
+
+    /// `dst = value`, in as few slots as it takes.
+    pub fn constant(&mut self, dst: Reg, value: u64) {
+        match i32::try_from(value.cast_signed()) {
+            Ok(small) => self.mov(dst, small),
+            Err(_) => self.push(Insn::Imm64(dst, value)),
+        }
+    }
+
+    /// A word of the stack.
+    pub fn load_slot(&mut self, dst: Reg, offset: i16) {
+        self.push(Insn::Load(Size::DW, dst, FP, offset));
     }
 
     /// A new label, to be placed later.
@@ -151,6 +174,16 @@ impl Assembler {
     }
 }
 
+/// As an offset of an instruction: places in the context, in rows, in texts and in entries, which all have limits below it.
+pub(crate) fn offset(bytes: u32) -> i16 {
+    i16::try_from(bytes).expect("what a program reads and writes is within 32 KiB of its beginning")
+}
+
+/// As a constant of an instruction.
+pub(crate) fn immediate(value: u32) -> i32 {
+    i32::try_from(value).expect("sizes and numbers of buckets, elements and bits are small")
+}
+
 /// Slots of an instruction, to count distances in.
 fn width(insn: &Insn) -> i64 {
     i64::try_from(insn.slots()).expect("it has one or two")
@@ -177,7 +210,7 @@ impl Assembled {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::insn::{Alu, R0, R1};
+    use crate::insn::{R0, R1};
 
     #[test]
     fn offsets_count_slots_in_both_directions() {

@@ -2,10 +2,10 @@
 
 use crate::{
     arch::Arch,
-    attach::Target,
     btf::{Btf, Kind},
     insn::KernelFunction,
     probe::KernelVersion,
+    target::Target,
 };
 
 /// What the instructions depend on besides the probe.

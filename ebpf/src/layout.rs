@@ -2,7 +2,6 @@
 //! them and the collector that reads them.
 
 use crate::{
-    check::key_size,
     host::Host,
     point::Mechanism,
     typed::{AccessMode, Node, Side, Type, Typed, TypedEvent, TypedProbe},
@@ -323,7 +322,7 @@ fn spread(probe: &TypedProbe, part: usize, size: u32) -> impl Iterator<Item = u6
 impl Layout {
     /// The layout of a probe's maps on a host.
     pub fn new(probe: &TypedProbe, host: Host) -> Self {
-        let (labels, size) = place(probe.labels.iter().map(|label| key_size(&label.ty)), 0);
+        let (labels, size) = place(probe.labels.iter().map(|label| label.ty.room()), 0);
         let (metrics, size_of_metrics) = place(probe.metrics.iter().map(|metric| metric.kind.size()), 0);
         // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.
         let row_size = size_of_metrics.max(8);
@@ -338,8 +337,8 @@ impl Layout {
             Copies::within_budget(row_size, max_rows, host.possible_cpus)
         };
         let start = probe.is_pair().then(|| {
-            let (key, key_size_total) = place(probe.key.iter().map(key_size), 0);
-            let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| key_size(ty)), 8);
+            let (key, key_size_total) = place(probe.key.iter().map(Type::room), 0);
+            let (saved, value_size) = place(probe.saved.iter().map(|(_, ty)| ty.room()), 8);
             let max_entries = probe.max_inflight;
             let has_table = host.exchanges() && key_size_total <= TABLE_KEY;
             let table = has_table.then(|| {

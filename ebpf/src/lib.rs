@@ -5,7 +5,7 @@
 //! 1. [`yaml`]: text → a tree that knows its places.
 //! 2. [`declaration`]: tree → [`probe::Probe`], the declaration as written.
 //! 3. [`expr`]: the text of an expression → its syntax tree.
-//! 4. [`mod@check`]: a probe × what the kernel has ([`btf`], [`tracefs`], [`attach`]) → [`typed::TypedProbe`].
+//! 4. [`mod@check`]: a probe × what the kernel has ([`mod@target`], [`attach`]) → [`typed::TypedProbe`].
 //! 5. [`mod@lower`]: typed probe × [`host::Host`] → [`program::Program`]: instructions ([`asm`], [`insn`]) and their [`layout`].
 //! 6. [`object`]: program → an ELF object that any eBPF loader takes.
 //!
@@ -31,6 +31,7 @@ pub mod glob;
 pub mod histogram;
 pub mod host;
 pub mod insn;
+mod key;
 pub mod layout;
 pub mod lower;
 pub mod map;
@@ -41,10 +42,14 @@ pub mod object;
 pub mod point;
 pub mod probe;
 pub mod program;
+mod reader;
+mod row;
 pub mod site;
 pub mod stack;
+pub mod target;
 pub mod tracefs;
 pub mod typed;
+pub mod unit;
 pub mod usdt;
 pub mod vm;
 pub mod waiting;
@@ -55,7 +60,7 @@ use diagnostic::Diagnostic;
 /// Compiles one declared probe for a kernel: check, then lower.
 pub fn compile(
     probe: &probe::Probe,
-    target: &attach::Target<'_>,
+    target: &target::Target<'_>,
 ) -> Result<program::Program, Vec<Diagnostic>> {
     let typed = check::check(probe, target)?;
     let session = target.btf.filter(|_| lower::joins_ends(&typed)).and_then(host::Session::find);

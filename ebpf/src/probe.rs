@@ -3,20 +3,20 @@
 mod decoder;
 mod kernel;
 mod reason;
-mod unit;
+mod waiting;
 
 pub use crate::metric::MetricKind;
 pub use crate::point::{AttachPoint, Root};
+pub use crate::unit::{UNITS, Unit};
 pub use decoder::*;
 pub use kernel::*;
 pub use reason::*;
-pub use unit::*;
+pub use waiting::*;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile, Span, Spanned},
     expr::{Expr, ParseError},
     names::FamilyKind,
-    waiting,
     yaml::{Data, Node},
 };
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub struct Probe {
     /// Metrics of events, in the order written.
     pub metrics: Vec<Metric>,
     /// Metrics of starts that wait for their end, in the order written.
-    pub waiting: Vec<waiting::DeclaredWaiting>,
+    pub waiting: Vec<DeclaredWaiting>,
     /// Most label sets.
     pub max_series: u32,
     /// Most starts that wait for their end.

@@ -9,9 +9,8 @@ use crate::{
     names::FamilyKind,
     point::{AttachPoint, Mechanism},
     site::Sites,
-    typed::{TypedLabel, TypedMetric, TypedProbe},
+    typed::{TypedLabel, TypedMetric, TypedProbe, Waiting},
     usdt,
-    waiting::Waiting,
 };
 
 /// A probe compiled for one kernel.

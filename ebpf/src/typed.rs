@@ -4,15 +4,18 @@
 //! `a - b` of two `u32` is what it is on paper; only where an operand is a `u64` is the operation
 //! unsigned. Casts cut.
 
+mod waiting;
+
 pub use crate::stack::{LOST_STACK, NO_STACK, Side};
+pub use waiting::{KnownLabel, Waiting, WaitingMetric};
 
 use crate::{
     btf::TypeId,
     point::{AttachPoint, Mechanism},
-    probe::{Decoder, Unit},
+    probe::Decoder,
     site::Sites,
+    unit::Unit,
     usdt,
-    waiting::Waiting,
 };
 use std::collections::BTreeSet;
 
@@ -349,6 +352,12 @@ impl Typed {
     pub fn needs_item(&self, lets: &[Self]) -> bool {
         self.any_of_all(lets, &|typed| typed.kind == Node::Item)
     }
+}
+
+/// Whether an operation works on unsigned numbers.
+pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) -> bool {
+    let shifts = matches!(operator, Binary::Shl | Binary::Shr);
+    left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }
 
 /// A probe ready to be lowered.

@@ -1,4 +1,4 @@
-//! The programs of a call graph brought into the kernel.
+//! Loads and attaches the programs of a call graph.
 
 use super::plan::Plan;
 use crate::{
@@ -17,18 +17,18 @@ use tapster_ebpf::{
     callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, Word},
 };
 
-/// Longest record.
+/// Longest record, bytes.
 const LONGEST: usize = 96;
-/// Why the programs did not get into the kernel.
+/// Why the programs could not be loaded or attached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// A program could not be assembled; our own mistake.
+    /// A program could not be assembled, which is a bug of tapster.
     #[error(transparent)]
     Assemble(#[from] AsmError),
-    /// What the kernel refused, or does not have.
+    /// The kernel refused something, or lacks it.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// The places.
+    /// The places could not be attached to.
     #[error("{0}: give a pattern that fewer functions match")]
     Places(#[from] PlacesError),
 }
@@ -40,16 +40,16 @@ pub struct Attached {
     pub ring: Ring,
     /// How the probes were attached.
     pub means: Means,
-    /// Functions of which some place could not be attached to, and why.
+    /// Functions with places that could not be attached to: index and error.
     pub refused: Vec<(usize, io::Error)>,
     lost: Map,
     _held: Vec<OwnedFd>,
 }
 
-/// What was lost.
+/// Losses of records and processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Records that found no room in the ring.
+    /// Records that did not fit into the ring.
     pub records: u64,
     /// Processes that were not followed.
     pub processes: u64,
@@ -86,10 +86,10 @@ impl Maker {
     }
 }
 
-/// Attaches to all that is planned, ends before beginnings, by the best means from `from` on. From then on children of this
-/// process, and theirs, are followed.
+/// Attaches to all places of a plan, ends before beginnings, by the best means from `from` on. From then on the children of
+/// this process, and their children, are followed.
 pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<Attached, AttachError> {
-    // Needed before 5.11, where it may be refused; then making the maps says so.
+    // Needed before 5.11, where the kernel may refuse it; then making the maps reports it.
     let _ = sys::lift_memlock();
     let mut maker = Maker { maps: Vec::new(), held: Vec::new() };
     for map in callgraph::maps(ring_bytes) {
@@ -101,7 +101,7 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<At
     maker.raw_tracepoint("follow_end", c"sched_process_exit", &callgraph::end()?)?;
     maker.raw_tracepoint("follow_free", c"sched_process_free", &callgraph::free(task)?)?;
     maker.raw_tracepoint("follow_fork", c"sched_process_fork", &callgraph::fork(task)?)?;
-    // The file that was decoded, should another have its name by now: in that one the places would be wrong.
+    // The file that was decoded is used, even if another has its name by now: in that one the places would be wrong.
     let opened = format!("/proc/self/fd/{}", plan.file.as_raw_fd());
     let path = CString::new(opened).map_err(|error| refused("the path")(io::Error::other(error)))?;
     let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
@@ -143,7 +143,7 @@ fn probes(
         let (name, assembled) = program(is_entry, word)?;
         maker.load(name, kind, &assembled)
     };
-    // A kernel that does not know the helper refuses the program, one without such links the link.
+    // A kernel that does not know the helper refuses the program; one without such links refuses the link.
     let multi = from == Means::Multi
         && load(maker, ProgramKind::UprobeMulti, false, Word::Cookie)
             .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
@@ -173,7 +173,7 @@ fn probes(
 }
 
 impl Attached {
-    /// What was lost up to now.
+    /// The losses so far.
     pub fn losses(&self) -> io::Result<Losses> {
         let count = |index| follow::counter(&self.lost, index);
         Ok(Losses { records: count(LOST_RECORDS)?, processes: count(LOST_PROCESSES)? })

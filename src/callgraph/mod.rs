@@ -1,8 +1,7 @@
 //! `tapster callgraph`: which function of a program calls which, when, and for how long.
 //!
-//! In order: [`plan()`] finds functions and where each begins and ends, [`attach()`] sets probes there, [`Graph`] makes calls of
-//! their records, [`Summary`] adds them up, and [`Printer`] writes. Starting and waiting for the command is what the caller
-//! does.
+//! The stages: [`plan()`] finds functions and their entries and exits, [`attach()`] attaches probes there, [`Graph`] pairs
+//! their records into calls, [`Summary`] adds them up, and [`Printer`] writes. The caller starts the command and waits for it.
 
 mod attach;
 mod pairing;

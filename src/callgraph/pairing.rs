@@ -1,9 +1,9 @@
-//! Records → calls: which return belongs to which entry, and what was called by what.
+//! Records → calls: finds the entry of each return, and the caller of each call.
 //!
-//! A call is known by the stack pointer at its entry, which is the same at its return. So a return ends the calls of its
-//! thread that began at this place of the stack, and calls that began further down were left without one: by `longjmp`,
-//! an exception, or a jump. An entry likewise ends what began below it, and what began at the same place, unless
-//! that is a function that jumped here instead of calling.
+//! A call is identified by the stack pointer at its entry, which is the same at its return. So a return ends the calls of its
+//! thread that began at this place of the stack. Calls that began further down were left without a return: by `longjmp`, an
+//! exception, or a jump. Likewise an entry ends what began below it, and what began at the same place, unless that is a
+//! function that jumped here instead of calling.
 
 use super::{
     plan::Followed,
@@ -19,28 +19,28 @@ pub struct Line<'a> {
     pub task: Task,
     /// Its name.
     pub comm: &'a str,
-    /// `CLOCK_MONOTONIC`.
+    /// Time of the event by `CLOCK_MONOTONIC`.
     pub time_ns: u64,
-    /// Since the outermost call of the thread.
+    /// Time since the outermost call of the thread began.
     pub since_ns: u64,
-    /// Calls around it.
+    /// Number of calls around it.
     pub depth: usize,
     /// Index of the function.
     pub function: usize,
-    /// What happened.
+    /// The event.
     pub step: Step,
 }
 
-/// What happened to a call.
+/// An event of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It began.
     Enter([u64; ARGUMENTS]),
     /// It returned.
     Return {
-        /// What, unless a function that is not followed returned in its place.
+        /// The value, unless a function that is not followed returned in its place.
         value: Option<u64>,
-        /// How long it took.
+        /// Duration of the call.
         duration_ns: u64,
     },
 }
@@ -53,38 +53,38 @@ struct Frame {
     entered_ns: u64,
     /// Time in calls made by it.
     inner_ns: u64,
-    /// Where it is in the tree of calls.
+    /// Its node in the tree of calls.
     node: usize,
-    /// Whether it is part of what is asked for.
+    /// Whether it is part of what is shown.
     shown: bool,
-    /// A copy of a call that another process made.
+    /// Whether it is a copy of a call that another process made.
     inherited: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Thread {
-    /// Where it was last seen to run.
+    /// The task that last ran it.
     task: Task,
     comm: String,
     frames: Vec<Frame>,
-    /// How many of the frames are shown.
+    /// Number of frames that are shown.
     shown: usize,
-    /// How many calls of each function are shown.
+    /// Number of calls in progress of each function, of those that are shown.
     open: HashMap<usize, u32>,
     base_ns: u64,
     last_ns: u64,
 }
 
-/// Whose calls they are: a thread's, or a goroutine's, which runs on one thread and then on another.
+/// The owner of calls: a thread, or a goroutine, which runs on one thread and then on another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Flow {
     pid: u32,
-    /// The thread; 0 where it does not matter.
+    /// The thread; 0 if it does not matter.
     tid: u32,
     goroutine: u64,
 }
 
-/// All calls under way, and the sums of those that are done.
+/// All calls in progress, and the sums of those that ended.
 #[derive(Debug)]
 pub struct Graph<'f> {
     functions: &'f [Followed],
@@ -95,12 +95,13 @@ pub struct Graph<'f> {
 }
 
 impl<'f> Graph<'f> {
-    /// Begins. `triggered`: only what is beneath a trigger. `stacks`: whose tell what called what, if any do.
+    /// Begins a graph. `triggered`: only calls beneath a trigger are shown. `stacks`: whose stacks determine callers, if any
+    /// do.
     pub fn new(functions: &'f [Followed], triggered: bool, stacks: Option<Stacks>) -> Self {
         Self { functions, triggered, stacks, threads: HashMap::new(), summary: Summary::new(functions.len()) }
     }
 
-    /// Takes a record, in the order in which they were written.
+    /// Processes a record; records come in the order in which they were written.
     pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&Line<'_>)) {
         let Record { time_ns, task, ref event } = *record;
         match *event {
@@ -120,7 +121,7 @@ impl<'f> Graph<'f> {
             Event::Leave { stack, goroutine, .. } => {
                 self.leave(time_ns, (task, goroutine), stack, None, print);
             }
-            // Go starts other programs this way, but no copy of itself goes on.
+            // Go starts other programs this way, but no copy of the program itself continues.
             Event::Fork { child } => {
                 let Some(parent) = self.threads.get(&self.flow(task, 0)) else { return };
                 let mut copy = parent.clone();
@@ -130,18 +131,18 @@ impl<'f> Graph<'f> {
                 let flow = self.flow(child, 0);
                 self.threads.insert(flow, copy);
             }
-            // The memory of the calls is gone, and with it the threads.
+            // The memory of the calls is gone, and so are the other threads.
             Event::Exec => self.close_process(task.pid, time_ns),
             Event::End if self.stacks != Some(Stacks::Goroutine) => {
                 self.close_all(self.flow(task, 0), Some(time_ns));
             }
-            // Goroutines end with their process, whose first thread is the last to go in Go.
+            // Goroutines end with their process, whose first thread is the last to end in Go.
             Event::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
             Event::End => {}
         }
     }
 
-    /// Ends: calls that are still under way remain so. The sums, for which threads were the last to know.
+    /// Ends the graph and returns the sums: calls in progress stay so, and end at the last event of their thread.
     pub fn finish(mut self) -> Summary {
         let flows: Vec<Flow> = self.threads.keys().copied().collect();
         for flow in flows {
@@ -180,14 +181,14 @@ impl<'f> Graph<'f> {
         while let Some(top) = thread.frames.last() {
             let below = &self.functions[top.function];
             let exits = below.exits.as_ref();
-            // It called this one.
+            // The call on top called this one.
             if top.stack > stack {
                 break;
             }
-            // It jumped here: the return address is the one that it was given.
+            // The call on top jumped here: the return address is the one that it was given.
             if top.stack == stack && top.caller == caller {
                 if top.function == function && exits.is_some_and(|exits| exits.repeats) {
-                    // A loop whose first instruction is the function's: no call.
+                    // A loop to the first instruction of the function is no call.
                     thread.last_ns = time_ns;
                     return;
                 }
@@ -207,7 +208,7 @@ impl<'f> Graph<'f> {
             }
             (false, _) => 0,
         };
-        // Where nothing is known to be beneath anything, since the first call.
+        // If callers are unknown, times count from the first call.
         if shown && thread.shown == 0 && (self.stacks.is_some() || thread.base_ns == 0) {
             thread.base_ns = time_ns;
         }
@@ -239,12 +240,12 @@ impl<'f> Graph<'f> {
         if followed.at_once {
             self.leave(time_ns, (task, flow.goroutine), stack, None, print);
         } else if followed.exits.is_none() {
-            // Nobody would know what is beneath it: what it calls is shown beside it.
+            // The depth of its callees would be unknown, so they are shown beside it.
             thread.close(&mut self.summary, time_ns, Ending::NotTaken);
         }
     }
 
-    /// Why a call that is no longer on the stack was not seen to end.
+    /// Why the end of a call that is no longer on the stack was not seen.
     fn unseen(function: &Followed) -> Ending {
         match &function.exits {
             None => Ending::NotTaken,
@@ -277,7 +278,7 @@ impl<'f> Graph<'f> {
                 thread.close(&mut self.summary, last_ns, ending);
                 continue;
             }
-            // More than one began here if they jumped from one to the next: this is the return of all.
+            // If several began here because they jumped from one to the next, this is the return of all.
             matched = true;
             let (function, shown, duration_ns) =
                 (top.function, top.shown, time_ns.saturating_sub(top.entered_ns));
@@ -300,7 +301,7 @@ impl<'f> Graph<'f> {
         }
     }
 
-    /// A thread is no more, or is not looked at any more.
+    /// Ends all calls of a thread that has ended or is no longer followed.
     fn close_all(&mut self, flow: Flow, ended_ns: Option<u64>) {
         let Some(mut thread) = self.threads.remove(&flow) else { return };
         while !thread.frames.is_empty() {
@@ -314,7 +315,7 @@ impl<'f> Graph<'f> {
 }
 
 impl Thread {
-    /// Takes the innermost call away.
+    /// Removes the innermost call.
     fn close(&mut self, summary: &mut Summary, time_ns: u64, ending: Ending) {
         let Some(frame) = self.frames.pop() else { return };
         let duration_ns = time_ns.saturating_sub(frame.entered_ns);

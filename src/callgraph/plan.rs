@@ -1,4 +1,4 @@
-//! Which functions are followed, and where probes go.
+//! Chooses the functions to follow, and the places of probes.
 
 use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
 use std::{collections::HashSet, fs::File, path::PathBuf};
@@ -8,36 +8,36 @@ use tapster_ebpf::{
     diagnostic::near,
 };
 
-/// What to follow.
+/// A request to follow functions.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// A program or library, and after a colon a pattern of its functions.
     pub what: String,
-    /// Only calls made beneath functions of this name or pattern.
+    /// Only show calls beneath functions with this name or pattern.
     pub trigger: Option<String>,
-    /// Most functions.
+    /// Most functions that are followed.
     pub limit: usize,
 }
 
 /// A function that is followed.
 #[derive(Clone, Debug)]
 pub struct Followed {
-    /// As it is shown.
+    /// Its name as shown.
     pub name: String,
     /// Its address.
     pub address: u64,
-    /// How it ends; `None` where its returns are not taken.
+    /// Its exits; `None` if its returns are not probed.
     pub exits: Option<Exits>,
-    /// Its first instruction is its last: it returns, or jumps away.
+    /// Whether its first instruction is its last: it returns, or jumps away.
     pub at_once: bool,
-    /// Whether calls beneath it are what is asked for.
+    /// Whether calls beneath it are shown.
     pub is_trigger: bool,
 }
 
 /// A place in the file for a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Bytes from its start.
+    /// Its offset in the file, bytes.
     pub offset: u64,
     /// The first word of the records.
     pub word: u64,
@@ -45,26 +45,26 @@ pub struct Place {
     pub function: usize,
 }
 
-/// What is followed and where.
+/// The functions and the places of probes.
 #[derive(Debug)]
 pub struct Plan {
-    /// The file's name.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The file as it was read: places are of this one, whatever has its name by now.
+    /// The file that was read, to which the places belong, whatever has its name by now.
     pub file: File,
     /// Its processor.
     pub arch: Arch,
     /// The functions, by address.
     pub functions: Vec<Followed>,
-    /// Where they begin.
+    /// The places where they begin.
     pub entries: Vec<Place>,
-    /// Where they end.
+    /// The places where they end.
     pub exits: Vec<Place>,
-    /// Whether only what is beneath a trigger is asked for.
+    /// Whether only calls beneath a trigger are shown.
     pub triggered: bool,
-    /// Whose stacks tell what called what; not known of programs that an old Go has built.
+    /// Whose stacks determine callers; unknown for programs built by an old Go.
     pub stacks: Option<Stacks>,
-    /// What does not come out as asked, in sentences.
+    /// Differences from the request, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ fn missing(message: String, hint: impl Into<Option<String>>) -> Missing {
     Missing { message, hint: hint.into() }
 }
 
-/// Looks for the functions.
+/// Finds the functions.
 pub fn plan(request: &Request) -> Result<Plan, Missing> {
     let (file, what) = split(&request.what)?;
     let pattern = Pattern::new(&what);
@@ -153,7 +153,7 @@ pub fn plan(request: &Request) -> Result<Plan, Missing> {
     Ok(plan)
 }
 
-/// The file and the pattern: names of both may hold colons, so the file is the first part that is one.
+/// Splits into file and pattern: names of both may contain colons, so the file is the shortest prefix that names one.
 fn split(what: &str) -> Result<(Functions, String), Missing> {
     let mut first = None;
     for (at, _) in what.match_indices(':').chain([(what.len(), "")]) {
@@ -169,9 +169,9 @@ fn split(what: &str) -> Result<(Functions, String), Missing> {
 }
 
 impl Plan {
-    /// `begins`: for each function, the place in the file of a probe for its beginning.
+    /// Finds the places. `begins`: for each function, the offset of the probe for its entry.
     fn place(&mut self, begins: &[u64]) {
-        // Functions whose returns are seen: a jump to one is no end, because its return is the end of both.
+        // Functions whose returns are probed: a jump to one of them is no end, because its return ends both.
         let returning: HashSet<u64> = self
             .functions
             .iter()

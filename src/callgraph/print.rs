@@ -1,4 +1,4 @@
-//! The graph and its sums as texts.
+//! Writes the graph and its sums as texts.
 
 use super::{
     pairing::{Line, Step},
@@ -11,7 +11,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Deepest indentation; lines of deeper calls would be longer than what they say.
+/// Deepest indentation; with more, a line would be mostly indentation.
 const DEEPEST: usize = 256;
 
 /// In which form.
@@ -25,7 +25,7 @@ pub enum Output {
     Json,
 }
 
-/// Writes the graph. Once nobody reads it any more, it is silent.
+/// Writes the graph. After its reader has closed the pipe, it writes nothing.
 #[derive(Debug)]
 pub struct Printer<'f, W> {
     out: W,
@@ -37,12 +37,12 @@ pub struct Printer<'f, W> {
 }
 
 impl<'f, W: Write> Printer<'f, W> {
-    /// Shows so many of the arguments.
+    /// Shows this many arguments.
     pub fn new(out: W, functions: &'f [Followed], output: Output, arguments: usize) -> Self {
         Self { out, functions, output, arguments, failed: None, text: String::new() }
     }
 
-    /// Writes one line, if the form has them.
+    /// Writes one line, if the form has lines.
     pub fn line(&mut self, line: &Line<'_>) {
         self.text.clear();
         match self.output {
@@ -62,14 +62,14 @@ impl<'f, W: Write> Printer<'f, W> {
         }
     }
 
-    /// Passes on what was written.
+    /// Flushes the output.
     pub fn flush(&mut self) {
         if self.failed.is_none() {
             self.failed = self.out.flush().err();
         }
     }
 
-    /// Why not all was written. That nobody reads it any more is no failure.
+    /// Why the output is incomplete, if it is. A closed pipe is no failure.
     pub fn failure(self) -> Option<io::Error> {
         self.failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
@@ -108,7 +108,7 @@ impl<'f, W: Write> Printer<'f, W> {
             "depth": depth,
             "function": self.functions[*function].name,
         });
-        // Numbers of 64 bits are texts: many readers keep 53 bits of a number.
+        // 64-bit numbers are written as texts: many readers keep only 53 bits of a number.
         match step {
             Step::Enter(arguments) => {
                 value["event"] = "entry".into();
@@ -126,7 +126,7 @@ impl<'f, W: Write> Printer<'f, W> {
         value
     }
 
-    /// Writes the sums; `notes` are what else there is to say.
+    /// Writes the sums, then `notes`.
     pub fn summary(&mut self, summary: &Summary, notes: &[String]) {
         self.text.clear();
         match self.output {
@@ -138,7 +138,7 @@ impl<'f, W: Write> Printer<'f, W> {
             }
             Output::Folded => {
                 for (chain, self_ns) in summary.chains() {
-                    // `;` separates calls, and the last space the number.
+                    // `;` separates calls, and the last space precedes the number.
                     let names: Vec<String> =
                         chain.iter().map(|index| self.functions[*index].name.replace(';', ":")).collect();
                     let _ = writeln!(self.text, "{} {self_ns}", names.join(";"));
@@ -172,7 +172,7 @@ impl<'f, W: Write> Printer<'f, W> {
     }
 }
 
-/// Times in microseconds; a function of which no call has ended has none.
+/// Writes times in microseconds; a function without a call that ended has none.
 fn table(summary: &Summary, functions: &[Followed], text: &mut String) {
     let us = |ns: u64| format!("{}.{}", ns / 1000, ns % 1000 / 100);
     let mut rows = vec![["calls", "total µs", "self µs", "average µs", "maximum µs"].map(str::to_owned)];

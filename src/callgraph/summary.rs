@@ -1,8 +1,8 @@
-//! Sums over calls: by function, and by what called what.
+//! Sums over calls: by function, and by chain of callers.
 
 use std::collections::HashMap;
 
-/// Most nodes of the tree of calls; what comes later is added to the call around it.
+/// Most nodes of the tree of calls; later ones are added to the call around them.
 const MOST_NODES: usize = 1 << 20;
 
 /// How a call ended.
@@ -10,13 +10,13 @@ const MOST_NODES: usize = 1 << 20;
 pub enum Ending {
     /// It returned.
     Returned,
-    /// Its thread ended in it, or replaced its program.
+    /// Its thread ended inside it, or executed another program.
     Ended,
-    /// It was left by `longjmp` or an exception.
+    /// `longjmp` or an exception left it.
     Unwound,
-    /// It was left by a jump, or one of the above: it has ways out that are not seen.
+    /// It was left by a jump, or in one of the above ways: it has exits that are not probed.
     Jumped,
-    /// Its returns are not taken.
+    /// Its returns are not probed.
     NotTaken,
     /// It has not ended yet.
     Running,
@@ -25,17 +25,17 @@ pub enum Ending {
 /// Sums of a function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// How often it was called.
+    /// Number of calls.
     pub calls: u64,
-    /// Calls of which the end is known, by return or because the thread ended.
+    /// Calls whose end is known, by a return or because the thread ended.
     pub timed: u64,
-    /// Time in these, those within another of the same function not counted again.
+    /// Time in these; a call inside another of the same function counts once.
     pub total_ns: u64,
-    /// The same less what they called.
+    /// That time without the calls that they made.
     pub self_ns: u64,
-    /// Time of all of these, for the average.
+    /// Sum of the times of all these calls, for the average.
     pub sum_ns: u64,
-    /// The longest.
+    /// Longest time.
     pub max_ns: u64,
 }
 
@@ -64,11 +64,11 @@ struct Node {
 /// All sums.
 #[derive(Debug)]
 pub struct Summary {
-    /// By function.
+    /// Sums by function.
     pub functions: Vec<Sums>,
     /// Calls without a return line.
     pub unreturned: Unreturned,
-    /// Returns of calls that were not seen to begin.
+    /// Returns whose entry was not seen.
     pub without_entry: u64,
     nodes: Vec<Node>,
     known: HashMap<(Option<usize>, usize), usize>,
@@ -85,7 +85,7 @@ impl Summary {
         }
     }
 
-    /// The node of a function called by another.
+    /// The node of a function called from another node.
     pub(super) fn node(&mut self, outer: Option<usize>, function: usize) -> usize {
         if let Some(node) = self.known.get(&(outer, function)) {
             return *node;
@@ -132,7 +132,7 @@ impl Summary {
         }
     }
 
-    /// Functions that were called, those with the longest total first, and of the same those called most.
+    /// Functions that were called, those with the longest total first; of equal ones, those called most.
     pub fn by_total(&self) -> Vec<(usize, &Sums)> {
         let mut called: Vec<(usize, &Sums)> =
             self.functions.iter().enumerate().filter(|(_, sums)| sums.calls > 0).collect();
@@ -140,7 +140,7 @@ impl Summary {
         called
     }
 
-    /// Each chain of calls, outermost first, with the time in its innermost alone.
+    /// Each chain of calls, outermost first, with the time in its innermost function alone.
     pub fn chains(&self) -> impl Iterator<Item = (Vec<usize>, u64)> + '_ {
         self.nodes.iter().filter(|node| node.self_ns > 0).map(|node| {
             let mut chain = vec![node.function];

@@ -1,4 +1,4 @@
-//! Calls from records that are made up, and how they are printed.
+//! Calls from artificial records, and how they are printed.
 
 use super::{
     pairing::{Graph, Line, Step},
@@ -14,9 +14,9 @@ const READ: u32 = 1;
 const HASH: u32 = 2;
 /// Jumps to `HASH` instead of calling it.
 const JUMP: u32 = 3;
-/// Its returns are not taken.
+/// Its returns are not probed.
 const OPAQUE: u32 = 4;
-/// Nothing but a return.
+/// It contains nothing but a return.
 const EMPTY: u32 = 5;
 
 const A: Task = Task { pid: 100, tid: 100 };
@@ -41,7 +41,7 @@ fn functions() -> Vec<Followed> {
         .collect()
 }
 
-/// Records at times that count up by a microsecond.
+/// Records at times that advance by a microsecond.
 #[derive(Default)]
 struct Script {
     records: Vec<Record>,
@@ -60,7 +60,7 @@ impl Script {
         self
     }
 
-    /// The caller is told by the place of the stack, as if each place belonged to one call instruction.
+    /// The caller is derived from the stack pointer, as if each value belonged to one call instruction.
     fn enter(&mut self, task: Task, function: u32, stack: u64) -> &mut Self {
         self.enter_from(task, function, stack, stack + 1)
     }
@@ -117,7 +117,7 @@ fn recursion_pairs_by_the_stack() {
     assert_eq!(lines[49], format!("100{}->hash", " ".repeat(50)));
     assert_eq!(lines[50], format!("100{}<-hash", " ".repeat(50)));
     let sums = sums(&summary, HASH);
-    // From the first entry to the last return; the innermost took 1 µs, the outermost 99.
+    // From the first entry to the last return: the innermost took 1 µs, the outermost 99.
     assert_eq!((sums.calls, sums.timed, sums.total_ns, sums.max_ns), (50, 50, 99_000, 99_000));
     assert_eq!((sums.sum_ns, sums.self_ns), (2_500_000, 99_000));
     assert_eq!(summary.unreturned, Unreturned::default());
@@ -126,7 +126,7 @@ fn recursion_pairs_by_the_stack() {
 #[test]
 fn threads_do_not_mix() {
     let mut script = Script::default();
-    // Both at one place of their stacks, as far as numbers go.
+    // Both at equal stack pointers.
     script.enter(A, MAIN, 0x8000).enter(B, READ, 0x8000).enter(A, HASH, 0x7000).enter(B, HASH, 0x7000);
     script.leave(A, HASH, 0x7000).leave(A, MAIN, 0x8000).leave(B, HASH, 0x7000).leave(B, READ, 0x8000);
     let (lines, summary) = script.run();
@@ -141,11 +141,11 @@ fn threads_do_not_mix() {
 fn what_longjmp_leaves_is_taken_away() {
     let mut script = Script::default();
     script.enter(A, MAIN, 0x8000);
-    // Three deep, then back in `main`, which calls again from the same place and from another.
+    // Three deep, then back in `main`, which calls again from the same instruction and from another.
     script.enter(A, READ, 0x7000).enter(A, HASH, 0x6000).enter(A, HASH, 0x5000).wait(50_000);
     script.enter(A, READ, 0x7000).enter(A, HASH, 0x6000).wait(50_000);
     script.enter_from(A, HASH, 0x7000, 77).leave(A, HASH, 0x7000);
-    // And once more, found by the return of `main`.
+    // Once more, noticed by the return of `main`.
     script.enter(A, READ, 0x7000).leave(A, MAIN, 0x8000);
     let (lines, summary) = script.run();
     assert_eq!(
@@ -165,7 +165,7 @@ fn what_longjmp_leaves_is_taken_away() {
     );
     assert_eq!(summary.unreturned, Unreturned { unwound: 6, ..Unreturned::default() });
     assert_eq!((sums(&summary, READ).calls, sums(&summary, READ).timed), (3, 0));
-    // Known of what was left: up to the last that was seen of it. So `main` has the waiting.
+    // A call that was left counts up to its last event. So `main` has the waiting time.
     assert!(sums(&summary, MAIN).self_ns >= 100_000, "{summary:?}");
 }
 
@@ -192,7 +192,7 @@ fn a_jump_to_another_function_returns_for_both() {
         ]
     );
     assert_eq!((summary.unreturned, summary.without_entry), (Unreturned::default(), 0));
-    // `read` never jumps anywhere: what begins where it was is called by its caller.
+    // `read` never jumps: its caller calls the function that begins at the same place.
     let mut script = Script::default();
     script.enter(A, READ, 0x7000).enter(A, HASH, 0x7000).leave(A, HASH, 0x7000);
     assert_eq!(script.run().0, ["100 ->read", "100 ->hash", "100 <-hash"]);
@@ -219,7 +219,7 @@ fn lost_records_do_not_shift_what_follows() {
         ]
     );
     assert_eq!((summary.unreturned.unwound, summary.without_entry), (1, 2));
-    // A function that is not there.
+    // A function that does not exist.
     let mut script = Script::default();
     script.enter(A, 99, 0x8000);
     assert!(script.run().0.is_empty());
@@ -257,7 +257,7 @@ fn a_copied_process_returns_from_calls_of_the_first() {
             "100 <-main"
         ]
     );
-    // Each counted where it was made.
+    // Each call counts in the process that made it.
     assert_eq!((sums(&summary, READ).calls, sums(&summary, READ).timed), (1, 1));
     assert_eq!((sums(&summary, MAIN).calls, sums(&summary, MAIN).timed), (2, 2));
     assert_eq!(summary.unreturned, Unreturned { ended: 1, ..Unreturned::default() });
@@ -289,7 +289,7 @@ fn goroutines_keep_their_calls_on_other_threads() {
         (A, entry(READ, stack, 1)),
         (A, entry(READ, stack, 2)),
         (B, entry(HASH, stack - 64, 1)),
-        // A thread ends; what ran on it goes on elsewhere.
+        // A thread ends; its goroutine goes on elsewhere.
         (B, Event::End),
         (A, Event::Return { function: HASH, stack: stack - 64, value: 1, goroutine: 1 }),
         (A, Event::Return { function: READ, stack, value: 2, goroutine: 1 }),

@@ -1,7 +1,7 @@
-//! Names of containers and pods, from the links that the kubelet makes to the logs of containers:
+//! Names of containers and pods, from the links that the kubelet makes to logs of containers:
 //! `/var/log/containers/POD_NAMESPACE_CONTAINER-ID.log` → `/var/log/pods/NAMESPACE_POD_UID/CONTAINER/0.log`.
 //!
-//! So no API server is asked, and nothing is followed: names of links and what they lead to are all that is read.
+//! So tapster needs no API server. It reads only names of links and their targets, and follows no link.
 
 use crate::{
     container::is_id,
@@ -15,13 +15,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Links read; a node has some hundred containers.
+/// Most links that are read; a node has some hundred containers.
 const LIMIT: usize = 1 << 14;
 /// Longest UID of a pod; it has 36 characters.
 const LONGEST_UID: usize = 64;
-/// Fewest digits of an id. Names of links are cut at 255 bytes, and the id stands at the end.
+/// Fewest digits of an id. Names of links are cut at 255 bytes, and the id is at their end.
 const SHORTEST: usize = 12;
-/// A directory whose time of change is younger than this when it was read may change again within the same time.
+/// A directory that was changed less than this before it was read may change again with the same time of change.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A pod.
@@ -38,16 +38,17 @@ pub(super) struct Directory {
     left: Left,
 }
 
-/// When a directory had last changed as it was read; `None` where that may be so again, or it is not there.
+/// The directory's time of change when it was read; `None` if a later change may have the same time, or the directory does not
+/// exist.
 pub(super) type Changed = Option<SystemTime>;
 
-/// What the links say.
+/// The names in the links.
 #[derive(Debug, Default)]
 pub(super) struct Logs {
     pub(super) changed: Changed,
-    /// Pod and name of containers by their id, or the beginning of it.
+    /// Pod and name of each container by its id, or by the beginning of the id.
     containers: BTreeMap<String, (Pod, String)>,
-    /// Pods by UID: of containers without a log of their own, as the one that holds a pod's network.
+    /// Pods by UID: for containers without a log of their own, such as the one that holds a pod's network.
     pods: HashMap<String, Pod>,
 }
 
@@ -66,7 +67,7 @@ impl Directory {
         &self.path
     }
 
-    /// What the links say, if the directory has changed since then.
+    /// Reads the links if the directory has changed since then.
     pub(super) fn read(&self, since: Changed) -> Option<Logs> {
         let changed = self.path.metadata().and_then(|metadata| metadata.modified()).ok();
         if changed == since {
@@ -90,19 +91,19 @@ impl Directory {
 impl Logs {
     /// Pod and name of a container by its whole id.
     pub(super) fn container(&self, id: &str) -> Option<(&Pod, &str)> {
-        // What sorts between a beginning of the id and the id begins so itself.
+        // A key that sorts between a prefix of the id and the id has that prefix too.
         let (known, (pod, name)) =
             self.containers.range::<str, _>((Bound::Unbounded, Bound::Included(id))).next_back()?;
         id.starts_with(known.as_str()).then_some((pod, name.as_str()))
     }
 
-    /// A pod by its UID.
+    /// The pod with this UID.
     pub(super) fn pod(&self, uid: &str) -> Option<&Pod> {
         self.pods.get(uid)
     }
 }
 
-/// Id, pod and container of a link's name. Names of pods and namespaces have no `_`, ids no `-`.
+/// Id, pod and container from the name of a link. Names of pods and namespaces contain no `_`, ids no `-`.
 fn parse_link(name: &str) -> Option<(&str, Pod, &str)> {
     let (names, id) = name.strip_suffix(".log")?.rsplit_once('-')?;
     let mut names = names.splitn(3, '_');

@@ -1,5 +1,5 @@
-//! The memory that this process may have: the least limit of its cgroup and of those above it. The kernel accounts maps and
-//! programs there, too (since 5.11; before that there is a limit of locked memory).
+//! The memory limit of this process: the lowest of its cgroup and of those above it. The kernel accounts maps and programs
+//! there too, since 5.11; before, they count as locked memory.
 
 use super::mount;
 use std::{
@@ -7,21 +7,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Limits of version 1 that are none: it has no word for it, but a number of pages that no machine has.
+/// From here on, a limit of version 1 means none: version 1 has no word for it, and writes more bytes than any machine has.
 const NONE: u64 = 1 << 60;
 
 /// A limit of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
-    /// The file that has it.
+    /// The file of the limit.
     pub path: PathBuf,
-    /// Most bytes.
+    /// The limit in bytes.
     pub bytes: u64,
-    /// Bytes that are taken, by all that is in that cgroup.
+    /// Bytes in use by everything in that cgroup.
     pub taken: u64,
 }
 
-/// The limit of this process; `None` if there is none or it is not to be seen. `proc` is where procfs is mounted.
+/// The limit of this process; `None` if there is none or it cannot be read. `proc` is where procfs is mounted.
 pub fn memory_limit(proc: &Path) -> Option<MemoryLimit> {
     let own = fs::read_to_string(proc.join("self/cgroup")).ok()?;
     let line = |line: &str| {
@@ -37,7 +37,7 @@ pub fn memory_limit(proc: &Path) -> Option<MemoryLimit> {
     };
     let mount = mount::mounts(proc).ok()?.into_iter().find(|mount| mount.hierarchy == *hierarchy)?;
     let below = mount.point.join(path.trim_start_matches('/'));
-    // What is mounted in a container is its own cgroup.
+    // In a container, its own cgroup is mounted.
     let innermost = if below.is_dir() { below } else { mount.point.clone() };
     let levels = innermost.ancestors().take_while(|level| level.starts_with(&mount.point));
     let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();

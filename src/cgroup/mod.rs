@@ -1,14 +1,13 @@
-//! Cgroups by id: their paths, and whose they are: the pod, its namespace, the container.
+//! Cgroups by id: their paths, and the pod, namespace and container of each.
 //!
-//! A key is the number of the hierarchy in the upper 16 bits, 0 for version 2, and the cgroup's id in it below, which
-//! is never used again. So a key that is in a map was a cgroup when it was written, and one that is not found is gone for
-//! good.
+//! A key is the number of the hierarchy in the upper 16 bits, 0 for version 2, and below it the cgroup's id in that hierarchy,
+//! which is never reused. So a key in a map was a cgroup when it was written, and a cgroup that is not found is gone for good.
 //!
-//! Whose a cgroup is, is told from names that only root can have given: a user who has a part of the tree (systemd gives each
-//! one) makes cgroups of any name in it, and would pass for any pod.
+//! The pod and container come only from names that root must have given: a user with a part of the tree (systemd gives each
+//! user one) can make cgroups of any name in it, and could pass for any pod.
 //!
-//! All probes share what is known here. [`Cgroups::look`], called about every second, asks whether each is still there.
-//! One that is missing in two looks, one after the other, is gone: by then nobody counts for it any more.
+//! All probes share what is known here. [`Cgroups::look`], called about every second, checks whether each cgroup still exists.
+//! A cgroup that is missing in two checks in a row is gone: by then nothing counts for it any more.
 
 mod logs;
 mod memory;
@@ -33,21 +32,21 @@ use std::{
 pub use tapster_ebpf::probe::CgroupPart as Part;
 use tree::{Found, Spot, Tree};
 
-/// What cgroups that are gone are called, all of them, to keep the number of series down.
+/// The text of all cgroups that are gone; it keeps the number of series low.
 pub const GONE: &str = "~gone";
 
 /// How long reading names of containers may take.
 const NAMES: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
-/// Cgroups remembered.
+/// Most cgroups that are remembered.
 const LIMIT: usize = 1 << 15;
-/// Least time between two looks at the mount table.
+/// Least time between two reads of the mount table.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The user whose cgroups say whose they are.
+/// The user whose cgroups name a pod and a container.
 const ROOT: u32 = 0;
 /// Bits of a key below the hierarchy's number.
 const ID_BITS: u32 = 48;
 
-/// The texts of a cgroup; empty where there is none.
+/// The texts of a cgroup; empty if it has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Texts {
     path: Arc<str>,
@@ -66,7 +65,7 @@ impl Texts {
         }
     }
 
-    /// Those that say whose it is.
+    /// The pod, its namespace and the container.
     fn owner(&self) -> [&Arc<str>; 3] {
         [&self.namespace, &self.pod, &self.container]
     }
@@ -79,9 +78,9 @@ impl Texts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// As far as is known: not yet missing in a look.
+    /// As far as is known: not missing in the last check.
     Living,
-    /// Not found in the last look.
+    /// Not found in the last check.
     Missing,
     Gone,
 }
@@ -89,14 +88,14 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     texts: Texts,
-    /// Where it was found; `None` for what was gone by then.
+    /// Its place when it was found; `None` if it was gone by then.
     spot: Option<Spot>,
     state: State,
     /// Whether its container may still get a name.
     is_unnamed: bool,
-    /// When it was first asked for.
+    /// When its text was first requested.
     since: Instant,
-    /// The look before it was last asked for.
+    /// The check before its text was last requested.
     used: u64,
 }
 
@@ -104,7 +103,7 @@ type Clock = Box<dyn Fn() -> Instant + Send>;
 
 struct Known {
     host: Host,
-    /// The user whose cgroups say whose they are.
+    /// The user whose cgroups name a pod and a container.
     root: u32,
     clock: Clock,
     trees: Vec<Tree>,
@@ -116,10 +115,10 @@ struct Known {
     limit: usize,
 }
 
-/// All that is known of cgroups, shared by all labels.
+/// Everything that is known about cgroups, shared by all labels.
 pub struct Cgroups {
     known: Mutex<Known>,
-    /// Where names of containers come from. It is read while nothing is locked.
+    /// The source of names of containers. It is read while no lock is held.
     directory: Arc<Directory>,
     answer: Mutex<Answer>,
 }
@@ -127,7 +126,7 @@ pub struct Cgroups {
 /// When names of containers were last read.
 struct Answer {
     at: Instant,
-    /// Whether it has been said that they cannot be.
+    /// Whether the log has reported that they cannot be read.
     is_awaited: bool,
 }
 
@@ -138,7 +137,7 @@ impl std::fmt::Debug for Cgroups {
 }
 
 impl Cgroups {
-    /// Reads nothing yet.
+    /// Makes it for a host; reads nothing yet.
     pub fn new(host: &Host) -> Self {
         Self::with(host, ROOT, Box::new(Instant::now), LIMIT)
     }
@@ -166,7 +165,7 @@ impl Cgroups {
         lock(&self.known)
     }
 
-    /// Makes sure that there are cgroups to be named.
+    /// Fails if the host has no cgroups that can be named.
     pub fn want(&self) -> Result<(), HostError> {
         if self.is_wanted() {
             return Ok(());
@@ -176,32 +175,32 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Whether some label wants cgroups named.
+    /// Whether any label names cgroups.
     pub fn is_wanted(&self) -> bool {
         !self.lock().trees.is_empty()
     }
 
-    /// A text of the cgroup of a key.
+    /// One text of the cgroup with this key.
     pub fn text(&self, key: u64, part: Part) -> Arc<str> {
         self.lock().texts(key).part(part).clone()
     }
 
-    /// Whether the cgroup of a key is gone.
+    /// Whether the cgroup with this key is gone.
     pub fn is_gone(&self, key: u64) -> bool {
         let mut known = self.lock();
         known.texts(key);
         known.entries.get(&key).is_some_and(|entry| entry.state == State::Gone)
     }
 
-    /// The texts, of these parts, of all cgroups that are not gone and were lately asked for.
+    /// The texts of these parts, of all cgroups that exist and whose text was requested lately.
     pub fn living(&self, parts: &[Part]) -> HashSet<Vec<Arc<str>>> {
         let known = self.lock();
         let living = known.entries.values().filter(|entry| entry.state != State::Gone);
         living.map(|entry| parts.iter().map(|part| entry.texts.part(*part).clone()).collect()).collect()
     }
 
-    /// Reads names of containers anew where they have changed. If what they are on does not answer within a second, they stay as
-    /// they were, and are not waited for again.
+    /// Reads names of containers if they have changed. If their disk does not answer within a second, the names stay as they
+    /// were, and are not waited for again.
     pub fn refresh(&self) {
         let (begun, since) = (Instant::now(), self.lock().logs.changed);
         let read = move |directory: &Directory| directory.read(since);
@@ -224,12 +223,12 @@ impl Cgroups {
         }
     }
 
-    /// How long ago names of containers were read.
+    /// Time since names of containers were read.
     pub fn age(&self) -> Duration {
         lock(&self.answer).at.elapsed()
     }
 
-    /// Asks of each cgroup whether it is still there, and forgets those that nobody asked for since the look before the last.
+    /// Checks whether each cgroup still exists, and forgets those whose text was not requested since the check before the last.
     pub fn look(&self) {
         self.refresh();
         self.lock().look();
@@ -252,7 +251,7 @@ impl Known {
         let (hierarchy, id) = (key >> ID_BITS, key & ((1 << ID_BITS) - 1));
         let now = (self.clock)();
         let is_known = self.trees.iter().any(|tree| tree.hierarchy() == hierarchy);
-        // A hierarchy may be mounted later; without its mount nothing can be said.
+        // A hierarchy may be mounted later; without its mount the state is unknown.
         if !is_known && self.read_mounts().is_err() {
             return Found::Unknown;
         }
@@ -284,7 +283,7 @@ impl Known {
         texts
     }
 
-    /// The texts of a cgroup, and whether a container that it is of has no name yet.
+    /// The texts of a cgroup, and whether its container has no name yet.
     fn describe(&self, spot: &Spot) -> (Texts, bool) {
         let empty: Arc<str> = "".into();
         let path = spot.of_root();
@@ -333,7 +332,7 @@ impl Known {
                 continue;
             }
             entry.state = match (self.find(*key, entry.since), entry.state) {
-                // It was renamed, which version 1 allows, or is not below the mount.
+                // The cgroup was renamed, which version 1 allows, or it is not below the mount.
                 (Found::Living(spot), _) => {
                     (entry.texts, entry.is_unnamed) = self.describe(&spot);
                     entry.spot = Some(spot);
@@ -349,8 +348,8 @@ impl Known {
     }
 }
 
-/// Takes from cgroups that are gone the texts that no living one has. What is empty stays: it is shared by all that are
-/// no containers, for good.
+/// Replaces the texts of cgroups that are gone by [`GONE`], unless a living cgroup has the same texts. Empty texts stay: all
+/// cgroups outside of containers share them.
 fn bury(entries: &mut HashMap<u64, Entry>) {
     let living = entries.values().filter(|entry| entry.state != State::Gone);
     let (mut paths, mut owners) = (HashSet::new(), HashSet::new());

@@ -1,6 +1,6 @@
 //! Where hierarchies of cgroups are mounted.
 //!
-//! There is one of version 2, whose number is 0, and any number of version 1. A machine has either, or both
+//! There is one hierarchy of version 2, with the number 0, and any number of version 1. A machine has either, or both
 //! ("hybrid").
 
 use crate::host::HostError;
@@ -14,19 +14,19 @@ use std::{
 /// A hierarchy and its mount point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// As in the first column of `/proc/cgroups`; 0 for version 2.
+    /// Its number, as in `/proc/self/cgroup`; 0 for version 2.
     pub(super) hierarchy: u64,
     pub(super) point: PathBuf,
 }
 
-/// One mount of each hierarchy: of the whole of it if there is such a mount, else of a part.
+/// One mount of each hierarchy: of the whole hierarchy if there is such a mount, else of a part.
 pub(super) fn mounts(proc: &Path) -> Result<Vec<Mount>, HostError> {
     let read = |name: &str| {
         let path = proc.join(name);
         fs::read(&path).map_err(|source| HostError::Unreadable { decoder: "cgroup", path, source })
     };
     let table = read("self/mountinfo")?;
-    // Absent where the kernel has no cgroups, and then there is no mount either.
+    // Missing if the kernel has no cgroups, and then there is no mount either.
     let numbers = read("self/cgroup").unwrap_or_default();
     let numbers = String::from_utf8_lossy(&numbers);
     let mut found: Vec<(bool, Mount)> = Vec::new();
@@ -52,7 +52,7 @@ struct Line<'t> {
     root: Vec<u8>,
     point: Vec<u8>,
     kind: &'t [u8],
-    /// Of the file system; version 1 has its controllers here.
+    /// Options of the file system; for version 1 they include its controllers.
     options: &'t [u8],
 }
 
@@ -66,7 +66,8 @@ impl<'t> Line<'t> {
         Some(Self { root, point, kind, options: fields.nth(1).unwrap_or_default() })
     }
 
-    /// Its number in `NUMBER:CONTROLLERS:PATH` of `/proc/self/cgroup`; `None` for another file system.
+    /// The number of its hierarchy, from the lines `NUMBER:CONTROLLERS:PATH` of `/proc/self/cgroup`; `None` for another file
+    /// system.
     fn hierarchy(&self, numbers: &str) -> Option<u64> {
         match self.kind {
             b"cgroup2" => Some(0),
@@ -84,7 +85,7 @@ impl<'t> Line<'t> {
     }
 }
 
-/// Undoes the `\040` that the kernel writes for a space.
+/// Decodes escapes such as `\040`, which the kernel writes for a space.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,4 +1,4 @@
-//! Cgroups of a machine in a directory, whose tree is walked, and of this machine, whose kernel is asked.
+//! Cgroups of a machine in a directory, whose tree is walked, and of this machine, whose kernel opens them by id.
 
 use super::*;
 use crate::sys::{Capabilities, Capability};
@@ -55,7 +55,7 @@ impl Machine {
         self.directory.path().join(name)
     }
 
-    /// Makes a cgroup; its key.
+    /// Makes a cgroup; returns its key.
     fn make(&self, path: &str) -> u64 {
         let directory = self.path(path);
         fs::create_dir_all(&directory).unwrap();
@@ -67,7 +67,7 @@ impl Machine {
         fs::remove_dir(self.path(path)).unwrap();
     }
 
-    /// The log of a container of a pod.
+    /// Makes the log of a container of a pod.
     fn log(&self, names: &str, id: &str, target: &str) {
         symlink(target, self.path("logs").join(format!("{names}-{id}.log"))).unwrap();
     }
@@ -81,7 +81,7 @@ impl Machine {
         cgroups
     }
 
-    /// A second later: who is asked for, and a look.
+    /// A second later: requests the texts of these keys, then checks.
     fn look(&self, cgroups: &Cgroups, keys: &[u64]) {
         self.millis.advance(1000);
         for key in keys {
@@ -163,7 +163,7 @@ fn who_is_missing_in_two_looks_is_gone() {
     assert_eq!(path(&cgroups, left), "~gone");
     assert_eq!(owner(&cgroups, left), "//", "it was no container's");
     assert_eq!(owner(&cgroups, never_seen), "~gone/~gone/~gone");
-    // Nobody asks for it any more.
+    // Its text is no longer requested.
     for _ in 0..4 {
         machine.look(&cgroups, &[kept]);
     }
@@ -203,7 +203,7 @@ fn containers_have_the_names_of_their_logs() {
     assert_eq!(owner(&cgroups, web), "shop/web-1/nginx");
 }
 
-/// Directories of somebody else, by their mode: whoever runs the test owns them all.
+/// Makes a directory count as another user's by its mode: the user who runs the test owns them all.
 fn hand_over(machine: &Machine, path: &str) {
     fs::set_permissions(machine.path(path), fs::Permissions::from_mode(0o775)).unwrap();
 }
@@ -215,7 +215,7 @@ fn who_has_a_part_of_the_tree_passes_for_nobody() {
     let posing = machine.make(&format!("{user}/cri-containerd-{A}.scope"));
     let below = machine.make(&format!("{user}/app.slice/kubepods/pod11/{A}/inner"));
     let old = machine.make(&format!("cpu/user/docker/{A}"));
-    // A container that was given its cgroup, as those with users of their own are, and what it makes there.
+    // A container that owns its cgroup, like those with user namespaces, and a cgroup that it makes in there.
     let scope = format!("unified/kubepods.slice/kubepods-pod11.slice/cri-containerd-{A}.scope");
     let own = machine.make(&scope);
     let inner = machine.make(&format!("{scope}/cri-containerd-{B}.scope"));
@@ -231,7 +231,7 @@ fn who_has_a_part_of_the_tree_passes_for_nobody() {
         assert_eq!(owner(&cgroups, key), expected, "{}", path(&cgroups, key));
     }
     assert_eq!(path(&cgroups, posing), format!("/user.slice/user@1000.service/cri-containerd-{A}.scope"));
-    // Neither does another look name it.
+    // Another check does not name it either.
     machine.log("late-0_shop_nginx", A, "/elsewhere");
     cgroups.refresh();
     machine.look(&cgroups, &all.map(|(key, _)| key));
@@ -288,7 +288,7 @@ fn deep_trees_do_not_hide_the_rest() {
     assert!(!cgroups.is_gone(deep));
 }
 
-/// A cgroup of this machine that goes with the test.
+/// A cgroup of this machine that is removed after the test.
 struct Own(PathBuf);
 
 impl Drop for Own {
@@ -329,7 +329,7 @@ fn the_kernel_opens_cgroups_by_id() {
     }
 }
 
-/// As systemd hands a part of the tree over: its directory has another owner, who makes others in it.
+/// As systemd delegates a part of the tree: its directory has another owner, who makes cgroups in it.
 #[test]
 fn a_user_with_a_part_of_this_machines_tree_passes_for_nobody() {
     let mounts = mount::mounts(Path::new("/proc")).unwrap_or_default();

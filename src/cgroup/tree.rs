@@ -1,8 +1,8 @@
-//! One hierarchy of cgroups: where the cgroup of an id is.
+//! One hierarchy of cgroups: finds a cgroup by its id.
 //!
-//! The kernel opens a cgroup by its id (`open_by_handle_at(2)`, which takes `CAP_DAC_READ_SEARCH`), and says so
-//! if there is none any more. Where it does not, the whole tree is walked, at most once a second: the id is the
-//! number of the directory's inode.
+//! The kernel opens a cgroup by its id (`open_by_handle_at(2)`, which needs `CAP_DAC_READ_SEARCH`), or reports that it no
+//! longer exists. If the kernel cannot do that, the whole tree is walked, at most once a second: the id is the inode number of
+//! the directory.
 
 use super::mount::Mount;
 use crate::{
@@ -24,43 +24,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Levels walked; the kernel itself sets no limit.
+/// Most levels that are walked; the kernel itself sets no limit.
 const DEPTH_LIMIT: usize = 64;
-/// Longest path that is kept, bytes, and most bytes of paths that a walk keeps: whoever may make cgroups may make some of 4096.
+/// Longest path that is kept, bytes, and most bytes of paths that a walk keeps: a user who may make cgroups may make paths of
+/// 4096 bytes.
 const LONGEST: usize = 1024;
 const WALKED: usize = 16 << 20;
-/// What stands for the rest of a path that is longer.
+/// Stands for the rest of a longer path.
 const CUT: &str = "~cut";
 /// Least time between two walks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What the kernel writes behind the path of a directory that was removed while it was open.
+/// The kernel appends this to the path of a directory that was removed while it was open.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Where a cgroup is.
+/// The place of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
     /// Its path in the hierarchy.
     pub(super) path: String,
-    /// Bytes of the path that only root can have made, up to and with the last such name.
+    /// Bytes of the path that only root can have made, up to and including the last such name.
     pub(super) of_root: usize,
-    /// Its directory; `None` for one that is outside of what is mounted.
+    /// Its directory; `None` if it is outside of what is mounted.
     pub(super) directory: Option<PathBuf>,
 }
 
 impl Spot {
-    /// The part of the path that says whose it is: names that only root can have given.
+    /// The part of the path from which pod and container are read: only root can have given these names.
     pub(super) fn of_root(&self) -> &str {
         self.path.get(..self.of_root).unwrap_or_default()
     }
 }
 
-/// What looking for a cgroup gave.
+/// The result of looking for a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Living(Spot),
-    /// It is no more, and its id does not come again.
+    /// It no longer exists, and its id is never reused.
     Dead,
-    /// It was not to be found out.
+    /// Whether it exists could not be determined.
     Unknown,
 }
 
@@ -68,11 +69,11 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Tree {
     mount: Mount,
-    /// The user who owns what the system makes: root, but in tests.
+    /// The user who owns what the system makes: root, except in tests.
     root: u32,
-    /// Where links to open files are.
+    /// The directory of links to open files.
     links: PathBuf,
-    /// What a walk found, where the kernel does not open cgroups by id.
+    /// The result of the last walk, if the kernel does not open cgroups by id.
     walk: Option<Walk>,
 }
 
@@ -102,13 +103,13 @@ impl Tree {
         self.mount.hierarchy
     }
 
-    /// Whether it has to be walked.
+    /// Whether the tree must be walked.
     #[cfg(test)]
     pub(super) fn walks(&self) -> bool {
         self.walk.is_some()
     }
 
-    /// Looks for a cgroup that somebody was in no later than at `since`; `limit` is the most that a walk keeps.
+    /// Looks for a cgroup that existed at `since` at the latest; a walk keeps at most `limit` cgroups.
     pub(super) fn find(&mut self, id: u64, since: Instant, now: Instant, limit: usize) -> Found {
         match self.walk.take() {
             None => self.find_by_handle(id),
@@ -120,13 +121,13 @@ impl Tree {
         }
     }
 
-    /// Whether a directory is still that of the cgroup.
+    /// Whether a directory still belongs to this cgroup.
     pub(super) fn is_at(directory: &Path, id: u64) -> bool {
         directory.symlink_metadata().is_ok_and(|metadata| metadata.ino() == id)
     }
 
     fn open(&self, id: u64) -> io::Result<OwnedFd> {
-        // Opened each time: held open it would keep the file system from being unmounted.
+        // Opened each time: an open directory would keep the file system from being unmounted.
         sys::open_by_kernfs_id(File::open(&self.mount.point)?.as_fd(), id)
     }
 
@@ -144,12 +145,12 @@ impl Tree {
         if target.starts_with(&self.mount.point) && Self::is_at(&target, id) {
             return Found::Living(self.spot(target));
         }
-        // Before 6.2 or so a removed cgroup can be opened for as long as something holds on to it.
+        // Before about 6.2 a removed cgroup can be opened as long as something holds on to it.
         if target.as_os_str().as_bytes().ends_with(DELETED) {
             return Found::Dead;
         }
-        // What is beside or above the part that is mounted here has its path in the whole hierarchy. Directories above it are
-        // not to be seen; below one of a user only that user makes others.
+        // A cgroup beside or above the mounted part has its path in the whole hierarchy. Directories above it cannot be seen;
+        // below a directory of a user, only that user makes cgroups.
         let bytes = target.as_os_str().as_bytes();
         let is_roots = File::from(fd).metadata().is_ok_and(|directory| self.is_roots(&directory));
         let path = text(bytes);
@@ -179,7 +180,7 @@ impl Tree {
         let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
         let (mut above, mut of_root) = (self.mount.point.clone(), 0);
         for name in below {
-            // Who may write to a directory makes others in it, with any name.
+            // Whoever may write to a directory makes cgroups in it, with any name.
             if !above.symlink_metadata().is_ok_and(|found| self.is_roots(&found)) {
                 break;
             }
@@ -189,20 +190,20 @@ impl Tree {
         let below = below.as_os_str().as_bytes();
         let is_long = below.len() > LONGEST;
         let path = format!("/{}", text(below));
-        // A name that is cut is not the one that root gave.
+        // A name that was cut is not the one that root gave.
         let of_root = if is_long && of_root + CUT.len() > path.len() { 0 } else { of_root };
-        // A path that is cut is looked for again each time.
+        // A path that was cut is looked up each time.
         Spot { path, of_root, directory: Some(directory).filter(|_| !is_long) }
     }
 
-    /// Whether nobody but root makes cgroups in a directory.
+    /// Whether only root makes cgroups in a directory.
     fn is_roots(&self, directory: &Metadata) -> bool {
         directory.uid() == self.root && directory.mode() & WRITTEN_BY_OTHERS == 0
     }
 }
 
 impl Walk {
-    /// Learns where all cgroups are, up to a limit.
+    /// Walks all cgroups, up to a limit.
     fn of(root: &Path, begun: Instant, limit: usize) -> Self {
         let mut walk = Self { begun: Some(begun), complete: true, directories: HashMap::new() };
         let Ok(metadata) = root.metadata() else {
@@ -215,7 +216,7 @@ impl Walk {
             let entries = match fs::read_dir(&directory) {
                 Ok(entries) => entries,
                 Err(error) => {
-                    // A directory removed since its parent was read holds nothing to miss.
+                    // A directory that was removed since its parent was read has no cgroups to miss.
                     walk.complete &= error.kind() == io::ErrorKind::NotFound;
                     continue;
                 }

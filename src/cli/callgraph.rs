@@ -1,4 +1,4 @@
-//! `tapster callgraph`: a command and the calls that its functions make.
+//! `tapster callgraph`: runs a command and shows the calls of its functions.
 
 use super::{
     FAILURE, HostArgs, USAGE,
@@ -23,9 +23,9 @@ use std::{
 use tapster_ebpf::callgraph::decode;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often the ring is read. Its writers wake nobody, which would cost the command more than the probes do.
+/// How often the ring is read. Writers send no wake-ups, which would cost the command more than the probes do.
 const READ_EVERY: Duration = Duration::from_millis(10);
-/// How many arguments are shown where `folded` is a file, and not the form that has none.
+/// Number of arguments that are shown if `folded` is the name of a file, not the form, which has none.
 const ARGUMENTS: usize = 2;
 
 /// Flags of `callgraph`.
@@ -65,7 +65,7 @@ pub struct CallgraphArgs {
     pub command: Vec<OsString>,
 }
 
-/// The folded form shows no arguments: with it there is no number of them but one that was given, which can be refused.
+/// The folded form shows no arguments. So their number has no default with it, and one that is given can be refused.
 const NO_ARGUMENTS: [(&str, &str, Option<&str>); 2] =
     [("format", "folded", None), ("output", "folded", None)];
 
@@ -140,7 +140,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
     Ok(status.map_or_else(|| signalled(libc::SIGINT), exit_status))
 }
 
-/// Where the graph goes, in which form, and with how many arguments.
+/// The destination of the graph, its form, and the number of arguments.
 #[derive(Debug, PartialEq)]
 struct Where<'a> {
     form: Output,
@@ -149,7 +149,7 @@ struct Where<'a> {
 }
 
 impl<'a> Where<'a> {
-    /// Before there was `--format`, `--output` was the form and `--file` the file, and both may still be said so.
+    /// Before `--format` existed, `--output` was the form and `--file` the file; both are still accepted.
     fn of(args: &'a CallgraphArgs) -> Result<Self, &'static str> {
         let output = args.output.as_deref();
         let word = output.and_then(|output| Output::from_str(output.to_str()?, false).ok());
@@ -185,7 +185,7 @@ fn refused(plan: &Plan, attached: &Attached) -> Vec<String> {
 
 type End = (Option<ExitStatus>, Summary, Losses);
 
-/// Starts the command and follows it to its end; `None` as its status if it was not waited for.
+/// Starts the command and follows it to its end; its status is `None` if it was not waited for.
 fn follow(
     args: &CallgraphArgs,
     plan: &Plan,
@@ -194,7 +194,7 @@ fn follow(
 ) -> anyhow::Result<Result<End, io::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Handlers first: a signal from now on is the command's matter.
+        // Handlers are installed first: from now on signals are for the command.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -205,7 +205,7 @@ fn follow(
         };
         let mut interrupts = 0;
         let status = loop {
-            // Before the ring is read: what the command did is in it once the command has ended.
+            // Checked before the ring is read, so that after the end the ring contains everything that the command did.
             let ended = child.try_wait()?;
             drain(&mut attached, &mut graph, printer);
             if ended.is_some() {
@@ -213,7 +213,7 @@ fn follow(
             }
             tokio::select! {
                 () = tokio::time::sleep(READ_EVERY) => {}
-                // The terminal sends it to the command as well, which may do with it what it likes.
+                // The terminal sends the signal to the command as well, which decides what to do.
                 _ = interrupt.recv() => {
                     if !sys::is_in_foreground() {
                         pass_on(&child, libc::SIGINT);
@@ -247,7 +247,7 @@ fn drain(attached: &mut Attached, graph: &mut Graph<'_>, printer: &mut Printer<'
     printer.flush();
 }
 
-/// What is not as it looks, in sentences.
+/// Remarks on results that may mislead, in sentences.
 fn notes(summary: &Summary, losses: Losses, triggered: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if losses.records > 0 {
@@ -312,7 +312,7 @@ mod tests {
             assert_eq!(of(flags), Ok(expected), "{flags:?}");
         }
         assert!(of(&["--output", "g", "--file", "h"]).unwrap_err().contains("--output"));
-        // Arguments are shown in all forms but one, in which a number of them would do nothing.
+        // Arguments are shown in all forms but one, in which their number would have no effect.
         assert_eq!(of(&["--args", "4"]), Ok((Output::Text, None)));
         assert_eq!(of(&["--args", "4", "--format", "json"]), Ok((Output::Json, None)));
         assert_eq!(of(&["--format", "json", "--output", "folded"]), Ok((Output::Json, file("folded"))));

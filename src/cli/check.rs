@@ -57,7 +57,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
     let kernel = Kernel::detect(&args.host.host());
     let is_right = config.diagnostics.is_empty() && config.unread.is_empty();
-    // Without the right to look, nearly everything would seem to be missing.
+    // Without the right to read them, nearly everything would seem to be missing.
     if is_right && !args.offline && lacks(&kernel) {
         tell!("  hint: `tapster check --offline` only compiles");
         return Ok(FAILURE);
@@ -66,7 +66,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut diagnostics = config.diagnostics;
     let (probes, more) = tapster_ebpf::check::select(config.probes, &target);
     diagnostics.extend(more);
-    // Every probe is compiled even after a mistake, so that all mistakes are told at once.
+    // Every probe is compiled even after an error, so that all errors are reported at once.
     let mut typeless = Vec::new();
     let mut compiled = Vec::new();
     for probe in probes {
@@ -81,7 +81,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     if let Err(error) = &settings {
         tell!("{}", error.to_string().trim_end());
     }
-    // Said once for all that need the same.
+    // Reported once for all probes with the same cause.
     typeless.dedup_by(|(name, why), (names, known)| {
         let is_same = why == known;
         if is_same {
@@ -94,7 +94,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         tell!("error: {names}: {why}");
     }
     let is_wrong = report(&diagnostics) || settings.is_err() || !config.unread.is_empty();
-    // What is right is told of all the same: one bad file says nothing of the others.
+    // Valid probes are reported all the same: one bad file does not affect the others.
     let started = if args.offline || compiled.is_empty() || kernel.requirements().is_err() {
         None
     } else {
@@ -122,7 +122,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     })
 }
 
-/// Probes that were brought into the kernel, without being attached.
+/// Probes that were loaded without being attached.
 struct Started {
     exporter: Exporter,
     failures: Vec<Failure>,
@@ -143,7 +143,7 @@ fn told(
     for (_, program) in compiled {
         let name = &program.name;
         let own = running.iter().find(|running| running.name() == name);
-        // With the alternatives that the kernel took.
+        // The program with the alternatives that the kernel accepted.
         let program = own.and_then(|running| running.program()).unwrap_or(program);
         let insns: usize = program.codes.iter().map(|code| code.assembled.insns.len()).sum();
         let failure =
@@ -179,7 +179,7 @@ fn told(
         if failure.is_none() {
             untried.extend(program.codes.iter().filter_map(|code| code.mechanism.untried));
         }
-        // Both ends of calls leave out the same.
+        // Both ends of calls leave out the same functions.
         let mut left_out: Vec<&String> = Vec::new();
         for what in program.codes.iter().flat_map(|code| &code.sites.left_out) {
             if !left_out.contains(&what) {
@@ -211,22 +211,21 @@ fn told(
     Ok(())
 }
 
-/// How a probe gets to an attach point.
+/// How a probe attaches to an attach point.
 struct Way {
     at: String,
     mechanism: String,
     functions: usize,
-    /// Where a program passes its own probe.
+    /// Number of places of a USDT probe.
     places: usize,
 }
 
-/// One for each attach point, of which a program's own probe may need several programs: its arguments are elsewhere at each
-/// place that passes it.
+/// One for each attach point. A USDT probe may need several programs for one, because its arguments differ between places.
 fn ways(program: &Program, loaded: &[ProgramStatus]) -> Vec<Way> {
     let mut ways: Vec<Way> = Vec::new();
     for code in &program.codes {
         let at = code.at.to_string();
-        // The way that was taken, where it was loaded: some have a choice only the kernel can tell.
+        // The mechanism that was used, if the program was loaded: sometimes only the kernel can decide.
         let taken = loaded.iter().find(|status| status.attach_point == at && code.usdt.is_none());
         let mechanism =
             taken.map_or_else(|| code.mechanism.name.to_owned(), |status| status.mechanism.clone());
@@ -248,8 +247,7 @@ fn kibibytes(bytes: u64) -> String {
     if kib < 10_240 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
 }
 
-/// Whether a file says rightly where metrics go. Flags and variables are those of another process, so that pushes may be
-/// asked for there.
+/// Checks the section of a file about pushes. Flags and variables belong to another process, which may enable pushes.
 fn pushes(file: &Otlp) -> Result<(), SettingError> {
     let read = |flags| Exports::read(&Sources { flags, variable: &|_| None, file: Some(file) });
     read(Vec::new())?;

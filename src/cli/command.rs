@@ -1,4 +1,4 @@
-//! Exit statuses for a command that was run, as shells have them.
+//! Exit statuses for a command, as shells define them.
 
 use super::FAILURE;
 use std::{
@@ -7,13 +7,13 @@ use std::{
     process::ExitStatus,
 };
 
-/// Exit status where the command is not there, and where it cannot be executed.
+/// Exit statuses if the command does not exist, and if it cannot be executed.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
-/// What is added to the number of the signal that ended a command.
+/// Added to the number of the signal that ended a command.
 const SIGNALLED: i32 = 128;
 
-/// The exit status for a command that ended like this.
+/// The exit status for a command with this status.
 pub(super) fn exit_status(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| Some(SIGNALLED + status.signal()?));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILURE)
@@ -24,7 +24,7 @@ pub(super) fn not_started(error: &io::Error) -> u8 {
     if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
 }
 
-/// The exit status for a command that was left while it ran, because of this signal.
+/// The exit status for a command that still runs when this signal ends the wait for it.
 pub(super) fn signalled(signal: i32) -> u8 {
     u8::try_from(SIGNALLED + signal).unwrap_or(FAILURE)
 }

@@ -1,4 +1,4 @@
-//! `tapster compile`: the stages of the compiler, made visible.
+//! `tapster compile`: shows the stages of the compiler.
 
 use super::{
     HostArgs, ProbeArgs, USAGE,
@@ -118,7 +118,7 @@ pub(super) fn compile(args: &CompileArgs) -> Result<u8, Stop> {
     Ok(0)
 }
 
-/// Every expression of a probe as it was read.
+/// Every expression of a probe as parsed.
 fn ast(probe: &Probe, text: &mut String) -> std::fmt::Result {
     writeln!(text, "probe {}", probe.name.value)?;
     for (name, value) in &probe.lets {

@@ -1,4 +1,4 @@
-//! `tapster generate`: files that packages bring along, made from the flags as they are.
+//! `tapster generate`: files for packages, generated from the definitions of the flags.
 
 use super::{Cli, output};
 use anyhow::Context;
@@ -6,7 +6,7 @@ use clap::{CommandFactory, Subcommand};
 use clap_complete::{Generator, Shell};
 use std::{fs, path::PathBuf};
 
-/// What the command is called.
+/// The name of the command.
 const NAME: &str = "tapster";
 
 /// What is made.
@@ -32,7 +32,7 @@ pub(super) fn generate(what: &Generate) -> anyhow::Result<u8> {
         Generate::Man { .. } => clap_mangen::generate_to(Cli::command(), directory).with_context(failed)?,
         Generate::Completions { .. } => {
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                // To memory first: its writer panics where a disk is full.
+                // Written to memory first, because the writer panics if a disk is full.
                 let mut text = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
                 output::save(&directory.join(shell.file_name(NAME)), &text)?;

@@ -1,4 +1,4 @@
-//! `tapster list`: what there is to attach to, and what is shipped.
+//! `tapster list`: attach points and shipped probes.
 
 mod events;
 mod functions;
@@ -84,7 +84,7 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
     points(args, &Kernel::detect(&host))
 }
 
-/// What is wrong with flags about programs where none is asked for: they would do nothing.
+/// The error for flags about programs without a program, which would have no effect.
 fn useless(args: &ListArgs) -> Option<String> {
     let flag = match (args.pid, &args.container) {
         (Some(_), _) => "--pid",
@@ -104,7 +104,7 @@ fn useless(args: &ListArgs) -> Option<String> {
     })
 }
 
-/// Prints what was found, and what is to be said of it.
+/// Prints the list, then its notes.
 fn shown(listed: Result<Listed, Missing>) -> Result<u8, Stop> {
     match listed {
         Ok(Listed { text, notes }) => {
@@ -139,7 +139,7 @@ fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
             continue;
         }
         writeln!(text, "{point}")?;
-        // Of all that there are, they would hide the names.
+        // For all of them, arguments would hide the names.
         if pattern.is_some() {
             for (argument, ctype) in check::describe(&point, &target).unwrap_or_default() {
                 writeln!(text, "    {ctype} args.{argument}")?;
@@ -155,7 +155,7 @@ fn points(args: &ListArgs, kernel: &Kernel) -> Result<u8, Stop> {
     Ok(0)
 }
 
-/// What may have been meant by a pattern that nothing matches.
+/// A suggestion for a pattern that nothing matches.
 fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Result<String> {
     if config::library()?.iter().any(|probe| config::is_called(probe, pattern)) {
         return Ok(format!(
@@ -175,7 +175,7 @@ fn hint(pattern: &str, args: &ListArgs, all: &[(String, String)]) -> anyhow::Res
     })
 }
 
-/// Probes with their metrics. Those of one name are variants for other kernels or arrays, and one probe to who asks.
+/// Probes with their metrics. Probes with the same name are variants for other kernels or arrays, and count as one.
 fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
     let mut named: Vec<(&str, Vec<&Probe>)> = Vec::new();
     let wanted = pattern.map(|pattern| (Wanted::new(pattern), pattern));
@@ -225,7 +225,7 @@ fn probes(all: &[Probe], pattern: Option<&str>) -> Result<u8, Stop> {
     Ok(0)
 }
 
-/// A word with the kind of attach point that it begins with written out, as these are shown.
+/// A word with the abbreviated attach kind at its beginning written out, as the list shows it.
 fn spelled_out(word: &str) -> Cow<'_, str> {
     let spelled = word.split_once(':').and_then(|(kind, rest)| {
         let long = attach::kind(kind)?.name;

@@ -1,7 +1,6 @@
-//! What a person types, and what each word does.
+//! The command line: its arguments, and what each command does.
 
-/// Says something on standard error. Who cannot hear it must not be the reason that what was asked for is not done, so unlike
-/// `eprintln` it does not panic.
+/// Writes a message to standard error. A failure to write must not stop the command, so unlike `eprintln` it does not panic.
 macro_rules! tell {
     ($($text:tt)*) => { $crate::cli::tell(format_args!($($text)*)) };
 }
@@ -109,7 +108,7 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// The request with these words besides, of which files are taken as `trust` says.
+    /// The request with these additional words; `trust` decides whose files are accepted.
     fn request(&self, words: &[String], trust: Trust) -> Request {
         Request {
             words: words.to_vec(),
@@ -151,7 +150,7 @@ impl HostArgs {
     }
 }
 
-/// Does what was asked; the result is the exit status.
+/// Runs the command; returns its exit status.
 pub fn main(cli: Cli) -> anyhow::Result<u8> {
     let Some(command) = cli.command else { return Stop::status(run::run(&cli.run, &[])) };
     match command {
@@ -170,8 +169,8 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints diagnostics in the order of their places, a blank line between two; whether there was an error. What several probes
-/// share, by an anchor of YAML, is wrong once.
+/// Prints diagnostics in the order of their places, with a blank line between two; returns whether there was an error. An error
+/// in what several probes share by an anchor of YAML is printed once.
 fn report(diagnostics: &[Diagnostic]) -> bool {
     let mut files: Vec<&str> = Vec::new();
     let mut seen = HashSet::new();
@@ -198,14 +197,14 @@ fn report(diagnostics: &[Diagnostic]) -> bool {
     errors > 0
 }
 
-/// Says what this host lacks to run any probe; whether it lacks something.
+/// Reports what this host lacks to run any probe; returns whether it lacks something.
 fn lacks(kernel: &Kernel) -> bool {
     let Err(missing) = kernel.requirements() else { return false };
     missing.iter().for_each(tell_missing);
     true
 }
 
-/// Says what is missing, and what to do.
+/// Reports what is missing, and what to do.
 fn tell_missing(missing: &Missing) {
     tell!("error: {}", missing.message);
     if let Some(hint) = &missing.hint {
@@ -213,7 +212,7 @@ fn tell_missing(missing: &Missing) {
     }
 }
 
-/// What `tell!` does.
+/// Implements `tell!`.
 pub fn tell(text: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }

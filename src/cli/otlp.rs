@@ -1,5 +1,4 @@
-//! Flags of pushing. They are texts here: what they mean, and which of flag, variable and file wins, is said in
-//! [`crate::otlp::setting`].
+//! Flags of pushing, as texts: [`crate::otlp::setting`] parses them, and decides between flag, variable and file.
 
 use crate::otlp::setting::Flags;
 use clap::Args;
@@ -69,7 +68,7 @@ pub struct OtlpArgs {
 }
 
 impl OtlpArgs {
-    /// The texts by the names of the flags.
+    /// The texts by the names of their flags.
     pub(super) fn flags(&self) -> Flags {
         let flag = |name, text: &Option<String>| (name, text.clone());
         vec![

@@ -1,5 +1,5 @@
-//! Where results go: standard output, or a file. What cannot be written is an error with a sentence; that a reader has
-//! gone (`tapster list | head`) is none.
+//! Writes results to standard output or a file. A failure is an error with a sentence, except that the reader has closed the
+//! pipe (`tapster list | head`).
 
 use super::{FAILURE, USAGE};
 use anyhow::Context;
@@ -20,7 +20,7 @@ pub(super) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     heard(stdout.write_all(bytes).and_then(|()| stdout.flush()))
 }
 
-/// A write to standard output, to which a reader that has gone is no error.
+/// Treats a closed pipe on standard output as success.
 fn heard(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -30,17 +30,17 @@ fn heard(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Makes a file that something is written to later.
+/// Creates a file for [`fill`].
 pub(super) fn create(path: &Path) -> anyhow::Result<File> {
     File::create(path).with_context(|| cannot(path))
 }
 
-/// Writes to such a file.
+/// Writes to a file from [`create`].
 pub(super) fn fill(mut file: &File, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     file.write_all(bytes).with_context(|| cannot(path))
 }
 
-/// Writes a file as a whole.
+/// Writes a whole file.
 pub(super) fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fill(&create(path)?, path, bytes)
 }
@@ -49,7 +49,7 @@ fn cannot(path: &Path) -> String {
     format!("cannot write `{}`", path.display())
 }
 
-/// Says what the flags' reader has to say: help, the version, or what is wrong with them. The exit status for that.
+/// Prints what the parser of flags returned: help, the version, or an error. Returns the exit status.
 pub fn answer(error: &clap::Error) -> u8 {
     let written = error.print();
     if error.use_stderr() {

@@ -72,7 +72,7 @@ pub(super) fn main(args: &RaidArgs) -> anyhow::Result<u8> {
     if args.check {
         let check = check(args).unwrap_or_else(|error| Check::unknown(&format!("{error:#}")));
         let printed = print(&check.line());
-        // The line is the answer: without it nobody knows.
+        // The line is the result: without it the check has failed.
         return Ok(printed.map_or_else(
             |error| {
                 tell!("error: {error:#}");
@@ -131,20 +131,20 @@ pub(super) fn main(args: &RaidArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The exit status for wrong flags of a check, to whose caller 2 is critical, and says there what is wrong; `None` for another
-/// command line.
+/// The exit status for wrong flags of a check, for whose caller 2 means critical; prints the error in its form. `None` for
+/// another command line.
 pub(super) fn usage(mut words: impl Iterator<Item = OsString>, error: &clap::Error) -> Option<u8> {
     let is_check = words.any(|word| word == "raid") && words.any(|word| word == "--check");
     is_check.then(|| {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default();
-        // Whoever cannot hear it has the exit status.
+        // If it cannot be printed, the exit status remains.
         let _ = print(&Check::unknown(first.strip_prefix("error: ").unwrap_or(first)).line());
         State::Unknown.status()
     })
 }
 
-/// Watches, and judges.
+/// Watches and judges.
 fn check(args: &RaidArgs) -> anyhow::Result<Check> {
     let arrays = match Arrays::read(&args.host.host(), &args.arrays) {
         Ok(arrays) => arrays,
@@ -164,12 +164,12 @@ fn check(args: &RaidArgs) -> anyhow::Result<Check> {
             let interval = Interval::watch(&exporter, &arrays, &args.host.sysfs, args.interval)?;
             Check::of(&interval, &rule(args))
         }
-        // How the arrays are is known all the same.
+        // The state of the arrays is known all the same.
         Err(why) => Check::unwatched(&arrays, &why),
     })
 }
 
-/// Attaches what these arrays need; why that cannot be, which has been said on standard error as well.
+/// Attaches the probes for these arrays. The inner error is why that failed, which is on standard error already.
 fn attach(arrays: &[&Array], args: &RaidArgs) -> anyhow::Result<Result<Exporter, String>> {
     let probes = raid::probes(arrays).iter().map(ToString::to_string).collect();
     let config = config::load(&Request { probes, ..Request::default() })?;

@@ -1,4 +1,4 @@
-//! `tapster report`: run probes for a while, then print what they counted in that time.
+//! `tapster report`: runs probes for a while, then prints what they counted in that time.
 
 use super::{
     FAILURE, HostArgs, ProbeArgs, USAGE,
@@ -26,7 +26,7 @@ use std::{
 use tapster_ebpf::probe::Probe as Declared;
 use terminal_size::{Width, terminal_size_of};
 
-/// How often the line that shows progress is written.
+/// How often the progress line is written.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What follows the flags in `--help`.
@@ -94,7 +94,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     let config = configured(&request)?;
     let kernel = capable(Kernel::detect(&args.host.host()))?;
     let probes = selected(config.probes, &kernel)?;
-    // Before anything is counted that then could not be written.
+    // The file is created before counting, so that a result cannot be lost.
     let output = match &args.output {
         None => None,
         Some(path) => Some((create(path)?, path)),
@@ -104,11 +104,11 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     let start = Instant::now();
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
-    // Nothing is attached before all is loaded.
+    // Attaching begins after all probes are loaded.
     let attached = start + times.compile + times.load;
     for failure in &failures {
         let Down { cause, message } = &failure.down;
-        // Diagnostics and the verifier's log have lines of their own.
+        // Diagnostics and the verifier's log have several lines.
         let gap = if message.contains('\n') { '\n' } else { ' ' };
         tell!("error: the probe `{}` is down ({cause}):{gap}{}", failure.name, message.trim_end());
     }
@@ -121,7 +121,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         }
     }
     if exporter.up() == 0 {
-        // What does not compile is the user's mistake, unless it is shipped; what the kernel refuses is not.
+        // A probe that does not compile is the user's error, unless it is shipped; a refusal of the kernel is not.
         let is_mistake = |failure: &Failure| {
             let shipped = |probe: &Declared| config::group(probe).is_some();
             failure.down.cause == Cause::Compile
@@ -142,7 +142,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         (command, most) => Until::Command { command, most },
     };
     announce(&until, exporter.up());
-    // The terminal is the command's while it runs.
+    // While the command runs, the terminal belongs to it.
     let shows_progress = args.command.is_empty() && io::stderr().is_terminal();
     let mut show = |elapsed: Duration, events: f64| {
         progress(&format!("{:.0} s, {events:.0} events", elapsed.as_secs_f64()));
@@ -172,7 +172,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         None => print(&text)?,
         Some((file, path)) => fill(file, path, text.as_bytes())?,
     }
-    // Whoever goes on is not counted any more.
+    // A command that goes on is no longer counted.
     drop(exporter);
     let end = match running {
         None => report.end(),
@@ -181,7 +181,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
             End::Command(running.finish()?)
         }
     };
-    // None can be read any more: that is no report.
+    // No probe can be read any more, so there is no report.
     if report.is_down() {
         return Ok(FAILURE);
     }
@@ -191,7 +191,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     })
 }
 
-/// Says what is waited for; nothing where a command has the terminal.
+/// Prints what ends the counting; nothing if a command has the terminal.
 fn announce(until: &Until<'_>, probes: usize) {
     let probes = if probes == 1 { "1 probe".to_owned() } else { format!("{probes} probes") };
     match until {
@@ -203,7 +203,7 @@ fn announce(until: &Until<'_>, probes: usize) {
     }
 }
 
-/// Replaces the line that shows progress.
+/// Replaces the progress line.
 fn progress(text: &str) {
     let _ = write!(io::stderr(), "\r\x1b[K{text}");
 }

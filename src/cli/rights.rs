@@ -37,7 +37,7 @@ pub enum Switch {
 }
 
 impl RightsArgs {
-    /// What is given up, for this exporter of a host, whose configuration and certificates are `files`.
+    /// The rights that are given up, for this exporter on a host; `files` are its configuration and certificates.
     pub(super) fn sandbox(
         &self,
         exporter: &Exporter,
@@ -50,7 +50,7 @@ impl RightsArgs {
             connects = true;
             let client = push.tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
             files.extend(push.tls.authorities.iter().chain(client).map(|file| file.path.clone()));
-            // Authorities of the host may be named by these.
+            // These variables may name certificates of authorities.
             files.extend(
                 ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from),
             );
@@ -68,7 +68,7 @@ impl RightsArgs {
     }
 }
 
-/// Warns of files of the web configuration and of pushes that others may write, or of a key that all may read.
+/// Warns of files of the web configuration and of pushes that others may write, and of keys that everybody may read.
 pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
     let client = push.and_then(|push| push.tls.client.as_ref());
     let authorities = push.and_then(|push| push.tls.authorities.as_ref());

@@ -1,4 +1,4 @@
-//! Where a command ends before it has done what it was asked for.
+//! Commands that end early.
 
 use super::{FAILURE, USAGE, report, tell};
 use crate::{
@@ -7,12 +7,12 @@ use crate::{
 };
 use tapster_ebpf::probe::Probe;
 
-/// Why a command does not go on.
+/// Why a command ends early.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It was said already; the exit status for it.
+    /// The error is reported already; the exit status.
     Said(u8),
-    /// It is still to be said.
+    /// The error is still to be reported.
     Failed(anyhow::Error),
 }
 
@@ -30,7 +30,7 @@ impl Stop {
         Self::Said(USAGE)
     }
 
-    /// The command's end.
+    /// The result of a command as its exit status.
     pub(super) fn status(result: Result<u8, Self>) -> anyhow::Result<u8> {
         match result {
             Ok(status) | Err(Self::Said(status)) => Ok(status),
@@ -39,7 +39,7 @@ impl Stop {
     }
 }
 
-/// Reads the probes that are asked for, without mistakes.
+/// Reads the requested probes; fails if there is an error in them.
 pub(super) fn configured(request: &Request) -> Result<Config, Stop> {
     let config = config::load(request).map_err(Stop::usage)?;
     if report(&config.diagnostics) {
@@ -53,7 +53,7 @@ pub(super) fn capable(kernel: Kernel) -> Result<Kernel, Stop> {
     if super::lacks(&kernel) { Err(Stop::Said(FAILURE)) } else { Ok(kernel) }
 }
 
-/// Those of the probes that are for this kernel.
+/// The probes that are for this kernel.
 pub(super) fn selected(probes: Vec<Probe>, kernel: &Kernel) -> Result<Vec<Probe>, Stop> {
     let (probes, diagnostics) = tapster_ebpf::check::select(probes, &kernel.target());
     if report(&diagnostics) { Err(Stop::Said(USAGE)) } else { Ok(probes) }

@@ -1,4 +1,4 @@
-//! Flags of what is served, and of when the configuration is read again.
+//! Flags for serving, and for reloading the configuration.
 
 use crate::{
     duration,
@@ -32,7 +32,7 @@ pub struct WebArgs {
 }
 
 impl WebArgs {
-    /// Opens the sockets; `serves`: whether there is a port where none is given.
+    /// Opens the sockets. `serves`: whether to open the default port if none is given.
     pub(super) fn listeners(&self, serves: bool) -> Result<Vec<Listener>, ServerError> {
         if self.systemd_socket {
             return server::inherited();
@@ -56,7 +56,7 @@ pub struct AutoReloadArgs {
 }
 
 impl AutoReloadArgs {
-    /// How often it is looked, if at all.
+    /// How often files are checked, if at all.
     pub(super) fn every(&self) -> Option<Duration> {
         self.auto_reload.then_some(self.auto_reload_interval)
     }
@@ -67,7 +67,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     if interval < Duration::from_millis(100) { Err("expected 100ms or more".into()) } else { Ok(interval) }
 }
 
-/// A path that metrics can be at.
+/// Parses a path for metrics.
 fn path(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     if !text.starts_with('/') || !text.bytes().all(is_plain) || text.contains("//") {

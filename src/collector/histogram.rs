@@ -1,4 +1,4 @@
-//! Bucket counters of a row → a histogram as exposed.
+//! Turns the bucket counters of a row into a histogram as exposed.
 
 use super::row::to_f64;
 use crate::family::{Histogram, Native};
@@ -9,7 +9,7 @@ use tapster_ebpf::{
     typed::TypedMetric,
 };
 
-/// What all histograms of a family share.
+/// The bounds that all histograms of a family share.
 pub(super) struct Shape<'a> {
     bounds: Arc<[f64]>,
     /// For each classic bound, the number of kernel buckets at or below it.
@@ -74,7 +74,7 @@ fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
     let schema = i32::from(scheme.schema);
     let filled =
         buckets.iter().zip(0_u32..).skip(1).filter(|(count, _)| **count > 0).map(|(count, position)| {
-            // Above the highest bound nothing is known but that: the bucket whose upper bound is +Inf.
+            // Above the highest bound a value is only known to be larger: it goes to the bucket whose upper bound is +Inf.
             let index = if position > scheme.count {
                 (1024 << schema) + 1
             } else {

@@ -1,8 +1,8 @@
-//! Counts that changed their series: what ended moves to the series of all that are gone, and a cgroup may get another name.
+//! Counts that moved to another series: those of something that is gone move to `~gone`, and a cgroup may get another name.
 //!
-//! A scrape shows where counts are now. Who adds up differences must not get a count twice, first under the labels that
-//! it was counted with and then under those that it moved to. So it is kept what left each series and what came into each:
-//! a series' own counts are what it has, and what left it, without what came into it. They never get less.
+//! A scrape shows where counts are now. A push of differences must not send a count twice, first under the labels that it was
+//! counted with and then under those that it moved to. So the ledger keeps what left each series and what came into each: a
+//! series' own counts are its present counts, plus what left it, minus what came into it. They never decrease.
 
 use super::row::Row;
 use std::{
@@ -12,32 +12,32 @@ use std::{
 };
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
-/// The texts of a series' labels.
+/// The label texts of a series.
 type Texts = Arc<[String]>;
 
-/// What moved away from a series, and to it.
+/// The counts that left a series, and those that came into it.
 #[derive(Debug, Default)]
 struct Moved {
     left: Option<Row>,
     came: Option<Row>,
-    /// Counts up with each move, to tell the oldest.
+    /// A number that increases with each move and identifies the oldest.
     order: u64,
 }
 
 /// Moves of counts between the series of a probe.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Texts of rows of the map as they were shown last. Nobody has counts of others.
+    /// Texts that the last scrape showed for each row of the map. Counts of other rows were never served.
     shown: HashMap<Vec<u8>, Texts>,
     moved: HashMap<Texts, Moved>,
-    /// When counts left a series last: what it has now, it counted since. Shared with the families that were collected.
+    /// For each series, when counts left it last: its present counts began then. Shared with the families that were collected.
     restarted: Arc<HashMap<Texts, SystemTime>>,
     moves: u64,
     limit: usize,
 }
 
 impl Ledger {
-    /// For a probe with as many rows. Series that ended are forgotten beyond twice as many, the oldest first.
+    /// Makes the ledger of a probe with this many rows. Beyond twice as many, it forgets series that ended, the oldest first.
     pub(super) fn new(max_rows: u32) -> Self {
         Self {
             shown: HashMap::new(),
@@ -48,12 +48,12 @@ impl Ledger {
         }
     }
 
-    /// When series began to count again.
+    /// When each series began to count again.
     pub(super) fn restarted(&self) -> Arc<HashMap<Texts, SystemTime>> {
         Arc::clone(&self.restarted)
     }
 
-    /// A row of the map is shown with these texts.
+    /// Notes the texts that a scrape shows for a row of the map.
     pub(super) fn show(
         &mut self,
         key: &[u8],
@@ -75,12 +75,12 @@ impl Ledger {
         }
     }
 
-    /// A row was taken out of the map: the texts that it was shown with, if it was.
+    /// Notes that a row was removed from the map. Returns the texts that it was shown with, if it was shown.
     pub(super) fn take_out(&mut self, key: &[u8]) -> Option<Texts> {
         self.shown.remove(key)
     }
 
-    /// Counts that were shown in one series are in another now.
+    /// Notes that counts of one series, which were shown, are now in another.
     pub(super) fn count_moved(
         &mut self,
         from: &Texts,
@@ -106,12 +106,12 @@ impl Ledger {
         Arc::make_mut(&mut self.restarted).insert(Arc::clone(from), at);
     }
 
-    /// Whether there is something to forget, where the map has so many rows.
+    /// Whether there is something to forget, if the map has this many rows.
     pub(super) fn has_too_much(&self, rows: usize) -> bool {
         self.shown.len() > rows || self.moved.len() > self.limit
     }
 
-    /// Forgets rows that are no longer in the map, and the oldest series that ended where there are too many.
+    /// Forgets rows that are no longer in the map and, if there are too many, the oldest series that ended.
     pub(super) fn forget(&mut self, keys: &HashSet<&[u8]>, present: &HashMap<Texts, usize>) {
         self.shown.retain(|key, _| keys.contains(key.as_slice()));
         if self.moved.len() <= self.limit {
@@ -132,7 +132,7 @@ impl Ledger {
         }
     }
 
-    /// The series' own counts, of rows as a scrape shows them: those that ended are there as well.
+    /// The own counts of each series, from rows as a scrape shows them. Series that ended are included.
     pub(super) fn own(
         &self,
         mut rows: Vec<(Texts, Row)>,
@@ -205,7 +205,7 @@ mod tests {
             self.ledger.count_moved(&texts(from), &texts(to), &row, at, &self.metrics, &self.layout);
         }
 
-        /// Own counts of all series, of those that a scrape has now.
+        /// The own counts of all series, given the counts that a scrape shows now.
         fn own(&self, now: &[(&str, u64)]) -> Vec<(String, f64)> {
             let rows: Vec<(Texts, Row)> =
                 now.iter().map(|(text, count)| (texts(text), self.row(*count))).collect();
@@ -237,16 +237,16 @@ mod tests {
         series.show(1, "web", 5);
         series.show(2, "db", 3);
         assert_eq!(series.own(&[("web", 5), ("db", 3)]), all(&[("db", 3.0), ("web", 5.0)]));
-        // It counted two more, and its container is gone.
+        // `db` counted two more, then its container went.
         series.show(1, "~gone", 7);
         assert_eq!(series.own(&[("~gone", 7), ("db", 4)]), all(&[("db", 4.0), ("web", 7.0), ("~gone", 0.0)]));
-        // What is gone without ever having been shown is counted there, and one of the name is back.
+        // Something that was never shown went, and is counted there; a container named `web` is back.
         assert_eq!(
             series.own(&[("~gone", 9), ("db", 4), ("web", 1)]),
             all(&[("db", 4.0), ("web", 8.0), ("~gone", 2.0)])
         );
         assert_eq!(series.restarted(), [("web".to_owned(), 3)]);
-        // It goes again; and what went further is still `web`'s.
+        // It goes again; what moved on from there still belongs to `web`.
         series.moved("web", "~gone", 1);
         series.moved("~gone", "~gone/~gone", 10);
         assert_eq!(
@@ -277,7 +277,7 @@ mod tests {
         series.show(2, "left", 1);
         let key: &[u8] = &[1];
         series.ledger.forget(&HashSet::from([key]), &present);
-        // What is there, and what counts came to, is kept.
+        // Series that are present, and series into which counts moved, are kept.
         let own = series.own(&[("~gone", 10), ("pod-0", 1)]);
         assert_eq!(own, all(&[("pod-0", 2.0), ("pod-8", 1.0), ("pod-9", 1.0), ("~gone", 0.0)]));
         assert_eq!(series.restarted().len(), 3);

@@ -1,8 +1,8 @@
-//! Maps → metric families.
+//! Collects: maps → metric families.
 //!
-//! A scrape reads each probe's rows in one go, adds up what the CPUs hold, turns label bytes into text
-//! and joins rows whose labels read the same (a cgroup that came back, say). A probe that cannot be read
-//! is left out of the scrape and said to be down; the others go on.
+//! A scrape reads all rows of a probe in one pass, adds the copies of the CPUs, decodes labels into text and joins rows with
+//! the same texts (for example, of a cgroup that was created again). A probe that cannot be read is left out of the scrape and
+//! reported as down; the others go on.
 
 mod histogram;
 mod ledger;
@@ -53,37 +53,38 @@ pub enum CollectError {
     /// A label's decoder lacks what it needs on this host.
     #[error(transparent)]
     Label(#[from] LabelError),
-    /// Our own mistake.
+    /// An inconsistency that is a bug of tapster.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The kernel refused.
+    /// The kernel refused to read a map.
     #[error("a map of the probe cannot be opened: {0}")]
     Map(#[from] io::Error),
 }
 
-/// What turns rows into series. Held while labels are decoded, not while the answer is written; while maps are read only
-/// if rows may be taken out of them.
+/// Turns rows into series. Locked while labels are decoded, not while the answer is written; also while maps are read, but only
+/// if rows may be removed from them.
 struct Labels {
     decoders: Vec<Box<dyn Decode>>,
-    /// Rows that were taken out.
+    /// Rows that were removed from the map.
     retired: Retired,
-    /// Counts that changed their series.
+    /// Counts that moved to another series.
     ledger: Ledger,
 }
 
-/// Under which labels counts are shown.
+/// The labels under which counts are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
-    /// Those that they have now: what ended is with all that is gone.
+    /// The labels that they have now: counts of what is gone are in `~gone`.
     Now,
-    /// Those that they were counted with, also of what ended. No series gets less, and no count is in two.
+    /// The labels that they were counted with, even if what they name is gone. No series decreases, and no count is in two
+    /// series.
     Counted,
 }
 
-/// How a probe tells of its starts, and where everything is in them.
+/// How a probe reports its waiting starts, and the layout of starts.
 type Told<'a> = (&'a Waiting, &'a StartLayout);
 
-/// One attached probe as scrapes see it.
+/// One attached probe, as scrapes read it.
 pub struct Reader {
     attached: Attached,
     rows: sys::Map,
@@ -94,15 +95,15 @@ pub struct Reader {
     clock: KernelClock,
     cpus: PossibleCpus,
     labels: Mutex<Labels>,
-    /// Labels of cgroups, by their place, and what of a cgroup each shows.
+    /// Labels of cgroups: the index of each, and the part of the cgroup that it shows.
     cgroup_labels: Vec<(usize, Part)>,
     cgroups: Arc<Cgroups>,
-    /// Labels of block devices, by their place.
+    /// Indexes of the labels of block devices.
     disk_labels: Vec<usize>,
-    /// Whether functions of programs are named: a stack whose symbols come late gets another label.
+    /// Whether functions of programs are named: the label of a stack changes when its symbols are read late.
     names_programs: bool,
     label_names: Arc<[String]>,
-    /// A moment before the first event could count.
+    /// A time before the first event could be counted.
     began: SystemTime,
     expired: AtomicU64,
     doubt: Mutex<Doubt>,
@@ -114,14 +115,14 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-/// What one probe gives to a scrape.
+/// The result of one probe for a scrape.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// Its families.
     pub families: Vec<MetricFamily>,
-    /// Label sets in the map, those left out of the families included.
+    /// Label sets in the map, including those left out of the families.
     pub series: u64,
-    /// What was not counted.
+    /// Events that were not counted.
     pub dropped: Dropped,
 }
 
@@ -130,11 +131,11 @@ pub struct Collected {
 pub struct Dropped {
     /// Losses by reason.
     pub losses: Vec<(&'static str, u64)>,
-    /// Ends that found no start, which need not be losses; `None` for a probe of single events.
+    /// Ends without a start, which need not be losses; `None` for a probe of single events.
     pub unmatched: Option<u64>,
 }
 
-/// What the labels of all probes are told by.
+/// What the decoders of all probes share.
 #[derive(Debug)]
 pub struct Shared {
     /// Functions of stacks.
@@ -146,7 +147,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For probes on a host whose configuration has these reasons.
+    /// Makes it for a host whose configuration has these reasons.
     pub fn new(host: &Host, reasons: Vec<Reason>) -> Self {
         Self {
             symbols: Arc::new(Symbols::new(host)),
@@ -155,7 +156,7 @@ impl Shared {
         }
     }
 
-    /// The same with other reasons in the configuration.
+    /// The same symbols and cgroups with other reasons, as after a reload.
     #[must_use]
     pub fn with_reasons(&self, reasons: Vec<Reason>) -> Self {
         Self {
@@ -166,7 +167,7 @@ impl Shared {
     }
 }
 
-/// Opens the map of a probe's stacks of one side.
+/// Opens the map of stacks of a probe for one side.
 fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
     let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
@@ -176,7 +177,8 @@ fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, C
 }
 
 impl Reader {
-    /// Opens the maps of a probe that was attached after `began`.
+    /// Opens the maps of a probe that was attached after `began`. Fails if a map cannot be opened or a decoder lacks what it
+    /// needs.
     pub fn new(
         attached: Attached,
         began: SystemTime,
@@ -231,7 +233,7 @@ impl Reader {
         })
     }
 
-    /// What was compiled.
+    /// The compiled program.
     pub fn program(&self) -> &Program {
         &self.attached.program
     }
@@ -241,33 +243,34 @@ impl Reader {
         &self.attached
     }
 
-    /// The probe's programs and their cost.
+    /// The probe's programs in the kernel, and their run time.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.attached.programs()
     }
 
-    /// Kernel memory that its maps take now, as the kernel says; as computed where it does not.
+    /// Kernel memory of its maps, in bytes: as the kernel reports it, else as computed.
     pub fn memory_bytes(&self) -> u64 {
         let maps = (0..).zip(&self.program().maps).map(|(index, _)| self.attached.map(index));
         let told: Option<u64> = maps.map(|map| sys::map_memory(map.ok()?)).sum();
         told.filter(|bytes| *bytes > 0).unwrap_or_else(|| self.program().memory_bytes(self.cpus.get()))
     }
 
-    /// Copies of a row where each CPU has its own.
+    /// Number of copies of a row if each CPU has its own.
     fn copies(&self) -> usize {
         usize::try_from(self.cpus.get()).expect("a number of CPUs")
     }
 
-    /// What the kernel's clock says now, by which starts and maxima have their times.
+    /// The present time of the kernel's clock, in which starts and maxima have their times, ns.
     pub fn now_ns(&self) -> u64 {
         self.clock.now_ns()
     }
 
-    /// Reads the probe's maps as they are now; members of arrays are those of `topology`.
+    /// Reads the probe's maps; labels of arrays and their members are decoded by `topology`.
     pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<Collected> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = self.now_ns();
-        // A row must not be seen both in the map and among those taken out of it, or in neither.
+        // The lock is taken before the map is read: a row must not be seen both in the map and among those removed from it, nor
+        // in neither.
         let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
         let series = count(dump.len());
@@ -305,7 +308,7 @@ impl Reader {
                 ledger.forget(&keys, &places);
             }
             if let Some((told, starts)) = &waits {
-                // For what is gone nothing waits.
+                // Starts wait only under labels in the map, not under those of removed rows.
                 let shown: Vec<Arc<[String]>> =
                     rows[..in_map].iter().map(|(labels, _)| labels.clone()).collect();
                 let origin = Origin::at(self.began);
@@ -330,7 +333,7 @@ impl Reader {
         Ok(Collected { families, series, dropped: self.dropped()? })
     }
 
-    /// The starts that wait, of a probe that tells of them, and how it does.
+    /// The waiting starts, and how the probe reports them; `None` if it does not.
     fn waits(&self) -> io::Result<Option<(Told<'_>, Vec<Start>)>> {
         let Program { layout, waiting, .. } = self.program();
         let (Some(starts), Some(layout), Some(waiting)) = (&self.starts, &layout.start, waiting) else {
@@ -403,11 +406,11 @@ impl Reader {
         Ok(dropped)
     }
 
-    /// Gives up starts whose end does not come, so that lost ends do not fill the map for ever.
+    /// Gives up starts whose end will not come, so that lost ends do not fill the map.
     ///
-    /// Those that have waited for the probe's `inflight_timeout`. A probe that tells how old they are, and has no such time of its
-    /// own, keeps them longer, unless an end may have been missed since they began, or there is little room left. And calls of
-    /// processes that are gone. `now_ns`: by the clock of [`Reader::now_ns`].
+    /// These are starts that have waited for the probe's `inflight_timeout`. A probe that reports their age and declares no
+    /// such timeout keeps them longer, unless an end may have been missed since they began, or little room is left. Calls of
+    /// processes that are gone are given up too. `now_ns` is by the clock of [`Reader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();
@@ -430,15 +433,15 @@ impl Reader {
         Ok(())
     }
 
-    /// How many events went by unseen, each of which may have been the end of a start: runs that the kernel left out, and what
-    /// the programs saw and could not do.
+    /// Number of missed events, each of which may have been the end of a start: runs that the kernel left out, and events that
+    /// programs saw but could not count.
     fn missed(&self) -> io::Result<u64> {
         let missed: u64 = self.programs().iter().map(|program| program.missed).sum();
         Ok(missed + self.drops_of(DropReason::EachLimit)? + self.drops_of(DropReason::Busy)?)
     }
 }
 
-/// Adds a row to those with the same texts.
+/// Adds a row to the rows with the same texts.
 fn place(
     rows: &mut Vec<(Arc<[String]>, Row)>,
     places: &mut HashMap<Arc<[String]>, usize>,
@@ -466,13 +469,13 @@ fn part(key: &[u8], slot: Slot) -> &[u8] {
     key.get(start..start + size).expect("keys of the map have the size that the layout says")
 }
 
-/// The texts of a row's labels; `None` if one of them leaves it out.
+/// The label texts of a row; `None` if a decoder leaves the row out.
 fn texts(key: &[u8], layout: &Layout, decoders: &mut [Box<dyn Decode>]) -> Option<Arc<[String]>> {
     let slots = layout.labels.iter();
     slots.zip(decoders).map(|(slot, decoder)| decoder.decode(part(key, *slot))).collect()
 }
 
-/// A metric without a help text of its own says what its probe measures.
+/// The help text of a metric: its own, else a text about what its probe measures.
 fn help(metric: &TypedMetric, program: &Program) -> String {
     if !metric.help.is_empty() {
         metric.help.clone()

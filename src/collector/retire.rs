@@ -1,5 +1,5 @@
-//! Rows of cgroups and disks that are gone leave the map, so that many of them, each short, do not fill it, and so that what
-//! comes after them begins at zero.
+//! Removes rows of cgroups and disks that are gone from the map, so that many short-lived ones do not fill it, and so that
+//! their successors begin at zero.
 
 use super::{
     Labels, Reader,
@@ -21,24 +21,24 @@ use std::{
 };
 use tapster_ebpf::{probe::Decoder, program::Program, typed::TypedLabel};
 
-/// Keys of rows, each with the places of those labels whose cgroup or disk is gone.
+/// Keys of rows, each with the indexes of the labels whose cgroup or disk is gone.
 pub(super) type Gone = HashMap<Vec<u8>, Vec<usize>>;
 
-/// Whether a label leaves out rows of what is no array, or no member of one.
+/// Whether a label leaves out rows whose devices are no array or no member of one.
 fn is_of_array(label: &TypedLabel) -> bool {
     matches!(label.decoder, Decoder::RaidArray | Decoder::RaidLevel | Decoder::RaidSlot)
 }
 
-/// Texts that living cgroups have in the labels of some places.
+/// Texts that living cgroups have in the labels at some indexes.
 type Living = HashSet<Vec<Arc<str>>>;
 
 impl Reader {
-    /// Whether rows leave the map, or may change their texts.
+    /// Whether rows may be removed from the map or change their texts.
     pub(super) fn takes_out(&self) -> bool {
         !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty()
     }
 
-    /// Which of these rows are of disks that are gone.
+    /// The rows whose disk is gone.
     pub(super) fn gone_disks<'k>(
         &self,
         decoders: &mut [Box<dyn Decode>],
@@ -53,7 +53,7 @@ impl Reader {
             let is_gone = |index: &&usize| decoders[**index].is_gone(part(key, layout.labels[**index]));
             let mut places: Vec<usize> = self.disk_labels.iter().filter(is_gone).copied().collect();
             if !places.is_empty() {
-                // A row that is not in the map has to follow its cgroups as well.
+                // A removed row has to follow its cgroups as well.
                 places.extend(self.cgroup_labels.iter().map(|(index, _)| *index));
                 gone.insert(key.to_vec(), places);
             }
@@ -61,7 +61,7 @@ impl Reader {
         gone
     }
 
-    /// Takes rows of what is gone out of the map and keeps what they counted.
+    /// Removes rows of what is gone from the map and keeps their counts.
     pub fn retire(&self) -> io::Result<()> {
         if !self.takes_out() {
             return Ok(());
@@ -81,7 +81,7 @@ impl Reader {
                 self.cgroup_labels.iter().filter(is_gone).map(|(index, _)| *index).collect();
             let disks = self.gone_disks(decoders, std::iter::once(key));
             match disks.into_iter().next() {
-                // Of the cgroups those that are gone, if there are such.
+                // Keeps the labels of disks, and those cgroups that are gone.
                 Some((key, mut places)) if !cgroups.is_empty() => {
                     places.retain(|index| self.disk_labels.contains(index) || cgroups.contains(index));
                     gone.insert(key, places);
@@ -111,7 +111,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Takes these rows out of the map.
+    /// Removes these rows from the map.
     pub(super) fn take_out(
         &self,
         (decoders, retired, ledger): (&mut [Box<dyn Decode>], &mut Retired, &mut Ledger),
@@ -123,7 +123,8 @@ impl Reader {
             let texts = texts(&key, layout, decoders);
             let has_disk = places.iter().any(|index| self.disk_labels.contains(index));
             if texts.is_none() && !has_disk {
-                // What another decoder leaves out, it may show again; what another disk counts in its row, nobody could tell apart.
+                // A row that another decoder leaves out may be shown again; but counts of another disk in the row of this one
+                // could not be told apart.
                 continue;
             }
             let Some(value) = self.rows.lookup(&key)? else { continue };
@@ -131,7 +132,7 @@ impl Reader {
             let row = Row::read(&value, layout, metrics, self.copies(), 0).counts(metrics, layout);
             let before = ledger.take_out(&key);
             let into = match texts {
-                // A member is shown as long as it is one.
+                // A member is shown only as long as it is a member.
                 Some(texts) if !has_disk || !labels.iter().any(is_of_array) => {
                     retired.add(texts, places, (row.clone(), before.is_some()), metrics, layout)
                 }
@@ -147,7 +148,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Ends series of disks that are gone where another has the name: one of those with these texts, which are in the map.
+    /// Ends the series of disks that are gone if another disk now has the name: one with texts that are in the map.
     pub(super) fn settle_disks(
         &self,
         retired: &mut Retired,

@@ -1,19 +1,19 @@
-//! Rows that were taken out of the map, because a cgroup or a disk in their labels is gone.
+//! Rows that were removed from the map, because a cgroup or a disk in their labels is gone.
 //!
-//! What they counted stays in the series that it was counted in: of a cgroup as long as something else of that series lives, so
-//! that it does not get less (another cgroup of the container, another container of the namespace); of a disk until another
-//! has its name. After that the series ends, and its counts go to the one of all that are gone. So the sum over all series
-//! is what happened.
+//! Their counts stay in their series for a while. A series of a cgroup stays as long as something else in it lives, so that it
+//! does not decrease (another cgroup of the container, another container of the namespace); a series of a disk stays until
+//! another disk has its name. Then the series ends, and its counts move to `~gone`. So the sum over all series is always the
+//! number of events.
 
 use super::row::Row;
 use crate::cgroup::GONE;
 use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::{layout::Layout, typed::TypedMetric};
 
-/// Texts of labels, and the places of those whose cgroup or disk is gone.
+/// Label texts, and the indexes of the labels whose cgroup or disk is gone.
 type Key = (Arc<[String]>, Vec<usize>);
 
-/// Counts that went from one series to another.
+/// Counts that moved from one series to another.
 #[derive(Debug)]
 pub(super) struct Move {
     pub(super) from: Arc<[String]>,
@@ -21,23 +21,23 @@ pub(super) struct Move {
     pub(super) row: Row,
 }
 
-/// Counts of what is gone, by the texts of their labels.
+/// Counts of what is gone, by their label texts.
 #[derive(Debug)]
 pub(super) struct Retired {
-    /// And whether somebody was shown counts of these texts.
+    /// The row, and whether a scrape has shown counts of these texts.
     rows: HashMap<Key, (Row, bool)>,
-    /// Most of them.
+    /// Most entries of `rows`.
     limit: usize,
 }
 
 impl Retired {
-    /// As many as there are rows in the map.
+    /// Keeps at most as many rows as the map has.
     pub(super) fn new(max_rows: u32) -> Self {
         Self { rows: HashMap::new(), limit: usize::try_from(max_rows).unwrap_or(usize::MAX) }
     }
 
-    /// Adds a row, and answers with the texts that it has now. Where there is no room for more, the texts of all its labels
-    /// are those of what is gone.
+    /// Adds a row and returns its texts. If there is no room for another label set, all its labels get the texts of what is
+    /// gone.
     pub(super) fn add(
         &mut self,
         texts: Arc<[String]>,
@@ -63,8 +63,8 @@ impl Retired {
         texts
     }
 
-    /// Ends series. `ending` is asked for each, by its texts and the places of what is gone, which of these are to be told as
-    /// gone from now on. Answers with what moved where, of counts that somebody was shown.
+    /// Ends series. `ending` gets the texts of each and the indexes of what is gone, and returns the indexes of labels that
+    /// become `~gone`. Returns the moves of counts that a scrape has shown.
     pub(super) fn settle(
         &mut self,
         mut ending: impl FnMut(&[String], &[usize]) -> Vec<usize>,
@@ -92,12 +92,11 @@ impl Retired {
         moves
     }
 
-    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Texts and counts of all.
+    /// Texts and counts of all rows.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&Arc<[String]>, &Row)> {
         self.rows.iter().map(|((texts, _), (row, _))| (texts, row))
     }
@@ -113,7 +112,7 @@ mod tests {
         retired: Retired,
         metrics: [TypedMetric; 2],
         layout: Layout,
-        /// From where, and to where.
+        /// The texts before and after each move.
         moves: Vec<(String, String)>,
     }
 

@@ -1,11 +1,11 @@
-//! One row of the map: what the CPUs hold, brought together.
+//! One row of the map, with its copies joined.
 
 use tapster_ebpf::{
     layout::{Layout, Slot},
     typed::TypedMetric,
 };
 
-/// A row as 64-bit words, the CPUs joined. What the words of a metric are is told by its kind.
+/// A row as 64-bit words, its copies joined. The kind of a metric defines the meaning of its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row(Vec<u64>);
 
@@ -20,7 +20,7 @@ fn words(slot: Slot) -> std::ops::Range<usize> {
 }
 
 impl Row {
-    /// Reads a map value of one copy, of one for each CPU, or of one for each few CPUs.
+    /// Reads a map value that has one copy, one for each CPU, or one for each few CPUs.
     pub(super) fn read(
         value: &[u8],
         layout: &Layout,
@@ -49,7 +49,7 @@ impl Row {
         joined.unwrap_or_else(|| Self(vec![0; length / 8]))
     }
 
-    /// Adds another row of the same labels to this.
+    /// Adds another row with the same labels.
     pub(super) fn join(&mut self, other: &Self, metrics: &[TypedMetric], layout: &Layout) {
         for (metric, slot) in metrics.iter().zip(&layout.metrics) {
             let range = words(*slot);
@@ -57,7 +57,7 @@ impl Row {
         }
     }
 
-    /// This without the counts of another, which are part of it.
+    /// Subtracts the counts of another row, which are part of this one.
     pub(super) fn without(mut self, other: &Self, metrics: &[TypedMetric], layout: &Layout) -> Self {
         for (metric, slot) in metrics.iter().zip(&layout.metrics) {
             if !metric.kind.has_time() {
@@ -70,7 +70,7 @@ impl Row {
         self
     }
 
-    /// Only what was counted: the last and the largest value of what is no more say nothing.
+    /// Keeps only the counts: the last and the largest value of what is gone are not served.
     pub(super) fn counts(mut self, metrics: &[TypedMetric], layout: &Layout) -> Self {
         for (metric, slot) in metrics.iter().zip(&layout.metrics) {
             if metric.kind.has_time() {
@@ -80,12 +80,12 @@ impl Row {
         self
     }
 
-    /// A metric's words.
+    /// The words of a metric.
     pub(super) fn words(&self, slot: Slot) -> &[u64] {
         &self.0[words(slot)]
     }
 
-    /// The raw number of a metric that has one; `None` where nothing was kept yet.
+    /// The raw number of a metric that has one; `None` if no value was kept yet.
     #[expect(
         clippy::cast_precision_loss,
         clippy::as_conversions,

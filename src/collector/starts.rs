@@ -12,32 +12,32 @@ use tapster_ebpf::{
 
 use super::CollectError;
 
-/// The map of starts and the table before it.
+/// The map of starts and the table of starts in front of it.
 #[derive(Debug)]
 pub(super) struct Starts {
     map: sys::Map,
     table: Option<(sys::Table, TableLayout)>,
     /// Bytes of a key.
     key_size: usize,
-    /// Bytes of a value of the map: the time, then what was saved.
+    /// Bytes of a value of the map: the time, then the saved values.
     value_size: usize,
 }
 
 /// A start that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Start {
-    /// When it was, by the kernel's clock, see [`sys::KernelClock`].
+    /// The time of the start by the kernel's clock, see [`sys::KernelClock`].
     pub(super) since_ns: u64,
     /// Its key.
     pub(super) key: Vec<u8>,
-    /// Its value in the map: the time, then what was saved.
+    /// Its value in the map: the time, then the saved values.
     pub(super) value: Vec<u8>,
-    /// Its entry, of one in the table.
+    /// The index of its entry, if it is in the table.
     entry: Option<usize>,
 }
 
 impl Starts {
-    /// Opens those of a probe with this layout.
+    /// Opens the starts of a probe with this layout.
     pub(super) fn open(
         attached: &Attached,
         layout: &StartLayout,
@@ -52,7 +52,7 @@ impl Starts {
         Ok(Self { map, table, key_size, value_size })
     }
 
-    /// Gives up the starts before a time; their number.
+    /// Gives up the starts before a time; returns their number.
     pub(super) fn expire(&self, before_ns: u64) -> io::Result<u64> {
         let mut expired = self.table.as_ref().map_or(0, |(table, _)| table.expire(before_ns));
         let mut old = Vec::new();
@@ -67,8 +67,8 @@ impl Starts {
         Ok(expired)
     }
 
-    /// Those that wait just now, each key once. Programs go on meanwhile, so a start that comes or ends during the call may
-    /// be there or not.
+    /// The starts that wait now, each key once. Programs keep running, so a start that comes or ends during the call may or may
+    /// not be included.
     pub(super) fn waiting(&self) -> io::Result<Vec<Start>> {
         let mut starts = Vec::new();
         let mut is_map_empty = false;
@@ -84,7 +84,8 @@ impl Starts {
         if is_map_empty {
             return Ok(starts);
         }
-        // Of one key there may be an older start in the map, whose end was lost: its end would find the one in the table.
+        // The map may have an older start of the same key, whose end was lost: an end of the key would find the one in the
+        // table.
         let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
         self.map.scan(|key, value| {
             if places.is_empty() {
@@ -104,7 +105,7 @@ impl Starts {
         Ok(starts)
     }
 
-    /// Gives up a start whose end does not come any more; whether it still waited.
+    /// Gives up a start whose end will not come; returns whether it still waited.
     pub(super) fn give_up(&self, start: &Start) -> io::Result<bool> {
         match (start.entry, &self.table) {
             (Some(entry), Some((table, _))) => Ok(table.take(entry, start.since_ns)),
@@ -112,8 +113,8 @@ impl Starts {
         }
     }
 
-    /// Of the starts before a time gives up so many that a quarter of the map is free again, where less is: a start of the
-    /// table takes no room from others. The oldest stay, since it is they that are to be seen. Their number.
+    /// Gives up starts before a time until a quarter of the map is free, if less is. A start in the table takes no room in the
+    /// map. The oldest stay, because the probe reports their age. Returns the number given up.
     pub(super) fn make_room(&self, starts: &[Start], before_ns: u64) -> io::Result<u64> {
         let mut in_map: Vec<&Start> = starts.iter().filter(|start| start.entry.is_none()).collect();
         let over = in_map.len().saturating_sub(self.map.max_entries() - self.map.max_entries() / 4);
@@ -126,7 +127,7 @@ impl Starts {
         Ok(given_up)
     }
 
-    /// Takes a start out of the map; whether it was there.
+    /// Removes a start from the map; returns whether it was there.
     fn delete(&self, key: &[u8]) -> io::Result<bool> {
         let was_there = self.map.delete(key)?;
         if let (true, Some((table, layout))) = (was_there, &self.table) {
@@ -136,7 +137,7 @@ impl Starts {
     }
 }
 
-/// The time of a start by its value in the map.
+/// The time of a start, from its value in the map.
 fn since(value: &[u8]) -> Option<u64> {
     value.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
 }

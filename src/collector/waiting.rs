@@ -1,6 +1,6 @@
-//! How many starts wait for their end, and how old the oldest is, by the labels that are known before it.
+//! The number of waiting starts and the age of the oldest, by the labels that are known at the start.
 //!
-//! It is told from the starts that are kept in any case, when somebody asks; events cost nothing for it.
+//! A scrape computes both from the starts that are kept anyway; events cost nothing extra.
 
 use super::starts::Start;
 use crate::{
@@ -18,11 +18,11 @@ use tapster_ebpf::{
     waiting::{Waiting, WaitingKind, WaitingMetric},
 };
 
-/// The second thread of a host is this one of the kernel. Where it is another, procfs is that of a PID namespace, whose
-/// numbers are not those that programs see.
+/// Thread 2 of a host is this kernel thread. Otherwise procfs belongs to a PID namespace, whose numbers differ from those that
+/// programs see.
 const KERNEL_THREADS: (&str, &str) = ("2/comm", "kthreadd");
 
-/// The starts under one set of labels.
+/// The starts of one label set.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waits {
     number: u64,
@@ -36,7 +36,7 @@ impl Waits {
     }
 }
 
-/// Which processes and threads are there, each looked at once.
+/// The processes and threads that exist, each looked up once.
 #[derive(Debug)]
 pub(super) struct Tasks {
     proc: PathBuf,
@@ -52,16 +52,16 @@ impl Tasks {
         Self { proc: proc.to_owned(), are_known, seen: HashMap::new() }
     }
 
-    /// Whether a start is of a call whose process or thread is gone, so that its end does not come.
+    /// Whether the process or thread of a start is gone, so that its end will not come.
     pub(super) fn are_without(&mut self, start: &Start, waiting: &Waiting, layout: &StartLayout) -> bool {
         let Some(task) = waiting.task(layout, &start.key).filter(|_| self.are_known) else { return false };
         let proc = &self.proc;
-        // What cannot be looked at may be there.
+        // If the look-up fails, the task may exist.
         !*self.seen.entry(task).or_insert_with(|| proc.join(task.to_string()).try_exists().unwrap_or(true))
     }
 }
 
-/// Since when no end was missed: a start from before may be one whose end was.
+/// The time since which no end was missed: an older start may be one whose end was.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     missed: u64,
@@ -69,7 +69,7 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// Up to which time starts are in doubt, when so many ends may have been missed until `now_ns`.
+    /// The time before which starts are in doubt, given the number of ends that may have been missed until `now_ns`.
     pub(super) fn until_ns(&mut self, missed: u64, now_ns: u64) -> u64 {
         if missed > self.missed {
             *self = Self { missed, until_ns: now_ns };
@@ -78,8 +78,8 @@ impl Doubt {
     }
 }
 
-/// The families of these starts, by the labels that are known of them. `rows` are the labels of what has ended: where nothing
-/// waits there is 0. `now_ns` is later than the starts.
+/// The families of these starts, by the labels that are known of them. `rows` are the labels of pairs that ended: without a
+/// waiting start they get 0. `now_ns` is later than all starts.
 pub(super) fn families(
     (waiting, layout): (&Waiting, &StartLayout),
     starts: &[Start],
@@ -93,7 +93,7 @@ pub(super) fn families(
         let known = waiting.labels.iter().filter_map(|label| row.get(label.place).cloned());
         all.entry(known.collect()).or_default();
     }
-    // Decoded once for all that are alike: a device that hangs may hold thousands.
+    // Equal labels are decoded once: a device that hangs may hold thousands of starts.
     let mut alike: HashMap<Vec<Vec<u8>>, Waits> = HashMap::new();
     for start in starts {
         let waits = alike.entry(waiting.labels(layout, &start.key, &start.value)).or_default();
@@ -102,7 +102,7 @@ pub(super) fn families(
     for (raw, waits) in alike {
         let texts =
             waiting.labels.iter().zip(&raw).map(|(label, raw)| decoders.get_mut(label.place)?.decode(raw));
-        // A label may leave out the start, as it leaves out rows.
+        // A decoder may leave out the start, as it leaves out rows.
         let Some(texts) = texts.collect::<Option<Arc<[String]>>>() else { continue };
         all.entry(texts).or_default().add(waits);
     }
@@ -133,7 +133,7 @@ fn value(kind: WaitingKind, waits: Waits) -> f64 {
     }
 }
 
-/// A metric without a help text of its own says what all of its kind do.
+/// The help text of a metric: its own, else that of its kind.
 fn help(metric: &WaitingMetric) -> &str {
     match metric.kind {
         _ if !metric.help.is_empty() => &metric.help,

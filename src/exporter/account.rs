@@ -1,7 +1,7 @@
-//! What was counted of each disk, beside the kernel's own account of it.
+//! Compares the bytes that probes count on each disk with the kernel's own account.
 //!
-//! Some I/O passes no event on some kernels: before Linux 6.3 a page that goes to zram may be handed over by a call of its own,
-//! without a bio. Nobody who counts events sees that, but `/sys/block/DISK/stat` has it.
+//! Some I/O causes no event on some kernels: before Linux 6.3 a page may go to zram by a call of its own, without a bio.
+//! Counting events misses it, but `/sys/block/DISK/stat` includes it.
 
 use crate::{
     disk,
@@ -16,34 +16,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What has the bytes of bios, and of requests, by device.
+/// The families with the bytes of bios, and of requests, by device.
 const COUNTED: [&str; 2] = ["tapster_block_io_bytes_total", "tapster_block_device_bytes_total"];
-/// Operations that the kernel has apart from reads and writes.
+/// Operations that the kernel accounts separately from reads and writes.
 const APART: [&str; 2] = ["discard", "flush"];
-/// Bytes of a sector, whatever the disk's own are.
+/// Bytes of a sector in `stat`, whatever the sector size of the disk.
 const SECTOR: u64 = 512;
-/// Less than this is what was under way at either look.
+/// Smaller differences come from I/O in flight at either check.
 const LEAST: u64 = 1 << 20;
-/// Most disks looked at.
+/// Most disks that are checked.
 const MAX_DISKS: usize = 1 << 16;
-/// Least time between two looks: each opens a file for each disk, and scrapes wait for it.
+/// Least time between two checks: each opens a file for each disk, and scrapes wait for it.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// Bytes since the first look, or since the disk is there.
+/// Bytes since the first check, or since the disk exists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bytes {
-    /// By the kernel's account.
+    /// Bytes by the kernel's account.
     own: u64,
-    /// By events.
+    /// Bytes by events.
     counted: u64,
 }
 
-/// Which of the disks that had a name one after the other.
+/// Identifies one of the disks that have had a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Which {
-    /// `diskseq`, since 5.15: a loop device with another file has another one, and the same directory.
+    /// `diskseq`, since 5.15: a loop device that gets another file gets a new sequence, but keeps its directory.
     sequence: Option<u64>,
-    /// Its directory in sysfs.
+    /// The inode of its directory in sysfs.
     directory: Option<u64>,
 }
 
@@ -60,35 +60,35 @@ impl Which {
 #[derive(Clone, Copy, Debug)]
 struct Disk {
     which: Which,
-    /// Hidden ones are paths of others, whose I/O is counted there.
+    /// Hidden disks are paths of others, whose I/O is counted there.
     is_hidden: bool,
-    /// At the first look, of a disk that came later nothing; and at the last one.
+    /// The first check (zero for a disk that came later), and the last one.
     first: Bytes,
     last: Bytes,
-    /// Whether it has I/O that no event told.
+    /// Whether it has I/O that caused no event.
     is_found: bool,
 }
 
 impl Disk {
-    /// What it is now, from what had its name at the last look.
+    /// Updates the account of this name to the disk that has it now.
     fn follow(&mut self, which: Which, now: Bytes) {
         let goes_on = now.own >= self.last.own;
         if which != self.which {
-            // Events are counted anew for another disk. The kernel's account goes on where a loop device got another file.
+            // For another disk, events are counted from zero. The kernel's account continues if a loop device got another file.
             self.first = if goes_on { now } else { Bytes::default() };
             self.is_found = false;
         } else if now.counted < self.last.counted {
-            // Another probe of this name.
+            // Another probe with this name.
             self.first = now;
         } else if !goes_on {
-            // The kernel's account alone begins anew where a disk of zram is reset.
+            // If a zram disk is reset, only the kernel's account begins again.
             self.first = Bytes { own: 0, counted: self.last.counted };
         }
         (self.which, self.last) = (which, now);
     }
 }
 
-/// A family that has bytes by device and operation, and where in its samples these are.
+/// A family of bytes by device and operation, and the indexes of these labels.
 #[derive(Clone, Copy)]
 struct Counts<'f> {
     family: &'f MetricFamily,
@@ -97,7 +97,7 @@ struct Counts<'f> {
 }
 
 impl<'f> Counts<'f> {
-    /// The family of this name. A site's own probe may have it without one of these labels, and then it tells nothing of a disk.
+    /// The family with this name. A site's own probe may lack one of these labels; then the family is not used.
     fn find(families: &'f [MetricFamily], name: &str) -> Option<Self> {
         let family = families.iter().find(|family| *family.name == *name)?;
         let place = |label: &str| family.label_names.iter().position(|name| name == label);
@@ -109,13 +109,13 @@ impl<'f> Counts<'f> {
 #[derive(Debug)]
 pub(super) struct Account {
     block: PathBuf,
-    /// How many events of devices there were: each disk that becomes another is one.
+    /// The file with the number of device events: a disk that is replaced causes one.
     events: PathBuf,
-    /// The same when it was looked which disks there are.
+    /// That number when disks were last listed.
     seen: Option<String>,
-    /// When disks were looked at last.
+    /// When disks were last checked.
     looked: Option<Instant>,
-    /// Whether requests are counted, too.
+    /// Whether requests are counted too.
     has_requests: bool,
     known: Option<HashMap<String, Disk>>,
     /// Disks that the log has named.
@@ -143,12 +143,12 @@ impl Account {
         }
     }
 
-    /// Compares with what these families have, if they have it.
+    /// Compares the kernel's account with these families, if the bytes are in them.
     pub(super) fn compare(&mut self, families: &[MetricFamily]) {
         self.compare_at(families, Instant::now());
     }
 
-    /// There is nothing to compare with. What is counted later is compared from then on, since nobody counts meanwhile.
+    /// Stops comparing, because nothing counts. Later counts are compared from then on.
     pub(super) fn leave(&mut self) {
         self.known = None;
         self.looked = None;
@@ -172,9 +172,9 @@ impl Account {
         self.tell();
     }
 
-    /// Looks at all disks.
+    /// Checks all disks.
     fn look(&mut self, counted: &HashMap<String, u64>) {
-        // Read before: what happens meanwhile is seen next time.
+        // The number is read first: the next check sees what happens meanwhile.
         let events = fs::read_to_string(&self.events).ok();
         let are_same = events.is_some() && events == self.seen;
         self.seen = events;
@@ -208,7 +208,7 @@ impl Account {
         self.known = Some(known);
     }
 
-    /// Says of which disks events do not tell all.
+    /// Logs the disks that have I/O without events.
     fn tell(&mut self) {
         self.told.samples.clear();
         for (name, disk) in self.known.iter_mut().flatten() {
@@ -235,7 +235,7 @@ impl Account {
         self.told.samples.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
 
-    /// What was found at the last look.
+    /// The result of the last check.
     pub(super) fn family(&self) -> Option<MetricFamily> {
         (!self.told.samples.is_empty()).then(|| self.told.clone())
     }
@@ -266,7 +266,7 @@ fn counted<'f>(families: impl Iterator<Item = Counts<'f>>) -> HashMap<String, u6
     most
 }
 
-/// `IOS MERGES SECTORS MS` of reads, then of writes, then more.
+/// Parses `IOS MERGES SECTORS MS` of reads, then of writes, then more.
 fn bytes(stat: &str) -> Option<u64> {
     let words: Vec<u64> = stat.split_whitespace().map_while(|word| word.parse().ok()).collect();
     let (read, written) = (words.get(2)?, words.get(6)?);
@@ -286,7 +286,7 @@ mod tests {
             Self(tempfile::tempdir().expect("a temporary directory"))
         }
 
-        /// A disk with so many bytes read, and as many written.
+        /// Makes a disk with this many bytes read, and as many written.
         fn disk(&self, disk: &str, bytes: u64, hidden: &str) {
             let sectors = bytes / SECTOR;
             let stat = format!("  7 0 {sectors} 3  9 1 {sectors} 4 0 5 6 0 0 0 0\n");
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    /// An account, and when it was asked last: each time is long after the one before.
+    /// An account and the time of its last comparison: each is long after the one before.
     struct Asked(Account, Instant);
 
     impl Asked {
@@ -353,13 +353,13 @@ mod tests {
     fn what_no_event_told_is_found() {
         let host = Host::new();
         let mut account = Asked::new(&host);
-        // What was before the first look is nobody's.
+        // I/O before the first check is not compared.
         host.disk("zram0", 100 * MIB, "0\n");
         host.disk("sda", 0, "0\n");
         host.disk("nvme0c0n1", 0, "1\n");
         account.compare(&families(&[], &[]));
         assert_eq!(account.shown(), []);
-        // A path has requests and no bios; a discard is not among what is written.
+        // A path has requests and no bios; written bytes do not include discards.
         host.disk("sda", 8 * MIB, "0\n");
         host.disk("nvme0c0n1", 8 * MIB, "1\n");
         host.disk("zram0", 101 * MIB, "0\n");
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(account.shown(), [("zram0".to_owned(), MIB)]);
         account.compare(&families(&[("zram0", "read", 2 * MIB)], &[("sda", "read", 16 * MIB)]));
         assert_eq!(account.shown(), [("zram0".to_owned(), 0)], "it stays, once it was found");
-        // It is reset: what the kernel has begins anew, what is counted goes on.
+        // The disk is reset: the kernel's account begins again, the counts go on.
         host.disk("zram0", MIB, "0\n");
         host.disk("zram1", 4 * MIB, "0\n");
         let sda = ("sda", "read", 16 * MIB);
@@ -383,8 +383,8 @@ mod tests {
         assert_eq!(account.shown(), []);
     }
 
-    /// A loop device with another file has a new sequence and goes on in the kernel's account; what the first one counted is of
-    /// no device's name any more.
+    /// A loop device with another file has a new sequence, but the kernel's account continues; counts of the first disk are in
+    /// no device's series any more.
     #[test]
     fn another_disk_of_a_name_begins_anew() {
         let host = Host::new();
@@ -396,7 +396,7 @@ mod tests {
         host.disk("loop0", 100 * MIB, "0\n");
         account.compare(&reads("loop0", 200 * MIB));
         assert_eq!(account.shown(), []);
-        // More than was counted of the first one.
+        // More than was counted on the first disk.
         host.write("kernel/uevent_seqnum", "2\n");
         host.write("block/loop0/diskseq", "4\n");
         host.disk("loop0", 250 * MIB, "0\n");
@@ -405,7 +405,7 @@ mod tests {
         host.disk("loop0", 300 * MIB, "0\n");
         account.compare(&reads("loop0", 400 * MIB));
         assert_eq!(account.shown(), []);
-        // One that is found is found as itself, not as the next one.
+        // The finding belongs to this disk, not to the next one.
         host.disk("loop0", 400 * MIB, "0\n");
         account.compare(&reads("loop0", 400 * MIB));
         assert_eq!(account.shown(), [("loop0".to_owned(), 200 * MIB)]);
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(account.shown(), []);
     }
 
-    /// A site may have a probe of this name with other labels.
+    /// A site may have a probe with this name and other labels.
     #[test]
     fn only_what_is_told_by_device_and_operation_is_compared() {
         for labels in [&["operation"][..], &["device"], &[]] {
@@ -430,7 +430,7 @@ mod tests {
         }
     }
 
-    /// Nobody counts while the probe is away.
+    /// While the probe is away, nothing is compared.
     #[test]
     fn what_was_while_nobody_counted_is_nobodys() {
         let host = Host::new();
@@ -448,7 +448,7 @@ mod tests {
         account.compare(&reads("sda", 0));
         account.compare(&reads("sda", 0));
         assert_eq!(account.shown(), []);
-        // The same of the probe of requests, which a disk below a multipath device has alone.
+        // The same for the probe of requests, which alone sees a disk below a multipath device.
         let bios = |bytes| reads("sda", bytes).into_iter().take(1).collect::<Vec<_>>();
         account.compare(&bios(0));
         host.disk("sda", 200 * MIB, "0\n");
@@ -464,7 +464,7 @@ mod tests {
         host.disk("sda", 0, "0\n");
         let mut account = Asked::new(&host);
         account.compare(&reads("sda", 0));
-        // Whether it is hidden was read before, and nothing says that it is another disk.
+        // Whether it is hidden was read before, and no event reports another disk.
         host.disk("sda", 4 * MIB, "1\n");
         account.0.compare_at(&reads("sda", 0), account.1 + EVERY / 2);
         assert_eq!(account.shown(), []);

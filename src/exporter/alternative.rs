@@ -1,5 +1,5 @@
-//! An event may name several attach points, of which the first that the kernel has is used. One that it has may be refused all
-//! the same: a counter that the processor lacks, a function that cannot be traced. Then the next is used, and that is said.
+//! An event may name several attach points; the first that the kernel has is used. The kernel may still refuse it: for example,
+//! the processor lacks a counter, or a function cannot be traced. Then the next one is used, and the log reports it.
 
 use super::running::compile_failure;
 use crate::{
@@ -17,25 +17,25 @@ use tapster_ebpf::{
 /// A probe on its way into the kernel.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// Without the alternatives that were refused.
+    /// The probe without the alternatives that were refused.
     pub(super) probe: Probe,
     /// Which were refused, and why, in sentences.
     pub(super) passed: Vec<String>,
 }
 
-/// How far a program is brought.
+/// How far a program is taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// The verifier has seen it.
+    /// The verifier has accepted it.
     Loaded,
-    /// What can be tried without attaching it was tried as well.
+    /// Everything that can be tried without attaching it was tried too.
     Tried,
     /// It is attached.
     Attached,
 }
 
 impl Step {
-    /// Brings a loaded probe there.
+    /// Takes a loaded probe this far.
     pub(super) fn take(self, attached: &mut Attached, kernel: &Kernel) -> Result<(), LoadError> {
         match self {
             Self::Loaded => Ok(()),
@@ -50,8 +50,8 @@ impl Candidate {
         Self { probe: probe.clone(), passed: Vec::new() }
     }
 
-    /// Loads the compiled probe and takes the step with it; if that is refused, the same with the next alternatives, as far as there
-    /// are any.
+    /// Loads the compiled probe and takes the step; if the kernel refuses, does the same with the next alternatives, as long as
+    /// there are any.
     pub(super) fn bring(
         &mut self,
         program: Program,
@@ -67,7 +67,7 @@ impl Candidate {
         }
     }
 
-    /// Goes on to the next alternative; why the probe is down if there is none.
+    /// Goes on to the next alternative. Fails with why the probe is down if there is none.
     pub(super) fn pass_over(&mut self, refused: &LoadError) -> Result<(), Down> {
         let next = refused.place().and_then(|place| Some((place.to_owned(), without(&self.probe, place)?)));
         let Some((place, probe)) = next else { return Err(self.down(refused.down())) };
@@ -76,7 +76,8 @@ impl Candidate {
         Ok(())
     }
 
-    /// Compiles the probe as it is after an alternative was passed over, and brings it there, going on to next alternatives.
+    /// Compiles the probe without the alternative that was passed over, and takes it to the step, with further alternatives if
+    /// needed.
     pub(super) fn bring_next(
         &mut self,
         step: Step,
@@ -92,7 +93,7 @@ impl Candidate {
         }
     }
 
-    /// Why the probe is down, of which all alternatives were refused.
+    /// Why the probe is down if all alternatives were refused.
     fn down(&self, down: Down) -> Down {
         if self.passed.is_empty() {
             return down;
@@ -101,14 +102,14 @@ impl Candidate {
     }
 }
 
-/// Loads a program and takes the step with it.
+/// Loads a program and takes the step.
 fn bring(program: Program, step: Step, kernel: &Kernel) -> Result<Attached, LoadError> {
     let mut attached = load::load(program, kernel.btf.as_ref().ok())?;
     step.take(&mut attached, kernel)?;
     Ok(attached)
 }
 
-/// Whether two attach points must be used together: the two ends of a function's calls know a call by its frame.
+/// Whether two attach points must be used together: both ends of a function's calls identify a call by its frame.
 fn are_twins(one: &AttachPoint, other: &AttachPoint) -> bool {
     match (one.kind.subject, other.kind.subject) {
         (Subject::Function { traced, .. }, Subject::Function { traced: other_traced, .. }) => {
@@ -118,7 +119,7 @@ fn are_twins(one: &AttachPoint, other: &AttachPoint) -> bool {
     }
 }
 
-/// The probe without an alternative; `None` if there is none behind it.
+/// The probe without an alternative; `None` if no other follows it.
 fn without(probe: &Probe, place: &str) -> Option<Probe> {
     let mut probe = probe.clone();
     let mut events = probe.starts.iter_mut().chain(&mut probe.ends);

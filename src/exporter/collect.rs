@@ -1,4 +1,4 @@
-//! A scrape: the probes read, each within its time, and what is said besides of arrays, of the exporter and of the process.
+//! A scrape: reads the probes, each within its time, and adds families about arrays, the exporter and the process.
 
 use super::{
     Exporter, Running,
@@ -19,18 +19,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a probe may take to be read. One of ten thousand histograms takes an eighth of a second, written out
+/// How long reading a probe may take. A probe of ten thousand histograms takes an eighth of a second, including writing
 /// (`docs/performance.md`), and a scrape has ten seconds by default.
 const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
 
 impl Exporter {
-    /// What the probes have counted, with the functions of programs named as far as they can be read within this time.
+    /// The families of the probes, with functions of programs named as far as their symbols can be read within `most`.
     pub fn collect_named(&self, most: Duration) -> Vec<MetricFamily> {
         let begun = Instant::now();
         loop {
             let families = self.collect();
             let left = most.saturating_sub(begun.elapsed());
-            // One thing that was lacking may show that another is.
+            // Symbols that were read may show that others are missing.
             if left.is_zero() || !self.shared().symbols.wait(left) {
                 return families;
             }
@@ -51,7 +51,7 @@ impl Exporter {
     }
 
     fn families(&self, view: View, selection: &Selection) -> Vec<MetricFamily> {
-        // Once, and first: all that is said of arrays in this scrape is about the same ones.
+        // The arrays are read once, and first: the whole scrape uses this snapshot.
         let topology = self.arrays.refresh();
         let cgroups = &self.shared().cgroups;
         if cgroups.is_wanted() {
@@ -76,9 +76,9 @@ impl Exporter {
         let own = own.into_families(self.began);
         if selection.takes_rest() {
             let mut account = lock(&self.account);
-            // What ended is in the other view as if it had not.
+            // The other view shows series that ended as if they had not.
             if view == View::Now && matches!(selection, Selection::All) {
-                // A site's own probe of this name may leave out what it likes.
+                // A site's own probe with this name may leave out anything.
                 let is_shipped =
                     |running: &Arc<Running>| running.name() == "block_io" && running.is_called("block");
                 if probes.iter().any(is_shipped) {

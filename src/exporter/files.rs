@@ -1,6 +1,5 @@
-//! Files of programs that probes are in come and go: a package is upgraded, a container starts, a process ends. Whether
-//! the files are still those that a probe was compiled for is looked at every second; a probe whose files are others, or
-//! appear, is compiled anew.
+//! Files in which probes are attached come and go: a package is upgraded, a container starts, a process ends. Every second,
+//! each file is compared with the one that its probe was compiled for; if files differ or appear, the probe is compiled again.
 
 use crate::{container, elf::Word};
 use std::{path::Path, sync::Arc};
@@ -10,50 +9,50 @@ use tapster_ebpf::{
     usdt::FileId,
 };
 
-/// In how many looks a container that is not there is looked for once: that reads a file of every process.
+/// A missing container is searched for once in this many checks: each search reads a file of every process.
 const LOOKS_PER_SEARCH: u32 = 10;
-/// After how many looks it is tried again to attach to what was refused.
+/// A refused attachment is tried again after this many checks.
 const LOOKS_PER_TRY: u32 = 60;
 
-/// A word of the configuration that means a file.
+/// A word of the configuration that names a file.
 #[derive(Debug)]
 struct Place {
     root: Root,
     word: String,
-    /// The same among the files of one process, or of this host.
+    /// The word in the root of one process, or of this host.
     file: Arc<Word>,
     /// A process of the container.
     pid: Option<u32>,
     looks: u32,
 }
 
-/// What a word means now: the file, and the mount namespace of its container.
+/// What a word names now: the file, and the mount namespace of its container.
 type Seen = Result<(FileId, Option<u32>), Missing>;
 
-/// A probe with its files as they were seen last.
+/// A probe with its files as of the last check.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// As declared.
+    /// The probe as declared.
     pub(super) probe: Probe,
     places: Vec<Place>,
     seen: Vec<Seen>,
-    /// What was found and could not be attached to, and after how many looks that is tried again.
+    /// A change that could not be attached to, and the number of checks until the next attempt.
     again: Option<(Change, u32)>,
 }
 
-/// What a look found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// Files are others, or there now, or gone.
+    /// Files differ, appeared, or are gone.
     Files,
-    /// Containers are others.
+    /// Containers differ.
     Containers,
 }
 
 impl Watched {
-    /// A probe that is in files; `None` for others. To be called before it is compiled.
+    /// Watches a probe in files; `None` for other probes. Called before the probe is compiled.
     pub(super) fn new(probe: &Probe, proc: &Path) -> Option<Self> {
         let mut places: Vec<Place> = Vec::new();
         for (root, word) in probe.attach_points().filter_map(|at| at.value.binary()) {
@@ -69,12 +68,12 @@ impl Watched {
         Some(Self { probe: probe.clone(), places, seen, again: None })
     }
 
-    /// Why a file of the probe is not there, if one is not.
+    /// Why a file of the probe is missing, if one is.
     pub(super) fn missing(&self) -> Option<&Missing> {
         self.seen.iter().find_map(|seen| seen.as_ref().err())
     }
 
-    /// Looks at all files again.
+    /// Checks all files again.
     pub(super) fn look(&mut self, proc: &Path) -> Change {
         let now: Vec<Seen> = self.places.iter_mut().map(|place| place.look(proc)).collect();
         let mut change = Change::None;
@@ -105,7 +104,7 @@ impl Watched {
         }
     }
 
-    /// What was found could not be attached to: it is found again some looks from now.
+    /// Reports this change again some checks from now, because attaching failed.
     pub(super) fn try_again(&mut self, change: Change) {
         self.again = Some((change, LOOKS_PER_TRY));
     }
@@ -170,7 +169,7 @@ mod tests {
         fs::write(&other, "longer").unwrap();
         fs::rename(&other, &path).unwrap();
         assert_eq!(watched.look(proc), Change::Files, "it was replaced");
-        // Other contents of the same length, with the times of before.
+        // Other contents of the same length, with the old times.
         let times = fs::metadata(&path).unwrap().modified().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(&path, "LONGER").unwrap();

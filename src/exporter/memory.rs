@@ -1,5 +1,5 @@
-//! Whether what the probes may take fits into what this process may have, said before it is tried: beyond the limit of a memory
-//! cgroup a process is killed without a word.
+//! Checks whether the memory that probes may take fits into the limit of this process before it is used: beyond the limit of a
+//! memory cgroup, the kernel kills a process without a message.
 
 use crate::{cgroup::MemoryLimit, kernel::Kernel};
 use tapster_ebpf::program::Program;
@@ -7,7 +7,7 @@ use tapster_ebpf::program::Program;
 /// Bytes that a start takes at its peak besides the maps, about: the kernel's types are decoded then.
 const START_BYTES: u64 = 20 << 20;
 
-/// What does not fit, in a sentence for each limit. `limit` is that of the memory cgroup.
+/// A sentence for each limit that the probes exceed. `limit` is that of the memory cgroup.
 pub(super) fn too_little<'p>(
     kernel: &Kernel,
     limit: Option<&MemoryLimit>,

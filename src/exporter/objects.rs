@@ -1,5 +1,5 @@
-//! What probes are attached to comes, goes and is exchanged while they run: files of programs, CPUs, modules of the kernel; and
-//! somebody may switch off what calls them. All of it is looked at every second, see [ADR 34](../../docs/adr/0034-objects.md).
+//! Files of programs, CPUs and kernel modules to which probes are attached come, go and are exchanged while the probes run, and
+//! a switch of the host may stop them. All of it is checked every second, see [ADR 34](../../docs/adr/0034-objects.md).
 
 use super::Exporter;
 use crate::{
@@ -11,12 +11,12 @@ use crate::{
 use std::cell::OnceCell;
 
 impl Exporter {
-    /// Whether a probe is in a file of its own, which may be replaced.
+    /// Whether any probe is attached in a file, which may be replaced.
     pub fn watches(&self) -> bool {
         self.probes().iter().any(|running| running.is_watched())
     }
 
-    /// Looks whether what probes are attached to is still the same, and attaches to what is another or has appeared.
+    /// Checks whether the objects of all probes are still the same, and attaches probes to what was exchanged or appeared.
     pub fn follow(&self, host: &Host) {
         let kernel = OnceCell::new();
         let detect = || kernel.get_or_init(|| Kernel::detect(host));
@@ -32,7 +32,7 @@ impl Exporter {
                 running.follow_modules(&modules, &self.host, &shared, detect, lacking);
             }
         }
-        // It is let go of here, before memory is given back.
+        // The kernel's types are dropped here, before memory is given back.
         let was_needed = kernel.into_inner().is_some();
         if was_needed {
             self.judge();
@@ -53,7 +53,7 @@ impl Exporter {
         }
     }
 
-    /// Detaches from files that were replaced and that no process runs any more.
+    /// Detaches from files that were replaced and that no process executes any more.
     pub fn release(&self) {
         for running in self.probes() {
             running.release(&self.host.proc);

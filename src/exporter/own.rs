@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What ran at an attach point.
+/// The sums of the programs at an attach point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Runs {
     count: u64,
@@ -21,8 +21,8 @@ struct Runs {
     missed: u64,
 }
 
-/// Runs by attach point and mechanism. A probe may have several programs for one: both a start and an end at the same
-/// event, or one for each way that places pass an argument.
+/// Runs by attach point and mechanism. A probe may have several programs at one attach point: a start and an end at the same
+/// event, or one for each way in which places pass an argument.
 fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
     let mut ways: BTreeMap<_, Runs> = BTreeMap::new();
     for program in programs {
@@ -36,10 +36,10 @@ fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
 
 /// The families.
 pub(super) struct Own {
-    /// Whether this process has the kernel count runs. Else somebody may have done so for a while, or nobody: then nothing is known of
-    /// runs, which is not the same as that there were none.
+    /// Whether this process has the kernel count runs. Otherwise nothing is known about runs, which differs from zero runs:
+    /// another process may have enabled counting for a while.
     counts: bool,
-    /// Label values of rows that were counted from later than the others, and from when.
+    /// Label values of rows that began later than the others, and when they began.
     later: HashMap<Arc<[String]>, SystemTime>,
     up: MetricFamily,
     runs: MetricFamily,
@@ -103,7 +103,7 @@ impl Own {
         }
     }
 
-    /// Adds a probe, with what this scrape read of it. `began`: from when the exporter's counters are counted.
+    /// Adds a probe, with the result of reading it for this scrape. `began` is when the exporter's counters began.
     pub(super) fn add(
         &mut self,
         probe: &Running,
@@ -165,7 +165,7 @@ impl Own {
     }
 }
 
-/// How old the state is that labels and families of this scrape are told by.
+/// The age of the state that labels and families of this scrape depend on.
 pub(super) fn ages<'a>(ages: impl IntoIterator<Item = (&'a str, Duration)>) -> MetricFamily {
     let help =
         "How long ago what labels and families are told by was read; it grows while that does not answer.";

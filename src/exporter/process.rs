@@ -1,4 +1,4 @@
-//! Families about the process and the host: by the names that all Prometheus clients use.
+//! Families about the process and the host.
 
 use super::number;
 use crate::{
@@ -10,7 +10,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The CPUs that tasks can run on: those of the host, whichever of them this process may use. None where sysfs does not say.
+/// The CPUs on which tasks can run: those of the host, whichever of them this process may use. `None` if sysfs does not list
+/// them.
 pub(super) fn online_cpus(path: &Path) -> Option<MetricFamily> {
     let count = sys::listed_cpus(path).ok()?;
     Some(MetricFamily::single(
@@ -21,7 +22,7 @@ pub(super) fn online_cpus(path: &Path) -> Option<MetricFamily> {
     ))
 }
 
-/// When this process started; `None` where procfs does not say.
+/// When this process started; `None` if procfs does not report it.
 pub(super) fn process_began() -> Option<SystemTime> {
     let stat = procfs::process::Process::myself().and_then(|process| process.stat()).ok()?;
     let ticks = number(procfs::ticks_per_second());

@@ -1,5 +1,5 @@
-//! Exchange of probes while the exporter runs. What is declared as before keeps its programs, its maps and its counts, and
-//! misses no event. All others are exchanged one by one, so that no more than one is in the kernel twice.
+//! Exchanges probes while the exporter runs. A probe whose declaration is unchanged keeps its programs, its maps and its
+//! counts, and misses no event. All others are exchanged one by one, so that at most one is in the kernel twice.
 
 use super::{
     Exporter, Failure,
@@ -15,38 +15,38 @@ use std::{
 };
 use tapster_ebpf::probe::{Probe, Reason};
 
-/// What an exchange of probes did.
+/// The result of an exchange of probes.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// Probes that went on as they were.
+    /// Number of probes that went on unchanged.
     pub kept: usize,
-    /// Names of probes that run as they are declared now, and ran as they were declared before.
+    /// Names of probes that run as declared now, and ran as declared before.
     pub changed: Vec<String>,
-    /// Names of probes that are new.
+    /// Names of new probes.
     pub added: Vec<String>,
-    /// Names of probes that are no longer there.
+    /// Names of probes that were removed.
     pub removed: Vec<String>,
     /// Probes that are new, or were down before, and did not come up.
     pub down: Vec<Failure>,
-    /// Probes that do not come up as they are declared now, in whose place another ran: most often it goes on.
+    /// Probes that did not come up as declared now, and in whose place another ran: usually that one goes on.
     pub refused: Vec<Refused>,
 }
 
-/// A probe that does not come up as it is declared now.
+/// A probe that did not come up as declared now.
 #[derive(Debug)]
 pub struct Refused {
     /// The probe.
     pub name: String,
-    /// Why.
+    /// Why it is down.
     pub down: Down,
-    /// Those that were in its place and go on; empty if they had metrics that another probe has now, and are gone.
+    /// Probes that were in its place and go on; empty if another probe has their metrics now, so that they were removed.
     pub goes_on: Vec<String>,
-    /// The probe, which is shown as down where nothing goes on in its place.
+    /// The new probe, which is shown as down if nothing goes on in its place.
     successor: Arc<Running>,
 }
 
 impl Refused {
-    /// Whether a probe goes on in its place.
+    /// Whether this probe goes on in its place.
     fn leaves(&self, running: &Running) -> bool {
         self.goes_on.iter().any(|name| name == running.name())
     }
@@ -57,7 +57,7 @@ fn families(probe: &Probe) -> HashSet<String> {
     probe.families().flat_map(|(name, kind)| kind.taken(&format!("tapster_{}", name.value))).collect()
 }
 
-/// Whether a probe that runs has a family that is declared, or one that could not be told from it.
+/// Whether a running probe has a family that is declared, or one that could not be told apart from it.
 fn has_family_of(running: &Running, probe: &Probe) -> bool {
     !running.families().is_disjoint(&families(probe))
 }
@@ -68,13 +68,14 @@ fn share_family(one: &Running, other: &Running) -> bool {
 }
 
 impl Exporter {
-    /// Makes the probes those that are wanted now. `reasons` are those of the configuration, before the shipped ones.
-    /// Two exchanges at a time would undo each other: the caller sees to it that there is one.
+    /// Exchanges the probes for those that are wanted. `reasons` are those of the configuration, which come before the shipped
+    /// ones. The caller makes sure that only one exchange runs at a time, because two would undo each other.
     pub fn exchange(&self, wanted: &[Probe], reasons: Vec<Reason>, kernel: &Kernel) -> Exchange {
         let mut exchange = Exchange::default();
         let is_wanted = |running: &Running| wanted.iter().any(|probe| probe.name.value == running.name());
         let is_renamed = |running: &Running| wanted.iter().any(|probe| has_family_of(running, probe));
-        // First, so that their memory is free for others. What has families that are still wanted stays until others have them.
+        // Removed probes go first, to free their memory. A probe whose families are still wanted stays until another probe has
+        // them.
         let (stay, go): (Vec<_>, Vec<_>) =
             self.probes().into_iter().partition(|running| is_wanted(running) || is_renamed(running));
         exchange.removed.extend(go.iter().map(|running| running.name().to_owned()));
@@ -86,7 +87,8 @@ impl Exporter {
         let means = Means { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
         let mut came = Vec::new();
         for probe in wanted {
-            // Nothing here outlives its turn: a probe detaches, and its memory is free, when the last that holds it lets go.
+            // Nothing in this scope outlives its turn: a probe detaches and frees its memory when the last reference to it is
+            // dropped.
             let before = self.probes();
             let predecessor = before.iter().find(|running| running.name() == probe.name.value).cloned();
             if let Some(running) = &predecessor
@@ -99,7 +101,7 @@ impl Exporter {
                 came.push(running.clone());
                 continue;
             }
-            // Those that it may have had other names for: no longer wanted, with one of its families.
+            // Probes that may be this one by another name: no longer wanted, with one of its families.
             let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
             let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
             let successor = Arc::new(Running::bring_up(probe, &means));
@@ -118,7 +120,7 @@ impl Exporter {
         exchange
     }
 
-    /// Puts a probe in the place of those before it, unless that would lose what runs; the probe, if it came.
+    /// Puts a probe in the place of its predecessors, unless a running one would be lost; returns the probe if it came up.
     fn put(
         &self,
         successor: Arc<Running>,
@@ -135,14 +137,14 @@ impl Exporter {
             .filter(is_up)
             .map(|running| running.name().into())
             .collect();
-        // One that waits for a file is no failure, unless another runs in its place.
+        // A probe that waits for a file is no failure, unless another runs in its place.
         let failed = successor.down().filter(|down| !running.is_empty() || down.cause != Cause::Waiting);
         match (predecessor, failed) {
             (_, Some(down)) if !running.is_empty() => {
                 exchange.refused.push(Refused { name, down, goes_on: running, successor });
                 return None;
             }
-            // What was counted before it went down stays to be read.
+            // Counts from before it went down can still be read.
             (Some(before), Some(down)) if before.is_declared_as(probe) => {
                 before.set_down(Some(down.clone()));
                 exchange.down.push(Failure { name, down });
@@ -157,12 +159,13 @@ impl Exporter {
             |running: &Arc<Running>| predecessor.is_some_and(|before| Arc::ptr_eq(before, running));
         probes.retain(|running| !is_replaced(running));
         probes.push(successor.clone());
-        // The old one detaches when the last scrape that reads it has ended.
+        // The old probe detaches when the last scrape that reads it has ended.
         self.set_probes(probes);
         Some(successor)
     }
 
-    /// Takes away what is no longer wanted, and what has families that another probe has now: each is in one probe only.
+    /// Removes probes that are no longer wanted, and probes with families that another probe has now: each family is in one
+    /// probe only.
     fn clear(&self, came: &[Arc<Running>], wanted: &[Probe], exchange: &mut Exchange) {
         let is_new = |running: &Arc<Running>| came.iter().any(|other| Arc::ptr_eq(other, running));
         let has_others = |running: &Arc<Running>| came.iter().any(|other| share_family(other, running));
@@ -191,7 +194,7 @@ impl Exporter {
         self.set_probes(probes);
     }
 
-    /// Takes over the configuration's reasons.
+    /// Uses the configuration's reasons from now on.
     fn take_reasons(&self, reasons: Vec<Reason>) {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if !shared.reasons.is_of(&reasons) {

@@ -1,4 +1,4 @@
-//! One declared probe and what became of it: brought up, read, brought up anew when its files change.
+//! One declared probe and its state: brought up, read, brought up again when its files change.
 
 mod objects;
 
@@ -32,25 +32,25 @@ use tapster_ebpf::{
     typed::Side,
 };
 
-/// Why a probe does not come up that a reload asks for.
+/// Why a probe that a reload adds does not come up.
 const ALONE: &str = "it needs rights that tapster gave up when it started without such a probe, to see files of other processes or \
                      functions of the kernel: restart it, or start it with `--sandbox=off --capabilities.keep=all`";
 
-/// What bringing a probe up needs besides its declaration.
+/// What bringing up a probe needs besides its declaration.
 pub(super) struct Means<'m> {
     pub(super) kernel: &'m Kernel,
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
     pub(super) shared: &'m Shared,
-    /// What was given up after the start.
+    /// Rights that were given up after the start.
     pub(super) lacking: Lacking,
 }
 
-/// How often a probe was attached to what came or was exchanged, by what that was.
+/// How often a probe was reattached, by what came or was exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Again {
     pub(super) files: u64,
-    /// Each CPU counts.
+    /// Each CPU counts separately.
     pub(super) cpus: u64,
     pub(super) modules: u64,
 }
@@ -63,35 +63,35 @@ pub struct Running {
     group: Mutex<Option<Arc<str>>>,
     help: String,
     meaning: String,
-    /// The table of reasons that its labels are told by, if some are.
+    /// The table of reasons that its labels use, if any.
     reasons: Option<Arc<Table>>,
-    /// `FILE:LINE`, which changes with what is written above it.
+    /// `FILE:LINE`, which changes with the lines above it.
     source: Mutex<String>,
-    /// No event counted before.
+    /// No event was counted before this time.
     began: SystemTime,
-    /// There from when it was first attached.
+    /// Present since the first attachment.
     reader: OnceLock<Reader>,
-    /// Why it is down. It may have been up, and then what was counted stays.
+    /// Why it is down. If it was up before, its counts stay.
     down: Mutex<Option<Down>>,
     /// Alternatives that the kernel refused.
     passed: Mutex<Vec<String>>,
-    /// What it cannot tell though it is up.
+    /// What it cannot report although it is up.
     limit: Mutex<Option<Limit>>,
     /// Why the last scrape of it failed.
     failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
     watched: Option<Mutex<Watched>>,
-    /// As declared, for when what it is attached to in the kernel comes or is another.
+    /// The declaration, for when its object in the kernel comes or is exchanged.
     declared: Probe,
     /// Why it does not count on all CPUs that are online, if it should.
     uncovered: Mutex<Option<Down>>,
-    /// Why it does not count what is in modules of the kernel, after it was up. What ends the one does not end the other.
+    /// Why it does not count in modules of the kernel, after it was up. It ends independently of `uncovered`.
     unloaded: Mutex<Option<Down>>,
-    /// Which switch of the host keeps the kernel from calling it.
+    /// The switch of the host that stops it.
     stopped: Mutex<Option<Down>>,
-    /// How often it was attached again.
+    /// How often it was reattached.
     again: Mutex<Again>,
-    /// What was left behind when it was read.
+    /// A read that hangs, if one was left behind.
     left: Left,
 }
 
@@ -108,7 +108,7 @@ impl MayHang for Running {
     }
 }
 
-/// Why a probe does not compile.
+/// Why a probe is down that does not compile.
 pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Down {
     let message = kernel
         .typeless(diagnostics)
@@ -116,13 +116,13 @@ pub(super) fn compile_failure(diagnostics: &[Diagnostic], kernel: &Kernel) -> Do
     Down { cause: Cause::Compile, message }
 }
 
-/// Whether a probe that is down for this may come up later: with a module of the kernel that is not loaded yet, or another time.
-/// What waits for a file is looked after by that.
+/// Whether a probe with this state may come up later: when a kernel module is loaded, or at another attempt. Probes that wait
+/// for a file are watched by that file.
 fn may_come(down: &Down) -> bool {
     matches!(down.cause, Cause::Compile | Cause::Load | Cause::Attach | Cause::Verifier)
 }
 
-/// Why a probe does not come up for which rights are lacking.
+/// Why a probe is down that lacks rights.
 fn alone() -> Down {
     Down { cause: Cause::Sandbox, message: ALONE.into() }
 }
@@ -136,7 +136,7 @@ fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking
     if lacks { Err(alone()) } else { Ok(program) }
 }
 
-/// Why a probe is down, of which a file is not there: it is waited for.
+/// Why a probe is down whose file is missing: it waits for the file.
 fn waiting(watched: &Watched) -> Option<Down> {
     let missing = watched.missing()?;
     Some(Down {
@@ -145,13 +145,14 @@ fn waiting(watched: &Watched) -> Option<Down> {
     })
 }
 
-/// Where a probe stands.
+/// `FILE:LINE` of a probe's declaration.
 fn place(probe: &Probe) -> String {
     let (line, _) = probe.file.position(probe.name.span.start);
     format!("{}:{line}", probe.file.name)
 }
 
-/// Whether a probe needs files of other processes: those that run a program that was replaced, and what runs of a stack was in.
+/// Whether a probe needs files of other processes: those that execute a program that was replaced, and those in whose stacks it
+/// counts.
 fn needs_processes(is_watched: bool, program: &Program) -> bool {
     is_watched || has_user_stack(program)
 }
@@ -175,8 +176,8 @@ fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> 
 }
 
 impl Running {
-    /// A probe with what became of it, and of the candidate that it was brought up as. `watched` is as its files were before
-    /// it was compiled.
+    /// Makes a probe from its state and from the candidate that was brought up. `watched` has its files from before it was
+    /// compiled.
     pub(super) fn new(
         probe: &Probe,
         Candidate { probe: brought, passed }: Candidate,
@@ -190,7 +191,7 @@ impl Running {
             Ok(reader) => (OnceLock::from(reader), None),
             Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
         };
-        // Why it is down says it by itself.
+        // If it is down, the reason already names the refused alternatives.
         let passed = if down.is_none() { passed } else { Vec::new() };
         if let Some(watched) = &mut watched {
             watched.probe = brought;
@@ -221,11 +222,11 @@ impl Running {
 
     /// Compiles, loads and attaches one probe.
     pub(super) fn bring_up(probe: &Probe, means: &Means<'_>) -> Self {
-        // Before it is compiled: what changes from here on is seen.
+        // The files are read before compiling: later changes are then seen.
         let watched = Watched::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
         let compile = || {
-            // Also one that waits for its file, which nobody could attach to when it comes.
+            // This includes a probe that waits for its file, because it could not be attached when the file comes.
             if means.lacking.processes && watched.is_some() {
                 return Err(alone());
             }
@@ -241,7 +242,7 @@ impl Running {
         running
     }
 
-    /// Says which alternatives were refused.
+    /// Logs which alternatives were refused.
     pub(super) fn tell_passed(&self) {
         for what in self.passed() {
             tracing::warn!(probe = self.name, "{what}");
@@ -258,7 +259,7 @@ impl Running {
         &self.name
     }
 
-    /// Whether a word means this probe: it is its name, or that of its group.
+    /// Whether a word is the name of this probe or of its group.
     pub fn is_called(&self, word: &str) -> bool {
         self.name == word || lock(&self.group).as_deref() == Some(word)
     }
@@ -268,30 +269,30 @@ impl Running {
         self.reader.get().is_some() && self.down().is_none()
     }
 
-    /// Whether it is in the kernel, or waits for what it will be attached to: a CPU that is not counted on, or a switch that is off,
-    /// is no reason to bring it up anew, which would end its counts.
+    /// Whether it is in the kernel, or waits for its object. A CPU on which it does not count, or a switch that is off, is no
+    /// reason to bring it up again, which would end its counts.
     pub(super) fn goes_on(&self) -> bool {
         lock(&self.down).as_ref().is_none_or(|down| down.cause == Cause::Waiting)
     }
 
-    /// Whether it waits for a file that is not there yet.
+    /// Whether it waits for a file that does not exist yet.
     pub fn is_waiting(&self) -> bool {
         lock(&self.down).as_ref().is_some_and(|down| down.cause == Cause::Waiting)
     }
 
-    /// What words may mean it.
+    /// The words that name it.
     pub fn words(&self) -> impl Iterator<Item = String> {
         let group = lock(&self.group).as_deref().map(str::to_owned);
         [self.name.clone()].into_iter().chain(group)
     }
 
-    /// Adds what this probe goes on to need.
+    /// Adds what this probe needs.
     pub(super) fn add_needs(&self, needs: &mut Needs) {
         let Some(program) = self.program() else {
-            // What waits for a file will need what comes with it.
+            // A probe that waits for a file will need the rights for that file.
             needs.programs |= self.is_watched();
             needs.processes |= self.is_watched();
-            // As will what is in a module of the kernel that may be loaded later.
+            // So will a probe in a kernel module that may be loaded later.
             needs.events |= lock(&self.down).as_ref().is_some_and(may_come)
                 && self.declared.attach_points().any(|at| at.value.kind.may_need_event());
             return;
@@ -299,19 +300,19 @@ impl Running {
         needs.programs |= self.reader().is_some_and(|reader| reader.attached().has_user_events());
         needs.processes |= needs_processes(self.is_watched(), program);
         let is_perf = |code: &Code| code.mechanism.link.is_event();
-        // Stacks of programs need an event on each CPU that tells what is mapped.
+        // Stacks of programs need an event on each CPU that reports mappings.
         needs.events |= program.codes.iter().any(is_perf)
             || has_user_stack(program)
             || self.reader().is_some_and(|reader| reader.attached().is_in_a_module());
         needs.symbols |= needs_symbols(program);
     }
 
-    /// What was compiled; `None` for a probe that was never up.
+    /// The compiled program; `None` for a probe that was never up.
     pub fn program(&self) -> Option<&Program> {
         self.reader().map(Reader::program)
     }
 
-    /// The probe in the kernel; `None` where it never was there.
+    /// The probe in the kernel; `None` if it was never attached.
     pub fn reader(&self) -> Option<&Reader> {
         self.reader.get()
     }
@@ -320,7 +321,7 @@ impl Running {
         self.began
     }
 
-    /// Whether its labels are told by a table of reasons that says the same as this one, or by none.
+    /// Whether its labels use no table of reasons, or one that equals this one.
     pub(super) fn is_told_by(&self, reasons: &Table) -> bool {
         self.reasons.as_ref().is_none_or(|own| own.is_same(reasons))
     }
@@ -331,12 +332,12 @@ impl Running {
         families.flat_map(|(name, kind)| kind.taken(name)).collect()
     }
 
-    /// Whether a declaration says the same as this probe's.
+    /// Whether a declaration equals that of this probe.
     pub(super) fn is_declared_as(&self, probe: &Probe) -> bool {
         self.meaning == probe.meaning
     }
 
-    /// Its declaration stands elsewhere now.
+    /// Updates the place of its declaration.
     pub(super) fn stands_at(&self, probe: &Probe) {
         *lock(&self.source) = place(probe);
         *lock(&self.group) = crate::config::group(probe).map(Arc::from);
@@ -348,7 +349,7 @@ impl Running {
             .find_map(|down| lock(down).clone())
     }
 
-    /// How often it was attached again.
+    /// How often it was reattached.
     pub(super) fn again(&self) -> Again {
         *lock(&self.again)
     }
@@ -357,13 +358,13 @@ impl Running {
         *lock(&self.down) = down;
     }
 
-    /// What it cannot tell though it is up.
+    /// What it cannot report although it is up.
     pub(super) fn limit(&self) -> Option<Limit> {
         lock(&self.limit).clone()
     }
 
-    /// Keeps what the probe cannot tell, and says so where that is new. `nameless`: why functions of the kernel have no names,
-    /// if they have none.
+    /// Stores what the probe cannot report, and logs it if that is new. `nameless` is why functions of the kernel have no
+    /// names, if they have none.
     pub(super) fn judge(&self, nameless: impl FnOnce() -> Option<Missing>) {
         let program = self.program().filter(|program| needs_symbols(program));
         let limit = program.and_then(|program| {
@@ -401,7 +402,7 @@ impl Running {
             .map_err(|error| Down { cause: Cause::Collect, message: error.to_string() })
     }
 
-    /// What the probe gives to this scrape; a failure is kept for the landing page and logged once.
+    /// The probe's result for this scrape; a failure is kept for the landing page and logged once.
     pub(super) fn settle(&self, outcome: Outcome<Result<Collected, Down>>) -> Result<Collected, Down> {
         let result = match outcome {
             Outcome::Read(result) => result,
@@ -414,7 +415,7 @@ impl Running {
                 message: "reading it panicked, which is a bug in tapster; the log says where".into(),
             }),
         };
-        // Why a probe that was never read is down has been said.
+        // Why a probe was never read is logged already.
         if self.reader().is_none() {
             return result;
         }
@@ -437,7 +438,7 @@ impl Running {
         result
     }
 
-    /// The probe's state, for the landing page, with what was just read of it.
+    /// The probe's state for the landing page, with the result of the last read.
     pub(super) fn status(&self, collected: Result<Collected, Down>) -> ProbeStatus {
         let mut status = ProbeStatus {
             name: self.name.clone(),

@@ -1,4 +1,4 @@
-//! Bringing probes up: compiled, loaded and attached, each for itself.
+//! Brings probes up: compiles, loads and attaches each by itself.
 
 use super::{
     Exporter, Running,
@@ -31,10 +31,10 @@ use tapster_ebpf::{
     program::{Program, TRACED},
 };
 
-/// What starting took, for the log.
+/// Durations of the stages of a start, for the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StartTimes {
-    /// YAML checked against BTF, instructions made.
+    /// YAML checked against BTF, instructions generated.
     pub compile: Duration,
     /// Maps made, programs verified.
     pub load: Duration,
@@ -42,28 +42,28 @@ pub struct StartTimes {
     pub attach: Duration,
 }
 
-/// A probe that did not come up, and why.
+/// A probe that did not come up.
 #[derive(Debug)]
 pub struct Failure {
     /// The probe.
     pub name: String,
-    /// Why.
+    /// Why it is down.
     pub down: Down,
 }
 
 /// How the exporter starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Whether the kernel is made to count runs of programs and their time, for all programs of the host. It reads the clock twice for
+    /// Whether the kernel counts runs of programs and their time, for all programs of the host. It reads the clock twice for
     /// each run, which takes as long as a small program does.
     pub run_stats: bool,
-    /// Whether programs are attached, or only loaded to hear the verifier.
+    /// Whether programs are attached; otherwise they are only loaded, for the verifier's verdict.
     pub attach: bool,
-    /// Whether children of this process are told from all others: probes that ask for `traced` count what they do.
+    /// Whether children of this process are distinguished from all others: probes with `traced` count only them.
     pub command: bool,
 }
 
-/// Has this process's children followed in the maps of all probes that ask for them; those are down if it cannot be done.
+/// Follows the children of this process in the maps of all probes with `traced`; these probes are down if that fails.
 fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Option<Followed> {
     let map = |attached: &Attached| attached.program.map_named(TRACED);
     let asking = || loaded.iter().flatten();
@@ -86,7 +86,7 @@ fn follow_children(loaded: &mut [Result<Attached, Down>], kernel: &Kernel) -> Op
     None
 }
 
-/// Has the kernel count runs, which not everybody may ask for.
+/// Lets the kernel count runs, which needs `CAP_SYS_ADMIN` and Linux 5.8.
 fn count_runs() -> Option<OwnedFd> {
     let counting = sys::enable_run_stats();
     if let Err(error) = &counting {
@@ -98,8 +98,8 @@ fn count_runs() -> Option<OwnedFd> {
 }
 
 impl Exporter {
-    /// Brings probes up, each for itself: what fails is said in the list and shows as down. `reasons` are those of the
-    /// configuration, before the shipped ones.
+    /// Brings probes up, each by itself: failures are returned in the list, and such probes show as down. `reasons` are those
+    /// of the configuration, which come before the shipped ones.
     pub fn start(
         probes: &[Probe],
         kernel: &Kernel,
@@ -113,7 +113,7 @@ impl Exporter {
         Self::bring_up(probes, compile, kernel, host, reasons, options)
     }
 
-    /// Lets the kernel verify what is compiled already, without attaching it.
+    /// Lets the kernel verify compiled probes without attaching them.
     pub fn attempt(compiled: &[(Probe, Program)], kernel: &Kernel, host: &Host) -> (Self, Vec<Failure>) {
         let probes: Vec<Probe> = compiled.iter().map(|(probe, _)| probe.clone()).collect();
         let mut programs = compiled.iter().map(|(_, program)| program.clone());
@@ -140,7 +140,7 @@ impl Exporter {
         let limit = memory_limit(kernel.proc());
         let target = Target { command: options.command, ..kernel.target() };
         let begun = Instant::now();
-        // Before they are compiled: what changes from here on is seen.
+        // Modules and files are read before compiling: later changes are then seen.
         let modules = Modules::new(&host.sys);
         let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
         let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
@@ -171,7 +171,7 @@ impl Exporter {
                 }
             }
         }
-        // Behind all that may be brought up anew, with other maps; what is followed begins later.
+        // Following begins after everything that may bring a probe up again with other maps.
         let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         times.attach = begun.elapsed();
         let shared = Shared::new(host, reasons);
@@ -222,7 +222,7 @@ mod tests {
     const FORMAT: &str =
         "name: nap\nID: 7\nformat:\n\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n";
 
-    /// A kernel forgets what a probe is attached to as soon as the probe is compiled: compiling it again would show.
+    /// The target of the probe is removed after compiling, so that compiling it again would show.
     #[test]
     fn what_is_compiled_is_not_compiled_again() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What is said of the probes that run: whether all is up that should be, as `/-/ready` and `tapster_ready` have it, what they
-//! cannot tell, and what they take.
+//! Reports on the running probes: whether everything that should be up is up, as in `/-/ready` and `tapster_ready`, what probes
+//! cannot report, and what they cost.
 
 use super::Exporter;
 use crate::{
@@ -29,7 +29,7 @@ impl Exporter {
             .collect()
     }
 
-    /// Finds out what probes that are up cannot tell, as this process is now.
+    /// Determines what probes that are up cannot report in the present state of this process.
     pub(super) fn judge(&self) {
         let nameless = OnceCell::new();
         for running in self.probes() {
@@ -37,7 +37,7 @@ impl Exporter {
         }
     }
 
-    /// What probes that are up cannot tell, by their names.
+    /// What probes that are up cannot report, by their names.
     pub fn limits(&self) -> Vec<(String, Limit)> {
         self.probes()
             .iter()
@@ -45,12 +45,12 @@ impl Exporter {
             .collect()
     }
 
-    /// From now on it is ready only while the probes are up that these words mean, names or groups.
+    /// From now on the exporter is ready only while the probes or groups with these names are up.
     pub fn require(&self, words: Vec<String>) {
         *lock(&self.required) = words;
     }
 
-    /// Why it is not ready, if it is not. A probe that waits for a file runs as it should unless it is required.
+    /// Why it is not ready, if it is not. A probe that waits for a file is as it should be, unless it is required.
     pub(super) fn unready(&self) -> Option<Unready> {
         let probes = self.probes();
         let is_up = |word: &str| {
@@ -65,7 +65,7 @@ impl Exporter {
         (!runs).then_some(Unready::Nothing { probes: probes.len() })
     }
 
-    /// The family about it.
+    /// The family about readiness.
     pub(super) fn readiness(&self) -> MetricFamily {
         let is_ready = f64::from(u8::from(self.unready().is_none()));
         MetricFamily::single(

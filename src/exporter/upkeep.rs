@@ -1,10 +1,10 @@
-//! What is done now and then while probes run: rows of what is gone leave the maps, starts without an end are given up.
+//! Regular work while probes run: removes rows of what is gone from the maps, and gives up starts without an end.
 
 use super::Exporter;
 use crate::{collector::Reader, deadline::MayHang};
 
 impl Exporter {
-    /// Gives up starts whose end never came; to be called now and then.
+    /// Gives up starts whose end never came; called now and then.
     pub fn sweep(&self) {
         for running in self.probes() {
             if let Some(Err(error)) = running.reader().map(|reader| reader.sweep(reader.now_ns())) {
@@ -13,7 +13,7 @@ impl Exporter {
         }
     }
 
-    /// Looks which cgroups and disks are gone, and takes their rows out of the maps of probes; to be called about every second.
+    /// Checks which cgroups and disks are gone, and removes their rows from the maps of probes; called about every second.
     pub fn retire(&self) {
         if self.names_cgroups() {
             self.shared().cgroups.look();
@@ -21,9 +21,9 @@ impl Exporter {
         self.meet();
     }
 
-    /// Finds out the names of cgroups and disks that probes met, as long as they are there.
+    /// Reads the names of new cgroups and disks while they exist.
     pub fn meet(&self) {
-        // What hangs would hold up the others.
+        // A probe that hangs would hold up the others.
         for running in self.probes().into_iter().filter(|running| !running.left().is_any()) {
             if let Some(Err(error)) = running.reader().map(Reader::retire) {
                 tracing::warn!(probe = running.name(), %error, "rows of what is gone could not be taken out");

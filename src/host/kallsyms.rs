@@ -1,4 +1,4 @@
-//! Reads `/proc/kallsyms`, line by line. What is kept of it differs: names to attach to, and functions by address to show.
+//! Parses `/proc/kallsyms`, line by line. Callers keep different parts: names to attach to, and functions by address.
 
 use std::{
     fs::File,
@@ -6,23 +6,23 @@ use std::{
     path::Path,
 };
 
-/// Bytes in which there is an address, if any is shown: only the first few symbols, of a processor's own variables, are at 0.
+/// Bytes in which an address occurs, if the kernel shows any: only the first few symbols, per-CPU variables, are at 0.
 const BEGINNING: u64 = 64 << 10;
 
 /// One symbol of the kernel or of a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Symbol<'t> {
-    /// Where it is; `None` where the kernel hides it.
+    /// Its address; `None` if the kernel hides it.
     pub(crate) address: Option<u64>,
     /// Its type, the letter of `nm`.
     pub(crate) kind: &'t str,
     pub(crate) name: &'t str,
-    /// The module that it is in, `bpf` for programs; `None` for those of the kernel itself.
+    /// Its module, `bpf` for programs; `None` for the kernel itself.
     pub(crate) module: Option<&'t str>,
 }
 
 impl<'t> Symbol<'t> {
-    /// Reads `ADDRESS TYPE NAME [MODULE]`; `None` for what is no such line.
+    /// Parses `ADDRESS TYPE NAME [MODULE]`; `None` for any other line.
     pub(crate) fn parse(line: &'t str) -> Option<Self> {
         let mut words = line.split_ascii_whitespace();
         let address = u64::from_str_radix(words.next()?, 16).ok()?;
@@ -37,7 +37,7 @@ impl<'t> Symbol<'t> {
     }
 }
 
-/// Whether the kernel hides addresses of symbols from this process.
+/// Whether the kernel hides the addresses of symbols from this process.
 pub(crate) fn are_hidden(path: &Path) -> io::Result<bool> {
     let mut lines = BufReader::new(File::open(path)?.take(BEGINNING)).split(b'\n');
     let is_shown =

@@ -1,7 +1,8 @@
-//! The machine that is watched: where its files are, and readers of those that several rooms need.
+//! The machine that is observed: the paths of its files, and parsers of those that several rooms need.
 //!
-//! A container sees the host's files at other places than its own, and tests make a host of a directory. So whoever reads a file of
-//! the machine asks [`Host`] for its place. Files of processes, which belong to others, are opened by `sys::foreign` only.
+//! A container sees the host's files at other paths than its own, and tests use a directory as a host. So code that reads a
+//! file of the machine takes its path from [`Host`]. Files of processes, which belong to others, are opened by `sys::foreign`
+//! only.
 
 pub(crate) mod kallsyms;
 
@@ -11,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the files of the machine are.
+/// The paths of the machine's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Where procfs is mounted.
@@ -20,11 +21,11 @@ pub struct Host {
     pub sys: PathBuf,
     /// Where devtmpfs is mounted.
     pub dev: PathBuf,
-    /// The kernel's BTF; `None` for the one in sysfs.
+    /// The file of the kernel's BTF; `None` for the one in sysfs.
     pub btf: Option<PathBuf>,
     /// Where tracefs is mounted; `None` for its two places in sysfs.
     pub tracefs: Option<PathBuf>,
-    /// Where the kubelet puts links to the logs of containers; `None` for `/var/log/containers` of the first process.
+    /// Where the kubelet puts links to the logs of containers; `None` for `/var/log/containers` below the root of process 1.
     pub containers: Option<PathBuf>,
 }
 
@@ -42,22 +43,22 @@ impl Default for Host {
 }
 
 impl Host {
-    /// The list of CPUs that are online.
+    /// The file with the list of CPUs that are online.
     pub fn online_cpus(&self) -> PathBuf {
         self.sys.join("devices/system/cpu/online")
     }
 
-    /// The kernel's symbols.
+    /// The file of the kernel's symbols.
     pub fn kallsyms(&self) -> PathBuf {
         self.proc.join("kallsyms")
     }
 
-    /// Where links to the logs of containers are.
+    /// The directory of links to the logs of containers.
     pub fn container_logs(&self) -> PathBuf {
         const LOGS: &str = "var/log/containers";
         self.containers.clone().unwrap_or_else(|| {
-            // The host's root, also from within a container that sees the host's processes. Where it is this process's own, or
-            // may not be seen, no way through another process is needed.
+            // The path through process 1 leads to the host's root, also from inside a container that sees the host's processes.
+            // It is not used if that root is this process's own, or cannot be read.
             let (root, own) = (self.proc.join("1/root"), Path::new("/"));
             let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
             match place(&root.join(".")) {
@@ -67,19 +68,19 @@ impl Host {
         })
     }
 
-    /// Whether links to logs are found without a look into another process.
+    /// Whether links to logs are found without the root of another process.
     pub fn reads_logs_alone(&self) -> bool {
         !self.container_logs().starts_with(&self.proc)
     }
 
-    /// Whether there are devices of the device mapper.
+    /// Whether devices of the device mapper exist.
     pub fn has_mapped(&self) -> bool {
         let devices = fs::read_dir(self.sys.join("block")).into_iter().flatten().flatten();
         devices.into_iter().any(|device| device.file_name().as_encoded_bytes().starts_with(b"dm-"))
     }
 }
 
-/// What a decoder of labels needs and this host does not have.
+/// Why a decoder of labels does not work on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// A file or directory that the decoder needs cannot be read.
@@ -87,12 +88,12 @@ pub enum HostError {
     Unreadable {
         /// The decoder's name.
         decoder: &'static str,
-        /// What it needs.
+        /// The file or directory.
         path: PathBuf,
-        /// Why it cannot have it.
+        /// The error.
         source: io::Error,
     },
-    /// No cgroups in the mount table.
+    /// The mount table has no cgroups.
     #[error("no cgroups are mounted, says `{path}`: mount the host's `/sys/fs/cgroup`")]
     NoCgroups {
         /// The mount table.
@@ -100,7 +101,7 @@ pub enum HostError {
     },
 }
 
-/// Fails where `path` is not there, so that a probe is down at start rather than wrong for ever.
+/// Fails if `path` does not exist, so that a probe is down from the start rather than wrong later.
 pub(crate) fn require(decoder: &'static str, path: &Path) -> Result<(), HostError> {
     match path.metadata() {
         Ok(_) => Ok(()),

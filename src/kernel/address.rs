@@ -1,14 +1,14 @@
-//! Addresses of the kernel in texts that others read: what the verifier logs has those of maps and functions in it.
+//! Hides addresses of the kernel in texts that others read: the verifier's log contains those of maps and functions.
 
-/// From where on addresses are the kernel's, on every processor of 64 bits.
+/// The lowest address of the kernel, on every 64-bit processor.
 const KERNEL: u64 = 0xffff << 48;
-/// From where on nothing of the kernel is: these are small negative numbers.
+/// Nothing of the kernel is from here on: these values are small negative numbers.
 const NUMBERS: u64 = u64::MAX - 0xff_ffff;
-/// What stands in the place of one.
+/// The replacement for an address.
 const HIDDEN: &str = "[address]";
 
-/// A text with every address of the kernel hidden: hexadecimal with `0x` before it or without, decimal as the verifier prints
-/// what it knows of a value.
+/// Replaces every address of the kernel in a text: hexadecimal with `0x` before it or without, decimal as in the verifier's
+/// bounds of a value.
 pub fn hidden(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

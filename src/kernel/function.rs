@@ -1,4 +1,4 @@
-//! Which functions can be attached to, of this kernel and of programs on this host.
+//! The functions of this kernel, and of programs on this host, that probes can attach to.
 
 use super::{
     Kernel, Missing,
@@ -22,7 +22,7 @@ use tapster_ebpf::{
     usdt::Found,
 };
 
-/// What was read of functions so far: each file once, however many probes ask.
+/// Functions that were read so far: each file once, for all probes.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     symbols: OnceLock<Option<Symbols>>,
@@ -30,8 +30,8 @@ pub(super) struct Known {
     programs: Mutex<HashMap<PathBuf, Arc<elf::Functions>>>,
 }
 
-/// The processor that this program is made for. Others have no conventions written down for them; there the registers
-/// of x86-64 stand in, and kprobes and uprobes are refused.
+/// The processor for which this program is built. Calling conventions of others are unknown: registers of x86-64 stand in, and
+/// kprobes and uprobes are refused.
 pub(super) fn arch() -> Option<Arch> {
     match std::env::consts::ARCH {
         "x86_64" => Some(Arch::X86_64),
@@ -55,11 +55,11 @@ impl Functions for Kernel {
             return refuse("arm64 has no fentry and fexit before Linux 6.0", "use kprobe");
         }
         match &self.tracefs {
-            // The list of functions whose entry can be patched, which is what these programs need.
+            // This list has the functions whose entry can be patched, as these programs require.
             Ok(tracefs) if !tracefs.has("available_filter_functions") => {
                 refuse("this kernel has no fentry and fexit", "it was built without CONFIG_FUNCTION_TRACER")
             }
-            // Without tracefs nobody knows; the kernel says when it is asked to load.
+            // Without tracefs it is unknown; the kernel decides when the program is loaded.
             Ok(_) | Err(_) => Ok(()),
         }
     }
@@ -109,13 +109,13 @@ impl Functions for Kernel {
     }
 }
 
-/// A function by its name.
+/// Finds a function by its name.
 fn one(symbols: &Symbols, function: &str) -> Result<Sites, Missing> {
     if let Some(symbol) = symbols.find(function) {
         let place = Place::Kernel { symbol: function.into(), address: symbol.address };
         return Ok(Sites { list: vec![Site::new(function, place)], ..Sites::default() });
     }
-    // What the compiler made of it: parts cut off, parameters removed.
+    // A function that the compiler derived from it: parts cut off, parameters removed.
     let variant = symbols.names().find(|name| is_variant_of(name, function));
     let hint = match variant {
         Some(variant) => format!("the compiler made `{variant}` of it, whose arguments may be others"),
@@ -137,23 +137,23 @@ fn is_variant_of(name: &str, function: &str) -> bool {
 }
 
 impl Kernel {
-    /// Names of the kernel's functions and those of loaded modules; `None` if they cannot be read.
+    /// Names of the functions of the kernel and of loaded modules; `None` if they cannot be read.
     pub fn function_names(&self) -> Option<Vec<&str>> {
         self.symbols().map(|symbols| symbols.names().collect())
     }
 
-    /// Whether there is a function of this name now; where names cannot be read, whoever asks the kernel will hear.
+    /// Whether a function with this name exists now; true if names cannot be read, because the kernel decides then.
     pub fn has_function(&self, name: &str) -> bool {
         self.symbols().is_none_or(|symbols| symbols.find(name).is_some())
     }
 
-    /// The module that a function is in; `None` for those of the kernel itself.
+    /// The module of a function; `None` for the kernel itself.
     pub fn module_of(&self, function: &str) -> Option<&str> {
         let symbols = self.symbols()?;
         symbols.module(symbols.find(function)?)
     }
 
-    /// Whether the tracer has a function in its list; where there is none, whether it has is not known, and it may.
+    /// Whether the tracer's list has a function; true if there is no list.
     pub fn may_trace(&self, function: &str) -> bool {
         self.traceable().is_none_or(|traceable| traceable.contains(function))
     }
@@ -190,13 +190,13 @@ impl Kernel {
         self.functions.programs.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 
-    /// All functions that a pattern matches and a probe can be set on by their name.
+    /// All functions that match a pattern and can be probed by their name.
     fn matching(&self, symbols: &Symbols, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
         let glob = Glob::new(wanted.function);
         let traceable = self.traceable();
         let mut sites = Sites::default();
         let (mut changed, mut shared, mut untraced) = (Vec::new(), Vec::new(), Vec::new());
-        // A call of a function that has several names is one call.
+        // If a function has several names, a call of it is one call.
         let (mut addresses, mut again) = (HashSet::new(), Vec::new());
         for (name, address, count) in symbols.functions().filter(|(name, ..)| glob.matches(name)) {
             if name.contains('.') {

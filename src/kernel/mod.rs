@@ -1,4 +1,4 @@
-//! What the kernel of this host offers, asked once at start-up. Nothing on the host is changed.
+//! The features of this host's kernel, read once at start-up. Nothing on the host is changed.
 
 pub mod address;
 mod function;
@@ -29,37 +29,37 @@ use tapster_ebpf::{
     tracefs::Tracepoints,
 };
 
-/// The kernel of this host and what this process may do with it.
+/// The kernel of this host, and the rights of this process.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Its release as `uname -r` shows it.
+    /// Its release, as `uname -r` prints it.
     pub release: String,
-    /// The version in front of the release; zeros if there is none.
+    /// The version at the beginning of the release; zeros if there is none.
     pub version: KernelVersion,
-    /// Its types, or why it does not tell them.
+    /// Its types, or why they cannot be read.
     pub btf: Result<Btf, Missing>,
     /// Its tracepoints, or why they cannot be read.
     pub tracefs: Result<Tracefs, Missing>,
-    /// CPUs that it may bring up.
+    /// Number of CPUs that may come online.
     pub possible_cpus: u32,
-    /// What this process may do; `None` where that is not known.
+    /// Capabilities of this process; `None` if they are unknown.
     pub capabilities: Option<Capabilities>,
-    /// Whether it hides its memory from everyone, root too (`lockdown=confidentiality`, 5.4).
+    /// Whether it hides its memory from everybody, including root (`lockdown=confidentiality`, 5.4).
     pub confidential: bool,
-    /// Whether this process lives in a user namespace, whose root is not the kernel's.
+    /// Whether this process is in a user namespace, whose root has no rights over the kernel.
     pub user_namespace: bool,
-    /// What could not be found out though every kernel tells it.
+    /// Facts that every kernel reports but that could not be read.
     unknown: Vec<Missing>,
     /// Where procfs is mounted.
     proc: PathBuf,
-    /// Which CPUs are online: a file of sysfs.
+    /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
-    /// Functions of it and of programs, as far as they were asked for.
+    /// Functions of it and of programs, as far as they were requested.
     functions: function::Known,
 }
 
 impl Kernel {
-    /// Looks at the running kernel. What is missing is kept with its reason; see [`Self::requirements`].
+    /// Inspects the running kernel. Anything missing is kept with its reason; see [`Self::requirements`].
     pub fn detect(host: &Host) -> Self {
         let mut unknown = Vec::new();
         let mut note = |message: String| {
@@ -97,7 +97,7 @@ impl Kernel {
         }
     }
 
-    /// The kernel as the compiler asks about it.
+    /// The kernel as the compiler sees it.
     pub fn target(&self) -> Target<'_> {
         Target {
             btf: self.btf.as_ref().ok(),
@@ -121,7 +121,7 @@ impl Kernel {
     }
 }
 
-/// Those of its tracefs; none without.
+/// The tracepoints of its tracefs; none without tracefs.
 impl Tracepoints for Kernel {
     fn format(&self, category: &str, name: &str) -> Option<String> {
         self.tracefs.as_ref().ok()?.format(category, name)
@@ -153,7 +153,7 @@ fn btf(path: &Path) -> Result<Btf, Missing> {
     })
 }
 
-/// The file is absent where the kernel has no lockdown, and reads `none [integrity] confidentiality`.
+/// The file does not exist if the kernel has no lockdown; its form is `none [integrity] confidentiality`.
 fn confidential(lockdown: &Path) -> bool {
     fs::read_to_string(lockdown).is_ok_and(|modes| modes.contains("[confidentiality]"))
 }

@@ -1,5 +1,5 @@
-//! Which modules of the kernel are loaded, looked at again and again: one that is loaded anew is another one, and what was attached
-//! to the functions of the first reaches nothing.
+//! Tracks the loaded kernel modules: a module that is loaded again has other functions, and a probe that is attached to the old
+//! ones gets no events.
 
 use std::{
     collections::BTreeMap,
@@ -8,25 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The modules as they were seen last.
+/// The modules of the last check.
 #[derive(Debug, Default)]
 pub struct Modules {
     directory: PathBuf,
-    /// Each with the number of its directory, which sysfs gives to no other one; `None` as long as they could not be read.
+    /// Each with the inode of its directory, which sysfs never reuses; `None` as long as they could not be read.
     seen: Option<BTreeMap<String, u64>>,
 }
 
 impl Modules {
-    /// Those that are loaded now. `sys` is where sysfs is mounted.
+    /// The modules that are loaded now. `sys` is where sysfs is mounted.
     pub fn new(sys: &Path) -> Self {
         let mut modules = Self { directory: sys.join("module"), seen: None };
         modules.look();
         modules
     }
 
-    /// Looks again: modules that came, went, or were loaded anew since the last time.
+    /// Checks again: returns modules that came, went, or were loaded again since the last check.
     pub fn look(&mut self) -> Vec<String> {
-        // Where it cannot be read nothing is known to have changed.
+        // If it cannot be read, no change is known.
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let entries = entries.flatten();
         let now: BTreeMap<String, u64> =
@@ -55,7 +55,7 @@ mod tests {
         fs::create_dir(module("brd")).unwrap();
         assert_eq!(modules.look(), ["brd"]);
         assert!(modules.look().is_empty());
-        // The next number is another one: the first directory is still there.
+        // The new directory gets another inode because the first still exists.
         fs::create_dir(module("new")).unwrap();
         fs::remove_dir(module("ext4")).unwrap();
         fs::rename(module("new"), module("brd")).unwrap();

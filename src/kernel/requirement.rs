@@ -1,4 +1,4 @@
-//! What keeps probes from running on this host, in sentences for the person who can change it.
+//! Reasons that probes cannot run on this host, in sentences for the person who can change it.
 
 use super::{Kernel, Missing};
 use crate::{
@@ -11,15 +11,14 @@ use crate::{
 use std::{fs, path::Path};
 use tapster_ebpf::{diagnostic::Diagnostic, probe::KernelVersion};
 
-/// The oldest kernel that tapster is tested on.
+/// The oldest kernel on which tapster is tested.
 const OLDEST: KernelVersion = KernelVersion(5, 10, 0);
 
 fn missing(message: impl Into<String>, hint: impl Into<String>) -> Missing {
     Missing { message: message.into(), hint: Some(hint.into()) }
 }
 
-/// Why functions of the kernel have no names for this process as it is now; `None` if they have. `proc` is where procfs is
-/// mounted.
+/// Why this process cannot read names of the kernel's functions; `None` if it can. `proc` is where procfs is mounted.
 pub fn nameless(proc: &Path) -> Option<Missing> {
     let path = proc.join("kallsyms");
     let hidden = match kallsyms::are_hidden(&path) {
@@ -48,7 +47,7 @@ pub fn nameless(proc: &Path) -> Option<Missing> {
 }
 
 impl Kernel {
-    /// Whether probes can run at all; if not, every reason at once.
+    /// Checks whether probes can run at all; otherwise returns every reason.
     pub fn requirements(&self) -> Result<(), Vec<Missing>> {
         let mut all = self.unknown.clone();
         all.extend(self.missing_capabilities());
@@ -65,14 +64,14 @@ impl Kernel {
             ));
         }
         if let (Err(btf), Err(tracefs)) = (&self.btf, &self.tracefs) {
-            // One of them would do for some probes.
+            // One of the two would do for some probes.
             all.extend([btf.clone(), tracefs.clone()]);
         }
         if all.is_empty() { Ok(()) } else { Err(all) }
     }
 
-    /// What is said of a probe that does not compile because the types of this kernel are not known: that, once, in place of
-    /// a mistake at every name that needs them. `None` where its mistakes have another cause.
+    /// The message for a probe that does not compile because this kernel's types are unknown: that cause once, in place of an
+    /// error at every name that needs types. `None` if its errors have another cause.
     pub fn typeless(&self, diagnostics: &[Diagnostic]) -> Option<String> {
         let Missing { message, hint } = self.btf.as_ref().err()?;
         let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -82,19 +81,19 @@ impl Kernel {
             .then(|| format!("it needs types of the kernel, and {message}{hint}"))
     }
 
-    /// What keeps some probes from running, or may; for a warning.
+    /// Reasons that some probes cannot run, or may not run, for a warning.
     pub fn limitations(&self) -> Vec<Missing> {
         let mut all = Vec::new();
         match (&self.btf, &self.tracefs) {
             (Err(one), Ok(_)) | (Ok(_), Err(one)) => all.push(one.clone()),
-            // Both are a requirement.
+            // If both are missing, that is a requirement.
             (Ok(_), Ok(_)) | (Err(_), Err(_)) => {}
         }
         if self.version < OLDEST && self.version != KernelVersion::default() {
             let message = format!("Linux {} is older than {OLDEST}, the oldest tested", self.version);
             all.push(Missing { message, hint: None });
         }
-        // Maps are accounted to the memory cgroup since.
+        // Since then, maps are accounted to the memory cgroup.
         if let Some(bytes) = self.locked_limit() {
             all.push(missing(
                 format!(
@@ -108,8 +107,8 @@ impl Kernel {
         all
     }
 
-    /// Most bytes of maps that this process may have where they count as locked memory; `None` if there is no such limit, or if
-    /// this process can raise it.
+    /// Most bytes of maps that this process may have, on kernels where they count as locked memory; `None` if there is no such
+    /// limit, or if this process can raise it.
     pub fn locked_limit(&self) -> Option<u64> {
         if self.version >= KernelVersion(5, 11, 0) || self.may(SysResource) {
             return None;
@@ -125,7 +124,7 @@ impl Kernel {
     }
 
     fn missing_capabilities(&self) -> Option<Missing> {
-        // What is not known is not lacking; that it is not known is a requirement of its own.
+        // Unknown capabilities are not reported as missing; that they are unknown is a requirement of its own.
         let own = self.capabilities.as_ref().filter(|own| !own.has(SysAdmin))?;
         let needed = if self.version < KernelVersion(5, 8, 0) { vec![SysAdmin] } else { vec![Bpf, Perfmon] };
         let lacking: Vec<String> =
@@ -142,7 +141,7 @@ mod tests {
     use tapster_ebpf::{declaration, diagnostic::SourceFile};
     use tempfile::TempDir;
 
-    /// A host without BTF whose procfs is at a path that names capabilities, and does not tell the version.
+    /// A host without BTF, whose procfs path contains names of capabilities, and whose version is unknown.
     fn host() -> (TempDir, Kernel) {
         let dir = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -158,7 +157,7 @@ mod tests {
         (dir, kernel)
     }
 
-    /// What is said of a probe that does not compile, of all its mistakes at once.
+    /// The message for a probe that does not compile, about all its errors together.
     fn typeless(kernel: &Kernel, at: &str, value: &str) -> Option<String> {
         let text = format!(
             "probes:\n- name: waits\n  at: '{at}'\n  metrics: [{{ counter: waits_total, value: {value} }}]\n"

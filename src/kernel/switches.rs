@@ -1,14 +1,14 @@
-//! Switches of the host that keep the kernel from calling what probes are attached to, while all of them stay attached.
+//! Switches of the host that stop the kernel from running programs, although all of them stay attached.
 
 use std::{fs, path::Path};
 use tapster_ebpf::point::{Link, Mechanism};
 
-/// Of what enters functions of the kernel by the function tracer: fentry, fexit, and kprobes at entries.
+/// For programs that enter functions of the kernel by the function tracer: fentry, fexit, and kprobes at entries.
 const TRACER: &str = "kernel.ftrace_enabled";
-/// Of all kprobes that are no links.
+/// For all kprobes that are not links.
 const KPROBES: &str = "/sys/kernel/debug/kprobes/enabled";
 
-/// Which of them are off.
+/// The switches that are off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Switches {
     tracer: bool,
@@ -16,7 +16,7 @@ pub struct Switches {
 }
 
 impl Switches {
-    /// As they are now. `proc` and `sys` are where procfs and sysfs are mounted; what cannot be read is taken to be on.
+    /// Reads the switches. `proc` and `sys` are where procfs and sysfs are mounted; a switch that cannot be read counts as on.
     pub fn look(proc: &Path, sys: &Path) -> Self {
         let is_off = |path: &Path| fs::read(path).is_ok_and(|text| text.trim_ascii() == b"0");
         Self {
@@ -25,7 +25,7 @@ impl Switches {
         }
     }
 
-    /// The switch that stops programs which are attached in this way, if one does.
+    /// The switch that stops programs with this mechanism, if one does.
     pub fn stopping(self, mechanism: Mechanism) -> Option<&'static str> {
         if self.tracer && mechanism.link.is_by_tracer() {
             return Some(TRACER);

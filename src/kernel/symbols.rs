@@ -1,13 +1,13 @@
-//! Functions of the kernel by name: those that it has, and those that can be traced. Read once, when first asked for.
+//! Functions of the kernel by name: those that exist, and those that can be traced. Read once, at the first request.
 
 use crate::host::kallsyms;
 use std::{collections::HashSet, fs, ops::Range, path::Path};
 
-/// The functions in `kallsyms`, its modules' too. Addresses may be hidden, names are not.
+/// The functions in `kallsyms`, including those of modules. Addresses may be hidden, names are not.
 #[derive(Debug)]
 pub(super) struct Symbols {
     text: String,
-    /// By name.
+    /// Sorted by name.
     list: Vec<Symbol>,
 }
 
@@ -15,17 +15,17 @@ pub(super) struct Symbols {
 #[derive(Clone, Debug)]
 pub(super) struct Symbol {
     name: Range<usize>,
-    /// Where it begins, if that is told.
+    /// Its address, if the kernel shows it.
     pub(super) address: Option<u64>,
 }
 
 impl Symbols {
-    /// `None` if the file cannot be read.
+    /// Reads the file; `None` if that fails.
     pub(super) fn read(path: &Path) -> Option<Self> {
         let text = fs::read_to_string(path).ok()?;
         let mut list = Vec::new();
         for symbol in text.lines().filter_map(kallsyms::Symbol::parse) {
-            // What programs for eBPF are called is in no table of the tracer.
+            // The tracer does not list names of eBPF programs.
             if symbol.is_function() && symbol.module != Some("bpf") {
                 let begin = symbol.name.as_ptr().addr() - text.as_ptr().addr();
                 list.push(Symbol { name: begin..begin + symbol.name.len(), address: symbol.address });
@@ -39,33 +39,33 @@ impl Symbols {
         &self.text[symbol.name.clone()]
     }
 
-    /// All names, in their order; of several functions of one name, that name as often.
+    /// All names, sorted; the name of several functions occurs that often.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.list.iter().map(|symbol| self.name(symbol))
     }
 
-    /// Names with the address of the function and how many there are of that name.
+    /// Names with the address of the function and the number of functions with that name.
     pub(super) fn functions(&self) -> impl Iterator<Item = (&str, Option<u64>, usize)> {
         self.list
             .chunk_by(|a, b| self.name(a) == self.name(b))
             .map(|same| (self.name(&same[0]), same[0].address, same.len()))
     }
 
-    /// The module that a function is in; `None` for those of the kernel itself.
+    /// The module of a function; `None` for the kernel itself.
     pub(super) fn module(&self, symbol: &Symbol) -> Option<&str> {
         let rest = self.text.get(symbol.name.end..)?.lines().next()?;
         rest.trim().strip_prefix('[')?.strip_suffix(']')
     }
 
-    /// The first function of a name.
+    /// The first function with a name.
     pub(super) fn find(&self, name: &str) -> Option<&Symbol> {
         let at = self.list.partition_point(|symbol| self.name(symbol) < name);
         self.list.get(at).filter(|symbol| self.name(symbol) == name)
     }
 }
 
-/// Functions at whose entries the kernel can stop, as tracefs lists them: `NAME` or `NAME [module]`. `None` if that
-/// cannot be read or is empty.
+/// Functions at whose entries the kernel can stop, as tracefs lists them: `NAME` or `NAME [module]`. `None` if the list cannot
+/// be read or is empty.
 pub(super) fn traceable(path: &Path) -> Option<HashSet<String>> {
     let text = fs::read_to_string(path).ok()?;
     let names: HashSet<String> =

@@ -1,7 +1,7 @@
 use super::*;
 use tempfile::TempDir;
 
-/// A host on which probes run, but for BTF: three little types.
+/// A host on which probes run, with little BTF: three small types.
 fn host() -> (TempDir, Host) {
     let dir = tempfile::tempdir().unwrap();
     let paths = Host { proc: dir.path().join("proc"), sys: dir.path().join("sys"), ..Host::default() };
@@ -22,7 +22,7 @@ fn write(path: &Path, text: impl AsRef<[u8]>) {
     fs::write(path, text).unwrap();
 }
 
-/// BTF of one integer, `x`.
+/// BTF with one integer type, `x`.
 fn little_btf() -> Vec<u8> {
     let words: [u32; 10] = [0x0001_eb9f, 24, 0, 16, 16, 3, 1, 1 << 24, 4, 32];
     words.iter().flat_map(|word| word.to_le_bytes()).chain(*b"\0x\0").collect()
@@ -141,7 +141,7 @@ fn a_format_that_cannot_be_read_is_no_tracepoint_that_is_missing() {
     let unreadable =
         |name: &str| kernel.target().tracepoints.unreadable("sched", name).map(|missing| missing.message);
     assert_eq!((unreadable("sched_switch"), unreadable("none"), unreadable("../x")), (None, None, None));
-    // Whoever runs this test may read every file; a directory is none.
+    // The user who runs this test may read every file, but a directory is not one.
     fs::create_dir_all(paths.sys.join("kernel/tracing/events/sched/broken/format")).unwrap();
     let message = unreadable("broken").unwrap();
     assert!(message.contains("events/sched/broken/format` cannot be read: Is a directory"), "{message}");
@@ -188,7 +188,7 @@ fn this_host_is_described() {
     assert!(tapster_ebpf::tracefs::fields(&format).iter().any(|field| field.name == "prev_pid"));
 }
 
-/// How long start-up waits for it; printed, not judged. In a release build.
+/// How long start-up waits for the kernel's features; printed, not judged. For a release build.
 #[test]
 #[ignore = "a measurement"]
 fn detect_takes() {

@@ -1,4 +1,4 @@
-//! The mounted tracefs: which tracepoints there are and what their contexts hold, read when asked for.
+//! The mounted tracefs: its tracepoints and the formats of their contexts, read on request.
 
 use super::Missing;
 use crate::host::Host;
@@ -14,12 +14,12 @@ use tapster_ebpf::tracefs::Tracepoints;
 #[derive(Debug)]
 pub struct Tracefs {
     directory: PathBuf,
-    /// What `available_events` holds; some thousand lines, which take the kernel a millisecond or so.
+    /// The contents of `available_events`: some thousand lines, which take the kernel about a millisecond.
     all: OnceLock<Vec<(String, String)>>,
 }
 
 impl Tracefs {
-    /// Finds where it is mounted. It is not mounted here if it is not: that would change the host.
+    /// Finds the mount point. It never mounts tracefs, which would change the host.
     pub(super) fn find(host: &Host) -> Result<Self, Missing> {
         let places = match &host.tracefs {
             Some(place) => vec![place.clone()],
@@ -29,7 +29,7 @@ impl Tracefs {
         for place in &places {
             match File::open(place.join("available_events")) {
                 Ok(_) => return Ok(Self { directory: place.clone(), all: OnceLock::new() }),
-                // The directory is always there; it is empty until tracefs is mounted on it.
+                // The directory always exists; it is empty until tracefs is mounted on it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     refused.get_or_insert_with(|| Missing {
@@ -48,7 +48,7 @@ impl Tracefs {
         }))
     }
 
-    /// Whether it has a file, which tells what the kernel was built with.
+    /// Whether it has a file; that depends on how the kernel was built.
     pub(super) fn has(&self, file: &str) -> bool {
         self.directory.join(file).exists()
     }
@@ -60,7 +60,7 @@ impl Tracefs {
 }
 
 impl Tracefs {
-    /// The format file of a tracepoint; `None` for what is no name of one.
+    /// The format file of a tracepoint; `None` if the name is malformed.
     fn path(&self, category: &str, name: &str) -> Option<PathBuf> {
         let plain =
             |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));

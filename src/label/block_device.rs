@@ -1,48 +1,48 @@
 //! Names of block devices by number, through the links in `/sys/dev/block`.
 //!
-//! A number names whatever the link leads to, a partition included. Numbers are used again: a loop device gets another file,
-//! another disk the place of one that was pulled. Since Linux 5.15 a disk has a sequence that no other had before,
-//! `diskseq`; a value may carry its lower half above the number, and then says which disk it means, whatever has the number now. Without
-//! it a value means the disk that has the number, and what was counted under it has to leave the map when that is another: by its
-//! sequence, or before 5.15 by its directory in sysfs, which each new disk gets. While there is no other, a disk that is gone keeps
-//! the name that it had.
+//! A number names the device that the link leads to, which may be a partition. Numbers are reused: a loop device gets another
+//! file, or another disk takes the place of one that was pulled. Since Linux 5.15 a disk has a sequence that no other disk had
+//! before, `diskseq`. A value may carry its lower half above the number, and then names that disk, whatever has the number now.
+//! Without it a value names the disk that has the number, and its row must leave the map when that is another disk: by its
+//! sequence, or before 5.15 by its directory in sysfs, which is new for each disk. As long as no other disk has the number, a
+//! disk that is gone keeps its name.
 //!
-//! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, which is the one
-//! that I/O is submitted to, and [`BlockPath`] is the path itself.
+//! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, to which I/O
+//! is submitted; [`BlockPath`] shows the path itself.
 
 use super::{Decode, Host, HostError, hidden::Hidden, number::unsigned};
 use crate::{disk, host::require, name, topology::Topology};
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
-/// Disks remembered; a machine with more looks anew for the rest.
+/// Most disks that are remembered; on a machine with more, the rest are read again each time.
 const LIMIT: usize = 4096;
 /// Bits of a value that hold the number: `dev_t` of the kernel.
 const NUMBER_BITS: u32 = 32;
 
-/// What a device is called.
+/// The names of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     /// The device that I/O is submitted to.
     pub(super) device: String,
-    /// The path that it takes there, empty where it takes none.
+    /// The path that I/O takes to it; empty if it has no paths.
     pub(super) path: String,
 }
 
-/// What has a number.
+/// The disk that has a number.
 #[derive(Debug)]
 struct Disk {
     names: Names,
-    /// The lower half of its sequence, if the kernel has such.
+    /// The lower half of its sequence, if the kernel has sequences.
     sequence: Option<u32>,
-    /// Its directory in sysfs, which is another one for each disk.
+    /// The inode of its directory in sysfs, which differs for each disk.
     directory: Option<u64>,
     is_there: bool,
-    /// Scrape in which it was last asked for.
+    /// The scrape that last used it.
     used: u64,
 }
 
 impl Disk {
-    /// Whether it is another than this was.
+    /// Whether this is another disk than `before`.
     fn is_other(&self, before: &Self) -> bool {
         match (self.sequence, before.sequence) {
             (Some(now), Some(then)) => now != then,
@@ -63,13 +63,13 @@ pub(super) struct BlockDevice {
     sys: PathBuf,
     hidden: Hidden,
     known: HashMap<u64, Disk>,
-    /// Names of disks whose number another has, and when they were last asked for. With sequence 0: until rows that were counted
-    /// under it have left the map.
+    /// Names of disks whose number another disk has now, and the scrape that last used them. With sequence 0: until rows that
+    /// were counted under it have left the map.
     past: HashMap<Place, (Names, u64)>,
-    /// How many events of devices there had been when all were looked at.
+    /// The kernel's number of device events at the last check of all disks.
     events: Option<String>,
     scrape: u64,
-    /// Most of `known`, and of `past`.
+    /// Most entries of `known`, and of `past`.
     pub(super) limit: usize,
 }
 
@@ -78,7 +78,7 @@ fn parts(raw: &[u8]) -> Place {
     (value & ((1 << NUMBER_BITS) - 1), u32::try_from(value >> NUMBER_BITS).expect("half of 64 bits"))
 }
 
-/// Makes room for one more by forgetting what was not asked for the longest.
+/// Makes room for one more by forgetting the one that was unused for the longest time.
 fn make_room<K: Copy + Eq + std::hash::Hash, V>(
     map: &mut HashMap<K, V>,
     limit: usize,
@@ -93,7 +93,7 @@ fn make_room<K: Copy + Eq + std::hash::Hash, V>(
     }
 }
 
-/// The lower half of the sequence in a disk's directory.
+/// The lower half of the sequence, from a disk's directory.
 pub(super) fn sequence(directory: &Path) -> Option<u32> {
     u32::try_from(disk::sequence(directory)? & u64::from(u32::MAX)).ok()
 }
@@ -112,19 +112,19 @@ impl BlockDevice {
         })
     }
 
-    /// What has the number now, a hidden disk the one of this sequence; `None` if nothing has.
+    /// Reads the disk that has the number now, or the hidden disk with this sequence; `None` if there is none.
     fn read(&mut self, number: u64, wanted: Option<u32>) -> io::Result<Option<Disk>> {
         let used = self.scrape;
         let found = |names, sequence, directory| Disk { names, sequence, directory, is_there: true, used };
         let link = name::block_link(&self.sys, number);
-        // A row of a disk that nobody has seen is asked for every second, so what has no link costs no more than this.
+        // The row of an unknown disk causes a look-up every second, so a missing link must cost no more than this.
         if link.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             let hidden = self.hidden.find(number, wanted);
             return Ok(hidden.map(|(names, sequence)| found(names, sequence, None)));
         }
         // A partition has its disk's sequence and directory.
         let disk = if link.join("partition").exists() { link.join("..") } else { link.clone() };
-        // Before the name: where the disk is exchanged in between, the next look finds another sequence.
+        // The sequence is read before the name: if the disk is exchanged in between, the next check finds another sequence.
         let (sequence, directory) = (sequence(&disk), fs::metadata(&disk).ok().map(|found| found.ino()));
         match fs::read_link(&link) {
             Ok(target) => Ok(target.file_name().map(|file| {
@@ -136,12 +136,12 @@ impl BlockDevice {
         }
     }
 
-    /// Looks what has a number; if that is a hidden disk, the one of this sequence.
+    /// Reads the disk that has a number; of hidden disks, the one with this sequence.
     fn meet(&mut self, number: u64, wanted: Option<u32>) {
         let Ok(found) = self.read(number, wanted) else { return };
         let Some(mut disk) = found else {
             if let Some(known) = self.known.get_mut(&number) {
-                // What a path had counted is its disk's, and stays as long as that does.
+                // The counts of a path belong to its disk, and stay as long as the disk.
                 known.is_there = !known.names.path.is_empty() && self.hidden.is_there(&known.names.device);
             }
             return;
@@ -158,16 +158,16 @@ impl BlockDevice {
         self.known.insert(number, disk);
     }
 
-    /// Another disk has the number of this one.
+    /// Notes that another disk has this number now.
     fn end(&mut self, number: u64, disk: &Disk) {
         for sequence in [Some(0), disk.sequence].into_iter().flatten() {
             make_room(&mut self.past, self.limit, |(_, used)| *used);
-            // What was counted without a sequence was the first one's, if others came and went since.
+            // Counts without a sequence belong to the first disk, even if others came and went since.
             self.past.entry((number, sequence)).or_insert_with(|| (disk.names.clone(), self.scrape));
         }
     }
 
-    /// Makes known what a value means, as far as that can be.
+    /// Reads the disk of a value, if it can be found.
     fn know(&mut self, (number, sequence): Place) {
         let is_known = match self.known.get_mut(&number) {
             Some(disk) => {
@@ -181,7 +181,7 @@ impl BlockDevice {
         }
     }
 
-    /// What a value means; `None` if nobody knows.
+    /// The names of a value's disk; `None` if it is unknown.
     fn names(&mut self, place: Place) -> Option<&Names> {
         let (number, sequence) = place;
         self.know(place);
@@ -210,8 +210,8 @@ impl Decode for BlockDevice {
 
     fn look(&mut self) {
         self.hidden.look_again();
-        // Every device that comes, goes, or becomes another is an event, unless it is hidden. Read before: what happens meanwhile is
-        // seen next time.
+        // Every device that comes, goes or changes causes an event, unless it is hidden. The number is read first: the next
+        // check sees what happens meanwhile.
         let events = fs::read_to_string(self.sys.join("kernel/uevent_seqnum")).ok();
         if events.is_some() && events == self.events {
             return;
@@ -233,7 +233,7 @@ impl Decode for BlockDevice {
         if self.past.contains_key(&place) {
             return true;
         }
-        // Of a number that nothing ever had nothing is known.
+        // If nothing ever had the number, nothing is known.
         let ended = |disk: &Disk| !disk.is_there || disk.sequence.is_some_and(|own| own != sequence);
         sequence != 0 && self.known.get(&number).is_some_and(ended)
     }

@@ -11,7 +11,7 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// Those of a label of this type.
+    /// Makes the decoder for a label of this type.
     pub(super) fn of(ty: &Type) -> Self {
         let Type::Bytes { size } = ty else { unreachable!("the checker gives this decoder bytes only") };
         Self { size: usize::try_from(*size).expect("some dozens of bytes") }
@@ -21,7 +21,7 @@ impl Bytes {
 impl Decode for Bytes {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let mut text = String::with_capacity(2 * self.size);
-        // Behind them the key has zeros up to a whole word.
+        // The key is padded with zeros to a whole word.
         for byte in raw.iter().take(self.size) {
             write!(text, "{byte:02x}").expect("a string takes any text");
         }

@@ -1,10 +1,10 @@
-//! Cgroups by key: their paths, or whose they are.
+//! Cgroups by key: their paths, or their pods and containers.
 
 use super::{Decode, HostError, number::unsigned};
 use crate::cgroup::{Cgroups, Part};
 use std::sync::Arc;
 
-/// One part of what is known of a cgroup.
+/// One part of a cgroup's names.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     cgroups: Arc<Cgroups>,

@@ -1,7 +1,7 @@
 //! Names of error numbers.
 //!
-//! The numbers of `asm-generic`, which every architecture that tapster runs on uses, and those from 512
-//! that stay inside the kernel but that probes on return values see.
+//! The numbers of `asm-generic`, which all supported architectures use, and the numbers from 512 on, which stay inside the
+//! kernel but which probes on return values see.
 
 use super::{Decode, number::signed};
 

@@ -1,4 +1,4 @@
-//! Hidden disks: paths of multipath `NVMe` disks. They have requests and statistics, and no number that a file of sysfs tells.
+//! Hidden disks: paths of multipath `NVMe` disks. They have requests and statistics, but no file in sysfs has their number.
 
 use super::{
     Host,
@@ -7,10 +7,10 @@ use super::{
 use crate::{disk, name};
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::DirEntryExt, path::PathBuf};
 
-/// Most entries of a directory that are looked at.
+/// Most entries of a directory that are read.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// A disk's directory, which is one as long as the disk is there: so is what it says.
+/// The directory of a disk. Its inode and contents stay the same as long as the disk exists.
 #[derive(Debug)]
 struct Entry {
     number: u64,
@@ -18,12 +18,12 @@ struct Entry {
     hidden: Option<(String, Option<u32>)>,
 }
 
-/// Where hidden disks are found.
+/// Finds hidden disks.
 #[derive(Debug)]
 pub(super) struct Hidden {
     block: PathBuf,
     statistics: PathBuf,
-    /// What there was when it was listed last, by the name of its directory.
+    /// The disks of the last listing, by the names of their directories.
     entries: BTreeMap<OsString, Entry>,
     is_listed: bool,
 }
@@ -38,12 +38,13 @@ impl Hidden {
         }
     }
 
-    /// Other disks may be there by now. That a hidden one comes or goes is no event of devices: the kernel keeps these back.
+    /// Lets the next look-up list the disks again. Hidden disks that come or go cause no device event: the kernel suppresses
+    /// those.
     pub(super) fn look_again(&mut self) {
         self.is_listed = false;
     }
 
-    /// Lists the disks, if that was not done since it was last said that others may be there. Only new ones are read.
+    /// Lists the disks, unless that was done since [`Hidden::look_again`]. Only new ones are read.
     fn list(&mut self) {
         if self.is_listed {
             return;
@@ -67,15 +68,16 @@ impl Hidden {
             .collect();
     }
 
-    /// The hidden disk of this sequence; without one, that which the kernel's statistics give the number. And its own sequence.
+    /// The hidden disk with this sequence, or, without a sequence, the one that has the number in the kernel's statistics; and
+    /// its own sequence.
     pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(Names, Option<u32>)> {
         self.list();
         let mut hidden = self.entries.values().filter_map(|entry| entry.hidden.as_ref()).peekable();
-        // Without such a disk the statistics need not be read.
+        // If there is no hidden disk, the statistics need not be read.
         hidden.peek()?;
         let told = match wanted {
             Some(_) => None,
-            // Older kernels write 0:0 there.
+            // Older kernels print 0:0 there.
             None => Some(name_of_number(&fs::read_to_string(&self.statistics).ok()?, number)?),
         };
         let is_it = |(disk, own): &&(String, Option<u32>)| match &told {
@@ -98,7 +100,7 @@ impl Hidden {
     }
 }
 
-/// The disk that a path leads to: the kernel calls the path through controller 1 to `nvme0n2` `nvme0c1n2`.
+/// The disk of a path: for example, `nvme0c1n2` is the path through controller 1 to `nvme0n2`.
 fn leads_to(path: &str) -> Option<String> {
     let (subsystem, rest) = path.strip_prefix("nvme")?.split_once('c')?;
     let (controller, namespace) = rest.split_once('n')?;
@@ -107,7 +109,7 @@ fn leads_to(path: &str) -> Option<String> {
     fits.then(|| format!("nvme{subsystem}n{namespace}"))
 }
 
-/// The name beside a number in the kernel's statistics of disks.
+/// The name for a number in the kernel's statistics of disks.
 fn name_of_number(statistics: &str, number: u64) -> Option<String> {
     let (major, minor) = name::parts(number);
     statistics.lines().find_map(|line| {

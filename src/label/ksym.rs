@@ -1,7 +1,7 @@
 //! Functions of the kernel by address.
 //!
-//! An address itself is never shown: whoever reads metrics would know by it where the kernel is, which the kernel hides from
-//! users (KASLR).
+//! The address itself is never shown: metrics would reveal where the kernel is in memory, which the kernel hides from users
+//! (KASLR).
 
 use super::{Decode, number::unsigned};
 use crate::{
@@ -11,15 +11,15 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// Addresses remembered with what they were shown as. Kernels have fewer functions; only values that are no addresses of
-/// functions are more.
+/// Most addresses that are remembered with their text. Kernels have fewer functions; only values that are no addresses of
+/// functions exceed it.
 const SHOWN_LIMIT: usize = 1 << 18;
 
-/// Functions by address, each as it was shown first.
+/// Functions by address, each with the text that was shown first.
 #[derive(Debug)]
 pub(super) struct Ksym {
     pub(super) functions: KernelFunctions,
-    /// What each address was shown as.
+    /// The text of each address.
     shown: HashMap<u64, String>,
 }
 
@@ -33,12 +33,12 @@ impl Decode for Ksym {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let address = unsigned(raw);
         let name = self.functions.name(address);
-        // Without the table nothing can be said yet, and what is said once has to stay.
+        // If the table cannot be read, the row is left out, because a text that was shown once has to stay.
         if !self.functions.is_read() {
             return None;
         }
-        // Addresses without a name share a series, whose count must not go down when one of them gets a name, nor up by what
-        // a function had when its module is gone.
+        // Addresses without a name share a series. Its count must not decrease when one of them gets a name, nor increase by
+        // the counts of a function whose module is gone.
         let nameless = self.functions.nameless(address);
         let text = match (self.shown.get(&address), name) {
             (Some(before), None) => before.clone(),

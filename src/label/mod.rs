@@ -1,10 +1,9 @@
-//! Turns the raw bytes of a label in a map key into the text of a label value.
+//! Decodes the raw bytes of a label in a map key into the text of a label value.
 //!
-//! One decoder per file, and its line in `decoder`. Which ones there are, and what they take, is the compiler's table,
-//! `tapster_ebpf::probe::DECODERS`. A decoder lives as long as its probe and may cache: [`Decode::refresh`] at the
-//! start of a scrape is where it looks again at what may have changed. Different raw values may give the
-//! same text (two generations of a cgroup, addresses in one function); whoever writes the series adds
-//! them up.
+//! Each decoder has a file, and a line in `decoder`. The compiler's table `tapster_ebpf::probe::DECODERS` lists the decoders
+//! and the types that they take. A decoder lives as long as its probe and may cache: at the start of a scrape,
+//! [`Decode::refresh`] checks again what may have changed. Different raw values may give the same text (two generations of a
+//! cgroup, addresses in one function); the collector adds them up.
 
 mod block_device;
 mod bytes;
@@ -37,29 +36,29 @@ use tapster_ebpf::{
     typed::{Side, TypedLabel},
 };
 
-/// How a label's raw value becomes text.
+/// Turns a label's raw value into text.
 pub trait Decode: Send {
-    /// The text of a raw value: for numbers up to 8 bytes, little endian. Any length is accepted.
-    /// `None` leaves the row out of this scrape.
+    /// The text of a raw value; numbers are up to 8 bytes, little endian. Any length is accepted. `None` leaves the row out of
+    /// this scrape.
     fn decode(&mut self, raw: &[u8]) -> Option<String>;
 
-    /// Called once at the beginning of each scrape, with the arrays as this scrape sees them.
+    /// Called once at the beginning of each scrape, with the arrays of this scrape.
     fn refresh(&mut self, _: &Arc<Topology>) {}
 
-    /// Called about every second between scrapes: looks whether values mean what they did.
+    /// Called about once a second between scrapes: checks whether values still have the same meaning.
     fn look(&mut self) {}
 
-    /// Whether what a raw value meant is gone, so that its row has to leave the map before something else is counted in it.
-    /// Its text is still what it was.
+    /// Whether the object of a raw value is gone, so that its row must leave the map before another object is counted in it.
+    /// The text of the value is unchanged.
     fn is_gone(&mut self, _raw: &[u8]) -> bool {
         false
     }
 
-    /// All rows of what is gone have left the map: from now on their values mean what has them now.
+    /// Called when all rows of objects that are gone have left the map: from now on a value means the object that has it now.
     fn forget_gone(&mut self) {}
 }
 
-/// What decoders are made of.
+/// What decoders are made from.
 pub(crate) struct Sources<'s> {
     pub(crate) host: &'s Host,
     /// Functions of stacks.
@@ -68,7 +67,7 @@ pub(crate) struct Sources<'s> {
     pub(crate) cgroups: &'s Arc<Cgroups>,
     /// Reasons of sleeps.
     pub(crate) reasons: &'s reasons::Table,
-    /// Opens the stacks that the probe keeps of one side.
+    /// Opens the probe's stacks of one side.
     pub(crate) stacks: &'s dyn Fn(Side) -> Result<Kept, Box<dyn Error + Send + Sync>>,
 }
 
@@ -83,7 +82,7 @@ pub enum LabelError {
     Stacks(Box<dyn Error + Send + Sync>),
 }
 
-/// Makes the decoder of a label.
+/// Makes the decoder of a label. Fails if the host lacks what it needs, or if the stacks cannot be opened.
 pub(crate) fn decoder(label: &TypedLabel, from: &Sources<'_>) -> Result<Box<dyn Decode>, LabelError> {
     Ok(match &label.decoder {
         Decoder::Unsigned => Box::new(number::Unsigned),

@@ -1,13 +1,13 @@
-//! Numbers as such.
+//! Numbers.
 
 use super::Decode;
 
-/// The first 8 bytes, little endian; missing ones are 0.
+/// The first 8 bytes as a number, little endian; missing bytes are 0.
 pub(crate) fn unsigned(raw: &[u8]) -> u64 {
     raw.iter().take(8).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// As [`unsigned`], but missing bytes repeat the sign of the last one there.
+/// Like [`unsigned`], but missing bytes repeat the sign of the last one.
 pub(super) fn signed(raw: &[u8]) -> i64 {
     let missing_bits = 8 * (8 - u32::try_from(raw.len().min(8)).expect("8 at the most"));
     match unsigned(raw).checked_shl(missing_bits) {

@@ -1,8 +1,7 @@
-//! Arrays and their members by device number, from the topology that the scrape began with.
+//! Arrays and their members by device number, from the topology at the beginning of the scrape.
 //!
-//! The kernel's event says "a bio went from this device to that one", and arrays are not alone in doing so:
-//! partitions, volumes and encryption do it too. So a row whose devices are no array and member of it, or are
-//! none any more, is left out.
+//! The kernel's event says that a bio went from one device to another. Partitions, volumes and encryption cause it too, not
+//! only arrays. So a row is left out if its devices are not an array and a member of it, or no longer.
 
 use super::{Decode, number::unsigned};
 use crate::topology::Topology;

@@ -1,4 +1,4 @@
-//! What a task waited for, told from the stack that it slept with.
+//! What a task waited for, found by the stack with which it slept.
 
 use super::{Decode, LabelError, Sources, number::unsigned, stack::Stack};
 use crate::{
@@ -9,12 +9,12 @@ use crate::{
 use std::{collections::HashMap, sync::Arc};
 use tapster_ebpf::typed::{LOST_STACK, NO_STACK, Side, Type};
 
-/// Reasons of stacks by their number.
+/// Reasons of stacks by the stack's number.
 pub(super) struct Reason {
     stack: Stack,
     reasons: Arc<Reasons>,
-    /// No more than the kernel keeps stacks: numbers are never used again. A stack keeps the reason that it got first, for
-    /// what it was counted under must not get less.
+    /// At most as many as the kernel keeps stacks, because numbers are never reused. A stack keeps its first reason, because
+    /// the counts of a series must not decrease.
     known: HashMap<u64, String>,
 }
 

@@ -1,8 +1,8 @@
-//! A stack as its functions, outermost first, joined by `;`: the form that flame graphs are made of.
+//! A stack as its functions, outermost first, joined by `;`: the input of flame graphs.
 //!
-//! A stack keeps the text that it got first, as long as its probe runs. What has a name now may have none later, and a
-//! series whose labels changed would begin again at 0 beside one that stopped. Only a text that it got before its symbols
-//! were read is followed by the right one: the counts move with it.
+//! A stack keeps its first text as long as its probe runs. A function that has a name now may have none later, and a series
+//! whose labels changed would begin again at 0 beside one that stopped. The one exception is a text that was made before the
+//! symbols were read: the right text replaces it, and the counts move with it.
 
 use super::{Decode, LabelError, Sources, number::unsigned};
 use crate::{
@@ -15,11 +15,12 @@ use tapster_ebpf::{
     typed::{LOST_STACK, NO_STACK, Side, Type},
 };
 
-/// Longest text: what stores of Prometheus' series commonly take. Frames that are beyond it are left out, outermost first.
+/// Longest text, in bytes: what stores for series of Prometheus commonly accept. Frames beyond it are left out, outermost
+/// first.
 const LONGEST: usize = 2048;
-/// What stands for frames that were left out.
+/// Stands for frames that were left out.
 const CUT: &str = "~cut";
-/// How functions begin through which the kernel reaches a program: they are innermost and say nothing of the event.
+/// Prefixes of functions through which the kernel reaches a program: they are innermost and say nothing about the event.
 const WAY: [&str; 9] = [
     "bpf_prog_",
     "bpf_trampoline_",
@@ -32,22 +33,22 @@ const WAY: [&str; 9] = [
     "bpf_dispatcher_",
 ];
 
-/// A kept stack: its header and its frames, by its number.
+/// Returns a kept stack by its number: its header and its frames.
 pub(crate) type Kept = Box<dyn Fn(u64) -> io::Result<Option<Vec<u8>>> + Send>;
 
-/// Texts of stacks by their number.
+/// Texts of stacks by the stack's number.
 pub(super) struct Stack {
     side: Side,
     /// Most frames that are shown.
     frames: usize,
     kept: Kept,
     symbols: Arc<Symbols>,
-    /// No more than the kernel keeps: numbers are never used again.
+    /// At most as many as the kernel keeps, because numbers are never reused.
     texts: HashMap<u64, String>,
 }
 
 impl Stack {
-    /// Stacks of a label of this type.
+    /// Makes the decoder for a label of this type. Fails if the stacks cannot be opened or the kernel's symbols are hidden.
     pub(super) fn of(side: Side, ty: &Type, from: &Sources<'_>) -> Result<Self, LabelError> {
         let Type::Stack { frames, .. } = ty else {
             unreachable!("the checker gives this decoder stacks only")
@@ -65,12 +66,12 @@ impl Stack {
         Self { side, frames, kept, symbols, texts: HashMap::new() }
     }
 
-    /// The functions of a kept stack, innermost first; `None` for one that is not to be had any more.
+    /// The functions of a kept stack, innermost first; `None` if it is no longer available.
     pub(super) fn functions(&self, number: u64) -> Option<Names> {
         self.names((self.kept)(number).ok().flatten()?.as_slice())
     }
 
-    /// The functions of a stack's value.
+    /// The functions in the value of a stack.
     fn names(&self, value: &[u8]) -> Option<Names> {
         let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
         let header = unsigned(header);

@@ -1,14 +1,14 @@
 //! Names of system calls.
 //!
-//! The numbers are those of the processor that this program is made for; where it is another than x86-64 and arm64, only
-//! those that all share have names.
+//! The numbers are those of the processor for which this program is built; on one other than x86-64 and arm64, only calls with
+//! numbers that all architectures share have names.
 
 use super::{Decode, number::signed};
 use std::env;
 
-/// Added to the number where a process of 32 bits called, whose numbers are others.
+/// Added to the number if a 32-bit process made the call, because its numbers differ.
 const COMPAT: i64 = 1 << 32;
-/// No kernel has as many, so this and whatever is above is no number of a system call.
+/// No kernel has this many system calls, so this number and all above are none.
 const LIMIT: i64 = 1000;
 
 /// Names by number.
@@ -22,7 +22,7 @@ impl Syscall {
         Self::of(env::consts::ARCH)
     }
 
-    /// The names of a processor, as `std` calls it.
+    /// The names for a processor, named as `std::env::consts::ARCH`.
     pub(super) fn of(arch: &str) -> Self {
         let own = match arch {
             "x86_64" => X86_64,
@@ -35,7 +35,7 @@ impl Syscall {
         Self { names }
     }
 
-    /// All that have a name, by number.
+    /// All calls that have a name, by number.
     #[cfg(test)]
     pub(super) fn names(&self) -> &[(i64, &'static str)] {
         &self.names
@@ -52,7 +52,7 @@ impl Decode for Syscall {
         let number = signed(raw);
         Some(match self.name(number) {
             Some(name) => name.to_owned(),
-            // A tracer or a filter has taken the call away.
+            // A tracer or a filter has cancelled the call.
             None if number < 0 => "none".to_owned(),
             None if number < LIMIT => number.to_string(),
             None if (COMPAT..COMPAT + LIMIT).contains(&number) => format!("compat_{}", number - COMPAT),
@@ -61,7 +61,7 @@ impl Decode for Syscall {
     }
 }
 
-// As of Linux 6.19. Each part has its first number; the others follow it without a gap.
+// From Linux 6.19. Each part has its first number; the others follow without a gap.
 
 /// Numbers that all architectures share since Linux 5.1.
 const COMMON: &[(i64, &str)] = &[(

@@ -1,4 +1,4 @@
-//! Numbers that a probe gives names.
+//! Numbers with names that a probe declares.
 
 use super::{Decode, number::signed};
 use std::collections::BTreeMap;

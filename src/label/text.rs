@@ -1,4 +1,4 @@
-//! Strings of the kernel and of processes, which may hold any byte.
+//! Strings of the kernel and of processes, which may contain any byte.
 
 use super::Decode;
 use crate::name::escape;

@@ -1,4 +1,4 @@
-//! A program at timers and counters, which are open on each CPU.
+//! The link to timers and counters, which are open on each CPU.
 
 use super::{LoadError, error::not_loaded};
 use crate::{
@@ -16,7 +16,7 @@ use tapster_ebpf::{attach::PerfEvent, program::Code};
 /// A program and its events.
 #[derive(Debug)]
 pub(super) struct Cpus {
-    /// Before the program.
+    /// Declared before the program, so that they are dropped first.
     events: Mutex<Option<Events>>,
     program: OwnedFd,
 }
@@ -26,14 +26,14 @@ fn event(code: &Code) -> PerfEvent {
         .unwrap_or_else(|| unreachable!("`{}` is no timer or counter: this is a bug in tapster", code.at))
 }
 
-/// Tries whether the kernel has the event of a code on the CPUs that are online, without a program.
+/// Checks that the kernel has the event of a code on the CPUs that are online, without a program.
 pub(super) fn attempt(code: &Code, kernel: &Kernel) -> Result<(), LoadError> {
     let tried = kernel.online_cpus().and_then(|online| perf::attempt(&event(code), &online));
     tried.map_err(|error| LoadError::not_attached(code, &error))
 }
 
 impl Cpus {
-    /// Has the verifier look at the program.
+    /// Loads the program.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let insns = &code.assembled.insns;
         let program = sys::load_program(&code.name, ProgramKind::PerfEvent, insns, maps);

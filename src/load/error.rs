@@ -1,4 +1,4 @@
-//! Why a probe does not come into the kernel, in sentences.
+//! Why a probe could not be loaded or attached, in sentences.
 
 use super::refusal::{self, Asked, because};
 use crate::{
@@ -9,18 +9,18 @@ use crate::{
 use std::{error::Error, io};
 use tapster_ebpf::{attach::PerfEvent, program::Code};
 
-/// Lines of the verifier's log that are shown: it ends with what it refused.
+/// Most lines of the verifier's log that are shown: the refusal is at its end.
 const LOG_LINES: usize = 24;
 
-/// Why a probe could not be brought into the kernel.
+/// Why a probe could not be loaded or attached.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A map could not be made.
+    /// The kernel refused a map.
     #[error("the kernel refused the maps of probe `{probe}`: {message}")]
     Map {
         /// The probe.
         probe: String,
-        /// What was refused: the map and its error.
+        /// The map and its error.
         message: String,
     },
     /// The verifier refused a program.
@@ -33,28 +33,28 @@ pub enum LoadError {
         /// The last lines of the verifier's log.
         log: String,
     },
-    /// A program could not be loaded for a reason that is not the verifier's, or not attached.
+    /// A program could not be attached, or not loaded for a reason other than the verifier.
     #[error("the program for `{at}` could not be {action}: {message}")]
     Program {
         /// The attach point.
         at: String,
         /// `loaded` or `attached`.
         action: &'static str,
-        /// What was refused: the syscall and its error.
+        /// The system call and its error.
         message: String,
     },
-    /// A module that a function was in is not loaded any more.
+    /// The module of a function is no longer loaded.
     #[error("`{at}` is in `{modules}`, which is not loaded any more")]
     Unloaded {
         /// The attach point.
         at: String,
-        /// The module; of several, with what stands between them in a sentence.
+        /// The module; several as part of a sentence.
         modules: String,
     },
-    /// What feeds the probe's maps from now on would mean something else.
+    /// Newly compiled programs would give the probe's maps another meaning.
     #[error("the file has changed so that the values of probe `{0}` are of other types: restart tapster")]
     Other(String),
-    /// The probe does not have what was asked for; our own mistake.
+    /// The probe lacks a requested map, which is a bug of tapster.
     #[error("probe `{probe}` has no map `{map}`: this is a bug in tapster")]
     NoMap {
         /// The probe.
@@ -65,7 +65,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// A program that was not taken, by the verifier if it had something to say, else for another reason.
+    /// The error of a program that was not loaded: from the verifier if it wrote a log, else from the system call.
     fn not_loaded(code: &Code, error: io::Error, log: &str) -> Self {
         let (at, log) = (code.at.to_string(), useful_lines(log));
         if refusal::is_verifiers(&error, &log) {
@@ -75,7 +75,7 @@ impl LoadError {
         Self::Program { at, action: "loaded", message }
     }
 
-    /// An attach point where a program could not be attached.
+    /// The error of an attach point at which a program could not be attached.
     pub(super) fn not_attached(code: &Code, error: &(dyn Error + 'static)) -> Self {
         let mut message = refused(error, Asked::Event);
         if PerfEvent::of(&code.at).is_some_and(|event| event.family.is_of_processor) {
@@ -84,12 +84,12 @@ impl LoadError {
         Self::attaching(code, message)
     }
 
-    /// The same with what is to be said of it.
+    /// Like [`Self::not_attached`], with a message.
     pub(super) fn attaching(code: &Code, message: String) -> Self {
         Self::Program { at: code.at.to_string(), action: "attached", message }
     }
 
-    /// The attach point that the kernel did not take.
+    /// The attach point that the kernel refused.
     pub fn place(&self) -> Option<&str> {
         match self {
             Self::Verifier { at, .. } | Self::Program { at, .. } => Some(at),
@@ -97,7 +97,7 @@ impl LoadError {
         }
     }
 
-    /// As the landing page and `tapster_probe_up` show it.
+    /// The state for the landing page and `tapster_probe_up`.
     pub fn down(&self) -> Down {
         if let Self::Unloaded { .. } = self {
             let message = format!("{self}; it is attached to when it is loaded again");
@@ -115,7 +115,7 @@ impl LoadError {
     }
 }
 
-/// What a code's program that was not loaded means.
+/// Makes the error of a code whose program was not loaded.
 pub(super) fn not_loaded(code: &Code) -> impl Fn(LoadRefused) -> LoadError {
     |LoadRefused { error, log }| LoadError::not_loaded(code, error, &log)
 }
@@ -131,11 +131,11 @@ fn useful_lines(log: &str) -> String {
         })
         .collect();
     let from = lines.len().saturating_sub(LOG_LINES);
-    // It is shown to everybody who may open the landing page, and has addresses of maps in it.
+    // Everybody who may open the landing page sees it, and it contains addresses of maps.
     lines[from..].iter().map(|line| format!("    {}", address::hidden(line))).collect::<Vec<_>>().join("\n")
 }
 
-/// An error with its causes and what it means here.
+/// An error with its causes, and what it means on this host.
 pub(super) fn refused(error: &(dyn Error + 'static), asked: Asked) -> String {
     chain(error) + &because(error, asked)
 }

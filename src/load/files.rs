@@ -1,5 +1,5 @@
-//! Files of user programs come and go: a package is upgraded, a container starts. What is attached to the file that was stays as
-//! long as some process runs it; the new one is attached to beside it, and both feed the same maps.
+//! Files of user programs come and go: a package is upgraded, a container starts. A program that is attached in the old file
+//! stays as long as a process executes that file; another is attached in the new file, and both feed the same maps.
 
 use super::{
     LoadError, Maps,
@@ -23,27 +23,27 @@ use tapster_ebpf::{
     usdt::FileId,
 };
 
-/// Most versions of a file that a probe is attached to at a time.
+/// Most versions of a file in which a probe is attached at a time.
 const MOST_VERSIONS: usize = 4;
-/// How long it may take to look which files processes run.
+/// How long determining the files that processes execute may take.
 const LOOK: deadline::Limits =
     deadline::Limits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
 
-/// Whether a code is one of a user program's.
+/// Whether a code is for a user program.
 pub(super) fn is_user(code: &Code) -> bool {
     code.at.binary().is_some()
 }
 
-/// A file that a program is about to be attached to.
+/// A file in which a program is about to be attached.
 pub(super) struct File {
     pub(super) id: FileId,
     pub(super) path: PathBuf,
-    /// Where a program's own probe is in it.
+    /// The USDT probes in it, for such a code.
     pub(super) binary: Option<Binary>,
 }
 
 impl File {
-    /// The file that a code's program goes to, and what keeps that open; `None` for the kernel.
+    /// The file of a code, kept open; `None` for code in the kernel.
     pub(super) fn of(code: &Code, kernel: &Kernel) -> Result<Option<Self>, LoadError> {
         let Some((root, word)) = code.at.binary() else { return Ok(None) };
         let failed = |message| LoadError::attaching(code, message);
@@ -61,12 +61,12 @@ impl File {
     }
 }
 
-/// Whether both are at what one word of the configuration means, or meant.
+/// Whether both codes are for what one word of the configuration names now or named before.
 fn is_one_word(one: &Code, other: &Code) -> bool {
     one.at.binary() == other.at.binary()
 }
 
-/// The versions of a code's file that programs of a list are at, the newest last.
+/// The versions of a code's file in which programs of a list are attached, the newest last.
 fn versions(list: &[Arc<Loaded>], code: &Code) -> Vec<(PathBuf, FileId)> {
     let mut versions: Vec<(PathBuf, FileId)> = Vec::new();
     for loaded in list.iter().filter(|loaded| is_one_word(&loaded.code, code)) {
@@ -82,14 +82,14 @@ fn newest(list: &[Arc<Loaded>], code: &Code) -> Option<FileId> {
     versions(list, code).last().map(|(_, id)| *id)
 }
 
-/// Those of a list that are at a file which was replaced.
+/// The programs of a list in files that were replaced.
 fn replaced(list: &[Arc<Loaded>]) -> impl Iterator<Item = (&Arc<Loaded>, FileId)> {
     let of_file = list.iter().filter_map(|loaded| Some((loaded, loaded.file_id()?)));
     of_file.filter(|(loaded, id)| newest(list, &loaded.code) != Some(*id))
 }
 
 impl Links {
-    /// Attaches to files that are others now. `all`: also to those that are the same.
+    /// Attaches in files that differ from before. `all`: also in those that are the same.
     pub(super) fn renew(
         &self,
         program: &Program,
@@ -105,7 +105,7 @@ impl Links {
             Err(error) => (Vec::new(), Err(error)),
         };
         let codes: Vec<Code> = done.iter().map(|loaded| loaded.code.clone()).collect();
-        // At once, so that nobody sees a probe without its programs.
+        // Old and new programs are exchanged in one step, so that no reader sees the probe without programs.
         self.exchange(&gone, done);
         for code in &codes {
             self.let_go_of_the_oldest(code);
@@ -113,7 +113,7 @@ impl Links {
         result
     }
 
-    /// Detaches from the oldest of too many versions of a file.
+    /// Detaches from the oldest versions of a file if there are too many.
     fn let_go_of_the_oldest(&self, code: &Code) {
         let mut all = self.all();
         let versions = versions(&all, code);
@@ -127,7 +127,7 @@ impl Links {
         self.exchange(&all, Vec::new());
     }
 
-    /// Files that were replaced, which some process may still run.
+    /// Files that were replaced and that a process may still execute.
     pub(super) fn replaced(&self) -> Vec<FileId> {
         let mut files: Vec<FileId> = Vec::new();
         for (_, id) in replaced(&self.all()) {
@@ -138,7 +138,7 @@ impl Links {
         files
     }
 
-    /// Lets go of files that were replaced and that no process runs any more.
+    /// Detaches from files that were replaced and that no process executes any more.
     pub(super) fn release(&self, unused: &[FileId]) {
         let all = self.all();
         let gone: Vec<Arc<Loaded>> =
@@ -153,8 +153,8 @@ impl Links {
     }
 }
 
-/// Programs attached to the files that there are now, where those are others than before. What must not count beside them is
-/// detached and put into `gone`.
+/// Attaches programs in the present files that differ from before. Programs that must not count beside them are detached and
+/// pushed to `gone`.
 fn attach_anew(
     before: &[Arc<Loaded>],
     program: &Program,
@@ -172,7 +172,7 @@ fn attach_anew(
         if !all && newest(before, code) == id {
             continue;
         }
-        // What was at the same file, under another content or for another container.
+        // Programs in the same file, from before its content or its container changed.
         let is_same = |own: FileId| id.is_some_and(|id| (own.device, own.inode) == (id.device, id.inode));
         for old in
             before.iter().filter(|old| is_one_word(&old.code, code) && old.file_id().is_some_and(is_same))
@@ -186,7 +186,7 @@ fn attach_anew(
     Ok(done)
 }
 
-/// Looks which files processes run, as long as none of them holds it up.
+/// Determines the files that processes execute, unless an earlier attempt still hangs.
 #[derive(Debug, Default)]
 pub(super) struct Look(Left);
 
@@ -197,7 +197,7 @@ impl MayHang for Look {
 }
 
 impl Look {
-    /// Those of some files that no process runs; none if a process does not answer.
+    /// The files that no process executes; none if a process does not answer.
     pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<FileId>) -> Vec<FileId> {
         let proc = proc.to_owned();
         let unused = move |_: &Self| {
@@ -211,8 +211,8 @@ impl Look {
     }
 }
 
-/// Those of some files that are part of a process. Names are not compared, since a file may have another one by now; devices are
-/// not, since file systems of several layers show another one here. Rather one too many is kept.
+/// The files that a process has mapped. Names are not compared, because a file may have another name by now; devices are not,
+/// because layered file systems show another device here. In doubt a file counts as mapped.
 fn mapped(proc: &Path, files: &[FileId]) -> Vec<FileId> {
     let mut found: Vec<FileId> = Vec::new();
     for pid in container::processes(proc) {
@@ -245,7 +245,7 @@ mod tests {
             fs::write(proc.path().join(pid).join("maps"), maps).unwrap();
         }
         let files = [77, 78, 79].map(|inode| FileId { inode, ..FileId::default() });
-        // Also one that has another name by now.
+        // Also a file that has another name by now.
         assert_eq!(mapped(proc.path(), &files), [files[0], files[2]]);
     }
 }

@@ -1,7 +1,7 @@
-//! Programs on functions by kprobes and uprobes: one, or all that a pattern matches.
+//! The link to functions by kprobes and uprobes: one function, or all that a pattern matches.
 //!
-//! A program that has to know where it was stopped asks for its cookie, the number of the function. Kernels without cookies
-//! (before 5.15) get a program for each function, which has the number in place of the question.
+//! A program that must know at which function it stopped calls the helper for its cookie, which is the function's number.
+//! Kernels without cookies (before 5.15) get a program for each function, with the number in place of that call.
 
 use super::{
     LoadError,
@@ -26,19 +26,20 @@ use tapster_ebpf::{
     program::{Code, Program},
 };
 
-/// From so many places on it is said that they are attached to one by one, which takes milliseconds each, and longer to let go.
+/// From this many places on, a message reports that they are attached one by one, which takes milliseconds each, and longer to
+/// detach.
 const MANY: usize = 32;
 
 /// The functions of one code in the kernel.
 #[derive(Debug)]
 pub(super) struct Functions {
     means: Means,
-    /// What keeps them attached, before the programs.
+    /// The links or events, declared before the programs, so that they are dropped first.
     held: Mutex<Vec<OwnedFd>>,
     programs: Vec<OwnedFd>,
-    /// Modules of the kernel that they are in.
+    /// Kernel modules that the functions are in.
     modules: Vec<String>,
-    /// Numbers of functions that the kernel did not take.
+    /// Numbers of functions that the kernel refused.
     refused: Vec<usize>,
 }
 
@@ -46,7 +47,7 @@ fn is_of_kernel(code: &Code) -> bool {
     matches!(code.mechanism.link, Link::KernelProbe { .. })
 }
 
-/// How many places there are, each with the index of its function.
+/// All places, each with its offset in the file if it has one, and with the index of its function.
 fn places(code: &Code) -> Vec<(usize, Option<u64>)> {
     let of = |(index, place): (usize, &Place)| match place {
         Place::Kernel { .. } => vec![(index, None)],
@@ -59,7 +60,7 @@ fn asks_for_cookie(code: &Code) -> bool {
     code.assembled.insns.contains(&Insn::Call(Helper::AttachCookie))
 }
 
-/// The instructions with the number in place of the question for it.
+/// The instructions with the number in place of the call for it.
 fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     let number = i32::try_from(number).expect("functions of a probe are numbered from 0, and few");
     let known = |insn: &Insn| match insn {
@@ -70,20 +71,20 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
 }
 
 impl Functions {
-    /// Has the verifier look at the program, in the best form that the kernel takes.
+    /// Loads the program in the best form that the kernel accepts.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
         let insns = &code.assembled.insns;
         let one = |means, program| Self::new(means, vec![program]);
-        // One place of a program is linked, too: kernels with the fix of CVE-2025-38466 ask CAP_SYS_ADMIN for an event at it, and
-        // for a link they do not.
+        // A single place in a user program gets a link too: kernels with the fix of CVE-2025-38466 require CAP_SYS_ADMIN for an
+        // event there, but not for a link.
         if (places(code).len() > 1 || !is_of_kernel(code)) && !code.one_by_one {
             let (kind, has): (_, fn(BorrowedFd<'_>) -> bool) = if is_of_kernel(code) {
                 (ProgramKind::KprobeMulti, |program| sys::has_kprobe_multi(program, Ends::Entry))
             } else {
                 (ProgramKind::UprobeMulti, sys::has_uprobe_multi)
             };
-            // A kernel that does not know the helper refuses the program, one without such links the link.
+            // A kernel that does not know the helper refuses the program; one without such links refuses the link.
             if let Ok(program) = load(kind, insns)
                 && has(program.as_fd())
             {
@@ -98,14 +99,14 @@ impl Functions {
         if let Ok(program) = load(ProgramKind::Probe, insns) {
             return Ok(one(Means::Cookie, program));
         }
-        // One shows whether the verifier takes them all.
+        // One program shows whether the verifier accepts them all.
         let number = code.sites.list.first().map_or(0, |site| site.number);
         load(ProgramKind::Probe, &with_number(code, number.into())).map_err(not_loaded(code))?;
         Ok(Self::new(Means::Program, Vec::new()))
     }
 
-    /// The two codes of a pair by one program, where the kernel takes it: with the first, and nothing is left to do for the
-    /// second.
+    /// Loads both codes of a pair as one program, if the kernel has sessions: it belongs to the first code, and the second has
+    /// nothing left to do.
     pub(super) fn session(program: &Program, maps: &[BorrowedFd<'_>]) -> Option<[Self; 2]> {
         let insns = &program.session.as_ref()?.insns;
         let loaded = load_program(&program.name, ProgramKind::KprobeSession, insns, maps);
@@ -120,7 +121,7 @@ impl Functions {
         Self { means, held: Mutex::default(), programs, modules: Vec::new(), refused: Vec::new() }
     }
 
-    /// Whether another code's program is at these functions as well, so that nothing is left to do for them.
+    /// Whether the program of another code serves these functions too, so that there is nothing left to do.
     fn are_done(&self) -> bool {
         self.means == Means::Session && self.programs.is_empty()
     }
@@ -152,19 +153,19 @@ impl Functions {
         Ok(())
     }
 
-    /// Whether some are in modules of the kernel.
+    /// Whether any of them is in a kernel module.
     pub(super) fn are_in_modules(&self) -> bool {
         !self.modules.is_empty()
     }
 
-    /// Whether something is to be done as these modules of the kernel have changed: some functions are in them, or nothing is held
-    /// of what is in others, which another look may find.
+    /// Whether these changed kernel modules require attaching again: some functions are in them, or some are in other modules
+    /// and none is attached, because they may be found now.
     pub(super) fn follow(&self, changed: &[String]) -> bool {
         let is_held = self.are_done() || !lock(&self.held).is_empty();
         self.modules.iter().any(|own| changed.contains(own)) || self.are_in_modules() && !is_held
     }
 
-    /// Attaches anew to those that there are now, as a module that some are in was unloaded or loaded.
+    /// Attaches to the functions that exist now, after a module with some of them was unloaded or loaded.
     pub(super) fn renew(
         &self,
         code: &Code,
@@ -174,7 +175,7 @@ impl Functions {
         if self.are_done() {
             return Ok(());
         }
-        // No event reaches what was in a module that is gone.
+        // No event reaches functions of a module that is gone.
         lock(&self.held).clear();
         let is_there = |(index, _): &(usize, _)| kernel.has_function(&code.sites.list[*index].name);
         let list: Vec<_> = places(code).into_iter().filter(is_there).collect();
@@ -208,7 +209,7 @@ impl Functions {
         };
         let text =
             |text: &str| CString::new(text).map_err(|error| LoadError::attaching(code, error.to_string()));
-        // The file that was read, should another have its name by now: in that one the places would be wrong.
+        // The file that was read is used, even if another has its name by now: in that one the places would be wrong.
         let file = code.sites.file.as_deref().and_then(|path| kernel.program_file(path));
         let places = if let Some(file) = &file {
             let path = text(&format!("/proc/self/fd/{}", file.file.as_raw_fd()))?;
@@ -222,7 +223,7 @@ impl Functions {
                         "the file is not open: this is a bug in tapster".into(),
                     ));
                 };
-                // A module that was loaded anew is elsewhere.
+                // A module that was loaded again has other addresses.
                 functions.push((text(symbol)?, address.filter(|_| !is_anew)));
             }
             Places::kernel(functions, cookies, ends)
@@ -256,22 +257,22 @@ impl Functions {
         Ok(held)
     }
 
-    /// The programs, of which there may be one for each function.
+    /// The programs; there may be one for each function.
     pub(super) fn programs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.programs.iter().map(AsFd::as_fd)
     }
 
-    /// Lets go of all functions; the programs stay.
+    /// Detaches from all functions; the programs stay.
     pub(super) fn detach(&self) {
         lock(&self.held).clear();
     }
 
-    /// Whether they are attached to by perf events, for which kernels ask more rights than for links.
+    /// Whether they are attached by perf events, for which kernels require more rights than for links.
     pub(super) fn are_events(&self) -> bool {
         matches!(self.means, Means::Cookie | Means::Event | Means::Program)
     }
 
-    /// What they cost together.
+    /// The sums over all programs.
     pub(super) fn info(&self) -> ProgInfo {
         let all = self.programs().filter_map(|program| sys::prog_info(program).ok());
         all.reduce(|a, b| ProgInfo {
@@ -283,7 +284,7 @@ impl Functions {
         .unwrap_or_default()
     }
 
-    /// The name of the way that they are attached.
+    /// The name of the mechanism.
     pub(super) fn mechanism(&self, code: &Code) -> String {
         let name = code.mechanism.name;
         match self.means {
@@ -293,7 +294,7 @@ impl Functions {
         }
     }
 
-    /// Which functions the kernel did not take.
+    /// The functions that the kernel refused, in a sentence.
     pub(super) fn refused(&self, code: &Code) -> Option<String> {
         let names: Vec<&str> =
             self.refused.iter().map(|index| code.sites.list[*index].name.as_str()).collect();
@@ -301,7 +302,7 @@ impl Functions {
     }
 }
 
-/// What goes wrong where each place has a program.
+/// The error if each place has a program.
 enum Either {
     Load(LoadError),
     Places(PlacesError),

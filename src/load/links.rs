@@ -1,4 +1,4 @@
-//! The programs of a probe in the kernel, and what keeps them attached: one list for all kinds of links.
+//! The programs of a probe in the kernel, and their links: one list for all kinds of links.
 
 use super::{
     LoadError, Maps, cpus,
@@ -34,41 +34,41 @@ pub(super) struct Links {
     now: Mutex<Now>,
 }
 
-/// The programs at some moment. Whoever asks takes a copy, and holds up nobody who attaches or detaches, which takes its time.
+/// The present programs. A reader takes a copy, and so does not block attaching and detaching, which take time.
 #[derive(Clone, Debug, Default)]
 struct Now {
-    /// The newest last, but those of the kernel first.
+    /// Programs in the kernel first, then those in files, the newest last.
     list: Vec<Arc<Loaded>>,
-    /// What programs that are no longer there did.
+    /// The sums of programs that were removed.
     retired: HashMap<(AttachPoint, Mechanism), ProgInfo>,
 }
 
 /// One code in the kernel.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    /// Its number among those that were compiled.
+    /// The index of the code in the compiled program.
     index: usize,
     pub(super) code: Code,
-    /// The file that it is attached to, of a program's.
+    /// The file in which it is attached, for a user program.
     pub(super) file: Option<(PathBuf, FileId)>,
     link: Link,
 }
 
-/// The kinds of links. Which of them a program needs is said by its mechanism.
+/// The kinds of links. A program's mechanism determines which it needs.
 #[derive(Debug)]
 enum Link {
-    /// At a raw tracepoint, what the program itself says, or a tracepoint.
+    /// A raw tracepoint, a target that the program names by its BTF type, or a tracepoint.
     Single(Single),
-    /// At timers and counters of CPUs.
+    /// Timers and counters of CPUs.
     Cpus(Cpus),
-    /// At functions of the kernel or of a program.
+    /// Functions of the kernel or of a user program.
     Functions(Functions),
-    /// At places that pass a program's own probe.
+    /// USDT probes: places in a user program.
     Usdt(Usdt),
 }
 
 impl Loaded {
-    /// Has the verifier look at a code.
+    /// Loads a code.
     pub(super) fn new(
         index: usize,
         code: &Code,
@@ -92,7 +92,7 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Attaches it, to this file if it is a program's.
+    /// Attaches it, for a user program in this file.
     pub(super) fn attach(
         &mut self,
         file: Option<File>,
@@ -112,12 +112,12 @@ impl Loaded {
         Ok(())
     }
 
-    /// Which file it is attached to, of a program's.
+    /// The file in which it is attached, for a user program.
     pub(super) fn file_id(&self) -> Option<FileId> {
         self.file.as_ref().map(|(_, id)| *id)
     }
 
-    /// Lets go of what it is attached to; what the kernel counted can still be asked for.
+    /// Detaches it; its counts in the kernel can still be read.
     pub(super) fn detach(&self) {
         match &self.link {
             Link::Functions(functions) => functions.detach(),
@@ -128,7 +128,7 @@ impl Loaded {
         }
     }
 
-    /// Its program; of many, the first.
+    /// Its program; of several, the first.
     fn program(&self) -> Option<BorrowedFd<'_>> {
         match &self.link {
             Link::Single(single) => Some(single.program()),
@@ -138,7 +138,7 @@ impl Loaded {
         }
     }
 
-    /// What its programs cost together.
+    /// The sums over its programs.
     fn info(&self) -> ProgInfo {
         match &self.link {
             Link::Functions(functions) => functions.info(),
@@ -174,20 +174,20 @@ impl Loaded {
         }
     }
 
-    /// What tells its numbers from those of others.
+    /// Identifies its sums.
     fn key(&self) -> (AttachPoint, Mechanism) {
         (self.code.at.clone(), self.code.mechanism)
     }
 }
 
 impl Links {
-    /// Has the verifier look at all programs of a probe.
+    /// Loads all programs of a probe.
     pub(super) fn load(program: &Program, maps: &Maps, types: Option<&Btf>) -> Result<Self, LoadError> {
         let maps = maps.all();
         let mut session = Functions::session(program, &maps).into_iter().flatten();
         let mut list = Vec::new();
         for (index, code) in program.codes.iter().enumerate() {
-            // Both ends of a pair by one program, where the kernel takes it.
+            // One program for both codes of a pair, if the kernel has sessions.
             let loaded = match session.next() {
                 Some(functions) => {
                     let link = Link::Functions(functions);
@@ -200,7 +200,7 @@ impl Links {
         Ok(Self { now: Mutex::new(Now { list, retired: HashMap::new() }) })
     }
 
-    /// Attaches all programs: those that end a pair first, so that no start waits for an end that is not there yet.
+    /// Attaches all programs: the ends of pairs first, so that no start waits for an end that is not attached yet.
     pub(super) fn attach(&mut self, maps: &Maps, kernel: &Kernel) -> Result<(), LoadError> {
         let maps = maps.all();
         let list = &mut self.now.get_mut().unwrap_or_else(PoisonError::into_inner).list;
@@ -209,27 +209,27 @@ impl Links {
             let file = File::of(&loaded.code, kernel)?;
             loaded.attach(file, &maps, kernel)?;
         }
-        // As they were attached; the kernel's as they were compiled.
+        // User programs in the order in which they were attached, those of the kernel as compiled.
         let (kernels, users): (Vec<_>, Vec<_>) = list.drain(..).partition(|loaded| !is_user(&loaded.code));
         list.extend(kernels.into_iter().chain(users.into_iter().rev()));
         Ok(())
     }
 
-    /// Tries what attaching needs, as far as it can be had without attaching: whether the timers and counters are there.
+    /// Checks what can be checked without attaching: whether the timers and counters exist.
     pub(super) fn attempt(&self, kernel: &Kernel) -> Result<(), LoadError> {
         let all = self.all();
         let mut on_cpus = all.iter().filter(|loaded| matches!(loaded.link, Link::Cpus(_)));
         on_cpus.try_for_each(|loaded| cpus::attempt(&loaded.code, kernel))
     }
 
-    /// The programs as they are now.
+    /// The present programs.
     pub(super) fn all(&self) -> Vec<Arc<Loaded>> {
         lock(&self.now).list.clone()
     }
 
-    /// Detaches some and keeps what the kernel counted of them; others, which are attached, take their place.
+    /// Detaches programs and keeps their sums; others, which are attached, take their place.
     pub(super) fn exchange(&self, gone: &[Arc<Loaded>], come: Vec<Loaded>) {
-        // Before others wait for it: letting go of many takes its time.
+        // Done before the lock is taken, because detaching many takes time.
         for loaded in gone {
             loaded.detach();
         }
@@ -245,15 +245,14 @@ impl Links {
         list.extend(come.into_iter().map(Arc::new));
     }
 
-    /// Does something with the program of a code of the kernel; of many for one, the first.
+    /// Calls `with` on the kernel program of a code; of several, the first.
     pub(super) fn with_program<T>(&self, index: usize, with: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
         let all = self.all();
         let loaded = all.iter().find(|loaded| loaded.index == index && !is_user(&loaded.code))?;
         loaded.program().map(with)
     }
 
-    /// What each program is and what it costs, as the kernel counts it; of user programs one for each attach point, since there
-    /// may be a program for each place.
+    /// The state and sums of each program; of user programs one for each attach point, because each place may have a program.
     pub(super) fn status(&self) -> Vec<ProgramStatus> {
         let Now { list, retired } = lock(&self.now).clone();
         let (users, kernels): (Vec<_>, Vec<_>) = list.iter().partition(|loaded| is_user(&loaded.code));
@@ -297,7 +296,7 @@ impl Links {
         sentences
     }
 
-    /// Whether some are attached to user programs by perf events, for which kernels ask more rights than for links.
+    /// Whether any is attached in a user program by perf events, for which kernels require more rights than for links.
     pub(super) fn has_user_events(&self) -> bool {
         self.all().iter().filter(|loaded| is_user(&loaded.code)).any(|loaded| match &loaded.link {
             Link::Functions(functions) => functions.are_events(),
@@ -306,13 +305,13 @@ impl Links {
         })
     }
 
-    /// Whether some are on CPUs, which come and go.
+    /// Whether any is on CPUs, which come and go.
     pub(super) fn has_cpu_events(&self) -> bool {
         self.all().iter().any(|loaded| matches!(loaded.link, Link::Cpus(_)))
     }
 
-    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile: these CPUs, and why
-    /// the first was refused of which some were.
+    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile. Returns these
+    /// CPUs, and the first error if some were refused.
     pub(super) fn follow_cpus(&self, online: &[u32]) -> (Vec<u32>, Option<LoadError>) {
         let (mut cpus, mut refused) = (Vec::new(), None);
         for loaded in self.all() {
@@ -327,18 +326,18 @@ impl Links {
         (cpus, refused)
     }
 
-    /// Whether some are at functions in modules of the kernel, which come and go.
+    /// Whether any is at functions in kernel modules, which come and go.
     pub(super) fn are_in_a_module(&self) -> bool {
         self.all().iter().filter_map(|loaded| loaded.functions()).any(Functions::are_in_modules)
     }
 
-    /// Whether some are at functions in one of these modules, or at none of what was in others.
+    /// Whether any is for functions in one of these modules, or for functions in other modules to none of which it is attached.
     pub(super) fn are_in_modules(&self, modules: &[String]) -> bool {
         self.all().iter().filter_map(|loaded| loaded.functions()).any(|functions| functions.follow(modules))
     }
 
-    /// Attaches anew to functions in modules of the kernel that changed, and to those that could not be attached to before. What
-    /// cannot be had keeps nothing else from being attached to; the first of it is the error.
+    /// Attaches to functions in kernel modules that changed, and to those to which attaching failed before. A failure does not
+    /// stop the others; the first is returned.
     pub(super) fn follow_modules(
         &self,
         changed: &[String],

@@ -9,7 +9,7 @@ use aya_obj::{
 use std::os::fd::{AsFd, BorrowedFd};
 use tapster_ebpf::program::{MapDef, Program};
 
-/// Maps in the order in which instructions number them.
+/// Maps in the order of their numbers in instructions.
 #[derive(Debug)]
 pub(super) struct Maps(Vec<MapData>);
 
@@ -25,12 +25,12 @@ impl Maps {
         program.maps.iter().map(create).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The descriptors of all.
+    /// The descriptors of all maps.
     pub(super) fn all(&self) -> Vec<BorrowedFd<'_>> {
         self.0.iter().map(|map| map.fd().as_fd()).collect()
     }
 
-    /// The descriptor of one by its number.
+    /// The descriptor of a map by its number.
     pub(super) fn get(&self, index: u32) -> Option<BorrowedFd<'_>> {
         self.0.get(usize::try_from(index).ok()?).map(|map| map.fd().as_fd())
     }

@@ -1,7 +1,7 @@
-//! A compiled probe into the kernel, in this order: maps are made, programs are verified, and then attached.
+//! Loads a compiled probe: makes its maps, has the kernel verify its programs, then attaches them.
 //!
-//! Which link a program needs is said by its mechanism (`tapster_ebpf::point`); each kind of link is a file here, and `links`
-//! has all programs of a probe in one list. Maps are made by aya, programs by `sys`; see `docs/adr/0036-attach-kinds.md`.
+//! A program's mechanism determines its link (`tapster_ebpf::point`); each kind of link is a file here, and `links` has all
+//! programs of a probe in one list. aya makes the maps, `sys` loads the programs; see `docs/adr/0036-attach-kinds.md`.
 
 mod cpus;
 mod error;
@@ -36,16 +36,16 @@ use tapster_ebpf::{
 /// A probe in the kernel. Dropping it detaches its programs and frees its maps.
 #[derive(Debug)]
 pub struct Attached {
-    /// What was compiled.
+    /// The compiled program.
     pub program: Program,
-    /// Before the maps, so that they are gone before those are.
+    /// Declared before the maps, so that the links are dropped first.
     links: Links,
     maps: Maps,
     looks: Arc<Look>,
 }
 
-/// Makes the maps of a probe and has the verifier look at its programs, without attaching any. `types` are the kernel's, needed
-/// for programs that name what they are attached to by its type.
+/// Makes the maps of a probe and loads its programs, without attaching any. `types` are the kernel's, needed for programs that
+/// name their target by its BTF type.
 pub fn load(program: Program, types: Option<&Btf>) -> Result<Attached, LoadError> {
     let maps = Maps::create(&program)?;
     let links = Links::load(&program, &maps, types)?;
@@ -53,18 +53,18 @@ pub fn load(program: Program, types: Option<&Btf>) -> Result<Attached, LoadError
 }
 
 impl Attached {
-    /// Attaches all programs: those that end a pair first, so that no start waits for an end that is not there yet.
+    /// Attaches all programs: the ends of pairs first, so that no start waits for an end that is not attached yet.
     pub fn attach(&mut self, kernel: &Kernel) -> Result<(), LoadError> {
         self.links.attach(&self.maps, kernel)
     }
 
-    /// Tries what attaching needs, as far as it can be had without attaching: whether the timers and counters are there.
+    /// Checks what can be checked without attaching: whether the timers and counters exist.
     pub fn attempt(&self, kernel: &Kernel) -> Result<(), LoadError> {
         self.links.attempt(kernel)
     }
 
-    /// Attaches what was compiled anew for files that are others now; maps stay, and all that is counted. `all`: also to
-    /// files that are the same.
+    /// Attaches newly compiled programs in files that differ from before; maps stay, and so do all counts. `all`: also in files
+    /// that are the same.
     pub fn renew(&self, program: &Program, kernel: &Kernel, all: bool) -> Result<(), LoadError> {
         let own = &self.program;
         let same = (&own.maps, &own.layout, &own.labels, &own.metrics, &own.waiting)
@@ -80,30 +80,30 @@ impl Attached {
         self.links.has_cpu_events()
     }
 
-    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile: these CPUs, and why
-    /// the first was refused of which some were.
+    /// Attaches timers and counters to CPUs that came online, and again to those that were offline meanwhile. Returns these
+    /// CPUs, and the first error if some were refused.
     pub fn follow_cpus(&self, online: &[u32]) -> (Vec<u32>, Option<LoadError>) {
         self.links.follow_cpus(online)
     }
 
-    /// Whether it is attached to functions in modules of the kernel, which come and go.
+    /// Whether it is attached to functions in kernel modules, which come and go.
     pub fn is_in_a_module(&self) -> bool {
         self.links.are_in_a_module()
     }
 
-    /// Whether it is attached to functions in one of these modules of the kernel, or to none of what was in others.
+    /// Whether it is attached to functions in one of these kernel modules, or to none of its functions in other modules.
     pub fn is_in_modules(&self, modules: &[String]) -> bool {
         self.links.are_in_modules(modules)
     }
 
-    /// Attaches anew to functions in modules of the kernel that changed, and to those that could not be attached to before. What
-    /// cannot be had keeps nothing else from being attached to; the first of it is the error.
+    /// Attaches to functions in kernel modules that changed, and to those to which attaching failed before. A failure does not
+    /// stop the others; the first is returned.
     pub fn follow_modules(&self, changed: &[String], kernel: &Kernel) -> Result<(), LoadError> {
         self.links.follow_modules(changed, &self.maps, kernel)
     }
 
-    /// Functions of modules that were loaded after the probe, which its patterns match and it is not attached to, in sentences.
-    /// `kernel` is asked for only if there is a pattern.
+    /// Functions of modules that were loaded after the probe, which its patterns match but to which it is not attached, in
+    /// sentences. `kernel` is called only if there is a pattern.
     pub fn left_later<'k>(&self, modules: &[String], kernel: impl Fn() -> &'k Kernel) -> Vec<String> {
         let is_of_kernel = |subject| matches!(subject, Subject::Function { .. });
         let patterns = self
@@ -134,12 +134,12 @@ impl Attached {
             .collect()
     }
 
-    /// Whether it is attached to user programs by perf events, for which kernels ask more rights than for links.
+    /// Whether it is attached in user programs by perf events, for which kernels require more rights than for links.
     pub fn has_user_events(&self) -> bool {
         self.links.has_user_events()
     }
 
-    /// Detaches from files that were replaced and that no process runs any more.
+    /// Detaches from files that were replaced and that no process executes any more.
     pub fn release(&self, proc: &Path) {
         let replaced = self.links.replaced();
         if !replaced.is_empty() {
@@ -154,13 +154,13 @@ impl Attached {
             .ok_or_else(|| LoadError::NoMap { probe: self.program.name.clone(), map: index.to_string() })
     }
 
-    /// One of the programs, in the order of the compiled codes; of many for one, the first. `None` for those at user programs, of
-    /// which there may be several.
+    /// One of the programs, by the index of its code; of several for one code, the first. `None` for code in user programs,
+    /// which may have several.
     pub fn program_fd(&self, index: usize) -> Option<OwnedFd> {
         self.links.with_program(index, |program| program.try_clone_to_owned().ok()).flatten()
     }
 
-    /// What each program is and what it costs, as the kernel counts it.
+    /// The state and sums of each program, as the kernel counts them.
     pub fn programs(&self) -> Vec<ProgramStatus> {
         self.links.status()
     }

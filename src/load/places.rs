@@ -1,7 +1,7 @@
-//! Places that one program is attached to: functions of the kernel, or offsets in a file. With one link for all where the
-//! kernel has such links, else one by one.
+//! Attaches one program to places: functions of the kernel, or offsets in a file. One link serves all places if the kernel has
+//! such links; otherwise each place gets its own.
 //!
-//! Each place has a cookie, which tells the program where it was stopped.
+//! Each place has a cookie, which tells the program at which place it stopped.
 
 use crate::sys::{self, Ends, KernelFunctions, Spot};
 use std::{
@@ -10,29 +10,29 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-/// Places that may be refused before all are given up.
+/// Most places that may be refused before attaching fails.
 const MOST_REFUSED: usize = 64;
-/// Files that stay free for this process besides those of the probes.
+/// Descriptors that stay free for this process besides those of the probes.
 const SPARE_FILES: u64 = 64;
-/// Most programs where each place needs one of its own.
+/// Most programs if each place needs its own.
 const MOST_PROGRAMS: usize = 512;
 
 /// How a program is attached to many places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// All with one link, 5.18 for the kernel and 6.6 for programs.
+    /// One link for all places: 5.18 for the kernel, 6.6 for user programs.
     Multi,
-    /// All with one link, and both ends of each function, 6.10 and for the kernel only.
+    /// One link for both ends of all functions: 6.10, only for the kernel.
     Session,
-    /// Each with an event of its own, which carries a cookie, 5.15.
+    /// An event for each place, with a cookie: 5.15.
     Cookie,
-    /// Each with an event of its own, and without a cookie.
+    /// An event for each place, without a cookie.
     Event,
-    /// Each with an event and a program of its own.
+    /// An event and a program for each place.
     Program,
 }
 
-/// The places.
+/// Places to attach to.
 #[derive(Debug)]
 pub struct Places {
     spots: Spots,
@@ -46,46 +46,46 @@ enum Spots {
     File { path: CString, offsets: Vec<u64> },
 }
 
-/// What keeps a program attached, and places that were refused: their index and why.
+/// The links of a program, and the places that were refused.
 #[derive(Debug, Default)]
 pub struct Held {
     /// Links and events.
     pub descriptors: Vec<OwnedFd>,
-    /// Programs, where each place has its own.
+    /// Programs, if each place has its own.
     pub programs: Vec<OwnedFd>,
-    /// What was refused.
+    /// Places that were refused: index and error.
     pub refused: Vec<(usize, io::Error)>,
 }
 
 /// Why a program was not attached.
 #[derive(Debug, thiserror::Error)]
 pub enum PlacesError {
-    /// The kernel refused a place for a reason that others have, too, or too many of them.
+    /// The kernel refused a place for a reason that affects other places too, or refused too many places.
     #[error("{place}: {error}")]
     Refused {
-        /// Which.
+        /// The place.
         place: String,
         /// Its error.
         #[source]
         error: io::Error,
     },
-    /// Too many places for the way of this kernel.
+    /// More places than this kernel's means allow.
     #[error(
         "{places} places are too many for this kernel, which attaches to each by itself and takes {most}"
     )]
     TooMany {
-        /// Wanted.
+        /// The number of places.
         places: usize,
-        /// Possible.
+        /// The most that are possible.
         most: usize,
     },
-    /// The limit of open files is not known.
+    /// The limit of open files is unknown.
     #[error("the limit of open files: {0}")]
     Files(#[source] io::Error),
 }
 
 impl Places {
-    /// Functions of the kernel by symbol and, where all are known, by address.
+    /// Functions of the kernel by symbol and, if all are known, by address.
     pub fn kernel(functions: Vec<(CString, Option<u64>)>, cookies: Vec<u64>, ends: Ends) -> Self {
         let addresses = functions.iter().map(|(_, address)| *address).collect();
         let symbols = functions.into_iter().map(|(symbol, _)| symbol).collect();
@@ -97,7 +97,7 @@ impl Places {
         Self { spots: Spots::File { path, offsets }, cookies, ends }
     }
 
-    /// How many there are.
+    /// Number of places.
     pub fn count(&self) -> usize {
         self.cookies.len()
     }
@@ -116,7 +116,7 @@ impl Places {
         }
     }
 
-    /// Attaches a program, loaded for that, with one link; or where the kernel refuses some place, with links for those
+    /// Attaches a program, loaded for such links, with one link; if the kernel refuses a place, with links for the places
     /// around it.
     pub fn link(&self, program: BorrowedFd<'_>) -> Result<Held, PlacesError> {
         let mut held = Held::default();
@@ -159,7 +159,7 @@ impl Places {
         Ok(())
     }
 
-    /// Attaches one program to each place by itself, with its cookie or without.
+    /// Attaches one program to each place by an event, with its cookie or without.
     pub fn each(&self, program: BorrowedFd<'_>, with_cookie: bool) -> Result<Held, PlacesError> {
         self.one_by_one(usize::MAX, |spot, cookie| {
             Ok(if with_cookie {
@@ -170,7 +170,7 @@ impl Places {
         })
     }
 
-    /// Attaches to each place a program of its own, in which its cookie is written.
+    /// Attaches a separate program to each place, which contains the cookie as a constant.
     pub fn each_its_own<E: From<PlacesError>>(
         &self,
         mut load: impl FnMut(u64) -> Result<OwnedFd, E>,
@@ -192,7 +192,7 @@ impl Places {
     ) -> Result<Held, E> {
         let limit = sys::raise_file_limit().map_err(PlacesError::Files)?;
         let files = usize::try_from(limit.files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
-        // Two descriptors belong to each.
+        // Each place needs two descriptors.
         let most = most.min(files / 2);
         if self.count() > most {
             return Err(PlacesError::TooMany { places: self.count(), most }.into());
@@ -207,8 +207,8 @@ impl Places {
         Ok(held)
     }
 
-    /// A place that the kernel does not take does without: an instruction that it cannot run elsewhere, a function that
-    /// its own probes need. Too many have another reason.
+    /// Leaves out a place that the kernel refuses: for example, an instruction that it cannot emulate, or a function that
+    /// kprobes themselves use. Too many refusals must have another cause, and fail.
     fn refuse(&self, held: &mut Held, index: usize, error: io::Error) -> Result<(), PlacesError> {
         if held.refused.len() >= MOST_REFUSED
             || matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::OutOfMemory)

@@ -1,5 +1,5 @@
-//! What an error number of the kernel means for this process: which limit was reached, which capability is lacking. Told from
-//! what the process has at that moment, so a message says what to change and not only that something was refused.
+//! Explains an error number of the kernel: which limit was reached, or which capability is missing. It reads the limits and
+//! rights of the process at that moment, so a message says what to change, not only that something was refused.
 
 use crate::{
     cgroup::memory_limit,
@@ -11,20 +11,20 @@ use crate::{
 use std::{error::Error, fs, io, path::Path};
 use tapster_ebpf::probe::KernelVersion;
 
-/// What was refused.
+/// The object that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// A map.
     Map,
     /// A program.
     Program,
-    /// A link or an event at a function or an instruction of a program.
+    /// A link or an event at a function or an instruction of a user program.
     UserProbe,
     /// Another link or event.
     Event,
 }
 
-/// What the kernel has and this process is.
+/// The limits and settings of the kernel and of this process.
 #[derive(Clone, Debug, Default)]
 struct Own {
     version: KernelVersion,
@@ -33,7 +33,7 @@ struct Own {
     files: Option<u64>,
     /// Most bytes of locked memory; `None` for no limit.
     locked: Option<u64>,
-    /// The limit of memory in words.
+    /// The memory limit, in words.
     memory: Option<String>,
     /// `kernel.perf_event_paranoid`
     paranoid: Option<i32>,
@@ -86,7 +86,7 @@ impl Own {
                 Some(limit) => format!("{limit}: raise it, or have fewer probes or a lower `max_series`"),
                 None => "the host has no memory left for it: fewer probes or a lower `max_series` take less".into(),
             }),
-            // Maps and programs were charged to it.
+            // Maps and programs count as locked memory.
             (libc::EPERM, Asked::Map | Asked::Program) if counts_locked && self.locked.is_some() => {
                 let most = self.locked.unwrap_or_default() / 1024;
                 let lacking = self.lacks(&[Bpf]).map(|lacking| format!(", or {lacking}")).unwrap_or_default();
@@ -120,7 +120,7 @@ fn filtered() -> String {
     "a filter of system calls refuses `bpf`, as those of older container runtimes do".into()
 }
 
-/// The error number in an error or what caused it.
+/// The error number in an error or in one of its causes.
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
     while let Some(inner) = cause {
@@ -132,13 +132,13 @@ fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
-/// What an error means here, to be put behind it; empty where nothing is known but the error itself.
+/// What an error means on this host, to be appended to it; empty if nothing more is known.
 pub fn because(error: &(dyn Error + 'static), asked: Asked) -> String {
     let why = errno(error).and_then(|errno| Own::read(Path::new("/proc")).explain(errno, asked));
     why.map(|why| format!("; {why}")).unwrap_or_default()
 }
 
-/// Whether it was the verifier that refused a program, and not its attributes, a limit or a right.
+/// Whether the verifier refused a program, rather than its attributes, a limit or a right.
 pub(super) fn is_verifiers(error: &io::Error, log: &str) -> bool {
     let others = [libc::ENOMEM, libc::EMFILE, libc::ENFILE, libc::EINTR, libc::EAGAIN, libc::ENOSPC];
     !log.is_empty() && !sys::errno(error).is_some_and(|errno| others.contains(&errno))

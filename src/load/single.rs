@@ -1,4 +1,4 @@
-//! Programs with one link each: at raw tracepoints, at what the program itself says by a type of the kernel, and at tracepoints.
+//! Programs with one link each: at raw tracepoints, at targets that the program names by a BTF type, and at tracepoints.
 
 use super::{LoadError, error::not_loaded};
 use crate::{
@@ -22,7 +22,7 @@ const TRACEPOINT: u32 = 2;
 /// A program and its link.
 #[derive(Debug)]
 pub(super) struct Single {
-    /// What keeps it attached, before the program.
+    /// The link, declared before the program, so that it is dropped first.
     held: Option<Held>,
     program: OwnedFd,
 }
@@ -35,7 +35,7 @@ enum Held {
 }
 
 impl Single {
-    /// Has the verifier look at the program. `types` are the kernel's.
+    /// Loads the program. `types` are the kernel's.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>], types: Option<&Btf>) -> Result<Self, LoadError> {
         let kind = match code.mechanism.link {
             Link::Tracing(tracing) => typed(code, tracing, types)?,
@@ -72,7 +72,7 @@ fn several(code: &Code) -> ! {
     unreachable!("`{}` has more than one link: this is a bug in tapster", code.at)
 }
 
-/// A program that says itself where it is attached.
+/// The kind of a program that names its own target.
 fn typed(code: &Code, tracing: Tracing, types: Option<&Btf>) -> Result<ProgramKind, LoadError> {
     let failed = |message| LoadError::Program { at: code.at.to_string(), action: "loaded", message };
     let types = types.ok_or_else(|| failed("the kernel's BTF is not at hand".into()))?;
@@ -82,7 +82,7 @@ fn typed(code: &Code, tracing: Tracing, types: Option<&Btf>) -> Result<ProgramKi
     Ok(ProgramKind::Tracing { program: tracing.program_type, attach: tracing.attach_type, id })
 }
 
-/// The event of a tracepoint: one CPU stands for all, because programs run before the kernel looks at which.
+/// Opens the event of a tracepoint. One CPU stands for all, because programs run before the kernel checks the CPU.
 fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Result<CpuEvent> {
     let tracefs = kernel.tracefs.as_ref().map_err(|missing| io::Error::other(missing.message.clone()))?;
     let category = code.at.category().expect("a tracepoint has a category");

@@ -1,4 +1,4 @@
-//! A program at places that pass a probe which a program or library brings along.
+//! The link to places of a USDT probe, which a program or library defines.
 
 use super::{
     LoadError,
@@ -22,17 +22,17 @@ use tapster_ebpf::{program::Code, usdt::Sites};
 pub(super) struct Usdt {
     sites: Sites,
     kind: ProgramKind,
-    /// What keeps it attached, before the program.
+    /// The links, declared before the program, so that they are dropped first.
     links: Mutex<Vec<OwnedFd>>,
     program: OwnedFd,
 }
 
 impl Usdt {
-    /// Has the verifier look at the program, in the best form that the kernel takes.
+    /// Loads the program in the best form that the kernel accepts.
     pub(super) fn load(code: &Code, sites: &Sites, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let insns = &code.assembled.insns;
-        // A kernel without such links may refuse the program already. For one place, too: kernels with the fix of CVE-2025-38466 ask
-        // CAP_SYS_ADMIN for an event at it, and for a link they do not.
+        // A kernel without multi-links may already refuse the program. A single place gets such a link too: kernels with the
+        // fix of CVE-2025-38466 require CAP_SYS_ADMIN for an event there, but not for a link.
         let multi = sys::load_program(&code.name, ProgramKind::UprobeMulti, insns, maps)
             .ok()
             .filter(|program| sys::has_uprobe_multi(program.as_fd()));
@@ -46,10 +46,10 @@ impl Usdt {
         Ok(Self { sites: sites.clone(), kind, links: Mutex::default(), program })
     }
 
-    /// Attaches the program to the file in which the places were found.
+    /// Attaches the program in the file in which the places were found.
     pub(super) fn attach(&mut self, code: &Code, file: &File) -> Result<(), LoadError> {
         let Some(binary) = file.binary.as_ref().filter(|binary| binary.id == self.sites.file) else {
-            // It will be looked at again.
+            // The next check will find the new file.
             let message = format!("`{}` changed while it was looked at", file.path.display());
             return Err(LoadError::attaching(code, message));
         };
@@ -66,12 +66,12 @@ impl Usdt {
         Ok(())
     }
 
-    /// Lets go of all places; the program stays.
+    /// Detaches from all places; the program stays.
     pub(super) fn detach(&self) {
         lock(&self.links).clear();
     }
 
-    /// Whether each place has a perf event, for which kernels ask more rights than for links.
+    /// Whether each place has a perf event, for which kernels require more rights than for links.
     pub(super) fn are_events(&self) -> bool {
         self.kind != ProgramKind::UprobeMulti
     }

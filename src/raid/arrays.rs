@@ -1,4 +1,4 @@
-//! The arrays that were asked for, by the kernel's name, by that of the device mapper, or by a path.
+//! The requested arrays, by the kernel's name, by that of the device mapper, or by a path.
 
 use crate::{
     host::Host,
@@ -7,23 +7,23 @@ use crate::{
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 use tapster_ebpf::diagnostic::nearest;
 
-/// Arrays that were asked for.
+/// The requested arrays.
 #[derive(Debug)]
 pub struct Arrays {
     topology: Arc<Topology>,
-    /// The kernel's names; all arrays are meant where none was given.
+    /// Their kernel names; `None` if all arrays are meant.
     names: Option<BTreeSet<String>>,
-    /// Those that do not say what they are.
+    /// Devices that did not answer, so that it is unknown what they are.
     unanswered: Vec<String>,
 }
 
 impl Arrays {
-    /// Reads the arrays of the host that these words mean, or all; the error is for who asked.
+    /// Reads the arrays of the host with these names, or all; the error is for the user.
     pub fn read(host: &Host, words: &[String]) -> Result<Self, String> {
         let watch = Watch::new(host);
         let topology = watch.refresh();
         let mut unanswered = watch.silent();
-        // Of other devices nobody wants to know here.
+        // Other devices do not matter here.
         unanswered.retain(|device| is_array(&host.sys, device) && !is_there(&topology, device));
         if words.is_empty() {
             return Ok(Self { topology, names: None, unanswered });
@@ -41,33 +41,33 @@ impl Arrays {
         Ok(Self { topology, names: Some(names), unanswered: asked })
     }
 
-    /// As they were when they were read.
+    /// The arrays as they were read.
     pub fn now(&self) -> Vec<&Array> {
         self.of(&self.topology)
     }
 
-    /// Those of a topology.
+    /// The requested arrays in another topology.
     pub(super) fn of<'a>(&self, topology: &'a Topology) -> Vec<&'a Array> {
         let is_meant = |array: &&Array| self.names.as_ref().is_none_or(|names| names.contains(&array.name));
         topology.arrays().iter().filter(is_meant).collect()
     }
 
-    /// Those that do not say what they are.
+    /// Devices that did not answer, so that it is unknown what they are.
     pub fn unanswered(&self) -> &[String] {
         &self.unanswered
     }
 
-    /// A sentence for each that does not answer.
+    /// A sentence for each device that does not answer.
     pub fn silence(&self) -> impl Iterator<Item = String> {
         self.unanswered.iter().map(|device| {
-            // Of the device mapper's it is not known what they are.
+            // A device of the device mapper may be something else.
             let what = if device.starts_with("dm-") { "what may be an array" } else { "the array" };
             format!("{device}: {what} does not answer: it could not be read within a second, so a disk of it may hang")
         })
     }
 }
 
-/// Whether a device has what only arrays and volumes have. Looking that up asks no driver.
+/// Whether a device has a directory that only arrays and volumes have. Checking that does not involve the driver.
 fn is_array(sysfs: &Path, device: &str) -> bool {
     let directory = sysfs.join("block").join(device.replace('/', "!"));
     directory.join("md").is_dir() || directory.join("dm").is_dir()
@@ -77,14 +77,14 @@ pub(super) fn is_there(topology: &Topology, device: &str) -> bool {
     topology.arrays().iter().any(|array| array.name == device)
 }
 
-/// Whether a word means a device of which only the kernel's name is known.
+/// Whether a word names a device of which only the kernel's name is known.
 fn is_name(wanted: &str, device: &str, dev: &Path) -> bool {
     let path = Path::new(wanted);
     let means = |path: &Path| path.strip_prefix(dev).is_ok_and(|name| name == Path::new(device));
     wanted == device || means(path) || fs::canonicalize(path).is_ok_and(|path| means(&path))
 }
 
-/// The kernel's name of an array: it may be given as such, by device-mapper name, or by a path.
+/// The kernel's name of an array, given by that name, by the device mapper's, or by a path.
 pub(super) fn select(topology: &Topology, wanted: &str, dev: &Path) -> Result<String, String> {
     let found = find(topology, wanted, dev).ok_or_else(|| {
         let known = topology.arrays().iter().flat_map(|array| [array.name.as_str(), array.title.as_str()]);

@@ -1,5 +1,5 @@
-//! `tapster raid --check`: one line and an exit status, as the guidelines for plugins of Nagios and its kin want them. What
-//! is a warning and what is critical is as in `config/rules/raid.yaml`.
+//! `tapster raid --check`: one line and an exit status, in the form that the guidelines for plugins of Nagios and compatible
+//! programs require. The thresholds for a warning and for critical are those of `config/rules/raid.yaml`.
 
 use super::{
     Arrays, Interval, Rule,
@@ -9,24 +9,24 @@ use super::{
 use crate::topology::{Array, Member};
 use std::fmt::Write;
 
-/// Levels of which no member may be lost.
+/// Levels that cannot lose a member.
 const WITHOUT_REDUNDANCY: [&str; 3] = ["raid0", "linear", "striped"];
 
-/// How an array is. The worst of all is that of the check; what is known to be wrong is worse than what is not known.
+/// The state of an array. The check has the worst state of all arrays; a known problem is worse than an unknown state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// All is well.
     Ok,
-    /// It cannot be told.
+    /// The state cannot be determined.
     Unknown,
-    /// To be looked at.
+    /// Needs attention.
     Warning,
-    /// To be looked at now.
+    /// Needs attention at once.
     Critical,
 }
 
 impl State {
-    /// As the exit status.
+    /// The exit status.
     pub fn status(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// What was found, and figures for graphs.
+/// Findings, and figures for graphs.
 #[derive(Debug, Default)]
 pub struct Check {
     findings: Vec<(State, String)>,
@@ -54,7 +54,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Of which nothing is known but this.
+    /// A check without any result but this reason.
     pub fn unknown(why: &str) -> Self {
         let mut check = Self::default();
         check.add(State::Unknown, why.to_owned());
@@ -66,7 +66,7 @@ impl Check {
         self.findings.push((state, text));
     }
 
-    /// What follows from watching arrays.
+    /// The check of arrays that were watched.
     pub fn of(interval: &Interval<'_>, rule: &Rule) -> Self {
         let mut check = Self::silent(interval.arrays);
         for measurement in interval.measurements(rule) {
@@ -75,7 +75,7 @@ impl Check {
         for text in interval.gone() {
             check.add(State::Critical, text);
         }
-        // What was lost may be what is slow.
+        // Lost events may hide a slow member.
         for text in interval.losses() {
             check.add(State::Unknown, text);
         }
@@ -83,7 +83,7 @@ impl Check {
         check
     }
 
-    /// What is known of arrays that cannot be watched: how they are.
+    /// The check of arrays that cannot be watched: only their own states are known.
     pub fn unwatched(arrays: &Arrays, why: &str) -> Self {
         let mut check = Self::silent(arrays);
         for array in arrays.now() {
@@ -93,7 +93,7 @@ impl Check {
         check
     }
 
-    /// Which arrays do not answer.
+    /// The check of arrays that do not answer.
     pub fn silent(arrays: &Arrays) -> Self {
         let mut check = Self::default();
         for text in arrays.silence() {
@@ -102,7 +102,7 @@ impl Check {
         check
     }
 
-    /// Takes in what was seen of an array.
+    /// Adds the findings about one array.
     pub(super) fn array(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
         let before = self.findings.len();
         for text in measurement.stuck(rule) {
@@ -125,7 +125,7 @@ impl Check {
         self.graph(measurement, rule);
     }
 
-    /// What the array says of itself.
+    /// Adds what the array reports about itself.
     pub(super) fn state(&mut self, array: &Array) {
         let name = &array.name;
         if let Some(state @ ("inactive" | "broken")) = array.state.as_deref() {
@@ -150,7 +150,7 @@ impl Check {
         }
     }
 
-    /// Averages beside what they may be, and how many members are missing.
+    /// Adds averages with their thresholds, and the number of missing members.
     fn graph(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
         let array = measurement.array;
         for ((Operation(_, operation), place), line) in &measurement.lines {
@@ -171,7 +171,7 @@ impl Check {
         }
     }
 
-    /// Says that all is well where nothing was said of any array, which is so if all are containers.
+    /// Reports that all is well if there was no finding about any array, as is the case if all are containers.
     pub(super) fn only_containers(&mut self) {
         if self.findings.is_empty() {
             self.add(
@@ -181,7 +181,7 @@ impl Check {
         }
     }
 
-    /// The worst that was found.
+    /// The worst state that was found.
     pub fn worst(&self) -> State {
         self.findings.iter().map(|(state, _)| *state).max().unwrap_or(State::Unknown)
     }
@@ -202,8 +202,8 @@ impl Check {
     }
 }
 
-/// How many members an array lacks. The kernel does not count them for levels without redundancy: there it is those that have no
-/// place or are faulty.
+/// Number of members that an array lacks. The kernel does not count them for levels without redundancy: there, members without
+/// a slot or with a fault count.
 fn missing(array: &Array) -> u64 {
     if let Some(degraded) = array.degraded {
         return degraded;
@@ -216,12 +216,11 @@ fn missing(array: &Array) -> u64 {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let working = count(array.members.iter().filter(works).count());
     let faulty = count(array.members.iter().filter(is_faulty).count());
-    // One that has not started has no number of members yet.
+    // An array that has not started has no number of members yet.
     array.disks.map_or(0, |disks| disks.saturating_sub(working)).max(faulty)
 }
 
-/// How many members an array of its level may lack and still have its data, at the most: the rule
-/// `array:tapster_raid_array_bears:members`.
+/// Most members that an array of its level may lack without losing data: the rule `array:tapster_raid_array_bears:members`.
 fn bears(array: &Array) -> Option<u64> {
     match array.level.as_str() {
         level if WITHOUT_REDUNDANCY.contains(&level) => Some(0),
@@ -232,8 +231,8 @@ fn bears(array: &Array) -> Option<u64> {
     }
 }
 
-/// From how many missing members on another failure may take data along: the alert `TapsterRaidArrayWithoutRedundancy`. RAID 10
-/// may have both copies of something on the next member.
+/// The number of missing members from which on another failure may lose data: the alert `TapsterRaidArrayWithoutRedundancy`.
+/// RAID 10 may have both copies of a block on the next member to fail.
 fn bare_from(array: &Array) -> Option<u64> {
     match array.level.as_str() {
         "raid4" | "raid5" | "raid10" => Some(1),
@@ -243,14 +242,14 @@ fn bare_from(array: &Array) -> Option<u64> {
     }
 }
 
-/// A text that has no line feed, and no bar, behind which figures begin.
+/// A text without line feeds, and without bars, which would begin the figures.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() || character == '|' { ' ' } else { character })
         .collect()
 }
 
-/// The name of a figure, of characters that all readers of figures take.
+/// The name of a figure, with only characters that all readers of figures accept.
 fn label(parts: &[&str]) -> String {
     let is_plain = |character: &char| character.is_ascii_alphanumeric() || "-./:_".contains(*character);
     let text = parts.join("_");

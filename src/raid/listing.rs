@@ -1,4 +1,4 @@
-//! What an array is made of, in the form of `mdadm --detail`.
+//! The members of an array, in the form of `mdadm --detail`.
 
 use super::mdstat;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{collections::HashMap, fmt::Write};
 
-/// Arrays with their members; `mdstat` has the numbers of md's.
+/// Lists arrays with their members; `mdstat` has the numbers of md's members.
 pub fn listing(arrays: &[&Array], mdstat: &str) -> String {
     let numbers = mdstat::numbers(mdstat);
     let mut text = String::new();
@@ -51,12 +51,12 @@ fn headline(array: &Array) -> String {
     text
 }
 
-/// ` (25.0 % done)`, where there is something to be done.
+/// ` (25.0 % done)`, while an action runs.
 pub(super) fn done(array: &Array) -> String {
     array.completed.map(|part| format!(" ({:.1} % done)", part * 100.0)).unwrap_or_default()
 }
 
-/// A row for each place of the array, taken or not, and for each other device.
+/// A row for each slot of the array, occupied or not, and for each other device.
 fn rows(array: &Array, numbers: &HashMap<(&str, &str), u64>) -> Vec<[String; 6]> {
     let place = |member: &Member| member.slot.parse::<u64>().ok();
     let most = u64::try_from(MAX_MEMBERS).unwrap_or(u64::MAX);
@@ -89,7 +89,7 @@ fn rows(array: &Array, numbers: &HashMap<(&str, &str), u64>) -> Vec<[String; 6]>
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-/// A state in mdadm's words: `in_sync` is `active sync`, a spare that has a place is being built.
+/// A state in mdadm's words: `in_sync` is `active sync`, a spare with a slot is being rebuilt.
 fn state(member: &Member) -> String {
     let has_place = member.slot.parse::<u64>().is_ok();
     let words: Vec<&str> = member

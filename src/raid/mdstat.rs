@@ -1,9 +1,9 @@
-//! Numbers that md gives the members of an array, which only `/proc/mdstat` tells.
+//! The numbers that md gives to members, which only `/proc/mdstat` contains.
 
 use crate::name;
 use std::{collections::HashMap, fs, path::Path};
 
-/// The file, with what a terminal could take for commands escaped; empty where there is none.
+/// Reads the file, with control characters escaped for terminals; empty if there is none.
 pub fn mdstat(proc: &Path) -> String {
     fs::read(proc.join("mdstat")).map(|bytes| name::escape(&bytes)).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The arrays of a host, and which member is slow or does not answer: read, watched for a while, judged. What is typed for
-//! it, and what is printed where, is the command line's.
+//! The arrays of a host, and which member is slow or does not answer: reads them, watches them for a while, and judges.
+//! Arguments and output belong to the command line.
 
 mod arrays;
 mod check;
@@ -29,7 +29,7 @@ use arrays::is_there;
 use report::Seen;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
-/// The probe that times members, and the one that times those of arrays that do not announce their I/O.
+/// The probe that times members, and the one for members of arrays that do not announce their I/O.
 const PROBES: [&str; 2] = ["raid_member", "block_io"];
 
 /// Names of the shipped probes that time the members of these arrays.
@@ -38,7 +38,7 @@ pub fn probes(arrays: &[&Array]) -> &'static [&'static str] {
     &PROBES[..if needs_devices { 2 } else { 1 }]
 }
 
-/// What was seen of arrays while they were watched.
+/// The result of watching arrays.
 #[derive(Debug)]
 pub struct Interval<'a> {
     arrays: &'a Arrays,
@@ -49,7 +49,7 @@ pub struct Interval<'a> {
 }
 
 impl<'a> Interval<'a> {
-    /// Watches arrays for so long, or until Ctrl-C. `sysfs` is where the kernel's own counts are.
+    /// Watches arrays for a time, or until Ctrl-C. `sysfs` has the kernel's own counts.
     pub fn watch(
         exporter: &Exporter,
         arrays: &'a Arrays,
@@ -64,12 +64,12 @@ impl<'a> Interval<'a> {
         Ok(Self { arrays, topology, families, spans, time })
     }
 
-    /// How long that was.
+    /// How long they were watched.
     pub fn time(&self) -> Duration {
         self.time
     }
 
-    /// What was measured of each array that is there at the end.
+    /// The measurements of each array that exists at the end.
     pub fn measurements(&self, rule: &Rule) -> Vec<Measurement<'_>> {
         let seen = Seen { families: &self.families, spans: &self.spans, seconds: self.time.as_secs_f64() };
         let before = self.arrays.now();
@@ -81,14 +81,14 @@ impl<'a> Interval<'a> {
         .collect()
     }
 
-    /// A sentence for each array that is no more.
+    /// A sentence for each array that was removed meanwhile.
     pub fn gone(&self) -> Vec<String> {
         let before = self.arrays.now().into_iter();
         let gone = before.filter(|array| !is_there(&self.topology, &array.name));
         gone.map(|array| format!("{}: went away while it was watched", array.name)).collect()
     }
 
-    /// What was lost, in sentences.
+    /// Lost events, in sentences.
     pub fn losses(&self) -> Vec<String> {
         lost(&self.families)
     }

@@ -1,4 +1,4 @@
-//! What was measured of the members, with what follows from it: as tables and sentences, or as JSON.
+//! The measurements of members and the conclusions: as tables and sentences, or as JSON.
 
 use super::{
     Rule,
@@ -19,14 +19,14 @@ use std::{
     fmt::Write,
 };
 
-/// What was seen of all arrays.
+/// The observations of all arrays.
 #[derive(Debug)]
 pub(super) struct Seen<'a> {
-    /// A scrape when the watching ended.
+    /// The families at the end.
     pub(super) families: &'a [MetricFamily],
-    /// What the kernel counts for the members, by name.
+    /// The kernel's counts for the members, by name.
     pub(super) spans: &'a HashMap<String, Span>,
-    /// How long it was watched.
+    /// How long the arrays were watched.
     pub(super) seconds: f64,
 }
 
@@ -34,11 +34,11 @@ pub(super) struct Seen<'a> {
 #[derive(Debug)]
 pub struct Measurement<'a> {
     pub(super) array: &'a Array,
-    /// By operation and place of the member.
+    /// By operation and index of the member.
     pub(super) lines: BTreeMap<(Operation, usize), Line>,
-    /// By place of the member.
+    /// By index of the member.
     waits: Vec<Waits>,
-    /// How long it was watched.
+    /// How long the array was watched.
     seconds: f64,
     /// Why members are not compared.
     muted: Option<String>,
@@ -63,7 +63,7 @@ impl Operation {
         Self(order.and_then(|order| u8::try_from(order).ok()).unwrap_or(u8::MAX), name.to_owned())
     }
 
-    /// `reads`, for sentences.
+    /// The plural for sentences: `reads`.
     fn plural(&self) -> String {
         match self.1.as_str() {
             "flush" => "flushes".into(),
@@ -73,12 +73,12 @@ impl Operation {
     }
 }
 
-/// What an array does to itself while its members do different work; `frozen` is at rest.
+/// The action of an array during which its members do different work; `frozen` is at rest.
 fn busy(array: &Array) -> Option<&str> {
     array.action.as_deref().filter(|action| !matches!(*action, "idle" | "frozen"))
 }
 
-/// Whether an array only holds what is known of its volumes, which are arrays beside it: nobody reads from it or writes to it.
+/// Whether an array only holds the metadata of its volumes, which are arrays of their own: it has no I/O.
 fn is_container(array: &Array) -> bool {
     array.level == "container"
 }
@@ -89,8 +89,7 @@ fn is_peer(member: &Member) -> bool {
 }
 
 impl<'a> Measurement<'a> {
-    /// Looks up what a scrape says of an array's members and compares them; `before` is the array when the
-    /// watching began.
+    /// Collects a scrape's samples of an array's members and compares them; `before` is the array at the beginning.
     pub(super) fn new(array: &'a Array, before: Option<&Array>, seen: &Seen<'_>, rule: &Rule) -> Self {
         let samples = seen
             .families
@@ -148,7 +147,7 @@ impl<'a> Measurement<'a> {
         self.array.members.get(place)
     }
 
-    /// The table of an array; empty for a container of which there is nothing to say.
+    /// The table of an array; empty for a container without anything to show.
     pub(super) fn table(&self) -> String {
         if self.lines.is_empty() {
             let waiting = self.waiting();
@@ -185,7 +184,7 @@ impl<'a> Measurement<'a> {
         )
     }
 
-    /// The table of what members have not completed; empty if that is nothing.
+    /// The table of I/O that members have not completed; empty if there is none.
     fn waiting(&self) -> String {
         let mut rows = vec![["Device", "Slot", "In flight", "Oldest"].map(String::from)];
         for (member, waits) in self.array.members.iter().zip(&self.waits) {
@@ -208,10 +207,10 @@ impl<'a> Measurement<'a> {
         stuck.collect()
     }
 
-    /// What follows for an array: sentences, at least one unless it is a container.
+    /// The conclusions about an array: sentences, at least one unless it is a container.
     pub(super) fn summary(&self, rule: &Rule) -> Vec<String> {
         let mut all = self.stuck(rule);
-        // That there is little to compare is what follows from it.
+        // Being stuck explains why there is little to compare.
         if all.is_empty() || self.lines.values().any(|line| line.compared.is_some()) {
             all.extend(self.comparison(rule, !all.is_empty()));
         }
@@ -229,7 +228,7 @@ impl<'a> Measurement<'a> {
         slow
     }
 
-    /// What is said of a slow member.
+    /// The sentence about a slow member.
     pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &Line)]) -> String {
         let parts: Vec<String> = slow
             .iter()
@@ -247,10 +246,10 @@ impl<'a> Measurement<'a> {
         format!("{}: `{}` (slot {}) is slow: {}", self.array.name, member.name, member.slot, parts.join("; "))
     }
 
-    /// What follows from the latencies; nothing of no importance where something else was `said`.
+    /// Conclusions from the latencies; unimportant ones only if there are no others (`said`).
     pub(super) fn comparison(&self, rule: &Rule, said: bool) -> Vec<String> {
         let array = &self.array.name;
-        // Nobody would compare its members.
+        // The members of a container are never compared.
         if is_container(self.array) {
             return Vec::new();
         }
@@ -278,7 +277,7 @@ impl<'a> Measurement<'a> {
         }]
     }
 
-    /// All of it for programs.
+    /// Everything as JSON.
     pub fn json(&self, rule: &Rule, mdstat: &str) -> serde_json::Value {
         let Array { name, level, kind, title, disks, degraded, state, action, completed, members, .. } =
             self.array;
@@ -343,7 +342,7 @@ impl Line {
     }
 }
 
-/// A time in milliseconds, to three digits or so.
+/// A time in milliseconds, with about three digits.
 fn time(seconds: f64) -> String {
     let ms = seconds * 1e3;
     let digits = match ms {

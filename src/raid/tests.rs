@@ -33,7 +33,7 @@ fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array 
     }
 }
 
-/// The array of the story.
+/// The array of the example.
 fn story() -> Array {
     let ram: Vec<String> = (0..7).map(|index| format!("ram{index}")).collect();
     let slots: Vec<String> = (0..8).map(|slot| slot.to_string()).collect();
@@ -172,7 +172,7 @@ dm-7 (vg-lv): striped of 1 device
     );
 }
 
-/// The last line of what is printed.
+/// The last line of the output.
 fn verdict(array: &Array, before: Option<&Array>, rows: &[(&str, &str, &str, &str, u64, f64)]) -> String {
     let text = printed(array, before, &[family(rows)]);
     text.lines().last().unwrap_or_default().to_owned()
@@ -206,7 +206,7 @@ fn sentences() {
     let little = "md0: too little I/O to compare: it takes 20 of one operation on each of two members";
     assert_eq!(verdict(&pair, None, &rows(0.1)[1..2]), little);
     assert_eq!(verdict(&pair, None, &[]), little);
-    // Muted while the array is synchronised, at either end of the interval; at rest it may be frozen.
+    // No verdict while the array is synchronised, at either end of the interval; `frozen` is at rest.
     let doing = |action: &str| Array { action: Some(action.into()), completed: Some(0.5), ..pair.clone() };
     for (now, before, expected) in [
         (doing("resync"), None, "while the array does `resync` (50.0 % done)"),
@@ -222,7 +222,7 @@ fn sentences() {
         assert!(!printed(&now, before.as_ref(), &[family(&rows(0.1))]).contains("slow:"));
     }
     assert!(verdict(&doing("frozen"), None, &rows(0.1)).contains("is slow"));
-    // What is another device on purpose is neither judged nor a peer.
+    // A member that differs on purpose is neither judged nor a peer.
     for state in ["in_sync,write_mostly", "journal"] {
         let mut pair = pair.clone();
         pair.members[1].state = state.into();
@@ -277,11 +277,11 @@ md0: no I/O was completed
 md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
 "
     );
-    // What is under way for a moment is shown and is no fault.
+    // I/O that is in flight for a moment is shown and is no fault.
     let text = printed(&pair, None, &waits(0.004));
     assert!(text.contains("sdb        1          3  4.00 ms"), "{text}");
     assert!(text.ends_with("on each of two members\n") && !text.contains("does not answer"), "{text}");
-    // Members are compared beside it, or not, as they are.
+    // Members may or may not be compared besides.
     let rows = |seconds: f64| {
         let rows = [("md0", "sda", "0", "read", 20, 0.004), ("md0", "sdb", "1", "read", 20, seconds)];
         let [numbers, ages] = waits(5.0);
@@ -291,7 +291,7 @@ md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
     assert!(rows(0.1).contains("does not answer") && rows(0.1).ends_with("its peers' 4.00 ms\n"));
     assert!(rows(0.004).ends_with("the oldest for 5.0 s\n") && lines(&rows(0.004)) == 1);
 
-    // What hung before anybody watched is known from the kernel's own numbers.
+    // I/O that hung before the watching began is known from the kernel's own counts.
     let span = |completed: u64, before: u64, after: u64| {
         let stat = |completed: u64, in_flight: u64| {
             waits::Stat::parse(&format!("{completed} 0 0 0 5 0 0 0 {in_flight} 0 0")).unwrap()
@@ -346,7 +346,7 @@ fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
     (check.worst().status(), check.line())
 }
 
-/// What alerts say of an array and its members, in a line, with the figures that it is told by.
+/// The alerts about an array and its members, in one line, with the figures behind them.
 #[test]
 fn a_check_for_nagios() {
     let pair = array("md0", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
@@ -373,13 +373,13 @@ fn a_check_for_nagios() {
     let (status, line) = checked(&pair, &[rows(0.0201)]);
     assert!(status == 2 && line.starts_with("RAID CRITICAL - md0: `sdb` (slot 1) is slow"), "{line}");
     assert_eq!(line.lines().count(), 1);
-    // Nothing to compare is no fault, and has no figures.
+    // Having nothing to compare is no fault, and gives no figures.
     let (status, line) = checked(&pair, &[]);
     assert!(
         status == 0 && line.starts_with("RAID OK - md0: too little I/O") && !line.contains('|'),
         "{line}"
     );
-    // What the array says of itself.
+    // What the array reports about itself.
     let of = |change: &dyn Fn(&mut Array)| {
         let mut array = pair.clone();
         change(&mut array);
@@ -399,7 +399,7 @@ fn a_check_for_nagios() {
     assert_eq!(six, (1, "RAID WARNING - md0 is degraded: 1 missing | 'md0_missing'=1;0;;0;6".into()));
     let faulty = of(&|array| array.members[1].state = "faulty".into());
     assert_eq!(faulty, (1, "RAID WARNING - md0: `sdb` is faulty".into()));
-    // One that does not answer, beside figures of another.
+    // A member that does not answer, beside figures of another.
     let numbers = gauge("tapster_raid_member_in_flight", &[("md0", "sdb", "1", "read", 2.0)]);
     let ages = gauge("tapster_raid_member_oldest_seconds", &[("md0", "sdb", "1", "read", 9.0)]);
     let (status, line) = checked(&pair, &[numbers, ages]);
@@ -409,8 +409,8 @@ fn a_check_for_nagios() {
     );
 }
 
-/// Each level with no member missing, with one, and so on up to all: nothing is said (`.`), a warning (`w`), that the next one may be
-/// the last (`b`, bare), or that it is over (`f`, failed). The same table is in `tests/rules/raid_state.yaml`.
+/// Each level with no member missing, with one, and so on up to all: no finding (`.`), a warning (`w`), a warning that the next
+/// failure may lose data (`b`, bare), or failed (`f`). `tests/rules/raid_state.yaml` has the same table.
 #[test]
 fn levels_and_missing_members() {
     const MEMBERS: [(&str, u64, &str, &str); 5] = [
@@ -453,7 +453,7 @@ fn levels_and_missing_members() {
             told(&Array { degraded, ..array("md0", level, &MEMBERS[..disks]) }, missing, expected);
         }
     }
-    // The kernel counts none of these.
+    // The kernel does not count missing members of these.
     for level in ["raid0", "linear", "striped"] {
         for (missing, expected) in ".fff".chars().enumerate() {
             let mut faulty = array("md0", level, &MEMBERS[..3]);
@@ -462,7 +462,7 @@ fn levels_and_missing_members() {
                 member.state = "faulty".into();
             }
             told(&faulty, missing, expected);
-            // A faulty one that lost its place is one, not two.
+            // A faulty member that lost its slot counts once.
             for member in faulty.members.iter_mut().rev().take(missing) {
                 member.slot = "none".into();
             }
@@ -473,7 +473,7 @@ fn levels_and_missing_members() {
     }
 }
 
-/// A container has no I/O of its own, so that there is nothing to say of it; of its disks there is.
+/// A container has no I/O of its own, so there is nothing to report about it, but there is about its disks.
 #[test]
 fn containers_are_not_compared() {
     let disks = [("sda", 1, "none", "in_use"), ("sdb", 2, "none", "in_use")];

@@ -1,20 +1,20 @@
-//! Which member is slow: each is compared with the others, never with a figure that it is a part of.
+//! Finds slow members: each is compared with the others, never with a mean that includes itself.
 //!
-//! The rules for Prometheus (`config/rules/raid.yaml`) judge in the same way with the same thresholds, but over longer
-//! times, in which a single I/O counts for less.
+//! The rules for Prometheus (`config/rules/raid.yaml`) judge in the same way with the same thresholds, but over longer times,
+//! in which a single I/O has less weight.
 
 /// When a member is slow.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// Its average is more than so many times that of the others …
+    /// Its mean is more than this many times that of the others …
     pub ratio: f64,
-    /// … and at least so many seconds above it.
+    /// … and at least this many seconds above it.
     pub floor_seconds: f64,
-    /// Above so many times it is urgent.
+    /// Above this ratio it is urgent.
     pub critical_ratio: f64,
     /// Members with fewer I/Os are not compared.
     pub min_count: u64,
-    /// One that has not completed an I/O for so long does not answer.
+    /// A member that has not completed an I/O for this long does not answer.
     pub stuck_seconds: f64,
 }
 
@@ -31,19 +31,19 @@ pub(super) struct Measured {
     pub(super) mean_seconds: f64,
 }
 
-/// A member beside the others.
+/// The comparison of a member with the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Compared {
     /// The mean of the others' means.
     pub(super) peers_seconds: f64,
-    /// How many times that the member's is.
+    /// The member's mean divided by that.
     pub(super) ratio: f64,
     pub(super) is_slow: bool,
 }
 
 impl Rule {
-    /// Compares the members of an array with regard to one operation; `None` is one that cannot be compared at
-    /// all, or had no I/O. The result has their order.
+    /// Compares the members of an array for one operation; `None` is a member that cannot be compared, or had no I/O. The
+    /// result has the same order.
     pub(super) fn compare(&self, members: &[Option<Measured>]) -> Vec<Option<Compared>> {
         let counts = |measured: &Measured| measured.count >= self.min_count;
         let means: Vec<Option<f64>> = members
@@ -59,7 +59,7 @@ impl Rule {
                 let (sum, number) = others
                     .filter_map(|(_, mean)| *mean)
                     .fold((0.0, 0.0), |(sum, number), mean| (sum + mean, number + 1.0));
-                // Nothing takes less than a nanosecond, and nothing is divided by zero.
+                // No I/O takes less than a nanosecond, so there is no division by zero.
                 let peers_seconds = (number > 0.0).then(|| (sum / number).max(1e-9))?;
                 let ratio = mean / peers_seconds;
                 let is_slow = ratio > self.ratio && mean - peers_seconds >= self.floor_seconds;
@@ -73,7 +73,7 @@ impl Rule {
 mod tests {
     use super::*;
 
-    /// Places of the slow ones among members with 20 I/Os of so many milliseconds each.
+    /// Indexes of the slow ones among members with 20 I/Os that take this many milliseconds each.
     fn slow(means_ms: &[f64]) -> Vec<usize> {
         let members: Vec<_> =
             means_ms.iter().map(|mean| Some(Measured { count: 20, mean_seconds: mean / 1e3 })).collect();
@@ -97,9 +97,9 @@ mod tests {
             (&[50.0, 0.1], &[0]),
             (&[0.1, 50.0, 0.1], &[1]),
             (&[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 50.0], &[7]),
-            // Two of eight: each is compared with others of which one is slow.
+            // Two of eight: each is compared with seven others, of which one is slow.
             (&[0.1, 50.0, 0.1, 0.1, 0.1, 0.1, 0.1, 50.0], &[1, 7]),
-            // All or none, whatever the level.
+            // All or none, whatever the latency.
             (&[50.0, 50.0, 50.0], &[]),
             (&[0.1, 0.1, 0.1], &[]),
             (&[50.0], &[]),
@@ -113,10 +113,10 @@ mod tests {
     fn thresholds_at_their_edges() {
         assert_eq!(slow(&[4.0, 7.199]), [0; 0]);
         assert_eq!(slow(&[4.0, 7.201]), [1]);
-        // Eight times as slow, and nobody is harmed.
+        // Eight times as slow, but too little in absolute terms.
         assert_eq!(slow(&[0.111, 0.9109]), [0; 0]);
         assert_eq!(slow(&[0.111, 0.9111]), [1]);
-        // More than the ratio, not just as much.
+        // More than the ratio, not equal to it.
         let rule = Rule { ratio: 2.0, ..Rule::default() };
         let measured = |mean_ms: f64| Some(Measured { count: 20, mean_seconds: mean_ms / 1e3 });
         assert_eq!(places(&rule.compare(&[measured(4.0), measured(8.0)])), [0; 0]);
@@ -126,7 +126,7 @@ mod tests {
     fn members_with_little_to_compare() {
         let measured = |count, mean_ms: f64| Some(Measured { count, mean_seconds: mean_ms / 1e3 });
         let rule = Rule::default();
-        // The slow one has too few, the only other one has, one of two others has.
+        // Too few I/Os on the slow one, on the only other one, on one of two others.
         let few = [measured(20, 0.1), measured(19, 50.0), measured(20, 0.1)];
         assert_eq!(places(&rule.compare(&few)), [0; 0]);
         assert!(rule.compare(&few)[1].is_none());
@@ -134,7 +134,7 @@ mod tests {
         let one = rule.compare(&[measured(19, 40.0), measured(20, 50.0), measured(20, 0.1)]);
         assert_eq!(places(&one), [1]);
         assert!((one[1].expect("compared").ratio - 500.0).abs() < 1e-6);
-        // One that cannot be compared is no peer either.
+        // A member that cannot be compared is no peer either.
         assert_eq!(places(&rule.compare(&[None, measured(99, 50.0), measured(99, 49.0)])), [0; 0]);
         assert_eq!(rule.compare(&[None, measured(99, 50.0)]), [None, None]);
         assert!(

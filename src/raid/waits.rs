@@ -1,8 +1,8 @@
-//! I/O that members have not completed: of a member that does not answer there is no latency.
+//! I/O that members have not completed: a member that does not answer has no latency.
 //!
-//! The probe knows how old an I/O is that was handed over while it watched. What was before hangs unseen by it; the
-//! kernel's own count of the device has it, without its age. A suspended device of the device mapper holds I/O that is
-//! not in that count, and says itself that it is suspended.
+//! The probe knows the age of I/O that was submitted while it watched. It does not see I/O that hung before; the kernel's own
+//! count of the device includes that, without its age. A suspended device of the device mapper holds back I/O that is not in
+//! that count, but reports that it is suspended.
 
 use super::verdict::Rule;
 use crate::{
@@ -12,41 +12,41 @@ use crate::{
 use serde_json::json;
 use std::{collections::HashMap, fs, path::Path};
 
-/// What the kernel says of a device.
+/// The kernel's counts of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stat {
     completed: u64,
     in_flight: u64,
-    /// Whether somebody told the device mapper to keep its I/O back.
+    /// Whether the device mapper was told to hold its I/O back.
     suspended: bool,
 }
 
-/// A device when the watching began and when it ended.
+/// A device at the beginning and at the end of the watching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) before: Stat,
     pub(super) after: Stat,
 }
 
-/// What a member has not completed, all operations together.
+/// I/O that a member has not completed, over all operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Waits {
-    /// That the array handed over while it was watched.
+    /// I/Os that the array submitted while it was watched.
     pub(super) in_flight: f64,
-    /// How long the oldest of these has waited.
+    /// The age of the oldest of these.
     pub(super) oldest_seconds: f64,
-    /// Of the device since before the watching, if nothing was completed in it.
+    /// I/Os of the device from before, if none was completed meanwhile.
     pub(super) stands: Option<u64>,
     /// Whether it was suspended all the time.
     pub(super) suspended: bool,
 }
 
 impl Stat {
-    /// Reads what sysfs says of a device.
+    /// Reads a device's counts from sysfs.
     pub(super) fn read(sysfs: &Path, device: &str) -> Option<Self> {
         let directory = sysfs.join("class/block").join(device.replace('/', "!"));
         let stat = Self::parse(&fs::read_to_string(directory.join("stat")).ok()?)?;
-        // Only the device mapper's have it.
+        // Only devices of the device mapper have it.
         let suspended =
             fs::read_to_string(directory.join("dm/suspended")).is_ok_and(|text| text.trim() == "1");
         Some(Self { suspended, ..stat })
@@ -64,13 +64,13 @@ impl Stat {
     }
 }
 
-/// What the kernel counts for the members of arrays.
+/// The counts of the members of arrays, by name.
 pub(super) fn stats(sysfs: &Path, arrays: &[&Array]) -> HashMap<String, Stat> {
     let members = arrays.iter().flat_map(|array| &array.members);
     members.filter_map(|member| Some((member.name.clone(), Stat::read(sysfs, &member.name)?))).collect()
 }
 
-/// Of those that were there at both ends.
+/// The devices that existed at both ends.
 pub(super) fn spans(before: &HashMap<String, Stat>, after: &HashMap<String, Stat>) -> HashMap<String, Span> {
     let both = after
         .iter()
@@ -79,7 +79,7 @@ pub(super) fn spans(before: &HashMap<String, Stat>, after: &HashMap<String, Stat
 }
 
 impl Waits {
-    /// Of each member of an array, by its place.
+    /// The waiting I/O of each member of an array, by index.
     pub(super) fn of(array: &Array, families: &[MetricFamily], spans: &HashMap<String, Span>) -> Vec<Self> {
         let of_kernel = |member: &Member| {
             let Some(Span { before, after }) = spans.get(&member.name) else { return Self::default() };
@@ -112,7 +112,7 @@ impl Waits {
         all
     }
 
-    /// Why it is said that the member does not answer, if it does not. `watched_seconds` is how long its device was looked at.
+    /// Why the member counts as not answering, if it does. `watched_seconds` is how long its device was observed.
     pub(super) fn stuck(self, rule: &Rule, watched_seconds: f64) -> Option<String> {
         let held = self.held(rule, watched_seconds);
         let suspended = self.suspended.then(|| "it is suspended, which `dmsetup resume` ends".to_owned());
@@ -120,7 +120,7 @@ impl Waits {
         (!why.is_empty()).then(|| why.join("; "))
     }
 
-    /// What the member holds, and for how long, if that is too long.
+    /// What the member holds and for how long, if that is too long.
     fn held(self, rule: &Rule, watched_seconds: f64) -> Option<String> {
         if self.in_flight > 0.0 && self.oldest_seconds >= rule.stuck_seconds {
             let age = self.oldest_seconds;

@@ -1,4 +1,4 @@
-//! Stacks for flame graphs: a line for each, its functions from the outermost on, joined by `;`, and a number.
+//! Stacks for flame graphs: one line for each, its functions from the outermost on, joined by `;`, and a number.
 
 use super::{
     Report,
@@ -9,7 +9,8 @@ use super::{
 use std::fmt::Write;
 use tapster_ebpf::typed::Side;
 
-/// The stacks of all tables that have some. Other labels are outermost; of several tables so are their names.
+/// The stacks of all tables that have some. Other labels come outermost, and before them, if there are several tables, the
+/// table's name.
 pub fn folded(report: &Report) -> String {
     let tables: Vec<&Table> =
         report.tables.iter().filter(|table| table.metric.has_stacks() && !table.rows.is_empty()).collect();
@@ -20,7 +21,7 @@ pub fn folded(report: &Report) -> String {
             if tables.len() > 1 {
                 frames.push(table.metric.name.clone());
             }
-            // The program called the kernel.
+            // Functions of the program come before those of the kernel, because the program called the kernel.
             for wanted in [None, Some(Side::User), Some(Side::Kernel)] {
                 let labels = row.labels.iter().enumerate();
                 for (_, label) in labels.filter(|(place, _)| table.metric.stack(*place) == wanted) {
@@ -40,7 +41,7 @@ pub fn folded(report: &Report) -> String {
     text
 }
 
-/// The total as a whole number, which is what makers of flame graphs read: of seconds, microseconds.
+/// The total as a whole number, as programs for flame graphs read it: seconds become microseconds.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut at the ends of the range")]
 fn value(table: &Table, row: &Row) -> u64 {
     let scale = if table.metric.unit == Unit::Seconds { 1e6 } else { 1.0 };

@@ -1,4 +1,4 @@
-//! A report for programs. `docs/report.md` describes its form; what is there stays as it is while `schema` is 1.
+//! A report for programs. `docs/report.md` describes its form; existing keys do not change while `schema` is 1.
 
 use super::{
     Report,
@@ -19,7 +19,7 @@ pub fn json(report: &Report) -> Value {
         End::Command(status) => Some(status),
         End::Time | End::Interrupt => None,
     };
-    // One that goes on has no status yet.
+    // A command that goes on has no status yet.
     let command = (!report.command.is_empty()).then(|| {
         json!({
             "arguments": report.command,
@@ -133,7 +133,7 @@ fn bucket(bucket: &Bucket) -> Value {
     json!({ "above": number(bucket.lower), "le": number(bucket.upper), "count": bucket.count })
 }
 
-/// Whole numbers without a point; JSON has no infinity, which is `null`.
+/// Writes whole numbers without a point; JSON has no infinity, which becomes `null`.
 fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked: whole, and far from the end of an i64")]
     if value.fract() == 0.0 && value.abs() < 9e15 {

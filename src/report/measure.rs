@@ -1,4 +1,4 @@
-//! Two readings of the probes → what happened between them: a table for each metric.
+//! Two readings of the probes → the difference: a table for each metric.
 
 use super::{Sort, unit::Unit};
 use crate::{
@@ -17,20 +17,20 @@ use tapster_ebpf::{
     typed::{Side, TypedLabel},
 };
 
-/// By how much two sums of the same numbers may differ, as a part of them.
+/// Relative difference that two sums of the same numbers may have.
 const ROUNDING: f64 = 1e-9;
 
 /// Labels of a row.
 pub(super) type Labels = Arc<[String]>;
 
-/// What a metric keeps.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Histogram,
     Counter,
     Gauge,
     Max,
-    /// Of starts that wait for their end when the time is over.
+    /// Starts that wait for their end when the time is over.
     Waiting,
 }
 
@@ -43,46 +43,46 @@ pub struct Metric {
     pub(super) unit: Unit,
     /// The `max` metric that keeps the largest of the same values.
     pub(super) largest_in: Option<String>,
-    /// Of its labels, in their order, which are stacks and whose.
+    /// For each label, whether it is a stack, and of which side.
     pub(super) stacks: Vec<Option<Side>>,
-    /// Of its labels, in their order, which are reasons.
+    /// For each label, whether it is a reason.
     pub(super) reasons: Vec<bool>,
-    /// What its values can be.
+    /// Limits of its values.
     pub(super) limits: Limits,
-    /// Since when they can have lasted.
+    /// When its values can have begun.
     pub(super) since: Since,
 }
 
-/// Since when the values of a metric can have lasted.
+/// When the values of a metric can have begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Since {
-    /// They are no time that was seen to begin.
+    /// They are no durations whose beginning was seen.
     Unknown,
-    /// Their beginning was seen by a probe, so it was after that was attached.
+    /// The probe saw their beginning, so it was after the probe was attached.
     Attached,
-    /// The command was there already.
+    /// The command had started.
     Command,
 }
 
 impl Metric {
-    /// Whether a label of it is a stack.
+    /// Whether any of its labels is a stack.
     pub fn has_stacks(&self) -> bool {
         self.stacks.iter().any(Option::is_some)
     }
 
-    /// Whether a label is a reason, by its place.
+    /// Whether the label at an index is a reason.
     pub(super) fn is_reason(&self, label: usize) -> bool {
         self.reasons.get(label).copied().unwrap_or_default()
     }
 
-    /// Whose stack a label is, by its place.
+    /// The side of the stack in the label at an index.
     pub(super) fn stack(&self, label: usize) -> Option<Side> {
         self.stacks.get(label).copied().flatten()
     }
 }
 
-/// The metrics of the probes that are up; `declared` says which of them have the same values. `command`: whether probes that
-/// ask for it count a command only.
+/// The metrics of the probes that are up; `declared` shows which of them have the same values. `command`: whether probes with
+/// `traced` count only a command.
 pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for running in exporter.probes() {
@@ -143,7 +143,7 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
     metrics
 }
 
-/// What a metric takes, and which events it takes, as texts.
+/// The value of a metric and its filter, as texts.
 fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>)> {
     let metric =
         probe.metrics.iter().find(|metric| name.strip_prefix("tapster_") == Some(&metric.name.value))?;
@@ -151,7 +151,7 @@ fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>
     Some((metric.value.as_ref().map(text), metric.filter.as_ref().map(text)))
 }
 
-/// Since when the values of a metric can have lasted: a `duration` is from a start that the probe has seen.
+/// When the values of a metric can have begun: a `duration` runs from a start that the probe saw.
 fn since_when(probe: &Probe, name: &str, command: bool) -> Since {
     let is_duration = |(value, _): (Option<String>, Option<String>)| value.as_deref() == Some("duration");
     if !probe.is_pair() || !value_of(probe, name).is_some_and(is_duration) {
@@ -161,7 +161,7 @@ fn since_when(probe: &Probe, name: &str, command: bool) -> Since {
     if command && probe.starts.iter().all(keeps) { Since::Command } else { Since::Attached }
 }
 
-/// Whether a filter takes events of the command only.
+/// Whether a filter passes only events of the command.
 fn keeps_to_command(filter: &Expr) -> bool {
     match &filter.kind {
         ExprKind::Name(name) | ExprKind::Call(name, _) => name == "traced",
@@ -170,8 +170,7 @@ fn keeps_to_command(filter: &Expr) -> bool {
     }
 }
 
-/// Takes in how long it was from attaching to the last reading, and how long the command was there of that: none of the times can be
-/// longer.
+/// Sets the limits of durations: the time from attaching to the last reading, and the time of that in which the command ran.
 pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duration) {
     for metric in metrics {
         metric.limits.most = match metric.since {
@@ -182,16 +181,16 @@ pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duratio
     }
 }
 
-/// How often the largest values have to be read so that none leaves its window unseen; `None` without any.
+/// How often the largest values must be read so that none leaves its window unseen; `None` if there are none.
 pub(super) fn window(exporter: &Exporter) -> Option<Duration> {
     let probes = exporter.probes();
     let metrics = probes.iter().filter_map(|running| running.program()).flat_map(|program| &program.metrics);
     let windows = metrics.filter_map(|metric| metric.kind.window_ns()).map(Duration::from_nanos);
-    // A value is to be seen for two thirds of its window.
+    // A value must be visible for two thirds of its window.
     windows.min().map(|window| window / 3)
 }
 
-/// The largest values that were ever read of metrics whose window may be shorter than the interval.
+/// The largest values that were read from metrics whose window may be shorter than the interval.
 #[derive(Debug)]
 pub(super) struct Peaks {
     names: HashSet<String>,
@@ -205,7 +204,7 @@ impl Peaks {
         Self { names: names.collect(), found: HashMap::new() }
     }
 
-    /// Takes in another reading.
+    /// Adds another reading.
     pub(super) fn see(&mut self, families: &[MetricFamily]) {
         for family in families.iter().filter(|family| self.names.contains(&*family.name)) {
             for sample in &family.samples {
@@ -221,7 +220,7 @@ impl Peaks {
     }
 }
 
-/// What families counted since `before`; gauges stay as they are. Rows without anything new are gone.
+/// What families counted since `before`; gauges are unchanged. Rows without new counts are removed.
 pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<MetricFamily> {
     let earlier: HashMap<&str, &MetricFamily> = before.iter().map(|family| (&*family.name, family)).collect();
     after
@@ -253,7 +252,7 @@ pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<Metr
         .collect()
 }
 
-/// Events so far, for people: of each probe what its fullest histogram holds, or its largest plain counter.
+/// Number of events so far, for display: for each probe, the count of its fullest histogram, or its largest plain counter.
 pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
     let mut probes: HashMap<&str, [f64; 2]> = HashMap::new();
     for metric in metrics {
@@ -283,11 +282,11 @@ fn count(value: &Value) -> f64 {
 /// How the largest value of a histogram is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// It is at most this: the bound of the highest bucket that holds something, or what sum and time leave to it.
+    /// It is at most this: the bound of the highest bucket that is not empty, or a limit that follows from sum and time.
     Bucket,
     /// It is above this, the highest bound of all.
     Above,
-    /// It is this: a `max` metric has kept it.
+    /// It is exactly this: a `max` metric kept it.
     Metric,
 }
 
@@ -298,41 +297,41 @@ pub(super) struct Largest {
     pub(super) source: Source,
 }
 
-/// What was measured of one label set.
+/// The measurement of one label set.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Measured {
     Histogram(Histogram, Option<Largest>),
     Number(f64),
 }
 
-/// A line of a table.
+/// A row of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) labels: Labels,
     pub(super) measured: Measured,
-    /// Its part of the total of all rows, where there is such a thing.
+    /// Its part of the total of all rows, if a total makes sense.
     pub(super) share: Option<f64>,
-    /// What its values can be.
+    /// Limits of its values.
     pub(super) limits: Limits,
 }
 
-/// What one metric measured.
+/// The measurement of one metric.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) metric: Metric,
     pub(super) help: String,
     pub(super) label_names: Arc<[String]>,
-    /// How long was counted.
+    /// How long the probes counted.
     pub(super) seconds: f64,
-    /// Sorted; at most as many as were asked for.
+    /// Sorted; at most as many as requested.
     pub(super) rows: Vec<Row>,
-    /// How many are left out.
+    /// Number of rows that are left out.
     pub(super) left_out: usize,
-    /// Those added up, where that makes sense.
+    /// The sum of those, if it makes sense.
     pub(super) rest: Option<Row>,
-    /// All rows added up, where that makes sense and there are several.
+    /// The sum of all rows, if it makes sense and there are several.
     pub(super) all: Option<Row>,
-    /// What the reasons in it are, in sentences.
+    /// A sentence for each reason in it.
     pub(super) sentences: BTreeMap<String, String>,
 }
 
@@ -351,7 +350,7 @@ impl Row {
         }
     }
 
-    /// See [`Histogram::quantile_within`]; not above the largest value where that is known.
+    /// See [`Histogram::quantile_within`]; at most the largest value, if that is known.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         let Measured::Histogram(histogram, largest) = &self.measured else { return None };
         let most = match largest {
@@ -378,13 +377,13 @@ impl Row {
     }
 }
 
-/// The largest value; `kept` is what a `max` metric says, which is believed if it is in the highest bucket: it may
-/// have seen a moment more than the histogram's interval, or its window may have passed.
+/// The largest value. `kept` comes from a `max` metric, and is used if it is in the highest bucket: it may cover a moment more
+/// than the histogram's interval, or its window may have passed.
 fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<Largest> {
     let highest = *histogram.buckets().last()?;
     let possible = histogram.largest_possible(limits)?;
     Some(match kept {
-        // Both are sums of nanoseconds, rounded in another order.
+        // Both are sums of nanoseconds, rounded in different order.
         Some(value) if highest.lower < value && value <= possible * (1.0 + ROUNDING) => {
             Largest { value: value.min(possible), source: Source::Metric }
         }
@@ -393,7 +392,7 @@ fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<L
     })
 }
 
-/// Adds rows up; `None` without any, and for values that have no sum.
+/// The sum of rows; `None` if there are none, or if such values have no sum.
 fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
     let (first, others) = rows.split_first()?;
     let measured = match (kind, &first.measured) {
@@ -406,7 +405,7 @@ fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
                     all.add(histogram);
                 }
             }
-            // None is larger than the largest of a row.
+            // No value is larger than the largest of a row.
             let of_rows = |takes: fn(Source) -> bool| -> Option<f64> {
                 let taken = |row: &Row| row.largest().filter(|largest| takes(largest.source));
                 let values: Option<Vec<f64>> = rows.iter().map(|row| Some(taken(row)?.value)).collect();
@@ -423,7 +422,7 @@ fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
     Some(Row { labels: [].into(), measured, share, limits: first.limits })
 }
 
-/// One table for each metric, those without rows included.
+/// A table for each metric, including those without rows.
 pub(super) fn tables(
     metrics: &[Metric],
     counted: &[MetricFamily],
@@ -444,7 +443,7 @@ pub(super) fn tables(
                 rows.retain(|row| row.total() > 0.0);
             }
             if metric.kind == Kind::Max {
-                // What left its window before the end is no sample any more.
+                // A value that left its window before the end is no longer a sample.
                 let seen: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
                 let gone = peaks
                     .found
@@ -488,7 +487,7 @@ pub(super) fn tables(
                 sentences,
             }
         })
-        // That nothing waits is what is expected.
+        // Nothing waiting is the normal case.
         .filter(|table| table.metric.kind != Kind::Waiting || !table.rows.is_empty())
         .collect()
 }
@@ -507,7 +506,7 @@ fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> Row {
     Row { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
 }
 
-/// Parts of the total; where totals are below zero there are none.
+/// Sets parts of the total; there are none if a total is below zero.
 fn set_shares(rows: &mut [Row]) {
     let sum: f64 = rows.iter().map(Row::total).sum();
     if sum > 0.0 && rows.iter().all(|row| row.total() >= 0.0) {

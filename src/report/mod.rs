@@ -1,5 +1,5 @@
-//! A report: what probes counted between two readings of them, as a table for each metric. What is typed for it, and where
-//! it goes, is the command line's.
+//! A report: the counts of probes between two readings, as a table for each metric. Arguments and output belong to the command
+//! line.
 
 mod folded;
 mod json;
@@ -33,29 +33,29 @@ const SHORTEST_TICK: Duration = Duration::from_millis(50);
 /// How long the end of a report waits for files of programs whose functions it names.
 const NAMING: Duration = Duration::from_secs(30);
 
-/// What was counted, ready to be printed.
+/// The result, ready to be printed.
 #[derive(Debug)]
 pub struct Report {
     elapsed: Duration,
     end: End,
-    /// Program and arguments.
+    /// The program and its arguments.
     command: Vec<String>,
     probes: Vec<Probe>,
     tables: Vec<Table>,
     losses: Vec<Loss>,
 }
 
-/// A probe as it was at the end.
+/// The state of a probe at the end.
 #[derive(Debug)]
 struct Probe {
     name: String,
     down: Option<Down>,
-    /// Ends that found no start; `None` for a probe of single events.
+    /// Ends without a start; `None` for a probe of single events.
     unmatched: Option<f64>,
 }
 
 impl Report {
-    /// What ended the counting.
+    /// The event that ended the counting.
     pub fn end(&self) -> End {
         self.end
     }
@@ -89,7 +89,7 @@ pub enum Sort {
     Labels,
 }
 
-/// A reading of the probes, to which a later one is compared.
+/// The first reading of the probes, with which a later one is compared.
 #[derive(Debug)]
 pub struct Counting<'a> {
     exporter: &'a Exporter,
@@ -99,12 +99,12 @@ pub struct Counting<'a> {
     begun: Instant,
 }
 
-/// What shows how far it is.
+/// Shows the progress.
 #[expect(missing_debug_implementations, reason = "it holds a function")]
 pub struct Progress<'a> {
     /// How often.
     pub every: Duration,
-    /// Called with the time so far, and the events.
+    /// Called with the time so far, and the number of events.
     pub show: &'a mut dyn FnMut(Duration, f64),
 }
 
@@ -116,8 +116,8 @@ impl<'a> Counting<'a> {
         Self { exporter, metrics, peaks, before, begun: Instant::now() }
     }
 
-    /// Counts until the end. `attached` is when probes were attached at the earliest, `failures` are those that never came up.
-    /// The command is there besides where it goes on.
+    /// Counts until the end. `attached` is the earliest time at which probes were attached, `failures` are probes that never
+    /// came up. Also returns the command if it goes on.
     pub fn finish(
         self,
         until: &Until<'_>,
@@ -172,7 +172,7 @@ impl<'a> Counting<'a> {
     }
 }
 
-/// The probes as the last reading found them.
+/// The states of the probes at the last reading.
 fn states(
     exporter: &Exporter,
     failures: &[Failure],

@@ -1,4 +1,4 @@
-//! What is printed of what was measured.
+//! Measurements, and how they are printed.
 
 use super::{
     measure::{
@@ -48,7 +48,7 @@ fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], Value)>) -> MetricFa
     family
 }
 
-/// The devices of the story.
+/// The devices of the example.
 fn story() -> MetricFamily {
     let row = |device, buckets: &[(i32, u64)], sum| (device, Value::Histogram(histogram(buckets, sum)));
     family(
@@ -108,7 +108,7 @@ max: after ≤ stands the upper bound of the highest bucket that holds a value, 
 #[test]
 fn rows_are_sorted_and_the_rest_is_added_up() {
     for (sort, expected) in [
-        // Of two equal ones the labels decide.
+        // If values are equal, the labels decide.
         (Sort::Total, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
         (Sort::Count, ["dm-0 read", "ram0 read", "ram1 read", "ram1 write"]),
         (Sort::Average, ["dm-0 read", "ram0 read", "ram1 write", "ram1 read"]),
@@ -126,7 +126,7 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
     let Measured::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
     assert_eq!(histogram.count(), 180);
     assert_eq!(*largest, Some(Largest { value: 0.000_5 - 10.0 * f64::exp2(-15.0), source: From::Bucket }));
-    // The median of all of them, which is in the lowest bucket: the 90th of 119 there.
+    // The median over all, which is in the lowest bucket: the 90th of 119 there.
     let expected = f64::exp2(-15.0 + 90.0 / 119.0);
     assert!((rest.quantile(0.5).unwrap() - expected).abs() < 1e-12);
     assert!(
@@ -134,7 +134,7 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
         "{}",
         text(&report, PLAIN)
     );
-    // With all shown nothing is left out, with one row nothing is to be added up.
+    // With all rows shown, nothing is left out; with one row, there is no sum.
     assert!(measured(&[story_metric()], &[story()], Sort::Total, Some(4)).tables[0].rest.is_none());
     let one = MetricFamily { samples: story().samples[..1].to_vec(), ..story() };
     assert!(measured(&[story_metric()], &[one], Sort::Total, None).tables[0].all.is_none());
@@ -242,7 +242,7 @@ fn the_largest_value_and_its_source() {
         family("tapster_longest_seconds", FamilyKind::Gauge, rows)
     };
     let first = longest(&[(&["dm-0", "read"], 0.05), (&["ram0", "read"], 0.9)]);
-    // Its window has passed when the second reading is made.
+    // Its window has passed at the second reading.
     let second =
         longest(&[(&["dm-0", "read"], 0.04), (&["ram1", "read"], 0.000_19), (&["ram1", "write"], 0.00003)]);
     let mut peaks = Peaks::of(&metrics);
@@ -261,12 +261,12 @@ fn the_largest_value_and_its_source() {
         found,
         [
             largest(0.05, From::Metric),
-            // Of something before the interval: no bucket holds it.
+            // A value from before the interval: no bucket contains it.
             largest(f64::exp2(-13.0), From::Bucket),
             largest(0.000_19, From::Metric),
-            // Only the half of a window was seen, say.
+            // For example, only half of a window was seen.
             largest(f64::exp2(-14.0), From::Bucket),
-            // The only one that is above all bounds is the sum.
+            // The only value above all bounds equals the sum.
             largest(500.0, From::Bucket),
         ]
     );
@@ -276,7 +276,7 @@ fn the_largest_value_and_its_source() {
     assert_eq!(longest, [0.05, 0.9, 0.000_19, 0.00003], "the largest ever seen");
 }
 
-/// No figure is beyond what total, count and time leave: one sleep of 4.2 s is no sleep of 5.6 s.
+/// No figure contradicts total, count and time: one sleep of 4.2 s is not a sleep of 5.6 s.
 #[test]
 fn what_cannot_be_is_not_told() {
     let name = "tapster_off_cpu_duration_seconds";
@@ -327,7 +327,7 @@ fn distributions_share_a_scale() {
     for columns in [1, 20, 40, 60, 82, 90, 100, 250] {
         let text = text(&report, Layout { columns: Some(columns), bars: true });
         let limit = columns.max(20);
-        // What cannot be broken may stand out: the metric's name.
+        // Only an unbreakable word may exceed the width: the metric's name.
         let long = |line: &&str| line.chars().count() > limit && !line.trim_end().ends_with("_seconds:");
         assert_eq!(text.lines().find(long), None, "{columns}:\n{text}");
         assert_eq!(text.matches('█').count(), 5, "{columns}:\n{text}");
@@ -337,7 +337,7 @@ fn distributions_share_a_scale() {
         narrow.contains("\n  device ram0 operation read\n    total 10.0 ms  count 160\n    average 62.5 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
         "{narrow}"
     );
-    // Sums have no label, also where there is only one.
+    // Sums have no label, even if there is only one label.
     let by_device = |device, index| (device, Value::Histogram(histogram(&[(index, 9)], 1.0)));
     let one = family(
         "tapster_block_io_duration_seconds",
@@ -351,7 +351,7 @@ fn distributions_share_a_scale() {
     // Few buckets need little room: bars stay beside the numbers.
     let beside = text(&report, Layout { columns: Some(87), bars: true });
     assert!(beside.contains("percent  31.2 ms 125 ms\n"), "{beside}");
-    // One of two million is not nothing.
+    // One event of two million has a bar.
     let rare = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
@@ -362,7 +362,7 @@ fn distributions_share_a_scale() {
     assert!(text.contains("█            ▁\n"), "{text}");
 }
 
-/// Reasons are told in sentences, and what is no reason of the table too; programs get both.
+/// Reasons have sentences, and so do the two that are not in the table; JSON has both word and sentence.
 #[test]
 fn reasons_are_sentences() {
     let name = "tapster_off_cpu_duration_seconds";
@@ -405,7 +405,7 @@ fn reasons_are_sentences() {
     assert_eq!(metric["sentences"].get("no_such_reason"), None);
 }
 
-/// What `docs/report.md` promises.
+/// The form that `docs/report.md` promises.
 #[test]
 fn json_has_a_form() {
     let counter = metric("tapster_bytes_total", Kind::Counter, Unit::Bytes);
@@ -473,9 +473,9 @@ fn json_has_a_form() {
             "losses": [{ "probe": "probe", "reason": "busy", "count": 2 }],
         })
     );
-    // What has no end is `null`.
+    // An infinite value is `null`.
     let mut above = Histogram { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
-    // What is at or below zero may be anything, so the sum is no limit.
+    // Values at or below zero may be anything, so the sum is no limit.
     if let Some(native) = &mut above.native {
         native.zero_count = 1;
     }

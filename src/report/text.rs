@@ -1,4 +1,4 @@
-//! A report for people: a table for each metric, and below them what was lost and what was down.
+//! A report for people: a table for each metric, and below them losses and probes that were down.
 
 use super::{
     Report,
@@ -16,14 +16,14 @@ use std::{fmt::Write, os::unix::process::ExitStatusExt};
 const MOST_BARS: usize = 40;
 /// A distribution narrower than this goes to a line of its own.
 const LEAST_BARS: usize = 16;
-/// Narrower terminals are taken for this wide.
+/// Narrower terminals are treated as this wide.
 const NARROWEST: usize = 20;
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// How the report is laid out.
+/// The layout of the report.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// Columns of the terminal; `None` where lines may have any length.
+    /// Columns of the terminal; `None` if lines may have any length.
     pub columns: Option<usize>,
     /// Whether distributions are shown.
     pub bars: bool,
@@ -87,13 +87,13 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
 
 /// A row as cells.
 struct Line {
-    /// One for each label but stacks; of a sum only the first.
+    /// A cell for each label that is no stack; of a sum, only the first.
     labels: Vec<String>,
     /// Name of the label and functions, outermost first, for each stack that is not empty.
     stacks: Vec<(String, String)>,
     numbers: Vec<String>,
     distribution: Vec<Bucket>,
-    /// Whether it is several rows added up.
+    /// Whether it is the sum of several rows.
     is_sum: bool,
 }
 
@@ -119,7 +119,7 @@ impl Line {
     }
 }
 
-/// The rows of a table, with what was left out and the sum of all behind them.
+/// The rows of a table, followed by the sum of those left out and the sum of all.
 fn lines(table: &Table) -> Vec<Line> {
     let text = |(place, label): (usize, &String)| {
         let sentence = table.sentences.get(label).filter(|_| table.metric.is_reason(place));
@@ -196,7 +196,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
     let plain = of.label_names.iter().enumerate().filter(|(label, _)| of.metric.stack(*label).is_none());
     let mut names: Vec<String> = plain.map(|(_, name)| printable(name)).collect();
     if names.is_empty() && lines.iter().any(|line| line.is_sum) {
-        // For what sums are called.
+        // A column for the names of sums.
         names.push(String::new());
     }
     let numbers: Vec<String> = titles(of.metric.kind).iter().map(ToString::to_string).collect();
@@ -258,7 +258,7 @@ fn one(of: &Table, layout: Layout, text: &mut String) {
             stacks(line, text);
         }
     } else {
-        // Each row by itself: labels, then numbers with their names, as many as fit into a line.
+        // Each row by itself: labels, then numbers with their names, as many as fit on a line.
         for line in &lines {
             let named = |(name, cell): (&String, &String)| format!("{name} {cell}");
             let titles: Vec<String> = if line.is_sum {
@@ -289,7 +289,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// `None` where there is nothing to show, or no room.
+    /// `None` if there is nothing to show, or no room.
     fn new<'a>(buckets: impl Iterator<Item = &'a Bucket> + Clone, room: usize) -> Option<Self> {
         let lowest = *buckets.clone().min_by_key(|bucket| bucket.place)?;
         let highest = *buckets.max_by_key(|bucket| bucket.place)?;
@@ -300,12 +300,12 @@ impl Scale {
         Some(Self { lowest, highest, per_column, columns })
     }
 
-    /// Characters that bars and title need.
+    /// Characters that the bars and their title need.
     fn width(&self, unit: Unit) -> usize {
         self.columns.max(self.title(unit).chars().count())
     }
 
-    /// What the ends of the columns are.
+    /// The title: the values at both ends.
     fn title(&self, unit: Unit) -> String {
         let text = |bound: f64| match bound {
             f64::NEG_INFINITY => "0".to_owned(),
@@ -322,7 +322,7 @@ impl Scale {
         format!("{lowest}{:gap$}{highest}", "")
     }
 
-    /// One line of bars. What holds anything has a bar, and the fullest column the highest.
+    /// One line of bars. Every column that is not empty has a bar; the fullest has the highest.
     fn bars(&self, buckets: &[Bucket]) -> String {
         let mut counts = vec![0_u64; self.columns];
         for bucket in buckets {
@@ -342,7 +342,7 @@ impl Scale {
     }
 }
 
-/// Text that a terminal does not take for commands: names of processes are chosen by anybody.
+/// Text with control characters escaped for terminals: anybody may choose the name of a process.
 pub(super) fn printable(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".into();
@@ -356,7 +356,7 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Words in lines that fit, where they can.
+/// Breaks words into lines that fit, as far as possible.
 fn wrap<'a>(
     words: impl Iterator<Item = &'a str>,
     columns: Option<usize>,

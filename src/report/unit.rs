@@ -1,4 +1,4 @@
-//! Numbers with their units, as a person reads them: three digits, and the unit that fits.
+//! Numbers with their units for people: three digits, and the unit that fits.
 
 use tapster_ebpf::typed::TypedMetric;
 
@@ -7,7 +7,7 @@ use tapster_ebpf::typed::TypedMetric;
 pub(super) enum Unit {
     Seconds,
     Bytes,
-    /// Things, or what the metric's name says.
+    /// A number of things, or whatever the metric's name says.
     None,
 }
 
@@ -28,14 +28,14 @@ impl Unit {
         match metric.unit {
             Raw::Nanoseconds | Raw::Microseconds | Raw::Milliseconds => Self::Seconds,
             Raw::Sectors | Raw::Kibibytes => Self::Bytes,
-            // `s` and `bytes` are base units themselves; the name has to say which.
+            // `s` and `bytes` are base units themselves; the name must say which.
             Raw::One if stem.ends_with("_seconds") => Self::Seconds,
             Raw::One if stem.ends_with("_bytes") => Self::Bytes,
             Raw::One => Self::None,
         }
     }
 
-    /// Of what is told of starts that wait.
+    /// The unit of a metric of waiting starts.
     pub(super) fn of_waiting(kind: tapster_ebpf::waiting::WaitingKind) -> Self {
         use tapster_ebpf::waiting::WaitingKind;
         match kind {
@@ -44,7 +44,7 @@ impl Unit {
         }
     }
 
-    /// As the JSON has it.
+    /// Its name in the JSON.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
             Self::Seconds => Some("seconds"),
@@ -62,7 +62,7 @@ impl Unit {
         }
     }
 
-    /// So much in a second.
+    /// A value per second.
     pub(super) fn rate(self, per_second: f64) -> String {
         match self {
             Self::Seconds | Self::Bytes => format!("{}/s", self.text(per_second)),
@@ -71,7 +71,7 @@ impl Unit {
     }
 }
 
-/// A value in the unit in which it has one to three digits before the point; `step` is from unit to unit.
+/// A value in the unit in which it has one to three digits before the point; `step` is the factor between units.
 fn scaled(value: f64, units: &[(&str, f64)], step: f64) -> String {
     if !value.is_finite() {
         return number(value);
@@ -83,7 +83,7 @@ fn scaled(value: f64, units: &[(&str, f64)], step: f64) -> String {
     if scaled == 0.0 {
         return "0".into();
     }
-    // There is no part of a byte, and of a nanosecond nobody knows it.
+    // Bytes have no fractions, and fractions of a nanosecond are not measured.
     let is_smallest = units.first().is_some_and(|(first, _)| first == name);
     if is_smallest && scaled.fract() == 0.0 {
         format!("{scaled:.0} {name}")
@@ -103,9 +103,9 @@ fn digits(value: f64) -> String {
     }
 }
 
-/// A number of things: whole ones in full.
+/// A number of things: whole numbers in full.
 fn number(value: f64) -> String {
-    // Above 2^53 an f64 has no ones.
+    // Above 2^53, an f64 cannot represent every integer.
     if value.fract() == 0.0 && value.abs() < 9e15 { format!("{value:.0}") } else { digits(value) }
 }
 

@@ -1,5 +1,5 @@
-//! Files by build id, learnt from what processes map, and their symbols. What the kernel tells is taken in here at once; what has
-//! to be read, others read ([`Reader`]), and whoever asks waits for it no longer than there is patience.
+//! Files by build id, learnt from the mappings of processes, and their symbols. Reports of the kernel are read here without
+//! delay; files are read by [`Reader`], and a scrape waits for it only as long as its patience lasts.
 
 use super::{
     frame::Frame,
@@ -20,24 +20,24 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How often it is looked which files were mapped, where the kernel does not tell.
+/// How often CPUs that came online are opened for reports of mappings.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Least time between two looks at what the kernel tells.
+/// Least time between two reads of the kernel's reports.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Files, and what is known of them.
+/// Files, and what is known about them.
 #[derive(Debug)]
 pub(super) struct Files {
     reader: Arc<Reader>,
     told: Arc<Mutex<Option<Mappings>>>,
-    /// Which CPUs are online: a file of sysfs.
+    /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
-    /// Whether threads look and read; `None` as long as nobody wanted them.
+    /// Whether the threads run; `None` before the first attempt to start them.
     begun: Mutex<Option<bool>>,
 }
 
 impl Files {
-    /// Begins to have the kernel tell what processes map. Nothing is read before [`Files::begin`].
+    /// Requests the kernel's reports of mappings. Nothing is read before [`Files::begin`].
     pub(super) fn new(proc: PathBuf, online: PathBuf) -> Self {
         let told = sys::cpu_list(&online).and_then(|cpus| Mappings::open(&cpus));
         if let Err(error) = &told {
@@ -51,7 +51,7 @@ impl Files {
         }
     }
 
-    /// Starts the threads that look and read, if they are not there.
+    /// Starts the threads that read, unless they run.
     pub(super) fn begin(&self) {
         let mut begun = lock(&self.begun);
         if *begun == Some(true) {
@@ -75,14 +75,14 @@ impl Files {
             let mut followed = Instant::now();
             let mut refused = Refused::default();
             while !reader.known().is_over {
-                // At once: a process may end in a moment.
+                // Reports are read without delay, because a process may end in a moment.
                 wait(waits.as_ref());
                 look(&reader, &told);
                 if followed.elapsed() >= LOOK_EVERY {
                     followed = Instant::now();
                     if follow(&told, &online, &mut refused) {
                         waits = waiter(&told);
-                        // What was mapped on a CPU meanwhile was not told.
+                        // The kernel did not report what was mapped on a new CPU meanwhile.
                         reader.ask(&mut reader.known(), Job::All);
                     }
                 }
@@ -95,13 +95,13 @@ impl Files {
         Ok(())
     }
 
-    /// Takes in which files were mapped since the last time.
+    /// Reads which files were mapped since the last call.
     pub(super) fn look(&self) {
         self.begin();
         look(&self.reader, &self.told);
     }
 
-    /// Names of the frames of programs, and whether each stays so. What is not known yet is waited for a little.
+    /// Names of the frames of programs, and whether each is final. Waits a little for symbols that are not read yet.
     pub(super) fn names(&self, frames: &[Frame], process: u32) -> Vec<Option<(String, bool)>> {
         let mut known = self.reader.known();
         loop {
@@ -121,12 +121,12 @@ impl Files {
         frames.iter().enumerate().map(|(depth, frame)| known.name(frame, depth, process)).collect()
     }
 
-    /// From now on what is named is shown to nobody but whoever started this process.
+    /// From now on only the user who started this process sees the names.
     pub(super) fn are_private(&self) {
         self.reader.is_private.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until what names lack is read, for so long; whether something was lacking.
+    /// Waits until the requested symbols are read, at most this long; returns whether any were missing.
     pub(super) fn wait(&self, most: Duration) -> bool {
         let known = self.reader.known();
         let was_lacking = known.is_lacking();
@@ -135,7 +135,7 @@ impl Files {
         was_lacking
     }
 
-    /// How many files could not be read.
+    /// The family that counts files that could not be read.
     pub(super) fn family(&self) -> MetricFamily {
         self.reader.known().unread.family()
     }
@@ -153,12 +153,12 @@ fn wait(waiter: Option<&MappingsWaiter>) {
     }
 }
 
-/// Why something was refused the last time, so that it is said once and not each second.
+/// The last refusal, so that it is logged once and not each second.
 #[derive(Debug, Default)]
 struct Refused(Option<String>);
 
 impl Refused {
-    /// Whether there is an error, and another one than the last time.
+    /// Whether there is an error, and it differs from the last one.
     fn is_news(&mut self, error: Option<&io::Error>) -> bool {
         let error = error.map(ToString::to_string);
         let is_news = error.is_some() && error != self.0;
@@ -167,7 +167,7 @@ impl Refused {
     }
 }
 
-/// Has CPUs that came online tell what is mapped; whether there are any.
+/// Opens CPUs that came online for reports of mappings; returns whether there are any.
 fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) -> bool {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else { return false };
@@ -203,7 +203,7 @@ fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
                 }
                 Of::File(key)
             }
-            // What has this number may be another file than the one that had it before.
+            // Another file may have had this inode number before.
             MappedFile::Inode(device, number) => {
                 reader.ask(&mut known, Job::Process(process));
                 Of::Unseen(Unseen { inode: Inode { device, number }, path, told })

@@ -5,7 +5,7 @@ use tapster_ebpf::typed::Side;
 /// `enum bpf_stack_build_id_status`
 const BY_BUILD_ID: u32 = 1;
 const BY_ADDRESS: u32 = 2;
-/// Bytes of the longest build id that the kernel gives; shorter ones are followed by zeros.
+/// Bytes of the longest build id that the kernel reports; shorter ones are padded with zeros.
 const BUILD_ID: usize = 20;
 
 /// A place in a function.
@@ -15,12 +15,12 @@ pub enum Frame {
     Kernel(u64),
     /// A place in a file.
     File {
-        /// The file, by its build id with zeros behind it.
+        /// The file's build id, padded with zeros.
         build_id: [u8; BUILD_ID],
         /// Bytes from its start.
         offset: u64,
     },
-    /// An address of a process, whose file has no build id or could not be looked at then.
+    /// An address of a process, in a file without a build id, or one that the kernel could not read at that moment.
     Address(u64),
 }
 

@@ -1,10 +1,10 @@
 //! Names of kernel functions by address, from `/proc/kallsyms`.
 //!
-//! The table is read when the first address comes, and again when `/proc/modules` has changed or, once a
-//! scrape, when an address is in no known function (a program or trampoline made since).
+//! The table is read for the first address, and again when `/proc/modules` has changed. It is also read again, at most once a
+//! scrape, when an address is in no known function: a program or trampoline may be newer.
 //!
-//! What has no name is `[MODULE]` if it is in a module, else `[unknown]`; so is everything where the kernel hides addresses from
-//! this process (`kptr_restrict`).
+//! An address without a name is shown as `[MODULE]` if it is in a module, else as `[unknown]`. So is every address if the
+//! kernel hides addresses from this process (`kptr_restrict`).
 
 use super::UNKNOWN;
 use crate::host::{Host, HostError, kallsyms, require};
@@ -15,12 +15,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Symbols read at the most; kernels have about 200 000.
+/// Most symbols that are read; kernels have about 200 000.
 const SYMBOL_LIMIT: usize = 1 << 20;
 
-/// Addresses remembered as being in no function.
+/// Most addresses that are remembered as being in no function.
 const UNKNOWN_LIMIT: usize = 4096;
-/// The longest a function may be. Only matters for the last one before a hole.
+/// Longest function, bytes. It only matters for the last function before a hole.
 const FUNCTION_LIMIT: u64 = 1 << 20;
 
 /// Functions by address.
@@ -42,17 +42,17 @@ impl KernelFunctions {
         Ok(Self { kallsyms, modules, table: None, unknown: HashSet::new(), fresh: false })
     }
 
-    /// Whether the table could be read; without it nothing can be said of an address yet.
+    /// Whether the table could be read; without it no address can be named yet.
     pub(crate) fn is_read(&self) -> bool {
         self.table.is_some()
     }
 
-    /// Reads the table, unless that was done in this scrape.
+    /// Reads the table, unless this scrape has done so.
     fn read(&mut self) {
         if std::mem::replace(&mut self.fresh, true) {
             return;
         }
-        // The modules first: one that comes in between is then seen as a change.
+        // The modules are read first: a module that is loaded in between is then seen as a change.
         let modules = read_modules(&self.modules);
         let table = File::open(&self.kallsyms).and_then(|file| Table::read(BufReader::new(file), modules));
         match table {
@@ -64,7 +64,7 @@ impl KernelFunctions {
         }
     }
 
-    /// Whether the kernel shows no addresses, so that reading again is of no use.
+    /// Whether the kernel hides addresses, so that reading again is of no use.
     fn is_hidden(&self) -> bool {
         self.table.as_ref().is_some_and(|table| table.symbols.is_empty())
     }
@@ -94,18 +94,18 @@ impl KernelFunctions {
         None
     }
 
-    /// The function around an address, or what stands for it.
+    /// The function around an address, or the text for one without a name.
     pub(crate) fn named(&mut self, address: u64) -> String {
         self.name(address).unwrap_or_else(|| self.nameless(address))
     }
 
-    /// What is shown of an address in no function: the module that it is in, if it is in one.
+    /// The text for an address in no function: its module, or `[unknown]`.
     pub(crate) fn nameless(&self, address: u64) -> String {
         let module = self.table.as_ref().and_then(|table| table.module(address));
         module.map_or_else(|| UNKNOWN.into(), |module| format!("[{}]", module.name))
     }
 
-    /// What has changed is read again; to be called at the beginning of each scrape.
+    /// Lets a changed table be read again; called at the beginning of each scrape.
     pub(crate) fn look_again(&mut self) {
         self.fresh = false;
         let changed = self.table.as_ref().is_some_and(|table| table.modules != read_modules(&self.modules));
@@ -115,7 +115,7 @@ impl KernelFunctions {
     }
 }
 
-/// Name and range of a loaded module; the reference count, which changes all the time, is left out.
+/// Name and range of a loaded module; the reference count is left out, because it changes all the time.
 #[derive(Debug, PartialEq, Eq)]
 struct Module {
     name: String,
@@ -123,7 +123,7 @@ struct Module {
     end: u64,
 }
 
-/// A kernel without modules has no such file.
+/// Reads the list of modules; a kernel without modules has no such file.
 fn read_modules(path: &Path) -> Vec<Module> {
     fs::read_to_string(path).unwrap_or_default().lines().filter_map(parse_module).collect()
 }
@@ -133,7 +133,7 @@ fn parse_module(line: &str) -> Option<Module> {
     let mut fields = line.split_ascii_whitespace();
     let name = fields.next()?.to_owned();
     let size: u64 = fields.next()?.parse().ok()?;
-    // Zero where addresses are hidden.
+    // The address is zero if the kernel hides addresses.
     let start =
         u64::from_str_radix(fields.nth(3)?.strip_prefix("0x")?, 16).ok().filter(|start| *start != 0)?;
     Some(Module { name, start, end: start.saturating_add(size) })
@@ -145,9 +145,9 @@ struct Symbol {
     address: u64,
     /// Where the name starts in `Table::names`.
     name: u32,
-    /// Bytes of the name; 0 for what is not a function.
+    /// Bytes of the name; 0 for a symbol that is no function.
     len: u16,
-    /// 0 for a global symbol: the better name where several share an address.
+    /// 0 for a global symbol, which has the better name if several share an address.
     rank: u8,
 }
 
@@ -169,21 +169,21 @@ impl Table {
             symbols.extend(parse_symbol(&text, &mut names));
             line.clear();
         }
-        // Stable, so that of equals the first in the file stays first.
+        // The sort is stable: of equal symbols, the first in the file stays first.
         symbols.sort_by_key(|symbol| (symbol.address, symbol.rank));
-        // One symbol per address, and only the first of a run of those that are not functions.
+        // Keeps one symbol per address, and only the first of a run of symbols that are no functions.
         symbols.dedup_by(|next, kept| next.address == kept.address || (next.len == 0 && kept.len == 0));
         symbols.shrink_to_fit();
         names.shrink_to_fit();
         Ok(Self { symbols, names, modules })
     }
 
-    /// The module an address is in.
+    /// The module around an address.
     fn module(&self, address: u64) -> Option<&Module> {
         self.modules.iter().find(|module| (module.start..module.end).contains(&address))
     }
 
-    /// The function an address is in.
+    /// The function around an address.
     fn look_up(&self, address: u64) -> Option<&str> {
         let next = self.symbols.partition_point(|symbol| symbol.address <= address);
         let symbol = self.symbols.get(next.checked_sub(1)?)?;
@@ -196,7 +196,7 @@ impl Table {
     }
 }
 
-/// What a line tells of the address that it has; `None` where that is hidden, or the line is none.
+/// Parses a line, and appends its name to `names`; `None` if the address is hidden or the line is malformed.
 fn parse_symbol(line: &str, names: &mut String) -> Option<Symbol> {
     let kallsyms::Symbol { address, kind, name, .. } = kallsyms::Symbol::parse(line)?;
     let address = address?;
@@ -205,7 +205,7 @@ fn parse_symbol(line: &str, names: &mut String) -> Option<Symbol> {
         "W" => 1,
         "w" => 2,
         "t" => 3,
-        // Not a function: only ends the one before, and loses against one at the same address.
+        // Not a function: it only ends the function before it, and loses against a function at the same address.
         _ => return Some(Symbol { address, name: 0, len: 0, rank: u8::MAX }),
     };
     let symbol = Symbol {

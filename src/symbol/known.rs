@@ -1,5 +1,6 @@
-//! What is known of files by their build id, and of what processes have mapped. Nothing is read here: what is lacking is asked
-//! for, and whoever reads puts it here. So the lock around this is never held while a file or a process does not answer.
+//! What is known about files by their build id, and about the mappings of processes. Nothing is read here: what is missing
+//! becomes a [`Job`], and the reader puts the result here. So the lock around this is never held while a file or a process does
+//! not answer.
 
 use super::{
     UNKNOWN,
@@ -19,32 +20,33 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Most files known; beyond it the oldest are forgotten.
+/// Most files that are known; beyond it the oldest are forgotten.
 const FILES: usize = 4096;
-/// Most bytes of names of files; as many files with long names as somebody may make must not take all memory.
+/// Most bytes of names of files: anybody may make many files with long names, which must not take all memory.
 const PATHS: usize = 4 << 20;
-/// Most processes that are remembered after they are gone, most files of one, and of all.
+/// Most processes whose mappings are remembered after they end, most files of one process, and of all.
 const BEGUN: usize = 4096;
 const PARTS: usize = 256;
 const ALL_PARTS: usize = 1 << 16;
-/// Memory for symbols, bytes; beyond it those not used for the longest time are read again when they are needed.
+/// Memory for symbols, bytes; beyond it the symbols unused for the longest time are dropped, and read again when they are
+/// needed.
 const SYMBOLS_BYTES: usize = 24 << 20;
-/// Most processes that are remembered to have a file, to open it where they see it.
+/// Most processes that are remembered for a file, to open it through one of them.
 const PLACES: usize = 4;
-/// Most that is asked for and not answered yet.
+/// Most jobs that are not done yet.
 const JOBS: usize = 4096;
-/// How long it is taken for true what a process has mapped, and that nobody has a build id.
+/// How long the mappings of a process, and the absence of a build id, are taken as known.
 const FRESH: Duration = Duration::from_secs(1);
 const MISSING: Duration = Duration::from_secs(10);
 
-/// Build id with zeros behind it, as the kernel gives it.
+/// A build id padded with zeros, as the kernel reports it.
 pub(super) type BuildId = [u8; 20];
 
-/// What names a file's symbols.
+/// Identifies the symbols of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     BuildId(BuildId),
-    /// A file without a build id.
+    /// A file without a build id, by its identity.
     File(Identity),
 }
 
@@ -55,7 +57,8 @@ pub(super) struct Place {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) path: Arc<Path>,
-    /// Device and inode of the file, as `stat` has them, where it was seen that the process has the same files as this one.
+    /// Device and inode of the file, as `stat` reports them, if the process was seen to share this process's root and mount
+    /// namespace.
     pub(super) seen: Option<(u64, u64)>,
 }
 
@@ -68,21 +71,21 @@ pub(super) struct Part {
     pub(super) of: Of,
 }
 
-/// What memory is of.
+/// What a range of memory maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     File(Key),
-    /// A file that was mapped and not looked at: which one it is is not known, since its number may have been another's before.
+    /// A file that was mapped but not read yet. Its identity is unknown, because another file may have had its number before.
     Unseen(Unseen),
-    /// One like this, by its name, whose process is gone or has it no more: nothing will tell which one it was.
+    /// Such a file, by its name, whose process has ended or no longer maps it: its identity will stay unknown.
     Gone(Arc<Path>),
     /// `[vdso]` and its like.
     Kernel(Arc<str>),
-    /// Code made as the program runs.
+    /// Code that a program generates while it runs.
     Nothing,
 }
 
-/// What the kernel tells of a file that it finds no build id in.
+/// A mapped file for which the kernel reports no build id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unseen {
     pub(super) inode: Inode,
@@ -91,18 +94,18 @@ pub(super) struct Unseen {
     pub(super) told: SystemTime,
 }
 
-/// What is asked for.
+/// A request to the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Job {
-    /// What every process has mapped.
+    /// The mappings of every process.
     All,
-    /// The same of processes that are new or run something else than before.
+    /// The mappings of processes that are new or execute another program than before.
     New,
-    /// Which process has a file of this build id.
+    /// The process that has a file with this build id.
     Find(BuildId),
-    /// What a process has mapped.
+    /// The mappings of a process.
     Process(u32),
-    /// Which file it is that was mapped, as long as its process is there.
+    /// The identity of a mapped file, as long as its process exists.
     See(Key),
     /// The symbols of a file.
     Symbols(Key),
@@ -115,18 +118,18 @@ struct Table {
     used: u64,
 }
 
-/// A file that a process was told to have mapped, and when.
+/// A mapping that the kernel reported for a process, and when.
 #[derive(Debug)]
 struct Told {
     at: SystemTime,
     part: Part,
 }
 
-/// What a process had mapped when it was looked at.
+/// The mappings of a process when it was read.
 #[derive(Debug)]
 struct Looked {
     at: Instant,
-    /// When the process began; `None` if that was not to be had.
+    /// When the process began; `None` if that is unknown.
     began: Option<SystemTime>,
     parts: Vec<Part>,
 }
@@ -136,51 +139,51 @@ impl Looked {
         self.at.elapsed() < FRESH
     }
 
-    /// Whether another process had this before, and the same number.
+    /// Whether the report is about an earlier process with the same number.
     fn is_others(&self, told: &Told) -> bool {
         self.began.is_some_and(|began| told.at < began)
     }
 }
 
-/// All that is known.
+/// Everything that is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Files that were looked at, by the number that had each last.
+    /// Files that were read, by the inode that each had last.
     inodes: HashMap<Inode, (Identity, Option<BuildId>)>,
     places: HashMap<Key, Vec<Place>>,
-    /// In the order they were found.
+    /// The keys of `places` in the order in which they were found.
     order: VecDeque<Key>,
     path_bytes: usize,
     tables: HashMap<Key, Table>,
     uses: u64,
-    /// What processes have mapped since this runs, also those that are gone.
+    /// Reported mappings since this process began, also of processes that have ended.
     begun: HashMap<u32, Vec<Told>>,
     begun_order: VecDeque<u32>,
     begun_parts: usize,
-    /// Build ids of which no process knows, and since when.
+    /// Build ids that no process has mapped, and since when.
     missing: HashMap<BuildId, Instant>,
-    /// Files of which it was looked which they are, and when: those of other roots are mapped again and again.
+    /// When the identity of each file was last looked up: files of other roots are mapped again and again.
     sought: HashMap<Key, Instant>,
-    /// What processes have mapped now.
+    /// The present mappings of processes.
     processes: HashMap<u32, Looked>,
-    /// What is asked for, first come, first served; also what is being answered.
+    /// Jobs in order of request. `asked` has these and the one being done.
     pub(super) jobs: VecDeque<Job>,
     asked: HashSet<Job>,
     pub(super) patience: Patience,
     pub(super) unread: Unread,
-    /// Whether nobody asks any more.
+    /// Whether the reader is to end.
     pub(super) is_over: bool,
 }
 
 impl Known {
-    /// Asks for something, once.
+    /// Adds a job, unless it is already there.
     pub(super) fn ask(&mut self, job: Job) {
         if self.asked.len() < JOBS && self.asked.insert(job) {
             self.jobs.push_back(job);
         }
     }
 
-    /// It was answered, or never will be.
+    /// Removes a job that was done or never will be.
     pub(super) fn answered(&mut self, job: Job) {
         self.asked.remove(&job);
         if let Job::See(key) = job {
@@ -189,13 +192,13 @@ impl Known {
         }
     }
 
-    /// Whether something is asked for that names lack.
+    /// Whether any job is for missing names.
     pub(super) fn is_lacking(&self) -> bool {
         let is_for_names = |job: &Job| matches!(job, Job::Find(_) | Job::Process(_) | Job::Symbols(_));
         !self.is_over && self.asked.iter().any(is_for_names)
     }
 
-    /// What is lacking to name frames.
+    /// The jobs that are missing to name frames.
     pub(super) fn lacking(&self, frames: &[Frame], process: u32) -> Vec<Job> {
         let mut lacking = Vec::new();
         for (depth, frame) in frames.iter().enumerate() {
@@ -230,7 +233,7 @@ impl Known {
         }
         let of = self.part(process, address).map(|part| &part.of);
         match of {
-            // Another look would tell no more.
+            // Reading the process again would not help.
             Some(Of::Gone(_)) => None,
             _ if !self.processes.get(&process).is_some_and(Looked::is_fresh) => Some(Job::Process(process)),
             Some(Of::File(key)) => self.lacking_of(*key),
@@ -238,7 +241,7 @@ impl Known {
         }
     }
 
-    /// The name of a frame, and whether it stays so.
+    /// The name of a frame, and whether it is final.
     pub(super) fn name(&mut self, frame: &Frame, depth: usize, process: u32) -> Option<(String, bool)> {
         match frame {
             Frame::Kernel(_) => None,
@@ -253,7 +256,7 @@ impl Known {
                 let offset = (address - part.from).saturating_add(part.offset);
                 Some(match part.of.clone() {
                     Of::File(key) => self.name_at(key, offset),
-                    // Another look may tell.
+                    // Reading the process again may help.
                     Of::Unseen(Unseen { path, .. }) => (in_file(&path, offset), false),
                     Of::Gone(path) => (in_file(&path, offset), true),
                     Of::Kernel(name) => (name.as_ref().to_owned(), true),
@@ -263,21 +266,21 @@ impl Known {
         }
     }
 
-    /// What a process has at an address, or had there last.
+    /// The mapping of a process at an address, or the last one there.
     fn part(&self, process: u32, address: u64) -> Option<&Part> {
         let has = |part: &Part| (part.from..part.to).contains(&address);
         let told = || self.begun.get(&process)?.iter().rev().find(|told| has(&told.part));
         let looked = self.processes.get(&process);
         let now = looked.and_then(|looked| Some((looked, looked.parts.iter().find(|part| has(part))?)));
         match (now, told()) {
-            // A number is used again. What was told of the new process would stand in place of this.
+            // Process numbers are reused: the reports of the new process would replace this one.
             (Some((looked, _)), Some(told)) if looked.is_others(told) => Some(&told.part),
             (Some((_, part)), _) => Some(part),
             (None, told) => told.map(|told| &told.part),
         }
     }
 
-    /// The function at a place of a file; the file and the address where it has no symbol there.
+    /// The function at an offset in a file; the file and the address if it has no symbol there.
     fn name_of(&mut self, build_id: &BuildId, offset: u64) -> (String, bool) {
         let key = Key::BuildId(*build_id);
         if self.places.contains_key(&key) || self.tables.contains_key(&key) {
@@ -300,13 +303,13 @@ impl Known {
             table.used = self.uses;
             table.found.as_ref().map(Arc::clone).map_err(|reason| *reason)
         });
-        // What is late may come yet.
+        // A late file may still be read.
         let is_final = !matches!(table, None | Some(Err(Reason::Slow)));
         let symbols = table.and_then(Result::ok);
         if let Some(symbol) = symbols.as_ref().and_then(|symbols| symbols.at(offset)) {
             return (shown(symbol), true);
         }
-        // Where a program keeps no frame pointers, the kernel takes data for addresses, and looks them up like these.
+        // If a program keeps no frame pointers, the kernel mistakes data for addresses, and reports them like these.
         let address = match &symbols {
             Some(symbols) => symbols.address(offset),
             None => i64::try_from(offset).is_ok().then_some(offset),
@@ -315,13 +318,13 @@ impl Known {
         (in_file(&self.path(key), address), is_final)
     }
 
-    /// A file that was looked at, if what has its number is still the same.
+    /// The key of a file that was read, if its inode number still belongs to the same file.
     pub(super) fn looked_at(&self, inode: Inode, identity: Identity) -> Option<Key> {
         let (_, build_id) = self.inodes.get(&inode).filter(|(known, _)| *known == identity)?;
         Some(build_id.map_or(Key::File(identity), Key::BuildId))
     }
 
-    /// A file was looked at.
+    /// Notes a file that was read.
     pub(super) fn look_at(&mut self, inode: Inode, identity: Identity, build_id: Option<BuildId>) -> Key {
         if self.inodes.len() >= FILES {
             self.inodes.clear();
@@ -330,7 +333,7 @@ impl Known {
         build_id.map_or(Key::File(identity), Key::BuildId)
     }
 
-    /// Somebody has a file mapped.
+    /// Notes that a process has mapped a file.
     pub(super) fn add(&mut self, key: Key, place: Place) {
         if let Key::BuildId(id) = key {
             self.missing.remove(&id);
@@ -348,7 +351,7 @@ impl Known {
             return;
         }
         self.path_bytes += bytes(&place.path);
-        // The newest lives longest, most likely; but one whose file is known again stays.
+        // The newest process probably lives longest; but one through which the file was identified stays.
         if places.len() >= PLACES {
             let oldest = places.iter().position(|known| known.seen.is_none()).unwrap_or(0);
             self.path_bytes -= bytes(&places.remove(oldest).path);
@@ -361,12 +364,12 @@ impl Known {
         }
     }
 
-    /// Who has a file mapped.
+    /// The processes that have mapped a file.
     pub(super) fn places(&self, key: Key) -> Vec<Place> {
         self.places.get(&key).cloned().unwrap_or_default()
     }
 
-    /// Whether it is not known yet which file it is.
+    /// Whether the identity of a file is still unknown and not looked up lately.
     pub(super) fn is_unseen(&self, key: Key) -> bool {
         let is_seen = |places: &Vec<Place>| places.iter().any(|place| place.seen.is_some());
         let is_sought = self.sought.get(&key).is_some_and(|since| since.elapsed() < FRESH);
@@ -375,7 +378,7 @@ impl Known {
             && !self.places.get(&key).is_some_and(is_seen)
     }
 
-    /// It was seen which file it is.
+    /// Notes the identity of a file.
     pub(super) fn see(&mut self, key: Key, process: u32, file: (u64, u64)) {
         let places = self.places.get_mut(&key).into_iter().flatten();
         for place in places.filter(|place| place.process == process) {
@@ -383,14 +386,14 @@ impl Known {
         }
     }
 
-    /// Remembers what a process has mapped for when it is gone, and when that was told.
+    /// Remembers a mapping of a process for when it has ended, and the time of the report.
     pub(super) fn remember(&mut self, process: u32, part: Part, at: SystemTime) {
         if !self.begun.contains_key(&process) {
             self.begun_order.push_back(process);
         }
         let parts = self.begun.entry(process).or_default();
         self.begun_parts -= parts.len();
-        // After `exec`, or in another process of that number, it is something else that is there.
+        // After `exec`, or in another process with that number, other files are mapped there.
         parts.retain(|known| known.part.to <= part.from || part.to <= known.part.from);
         if parts.len() >= PARTS {
             parts.remove(0);
@@ -403,7 +406,7 @@ impl Known {
         }
     }
 
-    /// Whether something is remembered of a process.
+    /// Whether mappings of a process are remembered.
     pub(super) fn is_remembered(&self, process: u32) -> bool {
         self.begun.contains_key(&process)
     }
@@ -412,7 +415,7 @@ impl Known {
         self.begun.get_mut(&process).into_iter().flatten()
     }
 
-    /// Files that a process was told to have mapped and of which it is not known which they are.
+    /// Files that a process was reported to have mapped and whose identity is unknown.
     pub(super) fn unseen(&self, process: u32) -> Vec<Unseen> {
         let told = self.begun.get(&process).into_iter().flatten();
         let unseen = |told: &Told| match &told.part.of {
@@ -422,7 +425,7 @@ impl Known {
         told.filter_map(unseen).collect()
     }
 
-    /// It was found out which file one of them is.
+    /// Notes the identity of one of them.
     pub(super) fn settle(&mut self, process: u32, unseen: &Unseen, key: Key) {
         for Told { part, .. } in self.told(process) {
             if part.of == Of::Unseen(unseen.clone()) {
@@ -431,8 +434,8 @@ impl Known {
         }
     }
 
-    /// At this moment it was begun to look what a process has mapped. What was told before and not found will not be found any more:
-    /// the process has ended, or has something else.
+    /// Ends the search for files that were reported before `looked`, when reading the mappings began, and were not found: the
+    /// process has ended or no longer maps them.
     pub(super) fn end(&mut self, process: u32, looked: SystemTime) {
         for Told { part, .. } in self.told(process) {
             if let Of::Unseen(unseen) = &part.of
@@ -443,7 +446,7 @@ impl Known {
         }
     }
 
-    /// What a process has mapped now, and when it began; nothing for one that is gone.
+    /// Notes the present mappings of a process, and when it began; no mappings if it has ended.
     pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<Part>) {
         self.processes.retain(|_, looked| looked.is_fresh());
         let looked = Looked { at: Instant::now(), began, parts };
@@ -458,7 +461,7 @@ impl Known {
         self.processes.insert(process, looked);
     }
 
-    /// Nobody has a file of this build id.
+    /// Notes that no process has a file with this build id.
     pub(super) fn miss(&mut self, id: BuildId) {
         if self.missing.len() >= FILES {
             self.missing.clear();
@@ -468,7 +471,7 @@ impl Known {
         }
     }
 
-    /// The symbols of a file, or why there are none.
+    /// Notes the symbols of a file, or why there are none.
     pub(super) fn set_symbols(&mut self, key: Key, found: Result<Symbols, Reason>) {
         self.uses += 1;
         let why = match &found {
@@ -492,28 +495,28 @@ impl Known {
         }
     }
 
-    /// A file does not answer: it is done without it until it does.
+    /// Notes that a file does not answer: until it does, it counts as slow.
     pub(super) fn give_up(&mut self, key: Key) {
         let used = self.uses;
         self.tables.entry(key).or_insert(Table { found: Err(Reason::Slow), used });
     }
 
-    /// What a file was called last.
+    /// The last known path of a file.
     pub(super) fn path(&self, key: Key) -> Arc<Path> {
         let place = self.places.get(&key).and_then(|places| places.last());
         place.map_or_else(|| Path::new("?").into(), |place| place.path.clone())
     }
 }
 
-/// A place in a file that has no name.
+/// The text for an offset in a file that has no symbol there.
 fn in_file(path: &Path, address: u64) -> String {
     let file = path.file_name().map(OsStr::to_string_lossy);
-    // A file that was replaced has this behind its name.
+    // The kernel adds this to the name of a file that was replaced.
     let file = file.as_deref().unwrap_or("?").trim_end_matches(" (deleted)");
     format!("[{}+{address:#x}]", shown(file))
 }
 
-/// All but the innermost are places that a call returns to, which may be behind the function's end.
+/// Steps back from a return address, which may be behind the end of the calling function. The innermost frame is none.
 fn back(address: u64, depth: usize) -> u64 {
     address.saturating_sub(u64::from(depth > 0))
 }
@@ -522,7 +525,7 @@ fn bytes(path: &Path) -> usize {
     path.as_os_str().len()
 }
 
-/// A build id as the kernel gives it.
+/// A build id padded with zeros, as the kernel reports it.
 pub(super) fn padded(id: &[u8]) -> BuildId {
     let mut padded = BuildId::default();
     for (to, from) in padded.iter_mut().zip(id) {
@@ -531,7 +534,7 @@ pub(super) fn padded(id: &[u8]) -> BuildId {
     padded
 }
 
-/// A name as it is kept: of one that is longer than most can be opened only the last part.
+/// A path as it is kept: of one that is longer than `LONGEST`, only the file name.
 pub(super) fn kept(path: PathBuf) -> Arc<Path> {
     const LONGEST: usize = 1024;
     if bytes(&path) <= LONGEST {

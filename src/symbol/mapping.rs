@@ -1,4 +1,4 @@
-//! What a process has mapped to be executed: `/proc/PID/maps`.
+//! The executable mappings of a process: `/proc/PID/maps`.
 
 use std::{
     ffi::OsStr,
@@ -8,11 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longest text that is read, bytes, and most mappings of a process that are kept: it may make 65 000.
+/// Most bytes of text that are read, and most mappings of a process that are kept: it may have 65 000.
 const LONGEST: u64 = 32 << 20;
 const MOST: usize = 2048;
 
-/// A file, whatever its name.
+/// The device and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Inode {
     /// As the kernel prints it: major and minor number in hexadecimal.
@@ -20,25 +20,25 @@ pub struct Inode {
     pub number: u64,
 }
 
-/// Memory of a process.
+/// An executable range of a process's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     pub from: u64,
     pub to: u64,
-    /// Where the memory's beginning is in the file.
+    /// The offset in the file of the beginning of the range.
     pub offset: u64,
     /// `None` for memory without a file.
     pub inode: Option<Inode>,
-    /// The file's name as the process sees it, or `[vdso]` and its like.
+    /// The file's path as the process sees it, or `[vdso]` and its like.
     pub path: PathBuf,
 }
 
-/// What a process has mapped to be executed, by its directory in procfs.
+/// The executable mappings of a process, by its directory in procfs; none if they cannot be read.
 pub fn mappings(process: &Path) -> Vec<Mapping> {
     File::open(process.join("maps")).map(read).unwrap_or_default()
 }
 
-/// The same of the text.
+/// Parses the text of `maps`.
 pub fn read(text: impl Read) -> Vec<Mapping> {
     let mut lines = BufReader::new(text.take(LONGEST));
     let (mut found, mut line) = (Vec::new(), Vec::new());
@@ -52,9 +52,9 @@ pub fn read(text: impl Read) -> Vec<Mapping> {
     found
 }
 
-/// `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE PATH`; `None` for what is not executed.
+/// Parses `FROM-TO PERMISSIONS OFFSET MAJOR:MINOR INODE PATH`; `None` for a mapping that is not executable.
 fn parse(line: &[u8]) -> Option<Mapping> {
-    // Names may be any bytes, what stands before them is ASCII.
+    // A path may have any bytes; the words before it are ASCII.
     let mut words = line.splitn(6, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let hex = |digits: &str| u64::from_str_radix(digits, 16).ok();

@@ -1,10 +1,10 @@
-//! Functions by address: of the kernel, and of whatever programs a stack was taken in.
+//! Functions by address: of the kernel, and of the programs whose stacks were taken.
 //!
-//! A program's frame comes as the build id of its file and a place in that file, so that stacks of several processes
-//! that run one program are one stack, and a process need not be there any more when somebody asks. What the kernel does
-//! not give is which file has that build id: `files` keeps track of what processes map.
+//! A frame of a program is the build id of its file and an offset in that file. So stacks of several processes that run one
+//! program are one stack, and a process may have ended by the time of a scrape. The kernel does not report which file has that
+//! build id: `files` tracks the mappings of processes for that.
 //!
-//! Files and processes are others', and may be made to harm: see [ADR 29](../../docs/adr/0029-foreign-files.md).
+//! Files and processes belong to others and may be made to do harm: see [ADR 29](../../docs/adr/0029-foreign-files.md).
 
 mod files;
 mod frame;
@@ -32,11 +32,11 @@ use std::{
     time::Duration,
 };
 
-/// Longest name of a function that is shown; what is beyond is cut.
+/// Longest name of a function that is shown, bytes; longer ones are cut.
 const LONGEST_NAME: usize = 200;
-/// What stands for a stack that could not be kept.
+/// Stands for a stack that could not be kept.
 pub const LOST: &str = "~lost";
-/// What stands for an address of which nothing is known.
+/// Stands for an address without a known function.
 const UNKNOWN: &str = "[unknown]";
 
 /// The symbols of the kernel and of programs, shared by all labels.
@@ -47,22 +47,22 @@ pub struct Symbols {
     files: OnceLock<Files>,
 }
 
-/// The functions of a stack.
+/// The names of the functions of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// Innermost first.
     pub list: Vec<String>,
-    /// Whether they stay so: what is not read yet may have another name in the next scrape.
+    /// Whether they are final: symbols that are not read yet may change a name in the next scrape.
     pub are_final: bool,
 }
 
 impl Symbols {
-    /// Reads nothing yet.
+    /// Makes it for a host; reads nothing yet.
     pub fn new(host: &Host) -> Self {
         Self { host: host.clone(), kernel: Mutex::new(None), files: OnceLock::new() }
     }
 
-    /// Makes sure that kernel functions can be named.
+    /// Fails if kernel functions cannot be named.
     pub fn want_kernel(&self) -> Result<(), HostError> {
         let mut kernel = lock(&self.kernel);
         if kernel.is_none() {
@@ -71,19 +71,19 @@ impl Symbols {
         Ok(())
     }
 
-    /// Has the kernel tell from now on which files processes run.
+    /// Requests the kernel's reports of mappings from now on.
     pub fn want_files(&self) {
         self.files.get_or_init(|| Files::new(self.host.proc.clone(), self.host.online_cpus()));
     }
 
-    /// Starts the threads that read files of programs, where stacks of programs are wanted. The first scrape does as well.
+    /// Starts the threads that read files of programs, if stacks of programs are wanted. The first scrape does so too.
     pub fn begin(&self) {
         if let Some(files) = self.files.get() {
             files.begin();
         }
     }
 
-    /// What has changed is looked at again; to be called once at the beginning of each scrape. Waits for nobody.
+    /// Lets changed symbols be read again; called once at the beginning of each scrape. It does not wait.
     pub fn refresh(&self) {
         if let Some(kernel) = lock(&self.kernel).as_mut() {
             kernel.look_again();
@@ -93,15 +93,15 @@ impl Symbols {
         }
     }
 
-    /// Names of a stack's functions, innermost first as the frames. Addresses mean something in `process` only, 0 for none.
-    /// Symbols that are not read yet are waited for, about a second for all that ask together.
+    /// Names of a stack's functions, innermost first like the frames. `process` is the one to which addresses belong, 0 for
+    /// none. Waits for symbols that are not read yet, about a second for all callers together.
     pub fn names(&self, frames: &[Frame], process: u32) -> Names {
         let unknown = || frames.iter().map(|_| None).collect();
         let of_files = self.files.get().map_or_else(unknown, |files| files.names(frames, process));
         let mut kernel = lock(&self.kernel);
         let mut names = Names { list: Vec::with_capacity(frames.len()), are_final: true };
         for (depth, (frame, of_file)) in frames.iter().zip(of_files).enumerate() {
-            // All but the innermost are places that a call returns to, which may be behind the function's end.
+            // All frames but the innermost are return addresses, which may be behind the end of the calling function.
             let back = u64::from(depth > 0);
             names.list.push(match (frame, of_file) {
                 (Frame::Kernel(address), _) => kernel
@@ -117,26 +117,26 @@ impl Symbols {
         names
     }
 
-    /// From now on names are shown to nobody but whoever started this process: then a file whose process is gone is read
-    /// whoever may read it.
+    /// From now on only the user who started this process sees the names: then a file whose process has ended is read whoever
+    /// owns it.
     pub fn are_private(&self) {
         if let Some(files) = self.files.get() {
             files.are_private();
         }
     }
 
-    /// Waits until the symbols are read that were lacking so far, for so long; whether some were.
+    /// Waits until the requested symbols are read, at most this long; returns whether any were missing.
     pub fn wait(&self, most: Duration) -> bool {
         self.files.get().is_some_and(|files| files.wait(most))
     }
 
-    /// Files of programs that could not be read, where stacks of programs are wanted.
+    /// The family of files of programs that could not be read, if stacks of programs are wanted.
     pub fn families(&self) -> Option<MetricFamily> {
         self.files.get().map(Files::family)
     }
 }
 
-/// A symbol as a frame is shown: without what parts frames, and no longer than need be.
+/// A symbol as it is shown: without the character that separates frames, and at most [`LONGEST_NAME`] long.
 fn shown(symbol: &str) -> String {
     let mut name: String = short(symbol)
         .chars()

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest that scrapes wait one after the other, and how much slower than the time that passes it comes back. So a scrape
-/// is held up for little more than this, however many files are slow.
+/// The longest that scrapes wait one after the other, and how much slower than real time this allowance refills. So a scrape
+/// waits little longer than this, however many files are slow.
 const MOST: Duration = Duration::from_secs(1);
 const SLOWER: u32 = 5;
 
-/// What is left of it.
+/// The rest of the allowance.
 #[derive(Debug)]
 pub(super) struct Patience {
     left: Duration,
@@ -21,7 +21,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// How long may be waited now.
+    /// How long a scrape may wait now.
     pub(super) fn left(&mut self, now: Instant) -> Duration {
         let back = now.saturating_duration_since(self.at) / SLOWER;
         self.left = self.left.saturating_add(back).min(MOST);
@@ -29,7 +29,7 @@ impl Patience {
         self.left
     }
 
-    /// It was waited for so long.
+    /// Accounts for time waited.
     pub(super) fn spend(&mut self, waited: Duration) {
         self.left = self.left.saturating_sub(waited);
     }

@@ -1,6 +1,6 @@
-//! Reads files and processes that others own, on a thread that may be held up as long as those like: a file system that somebody
-//! serves may not answer, `/proc/PID/maps` waits for a lock of the process. What is late is left behind (`deadline`), and
-//! what it has to say is taken in when it comes.
+//! Reads files and processes of others, on a thread that they may hold up: a user's file system may not answer, and
+//! `/proc/PID/maps` waits for a lock of the process. What is late is left behind (`deadline`), and its result is used when it
+//! comes.
 
 use super::{
     known::{BuildId, Job, Key, Known, Of, Part, Place, Unseen, kept, padded},
@@ -26,38 +26,38 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Most processes that are looked at.
+/// Most processes that are read.
 const PROCESSES: usize = 65_536;
-/// How long looking at a process and its files may take.
+/// How long reading a process and its files may take.
 const LOOK: deadline::Limits =
     deadline::Limits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
-/// How long reading symbols may take: a little longer than what they may cost, so that only what hangs is late.
+/// How long reading symbols may take: a little longer than their budget, so that only files that hang are late.
 const READ: deadline::Limits = {
     let most = Limits::STACK.time.saturating_add(Duration::from_secs(2));
     deadline::Limits { first: most, next: most }
 };
-/// Most threads that are left behind, and most of them in what one user owns. What that user has beside it is not read until
-/// one of them has its answer.
+/// Most threads that are left behind, and most of them for files and processes of one user. Others of that user are not read
+/// until one of those has answered.
 const LEFT: usize = 32;
 const LEFT_OF_ONE: usize = 4;
-/// Symbols of this size and more leave memory behind that is worth giving back, bytes.
+/// Size of symbols, in bytes, from which on memory is given back after reading.
 const MUCH: usize = 1 << 20;
 
-/// What may not answer.
+/// A thing that may not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Thing {
-    /// A process: what it has mapped, and those files.
+    /// A process: its mappings, and the files in them.
     Process(u32),
     /// The symbols of a file.
     Symbols(Key),
-    /// Which file it is.
+    /// The identity of a file.
     See(Key),
 }
 
 #[derive(Debug)]
 struct Asked {
     thing: Thing,
-    /// Whose it is; `None` if that is not to be had any more.
+    /// Its owner; `None` if that is no longer known.
     user: Option<u32>,
     left: Left,
 }
@@ -68,24 +68,24 @@ impl MayHang for Asked {
     }
 }
 
-/// What is known and who reads more of it.
+/// What is known, and the jobs that read more.
 #[derive(Debug)]
 pub(super) struct Reader {
     proc: PathBuf,
     known: Mutex<Known>,
-    /// Something is asked for.
+    /// Notified when a job is added.
     asked: Condvar,
-    /// Something was answered.
+    /// Notified when a job is done.
     pub(super) answered: Condvar,
-    /// Which files this process sees: its root, and its mount namespace.
+    /// Identifies the files that this process sees: its root, and its mount namespace.
     own: Option<(u64, u64, PathBuf)>,
-    /// Processes that were looked at, by what they run: after `exec` they are others.
+    /// Processes that were read, with their executables: after `exec` they are read again.
     seen: Mutex<HashMap<u32, PathBuf>>,
-    /// Files that are being looked at: one that does not answer holds up one thread.
+    /// Files that are being opened: one that does not answer holds up only one thread.
     opening: Mutex<HashSet<Inode>>,
-    /// Whether what is named is shown to nobody but whoever started this process, and so may read the files as well.
+    /// Whether only the user who started this process, who may read the files as well, sees the names.
     pub(super) is_private: AtomicBool,
-    /// What was late, as long as it is.
+    /// Things that are late, as long as they are.
     left: Mutex<HashMap<Thing, Arc<Asked>>>,
 }
 
@@ -105,25 +105,25 @@ impl Reader {
         }
     }
 
-    /// What is known; to be held for moments only.
+    /// Locks what is known; hold it only for moments.
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         lock(&self.known)
     }
 
-    /// Asks for something.
+    /// Adds a job.
     pub(super) fn ask(&self, known: &mut Known, job: Job) {
         known.ask(job);
         self.asked.notify_one();
     }
 
-    /// Nobody asks any more.
+    /// Ends the reader.
     pub(super) fn end(&self) {
         self.known().is_over = true;
         self.asked.notify_all();
         self.answered.notify_all();
     }
 
-    /// Answers what is asked for until nobody asks any more.
+    /// Does jobs until the reader is to end.
     pub(super) fn work(self: &Arc<Self>) {
         while let Some(job) = self.next_job() {
             self.answer(job);
@@ -160,22 +160,22 @@ impl Reader {
         }
     }
 
-    /// Looks at what processes have mapped by now: they load libraries as they run.
+    /// Reads the mappings of processes, which change: they load libraries while they run.
     fn look_at(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
         self.each(LOOK, &processes.map(Thing::Process).collect::<Vec<_>>());
     }
 
-    /// Looks at processes that are new, or run something else than before.
+    /// Reads processes that are new or execute another program than before.
     fn look_at_new(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
         let runs = |process: u32| Some((process, fs::read_link(self.directory(process).join("exe")).ok()?));
-        // Threads of the kernel run nothing.
+        // Kernel threads have no executable.
         let now: HashMap<u32, PathBuf> = processes.filter_map(runs).collect();
         let before = std::mem::replace(&mut *lock(&self.seen), now.clone());
         let is_new = |(process, runs): &(u32, PathBuf)| before.get(process) != Some(runs);
         self.look_at(now.into_iter().filter(is_new).map(|(process, _)| process));
     }
 
-    /// Reads each of these; what is late is done without.
+    /// Reads each of these; goes on without those that are late.
     fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[Thing]) {
         let asked = self.may_be_asked(things);
         let reader = self.clone();
@@ -193,7 +193,7 @@ impl Reader {
         }
     }
 
-    /// Those that may be asked: others are late, or their owner has enough that is.
+    /// The things that may be read: not those that are late, nor those of an owner with too many late ones.
     fn may_be_asked(&self, things: &[Thing]) -> Vec<Arc<Asked>> {
         let mut left = lock(&self.left);
         left.retain(|_, asked| asked.left.is_any());
@@ -222,7 +222,7 @@ impl Reader {
         Some(fs::metadata(self.directory(process)).ok()?.uid())
     }
 
-    /// Something does not answer, which is said once.
+    /// Notes that something does not answer, and logs it once.
     fn is_late(&self, thing: Thing) {
         let path: Arc<Path> = match thing {
             Thing::Process(process) => self.directory(process).into(),
@@ -232,7 +232,7 @@ impl Reader {
         self.do_without(thing);
     }
 
-    /// Nobody is to wait for it.
+    /// Goes on without it: nothing waits for it any more.
     fn do_without(&self, thing: Thing) {
         match thing {
             Thing::Process(process) => self.known().set_process(process, None, Vec::new()),
@@ -251,7 +251,7 @@ impl Reader {
         }
         match thing {
             Thing::Process(process) => {
-                // Before: what is told meanwhile may not be in what is read.
+                // The time is taken first: what is reported while the mappings are read may be missing from them.
                 let looked = SystemTime::now();
                 let began = self.began(process);
                 let parts = self.parts(process);
@@ -272,7 +272,8 @@ impl Reader {
         }
     }
 
-    /// When a process began, or a little before; `None` for one of which nothing was told that may have been another's.
+    /// When a process began, or a little before; `None` if no mapping was reported that may belong to another process of its
+    /// number.
     fn began(&self, process: u32) -> Option<SystemTime> {
         if !self.known().is_remembered(process) {
             return None;
@@ -282,7 +283,7 @@ impl Reader {
         SystemTime::now().checked_sub(age(&stat, &uptime, procfs::ticks_per_second())?)
     }
 
-    /// What a process has mapped, each file of it looked at.
+    /// The executable mappings of a process, with the identity of each file.
     fn parts(&self, process: u32) -> Vec<Part> {
         let directory = self.directory(process);
         let mapped = mappings(&directory);
@@ -300,7 +301,7 @@ impl Reader {
         mapped.into_iter().map(part).collect()
     }
 
-    /// Whether a process sees the files that this one does.
+    /// Whether a process sees the same files as this one.
     fn has_our_files(&self, directory: &Path) -> bool {
         self.own.is_some() && files_of(directory) == self.own
     }
@@ -315,24 +316,24 @@ impl Reader {
     ) -> Of {
         let place = Place { process, from, to, path: kept(path), seen: None };
         let unseen = Unseen { inode, path: place.path.clone(), told: SystemTime::now() };
-        // Another thread waits for it.
+        // Another thread is opening it.
         if !lock(&self.opening).insert(inode) {
             return Of::Unseen(unseen);
         }
         let found = self.identify(place, inode, is_ours);
         lock(&self.opening).remove(&inode);
-        // It may be there where another process has it.
+        // It may be found through another process.
         found.map_or(Of::Unseen(unseen), Of::File)
     }
 
-    /// Which file it is that a process has mapped; `None` if that cannot be told with certainty.
+    /// The identity of a file that a process has mapped; `None` if it is not certain.
     fn identify(&self, mut place: Place, inode: Inode, is_ours: bool) -> Option<Key> {
         let (looked, is_mapped) = match self.hold_mapped(&place) {
             Ok(looked) => (looked, true),
             Err(_) => (self.hold_named(&place).ok()?, false),
         };
         let identity = looked.identity;
-        // What has its name may be another file by now.
+        // Another file may have its name by now.
         let is_it = is_mapped || identity.inode == inode.number;
         place.seen = is_ours.then_some((identity.device, identity.inode));
         let known = self.known().looked_at(inode, identity).filter(|_| is_it);
@@ -354,8 +355,8 @@ impl Reader {
         None
     }
 
-    /// Finds out which files a process had mapped that was gone before it was looked at: what has their names and numbers, if
-    /// that is what was there before, or was there when they were mapped.
+    /// Identifies the files of a process that ended before it was read: the file with the reported path and number, if it is
+    /// the one known before, or if it existed when it was mapped.
     fn settle(&self, process: u32) {
         let unseen = self.known().unseen(process);
         for unseen in unseen {
@@ -377,7 +378,7 @@ impl Reader {
         }
     }
 
-    /// Takes hold of a file as its process has it: what it has mapped, or what has its name among the files of that process.
+    /// Opens a file as its process has it: its mapping, or the file with its name in the root of that process.
     fn hold(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
         self.hold_mapped(place).or_else(|_| self.hold_named(place))
     }
@@ -392,7 +393,7 @@ impl Reader {
         look_at(Foreign::Link(&self.directory(place.process).join(link)))
     }
 
-    /// Sees which file it is that was mapped.
+    /// Looks up the identity of a mapped file.
     fn see(&self, key: Key) {
         let places = self.known().places(key);
         let is_ours = |place: &&Place| self.has_our_files(&self.directory(place.process));
@@ -404,9 +405,9 @@ impl Reader {
         }
     }
 
-    /// Opens a file where its process has it. After its end it is the file that was seen, or one that root has put there for
-    /// everybody: its path may be one of another root, or have been made up. Whoever has what is named to himself may have
-    /// it from any file.
+    /// Opens a file through its process. After the process has ended, only the file that was identified is opened, or one that
+    /// root has installed for everybody: the path may belong to another root, or be made up. If only the user who started this
+    /// process sees the names, any file may be opened.
     fn open(&self, place: &Place) -> Result<File, ForeignError> {
         if let Some(file) = place.seen {
             let found = look_at(Foreign::Unlinked(&place.path));
@@ -424,18 +425,18 @@ impl Reader {
         open_foreign(if is_private { Foreign::Unlinked(path) } else { Foreign::OfRoot(path) })
     }
 
-    /// Reads the symbols of a file, from the first of its places where it still is.
+    /// Reads the symbols of a file, through the first of its processes that still has it.
     fn symbols(&self, key: Key) -> Result<Symbols, Reason> {
         let places = self.known().places(key);
         let mut why = Reason::Gone;
-        // What root has made is what it says; of others the newest is there most likely.
+        // A file of root can be trusted; of others, the newest process probably still has the file.
         let mut opened = Vec::new();
         for place in places.iter().rev() {
             match self.open(place) {
                 Ok(file) => {
                     let is_of_root =
                         file.metadata().is_ok_and(|found| Limits::of_host(&found) == Limits::TRUSTED);
-                    // In another root it is one of whoever that root is of.
+                    // In another root, a file belongs to the owner of that root.
                     let is_installed = is_of_root && place.seen.is_some();
                     let limits = if is_installed { Limits::INSTALLED } else { Limits::STACK };
                     opened.push((file, is_of_root, limits));
@@ -474,11 +475,11 @@ fn files_of(process: &Path) -> Option<(u64, u64, PathBuf)> {
     Some((root.dev(), root.ino(), namespace))
 }
 
-/// For how long a process has been there, or a little longer, by its `stat`, and by how long the machine has.
+/// How long a process has existed, or a little longer, from its `stat` and from the uptime of the machine.
 fn age(stat: &[u8], uptime: &str, ticks_per_second: u64) -> Option<Duration> {
-    /// Both are rounded to hundredths of a second, and read one after the other.
+    /// Both times are rounded to hundredths of a second, and read one after the other.
     const ROUNDED: Duration = Duration::from_millis(100);
-    // A program's name may have any bytes, a bracket too.
+    // The name of a program may contain any byte, also a bracket.
     let behind_name = stat.iter().rposition(|byte| *byte == b')')?;
     let words = std::str::from_utf8(stat.get(behind_name + 1..)?).ok()?;
     let began: u64 = words.split_whitespace().nth(19)?.parse().ok()?;
@@ -487,7 +488,7 @@ fn age(stat: &[u8], uptime: &str, ticks_per_second: u64) -> Option<Duration> {
     now.saturating_sub(began).checked_add(ROUNDED)
 }
 
-/// Of two reasons the one that says more.
+/// The more informative of two reasons.
 fn worse(one: Reason, other: Reason) -> Reason {
     if one == Reason::Gone { other } else { one }
 }
@@ -499,14 +500,14 @@ mod tests {
 
     const FRAME: Frame = Frame::Address(0x40_0123);
 
-    /// A process was told to have mapped a file that nobody finds.
+    /// A process was reported to have mapped a file that cannot be found.
     fn remember(reader: &Reader, process: u32, told: SystemTime) {
         let inode = Inode { device: (0, 99), number: 7 };
         let of = Of::Unseen(Unseen { inode, path: Path::new("/nowhere/prog").into(), told });
         reader.known().remember(process, Part { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
     }
 
-    /// What the frame is called, whether it stays so, and whether more is to be asked for.
+    /// The name of the frame, whether it is final, and whether jobs are missing for it.
     fn named(reader: &Reader, process: u32) -> (String, bool, bool) {
         let mut known = reader.known();
         let (name, is_final) = known.name(&FRAME, 0, process).expect("it is a program's");
@@ -521,7 +522,7 @@ mod tests {
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), false, true));
         reader.read(Thing::Process(7));
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
-        // What is told after it was looked may still be found.
+        // A mapping that is reported after the process was read may still be found.
         remember(&reader, 7, SystemTime::now() + Duration::from_mins(1));
         reader.read(Thing::Process(7));
         assert!(!named(&reader, 7).1);
@@ -554,7 +555,7 @@ mod tests {
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
         assert_eq!(named(&reader, 8), ("[vdso]".into(), true, false));
         assert_eq!(named(&reader, 9), ("[vdso]".into(), true, false));
-        // What is told of the new one stands in its place.
+        // Reports about the new process replace it.
         remember(&reader, 7, SystemTime::now());
         reader.read(Thing::Process(7));
         assert_eq!(named(&reader, 7), ("[vdso]".into(), true, false));

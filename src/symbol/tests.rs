@@ -64,12 +64,12 @@ fn frames_as_the_kernel_writes_them() {
 #[inline(never)]
 fn tapster_symbol_test_function() {}
 
-/// This process, its file known by what it has mapped.
+/// This process, with its file known from its mappings.
 #[test]
 fn functions_of_this_program() {
     let function = std::hint::black_box(tapster_symbol_test_function as fn());
     let files = Files::new("/proc".into(), Host::default().online_cpus());
-    // A machine that does much else may take longer than a scrape would wait.
+    // A busy machine may take longer than a scrape would wait.
     let named = |frame: Frame, process: u32| {
         let begun = Instant::now();
         loop {
@@ -102,15 +102,15 @@ fn functions_of_this_program() {
     let mut build_id = [0; 20];
     build_id[..id.len()].copy_from_slice(&id);
     assert_eq!(at(build_id, located), name);
-    // Data that was taken for an address, and a file that nobody has.
+    // Data that was mistaken for an address, and a file that no process has.
     assert_eq!(at(build_id, u64::MAX - 5), UNKNOWN);
     assert_eq!(at(build_id, 1 << 40), UNKNOWN);
     assert_eq!(at([0xab; 20], 0x123), "[abababab+0x123]");
     assert_eq!(at([0xab; 20], u64::MAX - 5), UNKNOWN);
 }
 
-/// A program with a function of this name, whose address it prints; `None` without a compiler. Its name is in its data, too: linkers
-/// make build ids of what is loaded, not of symbols.
+/// Compiles a program with a function of this name, whose address it prints; `None` without a compiler. Its data contains the
+/// name as well, because linkers make build ids from what is loaded, not from symbols.
 fn program(directory: &Path, function: &str, build_id: &str) -> Option<PathBuf> {
     let (source, program) = (directory.join("source.c"), directory.join("made"));
     let text = format!(
@@ -122,7 +122,7 @@ fn program(directory: &Path, function: &str, build_id: &str) -> Option<PathBuf> 
     made.is_ok_and(|status| status.success()).then_some(program)
 }
 
-/// A program that runs until this is dropped, and where its function is.
+/// A program that runs until this is dropped, and the address of its function.
 struct Runs(Child, u64);
 
 impl Runs {
@@ -142,10 +142,10 @@ impl Drop for Runs {
     }
 }
 
-/// A file is removed, and another one gets its name and its number, as file systems on disks do at once.
+/// A file is removed, and another gets its name and its inode number, as file systems on disks do at once.
 #[test]
 fn a_number_of_a_file_that_is_used_again() {
-    // A file system in memory has other numbers each time.
+    // A file system in memory gives another number each time.
     let directory = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
     for build_id in ["-Wl,--build-id=none", "-Wl,--build-id=sha1"] {
         let files = Files::new("/proc".into(), Host::default().online_cpus());

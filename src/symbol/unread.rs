@@ -1,4 +1,4 @@
-//! Files whose functions are not named: why, how many, and said once.
+//! Files whose functions are not named: the reason, their number, and one log line each.
 
 use crate::{
     elf,
@@ -7,23 +7,23 @@ use crate::{
 };
 use std::path::Path;
 
-/// Most files of one reason that the log speaks of; others are only counted.
+/// Most files of one reason that are logged; others are only counted.
 const TOLD: u64 = 8;
 
 /// Why the symbols of a file are not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// There is nothing any more that it could be read from.
+    /// There is nothing left from which it could be read.
     Gone,
-    /// Its process has ended, and what has its name is not what root has put there for everybody.
+    /// Its process has ended, and the file that has its name was not installed by root for everybody.
     Private,
-    /// A pipe, a device or the like has its name.
+    /// Its name belongs to a pipe, a device or the like.
     NotAFile,
-    /// It would cost more than it may.
+    /// Reading it would exceed its budget.
     TooLarge,
-    /// It is no program, or not whole.
+    /// It is no program, or damaged.
     Damaged,
-    /// The kernel refuses.
+    /// The kernel refuses access.
     Refused,
     /// It does not answer.
     Slow,
@@ -67,7 +67,7 @@ impl From<&elf::Unread> for Reason {
     }
 }
 
-/// How many there were.
+/// The number of files by reason.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     counts: [u64; Reason::ALL.len()],
@@ -78,7 +78,7 @@ impl Unread {
         let Some(place) = Reason::ALL.iter().position(|other| *other == reason) else { return };
         self.counts[place] += 1;
         let (path, reason, count) = (path.display(), reason.label(), self.counts[place]);
-        // Programs that end are no news.
+        // Programs that end are normal.
         if matches!(reason, "gone" | "private") || count > TOLD {
             tracing::debug!(%path, reason, "functions of a file are not named");
         } else {

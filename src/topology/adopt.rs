@@ -1,11 +1,11 @@
 //! I/O of members whose array does not announce it.
 //!
-//! The device-mapper targets `raid` and `mirror` hand bios to their members without the event that says which array
-//! they are for, or with it for a part of them. Such a member is a device of its own, so what `block_io` measures
-//! of it is what the array does there: its rows become the array's. `docs/adr/0009-silent-arrays.md` has the reasons.
+//! The device-mapper targets `raid` and `mirror` hand bios to their members without the event that names the array, or with it
+//! for a part of them. Such a member is a device of its own, so its I/O as measured by `block_io` is the array's I/O there: its
+//! rows become the array's. `docs/adr/0009-silent-arrays.md` has the reasons.
 //!
-//! Which probes are meant is told from what they declare, not from their names: a site that copies `raid_member` or `block_io`
-//! into a file of its own gets the same rows.
+//! Probes are recognised by their declarations, not by their names: a site that copies `raid_member` or `block_io` into a file
+//! of its own gets the same rows.
 
 use super::{Array, Member, Topology};
 use crate::family::{MetricFamily, Sample, Value};
@@ -17,12 +17,12 @@ use tapster_ebpf::{
     waiting,
 };
 
-/// The event that a bio is submitted with, and one that it completes with.
+/// The event at which a bio is submitted, and the one at which it completes.
 const SUBMITTED: &str = "block_bio_queue";
 /// See [`SUBMITTED`].
 const COMPLETED: &str = "block_bio_complete";
 
-/// What a label of such a probe is.
+/// The meaning of a label of such a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
     Array,
@@ -33,7 +33,7 @@ enum Meaning {
     Other,
 }
 
-/// What a metric of such a probe is.
+/// The quantity that a metric of such a probe measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Measure {
     Duration,
@@ -41,23 +41,23 @@ enum Measure {
     Oldest,
 }
 
-/// Whose I/O a probe measures.
+/// The devices whose I/O a probe measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
-    /// That of arrays on each of their members.
+    /// Arrays, on each of their members.
     Members,
-    /// That of devices, from the submission of a bio to its completion.
+    /// Devices, from the submission of a bio to its completion.
     Devices,
 }
 
-/// What a probe of the I/O of devices or of members of arrays declares.
+/// A probe of the I/O of devices, or of members of arrays, as declared.
 #[derive(Debug)]
 struct Subject<'p> {
     probe: &'p str,
     whose: Whose,
-    /// By the label's name.
+    /// Labels by name.
     labels: Vec<(&'p str, Meaning)>,
-    /// By the family's name.
+    /// Metrics by the name of their family.
     metrics: Vec<(String, Measure)>,
 }
 
@@ -66,7 +66,7 @@ struct Subject<'p> {
 pub struct Measured<'p> {
     /// The probe.
     pub probe: &'p Probe,
-    /// What it gives.
+    /// Its families.
     pub families: Vec<MetricFamily>,
 }
 
@@ -79,14 +79,14 @@ pub enum NotAdopted {
     OtherBuckets {
         /// The probe of devices.
         devices: String,
-        /// That of members.
+        /// The probe of members.
         members: String,
     },
-    /// The probe of members tells rows apart by something that the probe of devices does not know, or the other way round.
+    /// The probe of members has a label that the probe of devices lacks, or the other way round.
     OtherLabels {
         /// The probe of devices.
         devices: String,
-        /// That of members.
+        /// The probe of members.
         members: String,
     },
 }
@@ -107,13 +107,13 @@ impl fmt::Display for NotAdopted {
     }
 }
 
-/// Whether an event is at this tracepoint, with all that comes there.
+/// Whether an event is at this tracepoint, without a filter.
 fn is_at(event: &Event, tracepoint: &str) -> bool {
     let is_it = |at: &AttachPoint| at.kind.subject == point::Subject::Tracepoint && at.name() == tracepoint;
     event.filter.is_none() && event.at.iter().any(|at| is_it(&at.value))
 }
 
-/// What a metric of events measures, if it takes all of them.
+/// The quantity that a metric of events measures, if it counts all of them.
 fn measure(metric: &Metric) -> Option<Measure> {
     let value = &metric.value.as_ref()?.ast.kind;
     let is_duration = matches!(value, ExprKind::Name(name) if name == "duration");
@@ -122,7 +122,7 @@ fn measure(metric: &Metric) -> Option<Measure> {
 }
 
 impl<'p> Subject<'p> {
-    /// What a probe is about; `None` where that is something else.
+    /// The subject of a probe; `None` if it measures something else.
     fn of(probe: &'p Probe) -> Option<Self> {
         let meaning = |decoder: Option<&Decoder>| match decoder {
             Some(Decoder::RaidArray) => Meaning::Array,
@@ -169,7 +169,7 @@ impl<'p> Subject<'p> {
         self.metrics.iter().find(|(name, _)| *name == *family.name).map(|(_, measure)| *measure)
     }
 
-    /// What each label of a family is: of starts that wait some may not be known.
+    /// The meaning of each label of a family; a family of waiting starts may lack some labels.
     fn meanings(&self, family: &MetricFamily) -> Vec<Meaning> {
         let meaning = |name: &String| self.labels.iter().find(|(known, _)| *known == name);
         let names = family.label_names.iter();
@@ -177,16 +177,16 @@ impl<'p> Subject<'p> {
     }
 }
 
-/// A family of devices, and where the labels of one of members are in it.
+/// A family of devices, with the indexes of the labels that a family of members has.
 struct Source<'f> {
     family: &'f MetricFamily,
-    /// The label of the device.
+    /// The index of the label of the device.
     device: usize,
-    /// Places of the labels that do not depend on the device, in the order of those of members.
+    /// Indexes of the labels that do not depend on the device, in the order of the family of members.
     others: Vec<usize>,
 }
 
-/// Puts the I/O of members of silent arrays into the families of members, in place of what the kernel told of it.
+/// Adds the I/O of members of silent arrays to the families of members, in place of the part that the kernel announced.
 pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), NotAdopted> {
     let silent: Vec<&Array> = topology.arrays().iter().filter(|array| !array.announces).collect();
     if silent.is_empty() {
@@ -194,7 +194,7 @@ pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), Not
     }
     let declared: Vec<&Probe> = probes.iter().map(|measured| measured.probe).collect();
     let subjects: Vec<Option<Subject<'_>>> = declared.into_iter().map(Subject::of).collect();
-    // Each by itself: other buckets say nothing of what is in flight.
+    // Each family is handled by itself: different buckets do not matter for what is in flight.
     let mut outcomes = Vec::new();
     for (place, subject) in subjects.iter().enumerate() {
         let Some(subject) = subject.as_ref().filter(|subject| subject.whose == Whose::Members) else {
@@ -207,7 +207,7 @@ pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), Not
             let Some(array) = meanings.iter().position(|meaning| *meaning == Meaning::Array) else {
                 continue;
             };
-            // What is told of them is a part of their I/O: a mirror's reads, but not its writes.
+            // What is announced of them is only a part of their I/O: for example, a mirror's reads but not its writes.
             let is_announced = |name: &String| silent.iter().all(|silent| silent.name != *name);
             family.samples.retain(|sample| sample.labels.get(array).is_none_or(is_announced));
             let devices = subjects.iter().zip(&*probes).filter_map(|(subject, measured)| {
@@ -226,7 +226,7 @@ pub fn adopt(topology: &Topology, probes: &mut [Measured<'_>]) -> Result<(), Not
     outcomes.into_iter().collect()
 }
 
-/// The rows of members of silent arrays for a family that has labels of these meanings.
+/// The rows of members of silent arrays, for a family with labels of these meanings.
 fn adopted<'p>(
     silent: &[&Array],
     devices: impl Iterator<Item = (&'p Subject<'p>, &'p [MetricFamily])>,
@@ -262,7 +262,7 @@ fn adopted<'p>(
 }
 
 impl<'f> Source<'f> {
-    /// `None` where the labels that do not depend on the device are not the same ones as those of members.
+    /// `None` if the labels that do not depend on the device differ from those of the family of members.
     fn new(
         subject: &Subject<'_>,
         family: &'f MetricFamily,
@@ -279,7 +279,7 @@ impl<'f> Source<'f> {
         (others.len() + 1 == own.len()).then_some(Self { family, device, others })
     }
 
-    /// Its rows of these devices, as those of members.
+    /// Its rows for these devices, as rows of members.
     fn rows(&self, owners: &HashMap<&str, (&Array, &Member)>, meanings: &[Meaning]) -> Vec<Sample> {
         let row = |sample: &Sample| {
             let (array, member) = owners.get(sample.labels.get(self.device)?.as_str())?;

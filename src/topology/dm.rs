@@ -4,15 +4,15 @@ use super::{Array, Kind, Member, sysfs, table};
 use crate::{name, sys::DmTarget};
 use std::{ffi::OsStr, io, path::Path};
 
-/// Who knows the tables of device-mapper devices. It may be asked by several threads at a time.
+/// Reads the tables of device-mapper devices. Several threads may call it at a time.
 pub trait DeviceMapper: Send + Sync {
-    /// The targets of a device with how each fares.
+    /// The targets of a device, each with its status.
     fn status(&self, device: u64) -> io::Result<Vec<DmTarget>>;
-    /// The targets of a device with what each was made from.
+    /// The targets of a device, each with its table line.
     fn table(&self, device: u64) -> io::Result<Vec<DmTarget>>;
 }
 
-/// Reads the array; `None` if the device is none, or cannot be asked.
+/// Reads the array; `None` if the device is none, or its table cannot be read.
 pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) -> Option<Array> {
     let directory = sys.join("block").join(&block.file);
     let title = sysfs::attribute(&directory.join("dm/name"))?;
@@ -49,7 +49,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) 
     })
 }
 
-/// Whether a device is a whole disk that holds up this array and nothing else.
+/// Whether a device is a whole disk on which only this array is stacked.
 fn is_exclusive(sys: &Path, device: u64, array: &OsStr) -> bool {
     let directory = name::block_link(sys, device);
     let mut holders = sysfs::entries(&directory.join("holders")).peekable();

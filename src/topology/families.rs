@@ -1,9 +1,9 @@
-//! What the arrays are, as metric families.
+//! The families that describe arrays.
 
 use super::{Array, Topology};
 use crate::family::{Kind, MetricFamily};
 
-/// What an md array may be in, as the kernel names it.
+/// The states of an md array, by the kernel's names.
 const STATES: [&str; 10] = [
     "clear",
     "inactive",
@@ -17,10 +17,10 @@ const STATES: [&str; 10] = [
     "broken",
 ];
 
-/// What an array may be doing to itself, as the kernel names it.
+/// The actions of an array on itself, by the kernel's names.
 const ACTIONS: [&str; 7] = ["idle", "resync", "recover", "check", "repair", "reshape", "frozen"];
 
-/// The families of a snapshot: those of arrays only where there is one, that of names only where a device has one.
+/// The families of a snapshot: those of arrays only if there is one, that of names only if a device has one.
 pub fn families(topology: &Topology) -> Vec<MetricFamily> {
     let arrays = topology.arrays();
     let mut names = gauge(
@@ -96,7 +96,7 @@ fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// A number of each array that has it.
+/// A family with a number for each array that has it.
 fn numbers(arrays: &[Array], name: &str, help: &str, value: impl Fn(&Array) -> Option<f64>) -> MetricFamily {
     let mut family = gauge(&format!("tapster_raid_array_{name}"), help, &["array"]);
     for array in arrays {
@@ -107,7 +107,7 @@ fn numbers(arrays: &[Array], name: &str, help: &str, value: impl Fn(&Array) -> O
     family
 }
 
-/// One row for each known word, 1 for the current one, which need not be known.
+/// A row for each known word, 1 for the current one, which may be an unknown word.
 fn states(
     arrays: &[Array],
     name: &str,

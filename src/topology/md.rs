@@ -7,7 +7,7 @@ use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 /// The level of a container, as mdadm calls it; the kernel has no word for it.
 const CONTAINER: &str = "container";
 
-/// Reads the array; `None` if the device is none, or is gone before it was read.
+/// Reads the array; `None` if the device is none, or went before it was read.
 pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> Option<Array> {
     let device = sys.join("block").join(&block.file);
     let md = device.join("md");
@@ -24,7 +24,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
     }
     members.sort_by(|a, b| order(a).cmp(&order(b)));
     let state = attribute("array_state").filter(|state| !state.is_empty());
-    // What a stopped array leaves behind until its node goes.
+    // A stopped array leaves this behind until its node goes.
     if members.is_empty() && state.as_deref().is_none_or(|state| state == "clear") {
         return None;
     }
@@ -34,7 +34,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
         kind: Kind::Md,
         title: title(block, named),
         level,
-        // `8 (7)` while it is reshaped: the new number, then the old.
+        // `8 (7)` while the array is reshaped: the new number, then the old.
         disks: attribute("raid_disks").and_then(|text| text.split_whitespace().next()?.parse().ok()),
         degraded: attribute("degraded").and_then(|text| text.parse().ok()),
         state,
@@ -45,20 +45,20 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
     })
 }
 
-/// What people call an array.
+/// The name that people gave to an array, else the kernel's.
 fn title(block: &sysfs::Block, named: Option<&Named>) -> String {
     named.map_or(&block.name, |named| &named.name).clone()
 }
 
 /// Whether an array with this `metadata_version` only holds the metadata of volumes: `external:ddf` is a container,
-/// `external:/md127/0` a volume in one, `external:-md127/0` a volume that is not to be changed.
+/// `external:/md127/0` a volume in one, `external:-md127/0` a volume that must not be changed.
 fn is_container(version: &str) -> bool {
     let format = version.strip_prefix("external:");
     format.is_some_and(|format| !format.is_empty() && !format.starts_with(['/', '-']))
 }
 
-/// A container. The kernel calls it inactive and its disks spares, however healthy its volumes are: it never runs, so it
-/// has no state, no action and nothing to lack. A disk of it is a spare only as long as no volume uses it.
+/// Reads a container. The kernel reports it as inactive and its disks as spares, however healthy its volumes are: it never
+/// runs, so it has no state, no action and no missing disks. A disk of it is a spare only as long as no volume uses it.
 fn container(
     (device, block, title): (u64, &sysfs::Block, String),
     mut members: Vec<Member>,
@@ -89,12 +89,12 @@ fn container(
     }
 }
 
-/// A member from its directory, `dev-sda1`.
+/// Reads a member from its directory, such as `dev-sda1`.
 fn member(directory: &Path) -> Option<Member> {
     let slot = sysfs::attribute(&directory.join("slot")).filter(|slot| !slot.is_empty())?;
     let state = Some(sysfs::attribute(&directory.join("state"))?).filter(|state| !state.is_empty());
     let link = directory.join("block");
-    // The link leads to the device, a partition included. Without it the directory's own name is left.
+    // The link leads to the device, which may be a partition. If there is no link, the directory's name has to do.
     let target = fs::read_link(&link).ok();
     let file = match &target {
         Some(target) => target.file_name()?.to_owned(),
@@ -110,12 +110,12 @@ fn member(directory: &Path) -> Option<Member> {
     })
 }
 
-/// Numbered slots first, by number.
+/// Sorts numbered slots first, by number.
 fn order(member: &Member) -> (u64, (&str, u64, &str)) {
     (member.slot.parse().unwrap_or(u64::MAX), sysfs::natural(&member.name))
 }
 
-/// The level's name; before an array has started it may be only a number, or nothing.
+/// The level's name. Before an array has started, the kernel may report only a number, or nothing.
 fn level(text: &str) -> String {
     match text {
         "" => "unknown".into(),
@@ -125,13 +125,13 @@ fn level(text: &str) -> String {
     }
 }
 
-/// `a / b` sectors as a part of the whole; `none` and `delayed` are not running.
+/// Parses `a / b` sectors as a fraction; `none` and `delayed` are not running.
 fn completed(text: &str) -> Option<f64> {
     let (done, all) = text.split_once('/')?;
     ratio(done.trim().parse().ok()?, all.trim().parse().ok()?)
 }
 
-/// A part of the whole, at most 1.
+/// A fraction, at most 1.
 #[expect(clippy::cast_precision_loss, reason = "a ratio is told to a few digits")]
 pub(super) fn ratio(done: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| (done as f64 / all as f64).min(1.0))

@@ -1,10 +1,10 @@
-//! Arrays of this host and what they are made of: md from sysfs, device-mapper through its control device. And what people call
-//! block devices.
+//! Arrays of this host and their members: md from sysfs, device-mapper through its control device. Also the names that people
+//! gave to block devices.
 //!
-//! A [`Topology`] is a snapshot, made anew for each scrape, because an array may lose, gain and swap members at
-//! any time. It is made of what could be read: an array or a member that vanishes meanwhile, or whose files are
-//! odd, is left out, and the others are there. [`families()`] says what the arrays are. Of probes only [`adopt()`] knows, which gives arrays
-//! whose driver tells the kernel's tracepoints nothing their members' I/O.
+//! A [`Topology`] is a snapshot, made for each scrape, because an array may lose, gain and swap members at any time. An array
+//! or a member that vanishes meanwhile, or whose files are malformed, is left out; the others are there. [`families()`]
+//! describes the arrays. Only [`adopt()`] knows of probes: it adds the I/O of members for arrays whose driver does not announce
+//! it to the kernel's tracepoints.
 
 mod adopt;
 mod dm;
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As the label `kind` has it.
+    /// The value of the label `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Md => "md",
@@ -60,21 +60,21 @@ pub struct Array {
     pub device: u64,
     /// Its driver.
     pub kind: Kind,
-    /// The name that people gave it: the device mapper's, `vg-lv`, or that of a link in `/dev/md`; for an md array without one
-    /// the kernel's name again.
+    /// The name that people gave it: the device mapper's, `vg-lv`, or that of a link in `/dev/md`; for an md array without such
+    /// a link the kernel's name.
     pub title: String,
-    /// `raid5`, `striped`, …; `container` for one that only holds the metadata of volumes; `unknown` while the kernel
-    /// does not say.
+    /// `raid5`, `striped`, …; `container` for one that only holds the metadata of volumes; `unknown` while the kernel does not
+    /// report it.
     pub level: String,
-    /// How many members it has when it is complete.
+    /// Number of members when it is complete.
     pub disks: Option<u64>,
-    /// How many of those are missing; `None` for a level without redundancy.
+    /// Number of missing members; `None` for a level without redundancy.
     pub degraded: Option<u64>,
-    /// `clean`, `active`, …; md only, and no container.
+    /// `clean`, `active`, …; only for md, and not for a container.
     pub state: Option<String>,
-    /// `idle`, `resync`, …; `None` for a level that never does.
+    /// `idle`, `resync`, …; `None` for a level that has no actions.
     pub action: Option<String>,
-    /// How much of that is done, 0 to 1, while it runs.
+    /// Progress of the action, 0 to 1, while it runs.
     pub completed: Option<f64>,
     /// Whether its driver announces each bio that it hands to a member (`block_bio_remap`).
     pub announces: bool,
@@ -87,25 +87,25 @@ pub struct Array {
 pub struct Member {
     /// The kernel's name: `sda1`, `dm-2`.
     pub name: String,
-    /// Its number, `major << 20 | minor`; `None` if the device is gone and the array still holds its place.
+    /// Its number, `major << 20 | minor`; `None` if the device is gone and the array still keeps its slot.
     pub device: Option<u64>,
-    /// Its place in the array, `none`, `journal`, or another word of the driver's.
+    /// Its number in the array, or `none`, `journal`, or another word of the driver.
     pub slot: String,
-    /// `in_sync`, `faulty`, `spare`, …, joined by commas; in a container `in_use` for what a volume uses.
+    /// `in_sync`, `faulty`, `spare`, …, joined by commas; in a container `in_use` for a disk that a volume uses.
     pub state: String,
-    /// Whether all I/O of the device is this array's: a whole disk that nothing else is stacked on. Found out only
-    /// where the array announces nothing.
+    /// Whether all I/O of the device belongs to this array: a whole disk on which nothing else is stacked. Determined only if
+    /// the array announces nothing.
     pub exclusive: bool,
 }
 
 impl Member {
-    /// Whether a word is among those of its state.
+    /// Whether `word` is part of its state.
     pub fn is(&self, word: &str) -> bool {
         self.state.split(',').any(|found| found == word)
     }
 }
 
-/// What did not fit a snapshot.
+/// Arrays and members that did not fit into a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
     /// Arrays beyond [`MAX_ARRAYS`].
@@ -119,14 +119,14 @@ pub struct LeftOut {
 pub struct Topology {
     arrays: Vec<Array>,
     by_device: HashMap<u64, usize>,
-    /// Places of an array and a member of it by both their numbers.
+    /// Indexes of an array and a member in it, by both device numbers.
     by_devices: HashMap<(u64, u64), (usize, usize)>,
     left_out: LeftOut,
     named: Vec<Named>,
 }
 
 impl Topology {
-    /// A snapshot of these arrays, within the bounds.
+    /// Makes a snapshot of these arrays, within the limits.
     fn new(mut arrays: Vec<Array>) -> Self {
         let mut left_out = LeftOut { arrays: arrays.len().saturating_sub(MAX_ARRAYS), members: 0 };
         arrays.truncate(MAX_ARRAYS);
@@ -149,33 +149,33 @@ impl Topology {
         topology
     }
 
-    /// The same with these names of devices.
+    /// Adds the names of devices.
     fn with_names(self, named: Vec<Named>) -> Self {
         Self { named, ..self }
     }
 
-    /// Block devices that people gave names, arrays or not, in the order of the kernel's names.
+    /// Block devices to which people gave names, arrays or not, in the order of the kernel's names.
     pub fn named(&self) -> &[Named] {
         &self.named
     }
 
-    /// All arrays, in the order of their names.
+    /// All arrays, in order of name.
     pub fn arrays(&self) -> &[Array] {
         &self.arrays
     }
 
-    /// The array of this number.
+    /// The array with this device number.
     pub fn array(&self, device: u64) -> Option<&Array> {
         self.arrays.get(*self.by_device.get(&device)?)
     }
 
-    /// The member of both these numbers.
+    /// The member with these device numbers.
     pub fn member(&self, array: u64, member: u64) -> Option<&Member> {
         let (array, member) = self.by_devices.get(&(array, member))?;
         self.arrays.get(*array)?.members.get(*member)
     }
 
-    /// What did not fit.
+    /// Arrays and members that did not fit.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }

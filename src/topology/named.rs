@@ -1,5 +1,5 @@
-//! Names that people gave to block devices, which the kernel calls by numbers: volumes of LVM, multipath and encrypted devices,
-//! md arrays.
+//! Names that people gave to block devices whose kernel names are numbered: volumes of LVM, multipath and encrypted devices, md
+//! arrays.
 
 use super::sysfs;
 use crate::name;
@@ -16,16 +16,16 @@ use std::{
 pub struct Named {
     /// The kernel's name: `dm-3`, `md127`.
     pub device: String,
-    /// Who gave it: `lvm`, `multipath`, `crypt`, `dm` for others of the device mapper, `md`.
+    /// The kind of name: `lvm`, `multipath`, `crypt`, `dm` for others of the device mapper, `md`.
     pub kind: &'static str,
     /// The name: `vg-lv`, `mpatha`, `data`.
     pub name: String,
 }
 
-/// Beginnings of the ids that programs give their devices, and what these are.
+/// Prefixes of the ids that programs give to their devices, and the kind of each.
 const KINDS: [(&str, &str); 3] = [("LVM-", "lvm"), ("mpath-", "multipath"), ("CRYPT-", "crypt")];
 
-/// What an id says that its device is. A partition that kpartx made, `part1-mpath-…`, is of the kind of what it is a part of.
+/// The kind of a device by its id. A partition made by kpartx, `part1-mpath-…`, has the kind of the whole.
 fn kind(id: &str) -> &'static str {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let of_partition = id.strip_prefix("part").and_then(|rest| rest.split_once('-'));
@@ -34,7 +34,8 @@ fn kind(id: &str) -> &'static str {
     kind.map_or("dm", |(_, kind)| kind)
 }
 
-/// Names of md arrays by the kernel's, from the links that mdadm or udev make below `/dev/md`. The kernel does not know them.
+/// Names of md arrays by their kernel names, from the links that mdadm or udev make below `/dev/md`. The kernel does not know
+/// these names.
 #[derive(Debug, Default)]
 pub(super) struct Links(HashMap<OsString, String>);
 
@@ -46,11 +47,11 @@ impl Links {
             let Ok(target) = fs::read_link(directory.join(&link)) else { continue };
             let Some(array) = target.file_name() else { continue };
             let name = name::escape(link.as_bytes());
-            // `/dev/md/0` says no more than `md0` does.
+            // `/dev/md/0` adds nothing to `md0`.
             if name.bytes().all(|byte| byte.is_ascii_digit()) || link == *array {
                 continue;
             }
-            // Of several the first in their order, so that it is the same the next time.
+            // Of several names, the first in order, so that the choice is stable.
             match names.get_mut(array) {
                 None => drop(names.insert(array.to_owned(), name)),
                 Some(known) if name < *known => *known = name,

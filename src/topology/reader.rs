@@ -1,5 +1,5 @@
-//! Arrays read again and again. Each has its time: an attribute of an array, and the control device, answer when the array's
-//! driver lets them, and one that waits for a disk that does not answer waits as long.
+//! Reads arrays again and again, each within its time: attributes of an array, and the control device, answer only when the
+//! array's driver lets them, which may wait for a disk that does not answer.
 
 use super::{Array, DeviceMapper, Named, Topology, dm, md, named, sysfs};
 use crate::{
@@ -8,14 +8,15 @@ use crate::{
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 
-/// How long a device may take to say what it is: an array of eight members takes a tenth of a millisecond, one of two hundred two.
+/// How long reading a device may take: an array of eight members takes a tenth of a millisecond, one of two hundred takes two
+/// milliseconds.
 const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
 
 /// What is kept from one reading to the next.
 pub struct Reader {
     host: Host,
     mapper: Arc<dyn DeviceMapper>,
-    /// The block devices that there were, by the name of their directory.
+    /// The block devices of the last reading, by the name of their directory.
     devices: HashMap<OsString, Arc<Device>>,
 }
 
@@ -38,13 +39,13 @@ impl MayHang for Device {
 }
 
 impl Reader {
-    /// Reads the arrays of a host.
+    /// Makes a reader of the arrays of a host.
     pub fn new(host: &Host, mapper: Arc<dyn DeviceMapper>) -> Self {
         Self { host: host.clone(), mapper, devices: HashMap::new() }
     }
 
-    /// The arrays as they are now; those that do not answer as they were `before`. And the names of devices that did not
-    /// answer, which may be arrays or none.
+    /// Reads the arrays; those that do not answer are taken from `before`. Also returns the names of devices that did not
+    /// answer, which may or may not be arrays.
     pub fn read(&mut self, before: &Topology) -> (Topology, Vec<String>) {
         let blocks = sysfs::blocks(&self.host.sys);
         let devices: Vec<Arc<Device>> = blocks
@@ -76,7 +77,7 @@ impl Reader {
                     silent.push(name.clone());
                     known()
                 }
-                // The log has it.
+                // The panic is logged.
                 Outcome::Panicked => known(),
             }
         });

@@ -1,4 +1,4 @@
-//! Files of sysfs, read with care: any of them may be missing, odd, or vanish while it is read.
+//! Reads files of sysfs defensively: any of them may be missing, malformed, or vanish while it is read.
 
 use crate::name;
 use std::{
@@ -10,31 +10,31 @@ use std::{
 
 /// Most bytes of an attribute: a page.
 const MAX_BYTES: u64 = 4096;
-/// Most block devices looked at, and most entries of any directory.
+/// Most block devices, and most entries of any directory, that are read.
 const MAX_ENTRIES: usize = 1 << 16;
 
-/// A block device as it stands in sysfs.
+/// A block device in sysfs.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// Name of its directory, `/` written as `!`.
+    /// The name of its directory, with `/` written as `!`.
     pub(super) file: OsString,
     /// Its name.
     pub(super) name: String,
 }
 
-/// The text of an attribute without the line's end; `None` if it cannot be read.
+/// The text of an attribute without the end of the line; `None` if it cannot be read.
 pub(super) fn attribute(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     Some(name::escape(bytes.trim_ascii()))
 }
 
-/// Names in a directory, in no order; none if it cannot be read.
+/// Names in a directory, unordered; none if it cannot be read.
 pub(super) fn entries(path: &Path) -> impl Iterator<Item = OsString> + use<> {
     fs::read_dir(path).into_iter().flatten().take(MAX_ENTRIES).flatten().map(|entry| entry.file_name())
 }
 
-/// Block devices in the order of their names: `md2` before `md10`.
+/// Block devices in order of name: `md2` before `md10`.
 pub(super) fn blocks(sys: &Path) -> Vec<Block> {
     let mut blocks: Vec<Block> =
         entries(&sys.join("block")).map(|file| Block { name: name::of_block_file(&file), file }).collect();
@@ -42,7 +42,7 @@ pub(super) fn blocks(sys: &Path) -> Vec<Block> {
     blocks
 }
 
-/// What a name is sorted by: the part before its number, the number, and the whole where those are the same.
+/// The sort key of a name: the part before its number, the number, and the whole name as a tie-breaker.
 pub(super) fn natural(name: &str) -> (&str, u64, &str) {
     let front = name.trim_end_matches(|character: char| character.is_ascii_digit());
     (front, name[front.len()..].parse().unwrap_or(0), name)

@@ -1,12 +1,12 @@
-//! Lines of device-mapper tables, and of their status, read as arrays.
+//! Parses lines of device-mapper tables, and of their status, as arrays.
 //!
-//! What such a line holds is up to the target; the forms are those that the kernel prints for `striped`, `linear`,
-//! `mirror` and `raid` (`Documentation/admin-guide/device-mapper`). A line of another form is no array.
+//! The form of a line depends on the target; these are the forms that the kernel prints for `striped`, `linear`, `mirror` and
+//! `raid` (`Documentation/admin-guide/device-mapper`). A line of another form is no array.
 
 use super::{MAX_MEMBERS, md};
 use crate::{name, sys::DmTarget};
 
-/// An array as its table and status tell it.
+/// An array from its table and status.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Table {
     pub(super) level: String,
@@ -18,7 +18,7 @@ pub(super) struct Table {
     pub(super) members: Vec<Entry>,
 }
 
-/// A member: its place in the table, its number, its state.
+/// A member: its index in the table, its number, its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) slot: usize,
@@ -26,13 +26,13 @@ pub(super) struct Entry {
     pub(super) state: String,
 }
 
-/// Whether a device with such a target may be an array; others are not asked for their tables, in which `crypt`
-/// would show its key.
+/// Whether a device with such a target may be an array. The tables of other devices are not read, because that of `crypt`
+/// contains its key.
 pub(super) fn is_candidate(target: &DmTarget) -> bool {
     matches!(target.kind.as_str(), "striped" | "linear" | "mirror" | "raid")
 }
 
-/// Reads the table of a device; `status` may be that of another table or none at all, and then tells nothing.
+/// Parses the table of a device; a `status` that belongs to another table, or is empty, is ignored.
 pub(super) fn parse(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
     let same = table.len() == status.len()
         && table.iter().zip(status).all(|(table, status)| table.kind == status.kind);
@@ -44,12 +44,12 @@ pub(super) fn parse(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
     }
 }
 
-/// The next word as a number that a loop may run to.
+/// The next word as a number that may bound a loop.
 fn count<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<usize> {
     words.next()?.parse().ok().filter(|count| *count <= MAX_MEMBERS)
 }
 
-/// A volume of stripes and segments, one after the other; an array if it is on more than one device.
+/// A volume of stripes and segments, one after the other; it is an array if it is on more than one device.
 fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
     let mut members: Vec<Entry> = Vec::new();
     let mut is_striped = false;
@@ -69,7 +69,7 @@ fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
         for (place, device) in devices.into_iter().enumerate() {
             let is_dead = health.as_bytes().get(place) == Some(&b'D');
             let state = if is_dead { "faulty" } else { "in_sync" };
-            // Of a device that comes twice the first place counts.
+            // If a device comes twice, its first index counts.
             match members.iter().position(|member| member.device == device) {
                 Some(known) if is_dead => members[known].state = state.into(),
                 Some(_) => {}
@@ -91,7 +91,7 @@ fn spread(table: &[DmTarget], status: &[DmTarget]) -> Option<Table> {
     })
 }
 
-/// A number of devices.
+/// Converts a number of devices.
 fn number(count: usize) -> u64 {
     u64::try_from(count).expect("no machine has more devices than 64 bits count")
 }
@@ -107,7 +107,7 @@ fn devices<'a>(words: &mut impl Iterator<Item = &'a str>, count: usize) -> Optio
         .collect()
 }
 
-/// The letters of a status `2 8:0 8:16 1 AD`, and nothing of what is not one.
+/// The letters of a status `2 8:0 8:16 1 AD`; empty for other forms.
 fn stripes_health(status: &str) -> &str {
     let mut words = status.split_whitespace();
     let stripes = count(&mut words).unwrap_or(0);
@@ -162,7 +162,7 @@ fn fraction(text: &str) -> Option<(u64, u64)> {
 /// Table `TYPE COUNT PARAMETERS… COUNT METADATA DEVICE …`, status `TYPE COUNT LETTERS DONE/ALL ACTION …`.
 fn raid(table: &str, status: Option<&DmTarget>) -> Option<Table> {
     let mut words = table.split_whitespace();
-    // `raid5_ls`, `raid10_near`: the layout is behind the level.
+    // `raid5_ls`, `raid10_near`: the level comes before the layout.
     let level = words.next()?.split('_').next()?.to_owned();
     let parameters = count(&mut words)?;
     let parameters: Vec<&str> = words.by_ref().take(parameters).collect();
@@ -175,14 +175,14 @@ fn raid(table: &str, status: Option<&DmTarget>) -> Option<Table> {
     let told = status.and_then(|status| {
         let mut words = status.parameters.split_whitespace().skip(2);
         let (health, done) = (words.next()?, fraction(words.next()?)?);
-        // Kernels before 3.9 do not tell the action.
+        // Kernels before 3.9 do not print the action.
         Some((health, done, words.next()))
     });
     let action = told.and_then(|(_, _, action)| action).filter(|_| level != "raid0");
     let health = told.map(|(health, ..)| health.as_bytes());
     let is_missing = |slot: usize| match health.and_then(|health| health.get(slot)) {
         Some(b'D') => true,
-        // Alive and not in sync: it is being built, or all of the array is being synchronised for the first time.
+        // Alive and not in sync: the member is being rebuilt, or the whole array is being synchronised for the first time.
         Some(b'a') => action == Some("recover"),
         _ => false,
     };
@@ -229,7 +229,7 @@ mod tests {
         parse(&targets(table), &targets(status))
     }
 
-    /// Slot, device and state of all members, and what else there is to say.
+    /// Slot, device and state of all members, then the rest of the array.
     fn show(table: &Table) -> String {
         let Table { level, disks, degraded, action, completed, announces, members } = table;
         let mut text = format!("{level} {disks}");
@@ -256,7 +256,7 @@ mod tests {
                 &["striped 3 8:0 8:16 253:7 1 AAD"][..],
                 "striped 3, 0 8:0 in_sync, 1 8:16 in_sync, 2 253:7 faulty",
             ),
-            // A stripe, extended by a segment on one of the disks and one on another.
+            // A stripe, extended by a segment on one of its disks and one on another disk.
             (
                 &["striped 2 128 8:16 0 8:0 0", "linear 8:0 99", "linear 8:32 7"],
                 &[],
@@ -283,13 +283,13 @@ mod tests {
                 &["raid raid5_ls 3 AAA 1048576/1048576 idle 0 0 -"],
                 "raid5 3 degraded 0 action idle silent, 0 253:1 in_sync, 1 253:3 in_sync, 2 253:5 in_sync",
             ),
-            // A disk is gone, another is being built, a third is only written to.
+            // One disk is gone, another is being rebuilt, a third is only written to.
             (
                 &["raid raid1 5 0 region_size 1024 write_mostly 2 4 253:0 253:1 - - 253:4 253:5 253:6 253:7"],
                 &["raid raid1 4 ADAa 256/1024 recover 0 0 -"],
                 "raid1 4 degraded 2 action recover completed 0.25 silent, 0 253:1 in_sync, 2 253:5 in_sync,write_mostly, 3 253:7 spare",
             ),
-            // For the first time all of it is synchronised, and nothing is missing.
+            // The first synchronisation of the whole array, with nothing missing.
             (
                 &["raid raid10_near 3 128 region_size 1024 2 253:0 253:1 253:2 253:3"],
                 &["raid raid10_near 2 aa 0/1024 resync 0 0 -"],
@@ -300,7 +300,7 @@ mod tests {
                 &["raid raid0 2 AA 1024/1024 idle 0 0 -"],
                 "raid0 2 silent, 0 8:0 in_sync, 1 8:16 in_sync",
             ),
-            // The status of another table tells nothing.
+            // The status of another table is ignored.
             (
                 &["raid raid1 2 0 nosync 2 - 8:0 - 8:16"],
                 &["linear"],

@@ -1,4 +1,4 @@
-//! The topology over time: read again for each scrape, with its complaints made once.
+//! The topology over time: read for each scrape, with each complaint logged once.
 
 use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
 use crate::{
@@ -16,11 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The topology now, for as many as want it.
+/// The present topology, shared by all callers.
 #[derive(Debug)]
 pub struct Watch {
     mapper: Arc<Control>,
-    /// Held while the topology is read, so that one scrape at a time does.
+    /// Held while the topology is read, so that only one scrape at a time reads it.
     reading: Mutex<Reading>,
     current: RwLock<Arc<Topology>>,
     /// When all devices last answered.
@@ -50,7 +50,7 @@ impl Watch {
         }
     }
 
-    /// Reads the arrays again. One that does not answer within a second is as it was before, and not waited for again.
+    /// Reads the arrays. One that does not answer within a second stays as it was, and is not waited for again.
     pub fn refresh(&self) -> Arc<Topology> {
         let mut reading = lock(&self.reading);
         let begun = Instant::now();
@@ -65,17 +65,17 @@ impl Watch {
         topology
     }
 
-    /// The arrays as they were last read.
+    /// The arrays of the last reading.
     pub fn current(&self) -> Arc<Topology> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Devices that did not answer when they were last asked, which may be arrays or none.
+    /// Devices that did not answer in the last reading, which may or may not be arrays.
     pub fn silent(&self) -> Vec<String> {
         lock(&self.reading).silent.clone()
     }
 
-    /// How long ago all of them answered.
+    /// Time since all devices last answered.
     pub fn age(&self) -> Duration {
         lock(&self.answered).elapsed()
     }
@@ -104,14 +104,14 @@ impl Reading {
     }
 }
 
-/// The control device, opened when there is a device to ask about: opening it loads the driver.
+/// The control device, opened when the first device needs it: opening it loads the driver.
 #[derive(Debug)]
 struct Control {
     path: PathBuf,
     open: Mutex<Option<Arc<DmControl>>>,
-    /// Why a device could not be asked, of this reading.
+    /// Why a device could not be read, in this reading.
     refused: Mutex<Option<String>>,
-    /// Whether that has been said.
+    /// Whether that has been logged.
     told: AtomicBool,
 }
 
@@ -131,7 +131,7 @@ impl Control {
     fn ask(&self, ask: impl FnOnce(&DmControl) -> io::Result<Vec<DmTarget>>) -> io::Result<Vec<DmTarget>> {
         let result = self.opened().and_then(|control| ask(&control));
         if let Err(error) = &result
-            // A device that went meanwhile.
+            // The device went meanwhile.
             && error.raw_os_error() != Some(libc::ENXIO)
         {
             *lock(&self.refused) = Some(error.to_string());
@@ -139,7 +139,7 @@ impl Control {
         result
     }
 
-    /// Says once why device-mapper arrays are not seen.
+    /// Logs once why device-mapper arrays cannot be seen.
     fn complain(&self) {
         if let Some(error) = lock(&self.refused).take()
             && !self.told.swap(true, Ordering::Relaxed)

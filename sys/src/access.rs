@@ -1,8 +1,8 @@
-//! Who may write to a file, as far as its mode does not say it.
+//! Who may write to a file, as far as its mode does not show it.
 
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path, ptr};
 
-/// Whether a path is on a file system that is mounted to be read only, as the volumes of a `ConfigMap` are.
+/// Whether a path is on a file system that is mounted read-only, as volumes of a `ConfigMap` are.
 pub fn is_read_only(path: &Path) -> io::Result<bool> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut found = MaybeUninit::<libc::statvfs>::zeroed();
@@ -15,8 +15,8 @@ pub fn is_read_only(path: &Path) -> io::Result<bool> {
     Ok(unsafe { found.assume_init() }.f_flag & libc::ST_RDONLY != 0)
 }
 
-/// Whether a list names users and groups besides those of the mode: then the mode's bits of the group are the most that any of
-/// them may.
+/// Whether an access control list names more users and groups than the mode does: then the group bits of the mode are the most
+/// that any of them may do.
 pub fn has_access_list(path: &Path) -> io::Result<bool> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let name = c"system.posix_acl_access";
@@ -32,7 +32,7 @@ pub fn has_access_list(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// The user whose rights this process has.
+/// The effective user of this process.
 pub fn effective_user() -> u32 {
     // SAFETY: it only returns a number.
     unsafe { libc::geteuid() }

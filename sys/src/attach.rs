@@ -1,5 +1,5 @@
-//! Attaching programs to functions of the kernel and of user programs, and to raw tracepoints. What is attached stays so
-//! until its descriptors close.
+//! Attaches programs to functions of the kernel and of user programs, and to raw tracepoints. A program stays attached until
+//! the descriptors are closed.
 
 use super::bpf::{self, Attributes, Command, Refused};
 use std::{
@@ -15,12 +15,12 @@ pub(super) const KPROBE_MULTI: u32 = 42;
 pub(super) const KPROBE_SESSION: u32 = 56;
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const UPROBE_MULTI: u32 = 48;
-/// `BPF_F_KPROBE_MULTI_RETURN`, `BPF_F_UPROBE_MULTI_RETURN`, and the bit of `config` of a kprobe or uprobe event that says
-/// the same (`format/retprobe`).
+/// `BPF_F_KPROBE_MULTI_RETURN`, `BPF_F_UPROBE_MULTI_RETURN`, and the bit of `config` of a kprobe or uprobe event with the same
+/// meaning (`format/retprobe`).
 const AT_RETURN: u8 = 1;
 /// `BPF_PERF_EVENT`
 const PERF_EVENT: u32 = 41;
-/// The numbers of probes as kinds of perf events, 4.17; they differ between kernels.
+/// The file with the type number of kprobes as perf events, 4.17; it differs between kernels. The next one is for uprobes.
 const KPROBE_TYPE: &str = "/sys/bus/event_source/devices/kprobe/type";
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 /// `PERF_FLAG_FD_CLOEXEC`
@@ -86,7 +86,7 @@ struct RawTracepoint {
 // SAFETY: as above.
 unsafe impl Attributes for RawTracepoint {}
 
-/// The first published version of `struct perf_event_attr` that has what a uprobe needs.
+/// The first published version of `struct perf_event_attr` that has the fields for a uprobe.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct PerfEvent {
@@ -104,12 +104,12 @@ struct PerfEvent {
     offset: u64,
 }
 
-/// Functions of the kernel, in one of the ways that they may be named.
+/// Functions of the kernel, named in one of two ways.
 #[derive(Clone, Copy, Debug)]
 pub enum KernelFunctions<'a> {
-    /// Where they begin.
+    /// By address.
     Addresses(&'a [u64]),
-    /// Their symbols, for which the kernel looks at all it has.
+    /// By symbol, for which the kernel searches all its symbols.
     Symbols(&'a [&'a CStr]),
 }
 
@@ -125,22 +125,22 @@ impl KernelFunctions<'_> {
 /// Where a program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// When a function begins, or at an instruction.
+    /// At the entry of a function, or at an instruction.
     Entry,
-    /// When it returns.
+    /// At its return.
     Return,
-    /// At both, the same program: a session, 6.10 and functions of the kernel only.
+    /// One program at both: a session, 6.10 and for functions of the kernel only.
     Both,
 }
 
 impl Ends {
-    /// The bit that asks for returns.
+    /// The bit for returns.
     fn flag(self) -> u8 {
         if self == Self::Return { AT_RETURN } else { 0 }
     }
 }
 
-/// Attaches one program to many functions of the kernel, each with its cookie, 5.18. The program was loaded for that.
+/// Attaches one program to many functions of the kernel, each with its cookie, 5.18. The program must be loaded for that.
 pub fn attach_kprobes(
     program: BorrowedFd<'_>,
     functions: KernelFunctions<'_>,
@@ -182,15 +182,15 @@ fn link_kprobes(
     unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }
 }
 
-/// Whether the kernel can do [`attach_kprobes`], asked with a program loaded for it: only a kernel that can looks for the
-/// function, of which there is none.
+/// Whether the kernel supports [`attach_kprobes`], checked with a program loaded for it and a function that does not exist:
+/// only a kernel that supports it searches for the function.
 pub fn has_kprobe_multi(program: BorrowedFd<'_>, ends: Ends) -> bool {
     let nowhere = KernelFunctions::Symbols(&[c"no function is called that"]);
     let error = link_kprobes(program, nowhere, &[0], ends).err().map(|refused| refused.errno);
     matches!(error, Some(libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
 }
 
-/// Attaches one program to many places of a file, each with its cookie, 6.6. The program was loaded for that.
+/// Attaches one program to many places of a file, each with its cookie, 6.6. The program must be loaded for that.
 pub fn attach_uprobes(
     program: BorrowedFd<'_>,
     path: &CStr,
@@ -216,7 +216,8 @@ pub fn attach_uprobes(
     Ok(unsafe { bpf::bpf_fd(Command::LinkCreate, &mut attributes) }?)
 }
 
-/// The same without cookies: to places whose semaphores are kept above 0 as long as this lives.
+/// Attaches one program to many places of a file, without cookies, 6.6; the semaphores of the places stay above 0 as long as
+/// the descriptor is open.
 pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::Result<OwnedFd> {
     let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
     let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore).collect();
@@ -236,7 +237,7 @@ pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::
 
 /// Attaches a program to one place of a file; with a semaphore, 4.20.
 pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Result<OwnedFd> {
-    // The kernel has 32 bits for where the semaphore is, 0 for none.
+    // The kernel has 32 bits for the offset of the semaphore, 0 for none.
     if site.semaphore > u64::from(u32::MAX) {
         return Err(io::Error::other("the semaphore is more than 4 GiB into the file"));
     }
@@ -245,18 +246,18 @@ pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Resu
     Ok(event)
 }
 
-/// Whether the kernel can do [`attach_uprobes`], asked with a program loaded for it: the root directory is no file to
-/// attach to, which only a kernel that looks at the path can tell.
+/// Whether the kernel supports [`attach_uprobes`], checked with a program loaded for it and the root directory as the file:
+/// only a kernel that supports it checks the path.
 pub fn has_uprobe_multi(program: BorrowedFd<'_>) -> bool {
     attach_uprobes(program, c"/", &[0], &[0], Ends::Entry)
         .is_err_and(|error| error.kind() != io::ErrorKind::InvalidInput)
 }
 
-/// The system call by which a program comes into the kernel where a uprobe has become a call; of x86-64 alone.
+/// The system call by which a uprobe that has become a call enters the kernel; only on x86-64.
 pub const SYS_UPROBE: i64 = 336;
 
-/// Whether the kernel makes a call of a `nop` of five bytes that a uprobe is set on, instead of a trap, 6.18 on x86-64. Such a kernel
-/// has a system call for it, and says that nobody else may make it.
+/// Whether the kernel replaces a probed five-byte `nop` by a call instead of a trap, 6.18 on x86-64. Such a kernel has a system
+/// call for it, and refuses it to everybody else.
 pub fn has_uprobe_call() -> bool {
     if !cfg!(target_arch = "x86_64") {
         return false;
@@ -266,16 +267,16 @@ pub fn has_uprobe_call() -> bool {
     made == -1 && super::errno(&io::Error::last_os_error()) == Some(libc::ENXIO)
 }
 
-/// One place to stop at.
+/// A place at which a program stops.
 #[derive(Clone, Copy, Debug)]
 pub enum Spot<'a> {
     /// A function of the kernel by its symbol.
     Kernel(&'a CStr),
-    /// Bytes from the start of a file.
+    /// An offset in a file, bytes from its start.
     File(&'a CStr, u64),
 }
 
-/// Attaches a program to one place; the two descriptors belong together. 5.15.
+/// Attaches a program to one place with a cookie, 5.15; both descriptors are needed.
 pub fn attach_probe_with_cookie(
     program: BorrowedFd<'_>,
     spot: Spot<'_>,
@@ -295,7 +296,7 @@ pub fn attach_probe_with_cookie(
     Ok([link, event])
 }
 
-/// The same for older kernels, without a cookie.
+/// Attaches a program to one place without a cookie, for older kernels.
 pub fn attach_probe(program: BorrowedFd<'_>, spot: Spot<'_>, ends: Ends) -> io::Result<OwnedFd> {
     let event = open_probe(spot, u64::from(ends.flag()))?;
     enable(&event, program)?;
@@ -315,7 +316,7 @@ pub(super) fn enable(event: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<()>
     Ok(())
 }
 
-/// `config` has a bit for returns, and the place of a semaphore in its upper half.
+/// `config` has a bit for returns, and the offset of a semaphore in its upper half.
 fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
     let (file, name, offset) = match spot {
         Spot::Kernel(symbol) => (KPROBE_TYPE, symbol, 0),
@@ -344,14 +345,14 @@ fn open_probe(spot: Spot<'_>, config: u64) -> io::Result<OwnedFd> {
     }
 }
 
-/// Attaches a program that itself says where, by a type of the kernel, 5.5.
+/// Attaches a program that names its own target by a BTF type, 5.5.
 pub fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint { name: 0, program: bpf::number(program), pad: 0 };
     // SAFETY: there is no name to read; the command makes a descriptor.
     Ok(unsafe { bpf::bpf_fd(Command::RawTracepointOpen, &mut attributes) }?)
 }
 
-/// Attaches to a raw tracepoint by its name, 4.17.
+/// Attaches a program to a raw tracepoint by its name, 4.17.
 pub fn attach_raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let mut attributes = RawTracepoint { name: name.as_ptr() as u64, program: bpf::number(program), pad: 0 };
     // SAFETY: the kernel reads a string; the command makes a descriptor.

@@ -1,7 +1,7 @@
-//! `bpf(2)` itself and the attributes of the commands used here, as `include/uapi/linux/bpf.h` has them.
+//! `bpf(2)` and the attributes of the commands used here, as in `include/uapi/linux/bpf.h`.
 //!
-//! A structure may end before the kernel's does: the kernel takes what is missing as zero. All padding is
-//! named, since the kernel reads it too.
+//! A structure may be shorter than the kernel's: the kernel treats missing fields as zero. All padding is named, because the
+//! kernel reads it too.
 
 use std::{
     fmt, io,
@@ -45,7 +45,7 @@ impl Command {
     }
 }
 
-/// A refused command or call, with its error number, which `io::Error` keeps for itself only.
+/// A refused command or call, with its error number, which `io::Error` does not keep together with a message.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) call: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// What was just refused.
+    /// The error of the last call.
     pub(super) fn last(call: &'static str) -> Self {
         Self { call, errno: io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) }
     }
@@ -78,7 +78,7 @@ impl From<Refused> for io::Error {
     }
 }
 
-/// The error number of a system call that was refused, whoever made it.
+/// The error number of a refused system call, whichever function made it.
 pub fn errno(error: &io::Error) -> Option<i32> {
     let named = || {
         let inner = error.get_ref()?;
@@ -94,7 +94,7 @@ pub(super) struct Element {
     pub(super) map: u32,
     pub(super) pad: u32,
     pub(super) key: u64,
-    /// The value, or where the next key goes.
+    /// The address of the value, or of the next key.
     pub(super) value: u64,
     pub(super) flags: u64,
 }
@@ -159,7 +159,7 @@ unsafe impl Attributes for Info {}
 // SAFETY: as above.
 unsafe impl Attributes for EnableStats {}
 
-/// An information structure that the kernel fills, as much of it as it knows.
+/// A structure with information, of which the kernel fills as much as it knows.
 ///
 /// # Safety
 /// Any bytes are a value of the type, and none is uninitialised.
@@ -189,7 +189,7 @@ pub(super) unsafe fn bpf_fd<T: Attributes>(command: Command, attributes: &mut T)
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What the kernel tells about a program or map; fields that it does not know stay zero.
+/// Information about a program or map; fields that the kernel does not know stay zero.
 pub(super) fn object_info<T: Information>(fd: BorrowedFd<'_>) -> Result<T, Refused> {
     let mut info = T::default();
     let mut attributes = Info {

@@ -1,4 +1,4 @@
-//! The bytes of a BTF file, mapped rather than copied where the kernel allows it.
+//! The bytes of a BTF file, mapped rather than copied if the kernel supports that.
 
 use memmap2::{Mmap, MmapOptions};
 use std::{
@@ -19,7 +19,7 @@ enum Bytes {
 }
 
 impl BtfBytes {
-    /// Whether they are the kernel's own pages, which cost this process no memory.
+    /// Whether they are mapped pages of the kernel, which cost this process no memory.
     pub fn is_mapped(&self) -> bool {
         matches!(self.0, Bytes::Mapped(_))
     }
@@ -41,7 +41,7 @@ impl fmt::Debug for BtfBytes {
     }
 }
 
-/// Reads a BTF file. `/sys/kernel/btf/vmlinux` is mapped since 6.16; all else is copied.
+/// Reads a BTF file. `/sys/kernel/btf/vmlinux` is mapped since 6.16; otherwise the bytes are copied.
 pub fn read_btf(path: &Path) -> io::Result<BtfBytes> {
     let context =
         |error: io::Error| io::Error::new(error.kind(), format!("read {}: {error}", path.display()));

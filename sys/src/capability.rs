@@ -1,4 +1,4 @@
-//! What this process may do, as `/proc/self/status` tells it.
+//! The capabilities of this process, from `/proc/self/status`.
 
 use std::{fmt, fs, io, path::Path};
 
@@ -8,9 +8,9 @@ use std::{fmt, fs, io, path::Path};
 pub enum Capability {
     /// Read files whatever their permissions say: tracefs.
     DacReadSearch = 2,
-    /// Everything, before the finer ones below existed.
+    /// Everything; before 5.8 also what the finer capabilities below allow.
     SysAdmin = 21,
-    /// Go beyond resource limits: locked memory for maps before 5.11.
+    /// Exceed resource limits: locked memory for maps before 5.11.
     SysResource = 24,
     /// See addresses in `/proc/kallsyms`.
     Syslog = 34,
@@ -38,12 +38,12 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// Those of this process.
+    /// The effective capabilities of this process.
     pub fn of_process() -> io::Result<Self> {
         Self::read(Path::new("/proc/self/status"))
     }
 
-    /// Those in a file such as `/proc/self/status`.
+    /// The effective capabilities in a file such as `/proc/self/status`.
     pub fn read(status: &Path) -> io::Result<Self> {
         let text = fs::read_to_string(status)
             .map_err(|error| io::Error::new(error.kind(), format!("read {}: {error}", status.display())))?;
@@ -56,7 +56,7 @@ impl Capabilities {
             })
     }
 
-    /// Whether it is among them.
+    /// Whether a capability is among them.
     pub fn has(self, capability: Capability) -> bool {
         self.0 >> capability as u8 & 1 == 1
     }

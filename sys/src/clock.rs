@@ -1,4 +1,4 @@
-//! The clock that `bpf_ktime_get_ns` reads, and what it means in calendar time.
+//! The clock that `bpf_ktime_get_ns` reads, and its relation to calendar time.
 
 use std::{
     fs,
@@ -6,10 +6,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The clock of the kernel's time stamps, as this process reads it: in a time namespace (5.6) `CLOCK_MONOTONIC` is another one.
+/// The clock of the kernel's time stamps, as this process reads it: in a time namespace (5.6), `CLOCK_MONOTONIC` differs from
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelClock {
-    /// How far this process's own clock is ahead.
+    /// How far this process's `CLOCK_MONOTONIC` is ahead.
     ahead_ns: i128,
 }
 
@@ -20,13 +21,13 @@ impl KernelClock {
         Self { ahead_ns: monotonic_offset(&text).unwrap_or_default() }
     }
 
-    /// What `bpf_ktime_get_ns` answers now.
+    /// The present result of `bpf_ktime_get_ns`.
     pub fn now_ns(self) -> u64 {
         u64::try_from(i128::from(monotonic_ns()) - self.ahead_ns).unwrap_or_default()
     }
 }
 
-/// `monotonic SECONDS NANOSECONDS`, and a line for another clock.
+/// Parses `monotonic SECONDS NANOSECONDS`, and a line for another clock.
 fn monotonic_offset(text: &str) -> Option<i128> {
     let mut words = text.lines().find_map(|line| line.strip_prefix("monotonic"))?.split_whitespace();
     let mut number = || words.next()?.parse::<i64>().ok().map(i128::from);
@@ -44,7 +45,7 @@ pub fn monotonic_ns() -> u64 {
 
 /// Unix time in nanoseconds of the moment when [`monotonic_ns`] was zero: add it to a kernel time stamp.
 ///
-/// It moves when the wall clock is set and by the time the machine was suspended, so ask again for each use.
+/// It changes when the wall clock is set, and by the time for which the machine was suspended, so call this again for each use.
 pub fn boot_unix_ns() -> u64 {
     let before = monotonic_ns();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

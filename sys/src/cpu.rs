@@ -1,15 +1,16 @@
-//! How many CPUs the kernel may ever bring up, for each of which per-CPU maps have a value, and how many it runs on.
+//! The number of CPUs that may ever come online, for each of which per-CPU maps have a value, and of those that are online.
 
 use std::{fs, io, ops::RangeInclusive, path::Path};
 
-/// The number of possible CPUs of the running kernel, as per-CPU maps are laid out by.
+/// The number of possible CPUs of the running kernel, which determines the layout of per-CPU maps.
 ///
-/// A type of its own, because a smaller number than the kernel's would let it write past a buffer. Never changes while the kernel runs.
+/// This is a type of its own, because with a smaller number than the kernel's the kernel would write past a buffer. It never
+/// changes while the kernel runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PossibleCpus(u32);
 
 impl PossibleCpus {
-    /// Asks the running kernel.
+    /// Reads it from the running kernel.
     pub fn of_host() -> io::Result<Self> {
         listed_cpus(Path::new("/sys/devices/system/cpu/possible")).map(Self)
     }
@@ -20,7 +21,7 @@ impl PossibleCpus {
     }
 }
 
-/// The most CPUs that are taken from a list; kernels are built for 8192 at the most.
+/// Most CPUs that are read from a list; kernels are built for at most 8192.
 const MOST: u32 = 1 << 16;
 
 /// The number of CPUs in a file such as `/sys/devices/system/cpu/possible` or `…/online`: `0-3` or `0-1,4-7`.
@@ -28,7 +29,7 @@ pub fn listed_cpus(path: &Path) -> io::Result<u32> {
     read(path, count)
 }
 
-/// The CPUs in such a file.
+/// The CPUs listed in such a file.
 pub fn cpu_list(path: &Path) -> io::Result<Vec<u32>> {
     read(path, |list| {
         count(list).filter(|count| *count <= MOST)?;
@@ -45,7 +46,7 @@ fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<T> 
     })
 }
 
-/// First and last of each; `None` for what is no range.
+/// The first and last CPU of each range; `None` for a malformed one.
 fn ranges(list: &str) -> impl Iterator<Item = Option<RangeInclusive<u32>>> {
     list.trim().split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

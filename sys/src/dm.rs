@@ -1,5 +1,4 @@
-//! Device mapper: what a device is made of, through the `ioctl`s of its control device, as
-//! `include/uapi/linux/dm-ioctl.h` has them.
+//! Device mapper: reads the tables of devices by the `ioctl`s of its control device, as in `include/uapi/linux/dm-ioctl.h`.
 
 use std::{
     fs::File,
@@ -8,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// The oldest interface there is; kernels of one major version take all of it.
+/// The oldest version of the interface; all kernels of one major version accept it.
 const VERSION: [u32; 3] = [4, 0, 0];
 /// `_IOWR(0xfd, 12, struct dm_ioctl)`
 #[allow(
@@ -17,18 +16,18 @@ const VERSION: [u32; 3] = [4, 0, 0];
     reason = "what the number's type is depends on the C library"
 )]
 const DM_TABLE_STATUS: libc::Ioctl = 0xc138_fd0c_u32 as libc::Ioctl;
-/// What the targets were made from instead of how they fare.
+/// Requests the table instead of the status.
 const DM_STATUS_TABLE_FLAG: u32 = 1 << 4;
-/// Set by the kernel: the answer did not fit.
+/// Set by the kernel if the answer did not fit.
 const DM_BUFFER_FULL_FLAG: u32 = 1 << 8;
-/// Asking must not make a target write out what it holds (thin pools do).
+/// Keeps the request from making a target flush its data (thin pools would).
 const DM_NOFLUSH_FLAG: u32 = 1 << 11;
 
 /// Bytes of `struct dm_ioctl`.
 const HEADER: usize = 0x138;
 /// Bytes of `struct dm_target_spec`.
 const SPEC: usize = 40;
-/// Bytes that are tried first, and most.
+/// Bytes of the first buffer, and of the largest.
 const SMALL: usize = 16 << 10;
 const LARGE: usize = 1 << 20;
 
@@ -37,36 +36,36 @@ const LARGE: usize = 1 << 20;
 pub struct DmTarget {
     /// The target's type: `striped`, `raid`, …
     pub kind: String,
-    /// Its line.
+    /// Its line in the table or status.
     pub parameters: String,
 }
 
-/// The control device. It may be asked by several threads at a time: one device that does not answer holds up no other.
+/// The control device. Several threads may use it at a time: a device that does not answer holds up no other.
 #[derive(Debug)]
 pub struct DmControl {
     fd: OwnedFd,
 }
 
 impl DmControl {
-    /// Opens it, usually `/dev/mapper/control`.
+    /// Opens the control device, usually `/dev/mapper/control`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)
             .map_err(|error| io::Error::new(error.kind(), format!("open {}: {error}", path.display())))?;
         Ok(Self { fd: file.into() })
     }
 
-    /// The targets of a device (`major << 20 | minor`) with how each fares; `ENXIO` if there is no such device.
+    /// The targets of a device (`major << 20 | minor`), each with its status; `ENXIO` if there is no such device.
     pub fn status(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.targets(device, 0)
     }
 
-    /// The targets of a device with what each was made from.
+    /// The targets of a device, each with its table line.
     pub fn table(&self, device: u64) -> io::Result<Vec<DmTarget>> {
         self.targets(device, DM_STATUS_TABLE_FLAG)
     }
 
     fn targets(&self, device: u64, flags: u32) -> io::Result<Vec<DmTarget>> {
-        // Words, because the kernel aligns by them.
+        // Words, because of the alignment that the kernel uses.
         let mut buffer = vec![0_u64; SMALL / 8];
         loop {
             let answer = self.ask(&mut buffer, device, flags | DM_NOFLUSH_FLAG)?;
@@ -87,7 +86,7 @@ impl DmControl {
         }
     }
 
-    /// Asks for the targets; the answer is as long as the kernel says, and within the buffer.
+    /// Requests the targets; the answer has the length that the kernel reports, within the buffer.
     fn ask<'b>(&self, buffer: &'b mut [u64], device: u64, flags: u32) -> io::Result<&'b [u8]> {
         let size = buffer.len() * 8;
         let size_word = u32::try_from(size).map_err(io::Error::other)?;
@@ -110,19 +109,19 @@ impl DmControl {
     }
 }
 
-/// A device's number as this interface has it (`new_encode_dev`): the low 8 bits of the minor number, 12 of the major,
-/// the rest of the minor.
+/// A device's number in the form of this interface (`new_encode_dev`): the low 8 bits of the minor number, 12 bits of the
+/// major, the rest of the minor.
 fn encode(device: u64) -> u64 {
     let (major, minor) = (device >> 20, device & 0xf_ffff);
     minor & 0xff | major << 8 | (minor & !0xff) << 12
 }
 
-/// The number at this place.
+/// The number at an offset.
 fn word(bytes: &[u8], place: usize) -> Option<u32> {
     bytes.get(place..place.checked_add(4)?)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// The targets of an answer; `None` if it leads out of itself.
+/// Parses the targets of an answer; `None` if an offset leads out of it.
 fn targets(answer: &[u8]) -> Option<Vec<DmTarget>> {
     let start = usize::try_from(word(answer, 16)?).ok()?;
     let count = usize::try_from(word(answer, 20)?).ok()?;
@@ -132,13 +131,13 @@ fn targets(answer: &[u8]) -> Option<Vec<DmTarget>> {
     let data = answer.get(start..)?;
     let mut targets = Vec::new();
     let mut at = 0;
-    // An answer has room for no more than this, whatever it says.
+    // An answer has no room for more, whatever its header says.
     if count > data.len() / SPEC {
         return None;
     }
     for _ in 0..count {
         let spec = data.get(at..)?;
-        // `sector_start`, `length`, `status`; then where the next one is, from the first.
+        // `sector_start`, `length`, `status`; then the offset of the next target from the first.
         let next = usize::try_from(word(spec, 20)?).ok()?;
         let text = |bytes: &[u8]| {
             let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -214,7 +213,7 @@ mod tests {
     fn no_control_device() {
         let error = DmControl::open(Path::new("/nonexistent/control")).unwrap_err().to_string();
         assert!(error.starts_with("open /nonexistent/control: "), "{error}");
-        // Another device does not know the call.
+        // Another device does not support the call.
         let error = DmControl::open(Path::new("/dev/null")).unwrap().status(0).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
     }

@@ -6,30 +6,30 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-/// Bytes of `struct perf_event_attr` up to where it was in 4.1, and how many of its words that is.
+/// Bytes of `struct perf_event_attr` as of 4.1, and the number of words of that.
 const ATTR_BYTES: u64 = 112;
 const ATTR_WORDS: usize = 14;
-/// `PERF_SAMPLE_RAW`: nothing of a sample is read here, programs have it.
+/// `PERF_SAMPLE_RAW`: this crate reads no samples, programs get them.
 const RAW: u64 = 1 << 10;
 /// `PERF_FORMAT_TOTAL_TIME_ENABLED`
 pub(super) const TIME_ENABLED: u64 = 1;
-/// The bits `disabled` and `freq`: it does not count yet; the number is one of samples a second.
+/// The bits `disabled` and `freq`: the event does not count yet; its number is a frequency.
 const DISABLED: u64 = 1;
 const FREQUENCY: u64 = 1 << 10;
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
 
-/// How often an event is sampled.
+/// When an event is sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
-    /// Each time that it has counted so much.
+    /// After this many counts.
     Count(u64),
-    /// So often a second.
+    /// This many times a second.
     Second(u64),
 }
 
 /// An event of one CPU, with a program that runs at its samples. It ends when this is dropped, or for good when its CPU goes
-/// offline, though that may come back: then its time stands still.
+/// offline: even if the CPU comes back, the event's time stands still.
 #[derive(Debug)]
 pub struct CpuEvent {
     event: OwnedFd,
@@ -48,12 +48,12 @@ impl CpuEvent {
         Ok(Self { event })
     }
 
-    /// Opens an event and closes it again: whether the kernel has it on this CPU. Nothing is counted meanwhile.
+    /// Opens an event and closes it again, to check that the kernel has it on this CPU. It counts nothing.
     pub fn attempt((kind, config): (u32, u64), every: Every, cpu: u32) -> io::Result<()> {
         open((kind, config), every, cpu, DISABLED).map(drop)
     }
 
-    /// How long it has been there, nanoseconds: it grows as long as the CPU is online that it was opened on.
+    /// Time for which it has been enabled, nanoseconds: it grows as long as its CPU stays online.
     pub fn enabled_ns(&self) -> io::Result<u64> {
         enabled_ns(&self.event)
     }
@@ -79,14 +79,14 @@ fn open((kind, config): (u32, u64), every: Every, cpu: u32, flags: u64) -> io::R
     }
 }
 
-/// The same of any event that was opened with [`TIME_ENABLED`].
+/// The time of any event that was opened with [`TIME_ENABLED`].
 pub(super) fn enabled_ns(event: &OwnedFd) -> io::Result<u64> {
     let mut found = [0_u64; 2];
     // SAFETY: the kernel writes at most as many bytes as it is told, which is the array's size.
     let read = unsafe { libc::read(event.as_raw_fd(), found.as_mut_ptr().cast(), size_of_val(&found)) };
     match usize::try_from(read) {
         Ok(read) if read == size_of_val(&found) => Ok(found[1]),
-        // One whose CPU was there no more when it was opened has nothing to say.
+        // An event whose CPU went offline before it was opened returns nothing.
         Ok(_) => Ok(0),
         Err(_) => Err(Refused::last("read of a perf event").into()),
     }

@@ -1,4 +1,4 @@
-//! Files as another process sees them.
+//! Opens files as another process sees them.
 
 use std::{
     ffi::CStr,
@@ -15,11 +15,11 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// `RESOLVE_IN_ROOT`: `/` at the beginning of the path and of every link on the way is the directory, and `..` does not
-/// lead out of it.
+/// `RESOLVE_IN_ROOT`: the directory is `/` at the beginning of the path and of every link on the way, and `..` does not leave
+/// it.
 const IN_ROOT: u64 = 0x10;
 
-/// Opens what a path names that begins at a directory, which links do not leave. 5.6.
+/// Opens a path below a directory, which links cannot leave, 5.6.
 pub(super) fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> io::Result<File> {
     let how =
         OpenHow { flags: u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), mode: 0, resolve: IN_ROOT };
@@ -40,20 +40,20 @@ pub(super) fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: libc::c_int) -> 
     }
 }
 
-/// `struct file_handle` of a file system that is made by the kernel alone (kernfs), 5.5.
+/// `struct file_handle` of a kernfs file system, 5.5.
 #[repr(C)]
 struct KernfsHandle {
     bytes: u32,
     kind: i32,
-    /// Two halves, for the structure has the alignment of its first fields.
+    /// Two halves, because the structure has the alignment of its first fields.
     id: [u32; 2],
 }
 
 /// `FILEID_KERNFS`
 const KERNFS: i32 = 0xfe;
 
-/// Opens a directory of the file system that `mount` is on by its id, only to tell where it is (`O_PATH`). It takes
-/// `CAP_DAC_READ_SEARCH`; `ESTALE` means that there is none of this id.
+/// Opens a directory by its id on the file system of `mount`, only to find its path (`O_PATH`). It needs `CAP_DAC_READ_SEARCH`;
+/// `ESTALE` means that no directory has this id.
 pub fn open_by_kernfs_id(mount: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
     let halves = id.to_ne_bytes();
     let half = |at: usize| u32::from_ne_bytes([halves[at], halves[at + 1], halves[at + 2], halves[at + 3]]);

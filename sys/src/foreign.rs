@@ -1,10 +1,12 @@
-//! Files that others own or may exchange: of containers, of processes, at paths that a user may write to.
+//! Opens files that others own or may exchange: of containers, of processes, at paths that a user may write to.
 //!
-//! Whoever may put a file somewhere may put a pipe, a device or a link there, at any moment. So a place is first taken hold of
-//! without opening it (`O_PATH`), then looked at, and only a regular file is opened, through the hold: by then its name says
-//! nothing any more. A lease on the file is not waited for (`O_NONBLOCK`), no terminal becomes this process's own.
+//! Whoever may put a file at a path may also put a pipe, a device or a link there, at any moment. So a path is first opened
+//! without reading (`O_PATH`), then checked, and only a regular file is opened, through that descriptor: its name may mean
+//! another file by then. Opening does not wait for a lease on the file (`O_NONBLOCK`), and no terminal becomes this process's
+//! controlling terminal.
 //!
-//! A file system that somebody serves (FUSE, a network) may still take for ever to answer: to be called where nobody waits.
+//! A file system that a user or another machine serves (FUSE, a network) may still never answer: call this only where nothing
+//! waits.
 
 use super::file::open_in;
 use std::{
@@ -18,70 +20,70 @@ use std::{
     path::{Component, Path},
 };
 
-/// Rights that everybody must have: on a file, on each directory on the way.
+/// Rights that everybody must have: on a file, and on each directory on the way.
 const READ_BY_ALL: u32 = 0o444;
 const REACHED_BY_ALL: u32 = 0o111;
-/// Rights that nobody but the owner may have.
+/// Rights that only the owner may have.
 pub const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// Where a file of others is looked for.
+/// Where to look for a file of others.
 #[derive(Clone, Copy, Debug)]
 pub enum Foreign<'p> {
-    /// At a path that an administrator wrote, among the files of this process; links are followed.
+    /// At a path that an administrator wrote, in the root of this process; links are followed.
     Named(&'p Path),
-    /// Below a root that links do not leave, 5.6.
+    /// Below a root that links cannot leave, 5.6.
     Under(BorrowedFd<'p>, &'p Path),
-    /// Behind a link of procfs, which leads to the very file whatever its name is: `map_files/FROM-TO`.
+    /// Through a link in procfs that leads to the file itself, whatever its name: `map_files/FROM-TO`.
     Link(&'p Path),
-    /// At a path that somebody else wrote, among the files of this process: only what root has put there for everybody to
-    /// read, and no links. So nobody has read for him what he could not read himself, or what he could exchange.
+    /// At a path that somebody else wrote, in the root of this process: only files that root has installed for everybody to
+    /// read, and no links. So nobody gets a file read that he could not read himself, or that he could exchange.
     OfRoot(&'p Path),
-    /// The same whatever the rights; whoever opens it knows which file it has to be.
+    /// Like [`Self::OfRoot`] with any rights; the caller knows which file it must be.
     Unlinked(&'p Path),
 }
 
 /// Why a file is not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ForeignError {
-    /// A pipe, a device: what it is.
+    /// It is a pipe, a device or the like.
     #[error("it is {0}, not a file")]
     NotAFile(&'static str),
-    /// Not everybody may read it or reach it, or others than root may exchange it.
+    /// Not everybody may read or reach it, or users other than root may exchange it.
     #[error("it is not one that root has put there for everybody")]
     Private,
-    /// Whoever serves it may never answer.
+    /// A user or another machine serves it, and may never answer.
     #[error("it is in a file system that the program of a user serves (FUSE); copy it elsewhere")]
     Served,
-    /// The kernel refused.
+    /// The kernel refused to open it.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl ForeignError {
-    /// Whether there is nothing at that place.
+    /// Whether there is no file at that place.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// What tells a file from all others, and from what it was before it was written to. A number alone does not: file systems
-/// give that of a file that was removed to the next one.
+/// Distinguishes a file from all others, and from its earlier contents. The inode number alone does not: file systems reuse
+/// that of a removed file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Number of its device, as `stat` has it.
+    /// Number of its device, as in `stat`.
     pub device: u64,
-    /// Number on the device.
+    /// Inode number on the device.
     pub inode: u64,
-    /// When it was made, nanoseconds of Unix time; `None` where the file system does not keep that.
+    /// When it was created, nanoseconds of Unix time; `None` if the file system does not record that.
     pub born_ns: Option<i128>,
-    /// When it was written to last, in the same way. Whoever owns the file can set this.
+    /// When it was last written, in the same unit. The owner of the file can set this.
     pub modified_ns: i128,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl Identity {
-    /// The moment before which no file was this one, as far as its file system tells.
+    /// The earliest time at which this file can have existed, as far as its file system records it.
     pub fn appeared_ns(&self) -> i128 {
         self.born_ns.unwrap_or(self.modified_ns)
     }
@@ -92,22 +94,22 @@ pub fn identity(file: BorrowedFd<'_>) -> io::Result<Identity> {
     Ok(status(file)?.identity)
 }
 
-/// A regular file that was looked at and is not open.
+/// A regular file that was checked and is not open for reading.
 #[derive(Debug)]
 pub struct Looked {
     fd: OwnedFd,
-    /// Which file it is.
+    /// Its identity.
     pub identity: Identity,
 }
 
 impl Looked {
-    /// Opens it for reading, whatever has its name by now.
+    /// Opens it for reading, whatever file has its name by now.
     pub fn open(&self) -> Result<File, ForeignError> {
         Ok(File::from(reopen(&self.fd, 0)?))
     }
 }
 
-/// Takes hold of a file without opening it.
+/// Checks a file without opening it for reading.
 pub fn look_at(place: Foreign<'_>) -> Result<Looked, ForeignError> {
     let (fd, status) = hold(place)?;
     match status.kind {
@@ -130,7 +132,7 @@ pub fn open_foreign_directory(place: Foreign<'_>) -> Result<OwnedFd, ForeignErro
     }
 }
 
-/// Takes hold of a directory that paths begin at: the root of a process.
+/// Opens a directory as the beginning of paths: the root of a process.
 pub fn hold_directory(path: &Path) -> io::Result<OwnedFd> {
     open_at(None, &text(path)?, libc::O_PATH | libc::O_DIRECTORY)
 }
@@ -146,7 +148,7 @@ fn hold(place: Foreign<'_>) -> Result<(OwnedFd, Status), ForeignError> {
     Ok((fd, status))
 }
 
-/// Goes from the root to a file, one name after the other, without following a link.
+/// Goes from the root to a file, name by name, without following links.
 fn walk(path: &Path, of_root: bool) -> Result<(OwnedFd, Status), ForeignError> {
     let mut fd = open_at(None, c"/", libc::O_PATH | libc::O_DIRECTORY)?;
     let mut found = status(fd.as_fd())?;
@@ -211,7 +213,7 @@ struct Status {
 }
 
 impl Status {
-    /// Whether it is root's, nobody else may write to it, and everybody has these rights.
+    /// Whether root owns it, nobody else may write to it, and everybody has these rights.
     fn is_of_root(&self, rights: u32) -> bool {
         self.user == 0 && self.mode & WRITTEN_BY_OTHERS == 0 && self.mode & rights == rights
     }
@@ -221,7 +223,7 @@ fn nanoseconds(time: libc::statx_timestamp) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// What a descriptor is of, as far as it is known here: who serves the file system is not asked.
+/// The status of a file as it is cached here: the server of the file system is not involved.
 fn status(fd: BorrowedFd<'_>) -> io::Result<Status> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     // SAFETY: all zeros is such a structure.
@@ -302,7 +304,7 @@ mod tests {
             i128::try_from(born.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()).unwrap()
         };
         assert_eq!(identity.born_ns, metadata.created().ok().map(born), "what the library says");
-        // What was looked at is what is opened.
+        // The file that was checked is the one that is opened.
         fs::remove_file(path("file")).unwrap();
         assert!(Command::new("mkfifo").arg(path("file")).status().unwrap().success());
         let mut text = String::new();

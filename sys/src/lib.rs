@@ -1,7 +1,7 @@
-//! The system calls that Rust's library and aya do not offer; the only crate with unsafe code.
+//! System calls that Rust's library and aya do not offer; the only crate with unsafe code.
 //!
-//! Safe outside: whatever a function lets the kernel write to was sized here from what the kernel said,
-//! never from what the caller believes. Nothing is decided here, only asked and done.
+//! Its functions are safe to call: memory that the kernel writes to is sized from what the kernel reported, never from what the
+//! caller assumes. This crate makes no decisions; it only makes calls.
 
 mod access;
 mod attach;

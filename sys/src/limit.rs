@@ -2,16 +2,15 @@
 
 use std::io;
 
-/// How many files this process may have open, raised for as long as this lives: children inherit the limit, so it
-/// should not live when one is started.
+/// A raised limit of open files, restored when this is dropped: children inherit the limit, so drop it before starting one.
 #[derive(Debug)]
 pub struct FileLimit {
     before: libc::rlimit,
-    /// The limit now.
+    /// The present limit.
     pub files: u64,
 }
 
-/// How many files this process may have open now.
+/// The present limit of open files of this process.
 pub fn file_limit() -> io::Result<u64> {
     get().map(|limit| limit.rlim_cur)
 }
@@ -23,7 +22,7 @@ fn get() -> io::Result<libc::rlimit> {
     if result == 0 { Ok(limit) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Raises the limit of open files as far as the kernel lets this process.
+/// Raises the limit of open files as far as the kernel allows.
 pub fn raise_file_limit() -> io::Result<FileLimit> {
     let before = get()?;
     set(libc::rlimit { rlim_cur: before.rlim_max, ..before })?;

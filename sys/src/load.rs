@@ -1,4 +1,4 @@
-//! Maps and programs made without an object file around them.
+//! Makes maps and loads programs without an object file.
 
 use super::bpf::{self, Attributes, Command};
 use std::{
@@ -10,10 +10,10 @@ use tapster_ebpf::{
     program::MapDef,
 };
 
-/// Bytes for the verifier's log. What it refused is at the end, for which the second is enough: the most that kernels take before
-/// 5.10. Since 6.4 the end is kept of what is longer.
+/// Bytes for the verifier's log, first and second attempt. The refusal is at its end; the second size, the most that kernels
+/// before 5.10 accept, is enough for that. Since 6.4 the kernel keeps the end of a longer log.
 const LOG_BYTES: [usize; 2] = [1 << 20, (1 << 24) - 1];
-/// Helpers that read memory ask for a licence of this kind.
+/// Helpers that read memory require a GPL-compatible licence.
 const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ struct ProgramLoad {
     name: [u8; 16],
     interface: u32,
     expected_attach_type: u32,
-    /// From `prog_btf_fd` to `line_info_cnt`: what instructions are of in the source.
+    /// From `prog_btf_fd` to `line_info_cnt`: source information about the instructions.
     source: [u32; 9],
     attach_btf_id: u32,
 }
@@ -52,14 +52,14 @@ const _: () = assert!(std::mem::offset_of!(ProgramLoad, attach_btf_id) == 108);
 // SAFETY: numbers only, without holes between them.
 unsafe impl Attributes for ProgramLoad {}
 
-/// What a program will be attached to.
+/// The kind of target of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProgramKind {
     /// One kprobe or uprobe at a time.
     Probe,
     /// Many kprobes with one link, 5.18.
     KprobeMulti,
-    /// Many kprobes with one link, each at both ends of its function, 6.10.
+    /// Many kprobes with one link, at both ends of each function, 6.10.
     KprobeSession,
     /// Many uprobes with one link, 6.6.
     UprobeMulti,
@@ -69,7 +69,7 @@ pub enum ProgramKind {
     Tracepoint,
     /// Perf events of CPUs, 4.9.
     PerfEvent,
-    /// What a type of the kernel's BTF stands for, 5.5.
+    /// A type of the kernel's BTF that stands for the target, 5.5.
     Tracing {
         /// `BPF_PROG_TYPE_…`
         program: u32,
@@ -104,13 +104,13 @@ impl ProgramKind {
     }
 }
 
-/// Why a program was not taken.
+/// Why a program was not loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}{}{log}", if log.is_empty() { "" } else { "\n" })]
 pub struct LoadRefused {
-    /// The syscall's error.
+    /// The error of the system call.
     pub error: io::Error,
-    /// What the verifier says.
+    /// The verifier's log.
     pub log: String,
 }
 
@@ -133,7 +133,7 @@ pub fn create_map(map: &MapDef) -> io::Result<OwnedFd> {
     Ok(unsafe { bpf::bpf_fd(Command::MapCreate, &mut attributes) }?)
 }
 
-/// Has the verifier look at a program whose maps are these, by their indices.
+/// Loads a program; its instructions refer to these maps by index.
 pub fn load_program(
     name: &str,
     kind: ProgramKind,
@@ -143,7 +143,7 @@ pub fn load_program(
     load_with_logs(name, kind, insns, maps, &LOG_BYTES)
 }
 
-/// The same with logs of these sizes, one after the other until one has room.
+/// Like [`load_program`] with these sizes of logs, one after the other until one has room.
 pub(super) fn load_with_logs(
     name: &str,
     kind: ProgramKind,
@@ -159,7 +159,7 @@ pub(super) fn load_with_logs(
             let fd = usize::try_from(*index).ok().and_then(|index| maps.get(index)).ok_or_else(|| {
                 io::Error::other(format!("the program refers to map {index}: this is a bug in tapster"))
             })?;
-            // The constant of the first half is the descriptor.
+            // The constant of the first half becomes the descriptor.
             slots[at][4..].copy_from_slice(&bpf::number(*fd).to_le_bytes());
         }
     }
@@ -173,7 +173,7 @@ pub(super) fn load_with_logs(
         attach_btf_id: kind.btf_id(),
         ..ProgramLoad::default()
     };
-    // Fifteen bytes and a NUL; other characters are refused.
+    // Fifteen bytes and a NUL; the kernel refuses other characters.
     let letters = name.bytes().filter(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').take(15);
     for (place, byte) in attributes.name.iter_mut().zip(letters) {
         *place = byte;
@@ -194,7 +194,7 @@ pub(super) fn load_with_logs(
         };
         let length = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
         said = LoadRefused { log: String::from_utf8_lossy(&log[..length]).trim_end().to_owned(), ..said };
-        // Only then there was more to say than there is room for.
+        // Only with this error was the log too long.
         if again.errno != libc::ENOSPC {
             break;
         }

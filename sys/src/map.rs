@@ -1,7 +1,7 @@
-//! Maps: one element, or all of them while programs go on writing.
+//! Maps: reads one element, or all of them while programs keep writing.
 //!
-//! Hash maps and arrays, shared or per CPU. The value of a per-CPU map is here what the kernel hands out:
-//! each CPU's value, rounded up to 8 bytes, one after the other.
+//! Supports hash maps and arrays, shared or per CPU. The value of a per-CPU map has the kernel's form: the value of each CPU,
+//! rounded up to 8 bytes, one after the other.
 
 use super::{
     bpf::{self, Batch, Command, Element, Information, Refused},
@@ -13,16 +13,16 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-/// Bytes that one call for a batch should move, about.
+/// About how many bytes one batch should have.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// Least elements of a batch. A batch holds at least a bucket of the hash, and long ones are rare.
+/// Fewest elements of a batch. A batch contains at least a bucket of the hash, and long buckets are rare.
 const BATCH_LEAST: usize = 64;
 
-/// What the kernel says where a kind of map has no such operation; not in any list of error numbers.
+/// The kernel's error for an operation that a map type lacks; `libc` does not define it.
 const ENOTSUPP: i32 = 524;
 
-/// An open map and the sizes that the kernel told of it.
+/// An open map and its sizes as the kernel reports them.
 #[derive(Debug)]
 pub struct Map {
     fd: OwnedFd,
@@ -45,15 +45,15 @@ struct RawInfo {
 // SAFETY: numbers only, without holes between or after them.
 unsafe impl Information for RawInfo {}
 
-/// The elements of a map at some moment.
+/// The elements of a map at one time.
 #[derive(Clone, Debug)]
 pub struct Dump {
     keys: Vec<u8>,
     values: Vec<u8>,
     key_size: usize,
     value_size: usize,
-    /// Whether every element that was there all the time is here. False where the map changed faster than
-    /// it could be read, which kernels without batches (before 5.6) may have trouble with.
+    /// Whether it has every element that existed all the time. False if the map changed faster than it could be read, which may
+    /// happen on kernels without batches (before 5.6).
     pub complete: bool,
 }
 
@@ -63,12 +63,12 @@ impl Dump {
         self.keys.len() / self.key_size
     }
 
-    /// Whether there is no element.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Keys and values, each key once.
+    /// Keys and values; each key comes once.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         self.keys.chunks_exact(self.key_size).zip(self.values.chunks_exact(self.value_size))
     }
@@ -81,7 +81,7 @@ impl AsFd for Map {
 }
 
 impl Map {
-    /// Asks the kernel for a map's sizes. Hash maps and arrays only; the descriptor is duplicated.
+    /// Opens a map and reads its sizes; the descriptor is duplicated. Fails for other types than hash maps and arrays.
     pub fn open(fd: BorrowedFd<'_>, cpus: PossibleCpus) -> io::Result<Self> {
         let info: RawInfo = bpf::object_info(fd)?;
         let size = |number: u32| usize::try_from(number).map_err(io::Error::other);
@@ -113,19 +113,19 @@ impl Map {
         self.value_size
     }
 
-    /// The most elements it holds.
+    /// Most elements that it holds.
     pub fn max_entries(&self) -> usize {
         self.max_entries
     }
 
-    /// The value of a key, if it is there.
+    /// The value of a key; `None` if the key does not exist.
     pub fn lookup(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
         expect_length("key", key, self.key_size)?;
         let mut value = vec![0; self.value_size];
         Ok(self.lookup_into(key, &mut value)?.then_some(value))
     }
 
-    /// Sets the value of a key, and adds the key if it is not there. Values of per-CPU maps are of all CPUs.
+    /// Sets the value of a key, and adds the key if it does not exist. Values of per-CPU maps contain those of all CPUs.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         expect_length("key", key, self.key_size)?;
         expect_length("value", value, self.value_size)?;
@@ -135,7 +135,7 @@ impl Map {
         Ok(())
     }
 
-    /// Takes a key out of a hash; `false` if it was not there.
+    /// Removes a key from a hash; `false` if it did not exist.
     pub fn delete(&self, key: &[u8]) -> io::Result<bool> {
         expect_length("key", key, self.key_size)?;
         let mut attributes = self.element(key.as_ptr(), 0);
@@ -144,7 +144,7 @@ impl Map {
         found(result)
     }
 
-    /// All elements at once; [`Self::scan`] is the same without keeping them.
+    /// All elements; [`Self::scan`] visits them without keeping them.
     pub fn dump(&self) -> io::Result<Dump> {
         self.keep(|visit| self.scan(visit))
     }
@@ -158,10 +158,10 @@ impl Map {
         Ok(Dump { keys, values, key_size: self.key_size, value_size: self.value_size, complete })
     }
 
-    /// Calls `visit` with each key, once, and its value. See [`Dump::complete`] for what is returned.
+    /// Calls `visit` once for each key with its value. Returns [`Dump::complete`].
     ///
-    /// What is added or taken out meanwhile may be visited or not. Reads batches (hash and array 5.6,
-    /// per-CPU array 5.13), and key by key where the kernel has none.
+    /// Elements that are added or removed meanwhile may or may not be visited. Reads in batches (hash and array 5.6, per-CPU
+    /// array 5.13), or key by key if the kernel has none.
     pub fn scan(&self, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<bool> {
         let room = (BATCH_BYTES / (self.key_size + self.value_size)).max(BATCH_LEAST);
         match self.scan_batches(room, &mut visit)? {
@@ -172,20 +172,20 @@ impl Map {
 
     /// `None` if the kernel cannot read this map in batches; nothing was visited then.
     ///
-    /// A hash is read bucket by bucket, each under its lock, and a key's bucket is always the same: so no
-    /// key comes twice or is missed, and the walk ends with the last bucket.
+    /// A hash is read bucket by bucket, each under its lock, and a key's bucket never changes: so no key comes twice or is
+    /// missed, and the walk ends with the last bucket.
     fn scan_batches(&self, room: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<Option<bool>> {
         // A bucket may hold all elements; twice as many leaves room for those being replaced.
         let most = self.max_entries.max(1) * 2;
         let mut room = room.min(most);
         let mut keys = vec![0; room * self.key_size];
         let mut values = vec![0; room * self.value_size];
-        // Where to go on: the number of a bucket, or an array's key.
+        // The position: the number of a bucket, or an array's key.
         let mut from = vec![0; self.key_size.max(8)];
         let mut next = from.clone();
         let mut started = false;
         let mut refusals = 0;
-        // Each call gets on by an element at least, or is one of the few that are refused.
+        // Each call advances by at least one element, or is one of the few that are refused.
         for _ in 0..most + 1000 {
             let mut attributes = Batch {
                 from: if started { from.as_mut_ptr() as u64 } else { 0 },
@@ -199,11 +199,11 @@ impl Map {
             // SAFETY: the kernel writes at most `count` keys and values and there is room for as many. It
             // reads and writes a place of 4 bytes or of a key's size.
             let result = unsafe { bpf::bpf(Command::LookupBatch, &mut attributes) };
-            // Where the errors below are let through, the kernel has set `count`.
+            // For the errors that are accepted below, the kernel has set `count`.
             let errno = result.as_ref().err().map(|refused| refused.errno);
             match errno {
                 None | Some(libc::ENOENT) => {}
-                // A lock was not to be had, 5.11; what was read before counts.
+                // A lock was not available, 5.11; what was read before counts.
                 Some(libc::EBUSY | libc::EDEADLK | libc::ETIMEDOUT) if refusals < 100 => refusals += 1,
                 // The next bucket does not fit, and it is the first of the batch.
                 Some(libc::ENOSPC) if room < most => {
@@ -232,10 +232,10 @@ impl Map {
         Ok(Some(false))
     }
 
-    /// The way of kernels without batches.
+    /// Reads key by key, for kernels without batches.
     ///
-    /// The key after one that is gone is the first key, so a walk may start over, again and again: keys seen
-    /// are remembered and steps are limited.
+    /// The key after one that is gone is the first key, so a walk may start over again and again: visited keys are remembered
+    /// and steps are limited.
     fn scan_keys(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<bool> {
         let mut seen: HashSet<Vec<u8>> = HashSet::new();
         let mut key = vec![0; self.key_size];
@@ -260,7 +260,7 @@ impl Map {
         Ok(false)
     }
 
-    /// Both lengths must be the map's.
+    /// Both lengths must equal the map's.
     fn lookup_into(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
         assert_eq!((key.len(), value.len()), (self.key_size, self.value_size), "lengths are the map's");
         let mut attributes = self.element(key.as_ptr(), value.as_mut_ptr() as u64);
@@ -292,7 +292,7 @@ fn expect_length(what: &str, bytes: &[u8], expected: usize) -> io::Result<()> {
 
 #[cfg(test)]
 impl Map {
-    /// A dump in batches of at first `room` elements, or key by key for `None`, whatever the kernel can do.
+    /// Reads all elements in batches of at first `room` elements, or key by key for `None`, whatever the kernel supports.
     pub(super) fn dump_by(&self, room: Option<usize>) -> io::Result<Dump> {
         self.keep(|visit| match room {
             Some(room) => {

@@ -1,4 +1,4 @@
-//! What processes map to be executed, as the kernel tells it: `PERF_RECORD_MMAP2` of every CPU.
+//! Executable mappings of processes as the kernel reports them: `PERF_RECORD_MMAP2` of every CPU.
 
 use super::{
     event::{TIME_ENABLED, enabled_ns},
@@ -16,47 +16,47 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of records for each CPU: as many as a thousand programs begin with. A power of 2.
+/// Bytes of records for each CPU: room for the start of a thousand programs. A power of 2.
 const BYTES: usize = 256 << 10;
-/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_DUMMY`: counts nothing, only records are wanted.
+/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_DUMMY`: counts nothing, only its records matter.
 const SOFTWARE: u64 = 1;
 const DUMMY: u64 = 9;
-/// Bytes of `struct perf_event_attr` up to where it was in 4.1.
+/// Bytes of `struct perf_event_attr` as of 4.1.
 const ATTR_BYTES: u64 = 112;
 /// Its bits `mmap`, `mmap2`, and, since 5.12, `build_id`.
 const MMAP: u64 = 1 << 8;
 const MMAP2: u64 = 1 << 23;
 const BUILD_ID: u64 = 1 << 34;
-/// Its bit `watermark`: whoever waits is woken by so many bytes of records, here by each.
+/// Its bit `watermark`: a reader is woken after this many bytes of records, here after each record.
 const WATERMARK: u64 = 1 << 14;
 /// `PERF_FLAG_FD_CLOEXEC`
 const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
 /// `data_head` and `data_tail` in `struct perf_event_mmap_page`.
 const HEAD: usize = 1024;
 const TAIL: usize = 1032;
-/// `PERF_RECORD_LOST`, `PERF_RECORD_MMAP2`, and the bit that says that it has a build id.
+/// `PERF_RECORD_LOST`, `PERF_RECORD_MMAP2`, and the bit of a record with a build id.
 const LOST: u32 = 2;
 const MAPPED: u32 = 10;
 const HAS_BUILD_ID: u16 = 1 << 14;
 
-/// A file that was mapped to be executed.
+/// A file that was mapped as executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// By which process.
+    /// The process that mapped it.
     pub process: u32,
     /// Its first address there, and the one behind its last.
     pub from: u64,
     /// See `from`.
     pub to: u64,
-    /// Where the first address is in the file.
+    /// The offset of the first address in the file.
     pub offset: u64,
-    /// What tells the file.
+    /// Identifies the file.
     pub file: MappedFile,
-    /// Its name, in the file system that it is in.
+    /// Its path in its file system.
     pub path: PathBuf,
 }
 
-/// What tells a file that was mapped.
+/// Identifies a file that was mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MappedFile {
     /// Its build id.
@@ -74,23 +74,23 @@ pub struct Mappings {
 #[derive(Debug)]
 struct CpuRing {
     cpu: u32,
-    /// While it is open, records are made, unless its CPU went offline: then never again.
+    /// As long as it is open, the kernel makes records, unless its CPU went offline: then never again.
     event: OwnedFd,
-    /// How long it had been there when it was looked at last.
+    /// How long it had been enabled at the last check.
     enabled_ns: u64,
     mapping: Mapping,
     page: usize,
 }
 
 impl Mappings {
-    /// Begins to record on these CPUs.
+    /// Starts recording on these CPUs.
     pub fn open(cpus: &[u32]) -> io::Result<Self> {
         Ok(Self { rings: cpus.iter().copied().map(CpuRing::open).collect::<io::Result<_>>()? })
     }
 
-    /// Begins to record on CPUs that came online, and again on those that were offline meanwhile; whether there are any, or some
-    /// went. What they had recorded was read before. To be called about every second; one CPU that is refused keeps none of the others
-    /// from being recorded on, and is an error of the next call at the latest.
+    /// Starts recording on CPUs that came online, and again on those that were offline meanwhile; returns whether any CPU came
+    /// or went. Earlier records must be read before. Called about every second. If one CPU is refused, the others are recorded
+    /// all the same, and the next call at the latest returns the error.
     pub fn follow(&mut self, online: &[u32]) -> io::Result<bool> {
         let before = self.rings.len();
         self.rings.retain_mut(|ring| ring.is_alive() && online.contains(&ring.cpu));
@@ -108,13 +108,13 @@ impl Mappings {
         refused.filter(|_| !has_changed).map_or(Ok(has_changed), Err)
     }
 
-    /// What waits for records.
+    /// Makes an object that waits for records.
     pub fn waiter(&self) -> io::Result<MappingsWaiter> {
         let events = self.rings.iter().map(|ring| ring.event.try_clone());
         Ok(MappingsWaiter { events: events.collect::<io::Result<_>>()? })
     }
 
-    /// Calls `visit` with each file mapped since the last time; whether some were lost because there was no room.
+    /// Calls `visit` with each file that was mapped since the last call; returns whether records were lost for lack of room.
     pub fn read(&mut self, mut visit: impl FnMut(Mapped)) -> bool {
         let mut lost = false;
         for ring in &mut self.rings {
@@ -132,14 +132,14 @@ impl Mappings {
     }
 }
 
-/// Waits for records while others read them.
+/// Waits for records while another thread reads them.
 #[derive(Debug)]
 pub struct MappingsWaiter {
     events: Vec<OwnedFd>,
 }
 
 impl MappingsWaiter {
-    /// Waits until there are records, or for so long.
+    /// Waits until there are records, at most this long.
     pub fn wait(&self, most: Duration) -> io::Result<()> {
         let event =
             |event: &OwnedFd| libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -201,7 +201,7 @@ impl CpuRing {
             let (kind, misc, size) = (number(0..4), number(4..6), number(6..8));
             let size = u64::from(size);
             if size < 8 || at + size > written {
-                // Nothing that the kernel writes; what else there is cannot be found.
+                // The kernel never writes this; the following records cannot be found.
                 at = written;
                 break;
             }
@@ -212,7 +212,7 @@ impl CpuRing {
         self.mapping.word(TAIL).store(at, Ordering::Release);
     }
 
-    /// Copies bytes from this position, which may go on at the beginning.
+    /// Copies bytes from a position; they may continue at the beginning of the ring.
     fn copy(&self, at: u64, length: usize, record: &mut Vec<u8>) {
         record.clear();
         let mut at = at;
@@ -241,7 +241,7 @@ fn mapped(misc: u16, body: &[u8]) -> Option<Mapped> {
     };
     let name = body.get(64..)?;
     let name = name.split(|byte| *byte == 0).next()?;
-    // Memory without a file is called `//anon`, that of the kernel `[vdso]`.
+    // Memory without a file is named `//anon`, that of the kernel `[vdso]`.
     if !name.starts_with(b"/") || name.starts_with(b"//") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Memory of the kernel's in that of this process.
+//! Memory of the kernel that is mapped into this process.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-/// Memory of a map. Programs write it at any time, so it is read as what only changes atomically, or where a protocol
-/// says that nobody writes.
+/// The mapped memory of a map. Programs write it at any time, so it is read atomically, or where a protocol guarantees that
+/// nothing writes.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
@@ -27,7 +27,7 @@ pub(super) fn page_size() -> io::Result<usize> {
 }
 
 impl Mapping {
-    /// Maps so many bytes from `offset` on, a multiple of pages.
+    /// Maps `length` bytes from `offset` on, a multiple of pages.
     pub(super) fn new(fd: BorrowedFd<'_>, offset: usize, length: usize, writable: bool) -> io::Result<Self> {
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         let offset = offset.try_into().map_err(io::Error::other)?;
@@ -43,7 +43,7 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    /// The word at a place, a multiple of 8.
+    /// The word at an offset, a multiple of 8.
     #[expect(clippy::cast_ptr_alignment, reason = "asserted")]
     pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
         let word = self.address(offset, 8).cast::<AtomicU64>();
@@ -52,7 +52,7 @@ impl Mapping {
         unsafe { &*word }
     }
 
-    /// The address of so many bytes.
+    /// The address of `length` bytes at an offset.
     pub(super) fn address(&self, offset: usize, length: usize) -> *const u8 {
         assert!(offset + length <= self.length, "within the mapping");
         // SAFETY: it stays within the mapping.

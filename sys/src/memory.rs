@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-/// Gives memory that start-up freed back to the kernel, so that the resident size falls.
+/// Returns memory that start-up freed to the kernel, so that the resident size falls.
 pub fn release_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the allocator locks itself; no memory in use is touched.
@@ -14,8 +14,8 @@ pub fn release_memory() {
     };
 }
 
-/// Lifts the limit on locked memory, which kernels before 5.11 charge maps and programs to; later ones
-/// charge the memory cgroup. Needs `CAP_SYS_RESOURCE`.
+/// Lifts the limit of locked memory, to which kernels before 5.11 charge maps and programs; later ones charge the memory
+/// cgroup. Needs `CAP_SYS_RESOURCE`.
 pub fn lift_memlock() -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the limit outlives the call, which only reads it.
@@ -23,7 +23,7 @@ pub fn lift_memlock() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Kernel memory in bytes that a map or program takes, as the kernel accounts it; exact since 6.4 for maps.
+/// Kernel memory of a map or program in bytes, as the kernel accounts it; for maps exact since 6.4.
 pub fn map_memory(fd: BorrowedFd<'_>) -> Option<u64> {
     memlock(&fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?)
 }

@@ -1,4 +1,4 @@
-//! Whether a file takes what is written to it.
+//! Checks whether a file accepts a write.
 
 use std::{
     io,
@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// Whether a write of some bytes (4096 to a pipe) would not wait, or would fail at once. Waits so long for it, to the
-/// millisecond.
+/// Whether a write of some bytes (4096 to a pipe) would return at once, even if it fails. Waits at most `patience` for that, in
+/// whole milliseconds.
 pub fn is_writable(file: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
     let mut asked = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);

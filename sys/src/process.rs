@@ -1,10 +1,10 @@
-//! Signals to other processes, and who has the terminal.
+//! Signals to other processes, and whether this one is in the terminal's foreground.
 
 use std::{fs::File, io, os::fd::AsRawFd};
 
 /// Sends a signal to one process.
 pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
-    // 0 and negative numbers stand for groups of processes.
+    // 0 and negative numbers mean groups of processes.
     let pid = i32::try_from(pid)
         .ok()
         .filter(|pid| *pid > 0)
@@ -20,7 +20,7 @@ pub fn send_signal_to_thread(process: u32, thread: u32, signal: i32) -> io::Resu
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Keeps a signal waiting for this thread and those that it starts, or takes it again.
+/// Blocks a signal for this thread and those that it starts, or unblocks it.
 pub fn hold_signal(signal: i32, hold: bool) -> io::Result<()> {
     let mut set = std::mem::MaybeUninit::uninit();
     // SAFETY: it writes the set.
@@ -39,14 +39,14 @@ pub fn hold_signal(signal: i32, hold: bool) -> io::Result<()> {
     }
 }
 
-/// Makes sure that no program that this thread starts gets more rights than it has, for good.
+/// Ensures for good that no program that this thread starts gets more rights than it has.
 pub fn no_new_privs() -> io::Result<()> {
     // SAFETY: it takes numbers and reads no memory of ours.
     let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether this process is in the group that its terminal sends Ctrl-C to; false without a terminal.
+/// Whether this process is in the foreground group of its terminal, which gets Ctrl-C; false without a terminal.
 pub fn is_in_foreground() -> bool {
     let Ok(terminal) = File::open("/dev/tty") else { return false };
     // SAFETY: the descriptor is open as long as `terminal` lives.

@@ -1,4 +1,4 @@
-//! Loaded programs: what they cost, and running one without an event.
+//! Loaded programs: information about them, and running one without an event.
 
 use super::{
     bpf::{self, Command, EnableStats, Information, TestRun},
@@ -9,23 +9,23 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 
-/// What the kernel tells about a loaded program; zero where it is too old to.
+/// The kernel's information about a loaded program; fields that the kernel is too old for are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgInfo {
     /// Its number, as `bpftool prog` shows it.
     pub id: u32,
-    /// Nanoseconds in all runs while statistics were on, 5.1.
+    /// Nanoseconds of all runs while statistics were on, 5.1.
     pub run_ns: u64,
     /// Runs while statistics were on, 5.1.
     pub runs: u64,
-    /// Runs left out because the program was running on that CPU already, 5.12; counted without
-    /// statistics too. Which kinds of programs count them has grown since.
+    /// Runs that the kernel left out because the program already ran on that CPU, 5.12; counted without statistics too. Later
+    /// kernels count them for more kinds of programs.
     pub missed: u64,
-    /// Bytes of machine code; 0 if it is interpreted or this process may not see it.
+    /// Bytes of machine code; 0 if the program is interpreted or this process may not see it.
     pub jited_bytes: u64,
     /// Instructions after the verifier's rewriting.
     pub xlated_insns: u64,
-    /// Instructions the verifier went through, 5.16.
+    /// Instructions that the verifier visited, 5.16.
     pub verified_insns: u64,
     /// Kernel memory of the program itself, bytes.
     pub memory_bytes: u64,
@@ -40,7 +40,7 @@ struct RawInfo {
     tag: [u8; 8],
     jited_length: u32,
     xlated_length: u32,
-    /// From the instructions to the first number of interest; all zero, so no array is asked for.
+    /// From the instructions to the first field that is used; all zero, so that the kernel writes no arrays.
     arrays: [u64; 21],
     run_ns: u64,
     runs: u64,
@@ -52,7 +52,7 @@ const _: () = assert!(std::mem::offset_of!(RawInfo, run_ns) == 192);
 // SAFETY: numbers only, without holes between or after them.
 unsafe impl Information for RawInfo {}
 
-/// Asks about a program.
+/// Reads the information about a program.
 pub fn prog_info(fd: BorrowedFd<'_>) -> io::Result<ProgInfo> {
     let raw: RawInfo = bpf::object_info(fd)?;
     Ok(ProgInfo {
@@ -67,7 +67,7 @@ pub fn prog_info(fd: BorrowedFd<'_>) -> io::Result<ProgInfo> {
     })
 }
 
-/// Turns the statistics of all programs on until the returned descriptor is closed, 5.8.
+/// Turns on the statistics of all programs until the returned descriptor is closed, 5.8. Needs `CAP_SYS_ADMIN`.
 pub fn enable_run_stats() -> io::Result<OwnedFd> {
     // `BPF_STATS_RUN_TIME`, the only kind.
     let mut attributes = EnableStats { kind: 0 };
@@ -75,12 +75,12 @@ pub fn enable_run_stats() -> io::Result<OwnedFd> {
     Ok(unsafe { bpf::bpf_fd(Command::EnableStats, &mut attributes) }?)
 }
 
-/// Runs a raw tracepoint program once with these arguments, 5.10, and returns what it returned.
+/// Runs a raw tracepoint program once with these arguments, 5.10, and returns its result.
 ///
-/// A program that reads more arguments than given is refused, and so is one of another type: a
-/// `tp_btf` program cannot be run this way.
+/// The kernel refuses a program that reads more arguments than given, and one of another type: a `tp_btf` program cannot be run
+/// this way.
 pub fn prog_test_run_raw_tp(fd: BorrowedFd<'_>, args: &[u64]) -> io::Result<u32> {
-    // The kernel wants repeat, duration and data to be zero for this type.
+    // The kernel requires repeat, duration and data to be zero for this type.
     let mut attributes = TestRun {
         program: bpf::number(fd),
         context_size_in: u32::try_from(size_of_val(args)).map_err(io::Error::other)?,

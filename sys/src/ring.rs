@@ -7,16 +7,16 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Bits of a record's length: being written; given up by its writer.
+/// Bits of a record's length: still being written; discarded by its writer.
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
-/// Bytes before each record: its length, and where it is for the kernel.
+/// Bytes before each record: its length, and a field for the kernel.
 const HEADER: usize = 8;
 
-/// A ring being read.
+/// A ring that is being read.
 ///
-/// The kernel maps a page with the reader's position, which is written here; then a page with the writers' position; then
-/// the bytes twice in a row, so that a record that begins at their end goes on behind it.
+/// The kernel maps a page with the reader's position, which this process writes; then a page with the writers' position; then
+/// the data twice in a row, so that a record may continue behind the end of the data.
 #[derive(Debug)]
 pub struct Ring {
     consumer: Mapping,
@@ -28,10 +28,9 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Begins to read a ring made with so many bytes. Records are not longer than `longest`; if one is, its end is cut off.
+    /// Starts reading a ring of `bytes` bytes. Records have at most `longest` bytes; longer ones are cut off.
     ///
-    /// `bytes` must be what the map was made with: more is refused by the kernel when it is mapped, less here would lose
-    /// records, so the mapping is of all that there is.
+    /// `bytes` must be the size of the map: the kernel refuses to map more, and with less, records would be lost.
     pub fn open(fd: BorrowedFd<'_>, bytes: u32, longest: usize) -> io::Result<Self> {
         let page = page_size()?;
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
@@ -48,8 +47,8 @@ impl Ring {
         })
     }
 
-    /// Calls `visit` with each record that is complete, and makes room for more. At most as many as were begun
-    /// when it was called: writers may be faster than any reader.
+    /// Calls `visit` with each complete record, and frees its room. Visits only records that were begun before the call:
+    /// writers may be faster than any reader.
     pub fn read(&mut self, mut visit: impl FnMut(&[u8])) {
         let written = self.producer.word(0).load(Ordering::Acquire);
         let mut read = self.consumer.word(0).load(Ordering::Relaxed);
@@ -71,12 +70,12 @@ impl Ring {
                 visit(&self.record);
             }
             read += (size + HEADER).next_multiple_of(8) as u64;
-            // With each record: writers wait for room.
+            // Stored after each record, because writers wait for room.
             self.consumer.word(0).store(read, Ordering::Release);
         }
     }
 
-    /// The first word of the record at this place of the bytes: its length and how far it is.
+    /// The first word of the record at an offset: its length and state.
     #[allow(clippy::cast_ptr_alignment, reason = "places of records are multiples of 8 in pages")]
     fn length(&self, place: usize) -> u32 {
         let header = self.producer.address(self.page + place, HEADER).cast::<AtomicU32>();

@@ -1,4 +1,4 @@
-//! The table of starts, which programs and this process write by turns.
+//! The table of starts, which programs and this process both write.
 
 use super::mapping::{Mapping, page_size};
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 use tapster_ebpf::layout::{CLAIMED, ELSEWHERE, ENTRY_KEY, FREE, TableLayout};
 
-/// A table in memory; see [`TableLayout`] for what is in it.
+/// A mapped table; [`TableLayout`] describes its contents.
 #[derive(Debug)]
 pub struct Table {
     memory: Mapping,
@@ -16,15 +16,16 @@ pub struct Table {
     entry_size: usize,
 }
 
-/// What [`FREE`] and [`CLAIMED`] are in memory.
+/// [`FREE`] and [`CLAIMED`] as they are in memory.
 const NOBODYS: [u64; 2] = [FREE.cast_unsigned() as u64, CLAIMED.cast_unsigned() as u64];
 /// Bytes of an entry before its key.
 const HEAD: usize = ENTRY_KEY as usize;
-/// How often an entry is read that becomes another start's meanwhile. One that changes as often is no start that waits.
+/// How often an entry is read again that changes to another start meanwhile. An entry that changes more often holds no waiting
+/// start.
 const ATTEMPTS: usize = 4;
 
 impl Table {
-    /// Maps a table made with this layout; where the map is smaller, the kernel refuses.
+    /// Maps a table with this layout; the kernel refuses if the map is smaller.
     pub fn open(fd: BorrowedFd<'_>, layout: &TableLayout) -> io::Result<Self> {
         let size = |number: u32| usize::try_from(number).map_err(io::Error::other);
         let (entries, entry_size) = (size(layout.entries())?, size(layout.entry_size)?);
@@ -32,7 +33,7 @@ impl Table {
         Ok(Self { memory: Mapping::new(fd, 0, length, true)?, entries, entry_size })
     }
 
-    /// Takes out the starts before a time; their number.
+    /// Removes the starts before a time; returns their number.
     pub fn expire(&self, before_ns: u64) -> u64 {
         let is_old = |entry: &usize| {
             let since = self.time(*entry).load(Ordering::Acquire);
@@ -41,17 +42,17 @@ impl Table {
         (0..self.entries).filter(is_old).count() as u64
     }
 
-    /// Takes out the start of an entry if it is still the one of this time; one that was taken or replaced meanwhile is
-    /// left alone. Whether it was.
+    /// Removes the start of an entry if it still has this time; one that was taken or replaced meanwhile stays. Returns whether
+    /// it was removed.
     pub fn take(&self, entry: usize, since_ns: u64) -> bool {
         let time = self.time(entry);
         time.compare_exchange(since_ns, NOBODYS[0], Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Calls `visit` with each start that waits: its entry, its time, and the bytes of its key and of what was saved.
+    /// Calls `visit` with each waiting start: its entry, its time, and the bytes of its key and of its saved values.
     ///
-    /// Programs go on meanwhile. Whoever writes or takes an entry changes its first word before and after, so bytes
-    /// between two looks at the same time are of the start of that time.
+    /// Programs keep running. They change the first word of an entry before and after they write or take it, so bytes between
+    /// two reads of the same time belong to the start of that time.
     pub fn waiting(&self, mut visit: impl FnMut(usize, u64, &[u8])) {
         let mut bytes = Vec::with_capacity(self.entry_size);
         for entry in 0..self.entries {
@@ -65,7 +66,7 @@ impl Table {
                     let word = self.memory.word(entry * self.entry_size + word).load(Ordering::Relaxed);
                     bytes.extend_from_slice(&word.to_ne_bytes());
                 }
-                // The words are read before the time is looked at again.
+                // The words must be read before the time is read again.
                 fence(Ordering::Acquire);
                 if self.time(entry).load(Ordering::Relaxed) == since {
                     visit(entry, since, &bytes);
@@ -75,12 +76,12 @@ impl Table {
         }
     }
 
-    /// Whether some start is in the map instead, because its entry was another's.
+    /// Whether any start is in the map because its entry belonged to another.
     pub fn has_elsewhere(&self) -> bool {
         (0..self.entries).any(|entry| self.elsewhere(entry).load(Ordering::Acquire) != 0)
     }
 
-    /// Says that a start with its place at an entry is no longer in the map.
+    /// Notes that a start whose place is this entry is no longer in the map.
     pub fn forget_elsewhere(&self, entry: usize) {
         self.elsewhere(entry).fetch_sub(1, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! Against the running kernel: maps and programs made here, by the same system call.
+//! Tests with the running kernel: maps and programs made here, by the same system call.
 
 use super::{
     bpf::{self, Attributes, Command},
@@ -48,7 +48,7 @@ struct ProgramLoad {
 // SAFETY: numbers only, and none after a hole.
 unsafe impl Attributes for ProgramLoad {}
 
-/// Whether this process may use maps and programs; says so if not.
+/// Whether this process may use maps and programs; prints a line if not.
 fn privileged() -> bool {
     let capabilities = Capabilities::of_process().unwrap();
     let enough = capabilities.has(Capability::SysAdmin)
@@ -99,7 +99,7 @@ fn every_kind_of_map_gives_back_what_was_put_in() {
     if !privileged() {
         return;
     }
-    // Keys of 12 bytes and values of 5 show who forgets the rounding.
+    // Keys of 12 bytes and values of 5 reveal missing rounding.
     for (kind, key_size, count) in [
         (HASH, 12, 3000),
         (PERCPU_HASH, 12, 3000),
@@ -176,7 +176,7 @@ fn a_bucket_larger_than_a_batch_makes_the_batch_grow() {
     if !privileged() {
         return;
     }
-    // Of 700 keys in 1024 buckets some share one.
+    // Some of 700 keys in 1024 buckets share one.
     let map = map(HASH, 4, 8, 700);
     for number in 0..700_u32 {
         map.update(&number.to_ne_bytes(), &u64::from(number).to_ne_bytes()).unwrap();
@@ -220,7 +220,7 @@ fn a_dump_of_a_changing_map_has_all_that_stayed() {
                         assert_eq!(rows[&number.to_ne_bytes()[..]], vec![1; map.value_size()], "{number}");
                     }
                 }
-                // Key by key it may give up, but never hang or repeat.
+                // Key by key it may give up, but must never hang or repeat.
                 let complete = (0..20).filter(|_| {
                     let dump = map.dump_by(None).unwrap();
                     rows(&dump);
@@ -264,7 +264,7 @@ fn runs_are_counted_while_statistics_are_on() {
     drop(statistics);
 }
 
-/// How long 10 000 rows take to read; printed, not judged.
+/// How long reading 10 000 rows takes; printed, not judged.
 #[test]
 #[ignore = "a measurement"]
 fn dump_10_000_rows() {
@@ -306,7 +306,7 @@ fn a_start_is_read_whole_or_not_at_all() {
     let (done, mut read, mut torn) = (AtomicBool::new(false), 0, 0);
     thread::scope(|scope| {
         scope.spawn(|| {
-            // As programs do: each start of another time, with that time in every word.
+            // Like programs: each start has another time, with that time in every word.
             for time in 2.. {
                 if done.load(Ordering::Relaxed) {
                     break;
@@ -325,11 +325,11 @@ fn a_start_is_read_whole_or_not_at_all() {
             }
         });
         let mut looks = 0;
-        // A machine with one processor may take turns so that much is looked at and little seen.
+        // On one processor, threads may take turns so that many reads see little.
         while looks < LOOKS || read < 20 && looks < 100 * LOOKS {
             looks += 1;
             table.waiting(|entry, since, bytes| {
-                // Not judged here: the other thread would go on without this one.
+                // Not asserted here: the other thread would go on without this one.
                 let is_whole = (entry, bytes) == (0, [since.to_ne_bytes(); WORDS].concat().as_slice());
                 torn += usize::from(!is_whole);
                 read += 1;
@@ -346,7 +346,7 @@ fn a_log_without_room_is_asked_for_again() {
     if !privileged() {
         return;
     }
-    // Each instruction has its line, and what is refused is in the last.
+    // Each instruction has a line in the log, and the refused one is last.
     let mut insns = vec![Insn::Alu64(Alu::Mov, R0, Src::Imm(0)); 100];
     insns.extend([Insn::Load(Size::DW, R0, R0, 0), Insn::Exit]);
     let log = |sizes: &[usize]| {

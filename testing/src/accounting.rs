@@ -5,7 +5,7 @@ use std::fs;
 
 const SETTING: &str = "/proc/sys/kernel/task_delayacct";
 
-/// Turned on for tasks that begin while this lives.
+/// Turns accounting on, for tasks that begin while this lives.
 #[derive(Debug)]
 pub struct DelayAccounting {
     before: String,

@@ -1,4 +1,4 @@
-//! Cases of one test: each runs whatever became of those before it, or skips and says why.
+//! Cases of a test: each runs regardless of earlier failures, or skips with a reason.
 
 use super::command::root;
 use std::{
@@ -11,10 +11,10 @@ use std::{
 #[derive(Debug)]
 pub struct Skip(pub String);
 
-/// A case's figures in one line, or why it was skipped. A failure is a panic.
+/// A case's figures in one line, or why it was skipped. A failure panics.
 pub type Outcome = Result<String, Skip>;
 
-/// Counts what ran.
+/// Counts the cases that ran.
 #[derive(Debug)]
 pub struct Cases {
     suite: &'static str,
@@ -23,26 +23,26 @@ pub struct Cases {
     failed: Vec<String>,
 }
 
-/// Prints a line past the test harness, which keeps what passing tests print to itself.
+/// Prints a line past the test harness, which hides the output of passing tests.
 pub fn say(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What became of one attempt at a case.
+/// The result of one attempt at a case.
 #[derive(Debug)]
 pub enum Attempt<T> {
     Done(T),
-    /// Something was not counted.
+    /// Some events were not counted.
     Short {
-        /// What.
+        /// What was missing.
         why: String,
-        /// Events that a control at the same place did not see either.
+        /// Number of events that a control at the same place did not see either.
         lost: u64,
     },
 }
 
-/// Tries a case again that was short where the kernel hid events from the control as well (see [`super::control`]), and
-/// says so in a form that `./test` repeats at its end. Short where the control lost nothing is a failure at once.
+/// Tries a case again if events are missing that the kernel hid from the control as well (see [`super::control`]), and prints
+/// that in a form that `./test` repeats at its end. If the control lost nothing, the case fails at once.
 pub fn unless_hidden<T>(
     name: &str,
     attempts: usize,
@@ -74,7 +74,7 @@ impl Cases {
         Self { suite, ran: 0, skipped: 0, failed: Vec::new() }
     }
 
-    /// Those that attach programs. Where this process may not, it says so, and there are none.
+    /// Cases that attach programs. If this process may not do that, it prints so, and there are no cases.
     pub fn as_root(suite: &'static str) -> Option<Self> {
         match root() {
             Ok(()) => Some(Self::new(suite)),
@@ -103,12 +103,12 @@ impl Cases {
         }
     }
 
-    /// How many there were so far, whatever became of them.
+    /// How many cases there were so far, including skipped and failed ones.
     pub fn count(&self) -> usize {
         self.ran + self.skipped
     }
 
-    /// The last line.
+    /// Prints the last line.
     pub fn finish(self) {
         let Self { suite, ran, skipped, failed } = self;
         say(format_args!("{suite}: {ran} cases ran, {skipped} skipped, {} failed", failed.len()));

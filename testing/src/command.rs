@@ -1,4 +1,4 @@
-//! Other programs: whether they are there, and what they print.
+//! Other programs: finds them and returns their output.
 
 use super::cases::Skip;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// Where a program is; some hosts leave `/usr/sbin` out of the path.
+/// The path of a program; some hosts leave `/usr/sbin` out of `PATH`.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -15,7 +15,7 @@ fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// A command of an installed program, or why there is none.
+/// A command for an installed program; skips if it is not installed.
 pub fn tool(program: &str) -> Result<Command, Skip> {
     find(program).map(Command::new).ok_or_else(|| Skip(format!("`{program}` is not installed")))
 }
@@ -26,7 +26,7 @@ pub fn sdt_header() -> bool {
     ["/usr/include/sys/sdt.h", &machine].iter().any(|header| std::path::Path::new(header).is_file())
 }
 
-/// Whether the test may do what only root may.
+/// Skips unless the test runs as root.
 pub fn root() -> Result<(), Skip> {
     // SAFETY: it only returns a number.
     if unsafe { libc::geteuid() } == 0 { Ok(()) } else { Err(Skip("needs root".into())) }
@@ -37,7 +37,7 @@ pub fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// What a command prints; it must succeed.
+/// The output of a command, which must succeed.
 pub fn text(command: &mut Command) -> String {
     let output = output(command);
     assert!(

@@ -1,4 +1,4 @@
-//! Block devices to load, each given back as it was found.
+//! Block devices for load, each restored afterwards.
 
 use super::{
     cases::Skip,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the kernel counts for a device: `/sys/block/NAME/stat`.
+/// The kernel's counts for a device: `/sys/block/NAME/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Direction {
     pub ios: u64,
@@ -65,12 +65,12 @@ impl Stat {
         }
     }
 
-    /// Requests of every kind that have ended.
+    /// Completed requests of every kind.
     pub fn requests(self) -> u64 {
         self.read.ios + self.write.ios + self.discard.ios + self.flushes
     }
 
-    /// Bios that share a request with another.
+    /// Bios that share a request with another bio.
     pub fn merges(self) -> u64 {
         self.read.merges + self.write.merges + self.discard.merges
     }
@@ -80,12 +80,12 @@ impl Stat {
     }
 }
 
-/// Whether a device has a queue of requests; without one its driver ends bios itself.
+/// Whether a device has a queue of requests; otherwise its driver ends bios itself.
 pub fn has_requests(device: &str) -> bool {
     Path::new("/sys/block").join(device).join("mq").exists()
 }
 
-/// Waits until nothing was done on the device for a while: a device just attached is looked at by others.
+/// Waits until the device was idle for a while: other programs read a device that was just attached.
 pub fn wait_quiet(device: &str) {
     let begun = Instant::now();
     let (mut last, mut since) = (Stat::of(device), Instant::now());
@@ -99,7 +99,7 @@ pub fn wait_quiet(device: &str) {
     }
 }
 
-/// A file of this many bytes, all of them written and on the disk.
+/// Makes a file of this many bytes, all of them written to the disk.
 pub fn filled_file(path: &Path, bytes: u64) -> PathBuf {
     let mut file = File::create(path).unwrap();
     let chunk = vec![0x5a; 1 << 20];
@@ -110,7 +110,7 @@ pub fn filled_file(path: &Path, bytes: u64) -> PathBuf {
     path.to_owned()
 }
 
-/// A loop device over a file, detached when dropped.
+/// A loop device over a file; dropping it detaches the device.
 #[derive(Debug)]
 pub struct LoopDevice {
     pub path: PathBuf,
@@ -131,7 +131,7 @@ impl LoopDevice {
         self.path.file_name().unwrap().to_string_lossy().into_owned()
     }
 
-    /// Puts another file in place of the one: another disk of the same number and name.
+    /// Replaces the file by another: another disk with the same number and name.
     pub fn exchange(&self, file: &Path) -> Result<(), Skip> {
         text(tool("losetup")?.arg("-d").arg(&self.path));
         text(tool("losetup")?.arg(&self.path).arg(file));
@@ -156,15 +156,15 @@ impl Drop for LoopDevice {
     }
 }
 
-/// A directory in memory, gone when dropped.
+/// A directory in memory; dropping it removes it.
 pub fn memory_directory() -> Result<tempfile::TempDir, Skip> {
     tempfile::tempdir_in("/dev/shm").map_err(|error| Skip(format!("/dev/shm: {error}")))
 }
 
-/// `zram0`, reset when dropped if it was set up here.
+/// `zram0`; dropping it resets the device if it was set up here.
 #[derive(Debug)]
 pub struct Zram {
-    /// Keeps others from taking it for unused.
+    /// Keeps other programs from using it.
     claim: Option<File>,
     set: bool,
 }
@@ -196,7 +196,7 @@ impl Drop for Zram {
     }
 }
 
-/// The whole disk that a directory's file system is on.
+/// The whole disk of a directory's file system.
 pub fn disk_of(directory: &Path) -> Result<String, Skip> {
     let device = fs::metadata(directory).unwrap().dev();
     let link = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));

@@ -1,9 +1,9 @@
-//! The durations in a file of rules, and the rules with others: a test that waited as long as the shipped rules do would
-//! take hours. Nothing else of the text changes.
+//! Changes the durations in a file of rules: a test that waits as long as the shipped rules do would take hours. The rest of
+//! the text is unchanged.
 
 use std::time::Duration;
 
-/// What a duration is for.
+/// The use of a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `[5m]`
@@ -16,7 +16,7 @@ pub enum Place {
     For,
 }
 
-/// `5m`; `None` if it is none.
+/// Parses `5m`; `None` if it is malformed.
 pub fn parse(text: &str) -> Option<Duration> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -31,16 +31,16 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number * seconds))
 }
 
-/// As Prometheus reads it.
+/// A duration in the form of Prometheus.
 pub fn written(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// The text with every duration as `change` has it; one that it leaves alone stays as it was written.
+/// Replaces every duration by the result of `change`; an unchanged one keeps its form.
 pub fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) -> String {
     let mut result = String::new();
     let mut rest = text;
-    // A colon is in the names of recorded series too, but no duration follows it there.
+    // Names of recorded series contain a colon too, but no duration follows it.
     let places =
         [("[", Place::Window), (":", Place::Step), ("offset ", Place::Offset), ("for: ", Place::For)];
     while let Some((at, begin, place)) = places
@@ -61,7 +61,7 @@ pub fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) -> Stri
     result + rest
 }
 
-/// Asks every second what is asked every minute: else minutes would pass before there is an answer.
+/// Replaces steps of a minute by steps of a second: otherwise minutes would pass before there is an answer.
 pub fn step_of_a_second(text: &str) -> String {
     replace(text, |place, duration| if place == Place::Step { duration / 60 } else { duration })
 }

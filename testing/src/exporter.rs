@@ -1,4 +1,4 @@
-//! The exporter as a process of its own.
+//! Runs the exporter as a separate process.
 
 use super::{
     command::{output, tool},
@@ -21,7 +21,7 @@ use std::{
 /// How long the exporter may take to start or to end before a test gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Lines of the log so far, and whether it has ended.
+/// The lines of the log so far, and whether it has ended.
 type Log = Arc<(Mutex<(Vec<String>, bool)>, Condvar)>;
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Tapster {
     pub address: SocketAddr,
 }
 
-/// A run that ended by itself.
+/// A run that has ended.
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
@@ -40,19 +40,19 @@ pub struct Ended {
 }
 
 pub fn binary() -> Command {
-    // Beside the directory of the test that runs: cargo builds both.
+    // Beside the directory of the running test: cargo builds both.
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).expect("a test is in `target/PROFILE/deps`").join("tapster");
     Command::new(program)
 }
 
-/// Whether what runs is optimized; sizes and times say something only then.
+/// Whether the exporter is optimized; sizes and times mean something only then.
 pub fn is_release() -> bool {
     !cfg!(debug_assertions)
 }
 
 impl Tapster {
-    /// Starts it on a port of its own and waits until it serves.
+    /// Starts it on a free port and waits until it serves.
     pub fn start(arguments: &[&str]) -> Self {
         match Self::start_at("127.0.0.1:0", arguments) {
             Ok(tapster) => tapster,
@@ -60,12 +60,12 @@ impl Tapster {
         }
     }
 
-    /// Starts it on this address; the error is how it ended instead of serving.
+    /// Starts it on this address; the error is a run that ended instead of serving.
     pub fn start_at(listen: &str, arguments: &[&str]) -> Result<Self, Ended> {
         Self::start_by(binary(), listen, arguments)
     }
 
-    /// The same by a command that ends in executing it with the arguments added.
+    /// Starts it by a command that executes it with additional arguments.
     pub fn start_by(mut command: Command, listen: &str, arguments: &[&str]) -> Result<Self, Ended> {
         command.args(["run", "--log.format", "json", "--web.listen-address", listen]).args(arguments);
         let mut child =
@@ -93,7 +93,7 @@ impl Tapster {
         }
     }
 
-    /// The line of the log with this message, waited for; `None` if the log ends first.
+    /// Waits for the line of the log with this message; `None` if the log ends first.
     pub fn wait_for(&self, message: &str) -> Option<Value> {
         let (lines, changed) = &*self.log;
         let deadline = Instant::now() + PATIENCE;
@@ -130,8 +130,8 @@ impl Tapster {
         Metrics::parse(response.text())
     }
 
-    /// Scrapes until nothing counted under `name` and `labels` changes for a while: completions may be counted
-    /// a moment after the one who waited for them goes on.
+    /// Scrapes until nothing counted under `name` and `labels` changes for a while: completions may be counted a moment after
+    /// the task that waited for them goes on.
     pub fn settled(&self, name: &str, labels: &[(&str, &str)]) -> Metrics {
         let mut last = self.scrape();
         for _ in 0..50 {
@@ -167,7 +167,7 @@ impl Tapster {
         Ended { status, log: self.log() }
     }
 
-    /// Resident memory in KiB, as the kernel counts it.
+    /// Resident memory in KiB, by the kernel's account.
     pub fn resident_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -182,18 +182,18 @@ impl Tapster {
 
 impl Drop for Tapster {
     fn drop(&mut self) {
-        // Both fail if it has ended already, which is as good.
+        // Both fail if it has already ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Programs whose descriptors a process holds.
+/// Programs for which a process has descriptors.
 fn held_programs(process: &Path) -> BTreeSet<u64> {
     held(process, "prog_id:")
 }
 
-/// What the descriptors of a process say behind this key.
+/// The values of this key in the information about a process's descriptors.
 fn held(process: &Path, key: &str) -> BTreeSet<u64> {
     let entries = fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten();
     entries
@@ -208,7 +208,7 @@ fn held(process: &Path, key: &str) -> BTreeSet<u64> {
 /// Every program in the kernel, as `bpftool` lists them.
 pub fn kernel_programs() -> Result<BTreeSet<u64>, super::cases::Skip> {
     let output = output(tool("bpftool")?.args(["-j", "prog", "show"]));
-    // It fails when a program goes away between two of its calls; what it printed is a list all the same.
+    // It fails when a program goes away between two of its calls; its output is a list all the same.
     let text = String::from_utf8_lossy(&output.stdout);
     let list: Vec<Value> = serde_json::from_str(&text).unwrap_or_default();
     Ok(list.iter().filter_map(|program| program["id"].as_u64()).collect())
@@ -226,8 +226,8 @@ pub fn orphan_maps() -> Result<BTreeSet<u64>, super::cases::Skip> {
     Ok(orphans)
 }
 
-/// Programs that no process holds. Other tests and tools come and go on a host, so a leak is told by this and not
-/// by the number of programs.
+/// Programs that no process holds. Other tests and tools come and go on a host, so a leak shows in this and not in the number
+/// of programs.
 pub fn orphans() -> Result<BTreeSet<u64>, super::cases::Skip> {
     let mut orphans = kernel_programs()?;
     for process in fs::read_dir("/proc").unwrap().flatten() {
@@ -239,7 +239,7 @@ pub fn orphans() -> Result<BTreeSet<u64>, super::cases::Skip> {
     Ok(orphans)
 }
 
-/// Waits until `done`; whether it was within `limit`, and after how long.
+/// Waits until `done` or `limit`; returns how long it took, if it was in time.
 pub fn within(limit: Duration, mut done: impl FnMut() -> bool) -> Option<Duration> {
     let begun = Instant::now();
     loop {

@@ -1,9 +1,9 @@
-//! The families that the exporter has, with their labels: what a dashboard or a rule may name.
+//! The families of the exporter with their labels: the names that a dashboard or a rule may use.
 
 use std::collections::BTreeMap;
 use tapster::{config, family::Kind};
 
-/// Families about arrays and names of devices, from the topology, which `tests/rules.rs` compares with what it makes of one.
+/// Families about arrays and names of devices, from the topology; `tests/rules.rs` compares them with those of a topology.
 pub const ARRAYS: [(&str, &[&str]); 8] = [
     ("tapster_block_device_info", &["device", "kind", "name"]),
     ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
@@ -15,7 +15,7 @@ pub const ARRAYS: [(&str, &[&str]); 8] = [
     ("tapster_raid_array_sync_completed_ratio", &["array"]),
 ];
 
-/// Families about the exporter and its probes, which `tests/rules.rs` compares with what it serves.
+/// Families about the exporter and its probes; `tests/rules.rs` compares them with a scrape.
 pub const OWN: [(&str, &[&str]); 28] = [
     ("tapster_probe_up", &["probe", "reason"]),
     ("tapster_probe_dropped_total", &["probe", "reason"]),
@@ -47,7 +47,7 @@ pub const OWN: [(&str, &[&str]); 28] = [
     ("process_start_time_seconds", &[]),
 ];
 
-/// Families about pushes by OTLP, which the exporter serves while it pushes; `tests/rules.rs` compares them, too.
+/// Families about pushes by OTLP, which the exporter serves while it pushes; `tests/rules.rs` compares them too.
 pub const PUSH: [(&str, &[&str]); 8] = [
     ("tapster_otlp_pushes_total", &["result"]),
     ("tapster_otlp_points_total", &[]),
@@ -59,20 +59,20 @@ pub const PUSH: [(&str, &[&str]); 8] = [
     ("tapster_otlp_interval_seconds", &[]),
 ];
 
-/// Families about stacks of programs, which the exporter serves where a probe has some.
+/// Families about stacks of programs, which the exporter serves if a probe has such stacks.
 pub const STACKS: [(&str, &[&str]); 1] = [("tapster_symbols_unread_total", &["reason"])];
 
-/// Of disks with I/O that no event told, where there are such.
+/// Families about disks with I/O that caused no event, if there are any.
 pub const ACCOUNT: [(&str, &[&str]); 1] = [("tapster_block_unseen_bytes", &["device"])];
 
-/// How a push may end: the values of the label `result` of these.
+/// Results of a push: the values of the label `result` of these families.
 pub const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
 
-/// What Prometheus itself adds.
+/// Families that Prometheus itself adds.
 const PROMETHEUS: [(&str, &[&str]); 3] =
     [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
 
-/// Of the web configuration, where there is one.
+/// Families about the web configuration, if there is one.
 pub const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_successful", &[])];
 
 /// Labels that Prometheus gives to every series.
@@ -84,9 +84,9 @@ pub fn library() -> Vec<(String, Kind, Vec<String>)> {
     for probe in config::library().unwrap() {
         for (name, kind) in probe.families() {
             let name = format!("tapster_{}", name.value);
-            // The labels of all shipped probes that tell of starts are known from these.
+            // These families determine the labels of all shipped probes of waiting starts.
             let labels = probe.labels.iter().map(|label| label.name.value.clone()).collect();
-            // A probe may be there several times, for different kernels.
+            // A probe may exist several times, for different kernels.
             match families.iter().find(|(known, ..)| *known == name) {
                 Some((_, _, known)) => {
                     assert_eq!(*known, labels, "`{name}` has other labels on other kernels");
@@ -98,7 +98,7 @@ pub fn library() -> Vec<(String, Kind, Vec<String>)> {
     families
 }
 
-/// Series by name, with their labels; a histogram by all names it has as a classic and as a native one.
+/// Series by name, with their labels; a histogram by all its names as a classic and as a native one.
 pub fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
     for (name, labels) in

@@ -1,4 +1,4 @@
-//! Load by `fio`, and what it says it did.
+//! Load by `fio`, and its own report.
 
 use super::{
     cases::Skip,
@@ -7,7 +7,7 @@ use super::{
 use serde_json::Value;
 use std::{path::Path, process::Command};
 
-/// Percentiles that are asked for.
+/// Percentiles that are requested.
 pub const PERCENTILES: [f64; 8] = [1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0];
 
 /// `fio` counts latencies in buckets 1/64 of a power of two wide and reports their middle.
@@ -16,25 +16,25 @@ pub const PERCENTILE_ERROR: f64 = 1.0 / 64.0;
 #[derive(Clone, Debug)]
 pub struct Job<'a> {
     pub target: &'a Path,
-    /// As fio calls it: `randread`, `write`, …
+    /// In fio's words: `randread`, `write`, …
     pub pattern: &'a str,
     pub block_bytes: u64,
     pub depth: u32,
-    /// How much is read or written, each block once.
+    /// Bytes that are read or written, each block once.
     pub bytes: u64,
     pub extra: &'a [&'a str],
 }
 
-/// What fio says of one direction.
+/// fio's report about one direction.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub ios: u64,
     pub bytes: u64,
     pub runtime_ms: u64,
-    /// From before the submission to after the completion was fetched, in seconds.
+    /// From before the submission until the completion was fetched, in seconds.
     pub mean: f64,
     pub percentiles: Vec<(f64, f64)>,
-    /// `fsync` calls.
+    /// Number of `fsync` calls.
     pub syncs: u64,
 }
 
@@ -51,14 +51,14 @@ impl Job<'_> {
         Ok(self.run_by(tool("fio")?))
     }
 
-    /// Runs it by a command that ends in executing `fio` with the arguments added.
+    /// Runs it by a command that executes `fio` with additional arguments.
     pub fn run_by(&self, mut command: Command) -> Report {
         let percentiles: Vec<String> = PERCENTILES.iter().map(ToString::to_string).collect();
         command
             .args(["--name=job", "--ioengine=libaio", "--direct=1", "--thread", "--output-format=json"])
             // The clock that eBPF programs read, so that times can be compared to the nanosecond.
             .arg("--clocksource=clock_gettime")
-            // Nothing but the job itself touches the device.
+            // Only the job itself accesses the device.
             .args(["--invalidate=0", "--allow_file_create=0", "--randrepeat=1"])
             .args(["--lat_percentiles=1", &format!("--percentile_list={}", percentiles.join(":"))])
             .arg(format!("--filename={}", self.target.display()))

@@ -1,4 +1,4 @@
-//! A kernel that every machine has: the files of `tests/fixtures/host`, and a few types made by hand.
+//! A kernel for tests on any machine: the files of `tests/fixtures/host`, and a few generated types.
 
 use super::{compiler::btf::Builder, exporter::binary};
 use std::{
@@ -9,17 +9,17 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Where this repository is.
+/// The directory of this repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a directory of it")
 }
 
-/// A file of this repository's `tests`.
+/// A file in `tests` of this repository.
 pub fn file(path: impl AsRef<Path>) -> PathBuf {
     repository().join("tests").join(path)
 }
 
-/// Files of `tests/DIRECTORY` that end in `.yaml`, in order.
+/// The `.yaml` files of `tests/DIRECTORY`, in order.
 pub fn yaml_files(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(file(directory)).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> =
@@ -29,7 +29,7 @@ pub fn yaml_files(directory: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The kernel, in a directory of its own.
+/// The kernel, in its own directory.
 #[derive(Debug)]
 pub struct Kernel {
     directory: TempDir,
@@ -40,7 +40,7 @@ impl Kernel {
         Self::without(&[])
     }
 
-    /// One that lacks these files of tracefs.
+    /// A kernel without these files of tracefs.
     pub fn without(lacks: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let host = file("fixtures/host");
@@ -58,7 +58,7 @@ impl Kernel {
         Self { directory }
     }
 
-    /// `tapster` on this kernel, in a directory that paths are relative to.
+    /// Runs `tapster` on this kernel; paths are relative to `directory`.
     pub fn tapster(&self, directory: &Path, arguments: &[&str]) -> Output {
         self.command(directory, arguments).output().unwrap()
     }
@@ -73,7 +73,7 @@ impl Kernel {
     }
 }
 
-/// As much of the block layer as the bad files need.
+/// The types of the block layer that the bad files need.
 fn types() -> Vec<u8> {
     let mut types = Builder::new();
     let int = types.int("int", 4, true);
@@ -105,7 +105,7 @@ fn types() -> Vec<u8> {
         16,
         &[("bi_sector", long, 0, 0), ("bi_size", unsigned, 64, 0), ("bi_idx", unsigned, 96, 0)],
     );
-    // A bio points to the next: the pointer comes right behind it, and both numbers are known before.
+    // A bio points to the next bio: the pointer is written right behind it, and both numbers are known before.
     let next = iterator + 2;
     let bio = types.structure(
         "bio",

@@ -1,12 +1,12 @@
-//! Texts that were looked at once and must stay as they are.
+//! Golden texts: reviewed once, and compared since.
 
 use super::fixture;
 use std::fs;
 
-/// Set in the environment it writes what is found in place of what was expected.
+/// If this variable is set, the new text replaces the expected one.
 const ACCEPT: &str = "TAPSTER_ACCEPT";
 
-/// Texts compared so far; what differs is kept, so that one run shows all.
+/// Texts compared so far; differences are collected, so that one run shows all.
 #[derive(Debug)]
 pub struct Golden {
     test: &'static str,
@@ -14,7 +14,7 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// For the test of this name, as `cargo test --test` takes it.
+    /// For the test with this name, as for `cargo test --test`.
     pub fn new(test: &'static str) -> Self {
         Self { test, wrong: Vec::new() }
     }
@@ -41,7 +41,7 @@ impl Golden {
         self.wrong.push(difference);
     }
 
-    /// Notes another mistake, which accepting does not cure.
+    /// Adds another failure, which accepting does not fix.
     pub fn fail(&mut self, message: String) {
         self.wrong.push(message);
     }

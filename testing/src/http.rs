@@ -1,4 +1,4 @@
-//! The least of an HTTP client. HTTP/1.0, so that an answer is whole when the peer closes.
+//! A minimal HTTP client. It uses HTTP/1.0, so that an answer is complete when the peer closes.
 
 use std::{
     io::{self, Read, Write},
@@ -34,7 +34,7 @@ pub fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::Result<
     request(address, "GET", path, &accept)
 }
 
-/// A request without a body; `headers` are whole lines.
+/// Sends a request without a body; `headers` are complete lines.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -57,7 +57,7 @@ pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> 
     }
 }
 
-/// A text as a part of a query.
+/// Escapes a text for a query.
 pub fn escape(text: &str) -> String {
     text.bytes()
         .map(

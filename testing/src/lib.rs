@@ -1,7 +1,7 @@
-//! What the tests share: kernels that are made up, programs of them in memory, and for tests of the exporter the exporter as a
-//! process, devices, load, and observers that are not ours. Never a part of what runs.
+//! Code that the tests share: artificial kernels, programs for them in memory, and for tests of the exporter: the exporter as a
+//! process, devices, load, and independent observers. It is never part of the product.
 //!
-//! [`compiler`] is all that tests of the compiler see; the rest asks for the feature `host`.
+//! Tests of the compiler use only [`compiler`]; the rest needs the feature `host`.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 #![allow(clippy::new_without_default, clippy::return_self_not_must_use, reason = "nobody else calls them")]

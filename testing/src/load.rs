@@ -1,4 +1,4 @@
-//! A loop device in memory, and reads of it that somebody else has counted.
+//! A loop device in memory, and reads of it that are counted independently.
 
 use super::{
     cases::Skip,
@@ -10,7 +10,7 @@ use super::{
 };
 
 const BYTES: u64 = 16 << 20;
-/// The family by which the exporter counts them.
+/// The family in which the exporter counts them.
 pub const COUNT: &str = "tapster_block_io_duration_seconds_count";
 
 /// The device.
@@ -30,12 +30,12 @@ impl Load {
         Ok(Self { device, control, _directory: directory })
     }
 
-    /// Reads each block once; how many reads that were.
+    /// Reads each block once; returns the number of reads.
     pub fn read(&self) -> Result<u64, Skip> {
         self.read_with(&[])
     }
 
-    /// The same with more arguments for fio.
+    /// Like [`Self::read`], with more arguments for fio.
     pub fn read_with(&self, extra: &[&str]) -> Result<u64, Skip> {
         let job = Job {
             target: &self.device.path,
@@ -48,20 +48,20 @@ impl Load {
         Ok(job.run()?.ios)
     }
 
-    /// How many reads of it an exporter has counted, once that has come to rest.
+    /// The number of reads that an exporter has counted, once the count is stable.
     pub fn counted(&self, tapster: &Tapster) -> u64 {
         let name = self.device.name();
         let labels = [("device", name.as_str()), ("operation", "read")];
         whole(tapster.settled(COUNT, &labels).sum(COUNT, &labels))
     }
 
-    /// `count` is what should be counted: no more, and less only by what the control did not see either.
+    /// Asserts that `found` is `count`: no more, and less only by what the control did not see either.
     pub fn assert_all(&self, what: &str, found: u64, count: u64) {
         assert_all(what, found, count, self.control.lost_bios());
     }
 }
 
-/// `count` is what should be counted, of which so many were `lost` to a control; none may be invented.
+/// Asserts that `found` is `count`, less at most `lost`, which a control did not see; none may be invented.
 pub fn assert_all(what: &str, found: u64, count: u64, lost: u64) {
     assert!(found <= count && found + lost >= count, "{what}: {found} of {count}, the control lost {lost}");
 }

@@ -1,4 +1,4 @@
-//! A scrape in the text format, read back.
+//! Parses a scrape in the text format.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Histogram {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
-    /// Bounds of the bucket that holds the observation of this rank, counted from 1.
+    /// Bounds of the bucket that contains the observation of this rank, counted from 1.
     pub fn bucket_of_rank(&self, rank: u64) -> (f64, f64) {
         let (mut lower, mut seen) = (0.0, 0);
         for (upper, count) in &self.buckets {
@@ -46,7 +46,7 @@ impl Histogram {
 }
 
 impl Metrics {
-    /// Reads the text format; what is neither a sample nor a comment is a failure.
+    /// Parses the text format; fails for a line that is neither a sample nor a comment.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         Self(lines.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: `{line}`"))).collect())
@@ -60,12 +60,12 @@ impl Metrics {
         self.0.iter().filter(move |sample| sample.name == name && sample.has(labels))
     }
 
-    /// Sum over the samples with these labels; `None` if there is none.
+    /// The sum of the samples with these labels; `None` if there are none.
     pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.matching(name, labels).map(|sample| sample.value).reduce(|sum, value| sum + value)
     }
 
-    /// As `find`; a series not there yet is 0.
+    /// Like [`Self::find`]; 0 for a series that does not exist yet.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.find(name, labels).unwrap_or(0.0)
     }
@@ -75,7 +75,7 @@ impl Metrics {
         self.matching(name, labels).filter_map(|sample| sample.labels.get(label).cloned()).collect()
     }
 
-    /// A histogram, the samples with these labels joined.
+    /// A histogram: the sum of those with these labels.
     pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Histogram {
         let mut cumulative: Vec<(f64, u64)> = Vec::new();
         for sample in self.matching(&format!("{name}_bucket"), labels) {
@@ -105,7 +105,7 @@ impl Metrics {
         histogram
     }
 
-    /// What a histogram took in between two scrapes.
+    /// The observations of a histogram between two scrapes.
     pub fn histogram_since(&self, before: &Self, name: &str, labels: &[(&str, &str)]) -> Histogram {
         let (mut now, then) = (self.histogram(name, labels), before.histogram(name, labels));
         for (bound, count) in &mut now.buckets {
@@ -114,7 +114,12 @@ impl Metrics {
                 .iter()
                 .find(|(known, _)| known.total_cmp(bound).is_eq())
                 .map_or(0, |(_, count)| *count);
-            *count = count.checked_sub(old).expect("buckets only grow");
+            let grown = count.checked_sub(old);
+            *count = grown.unwrap_or_else(|| {
+                panic!(
+                    "`{name}` {labels:?}: {old} up to {bound} before, and {count} after: buckets only grow"
+                )
+            });
         }
         now.sum -= then.sum;
         now
@@ -126,14 +131,14 @@ impl Metrics {
     }
 }
 
-/// A count as it was before it became a sample.
+/// A sample as the count that it was.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
 pub fn whole(value: f64) -> u64 {
     assert!(value >= 0.0 && value.fract() == 0.0 && value < 9e15, "{value} is not a count");
     value as u64
 }
 
-/// `name{key="value",…} number`
+/// Parses `name{key="value",…} number`.
 fn sample(line: &str) -> Option<Sample> {
     let (series, value) = line.rsplit_once(' ')?;
     let value = value.replace("+Inf", "inf").parse().ok()?;

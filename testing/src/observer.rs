@@ -1,8 +1,8 @@
-//! An observer in the kernel that shares nothing with ours: `bpftrace` on the block tracepoints.
+//! An independent observer in the kernel: `bpftrace` on the block tracepoints.
 //!
-//! It keeps no bio apart. Sector by sector, completion times less submission times add up to the time that all
-//! sectors waited, however bios are split, merged or completed; over the sectors that is the mean latency of bios
-//! of one size.
+//! It does not track single bios. Summed over sectors, completion times less submission times are the total time that all
+//! sectors waited, however bios are split, merged or completed; divided by the number of sectors, that is the mean latency of
+//! bios of one size.
 
 use super::{cases::Skip, command::tool, exporter::within};
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub struct Observer {
     output: BufReader<ChildStdout>,
 }
 
-/// What it saw of one device.
+/// Its measurement of one device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
     pub bios: i64,
@@ -68,14 +68,14 @@ impl Observer {
         Err(Skip("bpftrace does not run here".into()))
     }
 
-    /// Ends it and reads its numbers, by the kernel's device number.
+    /// Ends it and returns its measurements, by the kernel's device number.
     pub fn stop(mut self) -> HashMap<u64, Seen> {
         let pid = i32::try_from(self.child.id()).unwrap();
         let mut text = String::new();
         let (done, ended) = mpsc::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // One that comes while it is still attaching is lost now and then, so it is asked again.
+                // A signal that comes while it is still attaching may be lost, so it is sent again.
                 for signal in [libc::SIGINT; 6].into_iter().chain([libc::SIGKILL]) {
                     // SAFETY: it reads no memory of ours, and the process is a child that has not been waited for.
                     unsafe { libc::kill(pid, signal) };
@@ -126,7 +126,7 @@ impl Drop for Observer {
     }
 }
 
-/// The number of a device as tracepoints have it.
+/// The number of a device as in tracepoints.
 pub fn number(device: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/sys/block/{device}/dev")).unwrap();
     let (major, minor) = text.trim().split_once(':').unwrap();

@@ -1,4 +1,4 @@
-//! A tree of containers as runtimes make it: cgroups named as theirs, links to logs as the kubelet makes them.
+//! A tree of containers like those of runtimes: cgroups with such names, and links to logs like the kubelet's.
 
 use super::{
     cases::Skip,
@@ -12,12 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Families of the library, and labels that tell their series of a container apart.
+/// Families of the library, and labels that identify a container in their series.
 pub const OFF_CPU: &str = "tapster_container_off_cpu_seconds_total";
 pub const RUN_QUEUE: &str = "tapster_container_run_queue_seconds_total";
 
-/// How a runtime names the cgroup of a container: `UID` and `FLAT` stand for the pod's, `ID` for the container's. Whether
-/// it has a log.
+/// Names that runtimes give to the cgroup of a container: `UID` and `FLAT` stand for the pod's, `ID` for the container's. Then
+/// whether it has a log.
 pub const FORMS: [(&str, &str, bool); 8] = [
     (
         "containerd",
@@ -33,7 +33,7 @@ pub const FORMS: [(&str, &str, bool); 8] = [
     ("dockerfs", "docker/ID", false),
 ];
 
-/// How far sums may be from what programs say.
+/// How far sums may differ from the programs' own reports.
 pub const TOLERANCE: f64 = 0.02;
 
 /// A container of the tree.
@@ -42,7 +42,7 @@ pub struct Container {
     pub name: String,
     /// Its cgroup below the root of the tree.
     pub path: String,
-    /// Names of its link to a log and of what that leads to.
+    /// Names of its link to a log and of the link's target.
     pub log: Option<(String, String)>,
     /// The values of its labels.
     namespace: String,
@@ -71,7 +71,7 @@ impl Container {
         }
     }
 
-    /// One of each form, in a version of cgroups.
+    /// One container of each form, for a version of cgroups.
     pub fn all(version: &str) -> Vec<Self> {
         let first = if version == "v1" { 0x1000 } else { 0x2000 };
         FORMS.into_iter().zip(first..).map(|(form, number)| Self::new(version, form, number)).collect()
@@ -82,7 +82,7 @@ impl Container {
     }
 }
 
-/// A cgroup of the test in a hierarchy, with whatever the test makes in it.
+/// A cgroup of the test in a hierarchy, with everything that the test makes in it.
 #[derive(Debug)]
 pub struct Tree(pub PathBuf);
 
@@ -92,7 +92,7 @@ impl Tree {
         fs::create_dir(&tree.0).is_ok().then_some(tree)
     }
 
-    /// Of each version that this machine has: of version 1 that of the processor controller.
+    /// A tree in each version that this machine has; for version 1 in the hierarchy of the cpu controller.
     pub fn all() -> Result<Vec<(&'static str, Self)>, Skip> {
         let table = fs::read_to_string("/proc/self/mounts").unwrap();
         let mounted = |is_it: &dyn Fn(&str, &str) -> bool| {
@@ -122,7 +122,7 @@ impl Drop for Tree {
     }
 }
 
-/// All of them, a line for each: the version, the name, the cgroup, the link and what it leads to, `-` for none.
+/// All containers, one on each line: the version, the name, the cgroup, the link and its target, `-` for none.
 pub fn list() -> String {
     let all = ["v1", "v2"].into_iter().flat_map(|version| {
         Container::all(version).into_iter().map(move |Container { name, path, log, .. }| {
@@ -133,7 +133,7 @@ pub fn list() -> String {
     all.collect()
 }
 
-/// Builds the program that lives in them.
+/// Builds the program that runs in them.
 pub fn build(directory: &Path) -> Result<PathBuf, Skip> {
     let program = directory.join("pods");
     let source = fixture::file("programs/pods.c");
@@ -141,7 +141,7 @@ pub fn build(directory: &Path) -> Result<PathBuf, Skip> {
     Ok(program)
 }
 
-/// What a program said of itself: seconds asleep and waiting, while it was in the cgroup, at least and at most.
+/// A program's report: seconds asleep and waiting while it was in the cgroup, at least and at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Truth {
     slept: (f64, f64),
@@ -159,7 +159,7 @@ impl Truth {
     }
 }
 
-/// How far off sleeps and waits were, at the most, and how far they may be.
+/// The largest differences of sleeps and waits, and the limits for them.
 #[derive(Clone, Copy, Debug)]
 pub struct Worst {
     off: [f64; 2],
@@ -171,8 +171,8 @@ impl Worst {
         Self { off: [0.0; 2], tolerance: [sleeps, waits] }
     }
 
-    /// Compares what a container was counted with between two scrapes with what its program says; whether all of it was
-    /// counted. More than it says is a failure, less is for the caller to judge.
+    /// Compares the counts of a container between two scrapes with its program's report; returns whether everything was
+    /// counted. More than the report is a failure; the caller judges less.
     pub fn compare(
         &mut self,
         (before, after): (&Metrics, &Metrics),
@@ -189,7 +189,8 @@ impl Worst {
             let sum = |metrics: &Metrics| metrics.sum(family, &container.labels());
             let (counted, tolerance) = (sum(after) - sum(before), self.tolerance[number]);
             assert!(counted < most * (1.0 + tolerance), "{name}: {counted} s in {family}, {truth:?}");
-            // Within the bounds nothing is off; the clocks are looked at one after the other, so they may be a little twisted.
+            // There is no difference within the bounds. The clocks are read one after the other, so the bounds may be slightly
+            // reversed.
             let off = counted / counted.clamp(least, most.max(least)) - 1.0;
             if off > -tolerance {
                 self.off[number] = self.off[number].max(off.abs());
@@ -208,7 +209,7 @@ impl std::fmt::Display for Worst {
     }
 }
 
-/// What a storm said of itself.
+/// A storm's report about itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Storm {
     pub least: u64,
@@ -224,7 +225,7 @@ impl Storm {
     }
 }
 
-/// Series that are less than they were, though they are still there.
+/// Series that decreased, although they still exist.
 pub fn lessened(before: &Metrics, after: &Metrics) -> Vec<String> {
     let is_ours = |name: &str| name == OFF_CPU || name == RUN_QUEUE || name == "tapster_site_who_total";
     let known = before.0.iter().filter(|sample| is_ours(&sample.name));
@@ -236,7 +237,7 @@ pub fn lessened(before: &Metrics, after: &Metrics) -> Vec<String> {
         .collect()
 }
 
-/// Makes the cgroups and links of containers; what is missing is why not.
+/// Makes the cgroups and links of containers; skips if something is missing.
 pub fn make(root: &Path, logs: &Path, containers: &[Container]) -> Result<(), Skip> {
     for container in containers {
         let directory = root.join(&container.path);
@@ -249,7 +250,7 @@ pub fn make(root: &Path, logs: &Path, containers: &[Container]) -> Result<(), Sk
     Ok(())
 }
 
-/// Removes a tree of cgroups in which no process is.
+/// Removes a tree of cgroups without processes.
 pub fn remove(root: &Path) {
     let inner = fs::read_dir(root).into_iter().flatten().flatten();
     for entry in inner.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {

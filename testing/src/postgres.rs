@@ -1,4 +1,4 @@
-//! `PostgreSQL` servers of a test's own.
+//! Separate `PostgreSQL` servers for tests.
 
 use super::{cases::Skip, command::text};
 use std::{
@@ -8,19 +8,19 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The user that servers run as, since they do not run as root.
+/// The user for servers, which refuse to run as root.
 pub fn nobody() -> u32 {
     let passwd = fs::read_to_string("/etc/passwd").unwrap();
     passwd.lines().find_map(|line| line.strip_prefix("nobody:")?.split(':').nth(1)?.parse().ok()).unwrap()
 }
 
-/// A directory that a server may write to.
+/// Makes a directory writable for a server.
 pub fn give(directory: &Path, user: u32) {
     std::os::unix::fs::chown(directory, Some(user), None).unwrap();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A server that ends with the test, on a socket in its directory that nobody else uses.
+/// A server that ends with the test, on a socket in its own directory.
 #[derive(Debug)]
 pub struct Cluster {
     directory: PathBuf,
@@ -29,7 +29,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes a database in a directory and starts the server with these settings beside its own.
+    /// Makes a database in a directory and starts the server, with these settings and its own.
     pub fn start(directory: &Path, bin: &Path, options: &str) -> Self {
         let cluster = Self { directory: directory.to_owned(), bin: bin.to_owned(), user: nobody() };
         give(directory, cluster.user);
@@ -57,7 +57,7 @@ impl Cluster {
         cluster
     }
 
-    /// A program that comes with the server, as its user and with the server as its own.
+    /// A command for one of the server's programs, as its user and connected to this server.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command
@@ -69,7 +69,7 @@ impl Cluster {
         command
     }
 
-    /// Rows of a query, columns apart by `|`.
+    /// Rows of a query, with columns separated by `|`.
     pub fn query(&self, query: &str) -> Vec<Vec<String>> {
         let output = text(self.command("psql").args(["-qAtX", "-c", query]));
         output.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
@@ -82,7 +82,7 @@ impl Drop for Cluster {
     }
 }
 
-/// The newest server that is installed where Debian and Red Hat put them.
+/// The newest server in the directories of Debian and Red Hat.
 pub fn server() -> Result<PathBuf, Skip> {
     let mut all: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,4 +1,4 @@
-//! A real Prometheus, which scrapes what a test gives it.
+//! Runs a real Prometheus, which scrapes what a test serves.
 
 use super::{cases::Skip, command::tool, exporter::within, http};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// A Prometheus of the test's own.
+/// A separate Prometheus for a test.
 #[derive(Debug)]
 pub struct Prometheus {
     child: Child,
@@ -26,8 +26,7 @@ pub fn free_port() -> u16 {
 }
 
 impl Prometheus {
-    /// Starts it on a port of its own: jobs and their targets, scraped every second, and files of rules, evaluated
-    /// as often.
+    /// Starts it on a free port: jobs and their targets are scraped every second, and files of rules evaluated as often.
     pub fn start(
         directory: &Path,
         targets: &[(&str, SocketAddr)],
@@ -37,7 +36,7 @@ impl Prometheus {
         Self::start_every(Duration::from_secs(1), directory, targets, features, rules)
     }
 
-    /// The same with another binary than the installed one.
+    /// Starts another binary than the installed one.
     pub fn start_binary(
         binary: &Path,
         directory: &Path,
@@ -48,7 +47,7 @@ impl Prometheus {
         Self::start_command(Command::new(binary), Duration::from_secs(1), directory, targets, features, rules)
     }
 
-    /// The same with an interval for scrapes and evaluations.
+    /// Starts it with another interval for scrapes and evaluations.
     pub fn start_every(
         interval: Duration,
         directory: &Path,
@@ -59,7 +58,7 @@ impl Prometheus {
         Self::start_command(tool("prometheus")?, interval, directory, targets, features, rules)
     }
 
-    /// The same with jobs that need more than targets: the lines below `scrape_configs:`.
+    /// Starts it with jobs that need more than targets: the lines below `scrape_configs:`.
     pub fn start_jobs(directory: &Path, jobs: &str) -> Result<Self, Skip> {
         let config = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{jobs}");
         Self::start_configured(tool("prometheus")?, directory, &config, &[])
@@ -114,7 +113,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// An answer of the API's.
+    /// An answer of its API.
     pub fn api(&self, path: &str) -> Value {
         let response = http::get(self.address, &format!("/api/v1/{path}"), None).unwrap();
         let json: Value = serde_json::from_slice(&response.body).unwrap();
@@ -158,8 +157,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// A Prometheus of before 2.49 cannot be told which format to ask for: what goes through here asks for the text
-/// format. It ends with the test process.
+/// A proxy that requests the text format, because Prometheus before 2.49 has no setting for it. It ends with the test process.
 pub fn text_only(exporter: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

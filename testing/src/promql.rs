@@ -1,9 +1,9 @@
-//! As much of `PromQL` as shows which metrics and labels an expression names. Whether it is valid at all is for
-//! `promtool` to say.
+//! Parses as much of `PromQL` as is needed to find the metrics and labels in an expression. `promtool` checks whether it is
+//! valid.
 
 use std::collections::BTreeSet;
 
-/// Words that stand between operands.
+/// Words between operands.
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "offset", "bool", "atan2"];
 /// Aggregations and modifiers; a list of labels may follow.
 const GROUPINGS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
@@ -22,18 +22,18 @@ const AGGREGATIONS: [&str; 12] = [
     "quantile",
 ];
 
-/// A metric and the labels its matchers name.
+/// A metric and the labels in its matchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
     pub metric: String,
     pub labels: Vec<String>,
 }
 
-/// What an expression names.
+/// The names in an expression.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     pub selectors: Vec<Selector>,
-    /// In `by (…)`, `on (…)` and their like.
+    /// In `by (…)`, `on (…)` and the like.
     pub grouped: BTreeSet<String>,
     /// Numbers, without the durations of windows and offsets.
     pub numbers: Vec<String>,
@@ -97,13 +97,13 @@ fn words(rest: &mut std::iter::Peekable<std::vec::IntoIter<Token>>, close: char)
     words
 }
 
-/// What `expression` names.
+/// The names in `expression`.
 pub fn names(expression: &str) -> Names {
     let mut names = Names::default();
     let mut rest = tokens(expression).into_iter().peekable();
     while let Some(token) = rest.next() {
         match token {
-            // A window, or a subquery's.
+            // The window of a range or a subquery.
             Token::Sign('[') => drop(words(&mut rest, ']')),
             Token::Word(word) if GROUPINGS.contains(&word.as_str()) => {
                 if rest.next_if_eq(&Token::Sign('(')).is_some() {

@@ -1,4 +1,4 @@
-//! Every query that the project ships: in `config/rules` and in `dashboards`, ready to be asked.
+//! Every query that the project ships, in `config/rules` and in `dashboards`, ready to be sent.
 
 use super::{fixture::repository, yaml};
 use serde_json::Value;
@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What Grafana puts in place of its variables, where nothing else is asked for: everything, and a window that
-/// a test of a minute fills.
+/// The values of Grafana's variables, unless a test gives others: everything, and a window that a test of a minute fills.
 pub const VARIABLES: [(&str, &str); 12] = [
     ("datasource", "prometheus"),
     ("instance", ".*"),
@@ -24,14 +23,14 @@ pub const VARIABLES: [(&str, &str); 12] = [
     ("__range", "5m"),
 ];
 
-/// What a query is for.
+/// The use of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A panel draws it.
     Panel,
-    /// The values of a variable: `label_values(SELECTOR, LABEL)`, of which `expr` is the selector.
+    /// It gives the values of a variable: `label_values(SELECTOR, LABEL)`, of which `expr` is the selector.
     Variable,
-    /// Marks on the graphs.
+    /// It marks the graphs.
     Annotation,
     /// A recording rule of this name.
     Record(String),
@@ -39,13 +38,13 @@ pub enum Role {
     Alert(String),
 }
 
-/// A query and where it stands.
+/// A query and its place.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// `dashboards/raid.json: I/O per second`, `config/rules/raid.yaml: TapsterRaidMemberSlow`.
     pub place: String,
     pub role: Role,
-    /// `PromQL`, variables replaced.
+    /// The `PromQL` with variables replaced.
     pub expr: String,
 }
 
@@ -75,7 +74,7 @@ fn place(path: &str) -> PathBuf {
     repository().join(path)
 }
 
-/// Files of `directory` with this ending, in order.
+/// Files in `directory` with this ending, in order.
 fn files(directory: &str, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(place(directory)).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> =
@@ -94,7 +93,7 @@ pub fn rule_files() -> Vec<PathBuf> {
     files("config/rules", "yaml")
 }
 
-/// Copies of the files of rules in `directory`, changed.
+/// Writes changed copies of the files of rules to `directory`.
 pub fn changed_rule_files(directory: &Path, change: impl Fn(&str) -> String) -> Vec<PathBuf> {
     fs::create_dir_all(directory).unwrap();
     let copy = |file: PathBuf| {
@@ -110,7 +109,7 @@ pub fn dashboard_files() -> Vec<PathBuf> {
     files("dashboards", "json")
 }
 
-/// A rule as its file has it.
+/// A rule as in its file.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub file: PathBuf,
@@ -123,7 +122,7 @@ pub struct Rule {
     pub annotations: Vec<(String, String)>,
 }
 
-/// All rules, in the order in which they stand.
+/// All rules, in the order of the files.
 pub fn rules() -> Vec<Rule> {
     let mut rules = Vec::new();
     for file in rule_files() {
@@ -158,7 +157,7 @@ pub fn rules() -> Vec<Rule> {
     rules
 }
 
-/// All panels of a dashboard, those in rows too.
+/// All panels of a dashboard, including those in rows.
 pub fn panels(dashboard: &Value) -> Vec<&Value> {
     fn collect<'a>(list: &'a Value, panels: &mut Vec<&'a Value>) {
         for panel in list.as_array().into_iter().flatten() {
@@ -177,7 +176,7 @@ pub fn dashboard(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Replaces `$name` and `${name}` by what `variables` says, and by [`VARIABLES`]; an unknown one is a panic.
+/// Replaces `$name` and `${name}` by the value in `variables`, else in [`VARIABLES`]; panics for an unknown name.
 pub fn substitute(text: &str, variables: &[(&str, &str)]) -> String {
     let mut result = String::new();
     let mut rest = text;

@@ -1,22 +1,22 @@
-//! Names of families and series of a scrape, read from each format without the code that wrote them, and what must not
-//! stand in it twice.
+//! Reads the names of families and series of a scrape from each format, without the code that wrote them, and checks that none
+//! occurs twice.
 
 use super::metrics::Metrics;
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as proto;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a scrape says it has.
+/// The names in a scrape.
 #[derive(Debug, Default)]
 pub struct Series {
-    /// Each family with its type, in their order.
+    /// Each family with its type, in order.
     families: Vec<(String, String)>,
     /// Each sample by its name and labels.
     pub samples: Vec<(String, BTreeMap<String, String>)>,
 }
 
 impl Series {
-    /// Of the text formats.
+    /// Parses the text formats.
     pub fn of_text(text: &str) -> Self {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let families = types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
@@ -24,7 +24,7 @@ impl Series {
         Self { families, samples }
     }
 
-    /// Of delimited protobuf messages. A histogram's buckets count as they do in text.
+    /// Parses delimited protobuf messages. A histogram's buckets count as they do in text.
     pub fn of_protobuf(mut bytes: &[u8]) -> Self {
         let mut series = Self::default();
         while !bytes.is_empty() {
@@ -46,7 +46,7 @@ impl Series {
         series
     }
 
-    /// Fails if something stands twice.
+    /// Fails if something occurs twice.
     pub fn assert_unique(&self, what: &str) {
         let mut seen = BTreeSet::new();
         for sample in &self.samples {
@@ -63,7 +63,7 @@ impl Series {
     }
 }
 
-/// The names that a family and its samples have by `OpenMetrics` 1.0, of which none may be another's.
+/// The names of a family and its samples by `OpenMetrics` 1.0, which no other family may have.
 pub fn names(family: &str, kind: &str) -> BTreeSet<String> {
     let (base, endings) = match kind {
         "counter" => (family.trim_end_matches("_total"), &["", "_total", "_created"][..]),

@@ -1,18 +1,18 @@
-//! How much of the time asleep has no reason, and with what stacks.
+//! Measures how much of the time asleep has no reason, and shows the stacks.
 //!
-//! `tests/probes/reasons.yaml` has the stacks, the library's `sched_off_cpu` the time.
+//! `tests/probes/reasons.yaml` gives the stacks, the library's `sched_off_cpu` the time.
 
 use super::metrics::{Metrics, whole};
 use std::{collections::BTreeMap, fmt::Write as _};
 
-/// How much of the time asleep may be without a reason.
+/// Largest part of the time asleep that may have no reason.
 const UNEXPLAINED: f64 = 0.02;
-/// Stacks that are shown of those without a reason.
+/// Most stacks without a reason that are shown.
 const SHOWN: usize = 12;
-/// Reasons of who waits because it wants to: of those a host at rest is full.
+/// Reasons of tasks that wait by choice; on an idle host, these dominate.
 const CHOSEN: [&str; 6] = ["sleep", "poll", "select", "epoll", "signal_wait", "futex"];
 
-/// Sleep in a time.
+/// Time asleep.
 #[derive(Debug, Default)]
 struct Sleep {
     whole: f64,
@@ -32,7 +32,7 @@ impl Sleep {
     }
 }
 
-/// Label sets of a counter or a sum, and how much each grew.
+/// Label sets of a counter or a sum, with the growth of each.
 fn grown<'m>(
     after: &'m Metrics,
     before: &Metrics,
@@ -49,7 +49,7 @@ fn grown<'m>(
     samples(after).map(|sample| (&sample.labels, growth(&sample.labels, sample.value))).collect()
 }
 
-/// Stacks without a reason, the longest first, for who adds a pattern.
+/// Stacks without a reason, the longest time first, to help with a new pattern.
 fn stacks(after: &Metrics, before: &Metrics) -> String {
     let mut found: Vec<_> = grown(after, before, "tapster_site_slept_seconds_total")
         .into_iter()
@@ -63,8 +63,8 @@ fn stacks(after: &Metrics, before: &Metrics) -> String {
     })
 }
 
-/// What part of the sleep between two scrapes has no reason, of all and of what big sleeps of who has nothing to do
-/// would hide; a failure, with the stacks, where it is too much of any.
+/// The part of the time asleep between two scrapes that has no reason: of everything, and of what remains without idle tasks,
+/// whose long sleeps would hide it. Fails, with the stacks, if either is too large.
 pub fn unexplained(after: &Metrics, before: &Metrics) -> String {
     for reason in ["max_series", "max_inflight", "busy", "fault"] {
         let dropped = whole(after.sum("tapster_probe_dropped_total", &[("reason", reason)]));

@@ -1,4 +1,4 @@
-//! Slow devices of this host: loop devices whose requests the kernel's own throttle holds back, and a file system.
+//! Slow devices on this host: loop devices whose requests the kernel's throttle delays, and a file system.
 
 use super::{
     cases::Skip,
@@ -13,10 +13,10 @@ use tempfile::TempDir;
 
 const THROTTLES: [&str; 2] = ["blkio.throttle.read_iops_device", "blkio.throttle.write_iops_device"];
 const BYTES: u64 = 96 << 20;
-/// As many requests a device as the queue of a shallow one holds.
+/// The queue size of the shallow device, in requests.
 const SHALLOW: &str = "4";
 
-/// A limit on the requests of a device, of all processes that are in no group of their own; lifted when dropped.
+/// A limit on the requests of a device, for all processes outside of cgroups of their own; dropping it lifts the limit.
 #[derive(Debug)]
 struct Throttle {
     group: PathBuf,
@@ -28,7 +28,7 @@ impl Throttle {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let own = groups.lines().find_map(|line| line.split_once(":blkio:")).map(|(_, path)| path);
         let own = own.ok_or_else(|| Skip("the block controller is not one of cgroup version 1".into()))?;
-        // Writeback and journals are the kernel's own threads, which are in the root.
+        // Writeback and journals run in the kernel's own threads, which are in the root cgroup.
         if own != "/" {
             return Err(Skip(format!("this test is in a group of its own, `{own}`")));
         }
@@ -50,7 +50,7 @@ impl Drop for Throttle {
     }
 }
 
-/// A mounted file system, taken down when dropped.
+/// A mounted file system; dropping it unmounts it.
 #[derive(Debug)]
 struct Mount(PathBuf);
 
@@ -62,12 +62,12 @@ impl Drop for Mount {
     }
 }
 
-/// Members are dropped from the first to the last, so the order takes down what was built up.
+/// Fields are dropped from first to last, so their order undoes the set-up in reverse.
 #[derive(Debug)]
 pub struct SlowDevice {
     throttle: Throttle,
     mount: Mount,
-    /// Over the other one, so its requests are as slow, and few of them fit into it.
+    /// On top of the other one, so its requests are as slow, and its queue is short.
     shallow: LoopDevice,
     device: LoopDevice,
     numbers: String,
@@ -75,7 +75,7 @@ pub struct SlowDevice {
 }
 
 impl SlowDevice {
-    /// A device that takes so many requests in a second, with a file system on it.
+    /// A device with this limit of requests per second, with a file system on it.
     pub fn new(per_second: u32) -> Result<Self, Skip> {
         let directory = memory_directory()?;
         let file = directory.path().join("disk");
@@ -109,7 +109,7 @@ impl SlowDevice {
         &self.shallow.path
     }
 
-    /// At most so many bytes of it wait in memory to be written.
+    /// Limits the bytes for it that wait in memory to be written.
     pub fn limit_dirty(&self, bytes: u32) -> Result<(), Skip> {
         let settings = PathBuf::from("/sys/class/bdi").join(&self.numbers);
         [("strict_limit", "1".to_owned()), ("max_bytes", bytes.to_string())]
@@ -123,7 +123,7 @@ impl Drop for SlowDevice {
     fn drop(&mut self) {
         let settings = PathBuf::from("/sys/class/bdi").join(&self.numbers);
         let queue = format!("/sys/block/{}/queue/nr_requests", self.shallow.name());
-        // What is left to be written goes fast.
+        // The remaining writes are fast.
         let _ = self.throttle.set(0);
         let _ = fs::write(settings.join("max_ratio"), "100");
         let _ = fs::write(settings.join("strict_limit"), "0");

@@ -1,5 +1,5 @@
-//! An exporter without a kernel: the story's array and what belongs to it, as families that grow with time, served by
-//! the real server. For what is asked of Prometheus; that the exporter counts right is for other tests.
+//! An exporter without a kernel: the array of the example with everything belonging to it, as families that grow with time,
+//! served by the real server. It is for tests of queries; other tests check that the exporter counts correctly.
 
 use super::families;
 use std::{
@@ -15,15 +15,15 @@ use tapster::{
     status::{ProbeStatus, Unready},
 };
 
-/// I/Os a second, of each member and operation.
+/// I/Os per second, of each member and operation.
 const IOS_PER_SECOND: f64 = 200.0;
-/// How long an I/O takes on the members of the story, and on the one that is slow.
+/// How long an I/O takes on the normal members, and on the slow one.
 pub const FAST: f64 = 0.000_1;
 pub const SLOW: f64 = 0.05;
 /// The members: seven RAM disks and a device-mapper device.
 pub const MEMBERS: [&str; 8] = ["ram0", "ram1", "ram2", "ram3", "ram4", "ram5", "ram6", "dm-0"];
 
-/// Families of the story.
+/// The families of the example.
 #[derive(Debug)]
 struct Story {
     begun: Instant,
@@ -40,7 +40,7 @@ fn histogram(count: u64, value: f64) -> Value {
     Value::Histogram(Histogram { sum: count as f64 * value, bounds, counts, native: Some(native) })
 }
 
-/// Label sets of a family: one for each value of the labels that have several.
+/// Label sets of a family: one for each value of the labels with several values.
 fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
     let is_array = labels.contains(&"array");
     let values = |label: &str| -> &[&str] {
@@ -53,7 +53,7 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "level" => &["raid0"],
             "kind" => &["md"],
             "device" => &["md0", "sda"],
-            // What is no path of a multipath disk.
+            // A disk that is no path of a multipath disk.
             "path" => &[""],
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
@@ -108,7 +108,7 @@ impl Story {
         let seconds = self.begun.elapsed().as_secs_f64();
         let states = labels.iter().any(|label| matches!(*label, "state" | "action"));
         for set in label_sets(name, labels) {
-            // Of the states of an array one is current; a member has one state.
+            // One of the states of an array is the current one; a member has one state.
             if name == "tapster_raid_member_info" && set.last().is_some_and(|state| state != "clean") {
                 continue;
             }
@@ -120,7 +120,7 @@ impl Story {
                 }
                 Kind::Gauge if states && !current => Value::Number(0.0),
                 Kind::Gauge if name == "tapster_probe_max_series" => Value::Number(1024.0),
-                // Pushes go well.
+                // Pushes succeed.
                 Kind::Gauge if name == "tapster_otlp_last_success_timestamp_seconds" => {
                     Value::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
                 }
@@ -148,7 +148,7 @@ impl Source for Story {
         for (name, labels) in families::ARRAYS {
             all.push(self.family(name, Kind::Gauge, labels));
         }
-        // Those of the server are added by the server.
+        // The server adds its own families.
         let is_of_server =
             |name: &str| ["tapster_scrape_", "tapster_web_"].iter().any(|of| name.starts_with(of));
         let own = families::OWN.iter().filter(|(name, _)| !is_of_server(name));
@@ -172,12 +172,12 @@ impl Source for Story {
     }
 }
 
-/// The story, which began a minute ago: the first who asks should see something.
+/// The example, which began a minute ago, so that the first query has data.
 pub fn story() -> Arc<dyn Source> {
     Arc::new(Story { begun: Instant::now().checked_sub(Duration::from_mins(1)).unwrap_or_else(Instant::now) })
 }
 
-/// Serves the story until the test process ends.
+/// Serves the example until the test process ends.
 pub fn serve() -> SocketAddr {
     serve_source(story())
 }

@@ -1,4 +1,4 @@
-//! Programs that sleep in one known way each (`tests/programs/waits`), and what must be said of them.
+//! Programs that each sleep in one known way (`tests/programs/waits`), and the reasons that must be reported for them.
 
 use super::{
     cases::Skip,
@@ -13,15 +13,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How much of a program's sleep must have the right reason. Sleeps of less than a millisecond have no stack, and what
-/// prepares a sleep may wait for a lock that long.
+/// The part of a program's sleep that must have the right reason. Sleeps of less than a millisecond have no stack, and the
+/// preparation of a sleep may wait for a lock that long.
 const EXPLAINED: f64 = 0.95;
-/// How far the sum over all reasons may be from the program's own clock. It reads that a little before it leaves the processor
-/// and after it has it again: some microseconds of each sleep of 10 ms and more, and a tenth of a millisecond where the
-/// processor is emulated.
+/// How far the sum over all reasons may differ from the program's own clock. The program reads its clock a little before it
+/// leaves the processor and after it is back: some microseconds for each sleep of 10 ms and more, and a tenth of a millisecond
+/// if the processor is emulated.
 const TOLERANCE: f64 = 0.02;
 
-/// Kinds whose every sleep is one for a block device, as the kernel's accounting of delays takes it.
+/// Kinds whose every sleep waits for a block device, by the kernel's accounting of delays.
 pub const FOR_BLOCKS: [&str; 8] = [
     "file_read",
     "file_write_part",
@@ -33,13 +33,13 @@ pub const FOR_BLOCKS: [&str; 8] = [
     "block_request",
 ];
 
-/// Whether the kernel's account of waits for blocks begins where the task goes to sleep: before 6.12.
+/// Whether the kernel's account of waits for blocks begins when the task goes to sleep: before 6.12.
 fn accounts_are_exact(release: &str) -> bool {
     let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
     (numbers.next(), numbers.next()) < (Some(6), Some(12))
 }
 
-/// What the program is made of.
+/// The source files of the program.
 pub fn sources() -> Vec<PathBuf> {
     let files = fs::read_dir(fixture::file("programs/waits")).unwrap();
     let mut sources: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
@@ -48,14 +48,14 @@ pub fn sources() -> Vec<PathBuf> {
     sources
 }
 
-/// Builds it, for any system: without libraries.
+/// Builds it without libraries, so that it runs on any system.
 pub fn build(directory: &Path) -> Result<PathBuf, Skip> {
     let program = directory.join("waits");
     text(tool("cc")?.args(["-O1", "-static", "-pthread"]).arg("-o").arg(&program).args(sources()));
     Ok(program)
 }
 
-/// Where sleeps are counted: by the name of the task, and by the reason where the probes know one.
+/// The family that counts sleeps: by the name of the task, and by the reason if the probes have one.
 #[derive(Clone, Debug)]
 pub struct Family {
     pub name: &'static str,
@@ -64,12 +64,12 @@ pub struct Family {
     pub probes: String,
 }
 
-/// The library's, once it has such probes; until then this project's tests have some that do not know the reason.
+/// The library's family if it has such probes; otherwise that of the tests' own probes, without reasons.
 pub fn family() -> Family {
     let library = fixture::repository().join("config/probes/sched.yaml");
     match fs::read_to_string(library) {
         Ok(probes) => {
-            // By the name of the task as well, and without being asked for each by name.
+            // Also by the name of the task, without a list of names.
             let reason = "    labels:\n      # A stack is walked";
             assert!(probes.contains(reason), "the library's probe has another form");
             let probes = probes
@@ -85,25 +85,25 @@ pub fn family() -> Family {
     }
 }
 
-/// What a program says of itself.
+/// A program's report about itself.
 #[derive(Clone, Debug)]
 pub struct Truth {
     pub kind: String,
-    /// Any of these is right.
+    /// Each of these is correct.
     reasons: Vec<String>,
-    /// How long the calls took that block, less what they ran or waited for a processor.
+    /// Duration of the calls that block, less the time on and waiting for a processor.
     slept: f64,
-    /// How often it left the processor to sleep, as the kernel counts it.
+    /// How often it left the processor to sleep, by the kernel's count.
     voluntary: u64,
-    /// Of those, how many a control did not see whole; none without one, as in guests, where nothing is hidden.
+    /// The number of these that a control did not see completely; 0 without a control, as in guests, where nothing is hidden.
     lost: u64,
-    /// How long it waited for block devices by the kernel's accounting of delays; `None` where it told nothing.
+    /// How long it waited for block devices by the kernel's accounting of delays; `None` if that reported nothing.
     block_delay: Option<f64>,
-    /// Stacks that `/proc/PID/stack` had meanwhile, the most frequent first.
+    /// Stacks from `/proc/PID/stack` during the sleep, the most frequent first.
     stacks: Vec<String>,
 }
 
-/// Programs that slept, and sentences of those that this kernel does not offer.
+/// Programs that slept, and sentences about those that this kernel does not support.
 #[derive(Clone, Debug, Default)]
 pub struct Truths {
     pub slept: Vec<Truth>,
@@ -116,7 +116,7 @@ fn texts(list: &Value) -> Vec<String> {
 }
 
 impl Truths {
-    /// Takes a program's line.
+    /// Adds a program's line.
     pub fn add(&mut self, line: &str) {
         let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: `{line}`"));
         let kind = json["kind"].as_str().unwrap().to_owned();
@@ -136,36 +136,36 @@ impl Truths {
             slept,
             voluntary: json["voluntary"].as_u64().unwrap_or_else(|| panic!("no `voluntary`: `{line}`")),
             lost: 0,
-            // It is 0 where the accounting is off.
+            // It is 0 if the accounting is off.
             block_delay: json["block_delay_seconds"].as_f64().filter(|seconds| *seconds > 0.0),
             stacks: stacks.collect(),
         };
         self.slept.push(truth);
     }
 
-    /// Takes what a control lost of each kind.
+    /// Adds the losses of a control for each kind.
     pub fn beside(&mut self, control: &SleepControl) {
         for truth in &mut self.slept {
             truth.lost = control.lost(&truth.kind, truth.voluntary);
         }
         let sum = |of: fn(&Truth) -> u64| self.slept.iter().map(of).sum::<u64>();
         let (sleeps, lost) = (sum(|truth| truth.voluntary), sum(|truth| truth.lost));
-        // Kinds have few sleeps each; one that sees none of them is no control.
+        // Each kind has few sleeps; a control that sees none of them is useless.
         assert!(2 * lost <= sleeps, "the control lost {lost} of {sleeps} sleeps");
     }
 
-    /// Kinds for whose waits for blocks the kernel has an account of its own.
+    /// Number of kinds for whose waits for blocks the kernel has its own account.
     pub fn accounted(&self) -> usize {
         let accounted =
             |truth: &&Truth| truth.block_delay.is_some() && FOR_BLOCKS.contains(&truth.kind.as_str());
         self.slept.iter().filter(accounted).count()
     }
 
-    /// Compares what was slept uninterruptibly for blocks with the kernel's own account of it; figures, or a failure.
+    /// Compares uninterruptible sleep for blocks with the kernel's own account; returns figures, or fails.
     ///
-    /// Since 6.12 the kernel begins its account of a wait at another task if the sleeper is taken from the run queue later than
-    /// it went to sleep (`__block_task` for a delayed dequeue), which happens where processors are wanted: there the account of
-    /// some kind is wrong now and then. A mistake of ours is one of every kind, so that more than half of them must agree.
+    /// Since 6.12 the kernel attributes the beginning of a wait to another task if the sleeper leaves the run queue later than
+    /// it went to sleep (`__block_task` for a delayed dequeue), which happens if processors are busy: then the account of some
+    /// kind is wrong now and then. An error of tapster would affect every kind, so more than half of them must agree.
     pub fn account(&self, family: &Family, metrics: &Metrics, release: &str) -> String {
         let offs =
             self.slept.iter().filter_map(|truth| Some((truth.off_account(family, metrics)?, &truth.kind)));
@@ -177,29 +177,29 @@ impl Truths {
             format!("{near} of {} kinds as the kernel's account of delays for blocks has it", offs.len());
         let is_enough = near == offs.len() || !accounts_are_exact(release) && 2 * near > offs.len();
         assert!(is_enough, "{account}; {kind} is {off:+.2} % off");
-        // A wrong account of the kernel's is no figure.
+        // A wrong account of the kernel gives no figure.
         if near == offs.len() { format!("{account} (at most {off:+.2} % off, {kind})") } else { account }
     }
 
-    /// Kinds of which the probes say something else and the control lost something, with what is said of them.
+    /// Kinds for which the probes report something else and the control lost something, with the report.
     pub fn hidden(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
         let lossy = self.slept.iter().filter(|truth| truth.lost > 0);
         let judged = lossy.map(|truth| (truth, truth.judge(family, metrics)));
         judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
     }
 
-    /// All kinds of which the probes say something else, and what.
+    /// All kinds for which the probes report something else, with the report.
     pub fn wrong(&self, family: &Family, metrics: &Metrics) -> Vec<(String, String)> {
         let judged = self.slept.iter().map(|truth| (truth, truth.judge(family, metrics)));
         judged.filter_map(|(truth, verdict)| Some((truth.kind.clone(), verdict.err()?))).collect()
     }
 
-    /// Leaves out kinds that are run again.
+    /// Removes kinds that are run again.
     pub fn forget(&mut self, kinds: &[String]) {
         self.slept.retain(|truth| !kinds.contains(&truth.kind));
     }
 
-    /// Compares them with what the probes counted; figures in one line, or a failure with all that is wrong.
+    /// Compares them with the counts of the probes; returns figures in one line, or fails with all errors.
     pub fn check(&self, family: &Family, metrics: &Metrics, release: &str) -> String {
         let mut wrong = Vec::new();
         let (mut worst, mut least) = ((0.0, ""), (1.0, ""));
@@ -233,14 +233,14 @@ impl Truths {
     }
 }
 
-/// How far the sum is from the truth, as a part of it, and which part has the right reason.
+/// The relative error of the sum, and the part with the right reason.
 struct Verdict {
     off: f64,
     explained: f64,
 }
 
 impl Truth {
-    /// How far what was slept uninterruptibly for blocks is from the kernel's account, as a part of that.
+    /// The relative error of uninterruptible sleep for blocks against the kernel's account.
     fn off_account(&self, family: &Family, metrics: &Metrics) -> Option<f64> {
         let delay = self.block_delay.filter(|_| FOR_BLOCKS.contains(&self.kind.as_str()))?;
         let sum = format!("{}_sum", family.name);
@@ -257,13 +257,13 @@ impl Truth {
         let comm = [("comm", kind.as_str())];
         let whole = metrics.sum(&sum, &comm);
         let seen = || stacks.first().map_or_else(String::new, |stack| format!("\n    {stack}"));
-        // A sleep that is hidden from programs is taken for no longer than the longest; only as many may be as a control lost.
+        // A hidden sleep counts as no longer than the longest one; at most as many may be hidden as a control lost.
         let sleeps = metrics.histogram(family.name, &comm);
         let hidden = voluntary.saturating_sub(sleeps.count());
         let longest = if hidden > 0 { sleeps.bucket_of_rank(sleeps.count()).1 } else { 0.0 };
         let is_hidden = (1..=*lost).contains(&hidden) && whole + hidden as f64 * longest >= *slept;
         let off = if is_hidden && whole < *slept { 0.0 } else { (whole - slept) / slept };
-        // A kind that never slept says nothing.
+        // A kind that never slept proves nothing.
         if !(*slept > 0.01 && off.abs() <= TOLERANCE && hidden <= *lost) {
             return Err(format!(
                 "{kind}: slept {slept:.6} s, counted {whole:.6} s, {hidden} of {voluntary} sleeps hidden, {lost} from the control{}",

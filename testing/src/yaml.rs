@@ -1,4 +1,4 @@
-//! YAML files of the tests' own kind: rules of Prometheus and their unit tests.
+//! Reads YAML files of other programs: rules of Prometheus and their unit tests.
 
 use std::{fs, path::Path};
 use tapster_ebpf::{
@@ -6,7 +6,7 @@ use tapster_ebpf::{
     yaml::{self, Data, Node},
 };
 
-/// The whole file.
+/// Reads a whole file.
 pub fn read(path: &Path) -> Node {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SourceFile::new(path.display().to_string(), text);
@@ -19,7 +19,7 @@ pub fn get<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
     entries.iter().find(|(name, _)| text(name) == key).map(|(_, value)| value)
 }
 
-/// The items of a list; none where there is no list.
+/// The items of a list; none if there is no list.
 pub fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     match get(node, key).map(|node| &node.data) {
         Some(Data::Sequence(items)) => items,
@@ -27,7 +27,7 @@ pub fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     }
 }
 
-/// Keys and texts of a mapping.
+/// The keys and texts of a mapping.
 pub fn pairs<'a>(node: &'a Node, key: &str) -> Vec<(&'a str, &'a str)> {
     match get(node, key).map(|node| &node.data) {
         Some(Data::Mapping(entries)) => {

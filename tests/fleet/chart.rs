@@ -72,17 +72,17 @@ impl Runtime {
         for program in ["podman", "buildah", "runc"] {
             tool(program)?;
         }
-        let triple = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-        let binary = repository().join("target").join(triple).join("release/tapster");
-        if !binary.is_file() {
-            return Err(Skip(format!("no static binary `{}`; `./test` builds it", binary.display())));
+        let program = binary().get_program().to_owned();
+        // The image has no C library.
+        if !cfg!(target_feature = "crt-static") {
+            return Err(Skip("the binary is not static; that of `./test` is".into()));
         }
         // Layers need a file system with links, which one in memory has not everywhere.
         let directory = tempfile::Builder::new().prefix("tapster-pod").tempdir_in("/var/tmp").unwrap();
         let runtime = Self { directory, image: "localhost/tapster:test".into() };
         let context = runtime.path("context");
         fs::create_dir_all(context.join("amd64")).unwrap();
-        fs::copy(binary, context.join("amd64/tapster")).unwrap();
+        fs::copy(program, context.join("amd64/tapster")).unwrap();
         fs::write(context.join("ca-certificates.crt"), "").unwrap();
         fs::write(
             runtime.path("containers.conf"),

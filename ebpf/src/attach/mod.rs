@@ -14,6 +14,7 @@ pub use crate::{
     arch::Arch,
     missing::Missing,
     site::{Place, Site, Sites, UserFunctions, Wanted, left_out},
+    target::{Functions, Target},
 };
 pub use function::{Signature, signature};
 pub use perf::{EventName, FAMILIES, Family, PerfEvent};
@@ -22,11 +23,8 @@ pub use tracepoint::point as tracepoint;
 pub(crate) use usdt::USDT;
 
 use crate::{
-    btf::Btf,
     diagnostic::{near, nearest},
-    point::{AttachPoint, Kind, Mechanism, Root},
-    probe::KernelVersion,
-    tracefs::Tracepoints,
+    point::{AttachPoint, Kind, Mechanism},
     typed::{Node, Type, Typed},
 };
 use std::fmt;
@@ -130,53 +128,6 @@ fn is_name(part: &str) -> bool {
 /// No attach point of the kind has a mechanism without types.
 fn never_untracked(_: &AttachPoint, _: &Target<'_>) -> Option<Resolved> {
     None
-}
-/// What a kernel offers to the compiler.
-#[derive(Clone, Copy)]
-pub struct Target<'a> {
-    /// Its types, if it has BTF.
-    pub btf: Option<&'a Btf>,
-    /// Its tracepoints.
-    pub tracepoints: &'a dyn Tracepoints,
-    /// Its version.
-    pub kernel: KernelVersion,
-    /// CPUs that it may bring up; rows kept per CPU are that many.
-    pub possible_cpus: u32,
-    /// Its processor.
-    pub arch: Arch,
-    /// Functions that can be attached to.
-    pub functions: &'a dyn Functions,
-    /// Whether probes count while a command runs, whose tasks `traced` tells from all others; without one it is always true.
-    pub command: bool,
-}
-
-/// What a compiler asks about functions of a kernel and of programs on it. The answers are looked up when they are
-/// asked for, because they cost something and most probes need none.
-pub trait Functions {
-    /// Whether `fentry` and `fexit` programs are taken.
-    fn traced(&self) -> Result<(), Missing>;
-    /// Whether kprobes are taken.
-    fn probing(&self) -> Result<(), Missing>;
-    /// The functions of the kernel that a name or pattern means and a kprobe can be set on.
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing>;
-    /// The functions of a program or library that a name or pattern means.
-    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing>;
-    /// A probe that a program or library brings along.
-    fn usdt(
-        &self,
-        root: &Root,
-        binary: &str,
-        provider: Option<&str>,
-        name: &str,
-    ) -> Result<crate::usdt::Found, Missing>;
-    /// The mount namespace that processes must be in; `None` for any.
-    fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
-}
-
-impl fmt::Debug for Target<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("kernel", &self.kernel).finish_non_exhaustive()
-    }
 }
 
 /// An argument as `args.NAME` finds it.

@@ -1,7 +1,7 @@
 //! One event: where it attaches, its key, filters and values.
 
 use super::{
-    Checker, MAX_KEY, common, key_size,
+    Checker, MAX_KEY, common,
     scope::{Kept, Scope, is_reserved},
     text::argument,
 };
@@ -368,7 +368,7 @@ impl Checker<'_> {
             return;
         }
         let types: Vec<Type> = keys.iter().map(|key| key.ty.clone()).collect();
-        let size: u32 = types.iter().map(key_size).sum();
+        let size: u32 = types.iter().map(Type::room).sum();
         if size > MAX_KEY {
             self.error(
                 key_place(event),
@@ -389,7 +389,7 @@ impl Checker<'_> {
             unified
                 .iter()
                 .zip(first.iter().zip(&types))
-                .all(|(unified, (a, b))| key_size(unified) == key_size(a) && key_size(a) == key_size(b))
+                .all(|(unified, (a, b))| unified.room() == a.room() && a.room() == b.room())
         });
         if same_size {
             *joined = unified;
@@ -429,7 +429,7 @@ impl Checker<'_> {
             }
             values.push((name, expression, value));
         }
-        let size: u32 = self.saved.iter().map(|kept| key_size(&kept.ty)).sum();
+        let size: u32 = self.saved.iter().map(|kept| kept.ty.room()).sum();
         if size > MAX_KEY {
             self.error(
                 event.span.clone(),
@@ -445,7 +445,7 @@ impl Checker<'_> {
                 self.error(event.span.clone(), message, "save the same names at each start");
                 return Vec::new();
             };
-            if key_size(&value.ty) != key_size(ty) || common(&value.ty, ty).is_none() {
+            if value.ty.room() != ty.room() || common(&value.ty, ty).is_none() {
                 let (here, first) = (shape(std::slice::from_ref(&value.ty)), shape(std::slice::from_ref(ty)));
                 let hint = match (&value.ty, ty) {
                     (Type::Text { .. }, Type::Text { .. }) => {

@@ -8,7 +8,7 @@ use crate::{
     diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, Unary},
     probe::Expression,
-    typed::{AccessMode, NO_STACK, Node, Type, Typed},
+    typed::{AccessMode, NO_STACK, Node, Type, Typed, unsigned_operation},
 };
 
 /// Both sides, or what is wrong with either.
@@ -429,10 +429,4 @@ fn is_written(expr: &Expr) -> bool {
         ExprKind::Unary(Unary::Neg, inner) => is_written(inner),
         _ => false,
     }
-}
-
-/// Whether an operation works on unsigned numbers.
-pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) -> bool {
-    let shifts = matches!(operator, Binary::Shl | Binary::Shr);
-    left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }

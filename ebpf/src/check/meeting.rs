@@ -2,12 +2,12 @@
 //! attached, so what comes of them must not depend on it: either they have other keys, or conditions of which only one can
 //! hold.
 
-use super::{Checker, unsigned_operation};
+use super::Checker;
 use crate::{
     expr::ExprKind,
     point::{AttachPoint, Subject},
     probe::{Event, Expression},
-    typed::{Binary, Node, Role, Type, Typed, TypedEvent, Unary},
+    typed::{Binary, Node, Role, Type, Typed, TypedEvent, Unary, unsigned_operation},
 };
 use std::collections::{BTreeSet, HashSet};
 

@@ -14,13 +14,12 @@ mod stack;
 mod text;
 mod waiting;
 
-pub(crate) use expression::unsigned_operation;
-
 use crate::{
-    attach::{self, Site, Target},
+    attach::{self, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
     probe::{AttachPoint, Probe},
+    target::Target,
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
 };
@@ -156,11 +155,6 @@ struct Checker<'a> {
     let_problems: Vec<(String, Problems)>,
 }
 
-/// Size of a value inside a key, bytes.
-pub(crate) fn key_size(ty: &Type) -> u32 {
-    ty.room()
-}
-
 /// Two types that fill one place in a key: numbers, texts of the larger size, as many bytes, or stacks of one kind.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
@@ -257,7 +251,7 @@ impl Checker<'_> {
         let ends: Vec<&TypedEvent> = events.iter().filter(|event| event.role == role).collect();
         let labels = self.labels(&ends, &events);
         let metrics = self.metrics(&ends);
-        let size: u32 = labels.iter().map(|label| key_size(&label.ty)).sum();
+        let size: u32 = labels.iter().map(|label| label.ty.room()).sum();
         if size > MAX_KEY {
             self.error(
                 probe.labels[0].name.span.clone(),

@@ -1,12 +1,13 @@
 //! What names mean in an expression: arguments, built-ins, `let` names, values kept from the start.
 
 use crate::{
-    attach::{ArgumentValue, Resolved, Target},
+    attach::{ArgumentValue, Resolved},
     btf::{Btf, Kind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
     point::Link,
     probe::Expression,
+    target::Target,
     typed::{AccessMode, Builtin, Node, Type, Typed},
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};

@@ -1,10 +1,11 @@
 //! Which labels are known of a start that waits for its end.
 
-use super::{Checker, key_size};
+use super::Checker;
 use crate::{
     probe::Probe,
-    typed::{Builtin, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary},
-    waiting::{KnownLabel, Waiting, WaitingMetric},
+    typed::{
+        Builtin, KnownLabel, Node, Role, Type, Typed, TypedEvent, TypedLabel, Unary, Waiting, WaitingMetric,
+    },
 };
 use std::collections::HashMap;
 
@@ -105,7 +106,7 @@ impl Checker<'_> {
             kind: metric.kind,
         });
         let of_label = |(place, (value, label)): (usize, (Option<Typed>, &TypedLabel))| {
-            let fits = |value: &Typed| key_size(&value.ty) <= key_size(&label.ty);
+            let fits = |value: &Typed| value.ty.room() <= label.ty.room();
             Some(KnownLabel { place, value: value.filter(fits)?, ty: label.ty.clone() })
         };
         Some(Waiting {

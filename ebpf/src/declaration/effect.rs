@@ -1,8 +1,8 @@
 //! Keys that could do nothing where they stand are refused: whoever wrote one takes it to do something.
 
-use super::{Fields, Reader};
 use crate::{
     probe::{Event, Metric},
+    reader::{Fields, Reader},
     yaml::{Data, Node},
 };
 

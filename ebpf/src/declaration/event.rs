@@ -1,12 +1,13 @@
 //! Events: where a probe attaches, what joins its ends, what is kept and walked.
 
-use super::{MAX_ALTERNATIVES, Reader, keys};
+use super::{MAX_ALTERNATIVES, keys};
 use crate::{
     attach,
     diagnostic::Spanned,
     expr::Expr,
     glob::is_pattern,
     probe::{AttachPoint, Each, Event, Expression},
+    reader::Reader,
     yaml::{Data, Node},
 };
 

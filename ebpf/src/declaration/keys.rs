@@ -2,8 +2,12 @@
 //!
 //! Keys of one kind of metric only are with that kind, in [`crate::metric`].
 
-use super::form::{Fallback, Form, Key, concat, mapping, table, total};
-use crate::{metric, probe::UNITS, waiting};
+use crate::{
+    key::{Fallback, Form, Key, concat, mapping, table, total},
+    metric,
+    probe::WAITING_KEYS,
+    unit::UNITS,
+};
 use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
@@ -330,56 +334,11 @@ const OF_ALL_METRICS: &[Key] = &[
 ];
 
 const OF_ONE_KIND: [Key; total(metric::OPTIONS)] = concat(metric::OPTIONS);
-const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
+const METRIC_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS, OF_ALL_METRICS, &OF_ONE_KIND];
 const METRIC_KEYS: [Key; total(METRIC_LISTS)] = concat(METRIC_LISTS);
 
 /// Keys of a metric: those that say its kind, those of all, those of one kind.
 pub(super) const METRIC: &[Key] = &METRIC_KEYS;
-
-/// Keys of `buckets`.
-pub(crate) const BUCKETS: &[Key] = &[
-    Key::new(
-        "exponential",
-        Form::Mapping(EXPONENTIAL),
-        "Powers of two and their roots; also exposed as a native histogram.",
-    ),
-    Key::new("linear", Form::Mapping(LINEAR), "Buckets of one width."),
-];
-
-/// Keys of `exponential`.
-pub(super) const EXPONENTIAL: &[Key] = &[
-    Key::new(
-        "schema",
-        Form::Integer(0, 4),
-        "2^schema buckets for each power of two, so neighbouring bounds differ by 100 %, 41 %, 19 %, 9 %, 4.4 %.",
-    )
-    .or(Fallback::Integer(3)),
-    Key::new(
-        "min",
-        Form::Integer(-40, 60),
-        "The lowest bound is 2^min base units. Values at or below it, also 0 and negative ones, are in the lowest bucket.",
-    )
-    .or(Fallback::Told("by the unit")),
-    Key::new(
-        "max",
-        Form::Integer(-40, 61),
-        "The highest bound is 2^max base units; values above it are in `+Inf`.",
-    )
-    .or(Fallback::Told("by the unit")),
-    Key::new(
-        "classic_step",
-        Form::Integer(1, 16),
-        "Powers of two between two classic bounds. Native buckets are not touched by it.",
-    )
-    .or(Fallback::Integer(1)),
-];
-
-/// Keys of `linear`.
-pub(super) const LINEAR: &[Key] = &[
-    Key::required("start", Form::Number, "Upper bound of the first bucket."),
-    Key::required("width", Form::Number, "Width of the others."),
-    Key::required("count", Form::Integer(1, 512), "Number of bounds."),
-];
 
 /// JSON Schema (2020-12) of a file of probes.
 pub fn schema() -> Value {
@@ -400,14 +359,14 @@ pub fn tables() -> Vec<(&'static str, String)> {
         ("reason", REASON),
         ("kind of metric", &KIND_KEYS),
         ("metric", &OTHER_METRIC_KEYS),
-        ("buckets", BUCKETS),
-        ("exponential", EXPONENTIAL),
-        ("linear", LINEAR),
+        ("buckets", metric::BUCKETS),
+        ("exponential", metric::EXPONENTIAL),
+        ("linear", metric::LINEAR),
     ];
     lists.map(|(name, keys)| (name, table(keys))).to_vec()
 }
 
-const KIND_LISTS: &[&[Key]] = &[metric::KEYS, waiting::KEYS];
+const KIND_LISTS: &[&[Key]] = &[metric::KEYS, WAITING_KEYS];
 const KIND_KEYS: [Key; total(KIND_LISTS)] = concat(KIND_LISTS);
 const OTHER_LISTS: &[&[Key]] = &[OF_ALL_METRICS, &OF_ONE_KIND];
 const OTHER_METRIC_KEYS: [Key; total(OTHER_LISTS)] = concat(OTHER_LISTS);
@@ -441,7 +400,7 @@ mod tests {
                 (Fallback::None | Fallback::Required | Fallback::Told(_), _) => continue,
                 (Fallback::Integer(number), Form::Integer(least, most)) => (least..=most).contains(&number),
                 (Fallback::Boolean(_), Form::Boolean | Form::Either([Form::Boolean, ..])) => true,
-                (Fallback::Text(text), Form::Duration) => super::super::duration(text).is_some(),
+                (Fallback::Text(text), Form::Duration) => crate::key::duration(text).is_some(),
                 (Fallback::Text(text), Form::Word(words)) => words.contains(&text),
                 _ => false,
             };

@@ -1,9 +1,10 @@
 //! Labels and their decoders.
 
-use super::{Reader, keys};
+use super::keys;
 use crate::{
     diagnostic::{Spanned, nearest},
     probe::{Decoder, Label},
+    reader::Reader,
     yaml::{Data, Node},
 };
 use std::collections::BTreeMap;

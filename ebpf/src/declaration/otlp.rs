@@ -1,10 +1,11 @@
 //! Where metrics go. Only the form is checked here: what the texts mean is for the exporter, which has the same settings as
 //! flags and variables.
 
-use super::{Fields, MAX_PARTS, Reader, keys};
+use super::keys;
 use crate::{
     diagnostic::Spanned,
     probe::Otlp,
+    reader::{Fields, MAX_PARTS, Reader},
     yaml::{Data, Node},
 };
 

@@ -1,9 +1,10 @@
 //! Reasons of sleeps: what sleeps in these functions waits for.
 
-use super::{Reader, keys};
+use super::keys;
 use crate::{
     diagnostic::Spanned,
     probe::{Reason, ReasonPattern},
+    reader::Reader,
     yaml::{Data, Node},
 };
 use std::collections::{HashMap, hash_map::Entry};

@@ -7,9 +7,8 @@ use super::{
 };
 use crate::{
     asm::Label,
-    check::unsigned_operation,
     insn::{Cond, Insn, R1, R2, Reg, Src},
-    typed::{Binary, Node, Type, Typed, Unary},
+    typed::{Binary, Node, Type, Typed, Unary, unsigned_operation},
 };
 
 fn condition(operator: Binary, unsigned: bool, when: bool) -> Cond {

@@ -174,7 +174,7 @@ impl Lowering<'_> {
         let mut slots: Vec<i16> = self.faults.into_iter().collect();
         for (value, slot) in self.event.lets.iter().zip(&self.lets.slots) {
             if let (Some(slot), false) = (slot, is_tracked(&value.ty)) {
-                slots.extend(words(*slot, crate::check::key_size(&value.ty)));
+                slots.extend(words(*slot, value.ty.room()));
             }
         }
         for slot in slots {

@@ -2,12 +2,11 @@
 
 use super::{CONTEXT, Lowering, immediate};
 use crate::{
-    check::unsigned_operation,
     eval,
     follow::FOLLOWED,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, R8, Reg, Size, Src},
     program::{TRACED, map_named},
-    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
+    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary, unsigned_operation},
 };
 
 /// Registers for values, by depth.

@@ -53,7 +53,7 @@ impl Lets {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0
                 && let Some(slot) = self.slots[index].take()
-                && crate::check::key_size(&lets[index].ty) == WORD
+                && lets[index].ty.room() == WORD
             {
                 self.free.push(slot);
             }
@@ -72,7 +72,7 @@ impl Lowering<'_> {
             }
             let value = &lets[index];
             self.prepare([value]);
-            let size = crate::check::key_size(&value.ty);
+            let size = value.ty.room();
             let free = if size == WORD { self.lets.free.pop() } else { None };
             let slot = free.unwrap_or_else(|| self.stack.take(size));
             self.tidied(|this| this.store_value(value, slot));

@@ -8,7 +8,6 @@
 mod condition;
 mod event;
 mod expression;
-mod histogram;
 mod lets;
 mod metric;
 mod session;
@@ -21,9 +20,9 @@ pub use session::joins_ends;
 
 use crate::{
     arch::Arch,
-    asm::{AsmError, Assembled, Assembler},
+    asm::{AsmError, Assembled, Assembler, immediate, offset},
     host::{Host, Session},
-    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R5, R6, R9, Reg, Size, Src},
+    insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{DropReason, Layout, MAX_ROW},
     point::Link,
     program::{Code, DROPS, Program},
@@ -127,12 +126,12 @@ enum Walk {
 }
 
 /// One program being written.
-pub(crate) struct Lowering<'a> {
+struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
     host: Host,
-    pub(crate) asm: Assembler,
+    asm: Assembler,
     stack: Stack,
     lets: Lets,
     walk: Walk,
@@ -182,24 +181,21 @@ impl<'a> Lowering<'a> {
         Ok(self.asm.finish()?)
     }
 
-    pub(crate) fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
-        self.asm.push(Insn::Alu64(Alu::Mov, dst, src.into()));
+    fn mov(&mut self, dst: Reg, src: impl Into<Src>) {
+        self.asm.mov(dst, src);
     }
 
-    pub(crate) fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
-        self.asm.push(Insn::Alu64(op, dst, src.into()));
+    fn alu(&mut self, op: Alu, dst: Reg, src: impl Into<Src>) {
+        self.asm.alu(op, dst, src);
     }
 
     /// `dst = value`, in as few slots as it takes.
-    pub(crate) fn constant(&mut self, dst: Reg, value: u64) {
-        match i32::try_from(value.cast_signed()) {
-            Ok(small) => self.mov(dst, small),
-            Err(_) => self.asm.push(Insn::Imm64(dst, value)),
-        }
+    fn constant(&mut self, dst: Reg, value: u64) {
+        self.asm.constant(dst, value);
     }
 
-    pub(crate) fn load_slot(&mut self, dst: Reg, offset: i16) {
-        self.asm.push(Insn::Load(Size::DW, dst, FP, offset));
+    fn load_slot(&mut self, dst: Reg, offset: i16) {
+        self.asm.load_slot(dst, offset);
     }
 
     fn store_slot(&mut self, offset: i16, src: Reg) {
@@ -274,7 +270,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Where the time is that was read at the beginning.
-    pub(crate) fn time(&self) -> i16 {
+    fn time(&self) -> i16 {
         self.now.expect(
             "programs read the clock first where they keep a start, take one or note when a value was set",
         )
@@ -282,17 +278,6 @@ impl<'a> Lowering<'a> {
 
     fn call(&mut self, helper: Helper) {
         self.asm.push(Insn::Call(helper));
-    }
-
-    /// Adds `value` to a word of this CPU's row; changes `r5`.
-    pub(crate) fn add(&mut self, row: Reg, offset: i16, value: Reg) {
-        if !self.is_alone() {
-            self.asm.push(Insn::AtomicAdd(Size::DW, row, offset, value));
-            return;
-        }
-        self.asm.push(Insn::Load(Size::DW, R5, row, offset));
-        self.alu(Alu::Add, R5, value);
-        self.asm.push(Insn::Store(Size::DW, row, offset, R5));
     }
 
     /// Whether nothing else can write to a row before this program ends: the row is this CPU's own, no other program writes to it, and
@@ -410,16 +395,6 @@ fn chooses(typed: &Typed) -> bool {
         }
         _ => false,
     }
-}
-
-/// As an offset of an instruction: places in the context, in rows, in texts and in entries, which all have limits below it.
-fn offset(bytes: u32) -> i16 {
-    i16::try_from(bytes).expect("what a program reads and writes is within 32 KiB of its beginning")
-}
-
-/// As a constant of an instruction.
-fn immediate(value: u32) -> i32 {
-    i32::try_from(value).expect("sizes and numbers of buckets, elements and bits are small")
 }
 
 /// Context register, kept for the whole program.

@@ -2,12 +2,13 @@
 
 use super::{Cell, RowKind, add_words, exact};
 use crate::{
-    declaration::{Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Cond, R1, R7},
-    lower::Lowering,
+    key::{Form, Key},
     names::FamilyKind,
-    probe::Unit,
+    reader::{Fields, Reader},
+    row::Row,
+    unit::Unit,
 };
 use std::sync::Arc;
 
@@ -40,12 +41,12 @@ impl RowKind for Counter {
         8
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
         if cell.signed {
             // A counter never falls.
-            lowering.asm.jump_if(Cond::Slt, R1, 0, cell.done);
+            row.asm.jump_if(Cond::Slt, R1, 0, cell.done);
         }
-        lowering.add(R7, cell.offset, R1);
+        row.add(R7, cell.offset, R1);
     }
 
     fn join(&self, words: &mut [u64], other: &[u64], _: bool) {

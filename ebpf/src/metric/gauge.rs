@@ -2,12 +2,13 @@
 
 use super::{Cell, RowKind, exact};
 use crate::{
-    declaration::{Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Insn, R1, R2, R7, Size},
-    lower::Lowering,
+    key::{Form, Key},
     names::FamilyKind,
-    probe::Unit,
+    reader::{Fields, Reader},
+    row::Row,
+    unit::Unit,
 };
 use std::sync::Arc;
 
@@ -40,11 +41,11 @@ impl RowKind for Gauge {
         16
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
-        let now = lowering.time();
-        lowering.load_slot(R2, now);
-        lowering.asm.push(Insn::Store(Size::DW, R7, cell.offset, R2));
-        lowering.asm.push(Insn::Store(Size::DW, R7, cell.offset + 8, R1));
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+        let now = row.time();
+        row.asm.load_slot(R2, now);
+        row.asm.push(Insn::Store(Size::DW, R7, cell.offset, R2));
+        row.asm.push(Insn::Store(Size::DW, R7, cell.offset + 8, R1));
     }
 
     fn join(&self, words: &mut [u64], other: &[u64], _: bool) {

@@ -1,17 +1,22 @@
 //! `histogram`: a distribution. A row has the sum of the values, then the counts of the buckets.
 //!
-//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `declaration`, and the instructions that find
-//! a bucket are in `lower`.
+//! What the buckets are is in [`crate::histogram`], how `buckets:` is read in `buckets`, and the instructions that find
+//! a bucket are in `row`.
+
+mod buckets;
+
+pub(crate) use buckets::{BUCKETS, EXPONENTIAL, LINEAR};
 
 use super::{Cell, RowKind, add_words};
 use crate::{
-    declaration::{self, BUCKETS, Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     histogram::Buckets,
     insn::{R1, R7},
-    lower::Lowering,
+    key::{Form, Key},
     names::FamilyKind,
-    probe::Unit,
+    reader::{Fields, Reader},
+    row::Row,
+    unit::Unit,
     yaml::Node,
 };
 use std::sync::Arc;
@@ -47,8 +52,8 @@ impl RowKind for Histogram {
 
     fn typed(declared: &Declared, file: &Arc<SourceFile>, unit: Unit) -> Result<Self, Vec<Diagnostic>> {
         let buckets = match &declared.buckets {
-            Some(node) => declaration::buckets(file, node, unit)?,
-            None => declaration::default_buckets(unit),
+            Some(node) => buckets::read(file, node, unit)?,
+            None => buckets::by_unit(unit),
         };
         Ok(Self(buckets))
     }
@@ -57,9 +62,9 @@ impl RowKind for Histogram {
         8 + 8 * self.0.slots()
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
-        lowering.add(R7, cell.offset, R1);
-        lowering.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+        row.add(R7, cell.offset, R1);
+        row.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
     }
 
     fn join(&self, words: &mut [u64], other: &[u64], _: bool) {

@@ -3,12 +3,13 @@
 
 use super::{Cell, RowKind, exact};
 use crate::{
-    declaration::{Fallback, Fields, Form, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R7, Size},
-    lower::Lowering,
+    key::{Fallback, Form, Key},
     names::FamilyKind,
-    probe::Unit,
+    reader::{Fields, Reader},
+    row::Row,
+    unit::Unit,
 };
 use std::sync::Arc;
 
@@ -61,26 +62,26 @@ impl RowKind for Max {
         16 * SLOTS
     }
 
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
-        let now = lowering.time();
-        lowering.load_slot(R2, now);
-        lowering.constant(R3, self.epoch_ns());
-        lowering.alu(Alu::Div, R2, R3);
-        lowering.mov(R3, R2);
-        lowering.alu(Alu::And, R3, 3);
-        lowering.alu(Alu::Lsh, R3, 4);
-        lowering.mov(R4, R7);
-        lowering.alu(Alu::Add, R4, R3);
-        let (same, store) = (lowering.asm.label(), lowering.asm.label());
-        lowering.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset));
-        lowering.asm.jump_if(Cond::Eq, R3, R2, same);
-        lowering.asm.push(Insn::Store(Size::DW, R4, cell.offset, R2));
-        lowering.asm.jump(store);
-        lowering.asm.place(same);
-        lowering.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset + 8));
-        lowering.asm.jump_if(if cell.signed { Cond::Sle } else { Cond::Le }, R1, R3, cell.done);
-        lowering.asm.place(store);
-        lowering.asm.push(Insn::Store(Size::DW, R4, cell.offset + 8, R1));
+    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+        let now = row.time();
+        row.asm.load_slot(R2, now);
+        row.asm.constant(R3, self.epoch_ns());
+        row.asm.alu(Alu::Div, R2, R3);
+        row.asm.mov(R3, R2);
+        row.asm.alu(Alu::And, R3, 3);
+        row.asm.alu(Alu::Lsh, R3, 4);
+        row.asm.mov(R4, R7);
+        row.asm.alu(Alu::Add, R4, R3);
+        let (same, store) = (row.asm.label(), row.asm.label());
+        row.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset));
+        row.asm.jump_if(Cond::Eq, R3, R2, same);
+        row.asm.push(Insn::Store(Size::DW, R4, cell.offset, R2));
+        row.asm.jump(store);
+        row.asm.place(same);
+        row.asm.push(Insn::Load(Size::DW, R3, R4, cell.offset + 8));
+        row.asm.jump_if(if cell.signed { Cond::Sle } else { Cond::Le }, R1, R3, cell.done);
+        row.asm.place(store);
+        row.asm.push(Insn::Store(Size::DW, R4, cell.offset + 8, R1));
     }
 
     /// Brings the largest value of the window into the second word; the first says whether there is one.

@@ -12,14 +12,17 @@ mod gauge;
 mod histogram;
 mod max;
 
+pub(crate) use histogram::{BUCKETS, EXPONENTIAL, LINEAR};
+
 use crate::{
     asm::Label,
-    declaration::{Fields, Key, Reader},
     diagnostic::{Diagnostic, SourceFile},
     histogram::Buckets,
-    lower::Lowering,
+    key::Key,
     names::FamilyKind,
-    probe::Unit,
+    reader::{Fields, Reader},
+    row::Row,
+    unit::Unit,
 };
 use std::sync::Arc;
 
@@ -60,7 +63,7 @@ pub(crate) trait RowKind: Sized {
     fn size(&self) -> u32;
 
     /// Brings the value into the row.
-    fn update(&self, lowering: &mut Lowering<'_>, cell: Cell);
+    fn update(&self, row: &mut Row<'_>, cell: Cell);
 
     /// Prepares the words that one CPU wrote for joining them with those of others.
     fn settle(&self, _words: &mut [u64], _now_ns: u64, _signed: bool) {}
@@ -178,8 +181,8 @@ macro_rules! kinds {
             }
 
             /// Writes the instructions that bring the value in `r1` into the row.
-            pub(crate) fn update(&self, lowering: &mut Lowering<'_>, cell: Cell) {
-                match self { $(Self::$kind(kind) => kind.update(lowering, cell)),* }
+            pub(crate) fn update(&self, row: &mut Row<'_>, cell: Cell) {
+                match self { $(Self::$kind(kind) => kind.update(row, cell)),* }
             }
 
             /// Prepares the words that one CPU wrote for joining them with those of others.

@@ -1,4 +1,4 @@
-//! How much of the table of reasons this kernel has: a name that it does not have is no mistake, but may be one.
+//! How much of the table of reasons matches this kernel: a name that the kernel lacks may be correct or a mistake.
 
 use crate::{
     kernel::Kernel,
@@ -10,7 +10,8 @@ use std::{
 };
 use tapster_ebpf::probe::{Reason, ReasonPattern};
 
-/// Says which patterns match nothing: each of the site's own, and how many of the shipped ones, or which with `verbose`.
+/// Reports the patterns that match nothing: each of the site's own, and the number of shipped ones, or which they are with
+/// `verbose`.
 pub(super) fn told(site: &[Reason], kernel: &Kernel, verbose: bool, text: &mut String) -> fmt::Result {
     let Some(functions) = kernel.function_names().filter(|functions| !functions.is_empty()) else {
         return writeln!(
@@ -29,7 +30,7 @@ pub(super) fn told(site: &[Reason], kernel: &Kernel, verbose: bool, text: &mut S
         }
     }
     let (shipped, _) = shipped();
-    // A reason may have several entries: it can be told if any of their patterns matches.
+    // A reason may have several entries; it can occur if any of their patterns matches.
     let mut reasons: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
     for (entry, patterns) in unmatched(&shipped, &functions) {
         let (all, missing) = reasons.entry(&entry.reason.value).or_default();

@@ -1,10 +1,10 @@
-//! Timers and counters, each with a count as an example.
+//! Timers and counters, each with an example count.
 
 use super::{spelled_out, wanted::Wanted};
 use std::{fs, path::Path};
 use tapster_ebpf::attach::{self, FAMILIES, PerfEvent};
 
-/// Those that are asked for and that this host has: one with its count, as it is given for a probe, or those that a word means.
+/// The requested events that this host has: one with its count, as written in a probe, or those that match a word.
 pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
     let Some(word) = word else { return events(sys) };
     if let Some(event) = attach::parse(word).ok().and_then(|point| PerfEvent::of(&point)) {
@@ -18,12 +18,12 @@ pub(super) fn asked(sys: &Path, word: Option<&str>) -> Vec<PerfEvent> {
     all
 }
 
-/// An event by bpftrace's short name of it.
+/// An event by bpftrace's short name for it.
 fn short(event: &PerfEvent) -> String {
     format!("{}:{}:{}", event.family.kind().name, event.name.short, event.amount)
 }
 
-/// All of them that this host has.
+/// All events that this host has.
 fn events(sys: &Path) -> Vec<PerfEvent> {
     let families = FAMILIES.iter().filter(|family| !family.is_of_processor || has_counters(sys));
     families
@@ -33,8 +33,8 @@ fn events(sys: &Path) -> Vec<PerfEvent> {
         .collect()
 }
 
-/// Whether the kernel counts by the CPU: it shows the unit that does, on x86 by its fixed number (`PERF_TYPE_RAW`), on arm64 by
-/// its name. Few virtual machines have one.
+/// Whether the CPU has counters: sysfs shows the unit for them, on x86 by its fixed number (`PERF_TYPE_RAW`), on arm64 by its
+/// name. Few virtual machines have one.
 pub(super) fn has_counters(sys: &Path) -> bool {
     let units = fs::read_dir(sys.join("bus/event_source/devices"));
     units.into_iter().flatten().flatten().any(|unit| {

@@ -16,26 +16,26 @@ use tapster_ebpf::{
     probe::Root,
 };
 
-/// Of more functions than this only the names are shown: what is about each would hide them.
+/// Above this number of functions, only names are shown: descriptions would hide them.
 const MOST_DESCRIBED: usize = 500;
 
-/// Functions that are asked for.
+/// The functions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'p> {
-    /// Of the kernel, by what kind, and a pattern of their names.
+    /// Functions of the kernel: attach kind, and a pattern of names.
     Kernel(&'static Kind, &'p str),
-    /// Of a program or library, by what kind, and a pattern of their names.
+    /// Functions of a program or library: attach kind, the binary, and a pattern of names.
     Program(&'static Kind, &'p str, &'p str),
 }
 
-/// What is found, and what is to be said of it.
+/// The list, and notes about it.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     pub(super) text: String,
     pub(super) notes: Vec<String>,
 }
 
-/// The functions that a pattern asks for, if it asks for functions.
+/// The request in a pattern, if it is about functions.
 pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
     let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
     let found = attach::kind(kind)?;
@@ -47,11 +47,11 @@ pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
         }
         _ => return None,
     })
-    // A letter alone is a text to find.
+    // A letter alone is text to search for.
     .filter(|_| pattern.contains(':') || kind.len() > 2)
 }
 
-/// Those of the kernel.
+/// Lists functions of the kernel.
 pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> Result<Listed, Missing> {
     let is_traced = matches!(kind.subject, Subject::Function { traced: true, .. });
     let at_return = matches!(kind.subject, Subject::Function { at_return: true, .. });
@@ -65,7 +65,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> R
             message: "the functions of this kernel are not known: `kallsyms` cannot be read".into(),
             hint: Some("procfs of the host must be mounted".into()),
         })?;
-        // What the compiler made of a function has no argument for sure.
+        // A function derived by the compiler may have other arguments.
         names.into_iter().filter(|name| !name.contains('.')).collect()
     };
     let pattern = Wanted::new(wanted);
@@ -74,7 +74,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> R
     } else {
         names.iter().copied().filter(|name| pattern.means(name)).collect()
     };
-    // A probe takes such a function by its name alone.
+    // A probe can only name such a function itself; patterns leave it out.
     let (chosen, untraced): (Vec<&str>, Vec<&str>) =
         chosen.into_iter().partition(|name| !pattern.is_pattern() || kernel.may_trace(name));
     let untraced = left_out("that cannot be traced", &untraced)
@@ -100,7 +100,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> R
         listed.notes.push(few(chosen.len()));
     }
     listed.notes.extend(untraced);
-    // Not where they cannot be attached to, which is another matter than what they are.
+    // Functions are listed even if they cannot be attached to, and a note says why.
     let can = if is_traced { kernel.traced() } else { kernel.probing() };
     if let Err(Missing { message, hint }) = can {
         let hint = hint.map(|hint| format!(": {hint}")).unwrap_or_default();
@@ -115,7 +115,7 @@ fn few(number: usize) -> String {
     )
 }
 
-/// What can be read at a function.
+/// Writes the arguments and the result that can be read at a function.
 fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut String) {
     let Some(Signature { parameters, result: ctype }) = known else {
         if arguments {
@@ -134,7 +134,7 @@ fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut
     }
 }
 
-/// Those of a program or library. Where its names are not what the source has, that is shown as well.
+/// Lists functions of a program or library. If a symbol differs from the name in the source, both are shown.
 pub(super) fn of_program(
     proc: &Path,
     root: &Root,
@@ -147,7 +147,7 @@ pub(super) fn of_program(
             hint: Some("install its debug symbols, or build it without `strip`".into()),
         });
     }
-    // Of a function with several names that which is meant.
+    // The names of each function, of which some may match.
     let named = |symbol: &String| (symbol.clone(), Name::new(symbol));
     let functions: Vec<Vec<(String, Name)>> = file
         .list
@@ -196,7 +196,7 @@ pub(super) fn of_program(
     Ok(listed)
 }
 
-/// What is to be said of names that mean one of several functions: a probe takes none of them.
+/// A note about names that stand for one of several functions: probes cannot use them.
 fn chosen_at_start(names: &[&str], path: &Path) -> Option<String> {
     let (first, others) = names.split_first()?;
     let (more, are) = match others.len() {

@@ -3,7 +3,7 @@
 use super::{spelled_out, wanted::Wanted};
 use tapster_ebpf::{attach, point::AttachPoint};
 
-/// Those of all that are asked for, each with its raw form: exactly one where its name is given as for a probe.
+/// The requested tracepoints, each with its raw form; only one of both if the word is an attach point as in a probe.
 pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachPoint> {
     let points = all.iter().flat_map(|(category, name)| {
         [attach::tracepoint(category, name), attach::raw_tracepoint(Some(category), name)]
@@ -25,7 +25,7 @@ pub(super) fn asked(all: &[(String, String)], word: Option<&str>) -> Vec<AttachP
         .collect()
 }
 
-/// Whether both are one tracepoint; a raw one may be given without its category.
+/// Whether both are the same tracepoint; a raw one may be given without its category.
 fn is_one(given: &AttachPoint, point: &AttachPoint) -> bool {
     given == point || short(point).is_some_and(|short| *given == short)
 }

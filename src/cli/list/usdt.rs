@@ -1,17 +1,17 @@
-//! `tapster list usdt:BINARY…`: the probes that a program or library brings along.
+//! `tapster list usdt:BINARY…`: the USDT probes of a program or library.
 
 use super::{functions::Listed, wanted::Wanted};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
 use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::Found};
 
-/// The binary, and what is wanted of it, of a pattern that asks for such probes.
+/// The binary and the pattern of names in a request for USDT probes.
 pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
     let (_, rest) = pattern
         .split_once(':')
         .filter(|(kind, _)| attach::kind(kind).is_some_and(|kind| kind.subject == Subject::UserProbe))?;
     let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
-    // Without a name nothing is asked for but the kernel's own events.
+    // Without a binary, the request is about the kernel's own events.
     (!binary.is_empty() && !binary.contains('*')).then_some((binary, wanted))
 }
 
@@ -40,7 +40,7 @@ pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Resu
     Ok(Listed { text, notes: Vec::new() })
 }
 
-/// Types by number; where places differ, all of them.
+/// Types by number; if places differ, all types.
 fn arguments(probe: &Found) -> Vec<(usize, String)> {
     let most = probe.locations.iter().map(|location| location.arguments.len()).max().unwrap_or(0);
     let types = |index: usize| {

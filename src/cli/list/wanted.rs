@@ -1,8 +1,8 @@
-//! Which names a word of the command line means.
+//! The names that a word of the command line matches.
 
 use tapster_ebpf::glob::{Glob, is_pattern};
 
-/// A pattern as probes have them, which must match all of a name, or a text that may be anywhere in it.
+/// A pattern as in probes, which must match a whole name, or a text that may be anywhere in it.
 #[derive(Debug)]
 pub(super) enum Wanted<'w> {
     Pattern(Glob),

@@ -1,4 +1,4 @@
-//! `tapster run`: attach and serve.
+//! `tapster run`: attaches probes and serves metrics.
 
 mod push;
 mod room;
@@ -33,11 +33,11 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How long a scrape under way may hold up the end of the process.
+/// How long a scrape in progress may delay the end of the process.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// Most threads for what may block: collections, upkeep, passwords. Each of them is bounded by itself.
+/// Most threads for blocking work: collections, upkeep, passwords. Each of these has its own limit.
 const BLOCKING: usize = 64;
-/// How long pushes may hold it up: the one under way and the last.
+/// How long pushes may delay the end: the present one and the last.
 const PUSHES_END: Duration = Duration::from_secs(8);
 
 /// `run` as it is written out.
@@ -95,7 +95,7 @@ pub struct RunArgs {
     pub otlp: OtlpArgs,
 }
 
-/// Runs the probes that flags and `words` ask for.
+/// Runs the probes that flags and `words` name.
 pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let begun = Instant::now();
     signals::hold()?;
@@ -107,11 +107,11 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
         compiler = build::COMPILER,
         "tapster starts"
     );
-    // For the whole run; what is started from here inherits it, and that is nothing.
+    // Raised for the whole run. Processes started from here would inherit the limit, but there are none.
     let _files = room::raise_files();
     let owners = Owners::of_process(&args.rights.owners);
     let request = args.probes.request(words, Trust::Only(owners.clone()));
-    // Before they are read: what changes from here on is seen.
+    // Marks are taken before the files are read: later changes are then seen.
     let marks = request.marks();
     let config = configured(&request)?;
     let exports = push::exports(args, config.otlp.as_ref());
@@ -139,7 +139,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
         }
     };
     rights::warn_of_others(&owners, web.iter().flat_map(|web| web.files()).collect(), exports.push.as_ref());
-    // The ports first: nothing should be attached for an exporter that cannot serve.
+    // Ports are opened first: nothing should be attached for an exporter that cannot serve.
     let listeners = match args.web.listeners(exports.serve) {
         Ok(listeners) => listeners,
         Err(error) => {
@@ -161,7 +161,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
             tracing::error!(probe = name, reason = cause.word(), "probe is down: {message}");
         }
     }
-    // A probe that does not compile is the user's mistake, one that the kernel refuses is not.
+    // A probe that does not compile is the user's error, a refusal of the kernel is not.
     if args.strict && !failures.is_empty() {
         return Ok(
             if failures.iter().all(|failure| matches!(failure.down.cause, Cause::Compile | Cause::Waiting)) {
@@ -218,7 +218,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     };
     let runtime = room::runtime(BLOCKING, room::READY)?;
     let result = runtime.block_on(async {
-        // Before anybody is told that it serves: who sends it a signal then is heard.
+        // Handlers are installed before readiness is reported, so that no signal is lost after it.
         let signals = Signals::handle()?;
         for listener in &listeners {
             let scheme = if served.web.as_ref().is_some_and(|web| web.is_tls()) { "https" } else { "http" };
@@ -236,7 +236,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
         let shutdown = async move {
             signals.end(exporter, configuration).await;
             systemd::stopping();
-            // What pushes ends now, with a last push, while requests under way are answered.
+            // Pushing ends now, with a last push, while requests in progress are answered.
             drop(stop);
         };
         let result = if listeners.is_empty() {
@@ -253,7 +253,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
         drop(upkeep);
         result
     });
-    // Programs detach when their descriptors close, which is when the last reference goes.
+    // Programs detach when their descriptors close, which happens when the last reference is dropped.
     runtime.shutdown_timeout(SHUTDOWN);
     result?;
     tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! What pushes: its settings, and the thread that it runs on.
+//! Pushing: its settings and its thread.
 
 use super::room;
 use crate::{
@@ -17,18 +17,18 @@ use std::{env, sync::Arc, thread};
 use tapster_ebpf::probe::Otlp;
 use tokio::sync::{oneshot, watch};
 
-/// Reads where metrics go.
+/// Reads the destinations of metrics.
 pub(super) fn exports(args: &RunArgs, file: Option<&Otlp>) -> Result<Exports, SettingError> {
     let variable = |name: &str| env::var_os(name).map(|text| text.into_string().map_err(|_| ()));
     Exports::read(&Sources { flags: args.otlp.flags(), variable: &variable, file })
 }
 
-/// The way to the receiver, if there is one.
+/// The client for the receiver, if there is one.
 pub(super) fn client(exports: &Exports) -> Result<Option<Client>, SettingError> {
     exports.push.clone().map(Client::new).transpose()
 }
 
-/// What pushes, and the source with what became of pushes.
+/// The pushers, and the source with the results of pushes.
 pub(super) fn pushers(
     mut source: Arc<dyn Source>,
     exports: &Exports,
@@ -58,8 +58,8 @@ pub(super) fn pushers(
     (source, pushers)
 }
 
-/// Pushes on a thread of their own: what a receiver does and what compression takes is no business of those who are served.
-/// Answers with what is done when all have ended.
+/// Pushes on a separate thread, so that a slow receiver and compression do not delay requests. Returns a future that is ready
+/// when all pushers have ended.
 pub(super) fn push(
     pushers: Vec<Pusher>,
     stopped: watch::Receiver<()>,
@@ -67,7 +67,7 @@ pub(super) fn push(
     let (ended, end) = oneshot::channel();
     let (built, is_built) = std::sync::mpsc::channel();
     let spawned = thread::Builder::new().name("push".into()).spawn(move || {
-        // There: a runtime may not be let go within another, which is where this was called.
+        // The runtime is made on that thread, because it may not be dropped inside another runtime, such as the caller's.
         let runtime = match room::runtime(8, 1) {
             Ok(runtime) => runtime,
             Err(error) => return drop(built.send(Err(error))),
@@ -77,13 +77,13 @@ pub(super) fn push(
             let running: Vec<_> =
                 pushers.into_iter().map(|pusher| tokio::spawn(pusher.run(stopped.clone()))).collect();
             for pusher in running {
-                // A panic in it is logged by the runtime.
+                // The runtime logs a panic in it.
                 let _ = pusher.await;
             }
         });
         // A collection or a terminal that hangs is left behind.
         runtime.shutdown_background();
-        // Nobody waits any more if it took too long.
+        // Nobody waits any more if this took too long.
         let _ = ended.send(());
     });
     spawned.context("no thread could be started to push from")?;

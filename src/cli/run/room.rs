@@ -1,5 +1,5 @@
-//! Whether there is room for this process: the threads and files that serving needs, whatever becomes of probes. What is short is
-//! said before anything is attached, with the limit that is to be raised.
+//! Checks that this process can get the threads and files that serving needs, whatever happens to probes. A shortage is
+//! reported before anything is attached, with the limit to raise.
 
 use crate::sys;
 use anyhow::{Context, bail};
@@ -17,22 +17,22 @@ use std::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-/// Threads that are there from the start: a collection, the upkeep of probes, a look at certificates, a password.
+/// Threads that exist from the start: for a collection, the upkeep of probes, a check of certificates, a password.
 pub(super) const READY: usize = 4;
-/// Those, one that pushes with one of its own, and one that follows processes for stacks.
+/// These, two threads for pushing, and one that follows processes for stacks.
 const THREADS: usize = READY + 3;
 /// Files that the runtime, listening, and a scrape with a few connections need besides those of probes.
 const FILES: usize = 24;
-/// Fewer than this are seldom enough for the shipped probes.
+/// Fewer files than this are rarely enough for the shipped probes.
 const FEW_FILES: u64 = 256;
 /// Most connections.
 const CONNECTIONS: usize = 256;
-/// Threads that have begun are never let go: the next one might be refused.
+/// Threads that have started are never stopped: the kernel might refuse the next one.
 const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
-/// How long threads may take to begin until it goes on with fewer.
+/// How long threads may take to start before the runtime goes on with fewer.
 const BEGIN: Duration = Duration::from_secs(2);
 
-/// The limit of open files, raised as far as it goes.
+/// Raises the limit of open files as far as possible.
 pub(super) fn raise_files() -> Option<sys::FileLimit> {
     match sys::raise_file_limit() {
         Ok(limit) => {
@@ -52,17 +52,17 @@ pub(super) fn raise_files() -> Option<sys::FileLimit> {
     }
 }
 
-/// Files that are kept for serving while probes come up, which would take all that there are.
+/// Files that are reserved for serving while probes are brought up, which might use all of them.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct Reserve(#[expect(dead_code, reason = "they are there to be let go")] Vec<OwnedFd>);
 
-/// Whether threads and files can be had that serving needs. The threads are let go again.
+/// Checks that serving can get its threads and files; the files stay reserved, the threads end again.
 pub(super) fn reserve() -> anyhow::Result<Reserve> {
     let files = files()?;
     let gate = Gate::default();
     thread::scope(|scope| {
-        // However it ends, they are let go: the scope waits for them.
+        // The gate is opened in any case, because the scope waits for the threads.
         let _open = Opened(&gate);
         for number in 0..THREADS {
             let spawned = thread::Builder::new().spawn_scoped(scope, || gate.pass(FOR_EVER));
@@ -79,13 +79,13 @@ fn short_of_threads(number: usize) -> String {
     )
 }
 
-/// As many files as serving needs. Some of what opens them panics where it cannot.
+/// Opens as many files as serving needs. Some libraries panic if they cannot open theirs.
 fn files() -> anyhow::Result<Vec<OwnedFd>> {
     let is_short = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
     let open = || match File::open("/dev/null") {
         Ok(file) => Ok(OwnedFd::from(file)),
         Err(error) if is_short(&error) => Err(error),
-        // Its rights are given up by now, or there are no devices.
+        // The rights for it are given up by now, or there are no devices.
         Err(_) => io::stderr().as_fd().try_clone_to_owned(),
     };
     let mut opened = Vec::with_capacity(FILES);
@@ -109,7 +109,7 @@ fn files() -> anyhow::Result<Vec<OwnedFd>> {
     Ok(opened)
 }
 
-/// How many connections may be open at a time: half of the files that are left, scrapes need the others.
+/// How many connections may be open at a time: half of the remaining files; scrapes need the others.
 pub(super) fn connections() -> usize {
     let limit = sys::file_limit().map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
@@ -124,8 +124,8 @@ pub(super) fn connections() -> usize {
     connections
 }
 
-/// A runtime on the thread that calls it, with up to so many threads for what may block, of which some are there from the start.
-/// Where a system that has no more threads to give refuses later ones, what is to be done waits for those.
+/// A runtime on the calling thread, with at most `threads` threads for blocking work, of which `ready` start at once. If the
+/// system refuses more threads later, work waits for the existing ones.
 pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
     drop(files()?);
     let runtime = Builder::new_current_thread()
@@ -139,7 +139,8 @@ pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
     for number in 0..ready {
         let passing = gate.clone();
         let spawn = || runtime.spawn_blocking(move || passing.pass(BEGIN));
-        // It panics if there is no thread at all. The first is asked for without it being heard, since the answer is an error.
+        // It panics if there is no thread at all. The panic of the first attempt is silenced, because it becomes the error that
+        // is returned.
         if number == 0 {
             let hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(|_| {}));
@@ -152,7 +153,7 @@ pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
             spawn();
         }
     }
-    // Each is to be on a thread of its own.
+    // Each must be on a thread of its own.
     while gate.waiting.load(Ordering::Acquire) < ready && begun.elapsed() < BEGIN {
         thread::sleep(Duration::from_millis(1));
     }
@@ -160,7 +161,7 @@ pub(super) fn runtime(threads: usize, ready: usize) -> anyhow::Result<Runtime> {
     Ok(runtime)
 }
 
-/// What threads wait at until all of them are there.
+/// Holds threads until all of them have started.
 #[derive(Debug, Default)]
 struct Gate {
     is_open: Mutex<bool>,

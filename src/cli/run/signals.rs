@@ -1,4 +1,4 @@
-//! Signals: SIGTERM and SIGINT end the exporter, SIGHUP has its configuration read again.
+//! Signals: SIGTERM and SIGINT end the exporter, SIGHUP reloads its configuration.
 
 use super::systemd;
 use crate::{exporter::Exporter, reload::Configuration, sys};
@@ -9,7 +9,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-/// The signals that are handled from when this was made.
+/// Signals that are handled from its creation on.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -17,13 +17,13 @@ pub(super) struct Signals {
     hangup: Signal,
 }
 
-/// Keeps SIGHUP waiting until [`Signals::handle`]: a service may be told to reload while it starts, and would end.
+/// Blocks SIGHUP until [`Signals::handle`]: a service may get a reload request while it starts, which would end it.
 pub(super) fn hold() -> io::Result<()> {
     sys::hold_signal(libc::SIGHUP, true)
 }
 
 impl Signals {
-    /// To be called in a runtime, on the thread that called [`hold`].
+    /// Called in a runtime, on the thread that called [`hold`].
     pub(super) fn handle() -> io::Result<Self> {
         let signals = Self {
             terminate: signal(SignalKind::terminate())?,
@@ -34,7 +34,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Returns when the process is told to end.
+    /// Returns when a signal ends the process.
     pub(super) async fn end(mut self, exporter: Arc<Exporter>, configuration: Arc<Configuration>) {
         let asked = Arc::new(Notify::new());
         let _reloads = AbortOnDrop(tokio::spawn(reloads(asked.clone(), exporter, configuration)));
@@ -50,7 +50,8 @@ impl Signals {
                 }
                 _ = self.hangup.recv() => {
                     tracing::info!("got SIGHUP, reading the configuration again");
-                    // It is not waited for, so that SIGTERM is answered at once; several in the meantime are one.
+                    // The reload runs in its own task, so that SIGTERM is handled at once; several requests meanwhile become
+                    // one.
                     asked.notify_one();
                 }
             }
@@ -58,7 +59,7 @@ impl Signals {
     }
 }
 
-/// A task that ends with this.
+/// A task that ends when this is dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -67,13 +68,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Reads the configuration again whenever that is asked for.
+/// Reloads the configuration at each request.
 async fn reloads(asked: Arc<Notify>, exporter: Arc<Exporter>, configuration: Arc<Configuration>) {
     loop {
         asked.notified().await;
         systemd::reloading();
         let configuration = configuration.clone();
-        // What is wrong is logged there, and what ran before goes on; a panic is logged by the runtime.
+        // The reload logs errors and keeps the running probes; the runtime logs a panic.
         let _ = spawn_blocking(move || configuration.reload()).await;
         systemd::ready(exporter.up(), exporter.probes().len());
     }

@@ -1,5 +1,4 @@
-//! What systemd is told, where it started this process and asks for it: that it serves, that it reads its configuration again,
-//! that it ends, and that it is alive.
+//! Notifies systemd, if it started this process and expects that: ready, reloading, stopping, and alive.
 
 use sd_notify::NotifyState;
 use std::time::Duration;
@@ -11,24 +10,24 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// It serves; `up` probes of `all` are up.
+/// Reports that the exporter serves; `up` probes of `all` are up.
 pub(super) fn ready(up: usize, all: usize) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("{up} of {all} probes are up"))]);
 }
 
-/// It reads its configuration again; [`ready`] says when that is done.
+/// Reports a reload; [`ready`] reports its end.
 pub(super) fn reloading() {
     let now = NotifyState::monotonic_usec_now().ok();
     tell(&[Some(NotifyState::Reloading), now].into_iter().flatten().collect::<Vec<_>>());
 }
 
-/// It ends.
+/// Reports that the exporter stops.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says again and again that this process is alive, where systemd asks for that: that its event loop runs and that what may
-/// block finds a thread. Who serves nothing because all threads hang is started anew.
+/// Regularly reports that this process is alive, if systemd expects that: its event loop runs, and blocking work gets a thread.
+/// systemd restarts an exporter that cannot serve because all threads hang.
 pub(super) async fn watchdog() {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return };
     let mut ticks = tokio::time::interval((limit / 3).max(Duration::from_millis(1)));

@@ -1,4 +1,4 @@
-//! What is done again and again while the exporter runs, each in a task of its own.
+//! Regular work while the exporter runs, each kind in a task of its own.
 
 use super::systemd;
 use crate::{exporter::Exporter, host::Host, reload::Configuration};
@@ -11,19 +11,19 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-/// How often starts without an end are looked for.
+/// How often starts without an end are given up.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How often it is looked at what probes are attached to: files of programs, CPUs, modules of the kernel.
+/// How often the objects of probes are checked: files of programs, CPUs, kernel modules.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// How many such looks there are to one at whether replaced files still run, which reads the maps of every process.
+/// One in this many checks also looks for processes that still execute replaced files, which reads the maps of every process.
 const LOOKS_PER_RELEASE: u64 = 10;
-/// How often it is looked which cgroups are gone, where a probe names them.
+/// How often gone cgroups are looked for, if a probe names cgroups.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Such looks may take one part in so many of the time, as long as they are no further apart than this.
+/// These checks take at most one part in this many of the time, unless the interval would exceed `LOOK_LATEST`.
 const LOOK_SHARE: u32 = 20;
 const LOOK_LATEST: Duration = Duration::from_secs(5);
 
-/// Starts it all; it ends when the answer is dropped. `every`: how often it is looked whether the configuration changed.
+/// Starts all tasks; they end when the result is dropped. `every`: how often to check whether the configuration changed.
 pub(super) fn start(
     exporter: &Arc<Exporter>,
     configuration: &Arc<Configuration>,
@@ -47,10 +47,10 @@ async fn reload(configuration: Arc<Configuration>, every: Duration) {
     loop {
         ticks.tick().await;
         let configuration = configuration.clone();
-        // A panic in it is logged by the runtime, and the next round tries again.
+        // The runtime logs a panic, and the next round tries again.
         let _ = spawn_blocking(move || {
             if configuration.is_stale() {
-                // What is wrong is logged there.
+                // The reload logs errors.
                 let _ = configuration.reload();
             }
         })
@@ -63,7 +63,7 @@ async fn sweep(exporter: Arc<Exporter>) {
     loop {
         ticks.tick().await;
         let exporter = exporter.clone();
-        // A panic in it is logged by the runtime, and the next round tries again.
+        // The runtime logs a panic, and the next round tries again.
         let _ = spawn_blocking(move || exporter.sweep()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What a probe is attached to comes, goes, is exchanged or switched off while it runs.
+//! The object of a probe comes, goes, is exchanged or switched off while the probe runs.
 
 use super::{Lacking, Running, compile, compile_failure, may_come, open, waiting};
 use crate::{
@@ -16,8 +16,8 @@ use std::{path::Path, time::SystemTime};
 use tapster_ebpf::{attach::Target, probe::Probe, program::Program};
 
 impl Running {
-    /// Looks whether the probe's files are still the same. If not, `kernel` is asked for, and the probe is compiled and
-    /// attached to those that are there now.
+    /// Checks whether the probe's files are still the same. If not, requests `kernel`, compiles the probe and attaches it to
+    /// the present files.
     pub(in crate::exporter) fn follow<'k>(
         &self,
         host: &Host,
@@ -50,7 +50,7 @@ impl Running {
         self.set_down(down);
     }
 
-    /// Compiles and attaches the probe anew.
+    /// Compiles and attaches the probe again.
     fn revive(
         &self,
         watched: &mut Watched,
@@ -60,7 +60,7 @@ impl Running {
         kernel: &Kernel,
     ) -> Result<(), Down> {
         let target = kernel.target();
-        // What never was up begins with all alternatives; what was goes on with what it was up with.
+        // A probe that was never up begins with all alternatives; one that was up goes on with those that it used.
         let probe = if self.reader.get().is_some() { &watched.probe } else { &self.declared };
         let program = tapster_ebpf::compile(probe, &target).map_err(|diagnostics| {
             waiting(watched).unwrap_or_else(|| compile_failure(&diagnostics, kernel))
@@ -73,7 +73,7 @@ impl Running {
         Ok(())
     }
 
-    /// Attaches the probe for the first time, long after it was declared; as what it was brought up.
+    /// Attaches the probe for the first time, long after it was declared.
     fn begin(
         &self,
         probe: &Probe,
@@ -119,7 +119,7 @@ impl Running {
         *known = down;
     }
 
-    /// Takes in whether a switch of the host keeps the kernel from calling the probe.
+    /// Stores whether a switch of the host stops the probe.
     pub(in crate::exporter) fn heed(&self, switches: Switches) {
         let mut codes = self.program().into_iter().flat_map(|program| &program.codes);
         let stopped = codes.find_map(|code| Some((code, switches.stopping(code.mechanism)?)));
@@ -141,8 +141,8 @@ impl Running {
         *known = stopped;
     }
 
-    /// Attaches to what is in modules of the kernel that came, went or were loaded anew: functions that it is attached to, or
-    /// whatever it did not come up for.
+    /// Attaches to functions in kernel modules that came, went or were loaded again, or brings the probe up if it is down for
+    /// another reason.
     pub(in crate::exporter) fn follow_modules<'k>(
         &self,
         changed: &[String],
@@ -185,7 +185,7 @@ impl Running {
         *lock(down) = result.err();
     }
 
-    /// Detaches from files that were replaced and that no process runs any more.
+    /// Detaches from files that were replaced and that no process executes any more.
     pub(in crate::exporter) fn release(&self, proc: &Path) {
         if let Some(reader) = self.reader() {
             reader.attached().release(proc);

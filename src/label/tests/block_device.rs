@@ -59,7 +59,7 @@ fn a_gone_device_keeps_its_name_until_its_number_is_reused() {
     // Within a scrape a name does not change.
     assert_eq!(text(&mut decoder, sdb), "sdb");
     decoder.refresh(&Arc::default());
-    // What was counted under it was the first one's, and has to leave the map.
+    // It counted the first disk, and has to leave the map.
     assert_eq!((text(&mut decoder, sdb).as_str(), is_gone(&mut decoder, sdb)), ("sdb", true));
     decoder.forget_gone();
     assert_eq!((text(&mut decoder, sdb).as_str(), is_gone(&mut decoder, sdb)), ("vdb", false));
@@ -76,7 +76,7 @@ fn disk(fixture: &Fixture, numbers: &str, name: &str, sequence: u64) {
     link(fixture, numbers, &format!("../../devices/block/{name}"));
 }
 
-/// Both forms of values: of the number alone, and of the disk.
+/// Tests both forms of values: the number alone, and number with sequence.
 #[test]
 fn a_number_is_used_again() {
     let fixture = Fixture::new();
@@ -88,7 +88,7 @@ fn a_number_is_used_again() {
     let loop0_is = |gone| ("loop0".to_owned(), gone);
     assert_eq!(says(&mut decoder, loop0), loop0_is(false));
     assert_eq!(says(&mut decoder, with(5)), loop0_is(false));
-    // Another file in the same device: the name is the same, the disk is not.
+    // Another file in the same device: the name is the same, the disk is another.
     disk(&fixture, "7:0", "loop0", 7);
     decoder.look();
     assert_eq!(says(&mut decoder, loop0), loop0_is(true));
@@ -97,24 +97,24 @@ fn a_number_is_used_again() {
     decoder.forget_gone();
     assert_eq!(says(&mut decoder, loop0), loop0_is(false), "from now on it is the new disk's");
     assert_eq!(says(&mut decoder, with(5)), loop0_is(true), "late ends of it leave again");
-    // One that nobody looked at in between, by its first value.
+    // A disk that came and went between two checks, by its first value.
     disk(&fixture, "7:0", "loop0", 1 << 32 | 9);
     assert_eq!(says(&mut decoder, with(9)), loop0_is(false));
     assert_eq!(says(&mut decoder, with(7)), loop0_is(true));
     assert_eq!(says(&mut decoder, loop0), loop0_is(true));
-    // One whose name was never known.
+    // A disk whose name was never known.
     assert_eq!(says(&mut decoder, with(8)), ("7:0".to_owned(), true));
     decoder.forget_gone();
-    // Gone: what says which disk it means leaves, what does not stays until there is another.
+    // Gone: a value with a sequence leaves the map, a value without stays until another disk has the number.
     unlink(&fixture, "7:0");
     decoder.look();
     assert_eq!(says(&mut decoder, with(9)), loop0_is(true));
     assert_eq!(says(&mut decoder, loop0), loop0_is(false));
-    // A number that nothing is known of.
+    // An unknown number.
     assert_eq!(says(&mut decoder, 3 << 32 | device(259, 9)), ("259:9".to_owned(), false));
 }
 
-/// A hidden disk of `NVMe` multipath, or the disk that such lead to.
+/// A hidden disk of `NVMe` multipath, or the disk that its paths lead to.
 fn nvme(fixture: &Fixture, name: &str, hidden: bool, sequence: Option<u64>) {
     let directory = format!("sys/block/{name}");
     fixture.directory(&directory);
@@ -131,7 +131,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     link(&fixture, "259:1", "../../block/nvme0n1");
     nvme(&fixture, "nvme0c0n1", true, Some(5));
     nvme(&fixture, "nvme0c1n1", true, Some(1 << 32 | 6));
-    // A path whose disk nobody sees, and a hidden disk of another kind.
+    // A path whose disk has no directory, and a hidden disk of another kind.
     nvme(&fixture, "nvme9c0n1", true, Some(7));
     nvme(&fixture, "odd0", true, Some(8));
     let (mut decoder, mut path) = (
@@ -146,7 +146,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
         (with(7, 3), ("nvme9c0n1", "")),
         (with(8, 4), ("odd0", "")),
         (with(99, 5), ("259:5", "")),
-        // A number alone means what has it.
+        // A number alone names the disk that has it.
         (device(259, 2), ("nvme0n1", "nvme0c1n1")),
         (device(259, 6), ("259:6", "")),
         (0, ("none", "")),
@@ -155,7 +155,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
         assert_eq!((found.0.as_str(), found.1.as_str()), expected, "{value:#x}");
         assert!(!is_gone(&mut decoder, value), "{value:#x}");
     }
-    // A path that is gone keeps its names, and its counts with the disk that is left.
+    // A path that is gone keeps its names, and its counts stay with the disk.
     fs::remove_dir_all(fixture.path("sys/block/nvme0c1n1")).expect("it is there");
     decoder.look();
     path.look();
@@ -164,7 +164,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
         ("nvme0n1", false)
     );
     assert_eq!(text(&mut path, with(6, 2)), "nvme0c1n1");
-    // Another has its number.
+    // Another path has its number.
     nvme(&fixture, "nvme0c2n1", true, Some(9));
     decoder.look();
     path.look();
@@ -174,7 +174,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     );
     assert!(is_gone(&mut decoder, with(6, 2)) && !is_gone(&mut decoder, with(9, 2)));
     assert_eq!(text(&mut path, with(6, 2)), "nvme0c1n1");
-    // All of it goes.
+    // The disk and all its paths go.
     for name in ["nvme0c0n1", "nvme0c2n1", "nvme0n1"] {
         fs::remove_dir_all(fixture.path(&format!("sys/block/{name}"))).expect("it is there");
     }
@@ -183,7 +183,7 @@ fn a_hidden_path_is_shown_as_its_disk_and_as_the_path() {
     assert_eq!(text(&mut decoder, with(5, 0)), "nvme0n1");
 }
 
-/// Rows of disks that nobody knows are asked for every second, and there may be many disks.
+/// Rows of unknown disks cause a look-up every second, and there may be many disks.
 #[test]
 fn hidden_disks_are_listed_once_for_a_look_and_read_once() {
     let fixture = Fixture::new();
@@ -194,12 +194,12 @@ fn hidden_disks_are_listed_once_for_a_look_and_read_once() {
     let mut decoder = BlockDevice::new(&fixture.host()).expect("links are there");
     let with = |sequence: u64| sequence << 32 | device(259, 9);
     assert_eq!(text(&mut decoder, with(3)), "259:9");
-    // Not listed again before the next look, which needs no event: hidden disks make none.
+    // The next listing comes with the next check, without an event: hidden disks cause none.
     nvme(&fixture, "nvme0c0n1", true, Some(3));
     assert_eq!((text(&mut decoder, with(3)).as_str(), is_gone(&mut decoder, with(3))), ("259:9", false));
     decoder.look();
     assert_eq!(text(&mut decoder, with(3)), "nvme0n1");
-    // What is there is not read again: a disk is hidden or not as long as it is there.
+    // A known disk is not read again: whether a disk is hidden never changes.
     fixture.write("sys/block/odd0/hidden", "1\n");
     decoder.look();
     assert_eq!(text(&mut decoder, with(2)), "259:9");
@@ -221,7 +221,7 @@ fn statistics_tell_the_number_of_a_hidden_disk() {
     assert_eq!(text(&mut path, device(259, 2)), "");
 }
 
-/// Before 5.15 there is no sequence: a device-mapper device of the same number is another by its directory.
+/// Before 5.15 there is no sequence: a device-mapper device that reuses a number has another directory.
 #[test]
 fn a_new_directory_is_another_disk() {
     let fixture = Fixture::new();

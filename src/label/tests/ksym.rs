@@ -52,7 +52,7 @@ fn addresses_fall_into_functions() {
         // In a module, but in none of its functions.
         (0xffff_ffff_c000_1000, "[disk]"),
         (0xffff_ffff_c001_0fff, "net_poll"),
-        // Past the end of the module, though no other symbol comes.
+        // Behind the end of the module, although no other symbol follows.
         (0xffff_ffff_c001_1000, "[unknown]"),
         (0xffff_ffff_c020_0004, "bpf_prog_6deef7357e7b4530_tap"),
         (u64::MAX, "[unknown]"),
@@ -67,7 +67,7 @@ fn a_changed_module_list_is_noticed_at_the_next_scrape() {
     let fixture = fixture();
     let mut decoder = Ksym::new(&fixture.host()).expect("kallsyms is there");
     assert_eq!(text(&mut decoder, 0xffff_ffff_c000_0800), "disk_read");
-    // Another module in the place of the first.
+    // Another module takes the place of the first.
     fixture.write("proc/kallsyms", &KALLSYMS.replace("disk_read\t[disk]", "tape_read\t[tape]"));
     decoder.refresh(&Arc::default());
     assert_eq!(text(&mut decoder, 0xffff_ffff_c000_0800), "disk_read");
@@ -88,7 +88,7 @@ fn an_unknown_address_makes_the_table_be_read_once_a_scrape() {
     let with = format!("{KALLSYMS}{first:x} t bpf_prog_a [bpf]\n{second:x} t bpf_prog_b [bpf]\n");
     fixture.write("proc/kallsyms", &with);
     decoder.refresh(&Arc::default());
-    // Known to be unknown.
+    // The address is known to have no name.
     assert_eq!(text(&mut decoder, first), "[unknown]");
     assert_eq!(text(&mut decoder, second), "bpf_prog_b");
     assert_eq!(decoder.functions.name(first).as_deref(), Some("bpf_prog_a"));

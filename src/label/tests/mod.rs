@@ -1,4 +1,4 @@
-//! Tests of the decoders, and what they share.
+//! Tests of the decoders, and their fixture.
 
 mod block_device;
 mod ksym;
@@ -12,7 +12,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use tapster_ebpf::typed::Type;
 use tempfile::TempDir;
 
-/// A machine in a directory: `proc`, `sys` and `cgroup`.
+/// A host in a directory: `proc`, `sys` and `cgroup`.
 struct Fixture {
     directory: TempDir,
 }
@@ -43,12 +43,12 @@ impl Fixture {
     }
 }
 
-/// A decoder of numbers or texts on a host.
+/// Makes a decoder of numbers or texts on a host.
 fn made(decoder: &Decoder, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
     made_of(decoder, Type::U64, host)
 }
 
-/// A decoder of values of this type.
+/// Makes a decoder of values of this type.
 fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
     let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty };
     let sources = Sources {
@@ -65,7 +65,7 @@ fn text(decoder: &mut impl Decode, number: u64) -> String {
     decoder.decode(&number.to_le_bytes()).expect("shown")
 }
 
-/// Whether this process may see the machine; prints why not.
+/// Whether this process may read the host's files; prints why not.
 fn is_root() -> bool {
     let root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     if !root {

@@ -4,7 +4,7 @@ use super::super::raid::{RaidArray, RaidLevel, RaidSlot};
 use super::*;
 use std::os::unix::fs::symlink;
 
-/// `md0` of `sda` and, if asked for, `sdb`.
+/// `md0` of `sda` and optionally `sdb`.
 fn topology(fixture: &Fixture, has_second: bool) -> Arc<Topology> {
     let _ = fs::remove_dir_all(fixture.path("sys/block"));
     let disks = [("sda", "8:0"), ("sdb", "8:16")];
@@ -41,7 +41,7 @@ fn arrays_levels_and_slots_of_this_scrape() {
         ];
         texts.map(|text| text.unwrap_or_else(|| "-".into())).join(" ")
     };
-    // Before the first scrape there is nothing.
+    // Before the first scrape there are no arrays.
     assert_eq!(all(&mut array, &mut level, &mut slot, (MD0, SDA)), "- - -");
     for has_second in [true, false, true] {
         let topology = topology(&fixture, has_second);

@@ -52,7 +52,7 @@ fn functions_stand_outermost_first() {
         // A call that does not return is the last of its function: the place behind it is in the next.
         (7, &[INNER, INNER + 0x200, INNER + 0x210]),
         (8, &[0xffff_ffff_c000_1010, 0x1234, INNER + 0x250]),
-        // How the kernel came to the program, which is nobody's business.
+        // How the kernel reached the program is not shown.
         (9, &[0xffff_ffff_c000_0020, INNER + 0x410, INNER + 0x310, INNER + 0x510, INNER + 0x10]),
         (10, &[]),
     ];

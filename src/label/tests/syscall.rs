@@ -1,4 +1,4 @@
-//! The second opinions are the headers of the C library and the kernel's own list of events.
+//! The second opinions are the headers of the C library and the kernel's list of events.
 
 use super::{super::syscall::Syscall, *};
 use std::collections::BTreeSet;
@@ -31,7 +31,7 @@ fn numbers_by_processor() {
     }
 }
 
-/// Lines `#define __NR_name 7`; the generic header has `__NR3264_name` where 32 bits have another one.
+/// Parses lines like `#define __NR_name 7`; the generic header has `__NR3264_name` if 32 bits have another call.
 fn defined(header: &str) -> Option<Vec<(i64, String)>> {
     let Ok(text) = fs::read_to_string(header) else {
         eprintln!("skipped: there is no `{header}`");
@@ -56,12 +56,12 @@ fn numbers_of_the_headers() {
         let known = Syscall::of(arch);
         let mut same = 0;
         for (number, name) in defined {
-            // Placeholders of the generic header, another name of 84, and calls that only 32 bits have.
+            // Placeholders of the generic header, another name of 84, and calls that only 32-bit processes have.
             let is_other = ["syscalls", "arch_specific_syscall", "sync_file_range2"].contains(&name.as_str());
             if is_other || (403..424).contains(&number) {
                 continue;
             }
-            // Its 64-bit name is said a hundred lines further down.
+            // The 64-bit name comes a hundred lines further down.
             let name = if arch == "aarch64" && name == "fstatat" { "newfstatat" } else { &name };
             assert!(known.names().contains(&(number, name)), "{arch}: {number} is {name}");
             same += 1;
@@ -70,7 +70,7 @@ fn numbers_of_the_headers() {
     }
 }
 
-/// Every event of this kernel has a name in the table, but for those that the kernel calls differently inside.
+/// Every event of this kernel has a name in the table, except those with another name inside the kernel.
 #[test]
 fn names_of_the_kernel() {
     let events = "/sys/kernel/tracing/events/syscalls";
@@ -80,7 +80,7 @@ fn names_of_the_kernel() {
     };
     let names: BTreeSet<&str> = Syscall::new().names().iter().map(|(_, name)| *name).collect();
     let inside = ["newstat", "newfstat", "newlstat", "newuname", "sendfile64", "umount"];
-    // What came after the table was written has a number, not a name.
+    // Calls that are newer than the table have a number, not a name.
     let later = |name: &str| name.starts_with("rseq_");
     for entry in directory.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();

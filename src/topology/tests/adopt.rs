@@ -7,7 +7,7 @@ use crate::{
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
 
-/// The shipped probe of a name.
+/// The shipped probe with this name.
 fn shipped(name: &str) -> Probe {
     let mut probes = config::library().expect("the library is right").into_iter();
     probes.find(|probe| probe.name.value == name).expect("it is in the library")
@@ -68,7 +68,7 @@ fn show(family: &MetricFamily) -> Vec<String> {
     family.samples.iter().map(|sample| format!("{} {}", sample.labels.join(" "), count(sample))).collect()
 }
 
-/// An LVM mirror over `dm-1` and `dm-3`, of which the second holds up something else too; and md over disks.
+/// An LVM mirror over `dm-1` and `dm-3`, of which the second is used by another device too; and md over disks.
 fn topology() -> Topology {
     let mut tree = Tree::new();
     tree.disk("sda", "8:0");
@@ -114,7 +114,7 @@ fn what_cannot_be_had_is_said_and_nothing_is_told_by_halves() {
     let expected = "they are measured by the probe `block_io`, whose buckets are not those of `raid_member`";
     assert_eq!(refused.to_string(), expected);
     assert_eq!(show(&probes[0].1), ["md0 raid0 sda 0 read 1"]);
-    // Without rows of its own the family takes whatever buckets there are.
+    // A family without rows of its own accepts any buckets.
     let mut probes = [(&member, members(&[])), (&io, devices(&[1.0]))];
     assert_eq!(adopted(&topology(), &mut probes), Ok(()));
     assert_eq!(probes[0].1.samples.len(), 2);
@@ -126,7 +126,7 @@ fn nothing_is_touched_without_need() {
     let mut probes = [(&member, members(&[MD])), (&io, devices(&[1.0]))];
     assert_eq!(adopted(&Topology::default(), &mut probes), Ok(()));
     assert_eq!(probes.map(|(_, family)| family), [members(&[MD]), devices(&[1.0])]);
-    // A family of that name that counts something else is somebody else's.
+    // A family of that name that counts something else belongs to another probe.
     let other = probe(
         "probes:
   - name: raid_member
@@ -142,7 +142,7 @@ fn nothing_is_touched_without_need() {
     assert_eq!(probes[0].1, own);
 }
 
-/// A site may copy both probes under names of its own, and have its labels in another order under other names.
+/// A site may copy both probes with other names, and with their labels in another order and with other names.
 #[test]
 fn copies_of_the_probes_are_known_by_what_they_declare() {
     let copy = |text: &str| {
@@ -164,7 +164,7 @@ fn copies_of_the_probes_are_known_by_what_they_declare() {
     let mut probes = [(&site_member, of_members.clone()), (&site_io, of_devices)];
     assert_eq!(adopted(&topology(), &mut probes), Ok(()));
     assert_eq!(show(&probes[0].1), ADOPTED);
-    // The copy of one beside the other as it is shipped; and both beside both.
+    // One copy beside the other probe as shipped; and both copies beside both shipped probes.
     let (io, member) = (shipped("block_io"), shipped("raid_member"));
     let mut probes =
         [(&site_member, of_members), (&io, devices(&[1.0, 2.0])), (&member, members(&[TOLD, MD]))];
@@ -192,7 +192,7 @@ fn a_label_that_devices_do_not_have_is_said() {
 
 #[test]
 fn time_that_is_not_from_submission_to_completion_is_no_member_s() {
-    // In the queue; and of some events only.
+    // Time in the queue; and only some events.
     let queue = "rawtracepoint:block:block_rq_issue";
     let complete = "rawtracepoint:block:block_bio_complete";
     for (end, filter) in [(queue, ""), (complete, ", where: args.bio.bi_opf & 1")] {

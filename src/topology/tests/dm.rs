@@ -34,7 +34,7 @@ fn stripes_mirrors_and_volumes_of_lvm() {
         &["raid raid1 2 AA 10/10 idle 0 0 -"],
         &["253:0", "253:1", "253:2", "253:3"],
     );
-    // Of its two members one holds up a volume besides, and one is a partition.
+    // One of its two members is used by a volume too, and one is a partition.
     tree.dm(
         "dm-8",
         "253:8",
@@ -45,7 +45,7 @@ fn stripes_mirrors_and_volumes_of_lvm() {
     );
     tree.hold("253:4", "dm-9");
     tree.dm("dm-9", "253:9", "crypt", &["crypt aes-xts key 0 8:16 0"], &["crypt"], &["8:16"]);
-    // A member that has no name, and an array over all.
+    // A member without a name, and an array over all.
     tree.dm("dm-10", "253:10", "gone", &["linear 8:0 0", "linear 65:7 0"], &["linear", "linear"], &[]);
     tree.dm("dm-11", "253:11", "empty", &[], &[], &[]);
     tree.md("md0", "9:0", &[("level", "raid0"), ("array_state", "clean")]);
@@ -84,7 +84,7 @@ fn without_the_right_to_ask_md_is_left() {
     tree.dm("dm-0", "253:0", "vg-stripes", &["striped 2 128 8:0 0 8:16 0"], &["striped 2"], &[]);
     tree.md("md0", "9:0", &[("level", "raid1"), ("array_state", "clean")]);
     tree.member("md0", "253:0", "0", "in_sync");
-    // No control device in that host's `dev`.
+    // The `dev` of that host has no control device.
     let watch = Watch::new(&tree.host());
     for _ in 0..2 {
         let topology = watch.refresh();

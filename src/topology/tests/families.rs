@@ -1,4 +1,4 @@
-//! What the arrays are, as metric families.
+//! The families that describe arrays.
 
 use super::*;
 use crate::exposition::{Format, encode};
@@ -75,7 +75,7 @@ fn all_families() {
     ] {
         assert!(text.lines().any(|found| found == line || found == format!("{line}.0")), "{line} in\n{text}");
     }
-    // Two of them have no redundancy, one no state.
+    // Two of the arrays have no redundancy, one has no state.
     for (start, lines) in [
         ("tapster_block_device_info{", 6),
         ("tapster_raid_array_degraded{", 1),

@@ -52,7 +52,7 @@ fn an_array_with_all_there_is() {
     assert!(topology.array(number("8:0")).is_none());
 }
 
-/// As the kernel tells a container of DDF: inactive, without a level, its disks spares.
+/// A container of DDF as the kernel reports it: inactive, without a level, its disks spares.
 #[test]
 fn a_container_has_no_state_and_its_volume_has() {
     let mut tree = Tree::new();
@@ -107,7 +107,7 @@ fn a_container_has_no_state_and_its_volume_has() {
     assert_eq!((container.state.as_deref(), container.action.as_deref()), (None, None));
     let volume = topology.array(number("9:126")).expect("the volume");
     assert_eq!((volume.state.as_deref(), volume.degraded), (Some("active"), Some(0)));
-    // One that is stopped is no array until its node goes.
+    // A stopped array, whose node is still there, is no array.
     tree.md(
         "md125",
         "9:125",
@@ -154,7 +154,7 @@ fn one_bad_thing_does_not_take_the_others_down() {
     let mut tree = Tree::new();
     raid5(&tree);
     let md = |array: &str| tree.sys().join("devices").join(array).join("md");
-    // Members: without a slot, without a state, without a device, with a device of an odd number, with nothing at all.
+    // Members without a slot, without a state, without a device, with a malformed device number, with nothing at all.
     fs::remove_file(md("md0").join("dev-sda/slot")).unwrap();
     fs::remove_file(md("md0").join("dev-sdb/state")).unwrap();
     fs::remove_file(md("md0").join("dev-sdc/block")).unwrap();
@@ -163,7 +163,7 @@ fn one_bad_thing_does_not_take_the_others_down() {
     fs::write(md("md0").join("dev-file"), "").unwrap();
     symlink("nowhere", md("md0").join("dev-link")).unwrap();
     fs::create_dir(md("md0").join(OsStr::from_bytes(b"dev-\xff"))).unwrap();
-    // Arrays: without a number, without a level, of an unknown one, stopped, started with nothing but a member.
+    // Arrays without a number, without a level, with an unknown level, stopped, and just started with nothing but a member.
     tree.md("md1", "9:1", &[("level", "raid1")]);
     fs::remove_file(tree.sys().join("devices/md1/dev")).unwrap();
     tree.md("md2", "9:2", &[]);
@@ -200,7 +200,7 @@ fn a_member_is_what_its_link_leads_to_and_not_what_its_directory_is_called() {
     tree.disk("sdb", "8:16");
     tree.md("md0", "9:0", &[("level", "raid0"), ("array_state", "clean")]);
     let place = tree.member("md0", "8:0", "0", "in_sync");
-    // It was renamed after it had joined.
+    // The device was renamed after it joined.
     fs::rename(&place, place.with_file_name("dev-sdb")).unwrap();
     assert_eq!(show(&tree.read())[1], "  0 sda 8:0 in_sync");
 }
@@ -330,7 +330,7 @@ fn what_a_reading_costs() {
     }
 }
 
-/// Reading an attribute of a named pipe waits for a writer, as that of an array does for a disk.
+/// Reading an attribute that is a named pipe waits for a writer, like that of an array that waits for a disk.
 #[test]
 fn an_array_that_does_not_answer_is_as_it_was() {
     let tree = Tree::new();
@@ -350,13 +350,13 @@ fn an_array_that_does_not_answer_is_as_it_was() {
     let made = std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils");
     assert!(made.success());
     set("md2", "active");
-    // Others are as they are now, and the second time nobody waits.
+    // Others are read anew, and the second time nothing is waited for.
     for state in ["active", "read-auto"] {
         set("md2", state);
         assert_eq!(states(&watch.refresh()), ["clean", "clean", state]);
     }
     assert!(watch.age() >= std::time::Duration::from_secs(1), "{:?}", watch.age());
-    // Its answer comes.
+    // The late answer comes.
     fs::OpenOptions::new().write(true).open(&path).expect("a reader waits");
     fs::remove_file(&path).expect("it is there");
     fs::write(&path, "broken").expect("writable");

@@ -69,7 +69,7 @@ impl Tree {
         }
     }
 
-    /// A member of an md array: the device is where `dev/block` leads to.
+    /// A member of an md array: the target of `dev/block` is the device.
     pub(super) fn member(&self, array: &str, numbers: &str, slot: &str, state: &str) -> PathBuf {
         let device = fs::read_link(self.sys().join("dev/block").join(numbers)).expect("a device");
         let file = device.file_name().expect("a name").to_str().expect("UTF-8");
@@ -81,7 +81,7 @@ impl Tree {
         place
     }
 
-    /// A device-mapper device that holds these others.
+    /// A device-mapper device on top of these others.
     pub(super) fn dm(
         &mut self,
         file: &str,
@@ -132,7 +132,7 @@ pub(super) fn number(numbers: &str) -> u64 {
     crate::name::parse_numbers(numbers).expect("`MAJOR:MINOR`")
 }
 
-/// Arrays with their members, a line each.
+/// Arrays with their members, one line each.
 fn show(topology: &Topology) -> Vec<String> {
     let mut lines = Vec::new();
     for array in topology.arrays() {

@@ -1,4 +1,4 @@
-//! BTF made by hand, for tests: `Documentation/bpf/btf.rst` in the other direction.
+//! Writes BTF for tests, by `Documentation/bpf/btf.rst`.
 
 const INT: u32 = 1;
 const PTR: u32 = 2;
@@ -10,7 +10,7 @@ const TYPEDEF: u32 = 8;
 const FUNC: u32 = 12;
 const FUNC_PROTO: u32 = 13;
 
-/// A member: name, type, bit offset, and width for a bitfield or 0.
+/// A member: name, type, bit offset, and the width of a bitfield or 0.
 pub type Member<'a> = (&'a str, u32, u32, u32);
 
 /// Types being written.
@@ -62,12 +62,12 @@ impl Builder {
         id
     }
 
-    /// Another name of a type.
+    /// Adds another name for a type.
     pub fn alias(&mut self, name: &str, of: u32) -> u32 {
         self.add(name, TYPEDEF, false, 0, of)
     }
 
-    /// A signed enumeration of 32 bits.
+    /// Adds a signed enumeration of 32 bits.
     pub fn enumeration(&mut self, name: &str, values: &[(&str, i32)]) -> u32 {
         let id = self.add(name, ENUM, true, values.len(), 4);
         for (name, value) in values {
@@ -94,7 +94,7 @@ impl Builder {
         self.composite(UNION, name, size, members)
     }
 
-    /// A raw tracepoint as `tp_btf` finds it: `__traceiter_NAME` and `btf_trace_NAME`.
+    /// Adds a raw tracepoint as `tp_btf` finds it: `__traceiter_NAME` and `btf_trace_NAME`.
     pub fn tracepoint(&mut self, name: &str, parameters: &[(&str, u32)]) {
         let void = self.pointer(0);
         let all: Vec<_> = std::iter::once(("", void)).chain(parameters.iter().copied()).collect();
@@ -103,7 +103,7 @@ impl Builder {
         self.add(&format!("btf_trace_{name}"), TYPEDEF, false, 0, function);
     }
 
-    /// A function without a result; the number of its prototype.
+    /// Adds a function without a result; returns the number of its prototype.
     pub fn function(&mut self, name: &str, parameters: &[(&str, u32)]) -> u32 {
         let prototype = self.add("", FUNC_PROTO, false, parameters.len(), 0);
         for (name, kind) in parameters {

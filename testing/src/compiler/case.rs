@@ -1,4 +1,4 @@
-//! Many expressions in one probe, each the value of a gauge: a gauge holds any 64-bit number.
+//! Compiles many expressions in one probe, each as the value of a gauge: a gauge holds any 64-bit number.
 
 use super::expression::Grammar;
 use tapster_ebpf::{
@@ -17,7 +17,7 @@ use tapster_ebpf::{
 /// Most expressions in a probe.
 pub const BATCH: usize = 60;
 
-/// What stands around the expressions.
+/// The parts of a probe around the expressions.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// Lines of YAML of the probe, such as `at:` and `let:`.
@@ -29,7 +29,7 @@ impl Frame {
         Self { head: format!("    at: \"rawtracepoint:{point}\"\n") }
     }
 
-    /// The probe as a person would write it.
+    /// The probe as YAML.
     pub fn yaml(&self, expressions: &[String]) -> String {
         let metrics: String = expressions
             .iter()
@@ -48,7 +48,7 @@ pub fn parse(yaml: &str) -> Result<Probe, Vec<Diagnostic>> {
     if diagnostics.is_empty() { Ok(file.probes.remove(0)) } else { Err(diagnostics) }
 }
 
-/// A walk from `from` with values from outside and inside of its loop; `item` is known to the grammar afterwards.
+/// A walk from `from` over values from outside and inside of its loop; adds `item` to the grammar.
 pub fn walk_head(grammar: &mut Grammar, at: &str, from: &str, filter: &str) -> String {
     let (outside, text, limit) = (grammar.number(2), grammar.text(1), 1 + grammar.random.below(4));
     grammar.numbers.push("outside".into());
@@ -75,7 +75,7 @@ pub struct Case {
     pub program: Program,
 }
 
-/// Compiles one probe of all these.
+/// Compiles one probe with all these expressions.
 pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Result<Case, String> {
     let yaml = frame.yaml(expressions);
     let show =
@@ -86,7 +86,7 @@ pub fn compile(frame: &Frame, expressions: &[String], target: &Target<'_>) -> Re
     Ok(Case { yaml, expressions: expressions.to_vec(), typed, program })
 }
 
-/// Compiles them in as few probes as it takes, without those that are refused; gives their number.
+/// Compiles them in as few probes as possible, without those that are refused; returns the number of refused ones.
 pub fn compile_all(frame: &Frame, expressions: &[String], target: &Target<'_>) -> (Vec<Case>, usize) {
     let (mut cases, mut refused) = (Vec::new(), 0);
     let mut waiting: Vec<&[String]> = expressions.chunks(BATCH).rev().collect();
@@ -103,12 +103,12 @@ pub fn compile_all(frame: &Frame, expressions: &[String], target: &Target<'_>) -
     (cases, refused)
 }
 
-/// Arguments as a raw tracepoint's context.
+/// Arguments as the context of a raw tracepoint.
 pub fn context(arguments: &[u64]) -> Vec<u8> {
     arguments.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// The value of each gauge in a row of one CPU.
+/// The value of each gauge in a row with one CPU.
 pub fn gauges(program: &Program, row: &[u8]) -> Vec<u64> {
     let word = |offset: u32| {
         let start = usize::try_from(offset).unwrap() + 8;
@@ -117,10 +117,10 @@ pub fn gauges(program: &Program, row: &[u8]) -> Vec<u64> {
     program.layout.metrics.iter().map(|slot| word(slot.offset)).collect()
 }
 
-/// Rows by key, as the program that ran last left them on the machine's CPU.
+/// Rows by key, as the last program left them on the machine's CPU.
 pub type Rows = Vec<(Vec<u8>, Vec<u64>)>;
 
-/// A machine with a program's maps, and the first of its codes.
+/// A machine with a program's maps and its first code.
 pub fn machine(program: &Program, environment: Environment) -> Vm {
     let kind = |kind| match kind {
         MapKind::Hash => vm::MapKind::Hash,
@@ -145,7 +145,7 @@ impl Case {
         machine(&self.program, environment)
     }
 
-    /// Runs every program once, in order; `step_ns` passes between two.
+    /// Runs every program once, in order; `step_ns` passes between two runs.
     pub fn run(&self, vm: &mut Vm, context: &[u8], step_ns: u64) {
         for (index, code) in self.program.codes.iter().enumerate() {
             vm.load(&code.assembled.insns);
@@ -158,7 +158,7 @@ impl Case {
         }
     }
 
-    /// What the machine's rows hold.
+    /// The rows of the machine.
     pub fn rows(&self, vm: &Vm) -> Rows {
         let map = vm.map(usize::try_from(ROWS).unwrap());
         let row = |key: Vec<u8>| {
@@ -170,7 +170,7 @@ impl Case {
         rows
     }
 
-    /// What they should hold after every program ran once on this context.
+    /// The expected rows after every program ran once on this context.
     pub fn expected(&self, machine: &Environment, context: &[u8], step_ns: u64) -> Rows {
         let mut saved: Vec<Value> = Vec::new();
         let mut machine = machine.clone();

@@ -1,4 +1,4 @@
-//! Random expressions as text. They are not all well typed: what the checker refuses is left out by `case`.
+//! Makes random expressions as text. Not all are well typed: `case` leaves out those that the checker refuses.
 
 use super::random::Random;
 
@@ -6,7 +6,7 @@ pub const INTEGERS: [&str; 8] = ["u8", "s8", "u16", "s16", "u32", "s32", "u64", 
 pub const OPERATORS: [&str; 18] =
     ["+", "-", "*", "/", "%", "<<", ">>", "&", "|", "^", "==", "!=", "<", "<=", ">", ">=", "&&", "||"];
 
-/// Numbers of `struct node`, some through other structs.
+/// Paths to numbers in `struct node`, some through other structs.
 const NODE_NUMBERS: [&str; 29] = [
     "big",
     "sbig",
@@ -40,7 +40,7 @@ const NODE_NUMBERS: [&str; 29] = [
 ];
 const INNER_NUMBERS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// What expressions may name, and the numbers they are made from.
+/// The names that expressions may use, and the generator.
 #[derive(Debug)]
 pub struct Grammar {
     pub random: Random,
@@ -57,7 +57,7 @@ pub struct Grammar {
 }
 
 impl Grammar {
-    /// Arguments of `test:untyped`: first numbers, then pointers.
+    /// For the arguments of `test:untyped`: first numbers, then pointers.
     pub fn untyped(random: Random) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Self {
@@ -70,7 +70,7 @@ impl Grammar {
         }
     }
 
-    /// `test:typed`: pointers that the verifier would track.
+    /// For the arguments of `test:typed`: pointers that the verifier would track.
     pub fn typed(random: Random) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         Self {
@@ -95,7 +95,7 @@ impl Grammar {
         }
     }
 
-    /// Over these names only.
+    /// For these names only.
     pub fn over(random: Random, numbers: Vec<String>, texts: Vec<String>, strings: Vec<String>) -> Self {
         Self { random, numbers, texts, nodes: Vec::new(), inners: Vec::new(), strings }
     }
@@ -120,7 +120,7 @@ impl Grammar {
         format!("({}){of}", self.random.pick(&INTEGERS))
     }
 
-    /// A number; brackets around it where it needs them.
+    /// A number, in brackets if it needs them.
     pub fn number(&mut self, depth: usize) -> String {
         if depth == 0 {
             return match self.random.below(8) {
@@ -174,7 +174,7 @@ impl Grammar {
             }
             17 | 18 => {
                 let (a, mut b) = (self.text(below), self.text(below));
-                // One that is written may be longer than the other can be, which is refused.
+                // A literal may be longer than the other text can be, which the checker refuses.
                 if b.starts_with('"') && !self.random.one_in(3) {
                     b = format!("(tid ? {b} : {b})");
                 }

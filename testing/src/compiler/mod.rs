@@ -1,4 +1,4 @@
-//! Random probes over a little kernel, for every test that holds one way of running them against another.
+//! Random probes over a small artificial kernel, for tests that compare ways of running them.
 #![allow(
     clippy::format_push_string,
     clippy::format_collect,

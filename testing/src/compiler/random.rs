@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in every run.
+//! Pseudo-random numbers that are the same in every run.
 
 /// The generator `SplitMix64`.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// A 64-bit value, often one at a border.
+    /// A 64-bit value, often at a limit of a type.
     pub fn value(&mut self) -> u64 {
         match self.below(4) {
             0 => self.word(),

@@ -1,4 +1,4 @@
-//! A little kernel for tests: two structs, two tracepoints, and memory with some of those structs in it.
+//! A small artificial kernel for tests: two structs, two tracepoints, and memory with some of those structs in it.
 
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
@@ -10,20 +10,20 @@ use tapster_ebpf::{
     usdt::{self, FileId, Found, Location},
 };
 
-/// Places of the one probe that every program has.
+/// Locations of the only USDT probe, which every program has.
 const LOCATIONS: [&str; 3] =
     ["8@%rdi -4@%eax 2@%dh", "8@%rdi -4@-20(%rbp,%rax,4) 1@$200", "8@8(%rbx) -4@$-1 8@%xmm0"];
 
 /// Bytes of `struct node`.
 pub const NODE: usize = 168;
-/// Offsets of the pointers in it.
+/// Offsets of its pointers.
 const NEXT: usize = 0;
 const INNER: usize = 88;
 const TEXT: usize = 96;
 const NUMBERS: usize = 112;
 
-/// Tracepoints `test:untyped`, of which BTF knows nothing, `test:typed`, `test:task` with a `task_struct`, and `test:record`
-/// with a format.
+/// Tracepoints `test:untyped`, which is not in BTF, `test:typed`, `test:task` with a `task_struct`, and `test:record` with a
+/// format.
 #[derive(Debug)]
 pub struct World {
     pub btf: Btf,
@@ -57,19 +57,19 @@ impl Tracepoints for World {
     }
 }
 
-/// A function of the kernel; two names of one have one address.
+/// A function of the kernel; two names of one function have one address.
 fn function(name: &str) -> Site {
     let address = name.starts_with("one_function_").then_some(0xffff_ffff_8100_0000);
     Site::new(name, Place::Kernel { symbol: name.into(), address })
 }
 
-/// A file for each word; a linked one is the file itself.
+/// A file for each word; a word with a link means the file itself.
 fn file(binary: &str) -> FileId {
     let binary = binary.trim_end_matches(".link");
     FileId { inode: binary.bytes().map(u64::from).sum(), ..FileId::default() }
 }
 
-/// Every function is there, and two for a pattern.
+/// Every function exists, and a pattern matches two.
 impl Functions for World {
     fn traced(&self) -> Result<(), Missing> {
         Ok(())
@@ -117,7 +117,7 @@ impl Functions for World {
     }
 }
 
-/// A loop is bounded in another way from 6.9 on.
+/// From 6.9 on, loops are bounded in another way.
 const KERNELS: [KernelVersion; 2] = [KernelVersion(6, 1, 0), KernelVersion(6, 9, 0)];
 
 impl World {
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// One kernel after the other, up to that one.
+    /// The target for one kernel after the other, up to `newest`.
     pub fn target_in_turn(&self, possible_cpus: u32, turn: u64, newest: KernelVersion) -> Target<'_> {
         let kernel = KERNELS[usize::from(turn % 2 == 1)].min(newest);
         Target { kernel, ..self.target(possible_cpus) }
@@ -177,7 +177,7 @@ fn types() -> Vec<u8> {
     let inner_pointer = b.pointer(inner);
     let halves = b.structure("", 4, &[("lo", s16, 0, 0), ("hi", s16, 16, 0)]);
     let either = b.union("", 4, &[("word", u32_, 0, 0), ("low", s8, 0, 0), ("", halves, 0, 0)]);
-    // A type may be referred to before it comes: the struct is the next.
+    // A type may be referred to before it is written: the struct is the next one.
     let node_pointer = b.pointer(either + 2);
     let node = b.structure(
         "node",
@@ -211,7 +211,7 @@ fn types() -> Vec<u8> {
         ],
     );
     assert_eq!(node, node_pointer + 1);
-    // What programs for both ends of calls need.
+    // Needed for programs for both ends of calls.
     for name in ["bpf_session_is_return", "bpf_session_cookie"] {
         b.function(name, &[]);
     }
@@ -239,7 +239,7 @@ fn types() -> Vec<u8> {
 /// Blocks of memory by address: three nodes, what they point to, and texts.
 pub type Blocks = BTreeMap<u64, Vec<u8>>;
 
-/// Where things are in [`memory`].
+/// Addresses of things in [`memory`].
 #[derive(Clone, Debug)]
 pub struct Places {
     pub nodes: Vec<u64>,
@@ -247,7 +247,7 @@ pub struct Places {
     pub texts: Vec<u64>,
 }
 
-/// Bytes that [`memory`] takes.
+/// Size of [`memory`] in bytes.
 pub const MEMORY: usize = 0x1000;
 
 /// Fills [`MEMORY`] bytes at `start`; `bad` is an address that faults.
@@ -261,7 +261,7 @@ pub fn memory(random: &mut Random, start: u64, bad: u64) -> (Vec<u8>, Places) {
         bytes[*offset..*offset + text.len()].copy_from_slice(text.as_bytes());
         bytes[offset + text.len()] = 0;
     }
-    // One that no NUL ends within any capacity.
+    // A text without a NUL within any capacity.
     bytes[texts[3] + 8] = b'!';
     for byte in &mut bytes[texts[3] + 9..texts[3] + 0x100] {
         *byte = (*byte).max(1);
@@ -270,7 +270,7 @@ pub fn memory(random: &mut Random, start: u64, bad: u64) -> (Vec<u8>, Places) {
         let mut put = |offset: usize, value: u64| {
             bytes[node + offset..node + offset + 8].copy_from_slice(&value.to_le_bytes());
         };
-        // The last ends the list, one way or another.
+        // The last node ends the list, with a null pointer or a bad one.
         let next = nodes.get(index + 1).map_or(if random.one_in(2) { 0 } else { bad }, |next| at(*next));
         put(NEXT, next);
         put(INNER, if random.one_in(4) { bad } else { at(inners[random.below(2)]) });

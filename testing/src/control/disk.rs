@@ -11,9 +11,9 @@ use super::{
 const DISK: Path<'_> =
     &[("request", "q"), ("request_queue", "disk"), ("gendisk", "part0"), ("block_device", "bd_dev")];
 
-/// Requests of a device that programs can see, beside what the kernel counts in `/sys/block`.
+/// Requests of a device that programs can see, compared with the kernel's counts in `/sys/block`.
 ///
-/// Nothing is hidden where bios are submitted: that is done by whoever wants them.
+/// Submissions of bios are never hidden, because the task that submits is current then.
 #[derive(Debug)]
 pub struct DiskControl {
     device: String,
@@ -21,12 +21,12 @@ pub struct DiskControl {
     issued: Control,
     completed: Control,
     before: Stat,
-    /// Others end their bios themselves, in whoever submits them.
+    /// Whether it has requests. Other drivers end bios themselves, in the task that submits them.
     has_requests: bool,
 }
 
 impl DiskControl {
-    /// From now on; the device does nothing yet.
+    /// Counts from now on; the device must still be idle.
     pub fn new(device: &str) -> Result<Self, Skip> {
         let text = std::fs::read_to_string(format!("/sys/block/{device}/dev")).unwrap();
         let (major, minor) = text.trim().split_once(':').unwrap();
@@ -55,18 +55,18 @@ impl DiskControl {
         Stat::of(&self.device).since(self.before)
     }
 
-    /// Requests that ended, of which programs saw `seen`.
+    /// Number of completed requests that programs did not see; they saw `seen`.
     fn lost(&self, seen: &Control) -> u64 {
         if self.has_requests { hidden(self.done().requests(), seen.count(&self.number)) } else { 0 }
     }
 
-    /// Requests whose issue no program saw, now that the device is quiet.
+    /// Number of requests whose issue no program saw, once the device is idle.
     pub fn lost_issues(&self) -> u64 {
         self.lost(&self.issued)
     }
 
-    /// Bios whose completion no program saw, now that the device is quiet: those of requests that the kernel counts and the
-    /// control does not. A bio that was merged is in a request of another, which may be one of those.
+    /// Most bios whose completion no program saw, once the device is idle: those of requests that the kernel counts and the
+    /// control does not. A merged bio is in a request of another bio, which may be one of those.
     pub fn lost_bios(&self) -> u64 {
         let requests = self.lost(&self.completed);
         if requests == 0 { 0 } else { requests + self.done().merges() }

@@ -1,9 +1,9 @@
-//! A control: what the kernel shows to programs, counted by a few instructions of our own at the same event.
+//! A control: counts the events that the kernel shows to programs, by a few instructions written here, at the same event.
 //!
-//! There are kernels that run no tracing program, ours or others', while a task of the host's own control plane is
-//! current. The kernel counts such an event and no program can. So the loss of a test is not guessed: a program written here by
-//! hand, which shares neither compiler nor maps with what is tested, stands at the same raw tracepoint for the same time.
-//! What it did not see is allowed to be missing, and no more.
+//! Some kernels run no tracing program, ours or others', while a task of the host's own control plane is current. The kernel
+//! counts such an event but no program can. So a test does not guess its loss: a hand-written program, which shares neither
+//! compiler nor maps with what is tested, is attached to the same raw tracepoint for the same time. As many events may be
+//! missing as it did not see, and no more.
 
 pub mod disk;
 pub mod sleeps;
@@ -25,41 +25,41 @@ use tapster_ebpf::{
     program::{MapDef, MapKind},
 };
 
-/// A member, by way of pointers: `[("request", "q"), ("request_queue", "disk")]`.
+/// A member through pointers: `[("request", "q"), ("request_queue", "disk")]`.
 type Path<'a> = &'a [(&'a str, &'a str)];
 
-/// Which events are counted, and by what.
+/// The events that are counted, and by which key.
 #[derive(Clone, Copy, Debug)]
 struct Point<'a> {
     /// The raw tracepoint.
     event: &'static CStr,
     /// Arguments that must have, or must not have, these numbers.
     arguments: &'a [(i16, Cond, i32)],
-    /// The argument in which the members are.
+    /// The argument that contains the members.
     object: i16,
-    /// Members of so many bytes that must have these numbers.
+    /// Members of this size that must have these numbers.
     members: &'a [(Path<'a>, Size, i32)],
-    /// The member by which is counted, and its bytes, at most 16.
+    /// The member that is the key, and its bytes, at most 16.
     key: Option<(Path<'a>, u32)>,
-    /// The argument that is added up; without one events are counted.
+    /// The argument that is added up; if `None`, events are counted.
     adds: Option<i16>,
 }
 
-/// A program that counts, while it is kept.
+/// A program that counts as long as it is kept.
 #[derive(Debug)]
 struct Control {
     map: Map,
-    /// Closed first, so that nothing counts any more.
+    /// Closed first, so that nothing is counted any more.
     _link: OwnedFd,
     _program: OwnedFd,
 }
 
-/// Where the key is on the stack; a map's key is 16 bytes, the rest of it zero.
+/// The key on the stack; a map's key has 16 bytes, padded with zeros.
 const KEY: i32 = -16;
-/// Where a member is read to.
+/// The place on the stack for a member that is read.
 const MEMBER: i32 = -24;
 
-/// Kernels differ; the control is for those since 5.18, as this project's own machine has one.
+/// Structures differ between kernels; the control supports those since 5.18, such as that of this project's own machine.
 fn offset(types: &Btf, (structure, member): (&str, &str)) -> Result<i32, Skip> {
     let found = types.find(structure, Kind::Struct).and_then(|id| types.member(id, member));
     let found = found.ok_or_else(|| Skip(format!("no control: `struct {structure}` has no `{member}`")))?;
@@ -67,7 +67,7 @@ fn offset(types: &Btf, (structure, member): (&str, &str)) -> Result<i32, Skip> {
     Ok(i32::try_from(found.bit_offset / 8).unwrap())
 }
 
-/// `fp[to..to + bytes]` is the member of the object in `r7`; goes to `otherwise` if it cannot be read. `r8` is lost.
+/// Reads the member of the object in `r7` to `fp[to..to + bytes]`; jumps to `otherwise` if that fails. `r8` is overwritten.
 fn read(
     asm: &mut Assembler,
     types: &Btf,
@@ -134,26 +134,26 @@ fn program(types: &Btf, point: &Point<'_>) -> Result<Vec<Insn>, Skip> {
     Ok(asm.finish().unwrap().insns)
 }
 
-/// A key as the map has it.
+/// A key padded as in the map.
 fn padded(key: &[u8]) -> [u8; 16] {
     let mut padded = [0; 16];
     padded[..key.len()].copy_from_slice(key);
     padded
 }
 
-/// What was hidden of so many events of which a control saw some. One that sees few of many does not see what it should: it
-/// would allow everything.
+/// The number of hidden events, of which a control saw `seen`. Fails for a control that sees few of many, because it would
+/// allow any loss.
 fn hidden(events: u64, seen: u64) -> u64 {
     let hidden = events.saturating_sub(seen);
     assert!(events < MANY || hidden <= events / 2, "a control saw {seen} of {events} events");
     hidden
 }
 
-/// Of fewer all may meet one task that is current for long: a timer that wakes them together.
+/// Fewer events may all meet one task that is current for long: for example, a timer that wakes all sleepers together.
 const MANY: u64 = 100;
 
 impl Control {
-    /// Counts from now on what has one of these keys; without a key in the point there is one, which is empty.
+    /// Counts from now on the events with one of these keys; a point without a key has the single empty key.
     fn new(point: &Point<'_>, keys: &[&[u8]]) -> Result<Self, Skip> {
         let kernel = Kernel::detect(&Host::default());
         let types = kernel.btf.as_ref().map_err(|_| Skip("the kernel has no BTF".into()))?;
@@ -172,7 +172,7 @@ impl Control {
         Ok(Self { map, _link: link, _program: program })
     }
 
-    /// What was counted of a key so far.
+    /// The count of a key so far.
     fn count(&self, key: &[u8]) -> u64 {
         let value = self.map.lookup(&padded(key)).unwrap().expect("a key that the control was made with");
         u64::from_ne_bytes(value.try_into().unwrap())

@@ -6,11 +6,11 @@ use tapster_ebpf::insn::{Cond, Size};
 /// Arguments of `sched_switch`: whether the task that leaves was preempted, and its state.
 const PREEMPT: i16 = 0;
 const STATE: i16 = 3;
-/// The state of a task that never comes back.
+/// The state of a task that never runs again.
 const TASK_DEAD: i32 = 0x80;
 
-/// Tells tasks of one command from others of the same name: the children of a process have it as well, and it changes
-/// nothing while there is memory.
+/// Distinguishes tasks of one command from others of the same name: children inherit it, and it changes nothing while there is
+/// memory.
 const MARK: i32 = 321;
 const MARKED: (Path<'_>, Size, i32) =
     (&[("task_struct", "signal"), ("signal_struct", "oom_score_adj")], Size::H, MARK);
@@ -18,12 +18,12 @@ const MARKED: (Path<'_>, Size, i32) =
 const OFF_CPU: (Path<'_>, Size, i32) = (&[("task_struct", "on_cpu")], Size::W, 0);
 const COMM: Option<(Path<'_>, u32)> = Some((&[("task_struct", "comm")], 16));
 
-/// What a shell does first, so that it and its children are the ones that are counted.
+/// The first command of a shell, so that it and its children are counted.
 pub fn mark() -> String {
     format!("echo {MARK} >/proc/self/oom_score_adj; ")
 }
 
-/// Sleeps and wake-ups, by the name of the task.
+/// Counts sleeps and wake-ups by the name of the task.
 #[derive(Debug)]
 pub struct SleepControl {
     left: Control,
@@ -31,7 +31,7 @@ pub struct SleepControl {
 }
 
 impl SleepControl {
-    /// Of tasks of these names; only of those that are marked, if so.
+    /// Counts tasks with these names; if `marked`, only those with the mark.
     pub fn new(names: &[&str], marked: bool) -> Result<Self, Skip> {
         let keys: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let of = if marked { &[MARKED][..] } else { &[] };
@@ -55,25 +55,25 @@ impl SleepControl {
         Ok(Self { left: Control::new(&left, &keys)?, woken: Control::new(&woken, &keys)? })
     }
 
-    /// How often tasks of this name went to sleep.
+    /// How often tasks with this name went to sleep.
     pub fn left(&self, name: &str) -> u64 {
         self.left.count(name.as_bytes())
     }
 
-    /// How many of so many sleeps a program cannot have seen whole: either their beginnings or their ends were hidden.
+    /// Most of `sleeps` that a program cannot have seen completely, because their beginning or their end was hidden.
     pub fn lost(&self, name: &str, sleeps: u64) -> u64 {
         [&self.left, &self.woken].map(|control| hidden(sleeps, control.count(name.as_bytes()))).iter().sum()
     }
 
-    /// How many wake-ups of tasks of this name no program can have seen, now that all of them are awake. That a task goes to
-    /// sleep is never hidden: it is current then.
+    /// Most wake-ups of tasks with this name that no program can have seen, once all of them are awake. Going to sleep is never
+    /// hidden, because the task itself is current then.
     pub fn lost_wakeups(&self, name: &str) -> u64 {
         let of = |control: &Control| control.count(name.as_bytes());
         hidden(of(&self.left), of(&self.woken))
     }
 }
 
-/// Switches between tasks: all of them, and those from and to tasks of a name.
+/// Counts switches between tasks: all, and those from and to tasks with a name.
 #[derive(Debug)]
 pub struct SwitchControl {
     all: Control,
@@ -99,7 +99,7 @@ impl SwitchControl {
         self.all.count(&[])
     }
 
-    /// How often a task of this name came to a processor and no program saw it: each time it left one, it came back.
+    /// How often a task with this name came to a processor without a program seeing it: each time it left one, it came back.
     pub fn lost(&self, name: &str) -> u64 {
         let of = |control: &Control| control.count(name.as_bytes());
         hidden(of(&self.from), of(&self.to))

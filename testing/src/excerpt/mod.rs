@@ -1,7 +1,7 @@
-//! An excerpt of a kernel: as much of what it tells of itself as probes ask for, small enough to be kept with the tests.
+//! An excerpt of a kernel: as much of its description as probes need, small enough to be kept with the tests.
 //!
-//! It is a directory as a host has it, with `proc` and `sys`, that `tapster` reads instead of the kernel's own files. Types
-//! are cut by [`types`]; of tracepoints there are the formats of those that probes name, of functions their names.
+//! It is a directory like a host's, with `proc` and `sys`, that `tapster` reads instead of the kernel's own files. [`types`]
+//! cuts the types; there are the formats of tracepoints that probes name, and the names of functions.
 
 mod types;
 
@@ -24,28 +24,28 @@ use tapster_ebpf::{
 };
 pub use types::cut;
 
-/// Where they are, one for each series of kernels.
+/// The directory of excerpts, one for each series of kernels.
 const DIRECTORY: &str = "fixtures/kernels";
-/// What the compiler asks for on behalf of `cgroup(TASK)`.
+/// What the compiler reads for `cgroup(TASK)`.
 const OF_CGROUPS: &str = "task.cgroups.dfl_cgrp.kn.id .subsys[cpu_cgrp_id] .level .root.hierarchy_id .cgroup";
 
-/// The shipped probes of events of the kernel: what is of programs is the same on each.
+/// The shipped probes of kernel events: those of user programs are the same on each kernel.
 pub fn shipped() -> Vec<Probe> {
     let is_of_kernel = |probe: &Probe| !probe.attach_points().any(|at| at.value.kind.is_in_binary());
     config::library().unwrap().into_iter().filter(is_of_kernel).collect()
 }
 
-/// What probes ask a kernel for.
+/// What probes need of a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Names of members, and of arguments.
     pub members: BTreeSet<String>,
-    /// Names of structs that values are cast to, or that are otherwise known by their names.
+    /// Names of structs to which values are cast, or that are known by name for another reason.
     pub structs: BTreeSet<String>,
     pub enumerators: BTreeSet<String>,
-    /// Functions of the kernel, and raw tracepoints by the names that they have as functions.
+    /// Functions of the kernel, and raw tracepoints by the names of their functions.
     pub functions: BTreeSet<String>,
-    /// Type definitions that only have to be there.
+    /// Type definitions that only have to exist.
     pub names: BTreeSet<String>,
     /// Tracepoints, `CATEGORY/NAME`.
     pub events: BTreeSet<String>,
@@ -56,7 +56,7 @@ impl Wanted {
         Self::of(&shipped(), &config::LIBRARY.map(|(_, text)| text))
     }
 
-    /// What these probes ask for, and the text that they are declared in.
+    /// What these probes, declared in these texts, need.
     fn of(probes: &[Probe], texts: &[&str]) -> Self {
         let mut wanted = Self::default();
         wanted.structs.insert("task_struct".into());
@@ -68,7 +68,7 @@ impl Wanted {
             match kind.subject {
                 Subject::Tracepoint => {
                     wanted.events.extend(at.value.category().map(|category| format!("{category}/{name}")));
-                    // The arguments of one that is read as the kernel passes them.
+                    // A raw tracepoint is read as the kernel passes its arguments.
                     if kind.mechanisms.iter().any(|mechanism| mechanism.link.is_raw_tracepoint()) {
                         wanted.functions.insert(format!("__traceiter_{name}"));
                         wanted.names.insert(format!("btf_trace_{name}"));
@@ -87,7 +87,7 @@ impl Wanted {
         wanted
     }
 
-    /// Names in expressions: what comes after a point, what is after `struct`, what is in capitals or an index.
+    /// Adds names in expressions: after a point, after `struct`, in capitals, or as an index.
     fn read(&mut self, text: &str) {
         let code = text.lines().map(|line| line.split(" #").next().unwrap_or_default());
         for line in code.filter(|line| !line.trim_start().starts_with(['#'])) {
@@ -114,24 +114,24 @@ impl Wanted {
     }
 }
 
-/// A kernel's own files, to be cut.
+/// The complete files of a kernel, to be cut.
 #[derive(Debug)]
 pub struct Whole {
     pub release: String,
     pub types: Vec<u8>,
-    /// Functions, a line for each as `/proc/kallsyms` has them.
+    /// Functions, one on each line as in `/proc/kallsyms`.
     pub symbols: String,
     /// Formats of tracepoints, `CATEGORY/NAME`.
     pub formats: BTreeMap<String, String>,
-    /// What of [`TRACING`] there is.
+    /// The files of [`TRACING`] that exist.
     pub tracing: Vec<String>,
 }
 
-/// Files of tracefs that tell what a kernel was built with.
+/// Files of tracefs that show how a kernel was built.
 pub const TRACING: [&str; 2] = ["available_filter_functions", "kprobe_events"];
 
 impl Whole {
-    /// Of the kernel that runs here.
+    /// Reads those of the running kernel.
     pub fn here(wanted: &Wanted) -> Self {
         let tracing = Path::new("/sys/kernel/tracing");
         let format = |event: &String| {
@@ -151,7 +151,7 @@ impl Whole {
         }
     }
 
-    /// Writes the excerpt in place of that of the same series; what was written.
+    /// Replaces the excerpt of the same series; returns what was written.
     pub fn keep(&self, wanted: &Wanted) -> String {
         let series: Vec<&str> = self.release.split('.').take(2).collect();
         let directory = fixture::file(DIRECTORY).join(series.join("."));
@@ -167,7 +167,7 @@ impl Whole {
         )
     }
 
-    /// Writes the excerpt to a directory; bytes of its types.
+    /// Writes the excerpt to a directory; returns the size of its types in bytes.
     pub fn cut(&self, wanted: &Wanted, directory: &Path) -> usize {
         let write = |path: &str, content: &[u8]| {
             let path = directory.join(path);
@@ -176,7 +176,7 @@ impl Whole {
         };
         let types = cut(&Btf::parse(self.types.clone()).unwrap(), wanted, &[]);
         write("sys/kernel/btf/vmlinux", &types);
-        // Whose kernel it was does not matter.
+        // The vendor's suffix does not matter.
         let numbers = self.release.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap();
         write("proc/sys/kernel/osrelease", format!("{numbers}\n").as_bytes());
         for name in ["proc/self/uid_map", "proc/self/status"] {
@@ -187,7 +187,7 @@ impl Whole {
         let is_wanted = |line: &&str| {
             line.split_ascii_whitespace().nth(2).is_some_and(|name| wanted.functions.contains(name))
         };
-        // Where they are is of no use elsewhere.
+        // Addresses are of no use elsewhere.
         let hidden = |line: &str| format!("{:016} {}\n", 0, line.split_once(' ').unwrap().1);
         let symbols: String = self.symbols.lines().filter(is_wanted).map(hidden).collect();
         write("proc/kallsyms", symbols.as_bytes());
@@ -204,7 +204,7 @@ impl Whole {
     }
 }
 
-/// The kernels that there are excerpts of: the series and the directory, the oldest first.
+/// The series and the directory of each excerpt, the oldest first.
 pub fn all() -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(fixture::file(DIRECTORY)).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> =
@@ -220,7 +220,7 @@ pub fn kernel(directory: &Path) -> Kernel {
     described(directory, None)
 }
 
-/// The same with other types.
+/// The kernel of an excerpt with other types.
 pub fn described(directory: &Path, types: Option<&Path>) -> Kernel {
     Kernel::detect(&Host {
         proc: directory.join("proc"),
@@ -230,9 +230,9 @@ pub fn described(directory: &Path, types: Option<&Path>) -> Kernel {
     })
 }
 
-/// Each probe that is for this kernel: its name, and the program or what is wrong.
+/// Compiles each probe that is for this kernel: its name, and the program or the errors.
 pub fn compiled(kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
-    // Whatever machine this is; guests have two.
+    // Independent of this machine; guests have two CPUs.
     let target = Target { possible_cpus: 2, arch: Arch::X86_64, ..kernel.target() };
     let (probes, diagnostics) = check::select(shipped(), &target);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
@@ -245,7 +245,8 @@ pub fn compiled(kernel: &Kernel) -> Vec<(String, Result<Program, String>)> {
     probes.iter().map(|probe| (probe.name.value.clone(), compile(probe))).collect()
 }
 
-/// Two descriptions of one kernel make the same programs: how many probes those are, and how many compile with neither.
+/// Asserts that two descriptions of one kernel give the same programs; returns the number of these probes, and of those that
+/// compile with neither.
 pub fn assert_same(one: &Kernel, other: &Kernel) -> (usize, usize) {
     let instructions = |program: &Program| -> Vec<Vec<Insn>> {
         program.codes.iter().map(|code| code.assembled.insns.clone()).collect()

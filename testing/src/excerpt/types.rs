@@ -1,18 +1,18 @@
-//! Types cut out of a kernel's BTF: those that are asked for, and as much of all others as says how large they are.
+//! Types cut out of a kernel's BTF: the wanted ones, and of all others as much as determines their size.
 //!
-//! A struct that a member of a wanted name points to is whole. A struct inside a whole one keeps its members only if its own
-//! name is wanted, it has none, or it is in a union, where the verifier looks at the first. What any other pointer points to
-//! is declared and not defined.
+//! A struct to which a member with a wanted name points is whole. A struct inside a whole one keeps its members only if its own
+//! name is wanted, it has none, or it is in a union, of which the verifier checks the first member. The target of any other
+//! pointer is declared and not defined.
 
 use super::Wanted;
 use std::collections::{BTreeSet, HashMap};
 use tapster_ebpf::btf::{Btf, Kind, TypeId};
 
-/// A type of the excerpt: the kernel's number of it, and how much of it there is.
+/// A type of the excerpt: its number in the kernel, and how much of it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Part {
     Whole(TypeId),
-    /// A struct or union as large as it is, without members.
+    /// A struct or union of its full size, without members.
     Size(TypeId),
     /// Declared.
     Forward(TypeId),
@@ -32,7 +32,7 @@ struct Cutter<'a> {
     places: HashMap<String, u32>,
 }
 
-/// The excerpt, as the bytes of a kernel's BTF; structs of these names are left out.
+/// The excerpt as BTF; structs with these names are left out.
 pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
     let mut cutter = Cutter {
         btf,
@@ -65,7 +65,7 @@ pub fn cut(btf: &Btf, wanted: &Wanted, without: &[&str]) -> Vec<u8> {
         }
     }
     cutter.whole.retain(|id| !without.contains(&btf.name(*id)));
-    // In the kernel's order, so that of two types of one name the first is the same.
+    // In the kernel's order, so that of two types with one name the same one comes first.
     let mut roots: Vec<Part> =
         functions.iter().chain(&structs).chain(&enumerations).map(|id| cutter.part(*id, false)).collect();
     roots.extend(names.iter().map(|id| Part::Name(*id)));
@@ -86,7 +86,7 @@ impl Part {
 }
 
 impl Cutter<'_> {
-    /// The type that values of this one consist of: without qualifiers, an element of an array.
+    /// The type of the values of a type: without qualifiers, the element of an array.
     fn element(&self, id: TypeId) -> TypeId {
         let mut id = self.btf.strip(id);
         while self.btf.kind(id) == Kind::Array {
@@ -95,7 +95,7 @@ impl Cutter<'_> {
         id
     }
 
-    /// Keeps the struct that a pointer leads to, through any number of them.
+    /// Keeps the struct behind any number of pointers.
     fn keep_behind(&mut self, id: TypeId) {
         let mut id = self.element(id);
         if self.btf.kind(id) != Kind::Ptr {
@@ -134,7 +134,7 @@ impl Cutter<'_> {
         }
     }
 
-    /// The number of a part in the excerpt; it is written later.
+    /// The number of a part in the excerpt; the part is written later.
     fn number(&mut self, part: Part) -> u32 {
         if let Some(number) = self.numbers.get(&part) {
             return *number;
@@ -145,15 +145,15 @@ impl Cutter<'_> {
         number
     }
 
-    /// The number of what a type refers to.
+    /// The number of the type that a type refers to.
     fn reference(&mut self, id: TypeId, behind_pointer: bool) -> u32 {
-        // Behind a pointer a qualifier or a typedef leads to what is declared only.
+        // Behind a pointer, a qualifier or a typedef leads to a type that is only declared.
         match self.btf.kind(id) {
             Kind::Void | Kind::FuncProto | Kind::Func => 0,
             kind if kind.is_modifier() && behind_pointer => {
                 let to = self.btf.strip(id);
                 let part = self.part(to, true);
-                // One that is whole keeps its names and tags.
+                // A whole type keeps its names and tags.
                 if part == Part::Forward(to) { self.number(part) } else { self.number(Part::Whole(id)) }
             }
             _ => {
@@ -207,7 +207,7 @@ impl Cutter<'_> {
                 let (element, count) = btf.array(id);
                 let element = self.reference(element, false);
                 self.head(name, kind, false, 0, 0);
-                // The type of an index is nobody's concern.
+                // The type of an index does not matter.
                 self.words(&[element, element, count]);
             }
             Kind::Struct | Kind::Union => self.composite(id),
@@ -253,7 +253,7 @@ impl Cutter<'_> {
     fn composite(&mut self, id: TypeId) {
         let btf = self.btf;
         let members: Vec<_> = btf.members(id).collect();
-        // Offsets are in bits, in the lower three bytes where there are bitfields.
+        // Offsets are in bits; with bitfields, in the lower three bytes.
         let packed = members.iter().any(|member| member.bitfield_bits.is_some());
         let words: Vec<[u32; 3]> = members
             .iter()

@@ -1,6 +1,7 @@
 //! What a key of the YAML is: its form, its default and its documentation, in one place. From the table of them, which is in
-//! `keys`, come the checks of a file, the JSON Schema for editors and the tables of the reference.
+//! `declaration::keys`, come the checks of a file, the JSON Schema for editors and the tables of the reference.
 
+use crate::expr;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -37,7 +38,7 @@ pub(crate) enum Form {
 
 impl Form {
     /// Whether a key may stand there with nothing behind it: a list or mapping of which nothing is left.
-    pub(super) fn may_be_empty(&self) -> bool {
+    pub(crate) fn may_be_empty(&self) -> bool {
         match self {
             Self::List(_) | Self::Named(_) | Self::Mapping(_) => true,
             Self::Either(forms) => forms.iter().any(Self::may_be_empty) && !forms.iter().any(Self::is_text),
@@ -105,11 +106,11 @@ impl Key {
     /// The duration that it is where it is not written, nanoseconds.
     pub(crate) fn default_ns(&self) -> u64 {
         let Fallback::Text(text) = self.fallback else { self.has_no_default() };
-        super::duration(text).expect("the default in the table is a duration")
+        duration(text).expect("the default in the table is a duration")
     }
 
     /// What it is where it is not written.
-    pub(super) fn default_truth(&self) -> bool {
+    pub(crate) fn default_truth(&self) -> bool {
         let Fallback::Boolean(truth) = self.fallback else { self.has_no_default() };
         truth
     }
@@ -118,12 +119,12 @@ impl Key {
         unreachable!("`{}` has no default of this kind: this is a bug in tapster", self.name)
     }
 
-    pub(super) fn is_required(&self) -> bool {
+    pub(crate) fn is_required(&self) -> bool {
         matches!(self.fallback, Fallback::Required)
     }
 
     /// What it means, without the links.
-    pub(super) fn plain_doc(&self) -> String {
+    pub(crate) fn plain_doc(&self) -> String {
         let mut plain = String::new();
         let mut rest = self.doc;
         while let Some((before, link)) = rest.split_once('[') {
@@ -143,8 +144,18 @@ impl Key {
     }
 }
 
+/// `10s`, `500ms`; a plain number is seconds. Nanoseconds.
+pub(crate) fn duration(text: &str) -> Option<u64> {
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    match expr::parse(text).map(|expr| expr.kind) {
+        Ok(expr::ExprKind::Integer(value)) if has_unit && value > 0 => Some(value),
+        Ok(expr::ExprKind::Integer(value)) if value > 0 => value.checked_mul(1_000_000_000),
+        _ => None,
+    }
+}
+
 /// Number of the keys of several lists.
-pub(super) const fn total(lists: &[&[Key]]) -> usize {
+pub(crate) const fn total(lists: &[&[Key]]) -> usize {
     let (mut sum, mut at) = (0, 0);
     while at < lists.len() {
         sum += lists[at].len();
@@ -154,7 +165,7 @@ pub(super) const fn total(lists: &[&[Key]]) -> usize {
 }
 
 /// The keys of several lists as one.
-pub(super) const fn concat<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
+pub(crate) const fn concat<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
     let mut all = [Key::new("", Form::Text, ""); N];
     let (mut list, mut filled) = (0, 0);
     while list < lists.len() {
@@ -170,7 +181,7 @@ pub(super) const fn concat<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
 }
 
 /// JSON Schema of a mapping.
-pub(super) fn mapping(keys: &[Key]) -> Value {
+pub(crate) fn mapping(keys: &[Key]) -> Value {
     let properties: serde_json::Map<String, Value> = keys
         .iter()
         .map(|key| {
@@ -224,7 +235,7 @@ fn grouped(number: i64) -> String {
 }
 
 /// The table of the keys of a mapping in Markdown.
-pub(super) fn table(keys: &[Key]) -> String {
+pub(crate) fn table(keys: &[Key]) -> String {
     let mut table = String::from("| key | value | default |\n|---|---|---|\n");
     for key in keys {
         let mut doc = key.doc.trim_end_matches('.').replace('|', "\\|");

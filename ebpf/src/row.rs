@@ -1,19 +1,45 @@
-//! A value's bucket; the value is in `r1`, the row in `r7`.
+//! Instructions that change a row: what kinds of metrics write theirs with. The value is in `r1`, the row in `r7`; `r2` to
+//! `r5` are free.
 //!
-//! No jumps where it can be helped: each would double the paths that the verifier walks, and in a loop
+//! For a bucket no jumps where it can be helped: each would double the paths that the verifier walks, and in a loop
 //! it walks them for every round.
 
-use super::{Lowering, immediate, offset};
 use crate::{
-    asm::Label,
+    asm::{Assembler, Label, immediate, offset},
     histogram::{Buckets, Exponential},
-    insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg},
+    insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg, Size},
 };
 
 /// Up to so many bounds all are compared, without jumps; above it they are searched by halving.
 const COMPARED: usize = 48;
 
-impl Lowering<'_> {
+/// The row that a program changes.
+pub(crate) struct Row<'a> {
+    /// The program.
+    pub(crate) asm: &'a mut Assembler,
+    /// Whether nothing else writes to the row before the program ends.
+    pub(crate) is_alone: bool,
+    /// Where on the stack the time is that was read at the beginning, if it was.
+    pub(crate) now: Option<i16>,
+}
+
+impl Row<'_> {
+    /// Where the time is that was read at the beginning.
+    pub(crate) fn time(&self) -> i16 {
+        self.now.expect("programs read the clock first where they note when a value was set")
+    }
+
+    /// Adds `value` to a word of the row; changes `r5`.
+    pub(crate) fn add(&mut self, row: Reg, offset: i16, value: Reg) {
+        if !self.is_alone {
+            self.asm.push(Insn::AtomicAdd(Size::DW, row, offset, value));
+            return;
+        }
+        self.asm.push(Insn::Load(Size::DW, R5, row, offset));
+        self.asm.alu(Alu::Add, R5, value);
+        self.asm.push(Insn::Store(Size::DW, row, offset, R5));
+    }
+
     /// Adds 1 to the bucket of `r1`; the first is at `base` in the row.
     pub(crate) fn bucket(&mut self, buckets: &Buckets, base: i16, signed: bool, done: Label) {
         let last = buckets.slots() - 1;
@@ -27,15 +53,15 @@ impl Lowering<'_> {
         }
         self.asm.comment("bucket number in r3; the test is for the verifier");
         self.asm.jump_if(Cond::Gt, R3, immediate(last), done);
-        self.alu(Alu::Lsh, R3, 3);
-        self.mov(R4, R7);
-        self.alu(Alu::Add, R4, R3);
-        self.mov(R2, 1);
+        self.asm.alu(Alu::Lsh, R3, 3);
+        self.asm.mov(R4, R7);
+        self.asm.alu(Alu::Add, R4, R3);
+        self.asm.mov(R2, 1);
         self.add(R4, base, R2);
         self.asm.jump(done);
         for (label, slot) in [(lowest, 0), (above, last)] {
             self.asm.place(label);
-            self.mov(R2, 1);
+            self.asm.mov(R2, 1);
             self.add(R7, base + offset(slot * 8), R2);
             self.asm.jump(done);
         }
@@ -53,10 +79,10 @@ impl Lowering<'_> {
 
     /// `r3 += 1` if `limit` is less than `value`, both within ±2^62.
     fn add_if_above(&mut self, limit: u64, value: Reg) {
-        self.constant(R4, limit);
-        self.alu(Alu::Sub, R4, value);
-        self.alu(Alu::Rsh, R4, 63);
-        self.alu(Alu::Add, R3, R4);
+        self.asm.constant(R4, limit);
+        self.asm.alu(Alu::Sub, R4, value);
+        self.asm.alu(Alu::Rsh, R4, 63);
+        self.asm.alu(Alu::Add, R3, R4);
     }
 
     fn exponential(&mut self, scheme: &Exponential, signed: bool, lowest: Label, above: Label) {
@@ -69,28 +95,28 @@ impl Lowering<'_> {
         let top = scheme.highest.ilog2();
         let bottom = (scheme.lowest + 1).ilog2();
         self.asm.comment("r2 = value scaled to [2^62, 2^63), r3 = its power of two");
-        self.mov(R2, R1);
-        self.alu(Alu::Lsh, R2, immediate(62 - top));
-        self.mov(R3, immediate(top));
+        self.asm.mov(R2, R1);
+        self.asm.alu(Alu::Lsh, R2, immediate(62 - top));
+        self.asm.mov(R3, immediate(top));
         // Steps of … 4, 2, 1 that add up to the largest shift there can be.
         let steps = immediate(32 - (top - bottom).leading_zeros());
         for log in (0..steps).rev() {
             let step = 1 << log;
             // r4 = 1 if the upper `step` bits are zero; then shift by `step`.
-            self.mov(R4, R2);
-            self.alu(Alu::Rsh, R4, 63 - step);
-            self.alu(Alu::Add, R4, -1);
-            self.alu(Alu::Rsh, R4, 63);
+            self.asm.mov(R4, R2);
+            self.asm.alu(Alu::Rsh, R4, 63 - step);
+            self.asm.alu(Alu::Add, R4, -1);
+            self.asm.alu(Alu::Rsh, R4, 63);
             if log > 0 {
-                self.alu(Alu::Lsh, R4, log);
+                self.asm.alu(Alu::Lsh, R4, log);
             }
-            self.alu(Alu::Lsh, R2, R4);
-            self.alu(Alu::Sub, R3, R4);
+            self.asm.alu(Alu::Lsh, R2, R4);
+            self.asm.alu(Alu::Sub, R3, R4);
         }
         if scheme.schema > 0 {
-            self.alu(Alu::Lsh, R3, i32::from(scheme.schema));
+            self.asm.alu(Alu::Lsh, R3, i32::from(scheme.schema));
         }
-        self.alu(Alu::Add, R3, scheme.first - scheme.min_index);
+        self.asm.alu(Alu::Add, R3, scheme.first - scheme.min_index);
         for threshold in &scheme.thresholds {
             self.add_if_above(*threshold, R2);
         }
@@ -107,7 +133,7 @@ impl Lowering<'_> {
         // The value is above bound 0 and not above the last one.
         let inner = raw.get(1..raw.len() - 1).unwrap_or(&[]);
         if inner.len() <= COMPARED {
-            self.mov(R3, 1);
+            self.asm.mov(R3, 1);
             for bound in inner {
                 self.add_if_above(bound.cast_unsigned(), R1);
             }
@@ -122,12 +148,12 @@ impl Lowering<'_> {
     fn search(&mut self, bounds: &[i64], base: i32, found: Label) {
         let middle = bounds.len() / 2;
         let Some(bound) = bounds.get(middle) else {
-            self.mov(R3, base);
+            self.asm.mov(R3, base);
             self.asm.jump(found);
             return;
         };
         let upper = self.asm.label();
-        self.constant(R5, bound.cast_unsigned());
+        self.asm.constant(R5, bound.cast_unsigned());
         self.asm.jump_if(Cond::Sgt, R1, R5, upper);
         self.search(&bounds[..middle], base, found);
         self.asm.place(upper);
@@ -147,11 +173,11 @@ impl Lowering<'_> {
         self.jump_if_constant(Cond::Sle, start.cast_unsigned(), lowest);
         self.jump_if_constant(Cond::Sgt, last.cast_unsigned(), above);
         // (value - start - 1) / width + 1: a value equal to a bound belongs below it.
-        self.mov(R3, R1);
-        self.constant(R4, start.wrapping_add(1).cast_unsigned());
-        self.alu(Alu::Sub, R3, R4);
-        self.constant(R4, width);
-        self.alu(Alu::Div, R3, R4);
-        self.alu(Alu::Add, R3, 1);
+        self.asm.mov(R3, R1);
+        self.asm.constant(R4, start.wrapping_add(1).cast_unsigned());
+        self.asm.alu(Alu::Sub, R3, R4);
+        self.asm.constant(R4, width);
+        self.asm.alu(Alu::Div, R3, R4);
+        self.asm.alu(Alu::Add, R3, 1);
     }
 }
