@@ -36,8 +36,12 @@ const SITE: &str = "probes:
     labels:
       device: { value: disk.major << 20 | disk.first_minor, as: block_device }
       operation: { value: args.rq.cmd_flags & 0xff, as: { REQ_OP_READ: read, default: other } }
-    metrics: [{ counter: site_requests_total, help: Requests. }]
+    metrics:
+      - { counter: site_requests_total, help: Requests. }
+      - { gauge: site_last_bytes, value: args.rq.__data_len, unit: bytes, help: Bytes of the last one. }
 ";
+/// The last value of a disk, which says nothing once it is gone.
+const LAST: &str = "tapster_site_last_bytes";
 
 /// The devices of which it is said how much I/O waits for them.
 fn waiting(families: &[MetricFamily]) -> impl Iterator<Item = &str> {
@@ -148,6 +152,7 @@ fn exchanged() -> Outcome {
             assert_eq!(count(&counted, family, "~gone"), 0, "{family}: nothing was counted there");
         }
         let now = settled(&exporter, &name);
+        assert!(read(&now, LAST, &name).is_some() && read(&now, LAST, "~gone").is_none(), "{LAST}");
         let names: Vec<&str> = waiting(&now).collect();
         assert!(
             names.contains(&name.as_str()) && !names.contains(&"~gone"),

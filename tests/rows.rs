@@ -1,14 +1,16 @@
-//! Rows of shipped probes where there are many processors, and that what several processors count in one row is all there.
+//! Rows of shipped probes where there are many processors, and that what several processors count in one row is all there, but for
+//! what the kernel leaves out and tells.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 use tapster_testing as support;
 
-use std::{fs, os::unix::fs::symlink, thread};
+use serde_json::Value;
+use std::{fs, os::unix::fs::symlink, thread, time::Duration};
 use support::{
     cases::{Cases, Outcome, Skip},
-    command::text,
-    exporter::{Tapster, binary},
+    command::{output, text, tool},
+    exporter::{Tapster, binary, within},
     metrics::whole,
 };
 
@@ -111,6 +113,42 @@ fn nothing_is_lost() -> Outcome {
     Ok(format!("{} calls on {threads} processors", threads * CALLS))
 }
 
+/// Runs that the kernel left out of the programs whose names begin so, as it tells `bpftool`.
+fn left_out(name: &str) -> Result<u64, Skip> {
+    let output = output(tool("bpftool")?.args(["-j", "prog", "show"]));
+    let list: Vec<Value> = serde_json::from_str(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default();
+    let own = list.iter().filter(|program| program["name"].as_str().is_some_and(|own| own.starts_with(name)));
+    Ok(own.filter_map(|program| program["recursion_misses"].as_u64()).sum())
+}
+
+/// Interrupts free memory, too: one that comes while the program runs finds it running, and the kernel leaves that run out.
+fn what_is_left_out_is_told() -> Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("probes.yaml");
+    let name = format!("f{}", std::process::id());
+    let probes = format!(
+        "probes:
+  - name: {name}
+    at: 'rawtracepoint:kmem:kmem_cache_free'
+    labels: {{ stack: {{ value: kstack(16), as: kstack }} }}
+    metrics: [{{ counter: frees_total, help: x }}]
+"
+    );
+    fs::write(&file, probes).unwrap();
+    let tapster = Tapster::start(&["--strict", "-c", file.to_str().unwrap()]);
+    left_out(&name)?;
+    let told = || whole(tapster.scrape().sum("tapster_probe_missed_total", &[("probe", &name)]));
+    let free_memory = || (0..1000).for_each(|_| drop(fs::read_dir("/proc/self/task")));
+    let is_left_out = || {
+        free_memory();
+        left_out(&name).is_ok_and(|left_out| left_out > 0)
+    };
+    within(Duration::from_mins(1), is_left_out).expect("no interrupt came while the program ran");
+    let (least, own, most) = (left_out(&name)?, told(), left_out(&name)?);
+    assert!((least..=most).contains(&own), "{own}, and by the kernel {least} to {most}");
+    Ok(format!("{own} runs"))
+}
+
 #[test]
 fn rows_are_of_each_processor_or_of_few() {
     let Some(mut cases) = Cases::as_root("rows") else {
@@ -118,5 +156,6 @@ fn rows_are_of_each_processor_or_of_few() {
     };
     cases.run("shipped probes on many processors", many_processors);
     cases.run("a row of all processors", nothing_is_lost);
+    cases.run("what the kernel leaves out", what_is_left_out_is_told);
     cases.finish();
 }

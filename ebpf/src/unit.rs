@@ -58,3 +58,26 @@ impl Unit {
         raw * denominator as f64 / numerator as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_values_in_base_units() {
+        let expected = [
+            ("none", 1.0),
+            ("ns", 1e-9),
+            ("us", 1e-6),
+            ("ms", 1e-3),
+            ("s", 1.0),
+            ("bytes", 1.0),
+            ("sectors", 512.0),
+            ("kib", 1024.0),
+        ];
+        for ((name, unit), (expected_name, one)) in UNITS.into_iter().zip(expected) {
+            assert_eq!(name, expected_name);
+            assert!((unit.to_base(1.0) / one - 1.0).abs() < 1e-12, "{name}: {}", unit.to_base(1.0));
+        }
+    }
+}

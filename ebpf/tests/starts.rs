@@ -127,6 +127,28 @@ fn a_start_is_found_by_its_end_and_by_no_other() {
     assert!(collided > 1000 && alone > 1000);
 }
 
+/// An end that does not match leaves its start waiting.
+#[test]
+fn an_end_that_does_not_match_leaves_its_start() {
+    let world = World::new();
+    for kernel in [KernelVersion(5, 10, 0), KernelVersion(6, 1, 0)] {
+        let probe =
+            parse(&PROBE.replace("KEY }\n", "KEY, where: arg1 == 7 }\n").replace("KEY", "arg0")).unwrap();
+        let program = tapster_ebpf::compile(&probe, &Target { kernel, ..world.target(1) }).unwrap();
+        let mut vm = machine(&program);
+        for (now, point, word) in [(10, "untyped", 0), (20, "stop", 6), (30, "stop", 7)] {
+            vm.env.ktime_ns = now;
+            let code = program.codes.iter().find(|code| code.at.to_string().ends_with(point)).unwrap();
+            vm.load(&code.assembled.insns);
+            vm.run(&context(&[1, word, 3])).unwrap();
+        }
+        let row = vm.map(map(ROWS)).get(&3_u64.to_le_bytes()).expect("the second end found the start");
+        assert_eq!(row[..16], [1_u64.to_le_bytes(), 20_u64.to_le_bytes()].concat());
+        let unmatched = vm.map(map(DROPS)).get(&DropReason::Unmatched.index().to_le_bytes()).unwrap();
+        assert_eq!(u64::from_le_bytes(unmatched.try_into().unwrap()), 0);
+    }
+}
+
 /// The place that a program finds for a key is the one that the other side computes.
 #[test]
 fn both_sides_compute_the_same_place() {

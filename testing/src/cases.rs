@@ -103,6 +103,11 @@ impl Cases {
         }
     }
 
+    /// How many cases there were so far, including skipped and failed ones.
+    pub fn count(&self) -> usize {
+        self.ran + self.skipped
+    }
+
     /// Prints the last line.
     pub fn finish(self) {
         let Self { suite, ran, skipped, failed } = self;

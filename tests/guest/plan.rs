@@ -4,6 +4,7 @@ use crate::{
     Ready,
     kernel::SERIES,
     machine::{Machine, Results},
+    queries,
     scenario::{self, Scenario},
     support::cases::{Outcome, say},
 };
@@ -89,6 +90,15 @@ impl Plan {
         (all || scenario.each_change.contains(&series))
             && Self::named(self.kernels.as_ref(), series)
             && Self::named(self.scenarios.as_ref(), scenario.name)
+    }
+
+    /// How many cases a kernel has.
+    pub(crate) fn cases(&self, series: &str) -> usize {
+        let newest = |name: &&&str| Self::is_newest(series) && self.runs_on_newest(name);
+        // The queries are answered in a guest each.
+        let guests = |name: &&str| if *name == "queries" { queries::GUESTS.len() } else { 1 };
+        scenario::ALL.iter().filter(|scenario| self.runs(scenario, series)).count()
+            + NEWEST_ONLY.iter().filter(newest).map(guests).sum::<usize>()
     }
 
     /// Whether one of [`NEWEST_ONLY`] runs.

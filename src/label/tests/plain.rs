@@ -86,6 +86,8 @@ fn tables() {
         (&open, i64::MIN, "-9223372036854775808"),
         (&closed, 0, "read"),
         (&closed, 1, "other"),
+        (&closed, -1, "other"),
+        (&closed, i64::MAX, "other"),
     ] {
         assert_eq!(decode(spec, &value.to_le_bytes()), expected);
     }
