@@ -147,6 +147,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_oldest_of_several_starts_counts_whatever_their_order() {
+        for ages in [[5, 9, 2], [9, 2, 5], [2, 5, 9]] {
+            let mut all = Waits::default();
+            for oldest_ns in ages {
+                all.add(Waits { number: 1, oldest_ns });
+            }
+            assert_eq!((all.number, all.oldest_ns), (3, 9), "{ages:?}");
+        }
+    }
+
+    #[test]
     fn starts_before_a_missed_end_are_in_doubt() {
         let mut doubt = Doubt::default();
         assert_eq!(doubt.until_ns(0, 100), 0);
