@@ -90,6 +90,8 @@ trial() {
     target=$2
     shift 2
     blockdev --getsz "$target" >/dev/null
+    # The first notices which devices are others than before under the same number.
+    scrape "$trial-first"
     sleep 0.5
     scrape "$trial-before"
     observe
