@@ -32,6 +32,11 @@ pub fn of_block_file(file: &OsStr) -> String {
     escape(file.as_bytes()).replace('!', "/")
 }
 
+/// The file name in sysfs of a block device with this name.
+pub fn block_file(name: &str) -> String {
+    name.replace('/', "!")
+}
+
 /// The link in sysfs for a block device's number.
 pub fn block_link(sys: &Path, device: u64) -> PathBuf {
     sys.join("dev/block").join(numbers(device))

@@ -100,8 +100,9 @@ fn exchanged() -> Outcome {
     let name = device.name();
     wait_quiet(&name);
     let control = DiskControl::new(&name)?;
-    // Requests of one bio each, as long as none are merged; a probe at their issue and one at their completion.
+    // A probe at the completion of bios, and one at the issue of requests, of which there is one less for each bio that is merged.
     let lost = || [control.lost_bios(), control.lost_issues()];
+    let merged = || [0, control.merges()];
     let kernel = Kernel::detect(&Host::default());
     let mut probes = config::library().unwrap();
     probes.retain(|probe| probe.name.value == "block_io");
@@ -116,7 +117,8 @@ fn exchanged() -> Outcome {
     let first = settled(&exporter, &name);
     let mut before = [BY_DISK, BY_NUMBER].map(|family| {
         let found = count(&first, family, &name);
-        assert_all(family, found, ios, lost()[number_of(family)]);
+        let index = number_of(family);
+        assert_all(family, found, ios - merged()[index], lost()[index]);
         (found, read(&first, family, &name).map(|(_, family, place)| began(family, place)).unwrap())
     });
     let mut gone = [0; 2];
@@ -127,19 +129,21 @@ fn exchanged() -> Outcome {
         // As the exporter does every second; whatever reads a new device is in what follows.
         exporter.retire();
         let calm = settled(&exporter, &name);
+        // The name is the new disk's at once, whether it was read or not.
         let new = [BY_DISK, BY_NUMBER].map(|family| {
-            // Either still the old disk's, or, where somebody has read the new one, its own.
-            let (found, moved) = (count(&calm, family, &name), count(&calm, family, "~gone"));
-            if moved > gone[number_of(family)] { found } else { 0 }
+            let old = gone[number_of(family)] + before[number_of(family)].0;
+            assert_eq!(count(&calm, family, "~gone"), old, "{family}: what the old disk had, before any I/O");
+            count(&calm, family, &name)
         });
-        let lost_before = lost();
+        let (lost_before, merged_before) = (lost(), merged());
         let ios = reads(&device, *bytes)?;
         let now = settled(&exporter, &name);
         let counted = exporter.counted();
         for (index, family) in [BY_DISK, BY_NUMBER].into_iter().enumerate() {
             let found = count(&now, family, &name);
             let lost = lost()[index] - lost_before[index];
-            assert_all(&format!("{family} of disk {}", number + 2), found - new[index], ios, lost);
+            let merged = merged()[index] - merged_before[index];
+            assert_all(&format!("{family} of disk {}", number + 2), found - new[index], ios - merged, lost);
             let (old, old_began) = before[index];
             gone[index] += old;
             assert_eq!(count(&now, family, "~gone"), gone[index], "{family}: what the old disk had");

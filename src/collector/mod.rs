@@ -298,7 +298,7 @@ impl Reader {
                 }
             }
             self.take_out((decoders, retired, ledger), gone, at)?;
-            self.settle_disks(retired, ledger, &places, at);
+            self.settle_disks((decoders, retired, ledger), &places, at);
             let in_map = rows.len();
             for (labels, row) in retired.rows() {
                 place(&mut rows, &mut places, labels.clone(), row.clone(), metrics, layout);

@@ -148,11 +148,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Ends the series of disks that are gone if another disk now has the name: one with texts that are in the map.
+    /// Ends the series of disks that are gone if another disk now has the name: one that is there, or whose texts are in the
+    /// map.
     pub(super) fn settle_disks(
         &self,
-        retired: &mut Retired,
-        ledger: &mut Ledger,
+        (decoders, retired, ledger): (&[Box<dyn Decode>], &mut Retired, &mut Ledger),
         present: &HashMap<Arc<[String]>, usize>,
         at: SystemTime,
     ) {
@@ -163,10 +163,13 @@ impl Reader {
         let name = |texts: &'_ Arc<[String]>| -> Vec<(usize, String)> {
             self.disk_labels.iter().map(|index| (*index, texts[*index].clone())).collect()
         };
-        let names: HashSet<(usize, String)> = present.keys().flat_map(name).collect();
+        let mut heirs: HashMap<(usize, String), bool> =
+            present.keys().flat_map(name).map(|name| (name, true)).collect();
         let ending = |texts: &[String], gone: &[usize]| {
             let has_heir = |index: &usize| {
-                self.disk_labels.contains(index) && names.contains(&(*index, texts[*index].clone()))
+                let name = (*index, texts[*index].clone());
+                self.disk_labels.contains(index)
+                    && *heirs.entry(name).or_insert_with(|| decoders[*index].has_heir(&texts[*index]))
             };
             gone.iter().copied().filter(has_heir).collect()
         };

@@ -238,6 +238,10 @@ impl Decode for BlockDevice {
         sequence != 0 && self.known.get(&number).is_some_and(ended)
     }
 
+    fn has_heir(&self, text: &str) -> bool {
+        disk::has_sectors(&self.sys.join("class/block").join(name::block_file(text)))
+    }
+
     fn forget_gone(&mut self) {
         self.past.retain(|(_, sequence), _| *sequence != 0);
     }

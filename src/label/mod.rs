@@ -54,6 +54,11 @@ pub trait Decode: Send {
         false
     }
 
+    /// Whether another object has the text of one that is gone, so that nothing of the gone one may be shown under it any more.
+    fn has_heir(&self, _text: &str) -> bool {
+        false
+    }
+
     /// Called when all rows of objects that are gone have left the map: from now on a value means the object that has it now.
     fn forget_gone(&mut self) {}
 }

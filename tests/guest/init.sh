@@ -5,6 +5,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/shm
+echo "@@ begun"
 for directory in /dev/shm /tmp /run; do mount -t tmpfs tmpfs $directory; done
 mount -t tracefs tracefs /sys/kernel/tracing
 ifconfig lo 127.0.0.1 up

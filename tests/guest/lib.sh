@@ -90,9 +90,6 @@ trial() {
     target=$2
     shift 2
     blockdev --getsz "$target" >/dev/null
-    # The first notices which devices are others than before under the same number.
-    scrape "$trial-first"
-    sleep 0.5
     scrape "$trial-before"
     observe
     run fio --name=t --filename="$target" --direct=1 --ioengine=psync --output-format=json --output="/results/$trial.json" "$@"

@@ -17,6 +17,10 @@ use std::{
 
 /// A machine that hangs is ended after this.
 const LIMIT: Duration = Duration::from_mins(5);
+/// So long a kernel may take to its first process. Nothing of this project runs before.
+const BOOT: Duration = Duration::from_secs(90);
+/// What is said of one that takes longer.
+pub(crate) const NOT_BOOTED: &str = "the kernel did not come to its first process";
 /// Room for results.
 const RESULTS: u64 = 64 << 20;
 
@@ -153,7 +157,14 @@ impl Machine<'_> {
 impl Running {
     /// Waits for the end of the scenario and reads what it left.
     pub(crate) fn finish(mut self, limit: Duration) -> Result<Results, Skip> {
+        let mut has_begun = false;
         while self.child.try_wait().unwrap().is_none() {
+            has_begun = has_begun || self.console().contains("@@ begun");
+            if !has_begun && self.begun.elapsed() > BOOT {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                panic!("{NOT_BOOTED} within {BOOT:?}; its console:\n{}", self.console());
+            }
             if self.begun.elapsed() > limit {
                 let _ = self.child.kill();
                 let _ = self.child.wait();

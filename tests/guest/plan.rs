@@ -3,7 +3,7 @@
 use crate::{
     Ready,
     kernel::SERIES,
-    machine::{Machine, Results},
+    machine::{Machine, NOT_BOOTED, Results},
     queries,
     scenario::{self, Scenario},
     support::cases::{Outcome, say},
@@ -162,9 +162,10 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Whether it was the emulation that failed. QEMU's processors, a thread each, now and then run half of what the kernel patches
-/// into its own code under the other, and where the host stops a processor for long, the guest's clock does not come back.
+/// into its own code under the other, and where the host stops a processor for long, the guest's clock does not come back. A kernel
+/// that does not come to its first process has met nothing of this project.
 fn is_of_emulation(said: &str) -> bool {
-    ["Oops: int3", "self-detected stall on CPU"].iter().any(|sign| said.contains(sign))
+    [NOT_BOOTED, "Oops: int3", "self-detected stall on CPU"].iter().any(|sign| said.contains(sign))
 }
 
 /// Boots again, at the most three times, where the emulation failed.

@@ -278,7 +278,15 @@ fn lvm(_: &Kernel, results: &Results) -> String {
         )
     };
     let (mirror, old) = (name_of("vg-mirror"), name_of("vg-old"));
+    let known = results.metrics("before.prom").values(
+        "tapster_block_io_duration_seconds_count",
+        &[("operation", "write")],
+        "device",
+    );
     let (first, second) = (name_of("vg-mirror_rimage_0"), name_of("vg-mirror_rimage_1"));
+    for member in [&first, &second] {
+        assert!(known.contains(member), "another `{member}` was there before: {known:?}");
+    }
     let (leg, slow_leg) = (name_of("vg-old_mimage_0"), name_of("vg-old_mimage_1"));
     let trials = [
         stripe,

@@ -114,6 +114,19 @@ fn a_number_is_used_again() {
     assert_eq!(says(&mut decoder, 3 << 32 | device(259, 9)), ("259:9".to_owned(), false));
 }
 
+/// A name is the disk's that has it now; a loop device without a file, or a name that nobody has, leaves it to the last.
+#[test]
+fn a_name_has_an_heir() {
+    let fixture = Fixture::new();
+    let decoder = BlockDevice::new(&fixture.host()).expect("links are there");
+    for (file, size) in [("dm-3", "65536\n"), ("loop0", "0\n"), ("cciss!c0d0", "8\n")] {
+        fixture.directory(&format!("sys/class/block/{file}"));
+        fixture.write(&format!("sys/class/block/{file}/size"), size);
+    }
+    let heirs = ["dm-3", "loop0", "cciss/c0d0", "dm-4", "~gone"].map(|name| decoder.has_heir(name));
+    assert_eq!(heirs, [true, false, true, false, false]);
+}
+
 /// A hidden disk of `NVMe` multipath, or the disk that its paths lead to.
 fn nvme(fixture: &Fixture, name: &str, hidden: bool, sequence: Option<u64>) {
     let directory = format!("sys/block/{name}");

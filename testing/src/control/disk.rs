@@ -65,10 +65,15 @@ impl DiskControl {
         self.lost(&self.issued)
     }
 
+    /// Number of bios that the kernel put into the request of another one.
+    pub fn merges(&self) -> u64 {
+        self.done().merges()
+    }
+
     /// Most bios whose completion no program saw, once the device is idle: those of requests that the kernel counts and the
     /// control does not. A merged bio is in a request of another bio, which may be one of those.
     pub fn lost_bios(&self) -> u64 {
         let requests = self.lost(&self.completed);
-        if requests == 0 { 0 } else { requests + self.done().merges() }
+        if requests == 0 { 0 } else { requests + self.merges() }
     }
 }

@@ -15,6 +15,15 @@ run lvm lvcreate -q -y -Wn -Zn -n stripe -i 4 -I 64 -L 64m vg
 nodes
 exporter
 trial stripe /dev/vg/stripe --rw=randread --bs=64k --size=16M
+# Others had the numbers of the mirror's devices before, and a scrape has shown what they counted: it is not the mirror's.
+before="before0 before1 before2 before3 before4"
+for name in $before; do
+    run dmsetup create "$name" --table "0 64 linear /dev/mapper/slow $((261000 + ${name#before} * 64))"
+done
+nodes
+for name in $before; do run fio --name=b --filename="/dev/mapper/$name" --rw=write --bs=4k --size=4k --direct=1 --output=/dev/null; done
+scrape before
+for name in $before; do run dmsetup remove "$name"; done
 run lvm lvcreate -q -y -Wn -Zn --nosync --type raid1 -m 1 -n mirror -L 32m vg /dev/ram0 /dev/mapper/slow
 nodes
 trial mirror /dev/vg/mirror --rw=randwrite --bs=16k --size=1M
