@@ -159,10 +159,14 @@ fn filled(group: &str, settings: &Settings) -> String {
     text
 }
 
+/// Begin and end of what reads native histograms.
+const NATIVE: [&str; 2] = ["${native}", "${end}"];
+
 /// Puts a value in the place of each `${NAME}`.
 fn fill(text: &str, settings: &Settings) -> String {
     let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
+    let text = if settings.is_classic() { classic(text) } else { Cow::Borrowed(text) };
+    let mut rest = &*text;
     while let Some((before, behind)) = rest.split_once("${") {
         let (name, after) = behind.split_once('}').expect("`${` is closed");
         filled.push_str(before);
@@ -174,6 +178,14 @@ fn fill(text: &str, settings: &Settings) -> String {
         rest = after;
     }
     filled + rest
+}
+
+/// The text without what reads native histograms.
+fn classic(text: &str) -> Cow<'_, str> {
+    let mut parts = text.split(NATIVE[0]);
+    let first = parts.next().unwrap_or_default();
+    let others = parts.map(|part| part.split_once(NATIVE[1]).expect("`${native}` has an end").1);
+    Cow::Owned(std::iter::once(first).chain(others).collect())
 }
 
 /// What stands for a name in a template.
@@ -216,6 +228,23 @@ mod tests {
         let names = groups();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
         assert!(names.contains(&"tapster-block-peers") && names.contains(&"tapster-nodes"), "{names:?}");
+    }
+
+    #[test]
+    fn classic_rules_have_no_function_of_native_histograms() {
+        let mut settings = Settings::default();
+        settings.set_classic(true);
+        for template in &TEMPLATES {
+            let (both, classic) = (file(template, &Settings::default()), file(template, &settings));
+            for function in ["histogram_count", "histogram_sum", "histogram_fraction"] {
+                assert!(!classic.contains(function), "{}: {function}", template.file);
+            }
+            assert_eq!(classic.len() < both.len(), both.contains("histogram_count("), "{}", template.file);
+            // What is left of a quantile is the one of buckets.
+            for (_, behind) in classic.match_indices("histogram_quantile(").map(|(at, _)| classic.split_at(at)) {
+                assert!(behind[..180.min(behind.len())].contains("_bucket"), "{}", template.file);
+            }
+        }
     }
 
     #[test]

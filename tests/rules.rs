@@ -231,6 +231,7 @@ fn rules() {
     cases.run("changed rules are noticed", changed::changed_rules_are_noticed);
     cases.run("families as served", served::families_are_served);
     cases.run("families of arrays", served::arrays_are_described);
+    cases.run("switches of the host", served::switches_are_compared);
     let directory = tempfile::tempdir().unwrap();
     cases.run("a real Prometheus", || evaluated(directory.path()));
     cases.run("a real Prometheus of several clusters", || clusters::alerts_of_a_real_prometheus(directory.path()));

@@ -45,6 +45,9 @@ pub struct RulesArgs {
     /// [default: kube_node_info]
     #[arg(long, value_name = "PROMQL", default_value = "", hide_default_value = true)]
     pub nodes: String,
+    /// Read classic histograms only, for what does not know `histogram_count()` and the like, such as vmalert
+    #[arg(long)]
+    pub classic_histograms: bool,
     /// Only this group; may be given several times [default: all but tapster-nodes and tapster-slo]
     #[arg(long, value_name = "NAME")]
     pub group: Vec<String>,
@@ -79,6 +82,7 @@ fn settings(args: &RulesArgs) -> Result<Settings, Wrong> {
     settings.set_runbook_url(&args.runbook_url)?;
     settings.set_job(&args.job)?;
     settings.set_nodes(&args.nodes)?;
+    settings.set_classic(args.classic_histograms);
     for group in &args.group {
         settings.ask_for(group)?;
     }

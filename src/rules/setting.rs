@@ -35,6 +35,7 @@ pub struct Settings {
     job: Option<String>,
     nodes: Option<String>,
     groups: Vec<String>,
+    is_classic: bool,
 }
 
 impl Default for Settings {
@@ -49,6 +50,7 @@ impl Default for Settings {
             job: None,
             nodes: None,
             groups: Vec::new(),
+            is_classic: false,
         }
     }
 }
@@ -172,6 +174,15 @@ impl Settings {
         Ok(())
     }
 
+    /// Whether rules read classic histograms only, for what does not know functions of native ones.
+    pub fn set_classic(&mut self, is_classic: bool) {
+        self.is_classic = is_classic;
+    }
+
+    pub(super) fn is_classic(&self) -> bool {
+        self.is_classic
+    }
+
     /// Asks for a group: then those that are not asked for are left out.
     pub fn ask_for(&mut self, group: &str) -> Result<(), Wrong> {
         let known = groups();
@@ -210,6 +221,7 @@ impl Settings {
         ] {
             lines.extend(value.map(|value| format!("{what}: {value}")));
         }
+        lines.extend(self.is_classic.then(|| "classic histograms only".to_owned()));
         lines.extend(self.changed.iter().map(|(name, value)| format!("{name} = {value}")));
         lines
     }
@@ -229,6 +241,7 @@ impl Settings {
             "cluster" => of_cluster(&|label| format!(", {label}")),
             "of_cluster" => of_cluster(&|label| format!(" of {{{{ $labels.{label} }}}}")),
             "cluster_is" => of_cluster(&|label| format!(", {label}=%q")),
+            "native" | "end" => Some(Value::Given(Cow::Borrowed(""))),
             "cluster_is_of" => of_cluster(&|label| format!(" $labels.{label}")),
             _ => {
                 let given = match name {

@@ -214,6 +214,11 @@ pub(crate) fn printed() -> Outcome {
     let optional = expressions(&yaml::read(&fixture::file("../config/rules/optional/slo.yaml")));
     assert_eq!(expressions(spec), optional);
 
+    let (status, classic, _) = run(&["--classic-histograms", groups[0].as_str(), "--group", "tapster-raid-slow"]);
+    assert_eq!((status, classic.contains("histogram_count"), all.contains("histogram_count")), (Some(0), false, true));
+    let names = |text: &str| expressions(&parsed(text)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&classic), names(&run(&[groups[0].as_str(), "--group=tapster-raid-slow"]).1));
+
     let (status, list, _) = run(&["--list", "--set", "raid_slow_ratio=3"]);
     assert_eq!((status, list.lines().count()), (Some(0), rules::thresholds().len()));
     assert!(list.contains("  raid_slow_ratio "), "{list}");
