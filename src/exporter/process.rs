@@ -104,7 +104,10 @@ mod tests {
         let stat = directory.path().join("stat");
         assert!(context_switches(&stat).is_none());
         for (text, expected) in [
-            ("cpu  1 2\nintr 7 0 1\nctxt 123456789012\nbtime 1700000000\nprocesses 5\n", Some(123_456_789_012.0)),
+            (
+                "cpu  1 2\nintr 7 0 1\nctxt 123456789012\nbtime 1700000000\nprocesses 5\n",
+                Some(123_456_789_012.0),
+            ),
             ("cpu  1 2\nctxtx 3\nctxt 4", Some(4.0)),
             ("ctxt\n", None),
             ("ctxt x\n", None),
