@@ -145,6 +145,7 @@ fn tests_of(threshold: &str) -> (&'static str, &'static str) {
         "stuck_seconds" => ("block.yaml", "block"),
         "peers_slow_quantile" => ("block.yaml", "block_peers_quartile"),
         name if name.starts_with("peers_") => ("block.yaml", "block_peers"),
+        "slo_burn_1d" | "slo_burn_3d" => ("optional/slo.yaml", "slo_days"),
         name if name.starts_with("slo_") => ("optional/slo.yaml", "slo"),
         name if name.starts_with("run_queue_") || name.starts_with("blocked_") => ("sched.yaml", "sched"),
         "off_cpu_unexplained" => ("sched.yaml", "sched"),
