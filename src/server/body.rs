@@ -3,7 +3,7 @@
 //! A body is written to memory before its first byte is sent. If it were sent during the collection, a client that does not read
 //! would hold up the collection.
 
-use super::places::{Places, UnderWay};
+use super::seats::{RequestGuard, Seats};
 use crate::{gzip, sys};
 use axum::body::{Body, Bytes, HttpBody};
 use flate2::write::GzEncoder;
@@ -51,10 +51,10 @@ impl Memory {
     }
 
     /// Waits until there is memory for one more answer, and closes connections that do not read theirs. Returns whether there is.
-    pub(super) async fn has_room(&self, places: &Places) -> bool {
+    pub(super) async fn has_room(&self, seats: &Seats) -> bool {
         let room = async {
             while self.is_short() {
-                places.close_slow();
+                seats.close_slow();
                 let _ = tokio::time::timeout(LOOK_EVERY, self.freed.notified()).await;
             }
         };
@@ -219,11 +219,11 @@ impl HttpBody for Reader {
 /// A body that keeps its request under way until it is read.
 pub(super) struct Watched {
     body: Body,
-    request: UnderWay,
+    request: RequestGuard,
 }
 
 impl Watched {
-    pub(super) fn new(body: Body, request: UnderWay) -> Self {
+    pub(super) fn new(body: Body, request: RequestGuard) -> Self {
         request.answered();
         Self { body, request }
     }

@@ -19,10 +19,10 @@ mod guard;
 mod listen;
 mod network;
 mod page;
-mod places;
 mod refusal;
 mod requests;
 mod routes;
+mod seats;
 mod select;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) enum Refusal {
     /// This many requests are under way, of all clients or of this one, and no more may be.
     Busy(usize),
-    /// The connection has a place for health checks only.
+    /// The connection has a seat for health checks only.
     Crowded,
     /// Unread answers fill the memory for answers.
     Full,

@@ -19,9 +19,9 @@ use tokio::sync::Semaphore;
 use super::batch::{Batches, Panicked, Turns};
 use super::body::{Encoded, Memory, Writer};
 use super::connection::Peer;
-use super::places::Places;
 use super::refusal::{Refusal, Refused};
 use super::requests::{Request, Requests};
+use super::seats::Seats;
 use super::{Options, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
@@ -48,7 +48,7 @@ struct Shared {
     scrapes: Arc<Batches<Selection, Form, Scrape>>,
     pages: Arc<Batches<(), (), Option<Arc<Encoded>>>>,
     memory: Arc<Memory>,
-    places: Arc<Places>,
+    seats: Arc<Seats>,
     refused: Arc<Refused>,
     logged: Arc<Logged>,
     telemetry_path: Arc<str>,
@@ -59,11 +59,7 @@ struct Shared {
 }
 
 /// All routes over `source`, behind the checks of [`Options::web`], and the memory of answers.
-pub(super) fn router(
-    source: Arc<dyn Source>,
-    options: &Options,
-    places: Arc<Places>,
-) -> (Router, Arc<Memory>) {
+pub(super) fn router(source: Arc<dyn Source>, options: &Options, seats: Arc<Seats>) -> (Router, Arc<Memory>) {
     let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
         options;
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
@@ -84,7 +80,7 @@ pub(super) fn router(
             scrapes: Batches::new(turns.clone()),
             pages: Batches::new(turns),
             memory: memory.clone(),
-            places,
+            seats,
             refused: Arc::default(),
             logged: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
@@ -100,7 +96,7 @@ pub(super) fn router(
     (router, memory)
 }
 
-/// Needs neither a thread nor a place under a limit, so that it answers whatever else hangs.
+/// Needs neither a thread nor a seat under a limit, so that it answers whatever else hangs.
 async fn healthy(State(shared): State<Shared>) -> Response {
     match shared.turns.oldest().filter(|oldest| *oldest > shared.stuck_after) {
         None => "tapster is healthy\n".into_response(),
@@ -180,7 +176,7 @@ async fn metrics(
         move |forms| {
             let own = || {
                 let web = shared.web.iter().flat_map(|web| web.families());
-                web.chain(shared.places.families()).chain([shared.refused.family()])
+                web.chain(shared.seats.families()).chain([shared.refused.family()])
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
@@ -333,7 +329,7 @@ async fn admit(shared: &Shared, peer: Peer) -> Result<Request, Refusal> {
         return Err(Refusal::Crowded);
     }
     let request = shared.requests.begin(peer.address).map_err(Refusal::Busy)?;
-    if shared.memory.has_room(&shared.places).await { Ok(request) } else { Err(Refusal::Full) }
+    if shared.memory.has_room(&shared.seats).await { Ok(request) } else { Err(Refusal::Full) }
 }
 
 /// The result of shared work, unless it takes too long.

@@ -385,7 +385,7 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<String> {
 }
 
 #[test]
-fn silence_gives_its_place_to_those_who_ask() {
+fn silence_gives_its_seat_to_those_who_ask() {
     let server = Running::with(Options { max_connections: 8, ..Options::default() });
     let mut kept: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(server.addr).unwrap()).collect();
     for stream in &mut kept {
@@ -427,16 +427,16 @@ fn exchange(mut stream: TcpStream, request: &str) -> String {
 }
 
 #[test]
-fn requests_under_way_keep_their_places_and_health_has_its_own() {
+fn requests_under_way_keep_their_seats_and_health_has_its_own() {
     const SCRAPE: &str = "GET /metrics HTTP/1.0\r\n\r\n";
     let server = Running::with(Options { max_connections: 4, ..Options::default() });
     let (began, release) = server.hold();
     let addr = server.addr;
-    // One network may hold three of the four places. A scrape may be displaced before its request is read.
+    // One network may hold three of the four seats. A scrape may be displaced before its request is read.
     let mut scrapes = Vec::new();
     let begun = Instant::now();
     let refused = loop {
-        assert!(begun.elapsed() < Duration::from_secs(4), "the places are not taken");
+        assert!(begun.elapsed() < Duration::from_secs(4), "the seats are not taken");
         scrapes.push(std::thread::spawn(move || exchange(TcpStream::connect(addr).unwrap(), SCRAPE)));
         let answer =
             exchange(TcpStream::connect(addr).unwrap(), "GET /metrics?exclude[]=disk HTTP/1.0\r\n\r\n");
@@ -450,7 +450,7 @@ fn requests_under_way_keep_their_places_and_health_has_its_own() {
     for _ in 0..20 {
         assert_eq!(server.get("/-/healthy").status, 200);
     }
-    // Another network has the fourth place.
+    // Another network has the fourth seat.
     let other = connect_from([127, 0, 0, 2], addr);
     let text = exchange(other, "GET /metrics?exclude[]=disk HTTP/1.0\r\n\r\n");
     assert!(text.starts_with("HTTP/1.0 200"), "{text}");
