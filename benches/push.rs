@@ -20,7 +20,7 @@ use tapster::{
         Encoder, Pusher, Sink, State,
         client::Client,
         resource,
-        setting::{Exports, Sources},
+        setting::{Exports, SettingSources},
     },
     server,
     source::{Selection, Source},
@@ -179,7 +179,7 @@ fn push(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
         "OTEL_METRIC_EXPORT_INTERVAL" => Some(Ok("1".to_owned())),
         _ => None,
     };
-    let exports = Exports::read(&Sources { flags: Vec::new(), variable: &variable, file: None });
+    let exports = Exports::read(&SettingSources { flags: Vec::new(), variable: &variable, file: None });
     let settings = exports.unwrap_or_else(|error| panic!("{error}")).push.unwrap();
     let state = Arc::new(State::new(&settings));
     let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), settings.shape);

@@ -3,7 +3,7 @@
 use super::plan::Plan;
 use crate::{
     follow::{self, FollowError, refused, task_offsets},
-    load::places::{Means, Places, PlacesError},
+    load::places::{AttachMethod, Places, PlacesError},
     sys::{self, Ends, Map, PossibleCpus, ProgramKind, Ring, create_map, has_uprobe_multi},
 };
 use std::{
@@ -39,7 +39,7 @@ pub struct Attached {
     /// The records.
     pub ring: Ring,
     /// How the probes were attached.
-    pub means: Means,
+    pub method: AttachMethod,
     /// Functions with places that could not be attached to: index and error.
     pub refused: Vec<(usize, io::Error)>,
     lost: Map,
@@ -86,9 +86,9 @@ impl Maker {
     }
 }
 
-/// Attaches to all places of a plan, ends before beginnings, by the best means from `from` on. From then on the children of
+/// Attaches to all places of a plan, ends before beginnings, by the best method from `from` on. From then on the children of
 /// this process, and their children, are followed.
-pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<Attached, AttachError> {
+pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: AttachMethod) -> Result<Attached, AttachError> {
     // Needed before 5.11, where the kernel may refuse it; then making the maps reports it.
     let _ = sys::lift_memlock();
     let mut maker = Maker { maps: Vec::new(), held: Vec::new() };
@@ -104,14 +104,14 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: Means) -> Result<At
     // The file that was decoded is used, even if another has its name by now: in that one the places would be wrong.
     let opened = format!("/proc/self/fd/{}", plan.file.as_raw_fd());
     let path = CString::new(opened).map_err(|error| refused("the path")(io::Error::other(error)))?;
-    let (means, refused_places) = probes(&mut maker, plan, &path, from)?;
+    let (method, refused_places) = probes(&mut maker, plan, &path, from)?;
     follow::register(&callgraph::register()?, &maker.maps())?;
     let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
     let (ring, lost) = (fd(&maker.maps, RING), fd(&maker.maps, LOST));
     Ok(Attached {
         ring: Ring::open(ring, ring_bytes, LONGEST).map_err(refused("the ring"))?,
         lost: Map::open(lost, cpus).map_err(refused("the map of losses"))?,
-        means,
+        method,
         refused: refused_places,
         _held: maker.held.into_iter().chain(maker.maps).collect(),
     })
@@ -128,8 +128,8 @@ fn probes(
     maker: &mut Maker,
     plan: &Plan,
     path: &CStr,
-    from: Means,
-) -> Result<(Means, RefusedPlaces), AttachError> {
+    from: AttachMethod,
+) -> Result<(AttachMethod, RefusedPlaces), AttachError> {
     let stacks = plan.stacks.unwrap_or(Stacks::Thread);
     let program = |is_entry: bool, word: Word| {
         let (name, assembled) = if is_entry {
@@ -144,21 +144,22 @@ fn probes(
         maker.load(name, kind, &assembled)
     };
     // A kernel that does not know the helper refuses the program; one without such links refuses the link.
-    let multi = from == Means::Multi
+    let multi = from == AttachMethod::Multi
         && load(maker, ProgramKind::UprobeMulti, false, Word::Cookie)
             .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
-    let cookie = from != Means::Program && load(maker, ProgramKind::Probe, false, Word::Cookie).is_ok();
-    let (means, kind) = match (multi, cookie) {
-        (true, _) => (Means::Multi, ProgramKind::UprobeMulti),
-        (false, true) => (Means::Cookie, ProgramKind::Probe),
-        (false, false) => (Means::Program, ProgramKind::Probe),
+    let cookie =
+        from != AttachMethod::Program && load(maker, ProgramKind::Probe, false, Word::Cookie).is_ok();
+    let (method, kind) = match (multi, cookie) {
+        (true, _) => (AttachMethod::Multi, ProgramKind::UprobeMulti),
+        (false, true) => (AttachMethod::Cookie, ProgramKind::Probe),
+        (false, false) => (AttachMethod::Program, ProgramKind::Probe),
     };
     let mut refused_places = Vec::new();
     for (is_entry, list) in [(false, &plan.exits), (true, &plan.entries)] {
         let offsets = list.iter().map(|place| place.offset).collect();
         let words = list.iter().map(|place| place.word).collect();
         let places = Places::file(path.to_owned(), offsets, words, Ends::Entry);
-        let held = if means == Means::Program {
+        let held = if method == AttachMethod::Program {
             places.each_its_own(|word| load(maker, kind, is_entry, Word::Fixed(word)))?
         } else {
             let shared = load(maker, kind, is_entry, Word::Cookie)?;
@@ -169,7 +170,7 @@ fn probes(
         refused_places.extend(held.refused.into_iter().map(|(index, error)| (list[index].function, error)));
         maker.held.extend(held.descriptors.into_iter().chain(held.programs));
     }
-    Ok((means, refused_places))
+    Ok((method, refused_places))
 }
 
 impl Attached {

@@ -6,7 +6,7 @@
 //! function that jumped here instead of calling.
 
 use super::{
-    plan::Followed,
+    plan::FollowedFunction,
     summary::{Ending, Summary},
 };
 use std::collections::HashMap;
@@ -87,7 +87,7 @@ struct Flow {
 /// All calls in progress, and the sums of those that ended.
 #[derive(Debug)]
 pub struct Graph<'f> {
-    functions: &'f [Followed],
+    functions: &'f [FollowedFunction],
     triggered: bool,
     stacks: Option<Stacks>,
     threads: HashMap<Flow, Thread>,
@@ -97,7 +97,7 @@ pub struct Graph<'f> {
 impl<'f> Graph<'f> {
     /// Begins a graph. `triggered`: only calls beneath a trigger are shown. `stacks`: whose stacks determine callers, if any
     /// do.
-    pub fn new(functions: &'f [Followed], triggered: bool, stacks: Option<Stacks>) -> Self {
+    pub fn new(functions: &'f [FollowedFunction], triggered: bool, stacks: Option<Stacks>) -> Self {
         Self { functions, triggered, stacks, threads: HashMap::new(), summary: Summary::new(functions.len()) }
     }
 
@@ -246,7 +246,7 @@ impl<'f> Graph<'f> {
     }
 
     /// Why the end of a call that is no longer on the stack was not seen.
-    fn unseen(function: &Followed) -> Ending {
+    fn unseen(function: &FollowedFunction) -> Ending {
         match &function.exits {
             None => Ending::NotTaken,
             Some(exits) if exits.has_unseen() => Ending::Jumped,

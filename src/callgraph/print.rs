@@ -2,7 +2,7 @@
 
 use super::{
     pairing::{Line, Step},
-    plan::Followed,
+    plan::FollowedFunction,
     summary::{Summary, Sums},
 };
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Printer<'f, W> {
     out: W,
-    functions: &'f [Followed],
+    functions: &'f [FollowedFunction],
     output: Output,
     arguments: usize,
     failed: Option<io::Error>,
@@ -38,7 +38,7 @@ pub struct Printer<'f, W> {
 
 impl<'f, W: Write> Printer<'f, W> {
     /// Shows this many arguments.
-    pub fn new(out: W, functions: &'f [Followed], output: Output, arguments: usize) -> Self {
+    pub fn new(out: W, functions: &'f [FollowedFunction], output: Output, arguments: usize) -> Self {
         Self { out, functions, output, arguments, failed: None, text: String::new() }
     }
 
@@ -173,7 +173,7 @@ impl<'f, W: Write> Printer<'f, W> {
 }
 
 /// Writes times in microseconds; a function without a call that ended has none.
-fn table(summary: &Summary, functions: &[Followed], text: &mut String) {
+fn table(summary: &Summary, functions: &[FollowedFunction], text: &mut String) {
     let us = |ns: u64| format!("{}.{}", ns / 1000, ns % 1000 / 100);
     let mut rows = vec![["calls", "total µs", "self µs", "average µs", "maximum µs"].map(str::to_owned)];
     let called = summary.by_total();

@@ -2,7 +2,7 @@
 
 use super::{
     pairing::{Graph, Line, Step},
-    plan::Followed,
+    plan::FollowedFunction,
     print::{Output, Printer},
     summary::{Summary, Sums, Unreturned},
 };
@@ -23,11 +23,11 @@ const A: Task = Task { pid: 100, tid: 100 };
 const B: Task = Task { pid: 100, tid: 101 };
 const CHILD: Task = Task { pid: 200, tid: 200 };
 
-fn functions() -> Vec<Followed> {
+fn functions() -> Vec<FollowedFunction> {
     let names = ["main", "read", "hash", "jump", "opaque", "empty"];
     (0_u64..)
         .zip(names)
-        .map(|(index, name)| Followed {
+        .map(|(index, name)| FollowedFunction {
             name: name.into(),
             address: 0x1000 * (index + 1),
             exits: (name != "opaque").then(|| Exits {

@@ -8,7 +8,9 @@ use super::{
     tell_missing,
 };
 use crate::{
-    callgraph::{self, Attached, Graph, Losses, Means, Output, Plan, Printer, Request, Summary, Unreturned},
+    callgraph::{
+        self, AttachMethod, Attached, Graph, GraphRequest, Losses, Output, Plan, Printer, Summary, Unreturned,
+    },
     kernel::Kernel,
     sys,
 };
@@ -87,7 +89,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
             return Ok(USAGE);
         }
     };
-    let request = Request { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
+    let request = GraphRequest { what: args.what.clone(), trigger: args.trigger.clone(), limit: args.limit };
     let plan = match callgraph::plan(&request) {
         Ok(plan) => plan,
         Err(missing) => {
@@ -109,7 +111,7 @@ pub(super) fn callgraph(args: &CallgraphArgs) -> Result<u8, Stop> {
         tell!("error: without the kernel's BTF processes cannot be followed");
         return Ok(FAILURE);
     };
-    let attached = match callgraph::attach(&plan, btf, args.buffer << 20, Means::Multi) {
+    let attached = match callgraph::attach(&plan, btf, args.buffer << 20, AttachMethod::Multi) {
         Ok(attached) => attached,
         Err(error) => {
             tell!("error: {error}");

@@ -7,7 +7,7 @@ use crate::{
     config,
     exporter::{Exporter, Failure},
     kernel::Kernel,
-    otlp::setting::{Exports, SettingError, Sources},
+    otlp::setting::{Exports, SettingError, SettingSources},
     owner::{Owners, Trust},
     status::{Limit, ProgramStatus},
 };
@@ -249,7 +249,7 @@ fn kibibytes(bytes: u64) -> String {
 
 /// Checks the section of a file about pushes. Flags and variables belong to another process, which may enable pushes.
 fn pushes(file: &Otlp) -> Result<(), SettingError> {
-    let read = |flags| Exports::read(&Sources { flags, variable: &|_| None, file: Some(file) });
+    let read = |flags| Exports::read(&SettingSources { flags, variable: &|_| None, file: Some(file) });
     read(Vec::new())?;
     read(vec![("--exporters", Some("otlp".to_owned()))]).map(|_| ())
 }

@@ -4,7 +4,7 @@ mod objects;
 
 use super::{
     alternative::{Candidate, Step},
-    files::Watched,
+    files::WatchedProbe,
 };
 use crate::{
     collector::{Collected, Reader, Shared, View},
@@ -80,7 +80,7 @@ pub struct Running {
     /// Why the last scrape of it failed.
     failure: Mutex<Option<Down>>,
     /// Its files, which may be replaced or are not there yet.
-    watched: Option<Mutex<Watched>>,
+    watched: Option<Mutex<WatchedProbe>>,
     /// The declaration, for when its object in the kernel comes or is exchanged.
     declared: Probe,
     /// Why it does not count on all CPUs that are online, if it should.
@@ -137,7 +137,7 @@ fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking
 }
 
 /// Why a probe is down whose file is missing: it waits for the file.
-fn waiting(watched: &Watched) -> Option<Down> {
+fn waiting(watched: &WatchedProbe) -> Option<Down> {
     let missing = watched.missing()?;
     Some(Down {
         cause: Cause::Waiting,
@@ -181,7 +181,7 @@ impl Running {
     pub(super) fn new(
         probe: &Probe,
         Candidate { probe: brought, passed }: Candidate,
-        mut watched: Option<Watched>,
+        mut watched: Option<WatchedProbe>,
         attached: Result<Attached, Down>,
         began: SystemTime,
         host: &Host,
@@ -223,7 +223,7 @@ impl Running {
     /// Compiles, loads and attaches one probe.
     pub(super) fn bring_up(probe: &Probe, means: &Means<'_>) -> Self {
         // The files are read before compiling: later changes are then seen.
-        let watched = Watched::new(probe, &means.host.proc);
+        let watched = WatchedProbe::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
         let compile = || {
             // This includes a probe that waits for its file, because it could not be attached when the file comes.

@@ -4,7 +4,7 @@ use super::{
     Exporter, Running,
     account::Account,
     alternative::{Candidate, Step},
-    files::Watched,
+    files::WatchedProbe,
     memory,
     process::process_began,
     running::compile_failure,
@@ -142,7 +142,7 @@ impl Exporter {
         let begun = Instant::now();
         // Modules and files are read before compiling: later changes are then seen.
         let modules = Modules::new(&host.sys);
-        let watched: Vec<_> = probes.iter().map(|probe| Watched::new(probe, &host.proc)).collect();
+        let watched: Vec<_> = probes.iter().map(|probe| WatchedProbe::new(probe, &host.proc)).collect();
         let compiled: Vec<_> = probes.iter().map(|probe| compile(probe, &target)).collect();
         times.compile = begun.elapsed();
         for what in memory::too_little(kernel, limit.as_ref(), compiled.iter().flatten()) {

@@ -2,7 +2,7 @@
 
 use super::{
     Host,
-    block_device::{Names, sequence},
+    block_device::{DeviceNames, sequence},
 };
 use crate::{disk, name};
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::DirEntryExt, path::PathBuf};
@@ -70,7 +70,7 @@ impl Hidden {
 
     /// The hidden disk with this sequence, or, without a sequence, the one that has the number in the kernel's statistics; and
     /// its own sequence.
-    pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(Names, Option<u32>)> {
+    pub(super) fn find(&mut self, number: u64, wanted: Option<u32>) -> Option<(DeviceNames, Option<u32>)> {
         self.list();
         let mut hidden = self.entries.values().filter_map(|entry| entry.hidden.as_ref()).peekable();
         // If there is no hidden disk, the statistics need not be read.
@@ -92,10 +92,10 @@ impl Hidden {
         self.block.join(device.replace('/', "!")).exists()
     }
 
-    fn names(&self, disk: String) -> Names {
+    fn names(&self, disk: String) -> DeviceNames {
         match leads_to(&disk).filter(|device| self.is_there(device)) {
-            Some(device) => Names { device, path: disk },
-            None => Names { device: disk, path: String::new() },
+            Some(device) => DeviceNames { device, path: disk },
+            None => DeviceNames { device: disk, path: String::new() },
         }
     }
 }

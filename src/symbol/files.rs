@@ -3,7 +3,7 @@
 
 use super::{
     frame::Frame,
-    known::{Job, Key, Of, Part, Place, Unseen, kept, padded},
+    known::{FileMapping, Job, Of, Part, SymbolsKey, Unseen, kept, padded},
     lock,
     mapping::Inode,
     reader::Reader,
@@ -196,8 +196,8 @@ fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
         let path = kept(path);
         let of = match file {
             MappedFile::BuildId(id) => {
-                let key = Key::BuildId(padded(&id));
-                known.add(key, Place { process, from, to, path, seen: None });
+                let key = SymbolsKey::BuildId(padded(&id));
+                known.add(key, FileMapping { process, from, to, path, seen: None });
                 if known.is_unseen(key) {
                     reader.ask(&mut known, Job::See(key));
                 }

@@ -3,7 +3,7 @@
 //! comes.
 
 use super::{
-    known::{BuildId, Job, Key, Known, Of, Part, Place, Unseen, kept, padded},
+    known::{BuildId, FileMapping, Job, Of, Part, SymbolCache, SymbolsKey, Unseen, kept, padded},
     lock,
     mapping::{Inode, Mapping, mappings},
     unread::Reason,
@@ -49,9 +49,9 @@ enum Thing {
     /// A process: its mappings, and the files in them.
     Process(u32),
     /// The symbols of a file.
-    Symbols(Key),
+    Symbols(SymbolsKey),
     /// The identity of a file.
-    See(Key),
+    See(SymbolsKey),
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl MayHang for Asked {
 #[derive(Debug)]
 pub(super) struct Reader {
     proc: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<SymbolCache>,
     /// Notified when a job is added.
     asked: Condvar,
     /// Notified when a job is done.
@@ -106,12 +106,12 @@ impl Reader {
     }
 
     /// Locks what is known; hold it only for moments.
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, SymbolCache> {
         lock(&self.known)
     }
 
     /// Adds a job.
-    pub(super) fn ask(&self, known: &mut Known, job: Job) {
+    pub(super) fn ask(&self, known: &mut SymbolCache, job: Job) {
         known.ask(job);
         self.asked.notify_one();
     }
@@ -217,7 +217,7 @@ impl Reader {
     fn user_of(&self, thing: Thing) -> Option<u32> {
         let process = match thing {
             Thing::Process(process) => process,
-            Thing::Symbols(key) | Thing::See(key) => self.known().places(key).last()?.process,
+            Thing::Symbols(key) | Thing::See(key) => self.known().mappings(key).last()?.process,
         };
         Some(fs::metadata(self.directory(process)).ok()?.uid())
     }
@@ -314,31 +314,31 @@ impl Reader {
         path: PathBuf,
         is_ours: bool,
     ) -> Of {
-        let place = Place { process, from, to, path: kept(path), seen: None };
-        let unseen = Unseen { inode, path: place.path.clone(), told: SystemTime::now() };
+        let mapping = FileMapping { process, from, to, path: kept(path), seen: None };
+        let unseen = Unseen { inode, path: mapping.path.clone(), told: SystemTime::now() };
         // Another thread is opening it.
         if !lock(&self.opening).insert(inode) {
             return Of::Unseen(unseen);
         }
-        let found = self.identify(place, inode, is_ours);
+        let found = self.identify(mapping, inode, is_ours);
         lock(&self.opening).remove(&inode);
         // It may be found through another process.
         found.map_or(Of::Unseen(unseen), Of::File)
     }
 
     /// The identity of a file that a process has mapped; `None` if it is not certain.
-    fn identify(&self, mut place: Place, inode: Inode, is_ours: bool) -> Option<Key> {
-        let (looked, is_mapped) = match self.hold_mapped(&place) {
+    fn identify(&self, mut mapping: FileMapping, inode: Inode, is_ours: bool) -> Option<SymbolsKey> {
+        let (looked, is_mapped) = match self.hold_mapped(&mapping) {
             Ok(looked) => (looked, true),
-            Err(_) => (self.hold_named(&place).ok()?, false),
+            Err(_) => (self.hold_named(&mapping).ok()?, false),
         };
         let identity = looked.identity;
         // Another file may have its name by now.
         let is_it = is_mapped || identity.inode == inode.number;
-        place.seen = is_ours.then_some((identity.device, identity.inode));
+        mapping.seen = is_ours.then_some((identity.device, identity.inode));
         let known = self.known().looked_at(inode, identity).filter(|_| is_it);
         if let Some(key) = known {
-            self.known().add(key, place);
+            self.known().add(key, mapping);
             return Some(key);
         }
         let file = looked.open().ok()?;
@@ -346,11 +346,11 @@ impl Reader {
         let mut known = self.known();
         if is_it {
             let key = known.look_at(inode, identity, build_id);
-            known.add(key, place);
+            known.add(key, mapping);
             return Some(key);
         }
         if let Some(id) = build_id {
-            known.add(Key::BuildId(id), place);
+            known.add(SymbolsKey::BuildId(id), mapping);
         }
         None
     }
@@ -369,37 +369,37 @@ impl Reader {
             let since_epoch = unseen.told.duration_since(UNIX_EPOCH).unwrap_or_default();
             let was_there = || {
                 let told = i128::try_from(since_epoch.as_nanos()).unwrap_or(i128::MAX);
-                (identity.appeared_ns() <= told).then_some(Key::File(identity))
+                (identity.appeared_ns() <= told).then_some(SymbolsKey::File(identity))
             };
             let Some(key) = known.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
-            let place = Place { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
-            known.add(key, place);
+            let mapping = FileMapping { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
+            known.add(key, mapping);
             known.settle(process, &unseen, key);
         }
     }
 
     /// Opens a file as its process has it: its mapping, or the file with its name in the root of that process.
-    fn hold(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        self.hold_mapped(place).or_else(|_| self.hold_named(place))
+    fn hold(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+        self.hold_mapped(mapping).or_else(|_| self.hold_named(mapping))
     }
 
-    fn hold_named(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        let root = hold_directory(&self.directory(place.process).join("root"))?;
-        look_at(Foreign::Under(root.as_fd(), &place.path))
+    fn hold_named(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+        let root = hold_directory(&self.directory(mapping.process).join("root"))?;
+        look_at(Foreign::Under(root.as_fd(), &mapping.path))
     }
 
-    fn hold_mapped(&self, place: &Place) -> Result<sys::Looked, ForeignError> {
-        let link = format!("map_files/{:x}-{:x}", place.from, place.to);
-        look_at(Foreign::Link(&self.directory(place.process).join(link)))
+    fn hold_mapped(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+        let link = format!("map_files/{:x}-{:x}", mapping.from, mapping.to);
+        look_at(Foreign::Link(&self.directory(mapping.process).join(link)))
     }
 
     /// Looks up the identity of a mapped file.
-    fn see(&self, key: Key) {
-        let places = self.known().places(key);
-        let is_ours = |place: &&Place| self.has_our_files(&self.directory(place.process));
-        for place in places.iter().rev().filter(is_ours) {
-            if let Ok(looked) = self.hold_mapped(place) {
-                self.known().see(key, place.process, (looked.identity.device, looked.identity.inode));
+    fn see(&self, key: SymbolsKey) {
+        let mappings = self.known().mappings(key);
+        let is_ours = |mapping: &&FileMapping| self.has_our_files(&self.directory(mapping.process));
+        for mapping in mappings.iter().rev().filter(is_ours) {
+            if let Ok(looked) = self.hold_mapped(mapping) {
+                self.known().see(key, mapping.process, (looked.identity.device, looked.identity.inode));
                 return;
             }
         }
@@ -408,36 +408,36 @@ impl Reader {
     /// Opens a file through its process. After the process has ended, only the file that was identified is opened, or one that
     /// root has installed for everybody: the path may belong to another root, or be made up. If only the user who started this
     /// process sees the names, any file may be opened.
-    fn open(&self, place: &Place) -> Result<File, ForeignError> {
-        if let Some(file) = place.seen {
-            let found = look_at(Foreign::Unlinked(&place.path));
+    fn open(&self, mapping: &FileMapping) -> Result<File, ForeignError> {
+        if let Some(file) = mapping.seen {
+            let found = look_at(Foreign::Unlinked(&mapping.path));
             if let Ok(looked) = &found
                 && (looked.identity.device, looked.identity.inode) == file
             {
                 return looked.open();
             }
         }
-        if self.directory(place.process).join("root").symlink_metadata().is_ok() {
-            return self.hold(place)?.open();
+        if self.directory(mapping.process).join("root").symlink_metadata().is_ok() {
+            return self.hold(mapping)?.open();
         }
         let is_private = self.is_private.load(Ordering::Relaxed);
-        let path = &place.path;
+        let path = &mapping.path;
         open_foreign(if is_private { Foreign::Unlinked(path) } else { Foreign::OfRoot(path) })
     }
 
     /// Reads the symbols of a file, through the first of its processes that still has it.
-    fn symbols(&self, key: Key) -> Result<Symbols, Reason> {
-        let places = self.known().places(key);
+    fn symbols(&self, key: SymbolsKey) -> Result<Symbols, Reason> {
+        let mappings = self.known().mappings(key);
         let mut why = Reason::Gone;
         // A file of root can be trusted; of others, the newest process probably still has the file.
         let mut opened = Vec::new();
-        for place in places.iter().rev() {
-            match self.open(place) {
+        for mapping in mappings.iter().rev() {
+            match self.open(mapping) {
                 Ok(file) => {
                     let is_of_root =
                         file.metadata().is_ok_and(|found| Limits::of_host(&found) == Limits::TRUSTED);
                     // In another root, a file belongs to the owner of that root.
-                    let is_installed = is_of_root && place.seen.is_some();
+                    let is_installed = is_of_root && mapping.seen.is_some();
                     let limits = if is_installed { Limits::INSTALLED } else { Limits::STACK };
                     opened.push((file, is_of_root, limits));
                 }
@@ -447,14 +447,14 @@ impl Reader {
         opened.sort_by_key(|(_, is_of_root, _)| !is_of_root);
         for (file, _, limits) in opened {
             let is_it = match key {
-                Key::BuildId(wanted) => match elf::build_id(&file) {
+                SymbolsKey::BuildId(wanted) => match elf::build_id(&file) {
                     Ok(id) => id.is_some_and(|id| padded(&id) == wanted),
                     Err(error) => {
                         why = worse(why, Reason::from(&error));
                         false
                     }
                 },
-                Key::File(wanted) => sys::identity(file.as_fd()).is_ok_and(|found| found == wanted),
+                SymbolsKey::File(wanted) => sys::identity(file.as_fd()).is_ok_and(|found| found == wanted),
             };
             if !is_it {
                 continue;

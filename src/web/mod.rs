@@ -13,7 +13,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
-pub use users::Answer;
+pub use users::Authentication;
 
 use crate::{
     family::{Kind, MetricFamily},
@@ -102,7 +102,7 @@ impl Settings {
     }
 
     /// Authenticates a request by its header `Authorization` and the address that it came from.
-    pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Answer {
+    pub async fn authenticate(&self, authorization: Option<&[u8]>, peer: Option<IpAddr>) -> Authentication {
         self.users.authenticate(&self.verified, authorization, peer).await
     }
 }

@@ -21,7 +21,7 @@ use tapster::{
         Encoder, Pusher, Settings, Sink, State, WithPush,
         client::Client,
         resource,
-        setting::{Exports, SettingError, Sources},
+        setting::{Exports, SettingError, SettingSources},
     },
     source::{Selection, Source},
     status::{ProbeStatus, Unready},
@@ -77,7 +77,7 @@ pub(crate) fn settings(variables: &[(&str, &str)]) -> Settings {
     let variable = |name: &str| {
         variables.iter().find(|(known, _)| *known == name).map(|(_, text)| Ok((*text).to_owned()))
     };
-    let exports = Exports::read(&Sources { flags: Vec::new(), variable: &variable, file: None });
+    let exports = Exports::read(&SettingSources { flags: Vec::new(), variable: &variable, file: None });
     exports.unwrap_or_else(|error| panic!("{error}")).push.expect("there is an endpoint")
 }
 

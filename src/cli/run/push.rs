@@ -8,7 +8,7 @@ use crate::{
         Encoder, Pusher, Sink, State, WithPush,
         client::Client,
         resource,
-        setting::{Exports, SettingError, Settings, Shape, Sources},
+        setting::{Exports, SettingError, SettingSources, Settings, Shape},
     },
     source::Source,
 };
@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 /// Reads the destinations of metrics.
 pub(super) fn exports(args: &RunArgs, file: Option<&Otlp>) -> Result<Exports, SettingError> {
     let variable = |name: &str| env::var_os(name).map(|text| text.into_string().map_err(|_| ()));
-    Exports::read(&Sources { flags: args.otlp.flags(), variable: &variable, file })
+    Exports::read(&SettingSources { flags: args.otlp.flags(), variable: &variable, file })
 }
 
 /// The client for the receiver, if there is one.

@@ -5,7 +5,7 @@ use crate::{
     collector::Shared,
     exporter::{
         alternative::{Candidate, Step},
-        files::{Change, Watched},
+        files::{Change, WatchedProbe},
     },
     host::Host,
     kernel::{Kernel, Switches},
@@ -53,7 +53,7 @@ impl Running {
     /// Compiles and attaches the probe again.
     fn revive(
         &self,
-        watched: &mut Watched,
+        watched: &mut WatchedProbe,
         change: Change,
         host: &Host,
         shared: &Shared,

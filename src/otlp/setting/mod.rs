@@ -13,7 +13,7 @@ mod given;
 mod parse;
 
 pub use given::SettingError;
-use given::{Given, Place};
+use given::{Given, SettingSource};
 use parse::{headers, pairs};
 
 use crate::otlp::client::Endpoint;
@@ -177,7 +177,7 @@ const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 pub type Flags = Vec<(&'static str, Option<String>)>;
 
 /// Everything that was given.
-pub struct Sources<'a> {
+pub struct SettingSources<'a> {
     /// Flags that were given.
     pub flags: Flags,
     /// The environment: the text of a variable; `Err` where it is no UTF-8.
@@ -186,25 +186,25 @@ pub struct Sources<'a> {
     pub file: Option<&'a Otlp>,
 }
 
-impl fmt::Debug for Sources<'_> {
+impl fmt::Debug for SettingSources<'_> {
     /// Leaves out texts, some of which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").finish_non_exhaustive()
+        f.debug_struct("SettingSources").finish_non_exhaustive()
     }
 }
 
-impl Sources<'_> {
+impl SettingSources<'_> {
     fn flag(&self, setting: Setting) -> Option<Given> {
         let (_, text) = self.flags.iter().find(|(flag, _)| *flag == setting.flag)?;
-        Some(Given { text: text.clone()?, place: Place::Flag(setting.flag) })
+        Some(Given { text: text.clone()?, source: SettingSource::Flag(setting.flag) })
     }
 
     fn variable(&self, name: &'static str) -> Result<Option<Given>, SettingError> {
-        let place = Place::Variable(name);
+        let source = SettingSource::Variable(name);
         match (self.variable)(name) {
             Some(Ok(text)) if text.trim().is_empty() => Ok(None),
-            Some(Ok(text)) => Ok(Some(Given { text, place })),
-            Some(Err(())) => Err(SettingError::new(&place, "its text is not UTF-8".into(), None)),
+            Some(Ok(text)) => Ok(Some(Given { text, source })),
+            Some(Err(())) => Err(SettingError::new(&source, "its text is not UTF-8".into(), None)),
             None => Ok(None),
         }
     }
@@ -221,8 +221,8 @@ impl Sources<'_> {
     fn file(&self, setting: Setting) -> Option<Given> {
         let file = self.file?;
         let (key, text) = file.settings.iter().find(|(key, _)| *key == setting.key)?;
-        let place = Place::File(Arc::clone(&file.file), text.span.clone(), key);
-        Some(Given { text: text.value.clone(), place })
+        let source = SettingSource::File(Arc::clone(&file.file), text.span.clone(), key);
+        Some(Given { text: text.value.clone(), source })
     }
 
     fn get(&self, setting: Setting) -> Result<Option<Given>, SettingError> {
@@ -311,17 +311,17 @@ pub struct Tls {
 pub struct TlsFile {
     /// Where it is.
     pub path: PathBuf,
-    place: Place,
+    source: SettingSource,
 }
 
 impl TlsFile {
     fn new(given: &Given) -> Self {
-        Self { path: PathBuf::from(given.text.trim()), place: given.place.clone() }
+        Self { path: PathBuf::from(given.text.trim()), source: given.source.clone() }
     }
 
     /// Makes an error that names the setting.
     pub(in crate::otlp) fn wrong(&self, message: impl Into<String>) -> SettingError {
-        SettingError::new(&self.place, message.into(), None)
+        SettingError::new(&self.source, message.into(), None)
     }
 }
 
@@ -361,7 +361,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 impl Exports {
     /// Reads the settings. Settings of pushes are checked only if something is pushed: the variables are often set
     /// for all programs of a host.
-    pub fn read(sources: &Sources<'_>) -> Result<Self, SettingError> {
+    pub fn read(sources: &SettingSources<'_>) -> Result<Self, SettingError> {
         // It is often set for all programs of a host, so a wrong value is no error.
         let disabled = sources.variable(DISABLED)?.is_some_and(|given| {
             given.word(&BOOLEANS).unwrap_or_else(|error| {
@@ -403,7 +403,7 @@ fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
     let words: Vec<&str> = given.text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     let mut exporters = Vec::new();
     for word in &words {
-        let one = Given { text: (*word).to_owned(), place: given.place.clone() };
+        let one = Given { text: (*word).to_owned(), source: given.source.clone() };
         match one.word(&EXPORTERS)? {
             Some(exporter) => exporters.push(exporter),
             None if words.len() > 1 => {
@@ -416,7 +416,7 @@ fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
 }
 
 /// The first endpoint that was given, and whether it is the endpoint of metrics or that of all signals.
-fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
+fn endpoint(sources: &SettingSources<'_>) -> Result<Option<(Given, bool)>, SettingError> {
     for (setting, is_whole) in [(METRICS_ENDPOINT, true), (ENDPOINT, false)] {
         if let Some(given) = sources.flag(setting) {
             return Ok(Some((given, is_whole)));
@@ -432,7 +432,7 @@ fn endpoint(sources: &Sources<'_>) -> Result<Option<(Given, bool)>, SettingError
 }
 
 fn settings(
-    sources: &Sources<'_>,
+    sources: &SettingSources<'_>,
     endpoint: Option<&(Given, bool)>,
     shape: Shape,
 ) -> Result<Settings, SettingError> {
@@ -474,7 +474,7 @@ fn settings(
     })
 }
 
-fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
+fn proxy(sources: &SettingSources<'_>) -> Result<Proxy, SettingError> {
     let first =
         |names: &[&'static str]| names.iter().find_map(|name| sources.variable(name).transpose()).transpose();
     let url = match first(&PROXY)? {
@@ -496,7 +496,7 @@ fn proxy(sources: &Sources<'_>) -> Result<Proxy, SettingError> {
     Ok(Proxy { url, except })
 }
 
-fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+fn header_list(sources: &SettingSources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     if let Some(given) =
         sources.flag(HEADERS).map_or_else(|| sources.variables(HEADERS), |flag| Ok(Some(flag)))?
     {
@@ -506,8 +506,8 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
     let mut list = Vec::new();
     for (name, value) in &file.headers {
         let checked = parse::header(&name.value, &value.value).map_err(|message| {
-            let place = Place::File(Arc::clone(&file.file), name.span.clone(), HEADERS.key);
-            SettingError::new(&place, message, None)
+            let source = SettingSource::File(Arc::clone(&file.file), name.span.clone(), HEADERS.key);
+            SettingError::new(&source, message, None)
         })?;
         list.push(checked);
     }
@@ -516,7 +516,7 @@ fn header_list(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingEr
 
 /// Attributes of the resource from all sources; later ones override earlier ones. Within one source the name of the
 /// service overrides the attributes.
-fn resource(sources: &Sources<'_>) -> Result<Vec<(String, String)>, SettingError> {
+fn resource(sources: &SettingSources<'_>) -> Result<Vec<(String, String)>, SettingError> {
     let mut all: Vec<(String, String)> = Vec::new();
     if let Some(file) = sources.file {
         all.extend(file.resource.iter().map(|(key, value)| (key.value.clone(), value.value.clone())));
