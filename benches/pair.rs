@@ -23,7 +23,7 @@ use std::{
 };
 use support::{Bpftrace, Loaded};
 use tapster::{
-    collector::{Reader, Shared, View},
+    collector::{LabelContext, ProbeReader, View},
     exporter::{Exporter, Options},
     exposition::{self, Format},
     host::Host,
@@ -157,9 +157,14 @@ fn scrape(name: &str, metric: &str, rows: u64, lines: u64) {
         }
     }
     let host = Host::default();
-    let reader =
-        Reader::new(attached, std::time::SystemTime::now(), &host, &Shared::new(&host, Vec::new()), cpus)
-            .unwrap();
+    let reader = ProbeReader::new(
+        attached,
+        std::time::SystemTime::now(),
+        &host,
+        &LabelContext::new(&host, Vec::new()),
+        cpus,
+    )
+    .unwrap();
     for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
         const TIMES: u32 = 20;
         let mut bytes = 0;

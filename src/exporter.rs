@@ -19,7 +19,7 @@ pub use running::Running;
 pub use start::{Failure, Options, StartTimes};
 
 use crate::{
-    collector::Shared,
+    collector::LabelContext,
     follow::Followed,
     host::Host,
     kernel::Modules,
@@ -49,7 +49,7 @@ pub struct Exporter {
     modules: Mutex<Modules>,
     host: Host,
     /// What the decoders of all probes share.
-    shared: Mutex<Arc<Shared>>,
+    shared: Mutex<Arc<LabelContext>>,
     /// Whether the log has reported that members of some arrays have no latency.
     told_silent: AtomicBool,
     /// Rights that are missing for probes that are brought up later.
@@ -85,7 +85,7 @@ impl Exporter {
         drop(before);
     }
 
-    fn shared(&self) -> Arc<Shared> {
+    fn shared(&self) -> Arc<LabelContext> {
         lock(&self.shared).clone()
     }
 

@@ -63,7 +63,7 @@ pub enum CollectError {
 
 /// Turns rows into series. Locked while labels are decoded, not while the answer is written; also while maps are read, but only
 /// if rows may be removed from them.
-struct Labels {
+struct RowDecoder {
     decoders: Vec<Box<dyn Decode>>,
     /// Rows that were removed from the map.
     retired: Retired,
@@ -82,10 +82,10 @@ pub enum View {
 }
 
 /// How a probe reports its waiting starts, and the layout of starts.
-type Told<'a> = (&'a Waiting, &'a StartLayout);
+type WaitingReport<'a> = (&'a Waiting, &'a StartLayout);
 
 /// One attached probe, as scrapes read it.
-pub struct Reader {
+pub struct ProbeReader {
     attached: Attached,
     rows: sys::Map,
     drops: sys::Map,
@@ -94,7 +94,7 @@ pub struct Reader {
     proc: PathBuf,
     clock: KernelClock,
     cpus: PossibleCpus,
-    labels: Mutex<Labels>,
+    labels: Mutex<RowDecoder>,
     /// Labels of cgroups: the index of each, and the part of the cgroup that it shows.
     cgroup_labels: Vec<(usize, Part)>,
     cgroups: Arc<Cgroups>,
@@ -109,9 +109,9 @@ pub struct Reader {
     doubt: Mutex<Doubt>,
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for ProbeReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("probe", &self.attached.program.name).finish_non_exhaustive()
+        f.debug_struct("ProbeReader").field("probe", &self.attached.program.name).finish_non_exhaustive()
     }
 }
 
@@ -137,7 +137,7 @@ pub struct Dropped {
 
 /// What the decoders of all probes share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct LabelContext {
     /// Functions of stacks.
     pub symbols: Arc<Symbols>,
     /// Names of cgroups.
@@ -146,7 +146,7 @@ pub struct Shared {
     pub reasons: Arc<reason::Table>,
 }
 
-impl Shared {
+impl LabelContext {
     /// Makes it for a host whose configuration has these reasons.
     pub fn new(host: &Host, reasons: Vec<Reason>) -> Self {
         Self {
@@ -176,14 +176,14 @@ fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, C
     Ok(Box::new(move |number: u64| map.lookup(&number.to_le_bytes())))
 }
 
-impl Reader {
+impl ProbeReader {
     /// Opens the maps of a probe that was attached after `began`. Fails if a map cannot be opened or a decoder lacks what it
     /// needs.
     pub fn new(
         attached: Attached,
         began: SystemTime,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
@@ -207,7 +207,7 @@ impl Reader {
             proc: host.proc.clone(),
             clock: KernelClock::of_process(&host.proc),
             cpus,
-            labels: Mutex::new(Labels {
+            labels: Mutex::new(RowDecoder {
                 decoders,
                 retired: Retired::new(program.layout.max_rows),
                 ledger: Ledger::new(program.layout.max_rows),
@@ -284,7 +284,7 @@ impl Reader {
                 decoder.refresh(topology);
             }
             let gone = self.gone_disks(&mut labels.decoders, dump.iter().map(|(key, _)| key));
-            let Labels { decoders, retired, ledger } = &mut *labels;
+            let RowDecoder { decoders, retired, ledger } = &mut *labels;
             let moves = self.takes_out() || self.names_programs;
             let at = SystemTime::now();
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
@@ -334,7 +334,7 @@ impl Reader {
     }
 
     /// The waiting starts, and how the probe reports them; `None` if it does not.
-    fn waits(&self) -> io::Result<Option<(Told<'_>, Vec<Start>)>> {
+    fn waits(&self) -> io::Result<Option<(WaitingReport<'_>, Vec<Start>)>> {
         let Program { layout, waiting, .. } = self.program();
         let (Some(starts), Some(layout), Some(waiting)) = (&self.starts, &layout.start, waiting) else {
             return Ok(None);
@@ -345,7 +345,7 @@ impl Reader {
         Ok(Some(((waiting, layout), found)))
     }
 
-    fn lock_labels(&self) -> MutexGuard<'_, Labels> {
+    fn lock_labels(&self) -> MutexGuard<'_, RowDecoder> {
         self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -410,7 +410,7 @@ impl Reader {
     ///
     /// These are starts that have waited for the probe's `inflight_timeout`. A probe that reports their age and declares no
     /// such timeout keeps them longer, unless an end may have been missed since they began, or little room is left. Calls of
-    /// processes that are gone are given up too. `now_ns` is by the clock of [`Reader::now_ns`].
+    /// processes that are gone are given up too. `now_ns` is by the clock of [`ProbeReader::now_ns`].
     pub fn sweep(&self, now_ns: u64) -> io::Result<()> {
         let Some(starts) = &self.starts else { return Ok(()) };
         let Program { layout, waiting, inflight_timeout_ns, .. } = self.program();

@@ -2,7 +2,7 @@
 //! their successors begin at zero.
 
 use super::{
-    Labels, Reader,
+    ProbeReader, RowDecoder,
     ledger::Ledger,
     part,
     retired::{Move, Retired},
@@ -32,7 +32,7 @@ fn is_of_array(label: &TypedLabel) -> bool {
 /// Texts that living cgroups have in the labels at some indexes.
 type Living = HashSet<Vec<Arc<str>>>;
 
-impl Reader {
+impl ProbeReader {
     /// Whether rows may be removed from the map or change their texts.
     pub(super) fn takes_out(&self) -> bool {
         !self.cgroup_labels.is_empty() || !self.disk_labels.is_empty()
@@ -68,7 +68,7 @@ impl Reader {
         }
         let Program { layout, metrics, .. } = self.program();
         let mut labels = self.lock_labels();
-        let Labels { decoders, retired, ledger } = &mut *labels;
+        let RowDecoder { decoders, retired, ledger } = &mut *labels;
         for decoder in decoders.iter_mut() {
             decoder.look();
         }

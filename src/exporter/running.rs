@@ -7,7 +7,7 @@ use super::{
     files::WatchedProbe,
 };
 use crate::{
-    collector::{Collected, Reader, Shared, View},
+    collector::{Collected, LabelContext, ProbeReader, View},
     deadline::{Left, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
@@ -41,7 +41,7 @@ pub(super) struct Means<'m> {
     pub(super) kernel: &'m Kernel,
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
-    pub(super) shared: &'m Shared,
+    pub(super) shared: &'m LabelContext,
     /// Rights that were given up after the start.
     pub(super) lacking: Lacking,
 }
@@ -70,7 +70,7 @@ pub struct Running {
     /// No event was counted before this time.
     began: SystemTime,
     /// Present since the first attachment.
-    reader: OnceLock<Reader>,
+    reader: OnceLock<ProbeReader>,
     /// Why it is down. If it was up before, its counts stay.
     down: Mutex<Option<Down>>,
     /// Alternatives that the kernel refused.
@@ -169,10 +169,15 @@ fn needs_symbols(program: &Program) -> bool {
 }
 
 /// Opens the maps of a probe that was attached after `began`.
-fn open(attached: Attached, began: SystemTime, host: &Host, shared: &Shared) -> Result<Reader, Down> {
+fn open(
+    attached: Attached,
+    began: SystemTime,
+    host: &Host,
+    shared: &LabelContext,
+) -> Result<ProbeReader, Down> {
     let refused = |error: &dyn std::error::Error| Down { cause: Cause::Collect, message: error.to_string() };
     let cpus = PossibleCpus::of_host().map_err(|error| refused(&error))?;
-    Reader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
+    ProbeReader::new(attached, began, host, shared, cpus).map_err(|error| refused(&error))
 }
 
 impl Running {
@@ -185,7 +190,7 @@ impl Running {
         attached: Result<Attached, Down>,
         began: SystemTime,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
     ) -> Self {
         let (reader, down) = match attached.and_then(|attached| open(attached, began, host, shared)) {
             Ok(reader) => (OnceLock::from(reader), None),
@@ -309,11 +314,11 @@ impl Running {
 
     /// The compiled program; `None` for a probe that was never up.
     pub fn program(&self) -> Option<&Program> {
-        self.reader().map(Reader::program)
+        self.reader().map(ProbeReader::program)
     }
 
     /// The probe in the kernel; `None` if it was never attached.
-    pub fn reader(&self) -> Option<&Reader> {
+    pub fn reader(&self) -> Option<&ProbeReader> {
         self.reader.get()
     }
 

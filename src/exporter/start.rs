@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cgroup::memory_limit,
-    collector::Shared,
+    collector::LabelContext,
     follow::Followed,
     host::Host,
     kernel::{Kernel, Modules},
@@ -174,7 +174,7 @@ impl Exporter {
         // Following begins after everything that may bring a probe up again with other maps.
         let followed = if options.attach { follow_children(&mut loaded, kernel) } else { None };
         times.attach = begun.elapsed();
-        let shared = Shared::new(host, reasons);
+        let shared = LabelContext::new(host, reasons);
         let mut failures = Vec::new();
         let mut running = Vec::new();
         for (((probe, candidate), watched), attached) in

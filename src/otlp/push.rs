@@ -53,7 +53,7 @@ pub enum Sink {
 pub struct Pusher {
     source: Arc<dyn Source>,
     sink: Sink,
-    reader: Reader,
+    reader: FamilyReader,
     interval: Duration,
     /// How long a push may take.
     limit: Duration,
@@ -78,7 +78,7 @@ impl fmt::Debug for Pusher {
 
 /// The parts that collecting needs; shared with the thread that collects.
 #[derive(Clone)]
-struct Reader {
+struct FamilyReader {
     encoder: Arc<Encoder>,
     taken: Arc<Mutex<Taken>>,
     logged: Arc<Logged>,
@@ -92,7 +92,7 @@ struct Parcel {
     pending: Vec<Pending>,
 }
 
-impl Reader {
+impl FamilyReader {
     /// Calls `each` with all families as requests.
     fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(Request)) {
         let families = families(&self.logged, || {
@@ -165,7 +165,8 @@ impl Pusher {
         interval: Duration,
         limit: Duration,
     ) -> Self {
-        let reader = Reader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
+        let reader =
+            FamilyReader { encoder: Arc::new(encoder), taken: Arc::default(), logged: Arc::default() };
         Self {
             source,
             sink,

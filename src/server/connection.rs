@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 
-use super::body::Watched;
+use super::body::GuardedBody;
 use super::seats::{CloseReason, Seat, SeatGuard, Seats, SparseMessage};
 use super::{Listener, Options, ServerError, routes};
 use crate::{source::Source, sys, web::Web};
@@ -282,10 +282,10 @@ async fn answer(
     router: Router,
     seat: Arc<Seat>,
     request: Request<Incoming>,
-) -> Result<Response<Watched>, std::convert::Infallible> {
+) -> Result<Response<GuardedBody>, std::convert::Infallible> {
     let under_way = seat.begin();
     let response = router.oneshot(request.map(Body::new)).await?;
-    Ok(response.map(|body| Watched::new(body, under_way)))
+    Ok(response.map(|body| GuardedBody::new(body, under_way)))
 }
 
 /// A stream that informs its seat when bytes come: a request that has begun must be completed in time.

@@ -17,7 +17,7 @@ use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 
 use super::batch::{Batches, Panicked, Turns};
-use super::body::{Encoded, Memory, Writer};
+use super::body::{BodyMemory, BodyWriter, EncodedBody};
 use super::connection::Peer;
 use super::refusal::{Refusal, Refused};
 use super::requests::{Request, Requests};
@@ -37,7 +37,7 @@ const LARGE: usize = 1 << 20;
 /// The form of a scrape: its format, and whether it is compressed.
 type Form = (Format, bool);
 /// A scrape in all the forms that were wanted.
-type Scrape = Arc<BTreeMap<Form, Arc<Encoded>>>;
+type Scrape = Arc<BTreeMap<Form, Arc<EncodedBody>>>;
 
 #[derive(Clone)]
 struct Shared {
@@ -46,8 +46,8 @@ struct Shared {
     turns: Arc<Turns>,
     stuck_after: Duration,
     scrapes: Arc<Batches<Selection, Form, Scrape>>,
-    pages: Arc<Batches<(), (), Option<Arc<Encoded>>>>,
-    memory: Arc<Memory>,
+    pages: Arc<Batches<(), (), Option<Arc<EncodedBody>>>>,
+    memory: Arc<BodyMemory>,
     seats: Arc<Seats>,
     refused: Arc<Refused>,
     logged: Arc<Logged>,
@@ -59,11 +59,15 @@ struct Shared {
 }
 
 /// All routes over `source`, behind the checks of [`Options::web`], and the memory of answers.
-pub(super) fn router(source: Arc<dyn Source>, options: &Options, seats: Arc<Seats>) -> (Router, Arc<Memory>) {
+pub(super) fn router(
+    source: Arc<dyn Source>,
+    options: &Options,
+    seats: Arc<Seats>,
+) -> (Router, Arc<BodyMemory>) {
     let Options { telemetry_path, max_requests, max_connections: _, stuck_after, reload, web, rights } =
         options;
     let nothing = format!("there is nothing here; metrics are at {telemetry_path}\n");
-    let (memory, turns) = (Arc::<Memory>::default(), Arc::<Turns>::default());
+    let (memory, turns) = (Arc::<BodyMemory>::default(), Arc::<Turns>::default());
     let router = Router::new()
         .route("/", get(landing))
         .route(telemetry_path, get(metrics))
@@ -187,7 +191,7 @@ async fn metrics(
         Ok(_request) => answered(shared.scrapes.ask(selection, (format, packed), work)).await,
         Err(refusal) => Err(refusal),
     };
-    match scrape.map(|scrape| scrape.get(&(format, packed)).map(Encoded::body)) {
+    match scrape.map(|scrape| scrape.get(&(format, packed)).map(EncodedBody::body)) {
         Ok(Some(body)) => {
             let mut response = body.into_response();
             let headers = response.headers_mut();
@@ -209,7 +213,7 @@ pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
     forms: &BTreeSet<Form>,
     logged: &Logged,
-    memory: &Arc<Memory>,
+    memory: &Arc<BodyMemory>,
 ) -> Scrape {
     let formats: BTreeSet<Format> = forms.iter().map(|(format, _)| *format).collect();
     let mut written: Vec<Written> = formats
@@ -219,7 +223,7 @@ pub(super) fn scrape(
             Written {
                 exposition: Exposition::new(format),
                 left_out: Vec::new(),
-                bodies: forms.map(|packed| ((format, packed), Writer::new(packed))).collect(),
+                bodies: forms.map(|packed| ((format, packed), BodyWriter::new(packed))).collect(),
             }
         })
         .collect();
@@ -248,7 +252,7 @@ pub(super) fn scrape(
 struct Written {
     exposition: Exposition,
     left_out: Vec<ExpositionError>,
-    bodies: Vec<(Form, Writer)>,
+    bodies: Vec<(Form, BodyWriter)>,
 }
 
 impl Written {
@@ -259,19 +263,23 @@ impl Written {
         let _ = self.exposition.drain(&mut All(bodies));
     }
 
-    fn finish(mut self, logged: &Logged, memory: &Arc<Memory>) -> io::Result<Vec<(Form, Arc<Encoded>)>> {
+    fn finish(
+        mut self,
+        logged: &Logged,
+        memory: &Arc<BodyMemory>,
+    ) -> io::Result<Vec<(Form, Arc<EncodedBody>)>> {
         self.left_out.extend(self.exposition.add(source::left_out(self.left_out.len())).err());
         for error in &self.left_out {
             logged.log(error);
         }
         All(&mut self.bodies).write_all(&self.exposition.finish())?;
-        let finish = |(form, body): (Form, Writer)| Ok((form, Arc::new(body.finish(memory)?)));
+        let finish = |(form, body): (Form, BodyWriter)| Ok((form, Arc::new(body.finish(memory)?)));
         self.bodies.into_iter().map(finish).collect()
     }
 }
 
 /// Writes the same bytes to all bodies.
-struct All<'a>(&'a mut [(Form, Writer)]);
+struct All<'a>(&'a mut [(Form, BodyWriter)]);
 
 impl Write for All<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -301,7 +309,7 @@ async fn landing(State(shared): State<Shared>, Extension(peer): Extension<Peer>)
             telemetry_path: &of_page.telemetry_path,
             unready: source.unready(),
         };
-        let mut writer = Writer::new(false);
+        let mut writer = BodyWriter::new(false);
         write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
     };
     let page = match admit(&shared, peer).await {

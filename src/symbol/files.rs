@@ -1,12 +1,12 @@
 //! Files by build id, learnt from the mappings of processes, and their symbols. Reports of the kernel are read here without
-//! delay; files are read by [`Reader`], and a scrape waits for it only as long as its patience lasts.
+//! delay; files are read by [`SymbolReader`], and a scrape waits for it only as long as its patience lasts.
 
 use super::{
     frame::Frame,
     known::{FileMapping, Job, Of, Part, SymbolsKey, Unseen, kept, padded},
     lock,
     mapping::Inode,
-    reader::Reader,
+    reader::SymbolReader,
 };
 use crate::{
     family::MetricFamily,
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Files, and what is known about them.
 #[derive(Debug)]
 pub(super) struct Files {
-    reader: Arc<Reader>,
+    reader: Arc<SymbolReader>,
     told: Arc<Mutex<Option<Mappings>>>,
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
@@ -44,7 +44,7 @@ impl Files {
             tracing::warn!(%error, "programs that run for less than a second may stay unknown in stacks");
         }
         Self {
-            reader: Arc::new(Reader::new(proc)),
+            reader: Arc::new(SymbolReader::new(proc)),
             told: Arc::new(Mutex::new(told.ok())),
             online,
             begun: Mutex::default(),
@@ -180,7 +180,7 @@ fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) 
     followed.unwrap_or(false)
 }
 
-fn look(reader: &Reader, told: &Mutex<Option<Mappings>>) {
+fn look(reader: &SymbolReader, told: &Mutex<Option<Mappings>>) {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else {
         return reader.ask(&mut reader.known(), Job::New);

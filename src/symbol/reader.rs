@@ -45,7 +45,7 @@ const MUCH: usize = 1 << 20;
 
 /// A thing that may not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Thing {
+enum ReadTarget {
     /// A process: its mappings, and the files in them.
     Process(u32),
     /// The symbols of a file.
@@ -55,14 +55,14 @@ enum Thing {
 }
 
 #[derive(Debug)]
-struct Asked {
-    thing: Thing,
+struct LateRead {
+    thing: ReadTarget,
     /// Its owner; `None` if that is no longer known.
     user: Option<u32>,
     left: Left,
 }
 
-impl MayHang for Asked {
+impl MayHang for LateRead {
     fn left(&self) -> &Left {
         &self.left
     }
@@ -70,7 +70,7 @@ impl MayHang for Asked {
 
 /// What is known, and the jobs that read more.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct SymbolReader {
     proc: PathBuf,
     known: Mutex<SymbolCache>,
     /// Notified when a job is added.
@@ -86,10 +86,10 @@ pub(super) struct Reader {
     /// Whether only the user who started this process, who may read the files as well, sees the names.
     pub(super) is_private: AtomicBool,
     /// Things that are late, as long as they are.
-    left: Mutex<HashMap<Thing, Arc<Asked>>>,
+    left: Mutex<HashMap<ReadTarget, Arc<LateRead>>>,
 }
 
-impl Reader {
+impl SymbolReader {
     pub(super) fn new(proc: PathBuf) -> Self {
         let own = files_of(&proc.join("self"));
         Self {
@@ -155,14 +155,14 @@ impl Reader {
                 self.known().miss(id);
             }
             Job::Process(process) => self.look_at([process].into_iter()),
-            Job::See(key) => self.each(LOOK, &[Thing::See(key)]),
-            Job::Symbols(key) => self.each(READ, &[Thing::Symbols(key)]),
+            Job::See(key) => self.each(LOOK, &[ReadTarget::See(key)]),
+            Job::Symbols(key) => self.each(READ, &[ReadTarget::Symbols(key)]),
         }
     }
 
     /// Reads the mappings of processes, which change: they load libraries while they run.
     fn look_at(self: &Arc<Self>, processes: impl Iterator<Item = u32>) {
-        self.each(LOOK, &processes.map(Thing::Process).collect::<Vec<_>>());
+        self.each(LOOK, &processes.map(ReadTarget::Process).collect::<Vec<_>>());
     }
 
     /// Reads processes that are new or execute another program than before.
@@ -176,10 +176,11 @@ impl Reader {
     }
 
     /// Reads each of these; goes on without those that are late.
-    fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[Thing]) {
+    fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[ReadTarget]) {
         let asked = self.may_be_asked(things);
         let reader = self.clone();
-        let outcomes = deadline::each(limits, asked.clone(), move |asked: &Asked| reader.read(asked.thing));
+        let outcomes =
+            deadline::each(limits, asked.clone(), move |asked: &LateRead| reader.read(asked.thing));
         let mut left = lock(&self.left);
         let mut late = Vec::new();
         for (asked, outcome) in asked.into_iter().zip(outcomes) {
@@ -194,7 +195,7 @@ impl Reader {
     }
 
     /// The things that may be read: not those that are late, nor those of an owner with too many late ones.
-    fn may_be_asked(&self, things: &[Thing]) -> Vec<Arc<Asked>> {
+    fn may_be_asked(&self, things: &[ReadTarget]) -> Vec<Arc<LateRead>> {
         let mut left = lock(&self.left);
         left.retain(|_, asked| asked.left.is_any());
         let mut count_of: HashMap<Option<u32>, usize> = HashMap::new();
@@ -208,36 +209,36 @@ impl Reader {
             if left.contains_key(thing) || left.len() >= LEFT || of_user >= LEFT_OF_ONE {
                 self.do_without(*thing);
             } else {
-                asked.push(Arc::new(Asked { thing: *thing, user, left: Left::default() }));
+                asked.push(Arc::new(LateRead { thing: *thing, user, left: Left::default() }));
             }
         }
         asked
     }
 
-    fn user_of(&self, thing: Thing) -> Option<u32> {
+    fn user_of(&self, thing: ReadTarget) -> Option<u32> {
         let process = match thing {
-            Thing::Process(process) => process,
-            Thing::Symbols(key) | Thing::See(key) => self.known().mappings(key).last()?.process,
+            ReadTarget::Process(process) => process,
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.known().mappings(key).last()?.process,
         };
         Some(fs::metadata(self.directory(process)).ok()?.uid())
     }
 
     /// Notes that something does not answer, and logs it once.
-    fn is_late(&self, thing: Thing) {
+    fn is_late(&self, thing: ReadTarget) {
         let path: Arc<Path> = match thing {
-            Thing::Process(process) => self.directory(process).into(),
-            Thing::Symbols(key) | Thing::See(key) => self.known().path(key),
+            ReadTarget::Process(process) => self.directory(process).into(),
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.known().path(key),
         };
         self.known().unread.count(Reason::Slow, &path);
         self.do_without(thing);
     }
 
     /// Goes on without it: nothing waits for it any more.
-    fn do_without(&self, thing: Thing) {
+    fn do_without(&self, thing: ReadTarget) {
         match thing {
-            Thing::Process(process) => self.known().set_process(process, None, Vec::new()),
-            Thing::Symbols(key) => self.known().give_up(key),
-            Thing::See(_) => {}
+            ReadTarget::Process(process) => self.known().set_process(process, None, Vec::new()),
+            ReadTarget::Symbols(key) => self.known().give_up(key),
+            ReadTarget::See(_) => {}
         }
     }
 
@@ -245,12 +246,12 @@ impl Reader {
         container::directory(&self.proc, process)
     }
 
-    fn read(&self, thing: Thing) {
+    fn read(&self, thing: ReadTarget) {
         if self.known().is_over {
             return;
         }
         match thing {
-            Thing::Process(process) => {
+            ReadTarget::Process(process) => {
                 // The time is taken first: what is reported while the mappings are read may be missing from them.
                 let looked = SystemTime::now();
                 let began = self.began(process);
@@ -259,8 +260,8 @@ impl Reader {
                 self.settle(process);
                 self.known().end(process, looked);
             }
-            Thing::See(key) => self.see(key),
-            Thing::Symbols(key) => {
+            ReadTarget::See(key) => self.see(key),
+            ReadTarget::Symbols(key) => {
                 let read = self.symbols(key);
                 let is_much = read.as_ref().is_ok_and(|symbols| symbols.memory() >= MUCH)
                     || matches!(read, Err(Reason::TooLarge));
@@ -501,14 +502,14 @@ mod tests {
     const FRAME: Frame = Frame::Address(0x40_0123);
 
     /// A process was reported to have mapped a file that cannot be found.
-    fn remember(reader: &Reader, process: u32, told: SystemTime) {
+    fn remember(reader: &SymbolReader, process: u32, told: SystemTime) {
         let inode = Inode { device: (0, 99), number: 7 };
         let of = Of::Unseen(Unseen { inode, path: Path::new("/nowhere/prog").into(), told });
         reader.known().remember(process, Part { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
     }
 
     /// The name of the frame, whether it is final, and whether jobs are missing for it.
-    fn named(reader: &Reader, process: u32) -> (String, bool, bool) {
+    fn named(reader: &SymbolReader, process: u32) -> (String, bool, bool) {
         let mut known = reader.known();
         let (name, is_final) = known.name(&FRAME, 0, process).expect("it is a program's");
         (name, is_final, !known.lacking(&[FRAME], process).is_empty())
@@ -517,14 +518,14 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_has_names_that_stay() {
         let proc = tempfile::tempdir().expect("a temporary directory");
-        let reader = Reader::new(proc.path().into());
+        let reader = SymbolReader::new(proc.path().into());
         remember(&reader, 7, SystemTime::now());
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), false, true));
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
         // A mapping that is reported after the process was read may still be found.
         remember(&reader, 7, SystemTime::now() + Duration::from_mins(1));
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert!(!named(&reader, 7).1);
     }
 
@@ -546,18 +547,18 @@ mod tests {
             );
             write(&format!("{process}/maps"), "3f0000-500000 r-xp 00000000 00:00 0 [vdso]\n");
         }
-        let reader = Reader::new(proc.path().into());
+        let reader = SymbolReader::new(proc.path().into());
         remember(&reader, 7, SystemTime::now() - Duration::from_mins(1));
         remember(&reader, 8, SystemTime::now() - Duration::from_secs(2));
         for process in [7, 8, 9] {
-            reader.read(Thing::Process(process));
+            reader.read(ReadTarget::Process(process));
         }
         assert_eq!(named(&reader, 7), ("[prog+0x123]".into(), true, false));
         assert_eq!(named(&reader, 8), ("[vdso]".into(), true, false));
         assert_eq!(named(&reader, 9), ("[vdso]".into(), true, false));
         // Reports about the new process replace it.
         remember(&reader, 7, SystemTime::now());
-        reader.read(Thing::Process(7));
+        reader.read(ReadTarget::Process(7));
         assert_eq!(named(&reader, 7), ("[vdso]".into(), true, false));
     }
 

@@ -22,7 +22,7 @@ pub use adopt::{Measured, NotAdopted, adopt};
 pub use dm::DeviceMapper;
 pub use families::families;
 pub use named::Named;
-pub use reader::Reader;
+pub use reader::TopologyReader;
 pub use watch::Watch;
 
 use std::collections::HashMap;

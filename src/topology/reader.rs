@@ -13,16 +13,16 @@ use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
 
 /// What is kept from one reading to the next.
-pub struct Reader {
+pub struct TopologyReader {
     host: Host,
     mapper: Arc<dyn DeviceMapper>,
     /// The block devices of the last reading, by the name of their directory.
     devices: HashMap<OsString, Arc<Device>>,
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for TopologyReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("host", &self.host).finish_non_exhaustive()
+        f.debug_struct("TopologyReader").field("host", &self.host).finish_non_exhaustive()
     }
 }
 
@@ -38,7 +38,7 @@ impl MayHang for Device {
     }
 }
 
-impl Reader {
+impl TopologyReader {
     /// Makes a reader of the arrays of a host.
     pub fn new(host: &Host, mapper: Arc<dyn DeviceMapper>) -> Self {
         Self { host: host.clone(), mapper, devices: HashMap::new() }

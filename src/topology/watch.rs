@@ -1,6 +1,6 @@
 //! The topology over time: read for each scrape, with each complaint logged once.
 
-use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Reader, Topology};
+use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Topology, TopologyReader};
 use crate::{
     host::Host,
     lock::lock,
@@ -30,7 +30,7 @@ pub struct Watch {
 /// What is kept from one reading to the next.
 #[derive(Debug)]
 struct Reading {
-    reader: Reader,
+    reader: TopologyReader,
     left_out: LeftOut,
     /// Devices that did not answer.
     silent: Vec<String>,
@@ -40,7 +40,7 @@ impl Watch {
     /// Watches the arrays of a host; there are none until the first [`Self::refresh`].
     pub fn new(host: &Host) -> Self {
         let mapper = Arc::new(Control::new(host.dev.join("mapper/control")));
-        let reader = Reader::new(host, mapper.clone());
+        let reader = TopologyReader::new(host, mapper.clone());
         let reading = Reading { reader, left_out: LeftOut::default(), silent: Vec::new() };
         Self {
             mapper,

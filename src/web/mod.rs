@@ -151,7 +151,7 @@ impl Web {
     pub fn open(path: &Path) -> Result<Self, WebError> {
         let verified = Arc::new(Verified::new());
         let (read, marks) = file::read(path, &verified);
-        let file::Read { settings, diagnostics, failure, .. } = read;
+        let file::WebFileResult { settings, diagnostics, failure, .. } = read;
         for warning in diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
             tracing::warn!("{}", warning.to_string().trim_end());
         }
@@ -257,8 +257,8 @@ impl Web {
     }
 
     /// The settings that may replace the present ones.
-    fn accept(&self, read: file::Read) -> Result<Settings, WebError> {
-        let file::Read { settings, diagnostics, failure, is_empty } = read;
+    fn accept(&self, read: file::WebFileResult) -> Result<Settings, WebError> {
+        let file::WebFileResult { settings, diagnostics, failure, is_empty } = read;
         let settings = settings.ok_or_else(|| WebError::new(failure, &diagnostics))?;
         let name = self.path.display();
         // A file that is written in place is empty at first. Nobody should be let in at that moment.

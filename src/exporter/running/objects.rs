@@ -2,7 +2,7 @@
 
 use super::{Lacking, Running, compile, compile_failure, may_come, open, waiting};
 use crate::{
-    collector::Shared,
+    collector::LabelContext,
     exporter::{
         alternative::{Candidate, Step},
         files::{Change, WatchedProbe},
@@ -21,7 +21,7 @@ impl Running {
     pub(in crate::exporter) fn follow<'k>(
         &self,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: impl FnOnce() -> &'k Kernel,
     ) {
         let Some(watched) = &self.watched else { return };
@@ -56,7 +56,7 @@ impl Running {
         watched: &mut WatchedProbe,
         change: Change,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: &Kernel,
     ) -> Result<(), Down> {
         let target = kernel.target();
@@ -79,7 +79,7 @@ impl Running {
         probe: &Probe,
         program: Program,
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         means: (&Target<'_>, &Kernel),
     ) -> Result<Probe, Down> {
         let began = SystemTime::now();
@@ -147,7 +147,7 @@ impl Running {
         &self,
         changed: &[String],
         host: &Host,
-        shared: &Shared,
+        shared: &LabelContext,
         kernel: impl Fn() -> &'k Kernel,
         lacking: Lacking,
     ) {

@@ -37,7 +37,7 @@ impl Tree {
 
     pub(super) fn read(&mut self) -> Topology {
         let mapper = Arc::new(Tables(self.tables.clone()));
-        Reader::new(&self.host(), mapper).read(&Topology::default()).0
+        TopologyReader::new(&self.host(), mapper).read(&Topology::default()).0
     }
 
     /// A whole disk, by its name as sysfs writes it.
