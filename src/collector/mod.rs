@@ -143,7 +143,7 @@ pub struct LabelContext {
     /// Names of cgroups.
     pub cgroups: Arc<Cgroups>,
     /// Reasons of sleeps.
-    pub reasons: Arc<reason::Table>,
+    pub reasons: Arc<reason::ReasonTable>,
 }
 
 impl LabelContext {
@@ -152,7 +152,7 @@ impl LabelContext {
         Self {
             symbols: Arc::new(Symbols::new(host)),
             cgroups: Arc::new(Cgroups::new(host)),
-            reasons: Arc::new(reason::Table::new(reasons)),
+            reasons: Arc::new(reason::ReasonTable::new(reasons)),
         }
     }
 
@@ -162,7 +162,7 @@ impl LabelContext {
         Self {
             symbols: self.symbols.clone(),
             cgroups: self.cgroups.clone(),
-            reasons: Arc::new(reason::Table::new(reasons)),
+            reasons: Arc::new(reason::ReasonTable::new(reasons)),
         }
     }
 }

@@ -180,7 +180,7 @@ impl Symbol {
 
 /// A table of symbols.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Table {
+pub(super) struct SymbolTable {
     offset: u64,
     size: u64,
     /// The section with its names.
@@ -410,11 +410,11 @@ impl<'s> Image<'s> {
     }
 
     /// The tables of symbols: of all symbols, and of those that other files use.
-    pub(super) fn tables(&self) -> Vec<Table> {
+    pub(super) fn tables(&self) -> Vec<SymbolTable> {
         let table = |kind: u32| {
             let table = self.sections.iter().find(|section| section.kind == kind)?;
             let strings = self.sections.get(usize::try_from(table.link).ok()?)?;
-            Some(Table { offset: table.offset, size: table.size, strings: *strings })
+            Some(SymbolTable { offset: table.offset, size: table.size, strings: *strings })
         };
         [SYMTAB, DYNSYM].into_iter().filter_map(table).collect()
     }
@@ -427,7 +427,7 @@ impl<'s> Image<'s> {
     /// Visits the symbols of a table, one after the other.
     pub(super) fn symbols(
         &self,
-        table: &Table,
+        table: &SymbolTable,
         mut visit: impl FnMut(Symbol) -> Result<(), Unread>,
     ) -> Result<(), Unread> {
         let size = if self.is_wide { 24 } else { 16 };
@@ -467,7 +467,7 @@ impl<'s> Image<'s> {
     }
 
     /// The names of a table's symbols.
-    pub(super) fn names_of(&self, table: &Table) -> Names<'_, 's> {
+    pub(super) fn names_of(&self, table: &SymbolTable) -> Names<'_, 's> {
         self.names(table.strings)
     }
 

@@ -5,7 +5,7 @@ use super::{
     debug_file,
     functions::{LOCAL, Range, code_sections, code_segments},
     go::GoTable,
-    image::{Image, Source, Table},
+    image::{Image, Source, SymbolTable},
     packed,
 };
 
@@ -81,7 +81,7 @@ impl Symbols {
         };
         let go =
             if has_all { None } else { or_lacking(GoTable::find(&image, &budget), &mut lacking)?.flatten() };
-        let tables: Vec<(&Image<'_>, Table)> = [Some(&image), debug.as_ref(), packed.as_ref()]
+        let tables: Vec<(&Image<'_>, SymbolTable)> = [Some(&image), debug.as_ref(), packed.as_ref()]
             .into_iter()
             .flatten()
             .flat_map(|image| image.tables().into_iter().map(move |table| (image, table)))

@@ -13,7 +13,7 @@ use crate::{
     kernel::Kernel,
     load::Attached,
     lock::lock,
-    reason::Table,
+    reason::ReasonTable,
     sandbox::{Lacking, Needs},
     status::{Cause, Down, Limit, ProbeStatus},
     sys::PossibleCpus,
@@ -64,7 +64,7 @@ pub struct Running {
     help: String,
     meaning: String,
     /// The table of reasons that its labels use, if any.
-    reasons: Option<Arc<Table>>,
+    reasons: Option<Arc<ReasonTable>>,
     /// `FILE:LINE`, which changes with the lines above it.
     source: Mutex<String>,
     /// No event was counted before this time.
@@ -327,7 +327,7 @@ impl Running {
     }
 
     /// Whether its labels use no table of reasons, or one that equals this one.
-    pub(super) fn is_told_by(&self, reasons: &Table) -> bool {
+    pub(super) fn is_told_by(&self, reasons: &ReasonTable) -> bool {
         self.reasons.as_ref().is_none_or(|own| own.is_same(reasons))
     }
 

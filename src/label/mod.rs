@@ -71,7 +71,7 @@ pub(crate) struct Sources<'s> {
     /// Names of cgroups.
     pub(crate) cgroups: &'s Arc<Cgroups>,
     /// Reasons of sleeps.
-    pub(crate) reasons: &'s reasons::Table,
+    pub(crate) reasons: &'s reasons::ReasonTable,
     /// Opens the probe's stacks of one side.
     pub(crate) stacks: &'s dyn Fn(Side) -> Result<Kept, Box<dyn Error + Send + Sync>>,
 }
@@ -95,7 +95,9 @@ pub(crate) fn decoder(label: &TypedLabel, from: &Sources<'_>) -> Result<Box<dyn 
         Decoder::Hex => Box::new(number::Hex),
         Decoder::Text => Box::new(text::Text),
         Decoder::Bytes => Box::new(bytes::Bytes::of(&label.ty)),
-        Decoder::Table { rows, default, .. } => Box::new(table::Table::new(rows.clone(), default.clone())),
+        Decoder::Table { rows, default, .. } => {
+            Box::new(table::TableDecoder::new(rows.clone(), default.clone()))
+        }
         Decoder::BlockDevice => Box::new(block_device::BlockDevice::new(from.host)?),
         Decoder::BlockPath => Box::new(block_device::BlockPath::new(from.host)?),
         Decoder::Errno => Box::new(errno::Errno),

@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, Row, Source, Table},
+    measure::{Kind, Measured, MetricTable, Source, TableRow},
 };
 use crate::{family::Bucket, watch::End};
 use serde_json::{Map, Value, json};
@@ -56,7 +56,7 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-fn metric(table: &Table) -> Value {
+fn metric(table: &MetricTable) -> Value {
     let kind = match table.metric.kind {
         Kind::Histogram => "histogram",
         Kind::Counter => "counter",
@@ -74,7 +74,7 @@ fn metric(table: &Table) -> Value {
             object.into()
         })
         .collect();
-    let sum = |row: &Option<Row>| row.as_ref().map(|row| Value::from(figures(table, row)));
+    let sum = |row: &Option<TableRow>| row.as_ref().map(|row| Value::from(figures(table, row)));
     json!({
         "name": table.metric.name,
         "probe": table.metric.probe,
@@ -90,7 +90,7 @@ fn metric(table: &Table) -> Value {
     })
 }
 
-fn figures(table: &Table, row: &Row) -> Map<String, Value> {
+fn figures(table: &MetricTable, row: &TableRow) -> Map<String, Value> {
     let mut object = Map::new();
     let mut set = |name: &str, value: Value| {
         object.insert(name.to_owned(), value);

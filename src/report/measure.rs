@@ -306,7 +306,7 @@ pub(super) enum Measured {
 
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(super) struct TableRow {
     pub(super) labels: Labels,
     pub(super) measured: Measured,
     /// Its part of the total of all rows, if a total makes sense.
@@ -317,25 +317,25 @@ pub(super) struct Row {
 
 /// The measurement of one metric.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct MetricTable {
     pub(super) metric: Metric,
     pub(super) help: String,
     pub(super) label_names: Arc<[String]>,
     /// How long the probes counted.
     pub(super) seconds: f64,
     /// Sorted; at most as many as requested.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<TableRow>,
     /// Number of rows that are left out.
     pub(super) left_out: usize,
     /// The sum of those, if it makes sense.
-    pub(super) rest: Option<Row>,
+    pub(super) rest: Option<TableRow>,
     /// The sum of all rows, if it makes sense and there are several.
-    pub(super) all: Option<Row>,
+    pub(super) all: Option<TableRow>,
     /// A sentence for each reason in it.
     pub(super) sentences: BTreeMap<String, String>,
 }
 
-impl Row {
+impl TableRow {
     pub(super) fn total(&self) -> f64 {
         match &self.measured {
             Measured::Histogram(histogram, _) => histogram.sum,
@@ -393,11 +393,11 @@ fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<L
 }
 
 /// The sum of rows; `None` if there are none, or if such values have no sum.
-fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
+fn sum(rows: &[TableRow], kind: Kind) -> Option<TableRow> {
     let (first, others) = rows.split_first()?;
     let measured = match (kind, &first.measured) {
         (Kind::Gauge | Kind::Max | Kind::Waiting, _) => return None,
-        (_, Measured::Number(_)) => Measured::Number(rows.iter().map(Row::total).sum()),
+        (_, Measured::Number(_)) => Measured::Number(rows.iter().map(TableRow::total).sum()),
         (_, Measured::Histogram(histogram, _)) => {
             let mut all = histogram.clone();
             for row in others {
@@ -407,7 +407,7 @@ fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
             }
             // No value is larger than the largest of a row.
             let of_rows = |takes: fn(Source) -> bool| -> Option<f64> {
-                let taken = |row: &Row| row.largest().filter(|largest| takes(largest.source));
+                let taken = |row: &TableRow| row.largest().filter(|largest| takes(largest.source));
                 let values: Option<Vec<f64>> = rows.iter().map(|row| Some(taken(row)?.value)).collect();
                 values?.into_iter().reduce(f64::max)
             };
@@ -419,7 +419,7 @@ fn sum(rows: &[Row], kind: Kind) -> Option<Row> {
         }
     };
     let share = rows.iter().map(|row| row.share).sum();
-    Some(Row { labels: [].into(), measured, share, limits: first.limits })
+    Some(TableRow { labels: [].into(), measured, share, limits: first.limits })
 }
 
 /// A table for each metric, including those without rows.
@@ -430,7 +430,7 @@ pub(super) fn tables(
     reasons: &Reasons,
     seconds: f64,
     (sort, top): (Sort, Option<usize>),
-) -> Vec<Table> {
+) -> Vec<MetricTable> {
     let families: HashMap<&str, &MetricFamily> =
         counted.iter().map(|family| (&*family.name, family)).collect();
     metrics
@@ -438,7 +438,7 @@ pub(super) fn tables(
         .map(|metric| {
             let family = families.get(metric.name.as_str());
             let samples = family.map(|family| family.samples.as_slice()).unwrap_or_default();
-            let mut rows: Vec<Row> = samples.iter().map(|sample| row(metric, sample, peaks)).collect();
+            let mut rows: Vec<TableRow> = samples.iter().map(|sample| row(metric, sample, peaks)).collect();
             if metric.kind == Kind::Waiting {
                 rows.retain(|row| row.total() > 0.0);
             }
@@ -449,7 +449,7 @@ pub(super) fn tables(
                     .found
                     .iter()
                     .filter(|((name, labels), _)| *name == metric.name && !seen.contains(labels));
-                rows.extend(gone.map(|((_, labels), peak)| Row {
+                rows.extend(gone.map(|((_, labels), peak)| TableRow {
                     labels: labels.clone(),
                     measured: Measured::Number(*peak),
                     share: None,
@@ -475,7 +475,7 @@ pub(super) fn tables(
             });
             let sentences = sentences.collect();
             let others = rows.split_off(top.unwrap_or(usize::MAX).min(rows.len()));
-            Table {
+            MetricTable {
                 metric: metric.clone(),
                 help: family.map(|family| family.help.to_string()).unwrap_or_default(),
                 label_names: family.map(|family| family.label_names.clone()).unwrap_or_default(),
@@ -492,7 +492,7 @@ pub(super) fn tables(
         .collect()
 }
 
-fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> Row {
+fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> TableRow {
     let measured = match &sample.value {
         Value::Histogram(histogram) => {
             let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
@@ -503,12 +503,12 @@ fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> Row {
         ),
         Value::Number(number) => Measured::Number(*number),
     };
-    Row { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
+    TableRow { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
 }
 
 /// Sets parts of the total; there are none if a total is below zero.
-fn set_shares(rows: &mut [Row]) {
-    let sum: f64 = rows.iter().map(Row::total).sum();
+fn set_shares(rows: &mut [TableRow]) {
+    let sum: f64 = rows.iter().map(TableRow::total).sum();
     if sum > 0.0 && rows.iter().all(|row| row.total() >= 0.0) {
         for row in rows {
             row.share = Some(row.total() / sum);

@@ -22,7 +22,7 @@ use crate::{
     status::Down,
     watch::{End, Loss, Running, Ticks, Until, WatchError, Watched, losses, watch},
 };
-use measure::{Peaks, Table};
+use measure::{MetricTable, Peaks};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -41,7 +41,7 @@ pub struct Report {
     /// The program and its arguments.
     command: Vec<String>,
     probes: Vec<Probe>,
-    tables: Vec<Table>,
+    tables: Vec<MetricTable>,
     losses: Vec<Loss>,
 }
 

@@ -2,7 +2,8 @@
 
 use super::{
     measure::{
-        Kind, Labels, Largest, Measured, Metric, Row, Since, Source as From, events, limit, since, tables,
+        Kind, Labels, Largest, Measured, Metric, Since, Source as From, TableRow, events, limit, since,
+        tables,
     },
     unit::Unit,
     *,
@@ -272,7 +273,7 @@ fn the_largest_value_and_its_source() {
     );
     assert_eq!(tables[0].all.as_ref().unwrap().largest(), Some(largest(500.0, From::Bucket)));
     assert_eq!(tables[0].rows[0].quantile(1.0), Some(0.05), "no quantile is above it");
-    let longest: Vec<f64> = tables[1].rows.iter().map(Row::total).collect();
+    let longest: Vec<f64> = tables[1].rows.iter().map(TableRow::total).collect();
     assert_eq!(longest, [0.05, 0.9, 0.000_19, 0.00003], "the largest ever seen");
 }
 

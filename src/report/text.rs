@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, Row, Source, Table},
+    measure::{Kind, Measured, MetricTable, Source, TableRow},
     unit::Unit,
 };
 use crate::{
@@ -48,7 +48,7 @@ pub fn text(report: &Report, layout: Layout) -> String {
     text
 }
 
-fn is_bounded(row: &Row) -> bool {
+fn is_bounded(row: &TableRow) -> bool {
     row.largest().is_some_and(|largest| largest.source == Source::Bucket)
 }
 
@@ -98,7 +98,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(table: &Table, labels: Vec<String>, row: &Row, is_sum: bool) -> Self {
+    fn new(table: &MetricTable, labels: Vec<String>, row: &TableRow, is_sum: bool) -> Self {
         let distribution = match &row.measured {
             Measured::Histogram(histogram, _) => histogram.buckets(),
             Measured::Number(_) => Vec::new(),
@@ -120,12 +120,12 @@ impl Line {
 }
 
 /// The rows of a table, followed by the sum of those left out and the sum of all.
-fn lines(table: &Table) -> Vec<Line> {
+fn lines(table: &MetricTable) -> Vec<Line> {
     let text = |(place, label): (usize, &String)| {
         let sentence = table.sentences.get(label).filter(|_| table.metric.is_reason(place));
         printable(sentence.unwrap_or(label))
     };
-    let texts = |row: &Row| row.labels.iter().enumerate().map(text).collect();
+    let texts = |row: &TableRow| row.labels.iter().enumerate().map(text).collect();
     let mut lines: Vec<Line> =
         table.rows.iter().map(|row| Line::new(table, texts(row), row, false)).collect();
     if table.left_out > 0 {
@@ -156,7 +156,7 @@ fn titles(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The numbers of a row.
-fn figures(table: &Table, row: &Row) -> Vec<String> {
+fn figures(table: &MetricTable, row: &TableRow) -> Vec<String> {
     let unit = table.metric.unit;
     let shown = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| unit.text(value));
     let percent = row.share.map_or_else(|| "-".into(), |share| format!("{:.1} %", share * 100.0));
@@ -188,7 +188,7 @@ fn figures(table: &Table, row: &Row) -> Vec<String> {
 }
 
 /// One table with its name.
-fn one(of: &Table, layout: Layout, text: &mut String) {
+fn one(of: &MetricTable, layout: Layout, text: &mut String) {
     let columns = layout.columns.map(|columns| columns.max(NARROWEST));
     let name = format!("{}:", of.metric.name);
     wrap([name.as_str()].into_iter().chain(of.help.split_whitespace()), columns, "", "  ", text);

@@ -18,7 +18,7 @@ mod tests;
 mod unread;
 
 pub use frame::{Frame, frames};
-pub(crate) use kernel::KernelFunctions;
+pub(crate) use kernel::KernelSymbols;
 
 use crate::{
     elf::short,
@@ -43,7 +43,7 @@ const UNKNOWN: &str = "[unknown]";
 #[derive(Debug)]
 pub struct Symbols {
     host: Host,
-    kernel: Mutex<Option<KernelFunctions>>,
+    kernel: Mutex<Option<KernelSymbols>>,
     files: OnceLock<Files>,
 }
 
@@ -66,7 +66,7 @@ impl Symbols {
     pub fn want_kernel(&self) -> Result<(), HostError> {
         let mut kernel = lock(&self.kernel);
         if kernel.is_none() {
-            *kernel = Some(KernelFunctions::new(&self.host)?);
+            *kernel = Some(KernelSymbols::new(&self.host)?);
         }
         Ok(())
     }

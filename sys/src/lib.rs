@@ -55,4 +55,4 @@ pub use poll::is_writable;
 pub use process::{hold_signal, is_in_foreground, no_new_privs, send_signal, send_signal_to_thread};
 pub use program::{ProgInfo, enable_run_stats, prog_info, prog_test_run_raw_tp};
 pub use ring::Ring;
-pub use table::Table;
+pub use table::StartTable;

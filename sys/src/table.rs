@@ -10,7 +10,7 @@ use tapster_ebpf::layout::{CLAIMED, ELSEWHERE, ENTRY_KEY, FREE, TableLayout};
 
 /// A mapped table; [`TableLayout`] describes its contents.
 #[derive(Debug)]
-pub struct Table {
+pub struct StartTable {
     memory: Mapping,
     entries: usize,
     entry_size: usize,
@@ -24,7 +24,7 @@ const HEAD: usize = ENTRY_KEY as usize;
 /// start.
 const ATTEMPTS: usize = 4;
 
-impl Table {
+impl StartTable {
     /// Maps a table with this layout; the kernel refuses if the map is smaller.
     pub fn open(fd: BorrowedFd<'_>, layout: &TableLayout) -> io::Result<Self> {
         let size = |number: u32| usize::try_from(number).map_err(io::Error::other);

@@ -301,7 +301,7 @@ fn a_start_is_read_whole_or_not_at_all() {
     let fd =
         create_with(MapCreate { kind: ARRAY, key_size: 4, value_size: 64, max_entries: 2, flags: MMAPABLE });
     let layout = TableLayout { bits: 1, entry_size: 64, spread: vec![u64::MAX] };
-    let table = Table::open(fd.as_fd(), &layout).unwrap();
+    let table = StartTable::open(fd.as_fd(), &layout).unwrap();
     let programs = Mapping::new(fd.as_fd(), 0, page_size().unwrap(), true).unwrap();
     let (done, mut read, mut torn) = (AtomicBool::new(false), 0, 0);
     thread::scope(|scope| {

@@ -55,7 +55,7 @@ fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, 
         host,
         symbols: &Arc::new(Symbols::new(host)),
         cgroups: &Arc::new(Cgroups::new(host)),
-        reasons: &reasons::Table::default(),
+        reasons: &reasons::ReasonTable::default(),
         stacks: &|_| Err("no stacks are kept".into()),
     };
     super::decoder(&label, &sources)
