@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tapster::{
-    family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
     host::Host,
     otlp::{
         Encoder, Pusher, Sink, State,
@@ -52,7 +52,7 @@ impl Source for Fixed {
 fn counters(count: u32) -> Vec<MetricFamily> {
     let labels = ["device", "operation", "process"];
     let mut family =
-        MetricFamily::new("tapster_requests_total", "Requests by device.", Kind::Counter, &labels);
+        MetricFamily::new("tapster_requests_total", "Requests by device.", FamilyKind::Counter, &labels);
     for index in 0..count {
         let device = format!("nvme{}n1", index % 16);
         family.push(&[&device, "write", &format!("postgres-{index}")], f64::from(index) * 1234.0);
@@ -65,7 +65,7 @@ fn histograms(count: u32) -> Vec<MetricFamily> {
     let bounds: Arc<[f64]> = (0..22).map(|exponent| 1e-6 * f64::powi(2.0, exponent)).collect();
     let labels = ["device", "operation"];
     let mut family =
-        MetricFamily::new("tapster_latency_seconds", "Time of requests.", Kind::Histogram, &labels);
+        MetricFamily::new("tapster_latency_seconds", "Time of requests.", FamilyKind::Histogram, &labels);
     for index in 0..count {
         let buckets: Vec<(i32, u64)> =
             (-100_i32..-60).map(|bucket| (bucket, u64::from(index + bucket.unsigned_abs() * 7))).collect();

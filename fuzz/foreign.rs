@@ -9,7 +9,7 @@ use tapster::{
     container::{Container, pod_uid},
     elf::{self, Binary, Code, Limits, Name, Symbols},
     exposition::{Format, encode},
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     symbol::mapping,
 };
 use tapster_ebpf::attach::Arch;
@@ -120,7 +120,7 @@ pub(crate) fn containers(data: &[u8]) {
 /// Values of labels: each sample stays one line, whatever they are made of.
 pub(crate) fn labels(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let mut family = MetricFamily::new("tapster_fuzz", "Fuzz.", Kind::Gauge, &["value", "other"]);
+    let mut family = MetricFamily::new("tapster_fuzz", "Fuzz.", FamilyKind::Gauge, &["value", "other"]);
     for (index, value) in text.split('\0').enumerate() {
         family.push(&[value, &index.to_string()], 1.0);
     }

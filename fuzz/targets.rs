@@ -5,7 +5,7 @@
 
 use tapster_ebpf::{
     attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
-    btf::{Btf, Kind, direct_access},
+    btf::{Btf, BtfKind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
     expr,
@@ -168,7 +168,7 @@ pub(crate) fn btf(data: &[u8]) {
                 let _ = direct_access(&btf, id, offset, size);
             }
         }
-        let _ = btf.find(btf.name(id), Kind::Struct);
+        let _ = btf.find(btf.name(id), BtfKind::Struct);
     }
     let _ = btf.enumerator("REQ_OP_READ");
     compile_all(

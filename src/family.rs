@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 use tapster_ebpf::histogram::native_bound;
-pub use tapster_ebpf::names::FamilyKind as Kind;
+pub use tapster_ebpf::names::FamilyKind;
 
 /// All series of one metric name.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct MetricFamily {
     /// Unescaped help text.
     pub help: Arc<str>,
     /// The type of the samples.
-    pub kind: Kind,
+    pub kind: FamilyKind,
     /// Label names shared by every sample, in the order of `Sample::labels`.
     pub label_names: Arc<[String]>,
     /// When counting of the samples began, for counters and histograms.
@@ -199,14 +199,14 @@ fn precise(count: u64) -> f64 {
 
 impl MetricFamily {
     /// A family with one sample without labels.
-    pub fn single(name: &str, help: &str, kind: Kind, value: f64) -> Self {
+    pub fn single(name: &str, help: &str, kind: FamilyKind, value: f64) -> Self {
         let mut family = Self::new(name, help, kind, &[]);
         family.push(&[], value);
         family
     }
 
     /// An empty family.
-    pub fn new(name: &str, help: &str, kind: Kind, label_names: &[&str]) -> Self {
+    pub fn new(name: &str, help: &str, kind: FamilyKind, label_names: &[&str]) -> Self {
         Self {
             name: name.into(),
             help: help.into(),

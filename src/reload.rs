@@ -4,7 +4,7 @@
 use crate::{
     config::{self, Config, Request},
     exporter::{Exchange, Exporter, Failure, Refused},
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     host::Host,
     kernel::Kernel,
     mark::Mark,
@@ -164,13 +164,13 @@ impl Configuration {
         let successful = MetricFamily::single(
             "tapster_config_last_reload_successful",
             "Whether the configuration could be used when it was last read, and every probe that ran goes on as it says now.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             f64::from(u8::from(state.problem.is_empty())),
         );
         let loaded = state.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
         let name = "tapster_config_last_reload_success_timestamp_seconds";
-        let loaded = MetricFamily::single(name, help, Kind::Gauge, loaded);
+        let loaded = MetricFamily::single(name, help, FamilyKind::Gauge, loaded);
         [successful, loaded].into_iter().chain(self.own.iter().flat_map(|own| own()))
     }
 }

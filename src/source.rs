@@ -3,7 +3,7 @@
 
 use crate::{
     exposition::ExpositionError,
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
 };
 use std::{
@@ -94,7 +94,7 @@ pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let duration = start.elapsed().as_secs_f64();
     if !families.iter().any(|family| &*family.name == DURATION) {
         let help = "Time it took to collect the metrics of this scrape, before they were written.";
-        families.push(MetricFamily::single(DURATION, help, Kind::Gauge, duration));
+        families.push(MetricFamily::single(DURATION, help, FamilyKind::Gauge, duration));
     }
     families
 }
@@ -103,7 +103,7 @@ pub fn collect(read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
 pub fn left_out(count: usize) -> MetricFamily {
     let number = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
     let help = "Metric families missing from this scrape because they are malformed; the log says why.";
-    MetricFamily::single(LEFT_OUT, help, Kind::Gauge, number)
+    MetricFamily::single(LEFT_OUT, help, FamilyKind::Gauge, number)
 }
 
 /// Families that were logged as left out. Their errors repeat with every scrape, so each is logged once.

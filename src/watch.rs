@@ -283,20 +283,20 @@ pub fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::Kind;
+    use crate::family::FamilyKind;
 
     #[test]
     fn losses_of_all_kinds() {
         let mut dropped =
-            MetricFamily::new("tapster_probe_dropped_total", "", Kind::Counter, &["probe", "reason"]);
+            MetricFamily::new("tapster_probe_dropped_total", "", FamilyKind::Counter, &["probe", "reason"]);
         dropped.push(&["forks", "max_series"], 0.0);
         dropped.push(&["execs", "max_series"], 7.0);
         let labels = ["probe", "attach_point", "mechanism"];
-        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", Kind::Counter, &labels);
+        let mut missed = MetricFamily::new("tapster_probe_missed_total", "", FamilyKind::Counter, &labels);
         missed.push(&["execs", "a", "tp_btf"], 2.0);
         missed.push(&["execs", "b", "tp_btf"], 3.0);
         missed.push(&["forks", "b", "tp_btf"], 0.0);
-        let other = MetricFamily::single("tapster_probe_up", "", Kind::Gauge, 1.0);
+        let other = MetricFamily::single("tapster_probe_up", "", FamilyKind::Gauge, 1.0);
         let sentences: Vec<String> = losses(&[dropped, missed, other]).iter().map(Loss::sentence).collect();
         assert_eq!(
             sentences,

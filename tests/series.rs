@@ -18,7 +18,7 @@ use tapster::{
     config,
     exporter::{Exporter, Options},
     exposition::{Format, encode},
-    family::Kind,
+    family::FamilyKind,
     host::Host,
     kernel::Kernel,
     source::{Selection, Source},
@@ -180,7 +180,7 @@ fn random_configurations() -> Outcome {
         assert!(failures.is_empty(), "{failures:?}\n{yaml}");
         std::thread::sleep(std::time::Duration::from_millis(20));
         let counted = exporter.select(&Selection::All);
-        assert!(counted.iter().any(|family| family.kind != Kind::Gauge && !family.samples.is_empty()));
+        assert!(counted.iter().any(|family| family.kind != FamilyKind::Gauge && !family.samples.is_empty()));
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             let encoded = encode(counted.clone(), format);
             assert_eq!(encoded.left_out, [], "{yaml}");

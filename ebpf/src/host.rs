@@ -2,7 +2,7 @@
 
 use crate::{
     arch::Arch,
-    btf::{Btf, Kind},
+    btf::{Btf, BtfKind},
     insn::KernelFunction,
     probe::KernelVersion,
     target::Target,
@@ -34,7 +34,7 @@ impl Session {
     /// Those of a kernel, if it has them.
     pub fn find(btf: &Btf) -> Option<Self> {
         let number = |function: KernelFunction| {
-            btf.find(function.name(), Kind::Func).and_then(|found| i32::try_from(found).ok())
+            btf.find(function.name(), BtfKind::Func).and_then(|found| i32::try_from(found).ok())
         };
         Some(Self {
             is_return: number(KernelFunction::SessionIsReturn)?,

@@ -10,7 +10,7 @@ use tapster_ebpf::{
         Arch, ArgumentValue, Functions, Missing, Place, Request, Resolved, Site, Sites, Target,
         UserFunctions, Wanted, resolve,
     },
-    btf::{Btf, Kind},
+    btf::{Btf, BtfKind},
     compile, declaration,
     diagnostic::SourceFile,
     insn::{Helper, Insn},
@@ -225,9 +225,9 @@ fn many_functions_are_found_as_few_are() {
     for number in (0..260).rev() {
         let name = format!("f{number}");
         let one = Btf::parse(bytes.clone()).unwrap();
-        let first = one.ids().find(|id| one.kind(*id) == Kind::Func && one.name(*id) == name);
-        assert_eq!(one.find(&name, Kind::Func), first, "{name}, alone");
-        assert_eq!(many.find(&name, Kind::Func), first, "{name}, one of many");
+        let first = one.ids().find(|id| one.kind(*id) == BtfKind::Func && one.name(*id) == name);
+        assert_eq!(one.find(&name, BtfKind::Func), first, "{name}, alone");
+        assert_eq!(many.find(&name, BtfKind::Func), first, "{name}, one of many");
         assert_eq!(first.is_some(), number < 250);
     }
 }

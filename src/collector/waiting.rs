@@ -4,7 +4,7 @@
 
 use super::starts::Start;
 use crate::{
-    family::{Kind as FamilyKind, MetricFamily, Origin, Sample, Value},
+    family::{FamilyKind, MetricFamily, Origin, Sample, Value},
     label::Decode,
 };
 use std::{

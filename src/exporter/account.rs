@@ -5,7 +5,7 @@
 
 use crate::{
     disk,
-    family::{Kind, MetricFamily, Value},
+    family::{FamilyKind, MetricFamily, Value},
     name,
 };
 use std::{
@@ -128,7 +128,7 @@ impl Account {
         let told = MetricFamily::new(
             "tapster_block_unseen_bytes",
             "Bytes of a device by the kernel's own account that no event told; absent where events told of them.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             &["device"],
         );
         Self {
@@ -336,7 +336,7 @@ mod tests {
         [(COUNTED[0], io), (COUNTED[1], device)]
             .into_iter()
             .map(|(name, rows)| {
-                let mut family = MetricFamily::new(name, "", Kind::Counter, &["device", "operation"]);
+                let mut family = MetricFamily::new(name, "", FamilyKind::Counter, &["device", "operation"]);
                 for (device, operation, bytes) in rows {
                     family.push(&[device, operation], *bytes as f64);
                 }
@@ -421,7 +421,7 @@ mod tests {
         for labels in [&["operation"][..], &["device"], &[]] {
             let host = Host::new();
             let mut account = Asked::new(&host);
-            let other = [MetricFamily::new(COUNTED[0], "", Kind::Counter, labels)];
+            let other = [MetricFamily::new(COUNTED[0], "", FamilyKind::Counter, labels)];
             host.disk("sda", 0, "0\n");
             account.compare(&other);
             host.disk("sda", 100 * MIB, "0\n");

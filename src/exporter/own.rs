@@ -3,7 +3,7 @@
 use super::{number, running::Running, seconds};
 use crate::{
     collector::Collected,
-    family::{Kind, MetricFamily, Origin},
+    family::{FamilyKind, MetricFamily, Origin},
     follow::Followed,
     status::{Down, ProgramStatus},
 };
@@ -57,8 +57,8 @@ impl Own {
     pub(super) fn new(counts: bool) -> Self {
         let probe = &["probe"];
         let program = &["probe", "attach_point", "mechanism"];
-        let counter = |name, help, labels| MetricFamily::new(name, help, Kind::Counter, labels);
-        let gauge = |name, help, labels| MetricFamily::new(name, help, Kind::Gauge, labels);
+        let counter = |name, help, labels| MetricFamily::new(name, help, FamilyKind::Counter, labels);
+        let gauge = |name, help, labels| MetricFamily::new(name, help, FamilyKind::Gauge, labels);
         Self {
             counts,
             later: HashMap::new(),
@@ -169,7 +169,7 @@ impl Own {
 pub(super) fn ages<'a>(ages: impl IntoIterator<Item = (&'a str, Duration)>) -> MetricFamily {
     let help =
         "How long ago what labels and families are told by was read; it grows while that does not answer.";
-    let mut family = MetricFamily::new("tapster_source_age_seconds", help, Kind::Gauge, &["source"]);
+    let mut family = MetricFamily::new("tapster_source_age_seconds", help, FamilyKind::Gauge, &["source"]);
     for (source, age) in ages {
         family.push(&[source], age.as_secs_f64());
     }

@@ -3,7 +3,7 @@
 
 use super::Exporter;
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     kernel,
     lock::lock,
     status::{Limit, ProgramStatus, Unready},
@@ -71,7 +71,7 @@ impl Exporter {
         MetricFamily::single(
             "tapster_ready",
             "Whether what should run does, as `/-/ready` has it.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             is_ready,
         )
     }

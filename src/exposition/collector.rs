@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::native::Spans;
 use super::{ExpositionError, Format, base_name};
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, Histogram, MetricFamily, Sample, Value};
 
 /// Appends a checked family as `OpenMetrics` text, or nothing.
 pub(super) fn open_metrics(out: &mut Vec<u8>, family: MetricFamily) -> Result<(), ExpositionError> {
@@ -71,9 +71,9 @@ impl Collector for Family {
             Format::OpenMetrics | Format::Text => escape_help(&family.help),
         };
         let kind = match family.kind {
-            Kind::Counter => MetricType::Counter,
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Histogram => MetricType::Histogram,
+            FamilyKind::Counter => MetricType::Counter,
+            FamilyKind::Gauge => MetricType::Gauge,
+            FamilyKind::Histogram => MetricType::Histogram,
         };
         let mut metric = encoder.encode_descriptor(base_name(family), &help, None, kind)?;
         for sample in &family.samples {
@@ -89,10 +89,12 @@ impl Collector for Family {
     }
 }
 
-fn encode_value(encoder: &mut MetricEncoder, kind: Kind, value: &Value) -> fmt::Result {
+fn encode_value(encoder: &mut MetricEncoder, kind: FamilyKind, value: &Value) -> fmt::Result {
     match (kind, value) {
-        (Kind::Counter, Value::Number(number)) => encoder.encode_counter::<NoLabelSet, _, f64>(number, None),
-        (Kind::Gauge | Kind::Histogram, Value::Number(number)) => encoder.encode_gauge(number),
+        (FamilyKind::Counter, Value::Number(number)) => {
+            encoder.encode_counter::<NoLabelSet, _, f64>(number, None)
+        }
+        (FamilyKind::Gauge | FamilyKind::Histogram, Value::Number(number)) => encoder.encode_gauge(number),
         (_, Value::Histogram(histogram)) => encode_histogram(encoder, histogram),
     }
 }

@@ -26,7 +26,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::family::{Kind, MetricFamily};
+use crate::family::{FamilyKind, MetricFamily};
 
 /// Bytes of a buffer that is kept for the next family. A large family must not hold its memory until the scrape ends.
 const KEPT: usize = 64 << 10;
@@ -86,7 +86,7 @@ impl Admission {
         Ok(())
     }
 
-    fn take(&mut self, kind: Kind, name: &Arc<str>) {
+    fn take(&mut self, kind: FamilyKind, name: &Arc<str>) {
         self.names.extend(kind.taken(name).map(|taken| (taken, Arc::clone(name))));
     }
 }

@@ -2,12 +2,12 @@
 //! rows, so the label part of a line is rendered once per sample and numbers are formatted on the stack.
 
 use super::base_name;
-use crate::family::{Histogram, Kind, MetricFamily, Value};
+use crate::family::{FamilyKind, Histogram, MetricFamily, Value};
 
 /// Appends a checked family.
 pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
     let mut name = base_name(family).to_owned();
-    if family.kind == Kind::Counter {
+    if family.kind == FamilyKind::Counter {
         name.push_str("_total");
     }
     let name = name.as_bytes();
@@ -43,9 +43,9 @@ fn write_head(out: &mut Vec<u8>, name: &[u8], family: &MetricFamily) {
     out.extend_from_slice(b"\n# TYPE ");
     out.extend_from_slice(name);
     out.extend_from_slice(match family.kind {
-        Kind::Counter => b" counter\n",
-        Kind::Gauge => b" gauge\n",
-        Kind::Histogram => b" histogram\n",
+        FamilyKind::Counter => b" counter\n",
+        FamilyKind::Gauge => b" gauge\n",
+        FamilyKind::Histogram => b" histogram\n",
     });
 }
 

@@ -2,7 +2,7 @@
 //! when that was read. Nothing counts as accepted before the receiver says so; the counts of a failed push are in the next one.
 
 use super::setting::Temporality;
-use crate::family::{Histogram, Kind, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, Histogram, MetricFamily, Sample, Value};
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 /// Series that are gone are forgotten when they are more than the present ones, and more than this.
@@ -39,12 +39,12 @@ pub(super) struct Taken {
 }
 
 /// Whether a family is pushed as differences.
-pub(super) fn is_delta(kind: Kind, temporality: Temporality) -> bool {
+pub(super) fn is_delta(kind: FamilyKind, temporality: Temporality) -> bool {
     match temporality {
         Temporality::Cumulative => false,
-        Temporality::Delta => kind != Kind::Gauge,
+        Temporality::Delta => kind != FamilyKind::Gauge,
         // Counters are read from a total anyway, like those that OpenTelemetry calls asynchronous.
-        Temporality::LowMemory => kind == Kind::Histogram,
+        Temporality::LowMemory => kind == FamilyKind::Histogram,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     setting::{Histograms, Names, Shape},
     unix_ns,
 };
-use crate::family::{Histogram, Kind, MetricFamily, Native, Value};
+use crate::family::{FamilyKind, Histogram, MetricFamily, Native, Value};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -90,7 +90,7 @@ pub(super) fn point(
     match value {
         Value::Number(value) => Point::Number(NumberDataPoint {
             attributes,
-            start_time_unix_nano: if family.kind == Kind::Gauge { 0 } else { start_time_unix_nano },
+            start_time_unix_nano: if family.kind == FamilyKind::Gauge { 0 } else { start_time_unix_nano },
             time_unix_nano,
             value: Some(number(family, *value)),
             ..NumberDataPoint::default()
@@ -163,17 +163,17 @@ pub(super) fn metric(family: &MetricFamily, is_delta: bool, points: Vec<Point>) 
         }
     }
     let data = match family.kind {
-        Kind::Counter => Data::Sum(Sum {
+        FamilyKind::Counter => Data::Sum(Sum {
             data_points: numbers,
             aggregation_temporality: temporality.into(),
             is_monotonic: true,
         }),
-        Kind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
-        Kind::Histogram if exponential.is_empty() => Data::Histogram(ExplicitHistogram {
+        FamilyKind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
+        FamilyKind::Histogram if exponential.is_empty() => Data::Histogram(ExplicitHistogram {
             data_points: explicit,
             aggregation_temporality: temporality.into(),
         }),
-        Kind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
+        FamilyKind::Histogram => Data::ExponentialHistogram(ExponentialHistogram {
             data_points: exponential,
             aggregation_temporality: temporality.into(),
         }),

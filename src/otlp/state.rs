@@ -2,7 +2,7 @@
 
 use super::setting::{Protocol, Settings, Temporality};
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     source::{Selection, Source},
     status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, Unready},
 };
@@ -127,13 +127,15 @@ impl State {
     /// The families about pushes.
     pub fn families(&self) -> Vec<MetricFamily> {
         let counter = |name: &str, help: &str, value: f64| {
-            MetricFamily::single(name, help, Kind::Counter, value).since(self.began)
+            MetricFamily::single(name, help, FamilyKind::Counter, value).since(self.began)
         };
-        let gauge = |name: &str, help: &str, value: f64| MetricFamily::single(name, help, Kind::Gauge, value);
+        let gauge =
+            |name: &str, help: &str, value: f64| MetricFamily::single(name, help, FamilyKind::Gauge, value);
         let help = "Pushes by how they ended: `taken`, `partial` (some points rejected), `held_back` (the receiver wants \
                     none for a while), `refused`, `failed` (not taken in time).";
-        let mut pushes = MetricFamily::new("tapster_otlp_pushes_total", help, Kind::Counter, &["result"])
-            .since(self.began);
+        let mut pushes =
+            MetricFamily::new("tapster_otlp_pushes_total", help, FamilyKind::Counter, &["result"])
+                .since(self.began);
         self.change(|counts| {
             for (result, count) in Result::ALL.iter().zip(counts.results) {
                 pushes.push(&[result.name()], number(count));

@@ -7,7 +7,7 @@ use super::{
     setting::{Histograms, Names, Shape, Temporality},
     unix_ns,
 };
-use crate::family::{Histogram, Kind, MetricFamily, Native, Sample, Value};
+use crate::family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value};
 use opentelemetry_proto::tonic::{
     common::v1::any_value,
     metrics::v1::{
@@ -71,7 +71,7 @@ fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> Histogram {
     Histogram { sum, bounds: [128.0].into(), counts: vec![zero_count + inside, 0], native: Some(native) }
 }
 
-fn family(name: &str, kind: Kind, samples: Vec<(&[&str], Value)>) -> MetricFamily {
+fn family(name: &str, kind: FamilyKind, samples: Vec<(&[&str], Value)>) -> MetricFamily {
     let names = &["device", "operation"][..samples.first().map_or(0, |(labels, _)| labels.len())];
     let mut family = MetricFamily::new(name, "What it is.", kind, names).since(at(10));
     family.samples =
@@ -120,7 +120,7 @@ fn attributes(point: &NumberDataPoint) -> Vec<(&str, &str)> {
 fn counters_gauges_and_their_labels() {
     let bytes = family(
         "io_bytes_total",
-        Kind::Counter,
+        FamilyKind::Counter,
         vec![(&["sda", "read"], Value::Number(7.0)), (&["sdb", ""], Value::Number(0.0))],
     );
     let metric = one(&bytes, SHAPE);
@@ -137,10 +137,12 @@ fn counters_gauges_and_their_labels() {
     assert_eq!(attributes(&numbers(&semconv)[0]), [("system.device", "sda"), ("operation", "read")]);
     // Times are no integers, even where one happens to be; what an i64 does not hold is none either.
     let of = |name, value| {
-        one(&family(name, Kind::Counter, vec![(&[], Value::Number(value))]), SHAPE).data.and_then(|data| {
-            let Data::Sum(sum) = data else { panic!("{data:?}") };
-            sum.data_points[0].value
-        })
+        one(&family(name, FamilyKind::Counter, vec![(&[], Value::Number(value))]), SHAPE).data.and_then(
+            |data| {
+                let Data::Sum(sum) = data else { panic!("{data:?}") };
+                sum.data_points[0].value
+            },
+        )
     };
     assert_eq!(of("run_seconds_total", 2.0), Some(number_data_point::Value::AsDouble(2.0)));
     assert_eq!(of("runs_total", 9.3e18), Some(number_data_point::Value::AsDouble(9.3e18)));
@@ -148,7 +150,7 @@ fn counters_gauges_and_their_labels() {
         of("runs_total", 9_007_199_254_740_993.0),
         Some(number_data_point::Value::AsInt(9_007_199_254_740_992))
     );
-    let info = one(&family("build_info", Kind::Gauge, vec![(&[], Value::Number(1.0))]), SHAPE);
+    let info = one(&family("build_info", FamilyKind::Gauge, vec![(&[], Value::Number(1.0))]), SHAPE);
     let [point] = numbers(&info) else { panic!("{info:?}") };
     assert!(matches!(info.data, Some(Data::Gauge(_))));
     assert_eq!((point.start_time_unix_nano, point.value), (0, Some(number_data_point::Value::AsDouble(1.0))));
@@ -165,7 +167,8 @@ fn exponential_buckets_have_the_same_bounds() {
             Native { schema, zero_threshold: 1.0 / 1024.0, zero_count: 4, buckets: buckets.to_vec() };
         let value =
             Histogram { sum: 3.5, bounds: [1.0].into(), counts: vec![4, inside], native: Some(native) };
-        let family = family("io_duration_seconds", Kind::Histogram, vec![(&[], Value::Histogram(value))]);
+        let family =
+            family("io_duration_seconds", FamilyKind::Histogram, vec![(&[], Value::Histogram(value))]);
         let metric = one(&family, SHAPE);
         let [point] = exponential(&metric) else { panic!("{metric:?}") };
         assert_eq!(
@@ -212,7 +215,7 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
         ),
     ] {
         let count = value.count();
-        let metric = one(&family("x", Kind::Histogram, vec![(&[], Value::Histogram(value))]), shape);
+        let metric = one(&family("x", FamilyKind::Histogram, vec![(&[], Value::Histogram(value))]), shape);
         let [point] = explicit(&metric) else { panic!("{metric:?}") };
         assert_eq!((&point.explicit_bounds, &point.bucket_counts), (&bounds, &counts));
         assert_eq!((point.count, point.sum), (count, Some(9.0)));
@@ -221,7 +224,7 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
 
 #[test]
 fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
-    let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]);
+    let counter = family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(1.0))]);
     let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut Taken::default());
     let metrics = metrics(&requests);
     let [point] = numbers(&metrics[0]) else { panic!("{metrics:?}") };
@@ -232,7 +235,7 @@ fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
 fn a_series_that_came_back_began_when_it_ended() {
     let mut counter = family(
         "x_total",
-        Kind::Counter,
+        FamilyKind::Counter,
         vec![(&["pod", "a"], Value::Number(1.0)), (&["~gone", "a"], Value::Number(5.0))],
     );
     counter.origin.restarted = Arc::new(HashMap::from([(labels(&["pod", "a"]), at(50))]));
@@ -253,9 +256,9 @@ fn requests_are_cut_by_size() {
         devices.iter().enumerate().map(sample).collect()
     };
     let mut families = vec![
-        family("a_total", Kind::Counter, vec![(&["", ""], Value::Number(0.0))]),
-        family("b_seconds", Kind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
-        family("c", Kind::Gauge, vec![(&["", ""], Value::Number(0.0))]),
+        family("a_total", FamilyKind::Counter, vec![(&["", ""], Value::Number(0.0))]),
+        family("b_seconds", FamilyKind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
+        family("c", FamilyKind::Gauge, vec![(&["", ""], Value::Number(0.0))]),
     ];
     families[0].samples = series(|_| Value::Number(1.0));
     families[1].samples = series(|number| {
@@ -392,8 +395,8 @@ fn sums_of_differences_are_the_totals() {
                 (number, Value::Histogram(histogram(*zero, &buckets, *sum)))
             });
             let mut all = [
-                family("a_total", Kind::Counter, vec![(&["", ""], Value::Number(0.0))]),
-                family("b_seconds", Kind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
+                family("a_total", FamilyKind::Counter, vec![(&["", ""], Value::Number(0.0))]),
+                family("b_seconds", FamilyKind::Histogram, vec![(&["", ""], Value::Number(0.0))]),
             ];
             let sample =
                 |(number, value): (usize, Value)| Sample { labels: labels(&[&names[number], "x"]), value };
@@ -458,7 +461,7 @@ fn series_that_are_gone_are_forgotten() {
     let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
     let mut taken = Taken::default();
     let mut push = |names: std::ops::Range<u32>, seconds: u64| {
-        let mut counter = family("x_total", Kind::Counter, vec![(&["", ""], Value::Number(1.0))]);
+        let mut counter = family("x_total", FamilyKind::Counter, vec![(&["", ""], Value::Number(1.0))]);
         counter.samples = names
             .map(|number| Sample { labels: labels(&[&number.to_string(), "x"]), value: Value::Number(1.0) })
             .collect();
@@ -488,7 +491,7 @@ fn a_counter_that_began_anew_is_sent_whole() {
     let mut taken = Taken::default();
     let mut sent = Vec::new();
     for (value, seconds) in [(10.0, 100), (4.0, 110), (6.0, 120)] {
-        let counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
+        let counter = family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(value))]);
         for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
             for metric in metrics(std::slice::from_ref(&request)) {
                 sent.extend(numbers(&metric).iter().map(|point| (point.value, point.start_time_unix_nano)));
@@ -509,7 +512,7 @@ fn a_counter_of_another_probe_is_sent_whole() {
     for (value, began, seconds) in
         [(100.0, 10, 20), (130.0, 10, 30), (0.0, 35, 38), (500.0, 35, 40), (510.0, 35, 50), (0.0, 55, 60)]
     {
-        let mut counter = family("x_total", Kind::Counter, vec![(&[], Value::Number(value))]);
+        let mut counter = family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(value))]);
         counter.origin.began = Some(at(began));
         for request in requests(&encoder(shape), &[counter], at(seconds), &mut taken) {
             for metric in metrics(std::slice::from_ref(&request)) {
@@ -526,8 +529,8 @@ fn a_counter_of_another_probe_is_sent_whole() {
 fn lowmemory_is_differences_of_histograms_only() {
     let shape = Shape { temporality: Temporality::LowMemory, ..SHAPE };
     let families = [
-        family("x_total", Kind::Counter, vec![(&[], Value::Number(1.0))]),
-        family("y", Kind::Histogram, vec![(&[], Value::Histogram(histogram(1, &[], 0.1)))]),
+        family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(1.0))]),
+        family("y", FamilyKind::Histogram, vec![(&[], Value::Histogram(histogram(1, &[], 0.1)))]),
     ];
     let requests = requests(&encoder(shape), &families, at(100), &mut Taken::default());
     let metrics = metrics(&requests);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    family::{Histogram, Kind as FamilyKind, MetricFamily, Native, Sample, Value},
-    topology::{Kind, Member},
+    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
+    topology::{ArrayDriver, Member},
 };
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array 
     Array {
         name: name.into(),
         device: 9 << 20,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: name.into(),
         level: level.into(),
         disks: Some(members.len().try_into().unwrap()),
@@ -149,7 +149,7 @@ fn a_broken_array_in_the_words_of_mdadm() {
     (array.disks, array.degraded) = (Some(3), Some(2));
     (array.action, array.completed) = (Some("recover".into()), Some(0.126));
     let mut volume = story();
-    (volume.name, volume.title, volume.kind) = ("dm-7".into(), "vg-lv".into(), Kind::Dm);
+    (volume.name, volume.title, volume.kind) = ("dm-7".into(), "vg-lv".into(), ArrayDriver::Dm);
     (volume.level, volume.disks, volume.state) = ("striped".into(), Some(1), None);
     volume.members.truncate(1);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, MetricTable, Source, TableRow},
+    measure::{Measured, MetricForm, MetricTable, Source, TableRow},
 };
 use crate::{family::Bucket, watch::End};
 use serde_json::{Map, Value, json};
@@ -58,10 +58,10 @@ pub fn json(report: &Report) -> Value {
 
 fn metric(table: &MetricTable) -> Value {
     let kind = match table.metric.kind {
-        Kind::Histogram => "histogram",
-        Kind::Counter => "counter",
-        Kind::Gauge | Kind::Waiting => "gauge",
-        Kind::Max => "max",
+        MetricForm::Histogram => "histogram",
+        MetricForm::Counter => "counter",
+        MetricForm::Gauge | MetricForm::Waiting => "gauge",
+        MetricForm::Max => "max",
     };
     let rows: Vec<Value> = table
         .rows
@@ -118,12 +118,12 @@ fn figures(table: &MetricTable, row: &TableRow) -> Map<String, Value> {
         }
         Measured::Number(value) => {
             set("value", number(*value));
-            if table.metric.kind == Kind::Counter {
+            if table.metric.kind == MetricForm::Counter {
                 set("per_second", number(value / table.seconds.max(1e-9)));
             }
         }
     }
-    if matches!(table.metric.kind, Kind::Histogram | Kind::Counter) {
+    if matches!(table.metric.kind, MetricForm::Histogram | MetricForm::Counter) {
         set("share", row.share.map_or(Value::Null, number));
     }
     object

@@ -3,7 +3,7 @@
 use super::{Sort, unit::Unit};
 use crate::{
     exporter::Exporter,
-    family::{Histogram, Kind as FamilyKind, Limits, MetricFamily, Sample, Value},
+    family::{FamilyKind, Histogram, Limits, MetricFamily, Sample, Value},
     reason::Reasons,
 };
 use std::{
@@ -23,9 +23,9 @@ const ROUNDING: f64 = 1e-9;
 /// Labels of a row.
 pub(super) type Labels = Arc<[String]>;
 
-/// The kind of a metric.
+/// The form in which a metric is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MetricForm {
     Histogram,
     Counter,
     Gauge,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
 pub struct Metric {
     pub(super) name: String,
     pub(super) probe: String,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricForm,
     pub(super) unit: Unit,
     /// The `max` metric that keeps the largest of the same values.
     pub(super) largest_in: Option<String>,
@@ -98,12 +98,12 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
         let declaration = declared.iter().find(|declared| declared.name.value == probe);
         for metric in typed {
             let kind = match metric.kind.family() {
-                FamilyKind::Counter => Kind::Counter,
-                FamilyKind::Gauge if metric.kind.window_ns().is_some() => Kind::Max,
-                FamilyKind::Gauge => Kind::Gauge,
-                FamilyKind::Histogram => Kind::Histogram,
+                FamilyKind::Counter => MetricForm::Counter,
+                FamilyKind::Gauge if metric.kind.window_ns().is_some() => MetricForm::Max,
+                FamilyKind::Gauge => MetricForm::Gauge,
+                FamilyKind::Histogram => MetricForm::Histogram,
             };
-            let largest_in = declaration.filter(|_| kind == Kind::Histogram).and_then(|probe| {
+            let largest_in = declaration.filter(|_| kind == MetricForm::Histogram).and_then(|probe| {
                 let of = value_of(probe, &metric.name)?;
                 let is_largest = |name: &str| {
                     typed.iter().any(|other| {
@@ -130,7 +130,7 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
             metrics.extend(waiting.metrics.iter().map(|metric| Metric {
                 name: metric.name.clone(),
                 probe: probe.to_owned(),
-                kind: Kind::Waiting,
+                kind: MetricForm::Waiting,
                 unit: Unit::of_waiting(metric.kind),
                 largest_in: None,
                 stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
@@ -200,7 +200,7 @@ pub(super) struct Peaks {
 impl Peaks {
     pub(super) fn of(metrics: &[Metric]) -> Self {
         let names =
-            metrics.iter().filter(|metric| metric.kind == Kind::Max).map(|metric| metric.name.clone());
+            metrics.iter().filter(|metric| metric.kind == MetricForm::Max).map(|metric| metric.name.clone());
         Self { names: names.collect(), found: HashMap::new() }
     }
 
@@ -260,9 +260,9 @@ pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
         let sum: f64 = family.samples.iter().map(|sample| count(&sample.value)).sum();
         let [histograms, counters] = probes.entry(&metric.probe).or_default();
         match metric.kind {
-            Kind::Histogram => *histograms = histograms.max(sum),
-            Kind::Counter if metric.unit == Unit::None => *counters = counters.max(sum),
-            Kind::Counter | Kind::Gauge | Kind::Max | Kind::Waiting => {}
+            MetricForm::Histogram => *histograms = histograms.max(sum),
+            MetricForm::Counter if metric.unit == Unit::None => *counters = counters.max(sum),
+            MetricForm::Counter | MetricForm::Gauge | MetricForm::Max | MetricForm::Waiting => {}
         }
     }
     probes
@@ -393,10 +393,10 @@ fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<L
 }
 
 /// The sum of rows; `None` if there are none, or if such values have no sum.
-fn sum(rows: &[TableRow], kind: Kind) -> Option<TableRow> {
+fn sum(rows: &[TableRow], kind: MetricForm) -> Option<TableRow> {
     let (first, others) = rows.split_first()?;
     let measured = match (kind, &first.measured) {
-        (Kind::Gauge | Kind::Max | Kind::Waiting, _) => return None,
+        (MetricForm::Gauge | MetricForm::Max | MetricForm::Waiting, _) => return None,
         (_, Measured::Number(_)) => Measured::Number(rows.iter().map(TableRow::total).sum()),
         (_, Measured::Histogram(histogram, _)) => {
             let mut all = histogram.clone();
@@ -439,10 +439,10 @@ pub(super) fn tables(
             let family = families.get(metric.name.as_str());
             let samples = family.map(|family| family.samples.as_slice()).unwrap_or_default();
             let mut rows: Vec<TableRow> = samples.iter().map(|sample| row(metric, sample, peaks)).collect();
-            if metric.kind == Kind::Waiting {
+            if metric.kind == MetricForm::Waiting {
                 rows.retain(|row| row.total() > 0.0);
             }
-            if metric.kind == Kind::Max {
+            if metric.kind == MetricForm::Max {
                 // A value that left its window before the end is no longer a sample.
                 let seen: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
                 let gone = peaks
@@ -456,7 +456,7 @@ pub(super) fn tables(
                     limits: metric.limits,
                 }));
             }
-            if matches!(metric.kind, Kind::Histogram | Kind::Counter) {
+            if matches!(metric.kind, MetricForm::Histogram | MetricForm::Counter) {
                 set_shares(&mut rows);
             }
             rows.sort_by(|a, b| {
@@ -488,7 +488,7 @@ pub(super) fn tables(
             }
         })
         // Nothing waiting is the normal case.
-        .filter(|table| table.metric.kind != Kind::Waiting || !table.rows.is_empty())
+        .filter(|table| table.metric.kind != MetricForm::Waiting || !table.rows.is_empty())
         .collect()
 }
 
@@ -498,7 +498,7 @@ fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> TableRow {
             let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
             Measured::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
         }
-        Value::Number(number) if metric.kind == Kind::Max => Measured::Number(
+        Value::Number(number) if metric.kind == MetricForm::Max => Measured::Number(
             peaks.get(&metric.name, &sample.labels).map_or(*number, |peak| peak.max(*number)),
         ),
         Value::Number(number) => Measured::Number(*number),

@@ -2,14 +2,14 @@
 
 use super::{
     measure::{
-        Kind, Labels, Largest, Measured, Metric, Since, Source as From, TableRow, events, limit, since,
+        Labels, Largest, Measured, Metric, MetricForm, Since, Source as From, TableRow, events, limit, since,
         tables,
     },
     unit::Unit,
     *,
 };
 use crate::{
-    family::{Histogram, Kind as FamilyKind, Limits, Native, Sample},
+    family::{FamilyKind, Histogram, Limits, Native, Sample},
     reason::Reasons,
     status::Cause,
 };
@@ -18,7 +18,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
 
 const PLAIN: Layout = Layout { columns: None, bars: false };
 
-fn metric(name: &str, kind: Kind, unit: Unit) -> Metric {
+fn metric(name: &str, kind: MetricForm, unit: Unit) -> Metric {
     Metric {
         name: name.into(),
         probe: "probe".into(),
@@ -65,7 +65,7 @@ fn story() -> MetricFamily {
 }
 
 fn story_metric() -> Metric {
-    metric("tapster_block_io_duration_seconds", Kind::Histogram, Unit::Seconds)
+    metric("tapster_block_io_duration_seconds", MetricForm::Histogram, Unit::Seconds)
 }
 
 fn measured(metrics: &[Metric], counted: &[MetricFamily], sort: Sort, top: Option<usize>) -> Report {
@@ -145,10 +145,10 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
 fn counters_gauges_and_losses() {
     let number = Value::Number;
     let metrics = [
-        metric("tapster_bytes_total", Kind::Counter, Unit::Bytes),
-        metric("tapster_depth", Kind::Gauge, Unit::None),
-        metric("tapster_longest_seconds", Kind::Max, Unit::Seconds),
-        metric("tapster_errors_total", Kind::Counter, Unit::None),
+        metric("tapster_bytes_total", MetricForm::Counter, Unit::Bytes),
+        metric("tapster_depth", MetricForm::Gauge, Unit::None),
+        metric("tapster_longest_seconds", MetricForm::Max, Unit::Seconds),
+        metric("tapster_errors_total", MetricForm::Counter, Unit::None),
     ];
     let evil = "\x1b[2J";
     let mut dropped =
@@ -230,14 +230,14 @@ fn only_the_interval_counts() {
         counted[1].samples.iter().map(|sample| (sample.labels[0].as_str(), &sample.value)).collect();
     assert_eq!(values, [("a", &number(1.0)), ("c", &number(1.0))]);
     assert_eq!(counted[2].samples[0].value, number(7.0), "a gauge is not a sum");
-    let metrics = [story_metric(), metric("tapster_a_total", Kind::Counter, Unit::None)];
+    let metrics = [story_metric(), metric("tapster_a_total", MetricForm::Counter, Unit::None)];
     assert!((events(&metrics, &counted) - 3.0).abs() < 1e-9, "one event is not told by two metrics");
 }
 
 #[test]
 fn the_largest_value_and_its_source() {
     let kept = Metric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
-    let metrics = [kept, metric("tapster_longest_seconds", Kind::Max, Unit::Seconds)];
+    let metrics = [kept, metric("tapster_longest_seconds", MetricForm::Max, Unit::Seconds)];
     let longest = |values: &[(&'static [&'static str], f64)]| {
         let rows = values.iter().map(|(labels, value)| (*labels, Value::Number(*value))).collect();
         family("tapster_longest_seconds", FamilyKind::Gauge, rows)
@@ -291,7 +291,7 @@ fn what_cannot_be_is_not_told() {
             row(&["three", "sleep"], &[(0, 1), (3, 2)], 9.1),
         ],
     );
-    let mut metrics = [metric(name, Kind::Histogram, Unit::Seconds)];
+    let mut metrics = [metric(name, MetricForm::Histogram, Unit::Seconds)];
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(
         found.contains("\n  one     sleep      4.20 s      1   4.20 s  4.20 s  4.20 s  ≤ 4.20 s   31.6 %\n"),
@@ -367,7 +367,7 @@ fn distributions_share_a_scale() {
 #[test]
 fn reasons_are_sentences() {
     let name = "tapster_off_cpu_duration_seconds";
-    let metric = Metric { reasons: vec![false, true], ..metric(name, Kind::Histogram, Unit::Seconds) };
+    let metric = Metric { reasons: vec![false, true], ..metric(name, MetricForm::Histogram, Unit::Seconds) };
     let row = |labels, sum| (labels, Value::Histogram(histogram(&[(-4, 10)], sum)));
     let slept = family(
         name,
@@ -409,7 +409,7 @@ fn reasons_are_sentences() {
 /// The form that `docs/report.md` promises.
 #[test]
 fn json_has_a_form() {
-    let counter = metric("tapster_bytes_total", Kind::Counter, Unit::Bytes);
+    let counter = metric("tapster_bytes_total", MetricForm::Counter, Unit::Bytes);
     let bytes = family(
         "tapster_bytes_total",
         FamilyKind::Counter,

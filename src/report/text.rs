@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    measure::{Kind, Measured, MetricTable, Source, TableRow},
+    measure::{Measured, MetricForm, MetricTable, Source, TableRow},
     unit::Unit,
 };
 use crate::{
@@ -145,13 +145,13 @@ fn lines(table: &MetricTable) -> Vec<Line> {
     lines
 }
 
-fn titles(kind: Kind) -> &'static [&'static str] {
+fn titles(kind: MetricForm) -> &'static [&'static str] {
     match kind {
-        Kind::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
-        Kind::Counter => &["total", "per second", "percent"],
-        Kind::Gauge => &["value"],
-        Kind::Waiting => &["waiting"],
-        Kind::Max => &["max"],
+        MetricForm::Histogram => &["total", "count", "average", "p50", "p99", "max", "percent"],
+        MetricForm::Counter => &["total", "per second", "percent"],
+        MetricForm::Gauge => &["value"],
+        MetricForm::Waiting => &["waiting"],
+        MetricForm::Max => &["max"],
     }
 }
 
@@ -180,7 +180,7 @@ fn figures(table: &MetricTable, row: &TableRow) -> Vec<String> {
                 percent,
             ]
         }
-        (Measured::Number(total), Kind::Counter) => {
+        (Measured::Number(total), MetricForm::Counter) => {
             vec![unit.text(*total), unit.rate(total / table.seconds.max(1e-9)), percent]
         }
         (Measured::Number(value), _) => vec![unit.text(*value)],

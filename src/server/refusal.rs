@@ -1,7 +1,7 @@
 //! Requests that are refused without a collection, and their number.
 
 use super::routes::REQUEST_TIMEOUT;
-use crate::family::{Kind, MetricFamily};
+use crate::family::{FamilyKind, MetricFamily};
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -81,7 +81,7 @@ impl Refused {
         let mut family = MetricFamily::new(
             "tapster_web_refused_total",
             "Requests for metrics or the landing page that were refused, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
         for (reason, count) in Refusal::REASONS.iter().zip(&self.0) {

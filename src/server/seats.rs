@@ -8,7 +8,7 @@
 
 use super::network::{self, Network};
 use crate::{
-    family::{Kind, MetricFamily, Sample, Value},
+    family::{FamilyKind, MetricFamily, Sample, Value},
     lock::lock,
 };
 use std::{
@@ -414,7 +414,7 @@ impl Seats {
         let mut open = MetricFamily::new(
             "tapster_web_connections",
             "Connections to the server: waiting for their first request, busy with requests, idle after requests.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             &["state"],
         );
         open.samples = states
@@ -428,7 +428,7 @@ impl Seats {
         let mut closed = MetricFamily::new(
             "tapster_web_connections_closed_total",
             "Connections that the server closed, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
         closed.samples = CloseReason::ALL
@@ -445,7 +445,7 @@ impl Seats {
         vec![
             open,
             closed,
-            MetricFamily::single("tapster_web_accept_failures_total", help, Kind::Counter, refused),
+            MetricFamily::single("tapster_web_accept_failures_total", help, FamilyKind::Counter, refused),
         ]
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::exposition::Format;
-use crate::family::Kind;
+use crate::family::FamilyKind;
 use crate::family::MetricFamily;
 use crate::source::{Selection, Source};
 use crate::status::{ProbeStatus, Unready};
@@ -39,7 +39,7 @@ impl Source for Fake {
             began.send(()).unwrap();
             go.recv().unwrap();
         }
-        let mut families = vec![MetricFamily::single("reads_total", "Reads.", Kind::Counter, 7.0)];
+        let mut families = vec![MetricFamily::single("reads_total", "Reads.", FamilyKind::Counter, 7.0)];
         if self.broken.load(Ordering::Relaxed) {
             families.push(families[0].clone());
         }

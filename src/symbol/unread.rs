@@ -2,7 +2,7 @@
 
 use crate::{
     elf,
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     sys::ForeignError,
 };
 use std::path::Path;
@@ -91,7 +91,7 @@ impl Unread {
         let mut family = MetricFamily::new(
             "tapster_symbols_unread_total",
             "Files in stacks of programs whose functions are not named, by reason.",
-            Kind::Counter,
+            FamilyKind::Counter,
             &["reason"],
         );
         for (reason, count) in Reason::ALL.iter().zip(self.counts) {

@@ -1,6 +1,6 @@
 //! A device-mapper array: its names from sysfs, its table and status from the control device.
 
-use super::{Array, Kind, Member, sysfs, table};
+use super::{Array, ArrayDriver, Member, sysfs, table};
 use crate::{name, sys::DmTarget};
 use std::{ffi::OsStr, io, path::Path};
 
@@ -36,7 +36,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, mapper: &dyn DeviceMapper) 
     Some(Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Dm,
+        kind: ArrayDriver::Dm,
         title,
         level: table.level,
         disks: Some(table.disks),

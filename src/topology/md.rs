@@ -1,6 +1,6 @@
 //! An md array from its directory in sysfs.
 
-use super::{Array, Kind, Member, Named, sysfs};
+use super::{Array, ArrayDriver, Member, Named, sysfs};
 use crate::name;
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
@@ -31,7 +31,7 @@ pub(super) fn read(sys: &Path, block: &sysfs::Block, named: Option<&Named>) -> O
     Some(Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: title(block, named),
         level,
         // `8 (7)` while the array is reshaped: the new number, then the old.
@@ -76,7 +76,7 @@ fn container(
     Array {
         name: block.name.clone(),
         device,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title,
         level: CONTAINER.into(),
         disks: None,

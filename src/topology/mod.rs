@@ -34,14 +34,14 @@ pub const MAX_MEMBERS: usize = 4096;
 
 /// The driver of an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ArrayDriver {
     /// Multiple devices, as `mdadm` makes them.
     Md,
     /// Device mapper, as LVM and `dmsetup` make them.
     Dm,
 }
 
-impl Kind {
+impl ArrayDriver {
     /// The value of the label `kind`.
     pub fn name(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ pub struct Array {
     /// Its number, `major << 20 | minor`.
     pub device: u64,
     /// Its driver.
-    pub kind: Kind,
+    pub kind: ArrayDriver,
     /// The name that people gave it: the device mapper's, `vg-lv`, or that of a link in `/dev/md`; for an md array without such
     /// a link the kernel's name.
     pub title: String,

@@ -16,7 +16,7 @@ mod tests;
 pub use users::Authentication;
 
 use crate::{
-    family::{Kind, MetricFamily},
+    family::{FamilyKind, MetricFamily},
     mark::Mark,
 };
 use axum::http::{HeaderName, HeaderValue};
@@ -280,6 +280,6 @@ impl Web {
         let help =
             "Whether the web configuration and its certificates could be used when they were last read.";
         let name = "tapster_web_config_last_reload_successful";
-        vec![MetricFamily::single(name, help, Kind::Gauge, f64::from(u8::from(is_good)))]
+        vec![MetricFamily::single(name, help, FamilyKind::Gauge, f64::from(u8::from(is_good)))]
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tapster::{
-    family::{Histogram, Kind, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
     host::Host,
     otlp::{
         Encoder, Pusher, Settings, Sink, State, WithPush,
@@ -48,9 +48,9 @@ impl Events {
 impl Source for Events {
     fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let count = self.count.load(Ordering::Relaxed);
-        let counter = MetricFamily::single("events_total", "Events.", Kind::Counter, count as f64);
+        let counter = MetricFamily::single("events_total", "Events.", FamilyKind::Counter, count as f64);
         let mut histogram =
-            MetricFamily::new("event_duration_seconds", "Their time.", Kind::Histogram, &["kind"]);
+            MetricFamily::new("event_duration_seconds", "Their time.", FamilyKind::Histogram, &["kind"]);
         let native = Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(-8, count)] };
         let value = Histogram {
             sum: count as f64 / 2.0,

@@ -9,7 +9,7 @@ use crate::{
     btf::{self, Btf, TypeId},
     diagnostic::near,
     glob::is_pattern,
-    point::{Kind, Link, Mechanism, Section, Several, Subject, Tracing},
+    point::{AttachKind, Link, Mechanism, Section, Several, Subject, Tracing},
     typed::{Node, Type, Typed},
 };
 
@@ -20,7 +20,7 @@ const TRACE_FENTRY: u32 = 24;
 const TRACE_FEXIT: u32 = 25;
 
 const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
-    let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::Kind::Func };
+    let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::BtfKind::Func };
     Mechanism {
         untried: Some("fentry and fexit"),
         ..Mechanism::new(name, Section::Named(name), Link::Tracing(link))
@@ -28,7 +28,7 @@ const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
 }
 
 pub(super) static FENTRY: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "fentry",
         short: "f",
         form: "fentry:FUNCTION",
@@ -42,7 +42,7 @@ pub(super) static FENTRY: Description = Description {
 };
 
 pub(super) static FEXIT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "fexit",
         short: "fr",
         form: "fexit:FUNCTION",
@@ -66,7 +66,7 @@ pub(super) fn function_name(text: &str) -> Parsed {
 /// A function's prototype in the kernel's BTF.
 pub(super) fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
     let btf = target.btf?;
-    Some((btf, btf.target(btf.find(name, btf::Kind::Func)?)))
+    Some((btf, btf.target(btf.find(name, btf::BtfKind::Func)?)))
 }
 
 /// A kernel function as C declares it.
@@ -80,7 +80,7 @@ pub struct Signature {
 
 /// A function that the kernel's BTF knows.
 pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
-    let prototype = btf.target(btf.find(name, btf::Kind::Func)?);
+    let prototype = btf.target(btf.find(name, btf::BtfKind::Func)?);
     let words = Words::Context { tracked: true };
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Some(Signature {
@@ -114,7 +114,8 @@ fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Mis
     let Some((_, prototype)) = prototype(name, target) else {
         // Of both ends of a call one thing is said.
         let shown = |near: &str| if wanted.whole { format!("`{near}`") } else { format!("`{kind}:{near}`") };
-        let nearest: Vec<String> = near(name, btf.names(btf::Kind::Func), 3).into_iter().map(shown).collect();
+        let nearest: Vec<String> =
+            near(name, btf.names(btf::BtfKind::Func), 3).into_iter().map(shown).collect();
         let hint = if nearest.is_empty() {
             "it may be in a module, which is not looked at, or part of its callers".into()
         } else {

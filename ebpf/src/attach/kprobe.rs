@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     btf::{Btf, TypeId},
-    point::{Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, Link, Mechanism, Section, Several, Subject},
     typed::{Node, Typed},
 };
 
@@ -25,7 +25,7 @@ const ENTRY: Mechanism = mechanism("kprobe", false);
 const RETURN: Mechanism = mechanism("kretprobe", true);
 
 pub(super) static KPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "kprobe",
         short: "k",
         form: "kprobe:FUNCTION",
@@ -39,7 +39,7 @@ pub(super) static KPROBE: Description = Description {
 };
 
 pub(super) static KRETPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "kretprobe",
         short: "kr",
         form: "kretprobe:FUNCTION",

@@ -24,7 +24,7 @@ pub(crate) use usdt::USDT;
 
 use crate::{
     diagnostic::{near, nearest},
-    point::{AttachPoint, Kind, Mechanism},
+    point::{AttachKind, AttachPoint, Mechanism},
     typed::{Node, Type, Typed},
 };
 use std::fmt;
@@ -32,7 +32,7 @@ use std::fmt;
 /// An attach kind with what its file says of it.
 pub struct Description {
     /// What is known of it without a kernel.
-    pub kind: Kind,
+    pub kind: AttachKind,
     /// Reads what stands behind the kind.
     parse: fn(&str) -> Parsed,
     /// Finds an attach point and its arguments on a kernel: one program for each result.
@@ -75,7 +75,7 @@ fn description(word: &str) -> Option<&'static Description> {
 }
 
 /// The attach kind that a word is the name of, or bpftrace's short name.
-pub fn kind(word: &str) -> Option<&'static Kind> {
+pub fn kind(word: &str) -> Option<&'static AttachKind> {
     description(word).map(|description| &description.kind)
 }
 

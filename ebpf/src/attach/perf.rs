@@ -7,7 +7,7 @@
 use super::{Arch, Argument, ArgumentValue, Description, Parsed, Refusal, Resolved, Target, never_untracked};
 use crate::{
     diagnostic::nearest,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
     typed::{Node, Type, Typed},
 };
 use std::fmt;
@@ -26,7 +26,7 @@ const fn description(
     parse: fn(&str) -> Parsed,
 ) -> Description {
     Description {
-        kind: Kind { name, short, form, subject, several: Several::Never, mechanisms: &[MECHANISM] },
+        kind: AttachKind { name, short, form, subject, several: Several::Never, mechanisms: &[MECHANISM] },
         parse,
         resolve: |_, _, target| Ok(vec![resolve(target)]),
         untracked: never_untracked,
@@ -160,7 +160,7 @@ pub static FAMILIES: [Family; 4] = [
 
 impl Family {
     /// Its attach kind.
-    pub fn kind(&self) -> &'static Kind {
+    pub fn kind(&self) -> &'static AttachKind {
         &self.description.kind
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Arch, Argument, ArgumentValue};
 use crate::{
-    btf::{Btf, Kind, TypeId},
+    btf::{Btf, BtfKind, TypeId},
     typed::{AccessMode, Node, Type, Typed},
 };
 
@@ -78,7 +78,7 @@ pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -
 /// The result of a function: in the word behind its arguments, or in a register; `None` for `void`.
 pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result<Typed, String>> {
     let declared = btf.target(prototype);
-    if btf.kind(btf.strip(declared)) == Kind::Void {
+    if btf.kind(btf.strip(declared)) == BtfKind::Void {
         return None;
     }
     let node = match from {
@@ -94,7 +94,7 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
 fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {
-        Kind::Int | Kind::Enum | Kind::Enum64 => {
+        BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
             let Some(ty) = btf.size(id).and_then(|size| Type::integer(size, btf.is_signed(id))) else {
                 return Err(format!("a `{}` is wider than 64 bits", btf.display(declared)));
             };
@@ -105,12 +105,12 @@ fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed
                 Typed::new(Node::Cast(Box::new(Typed::new(node, Type::U64))), ty)
             })
         }
-        Kind::Ptr => {
+        BtfKind::Ptr => {
             let to = btf.strip(btf.target(id));
             let access = match btf.kind(to) {
-                Kind::Struct | Kind::Union if tracked => AccessMode::Direct,
+                BtfKind::Struct | BtfKind::Union if tracked => AccessMode::Direct,
                 // The verifier passes pointers to `void` and integers as numbers, and refuses others (`is_void_or_int_ptr`).
-                Kind::Void | Kind::Int | Kind::Struct | Kind::Union => AccessMode::Auto,
+                BtfKind::Void | BtfKind::Int | BtfKind::Struct | BtfKind::Union => AccessMode::Auto,
                 _ if !tracked => AccessMode::Auto,
                 _ => {
                     return Err(format!(

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     btf::{self, Btf, TypeId},
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject, Tracing},
+    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject, Tracing},
     typed::{Node, Type, Typed},
 };
 
@@ -19,10 +19,10 @@ const TP_BTF: Mechanism = Mechanism::new("tp_btf", Section::Named("tp_btf"), Lin
 
 /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`
 const TRACE_RAW_TP: Tracing =
-    Tracing { program_type: 26, attach_type: 23, prefix: "btf_trace_", kind: btf::Kind::Typedef };
+    Tracing { program_type: 26, attach_type: 23, prefix: "btf_trace_", kind: btf::BtfKind::Typedef };
 
 pub(super) static RAW_TRACEPOINT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "rawtracepoint",
         short: "rt",
         form: "rawtracepoint:CATEGORY:NAME",
@@ -55,7 +55,7 @@ fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
 
 /// The prototype's parameters without the first, which is the tracepoint's own.
 fn prototype<'a>(btf: &'a Btf, name: &str) -> Option<Vec<(&'a str, TypeId)>> {
-    let function = btf.find(&format!("__traceiter_{name}"), btf::Kind::Func)?;
+    let function = btf.find(&format!("__traceiter_{name}"), btf::BtfKind::Func)?;
     Some(btf.parameters(btf.target(function)).into_iter().skip(1).collect())
 }
 
@@ -70,7 +70,7 @@ fn resolve(at: &AttachPoint, target: &Target<'_>) -> Result<Resolved, Missing> {
     let Some((btf, parameters)) = prototype else {
         return Ok(Resolved { untyped: true, ..Resolved::event(RAW_TP, numbered()) });
     };
-    let tracked = btf.find(&format!("btf_trace_{name}"), btf::Kind::Typedef).is_some();
+    let tracked = btf.find(&format!("btf_trace_{name}"), btf::BtfKind::Typedef).is_some();
     let mechanism = if tracked { TP_BTF } else { RAW_TP };
     Ok(Resolved::event(mechanism, arguments(btf, &parameters, Words::Context { tracked })))
 }

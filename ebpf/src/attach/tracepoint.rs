@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     btf::{self, Btf},
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
     tracefs::{Field, fields},
     typed::{AccessMode, Node, Type, Typed},
 };
@@ -18,7 +18,7 @@ const COMMON: &str = "common_";
 const MECHANISM: Mechanism = Mechanism::new("tracepoint", Section::Full("tracepoint"), Link::Tracepoint);
 
 pub(super) static TRACEPOINT: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "tracepoint",
         short: "t",
         form: "tracepoint:CATEGORY:NAME",
@@ -114,10 +114,12 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     }
     let btf = btf?;
     let id = match name.strip_prefix("enum ") {
-        Some(name) => btf.find(name, btf::Kind::Enum)?,
-        None => btf.strip(btf.find(name, btf::Kind::Typedef).or_else(|| btf.find(name, btf::Kind::Int))?),
+        Some(name) => btf.find(name, btf::BtfKind::Enum)?,
+        None => {
+            btf.strip(btf.find(name, btf::BtfKind::Typedef).or_else(|| btf.find(name, btf::BtfKind::Int))?)
+        }
     };
-    if !matches!(btf.kind(id), btf::Kind::Int | btf::Kind::Enum) {
+    if !matches!(btf.kind(id), btf::BtfKind::Int | btf::BtfKind::Enum) {
         return None;
     }
     let bytes = btf.size(id).filter(|bytes| matches!(bytes, 1 | 2 | 4))?;
@@ -133,9 +135,9 @@ fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
         return 0;
     }
     if let Some(name) = inner.strip_prefix("struct ") {
-        return btf.find(name.trim(), btf::Kind::Struct).unwrap_or(0);
+        return btf.find(name.trim(), btf::BtfKind::Struct).unwrap_or(0);
     }
-    btf.find(inner, btf::Kind::Int).or_else(|| btf.find(inner, btf::Kind::Typedef)).unwrap_or(0)
+    btf.find(inner, btf::BtfKind::Int).or_else(|| btf.find(inner, btf::BtfKind::Typedef)).unwrap_or(0)
 }
 
 #[cfg(test)]

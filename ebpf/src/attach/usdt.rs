@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     expr::Binary,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
     typed::{AccessMode, Node, Type, Typed},
     usdt::{self, Extend, Found, Index, Location, Operand, Sites},
 };
@@ -18,7 +18,7 @@ pub(crate) const USDT: Mechanism = Mechanism {
 };
 
 pub(super) static DESCRIPTION: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "usdt",
         short: "U",
         form: "usdt:BINARY:PROVIDER:NAME",

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     expr::Binary,
-    point::{AttachPoint, Kind, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
     typed::{AccessMode, Node, Type, Typed},
 };
 
@@ -31,7 +31,7 @@ const RETURN: Mechanism = mechanism("uprobe_ret", "uprobe", false);
 const RETURN_PROBE: Mechanism = mechanism("uretprobe", "uretprobe", true);
 
 pub(super) static UPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "uprobe",
         short: "u",
         form: "uprobe:BINARY:FUNCTION",
@@ -45,7 +45,7 @@ pub(super) static UPROBE: Description = Description {
 };
 
 pub(super) static URETPROBE: Description = Description {
-    kind: Kind {
+    kind: AttachKind {
         name: "uretprobe",
         short: "ur",
         form: "uretprobe:BINARY:FUNCTION",

@@ -4,7 +4,7 @@
 //! finds at an offset can differ from the member that was named: the first member of a union, say.
 //! Where the two differ a helper call reads the memory instead.
 
-use super::{Btf, Kind, TypeId};
+use super::{Btf, BtfKind, TypeId};
 
 /// What the verifier takes a load for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,15 +66,15 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
         }
         let mut start = start;
         let mut length = length;
-        while btf.kind(type_id) == Kind::Array {
+        while btf.kind(type_id) == BtfKind::Array {
             type_id = btf.strip(btf.array(type_id).0);
             let element = btf.size(type_id).filter(|element| *element > 0)?;
             start += (offset - start) / element * element;
             length = element;
         }
         return match btf.kind(type_id) {
-            Kind::Struct | Kind::Union => Some(Step::Into(type_id, start)),
-            Kind::Ptr => {
+            BtfKind::Struct | BtfKind::Union => Some(Step::Into(type_id, start)),
+            BtfKind::Ptr => {
                 let target = btf.target(type_id);
                 if offset != start
                     || size != 8

@@ -1,6 +1,6 @@
 //! The index: where each type's bytes are, and how to find one by name.
 
-use super::{Kind, TypeId};
+use super::{BtfKind, TypeId};
 use std::{
     cell::{OnceCell, RefCell},
     collections::HashMap,
@@ -36,7 +36,7 @@ pub struct Btf {
     offsets: Vec<u32>,
     strings: std::ops::Range<usize>,
     /// Names looked up before; scanning all types costs about a third of a millisecond.
-    found: RefCell<HashMap<(String, Kind), Option<TypeId>>>,
+    found: RefCell<HashMap<(String, BtfKind), Option<TypeId>>>,
     /// Functions by name, once many were looked up.
     functions: OnceCell<HashMap<Box<str>, TypeId>>,
     /// All enumerations, once asked for.
@@ -85,12 +85,12 @@ impl Btf {
             let vlen = size_of(info & 0xffff);
             let id = TypeId::try_from(offsets.len()).map_err(|_| BtfError::Truncated("the type table"))?;
             let kind = info >> 24 & 0x1f;
-            let extra = match Kind::from_number(kind) {
-                Kind::Int | Kind::Var | Kind::DeclTag => 4,
-                Kind::Array => 12,
-                Kind::Struct | Kind::Union | Kind::Datasec | Kind::Enum64 => 12 * vlen,
-                Kind::Enum | Kind::FuncProto => 8 * vlen,
-                Kind::Void => return Err(BtfError::UnknownKind { id, kind }),
+            let extra = match BtfKind::from_number(kind) {
+                BtfKind::Int | BtfKind::Var | BtfKind::DeclTag => 4,
+                BtfKind::Array => 12,
+                BtfKind::Struct | BtfKind::Union | BtfKind::Datasec | BtfKind::Enum64 => 12 * vlen,
+                BtfKind::Enum | BtfKind::FuncProto => 8 * vlen,
+                BtfKind::Void => return Err(BtfError::UnknownKind { id, kind }),
                 _ => 0,
             };
             offsets.push(u32::try_from(at).map_err(|_| BtfError::Truncated("the type section"))?);
@@ -141,8 +141,8 @@ impl Btf {
     }
 
     /// Kind of a type.
-    pub fn kind(&self, id: TypeId) -> Kind {
-        Kind::from_number(self.word(id, 1) >> 24 & 0x1f)
+    pub fn kind(&self, id: TypeId) -> BtfKind {
+        BtfKind::from_number(self.word(id, 1) >> 24 & 0x1f)
     }
 
     /// Name of a type; empty for an anonymous one.
@@ -180,7 +180,7 @@ impl Btf {
     pub fn has_tag(&self, mut id: TypeId, name: &str) -> bool {
         for _ in 0..64 {
             match self.kind(id) {
-                Kind::TypeTag if self.name(id) == name => return true,
+                BtfKind::TypeTag if self.name(id) == name => return true,
                 kind if kind.is_modifier() => id = self.target(id),
                 _ => return false,
             }
@@ -201,11 +201,14 @@ impl Btf {
     fn size_within(&self, id: TypeId, depth: u32) -> Option<u32> {
         let id = self.strip(id);
         match self.kind(id) {
-            Kind::Int | Kind::Struct | Kind::Union | Kind::Enum | Kind::Enum64 | Kind::Float => {
-                Some(self.word(id, 2))
-            }
-            Kind::Ptr => Some(8),
-            Kind::Array => {
+            BtfKind::Int
+            | BtfKind::Struct
+            | BtfKind::Union
+            | BtfKind::Enum
+            | BtfKind::Enum64
+            | BtfKind::Float => Some(self.word(id, 2)),
+            BtfKind::Ptr => Some(8),
+            BtfKind::Array => {
                 let (element, count) = self.array(id);
                 self.size_within(element, depth.checked_sub(1)?)?.checked_mul(count)
             }
@@ -216,8 +219,8 @@ impl Btf {
     /// Whether an integer or enumeration type is signed. C's plain `char` is on x86-64; BTF says it is.
     pub fn is_signed(&self, id: TypeId) -> bool {
         match self.kind(id) {
-            Kind::Int => self.word(id, 3) >> 24 & 1 == 1,
-            Kind::Enum | Kind::Enum64 => self.kind_flag(id),
+            BtfKind::Int => self.word(id, 3) >> 24 & 1 == 1,
+            BtfKind::Enum | BtfKind::Enum64 => self.kind_flag(id),
             _ => false,
         }
     }
@@ -228,12 +231,12 @@ impl Btf {
     }
 
     /// The first type of that name and kind.
-    pub fn find(&self, name: &str, kind: Kind) -> Option<TypeId> {
+    pub fn find(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let key = (name.to_owned(), kind);
         if let Some(found) = self.found.borrow().get(&key) {
             return *found;
         }
-        let is_one_of_many = kind == Kind::Func && self.found.borrow().len() >= MANY;
+        let is_one_of_many = kind == BtfKind::Func && self.found.borrow().len() >= MANY;
         let found = if is_one_of_many { self.functions().get(name).copied() } else { self.scan(name, kind) };
         self.found.borrow_mut().insert(key, found);
         found
@@ -243,13 +246,13 @@ impl Btf {
         self.functions.get_or_init(|| {
             // Backwards, so that the first of a name stays.
             let ids = (1..self.offsets.len()).rev().filter_map(|id| TypeId::try_from(id).ok());
-            let functions = ids.filter(|id| self.kind(*id) == Kind::Func);
+            let functions = ids.filter(|id| self.kind(*id) == BtfKind::Func);
             functions.map(|id| (self.name(id).into(), id)).collect()
         })
     }
 
     /// Names are stored once, so the name is sought in the strings and then compared as a number.
-    fn scan(&self, name: &str, kind: Kind) -> Option<TypeId> {
+    fn scan(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let places = self.places(name);
         if places.is_empty() {
             return None;
@@ -263,7 +266,7 @@ impl Btf {
     }
 
     /// Names of all types of a kind, for suggestions and lists.
-    pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> + '_ {
+    pub fn names(&self, kind: BtfKind) -> impl Iterator<Item = &str> + '_ {
         self.ids()
             .filter(move |id| self.kind(*id) == kind)
             .map(|id| self.name(id))
@@ -272,7 +275,7 @@ impl Btf {
 
     /// Parameters of a function prototype: name and type.
     pub fn parameters(&self, prototype: TypeId) -> Vec<(&str, TypeId)> {
-        let count = if self.kind(prototype) == Kind::FuncProto { self.vlen(prototype) } else { 0 };
+        let count = if self.kind(prototype) == BtfKind::FuncProto { self.vlen(prototype) } else { 0 };
         (0..count)
             .map(|index| {
                 (self.text(self.word(prototype, 3 + index * 2)), self.word(prototype, 4 + index * 2))
@@ -285,14 +288,14 @@ impl Btf {
         let id = self.strip(id);
         let signed = self.kind_flag(id);
         match self.kind(id) {
-            Kind::Enum => (0..self.vlen(id))
+            BtfKind::Enum => (0..self.vlen(id))
                 .map(|index| {
                     let raw = self.word(id, 4 + index * 2);
                     let value = if signed { i64::from(raw.cast_signed()) } else { i64::from(raw) };
                     (self.text(self.word(id, 3 + index * 2)), value)
                 })
                 .collect(),
-            Kind::Enum64 => (0..self.vlen(id))
+            BtfKind::Enum64 => (0..self.vlen(id))
                 .map(|index| {
                     let low = u64::from(self.word(id, 4 + index * 3));
                     let high = u64::from(self.word(id, 5 + index * 3));
@@ -310,10 +313,10 @@ impl Btf {
             return None;
         }
         let enums = self.enums.get_or_init(|| {
-            self.ids().filter(|id| matches!(self.kind(*id), Kind::Enum | Kind::Enum64)).collect()
+            self.ids().filter(|id| matches!(self.kind(*id), BtfKind::Enum | BtfKind::Enum64)).collect()
         });
         enums.iter().find_map(|id| {
-            let words = if self.kind(*id) == Kind::Enum { 2 } else { 3 };
+            let words = if self.kind(*id) == BtfKind::Enum { 2 } else { 3 };
             let index =
                 (0..self.vlen(*id)).find(|index| places.contains(&self.word(*id, 3 + index * words)))?;
             self.enumerators(*id).get(index).map(|(_, value)| *value)
@@ -339,22 +342,24 @@ impl Btf {
         let Some(depth) = depth.checked_sub(1) else { return "…".into() };
         let name = || if self.name(id).is_empty() { "(anonymous)" } else { self.name(id) };
         match self.kind(id) {
-            Kind::Void => "void".into(),
-            Kind::Union => format!("union {}", name()),
-            Kind::Enum | Kind::Enum64 => format!("enum {}", name()),
-            Kind::Fwd if self.kind_flag(id) => format!("union {}", name()),
-            Kind::Struct | Kind::Fwd => format!("struct {}", name()),
-            Kind::Ptr => {
+            BtfKind::Void => "void".into(),
+            BtfKind::Union => format!("union {}", name()),
+            BtfKind::Enum | BtfKind::Enum64 => format!("enum {}", name()),
+            BtfKind::Fwd if self.kind_flag(id) => format!("union {}", name()),
+            BtfKind::Struct | BtfKind::Fwd => format!("struct {}", name()),
+            BtfKind::Ptr => {
                 let inner = self.display_within(self.target(id), depth);
                 if inner.ends_with('*') { inner + "*" } else { inner + " *" }
             }
-            Kind::Array => {
+            BtfKind::Array => {
                 let (element, count) = self.array(id);
                 format!("{}[{count}]", self.display_within(element, depth))
             }
-            Kind::Const => format!("const {}", self.display_within(self.target(id), depth)),
-            Kind::Volatile | Kind::Restrict | Kind::TypeTag => self.display_within(self.target(id), depth),
-            Kind::FuncProto => "(function)".into(),
+            BtfKind::Const => format!("const {}", self.display_within(self.target(id), depth)),
+            BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => {
+                self.display_within(self.target(id), depth)
+            }
+            BtfKind::FuncProto => "(function)".into(),
             _ => name().to_owned(),
         }
     }

@@ -1,6 +1,6 @@
 //! Members of structs and unions, also through anonymous ones.
 
-use super::{Btf, Kind, TypeId};
+use super::{Btf, BtfKind, TypeId};
 
 /// One member as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Btf {
             let (bit_offset, mut bits) = if packed { (raw & 0x00ff_ffff, raw >> 24) } else { (raw, 0) };
             // Before 5.0 compilers described a bitfield by an integer narrower than its storage.
             let stripped = self.strip(type_id);
-            if bits == 0 && self.kind(stripped) == Kind::Int {
+            if bits == 0 && self.kind(stripped) == BtfKind::Int {
                 let width = self.int_bits(stripped);
                 if width != self.word(stripped, 2).saturating_mul(8) {
                     bits = width;

@@ -17,7 +17,7 @@ pub type TypeId = u32;
 /// Kind of a type, as numbered by BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum BtfKind {
     /// Also what no number means.
     Void = 0,
     /// Integer, also `char` and `_Bool`.
@@ -60,29 +60,29 @@ pub enum Kind {
     Enum64 = 19,
 }
 
-impl Kind {
+impl BtfKind {
     fn from_number(number: u32) -> Self {
-        const KINDS: [Kind; 20] = [
-            Kind::Void,
-            Kind::Int,
-            Kind::Ptr,
-            Kind::Array,
-            Kind::Struct,
-            Kind::Union,
-            Kind::Enum,
-            Kind::Fwd,
-            Kind::Typedef,
-            Kind::Volatile,
-            Kind::Const,
-            Kind::Restrict,
-            Kind::Func,
-            Kind::FuncProto,
-            Kind::Var,
-            Kind::Datasec,
-            Kind::Float,
-            Kind::DeclTag,
-            Kind::TypeTag,
-            Kind::Enum64,
+        const KINDS: [BtfKind; 20] = [
+            BtfKind::Void,
+            BtfKind::Int,
+            BtfKind::Ptr,
+            BtfKind::Array,
+            BtfKind::Struct,
+            BtfKind::Union,
+            BtfKind::Enum,
+            BtfKind::Fwd,
+            BtfKind::Typedef,
+            BtfKind::Volatile,
+            BtfKind::Const,
+            BtfKind::Restrict,
+            BtfKind::Func,
+            BtfKind::FuncProto,
+            BtfKind::Var,
+            BtfKind::Datasec,
+            BtfKind::Float,
+            BtfKind::DeclTag,
+            BtfKind::TypeTag,
+            BtfKind::Enum64,
         ];
         usize::try_from(number).ok().and_then(|number| KINDS.get(number).copied()).unwrap_or(Self::Void)
     }

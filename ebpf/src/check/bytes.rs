@@ -5,7 +5,7 @@ use super::{
     scope::{Operand, Problems, Scope},
 };
 use crate::{
-    btf::Kind,
+    btf::BtfKind,
     expr::Expr,
     probe::Expression,
     typed::{AccessMode, Node, Type, Typed},
@@ -73,7 +73,7 @@ impl Scope<'_> {
     fn is_whole(&self, type_id: crate::btf::TypeId) -> bool {
         let Some(btf) = self.target.btf else { return false };
         let kind = btf.kind(btf.strip(type_id));
-        kind == Kind::Array || kind.is_composite()
+        kind == BtfKind::Array || kind.is_composite()
     }
 
     fn bytes_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {

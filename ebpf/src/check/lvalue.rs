@@ -6,7 +6,7 @@ use super::{
     text::{MAX_TEXT, TEXT_CAPACITY},
 };
 use crate::{
-    btf::{Access, Btf, Kind, TypeId, direct_access},
+    btf::{Access, Btf, BtfKind, TypeId, direct_access},
     diagnostic::nearest,
     expr::{Binary, Expr, ExprKind, FieldName},
     probe::Expression,
@@ -31,7 +31,7 @@ impl Scope<'_> {
         let btf = self.btf(expression, base.span.clone())?;
         // `.` goes through a pointer as it does into a struct.
         if let Operand::Lvalue(place) = &operand
-            && btf.kind(btf.strip(place.type_id)) == Kind::Ptr
+            && btf.kind(btf.strip(place.type_id)) == BtfKind::Ptr
         {
             operand = Operand::Value(self.load(expression, base, place)?);
         }
@@ -51,7 +51,7 @@ impl Scope<'_> {
         if !btf.kind(id).is_composite() {
             let shown = btf.display(place.type_id);
             let (message, hint) = match btf.kind(id) {
-                Kind::Fwd => (format!("this kernel's BTF does not define `{shown}`"), None),
+                BtfKind::Fwd => (format!("this kernel's BTF does not define `{shown}`"), None),
                 _ => (
                     format!("a `{shown}` has no fields"),
                     Some("cast it to a struct, or read what it points to with `*`".into()),
@@ -95,7 +95,7 @@ impl Scope<'_> {
         };
         let btf = self.btf(expression, expr.span.clone())?;
         let size = btf.size(to);
-        if to == 0 || size.is_none() && !(btf.kind(to) == Kind::Fwd) {
+        if to == 0 || size.is_none() && !(btf.kind(to) == BtfKind::Fwd) {
             let message = format!("a `{} *` points to nothing that can be read", btf.display(to));
             return Err(self.problem(
                 expression,
@@ -134,7 +134,7 @@ impl Scope<'_> {
         }
         let btf = self.btf(expression, expr.span.clone())?;
         let place = match operand {
-            Operand::Lvalue(place) if btf.kind(btf.strip(place.type_id)) == Kind::Array => {
+            Operand::Lvalue(place) if btf.kind(btf.strip(place.type_id)) == BtfKind::Array => {
                 let (element, count) = btf.array(btf.strip(place.type_id));
                 if let Some(value) = constant
                     && count > 0
@@ -201,12 +201,12 @@ impl Scope<'_> {
     pub(super) fn bytes(&self, place: &Lvalue) -> Option<Typed> {
         let btf = self.target.btf?;
         let id = btf.strip(place.type_id);
-        if btf.kind(id) != Kind::Array {
+        if btf.kind(id) != BtfKind::Array {
             return None;
         }
         let (element, count) = btf.array(id);
         let element = btf.strip(element);
-        let is_bytes = btf.kind(element) == Kind::Int && btf.size(element) == Some(1);
+        let is_bytes = btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1);
         let offset = i32::try_from(place.offset).ok()?;
         is_bytes.then(|| text_array(place, offset, count))
     }
@@ -230,12 +230,12 @@ impl Scope<'_> {
         };
         let Ok(offset) = i32::try_from(place.offset) else { return too_far() };
         match btf.kind(id) {
-            Kind::Int | Kind::Enum | Kind::Enum64 => {}
-            Kind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
-            Kind::Array => {
+            BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {}
+            BtfKind::Ptr => return Ok(load_pointer(btf, place, offset, id)),
+            BtfKind::Array => {
                 let (element, count) = btf.array(id);
                 let element = btf.strip(element);
-                if btf.kind(element) == Kind::Int && btf.size(element) == Some(1) {
+                if btf.kind(element) == BtfKind::Int && btf.size(element) == Some(1) {
                     // The compiler's name: `u8` is another one's, of bytes that may be anything.
                     if btf.name(element) == "char" {
                         return Ok(text_array(place, offset, count));
@@ -245,7 +245,7 @@ impl Scope<'_> {
                 }
                 return refuse(format!("`{}` is an array, not a value", shown()), "index it");
             }
-            Kind::Struct | Kind::Union => {
+            BtfKind::Struct | BtfKind::Union => {
                 return refuse(format!("`{}` is not a value", shown()), "name one of its fields");
             }
             _ => {

@@ -2,7 +2,7 @@
 
 use crate::{
     attach::{ArgumentValue, Resolved},
-    btf::{Btf, Kind, TypeId},
+    btf::{Btf, BtfKind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
     point::Link,
@@ -157,7 +157,8 @@ impl<'a> Scope<'a> {
             "cgroup" => Typed::new(Node::Builtin(Builtin::Cgroup), Type::U64),
             "comm" => Typed::new(Node::Comm, Type::Text { capacity: 16 }),
             "curtask" => {
-                let to = self.target.btf.and_then(|btf| btf.find("task_struct", Kind::Struct)).unwrap_or(0);
+                let to =
+                    self.target.btf.and_then(|btf| btf.find("task_struct", BtfKind::Struct)).unwrap_or(0);
                 Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
             }
             "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A kind of attach points. Each is described once, in a file of `attach`.
-pub struct Kind {
+pub struct AttachKind {
     /// Its name, with which attach points begin.
     pub name: &'static str,
     /// bpftrace's short name for it.
@@ -60,7 +60,7 @@ pub enum Several {
     Always,
 }
 
-impl Kind {
+impl AttachKind {
     /// Whether its attach points are in a program or library, whose name is their first part.
     pub fn is_in_binary(&self) -> bool {
         matches!(self.subject, Subject::UserFunction { .. } | Subject::UserProbe)
@@ -72,21 +72,21 @@ impl Kind {
     }
 }
 
-impl fmt::Debug for Kind {
+impl fmt::Debug for AttachKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
 }
 
-impl PartialEq for Kind {
+impl PartialEq for AttachKind {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Kind {}
+impl Eq for AttachKind {}
 
-impl Hash for Kind {
+impl Hash for AttachKind {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }

@@ -1,6 +1,6 @@
 //! How a program gets to an attach point: its type, what it may do there, and which kind of link keeps it attached.
 
-use crate::btf::Kind;
+use crate::btf::BtfKind;
 
 /// How a program is attached. Each is described once, in the file of its attach kind (`attach`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +68,7 @@ pub struct Tracing {
     /// What stands before the attach point's name in the name of the type.
     pub prefix: &'static str,
     /// What kind of type it is.
-    pub kind: Kind,
+    pub kind: BtfKind,
 }
 
 impl Link {
@@ -80,12 +80,12 @@ impl Link {
     /// Whether it is a raw tracepoint, with types or without: since 6.1 the kernel never runs a program there a second time on a CPU
     /// before it has ended.
     pub fn is_raw_tracepoint(self) -> bool {
-        matches!(self, Self::RawTracepoint | Self::Tracing(Tracing { kind: Kind::Typedef, .. }))
+        matches!(self, Self::RawTracepoint | Self::Tracing(Tracing { kind: BtfKind::Typedef, .. }))
     }
 
     /// Whether the kernel calls a program by its function tracer, which a switch of the host stops.
     pub fn is_by_tracer(self) -> bool {
-        matches!(self, Self::KernelProbe { .. } | Self::Tracing(Tracing { kind: Kind::Func, .. }))
+        matches!(self, Self::KernelProbe { .. } | Self::Tracing(Tracing { kind: BtfKind::Func, .. }))
     }
 
     /// Whether a stack of the kernel begins with the program itself.

@@ -3,7 +3,7 @@
 mod kind;
 mod mechanism;
 
-pub use kind::{Kind, Several, Subject};
+pub use kind::{AttachKind, Several, Subject};
 pub use mechanism::{Link, Mechanism, Section, Tracing};
 
 use crate::glob::is_pattern;
@@ -13,7 +13,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttachPoint {
     /// Its kind.
-    pub kind: &'static Kind,
+    pub kind: &'static AttachKind,
     /// Where its binary is looked for, if it is in one.
     root: Root,
     /// What stands behind the kind, between colons. The kind's own file knows what each part is.
@@ -44,7 +44,7 @@ impl fmt::Display for Root {
 
 impl AttachPoint {
     /// A point whose parts the kind has read.
-    pub(crate) fn new(kind: &'static Kind, parts: Vec<String>) -> Self {
+    pub(crate) fn new(kind: &'static AttachKind, parts: Vec<String>) -> Self {
         Self { kind, root: Root::Host, parts }
     }
 

@@ -12,7 +12,7 @@ use tapster_ebpf::{
     btf,
     diagnostic::near,
     glob::is_pattern,
-    point::{Kind, Subject},
+    point::{AttachKind, Subject},
     probe::Root,
 };
 
@@ -23,9 +23,9 @@ const MOST_DESCRIBED: usize = 500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked<'p> {
     /// Functions of the kernel: attach kind, and a pattern of names.
-    Kernel(&'static Kind, &'p str),
+    Kernel(&'static AttachKind, &'p str),
     /// Functions of a program or library: attach kind, the binary, and a pattern of names.
-    Program(&'static Kind, &'p str, &'p str),
+    Program(&'static AttachKind, &'p str, &'p str),
 }
 
 /// The list, and notes about it.
@@ -52,14 +52,14 @@ pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
 }
 
 /// Lists functions of the kernel.
-pub(super) fn of_kernel(kernel: &Kernel, kind: &'static Kind, wanted: &str) -> Result<Listed, Missing> {
+pub(super) fn of_kernel(kernel: &Kernel, kind: &'static AttachKind, wanted: &str) -> Result<Listed, Missing> {
     let is_traced = matches!(kind.subject, Subject::Function { traced: true, .. });
     let at_return = matches!(kind.subject, Subject::Function { at_return: true, .. });
     let kind = kind.name;
     let btf = kernel.btf.as_ref();
     let names: BTreeSet<&str> = if is_traced {
         let btf = btf.map_err(Clone::clone)?;
-        btf.names(btf::Kind::Func).filter(|name| kernel.may_trace(name)).collect()
+        btf.names(btf::BtfKind::Func).filter(|name| kernel.may_trace(name)).collect()
     } else {
         let names = kernel.function_names().ok_or_else(|| Missing {
             message: "the functions of this kernel are not known: `kallsyms` cannot be read".into(),
@@ -138,7 +138,7 @@ fn describe(known: Option<&Signature>, arguments: bool, result: bool, text: &mut
 pub(super) fn of_program(
     proc: &Path,
     root: &Root,
-    (kind, binary, wanted): (&'static Kind, &str, &str),
+    (kind, binary, wanted): (&'static AttachKind, &str, &str),
 ) -> Result<Listed, Missing> {
     let file = elf::read(Binary::open(proc, root, binary)?)?;
     if file.list.is_empty() {

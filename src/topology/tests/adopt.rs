@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config,
-    family::{Histogram, Kind as FamilyKind, MetricFamily, Sample, Value},
+    family::{FamilyKind, Histogram, MetricFamily, Sample, Value},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
 

@@ -228,7 +228,7 @@ fn what_does_not_fit_is_counted() {
     let array = |index: u64, members: usize| Array {
         name: format!("md{index}"),
         device: index,
-        kind: Kind::Md,
+        kind: ArrayDriver::Md,
         title: String::new(),
         level: "raid0".into(),
         disks: None,
