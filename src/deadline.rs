@@ -16,7 +16,7 @@ use std::{
 
 /// Time limits of reading.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TimeLimits {
     /// For the first that is late.
     pub first: Duration,
     /// For each later one that is late: they may all wait for the same thing.
@@ -54,11 +54,11 @@ pub trait MayHang: Send + Sync + 'static {
 struct Round<T, R, F> {
     items: Vec<Arc<T>>,
     read: F,
-    state: Mutex<State<R>>,
+    state: Mutex<ThreadState<R>>,
     ended: Condvar,
 }
 
-struct State<R> {
+struct ThreadState<R> {
     /// The number of the thread that reads; those before it were abandoned.
     thread: usize,
     /// The item that is read, and since when; `None` while a thread has not begun.
@@ -70,14 +70,14 @@ struct State<R> {
 }
 
 /// Reads each item, in order. If no thread can be started, the caller reads them, without a time limit.
-pub fn each<T, R, F>(limits: Limits, items: Vec<Arc<T>>, read: F) -> Vec<Outcome<R>>
+pub fn each<T, R, F>(limits: TimeLimits, items: Vec<Arc<T>>, read: F) -> Vec<Outcome<R>>
 where
     T: MayHang,
     R: Send + 'static,
     F: Fn(&T) -> R + Send + Sync + 'static,
 {
     let outcomes = items.iter().map(|_| Outcome::Slow).collect();
-    let state = State { thread: 0, reading: None, next: 0, outcomes, is_over: false };
+    let state = ThreadState { thread: 0, reading: None, next: 0, outcomes, is_over: false };
     let round = Arc::new(Round { items, read, state: Mutex::new(state), ended: Condvar::new() });
     round.start(0);
     let mut limit = limits.first;
@@ -108,7 +108,7 @@ where
     R: Send + 'static,
     F: Fn(&T) -> R + Send + Sync + 'static,
 {
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
+    fn lock(&self) -> MutexGuard<'_, ThreadState<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ where
 
     /// The next item for this thread; `None` if there is none, or if the thread was abandoned. The result of its item before is
     /// stored under the same lock, so that it is never taken for late.
-    fn begin(&self, state: &mut State<R>, thread: usize) -> Option<usize> {
+    fn begin(&self, state: &mut ThreadState<R>, thread: usize) -> Option<usize> {
         if state.thread != thread {
             return None;
         }
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const PATIENT: Limits = Limits { first: Duration::from_mins(1), next: Duration::from_mins(1) };
+    const PATIENT: TimeLimits = TimeLimits { first: Duration::from_mins(1), next: Duration::from_mins(1) };
     const SHORT: Duration = Duration::from_millis(50);
 
     struct Item {
@@ -208,7 +208,7 @@ mod tests {
             assert_eq!(outcomes[0], Outcome::Read(1));
             assert_eq!(outcomes[2..], [Outcome::Read(2), Outcome::Read(3)]);
         };
-        let outcomes = each(Limits { first: SHORT, ..PATIENT }, items.clone(), read);
+        let outcomes = each(TimeLimits { first: SHORT, ..PATIENT }, items.clone(), read);
         assert_eq!(outcomes[1], Outcome::Slow);
         others_are_there(&outcomes);
         // Nobody waits for it a second time, and no second thread is left in it.
@@ -231,10 +231,14 @@ mod tests {
         const MOMENT: Duration = Duration::from_millis(1);
         let items: Vec<_> = (0..4).map(item).collect();
         for _ in 0..300 {
-            each(Limits { first: MOMENT, next: Duration::from_nanos(1) }, items.clone(), |item: &Item| {
-                thread::sleep(MOMENT);
-                item.number
-            });
+            each(
+                TimeLimits { first: MOMENT, next: Duration::from_nanos(1) },
+                items.clone(),
+                |item: &Item| {
+                    thread::sleep(MOMENT);
+                    item.number
+                },
+            );
         }
         let begun = Instant::now();
         while items.iter().any(|item| item.left.is_any()) {
@@ -257,7 +261,7 @@ mod tests {
             })
             .unzip();
         let begun = Instant::now();
-        let outcomes = each(Limits { first: 4 * SHORT, next: SHORT }, items, read);
+        let outcomes = each(TimeLimits { first: 4 * SHORT, next: SHORT }, items, read);
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Slow));
         assert!(begun.elapsed() >= 6 * SHORT, "each has its time");
         drop(open);

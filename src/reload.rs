@@ -29,11 +29,11 @@ pub struct Configuration {
     own: Vec<Own>,
     /// Held while the configuration is read and probes are exchanged.
     reading: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<ReloadState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReloadState {
     /// Marks of the files from before they were last read.
     marks: Vec<Mark>,
     loaded: SystemTime,
@@ -65,7 +65,8 @@ impl Configuration {
         own: Vec<Own>,
     ) -> Self {
         let now = SystemTime::now();
-        let state = State { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
+        let state =
+            ReloadState { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
         Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -74,7 +75,7 @@ impl Configuration {
         self.request.paths()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReloadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -94,7 +95,7 @@ impl Configuration {
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
-            Ok(Read { exchange, pending }) => {
+            Ok(ReadConfiguration { exchange, pending }) => {
                 let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
@@ -129,7 +130,7 @@ impl Configuration {
         result
     }
 
-    fn read(&self) -> Result<Read, String> {
+    fn read(&self) -> Result<ReadConfiguration, String> {
         let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
             config::load(&self.request).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
@@ -156,7 +157,7 @@ impl Configuration {
         if !pending.is_empty() {
             tracing::warn!("{pending}");
         }
-        Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
+        Ok(ReadConfiguration { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 
     fn families(&self) -> impl Iterator<Item = MetricFamily> {
@@ -175,7 +176,7 @@ impl Configuration {
     }
 }
 
-struct Read {
+struct ReadConfiguration {
     exchange: Exchange,
     pending: String,
 }
@@ -239,7 +240,7 @@ impl Source for Configuration {
     }
 
     fn configuration(&self) -> Option<ConfigStatus> {
-        let State { loaded, tried, problem, pending, .. } = &*self.state();
+        let ReloadState { loaded, tried, problem, pending, .. } = &*self.state();
         Some(ConfigStatus {
             files: self.files().iter().map(|path| path.display().to_string()).collect(),
             loaded: *loaded,

@@ -6,7 +6,7 @@ use crate::{
     duration,
     exporter::{Exporter, Options},
     kernel::Kernel,
-    raid::{self, Arrays, Check, Interval, Rule, State},
+    raid::{self, Arrays, Check, CheckState, Interval, Rule},
     telemetry::{self, LogFormat},
     topology::Array,
     watch::seconds,
@@ -76,7 +76,7 @@ pub(super) fn main(args: &RaidArgs) -> anyhow::Result<u8> {
         return Ok(printed.map_or_else(
             |error| {
                 tell!("error: {error:#}");
-                State::Unknown.status()
+                CheckState::Unknown.status()
             },
             |()| check.worst().status(),
         ));
@@ -140,7 +140,7 @@ pub(super) fn usage(mut words: impl Iterator<Item = OsString>, error: &clap::Err
         let first = text.lines().next().unwrap_or_default();
         // If it cannot be printed, the exit status remains.
         let _ = print(&Check::unknown(first.strip_prefix("error: ").unwrap_or(first)).line());
-        State::Unknown.status()
+        CheckState::Unknown.status()
     })
 }
 

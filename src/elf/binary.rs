@@ -28,8 +28,8 @@ const PROGRAM_DIRECTORIES: [&str; 6] =
 /// Most names of a directory that are read.
 const NAMES: usize = 1 << 16;
 /// How long finding a file may take: the server of a directory on the way may never answer.
-const FIND: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
+const FIND: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(2), next: Duration::from_secs(2) };
 
 /// A word of the configuration that names a file: a path, or the name of a library or program.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     collector::{Collected, View},
-    deadline::{self, Limits},
+    deadline::{self, TimeLimits},
     family::MetricFamily,
     lock::lock,
     source::{Selection, Source},
@@ -21,7 +21,7 @@ use std::{
 
 /// How long reading a probe may take. A probe of ten thousand histograms takes an eighth of a second, including writing
 /// (`docs/performance.md`), and a scrape has ten seconds by default.
-const PROBES: Limits = Limits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
+const PROBES: TimeLimits = TimeLimits { first: Duration::from_secs(5), next: Duration::from_secs(1) };
 
 impl Exporter {
     /// The families of the probes, with functions of programs named as far as their symbols can be read within `most`.

@@ -26,8 +26,8 @@ use tapster_ebpf::{
 /// Most versions of a file in which a probe is attached at a time.
 const MOST_VERSIONS: usize = 4;
 /// How long determining the files that processes execute may take.
-const LOOK: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
+const LOOK: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(10), next: Duration::from_secs(10) };
 
 /// Whether a code is for a user program.
 pub(super) fn is_user(code: &Code) -> bool {

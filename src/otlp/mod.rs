@@ -36,7 +36,7 @@ mod tests;
 pub use push::{Pusher, Sink};
 pub use request::Encoder;
 pub use setting::{Settings, Temporality};
-pub use state::{State, WithPush};
+pub use state::{PushState, WithPush};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

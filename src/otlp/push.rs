@@ -10,7 +10,7 @@ use super::{
     delta::{Pending, Taken},
     request::{Encoder, Request},
     retry::{self, Backoff},
-    state::{Result, State},
+    state::{PushState, Result},
 };
 use crate::{
     exposition::{Admission, ExpositionError},
@@ -43,7 +43,7 @@ pub enum Sink {
         /// The connection.
         client: Box<Client>,
         /// The results.
-        state: Arc<State>,
+        state: Arc<PushState>,
     },
     /// To standard output: each request as a line of OTLP's JSON.
     Console,
@@ -237,7 +237,7 @@ impl Pusher {
         true
     }
 
-    async fn deliver(&mut self, deadline: Instant, state: &State) -> (Result, String) {
+    async fn deliver(&mut self, deadline: Instant, state: &PushState) -> (Result, String) {
         if let Some(left) = self.held_until.and_then(|until| until.checked_duration_since(Instant::now())) {
             return (
                 Result::HeldBack,
@@ -305,7 +305,7 @@ impl Pusher {
     }
 
     /// Sends a request until it is accepted or refused, or the time is over.
-    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &State) -> (Result, String) {
+    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &PushState) -> (Result, String) {
         let Sink::Receiver { client, .. } = &self.sink else {
             return (Result::Failed, String::new());
         };

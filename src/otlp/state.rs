@@ -47,7 +47,7 @@ impl Result {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct PushCounts {
     results: [u64; Result::ALL.len()],
     points: u64,
     rejected: u64,
@@ -61,16 +61,16 @@ struct Counts {
 
 /// Results of pushes so far.
 #[derive(Debug)]
-pub struct State {
+pub struct PushState {
     began: SystemTime,
     endpoint: String,
     protocol: Protocol,
     temporality: Temporality,
     interval: Duration,
-    counts: Mutex<Counts>,
+    counts: Mutex<PushCounts>,
 }
 
-impl State {
+impl PushState {
     /// The state before the first push.
     pub fn new(settings: &Settings) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Counts) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut PushCounts) -> T) -> T {
         change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -208,7 +208,7 @@ fn number(count: u64) -> f64 {
 /// A source with the families about its pushes.
 pub struct WithPush {
     source: Arc<dyn Source>,
-    state: Arc<State>,
+    state: Arc<PushState>,
 }
 
 impl std::fmt::Debug for WithPush {
@@ -219,7 +219,7 @@ impl std::fmt::Debug for WithPush {
 
 impl WithPush {
     /// Joins a source and the families about its pushes.
-    pub fn new(source: Arc<dyn Source>, state: Arc<State>) -> Self {
+    pub fn new(source: Arc<dyn Source>, state: Arc<PushState>) -> Self {
         Self { source, state }
     }
 }

@@ -12,7 +12,7 @@ mod verdict;
 mod waits;
 
 pub use arrays::Arrays;
-pub use check::{Check, State};
+pub use check::{Check, CheckState};
 pub use listing::listing;
 pub use mdstat::mdstat;
 pub use report::Measurement;

@@ -29,12 +29,12 @@ use std::{
 /// Most processes that are read.
 const PROCESSES: usize = 65_536;
 /// How long reading a process and its files may take.
-const LOOK: deadline::Limits =
-    deadline::Limits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
+const LOOK: deadline::TimeLimits =
+    deadline::TimeLimits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
 /// How long reading symbols may take: a little longer than their budget, so that only files that hang are late.
-const READ: deadline::Limits = {
+const READ: deadline::TimeLimits = {
     let most = Limits::STACK.time.saturating_add(Duration::from_secs(2));
-    deadline::Limits { first: most, next: most }
+    deadline::TimeLimits { first: most, next: most }
 };
 /// Most threads that are left behind, and most of them for files and processes of one user. Others of that user are not read
 /// until one of those has answered.
@@ -176,7 +176,7 @@ impl SymbolReader {
     }
 
     /// Reads each of these; goes on without those that are late.
-    fn each(self: &Arc<Self>, limits: deadline::Limits, things: &[ReadTarget]) {
+    fn each(self: &Arc<Self>, limits: deadline::TimeLimits, things: &[ReadTarget]) {
         let asked = self.may_be_asked(things);
         let reader = self.clone();
         let outcomes =

@@ -3,14 +3,14 @@
 
 use super::{Array, DeviceMapper, Named, Topology, dm, md, named, sysfs};
 use crate::{
-    deadline::{self, Left, Limits, MayHang, Outcome},
+    deadline::{self, Left, MayHang, Outcome, TimeLimits},
     host::Host,
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
 
 /// How long reading a device may take: an array of eight members takes a tenth of a millisecond, one of two hundred takes two
 /// milliseconds.
-const LIMITS: Limits = Limits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
+const LIMITS: TimeLimits = TimeLimits { first: Duration::from_secs(1), next: Duration::from_millis(250) };
 
 /// What is kept from one reading to the next.
 pub struct TopologyReader {

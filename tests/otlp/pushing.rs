@@ -18,7 +18,7 @@ use tapster::{
     family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
     host::Host,
     otlp::{
-        Encoder, Pusher, Settings, Sink, State, WithPush,
+        Encoder, PushState, Pusher, Settings, Sink, WithPush,
         client::Client,
         resource,
         setting::{Exports, SettingError, SettingSources},
@@ -84,7 +84,7 @@ pub(crate) fn settings(variables: &[(&str, &str)]) -> Settings {
 /// A pusher that runs until it is dropped or stopped.
 pub(crate) struct Pushing {
     pub(crate) events: Arc<Events>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<PushState>,
     stop: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -102,7 +102,7 @@ pub(crate) fn push(receiver: &Receiver, variables: &[(&str, &str)]) -> Pushing {
 }
 
 pub(crate) fn start(settings: Settings) -> Result<Pushing, SettingError> {
-    let state = Arc::new(State::new(&settings));
+    let state = Arc::new(PushState::new(&settings));
     let events = Events::new();
     events.add(1);
     let source: Arc<dyn Source> = Arc::new(WithPush::new(events.clone(), state.clone()));

@@ -5,7 +5,7 @@ use crate::{
     cli::RunArgs,
     host::Host,
     otlp::{
-        Encoder, Pusher, Sink, State, WithPush,
+        Encoder, PushState, Pusher, Sink, WithPush,
         client::Client,
         resource,
         setting::{Exports, SettingError, SettingSources, Settings, Shape},
@@ -44,7 +44,7 @@ pub(super) fn pushers(
     let encoder = |shape| Encoder::new(resource.clone(), shape);
     if let Some(client) = client {
         let settings = client.settings().clone();
-        let state = Arc::new(State::new(&settings));
+        let state = Arc::new(PushState::new(&settings));
         source = Arc::new(WithPush::new(source, state.clone()));
         let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
         tracing::info!(%endpoint, protocol = protocol.name(), interval = ?shape.interval, "pushing metrics by OTLP");
