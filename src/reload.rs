@@ -8,7 +8,7 @@ use crate::{
     host::Host,
     kernel::Kernel,
     mark::Mark,
-    source::{Own, Selection, Source},
+    source::{OwnFamilies, Selection, Source},
     status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
     sys,
 };
@@ -26,7 +26,7 @@ pub struct Configuration {
     host: Host,
     /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
-    own: Vec<Own>,
+    own: Vec<OwnFamilies>,
     /// Held while the configuration is read and probes are exchanged.
     reading: Mutex<()>,
     state: Mutex<ReloadState>,
@@ -62,7 +62,7 @@ impl Configuration {
         host: Host,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
-        own: Vec<Own>,
+        own: Vec<OwnFamilies>,
     ) -> Self {
         let now = SystemTime::now();
         let state =

@@ -48,7 +48,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Gives families of a part of this process that is no source of its own. It must not block.
-pub type Own = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
+pub type OwnFamilies = Arc<dyn Fn() -> Vec<MetricFamily> + Send + Sync>;
 
 /// The probes that a scrape requests, by their names or those of their groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

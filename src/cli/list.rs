@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, Missing},
 };
 use clap::Args;
-use functions::{Asked, Listed};
+use functions::{FunctionQuery, Listed};
 use std::{borrow::Cow, fmt::Write, path::PathBuf};
 use tapster_ebpf::{
     attach::{self, PerfEvent},
@@ -73,10 +73,10 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         return shown(usdt::list(&host.proc, &root, binary, wanted));
     }
     match pattern.and_then(functions::asked) {
-        Some(Asked::Program(kind, binary, wanted)) => {
+        Some(FunctionQuery::Program(kind, binary, wanted)) => {
             return shown(functions::of_program(&host.proc, &root, (kind, binary, wanted)));
         }
-        Some(Asked::Kernel(kind, wanted)) => {
+        Some(FunctionQuery::Kernel(kind, wanted)) => {
             return shown(functions::of_kernel(&Kernel::detect(&host), kind, wanted));
         }
         None => {}
@@ -92,7 +92,8 @@ fn useless(args: &ListArgs) -> Option<String> {
         (None, None) => return None,
     };
     let is_of_program = |pattern: &str| {
-        usdt::wanted(pattern).is_some() || matches!(functions::asked(pattern), Some(Asked::Program(..)))
+        usdt::wanted(pattern).is_some()
+            || matches!(functions::asked(pattern), Some(FunctionQuery::Program(..)))
     };
     let is_used =
         !args.library && args.config.is_empty() && args.pattern.as_deref().is_some_and(is_of_program);

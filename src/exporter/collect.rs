@@ -2,7 +2,7 @@
 
 use super::{
     Exporter, Running,
-    own::{self, Own},
+    own::{self, ExporterFamilies},
     process::{online_cpus, process},
 };
 use crate::{
@@ -57,7 +57,7 @@ impl Exporter {
         if cgroups.is_wanted() {
             cgroups.refresh();
         }
-        let mut own = Own::new(self.stats.is_some());
+        let mut own = ExporterFamilies::new(self.stats.is_some());
         let mut measured = Vec::new();
         let mut probes = self.probes();
         probes.retain(|running| selection.takes(|word| running.is_called(word)));

@@ -35,7 +35,7 @@ fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
 }
 
 /// The families.
-pub(super) struct Own {
+pub(super) struct ExporterFamilies {
     /// Whether this process has the kernel count runs. Otherwise nothing is known about runs, which differs from zero runs:
     /// another process may have enabled counting for a while.
     counts: bool,
@@ -53,7 +53,7 @@ pub(super) struct Own {
     memory: MetricFamily,
 }
 
-impl Own {
+impl ExporterFamilies {
     pub(super) fn new(counts: bool) -> Self {
         let probe = &["probe"];
         let program = &["probe", "attach_point", "mechanism"];

@@ -24,7 +24,7 @@ use tapster_ebpf::{
 
 /// Functions that were read so far: each file once, for all probes.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct FunctionCache {
     symbols: OnceLock<Option<Symbols>>,
     traceable: OnceLock<Option<HashSet<String>>>,
     programs: Mutex<HashMap<PathBuf, Arc<elf::Functions>>>,

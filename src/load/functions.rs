@@ -7,7 +7,7 @@ use super::{
     LoadError,
     error::not_loaded,
     places::{AttachMethod, PlaceLinks, Places, PlacesError},
-    refusal::{Asked, because},
+    refusal::{RefusedObject, because},
 };
 use crate::{
     kernel::Kernel,
@@ -233,7 +233,7 @@ impl Functions {
             let places = list.len();
             tracing::warn!(at = %code.at, places, "attached to one by one, which takes a while");
         }
-        let asked = if is_of_kernel(code) { Asked::Event } else { Asked::UserProbe };
+        let asked = if is_of_kernel(code) { RefusedObject::Event } else { RefusedObject::UserProbe };
         let failed =
             |error: PlacesError| LoadError::attaching(code, error.to_string() + &because(&error, asked));
         let held = match (self.method, self.programs.first()) {

@@ -23,13 +23,13 @@ const TRACEPOINT: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Single {
     /// The link, declared before the program, so that it is dropped first.
-    held: Option<Held>,
+    held: Option<SingleLink>,
     program: OwnedFd,
 }
 
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is held, and not asked")]
-enum Held {
+enum SingleLink {
     Link(OwnedFd),
     Event(CpuEvent),
 }
@@ -51,12 +51,12 @@ impl Single {
     pub(super) fn attach(&mut self, code: &Code, kernel: &Kernel) -> Result<(), LoadError> {
         let program = self.program.as_fd();
         let held = match code.mechanism.link {
-            Link::Tracepoint => tracepoint(code, program, kernel).map(Held::Event),
+            Link::Tracepoint => tracepoint(code, program, kernel).map(SingleLink::Event),
             Link::RawTracepoint => CString::new(code.at.name())
                 .map_err(io::Error::other)
                 .and_then(|name| sys::attach_raw_tracepoint(program, &name))
-                .map(Held::Link),
-            Link::Tracing(_) => sys::attach_tracing(program).map(Held::Link),
+                .map(SingleLink::Link),
+            Link::Tracing(_) => sys::attach_tracing(program).map(SingleLink::Link),
             Link::CpuEvents | Link::KernelProbe { .. } | Link::UserProbe { .. } => several(code),
         };
         self.held = Some(held.map_err(|error| LoadError::not_attached(code, &error))?);

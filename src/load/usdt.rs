@@ -4,7 +4,7 @@ use super::{
     LoadError,
     error::not_loaded,
     files::File,
-    refusal::{Asked, because},
+    refusal::{RefusedObject, because},
 };
 use crate::{
     lock::lock,
@@ -61,7 +61,7 @@ impl Usdt {
             self.sites.list.iter().copied().map(each).collect()
         };
         *lock(&self.links) = attached.map_err(|error: io::Error| {
-            LoadError::attaching(code, error.to_string() + &because(&error, Asked::UserProbe))
+            LoadError::attaching(code, error.to_string() + &because(&error, RefusedObject::UserProbe))
         })?;
         Ok(())
     }

@@ -26,7 +26,7 @@ use crate::{
     watch::{Loss, Until, WatchError, losses, seconds, watch},
 };
 use arrays::is_there;
-use report::Seen;
+use report::Observations;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 /// The probe that times members, and the one for members of arrays that do not announce their I/O.
@@ -44,7 +44,7 @@ pub struct Interval<'a> {
     arrays: &'a Arrays,
     topology: Arc<Topology>,
     families: Vec<MetricFamily>,
-    spans: HashMap<String, waits::Span>,
+    spans: HashMap<String, waits::StatPair>,
     time: Duration,
 }
 
@@ -71,7 +71,8 @@ impl<'a> Interval<'a> {
 
     /// The measurements of each array that exists at the end.
     pub fn measurements(&self, rule: &Rule) -> Vec<Measurement<'_>> {
-        let seen = Seen { families: &self.families, spans: &self.spans, seconds: self.time.as_secs_f64() };
+        let seen =
+            Observations { families: &self.families, spans: &self.spans, seconds: self.time.as_secs_f64() };
         let before = self.arrays.now();
         let now = self.arrays.of(&self.topology).into_iter();
         now.map(|array| {

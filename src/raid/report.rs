@@ -4,8 +4,8 @@ use super::{
     Rule,
     listing::done,
     mdstat,
-    verdict::{Compared, Measured},
-    waits::{Span, Waits},
+    verdict::{Compared, OperationMean},
+    waits::{MemberWaits, StatPair},
 };
 use crate::{
     family::{Histogram, Limits, MetricFamily, Value},
@@ -21,11 +21,11 @@ use std::{
 
 /// The observations of all arrays.
 #[derive(Debug)]
-pub(super) struct Seen<'a> {
+pub(super) struct Observations<'a> {
     /// The families at the end.
     pub(super) families: &'a [MetricFamily],
     /// The kernel's counts for the members, by name.
-    pub(super) spans: &'a HashMap<String, Span>,
+    pub(super) spans: &'a HashMap<String, StatPair>,
     /// How long the arrays were watched.
     pub(super) seconds: f64,
 }
@@ -35,9 +35,9 @@ pub(super) struct Seen<'a> {
 pub struct Measurement<'a> {
     pub(super) array: &'a Array,
     /// By operation and index of the member.
-    pub(super) lines: BTreeMap<(Operation, usize), Line>,
+    pub(super) lines: BTreeMap<(Operation, usize), OperationLine>,
     /// By index of the member.
-    waits: Vec<Waits>,
+    waits: Vec<MemberWaits>,
     /// How long the array was watched.
     seconds: f64,
     /// Why members are not compared.
@@ -50,8 +50,8 @@ pub(super) struct Operation(pub(super) u8, pub(super) String);
 
 /// One operation on one member.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) measured: Measured,
+pub(super) struct OperationLine {
+    pub(super) measured: OperationMean,
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
     pub(super) compared: Option<Compared>,
@@ -90,7 +90,12 @@ fn is_peer(member: &Member) -> bool {
 
 impl<'a> Measurement<'a> {
     /// Collects a scrape's samples of an array's members and compares them; `before` is the array at the beginning.
-    pub(super) fn new(array: &'a Array, before: Option<&Array>, seen: &Seen<'_>, rule: &Rule) -> Self {
+    pub(super) fn new(
+        array: &'a Array,
+        before: Option<&Array>,
+        seen: &Observations<'_>,
+        rule: &Rule,
+    ) -> Self {
         let samples = seen
             .families
             .iter()
@@ -104,7 +109,9 @@ impl<'a> Measurement<'a> {
                 continue;
             };
             let place = array.members.iter().position(|known| known.name == *member);
-            if let (true, Some(place), Some(line)) = (*name == array.name, place, Line::new(histogram)) {
+            if let (true, Some(place), Some(line)) =
+                (*name == array.name, place, OperationLine::new(histogram))
+            {
                 lines.insert((Operation::new(operation), place), line);
             }
         }
@@ -115,7 +122,7 @@ impl<'a> Measurement<'a> {
             _ if array.level == "linear" => Some("as a concatenation does not spread its load".into()),
             _ => None,
         };
-        let waits = Waits::of(array, seen.families, seen.spans);
+        let waits = MemberWaits::of(array, seen.families, seen.spans);
         let mut measurement = Self { array, lines, waits, seconds: seen.seconds, muted };
         if measurement.muted.is_none() {
             measurement.compare(rule);
@@ -128,7 +135,7 @@ impl<'a> Measurement<'a> {
             self.lines.keys().map(|(operation, _)| operation.clone()).collect();
         operations.dedup();
         for operation in operations {
-            let members: Vec<Option<Measured>> = (0..)
+            let members: Vec<Option<OperationMean>> = (0..)
                 .zip(&self.array.members)
                 .map(|(place, member)| {
                     let line = self.lines.get(&(operation.clone(), place))?;
@@ -218,8 +225,8 @@ impl<'a> Measurement<'a> {
     }
 
     /// Slow members by their place, each with the operations in which it is slow.
-    pub(super) fn slow(&self) -> BTreeMap<usize, Vec<(&Operation, &Line)>> {
-        let mut slow: BTreeMap<usize, Vec<(&Operation, &Line)>> = BTreeMap::new();
+    pub(super) fn slow(&self) -> BTreeMap<usize, Vec<(&Operation, &OperationLine)>> {
+        let mut slow: BTreeMap<usize, Vec<(&Operation, &OperationLine)>> = BTreeMap::new();
         for ((operation, place), line) in &self.lines {
             if line.compared.is_some_and(|compared| compared.is_slow) {
                 slow.entry(*place).or_default().push((operation, line));
@@ -229,7 +236,7 @@ impl<'a> Measurement<'a> {
     }
 
     /// The sentence about a slow member.
-    pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &Line)]) -> String {
+    pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &OperationLine)]) -> String {
         let parts: Vec<String> = slow
             .iter()
             .filter_map(|(operation, line)| {
@@ -288,7 +295,7 @@ impl<'a> Measurement<'a> {
             .map(|(place, member)| {
                 let parts = member.device.map(name::parts);
                 let operations: Vec<_> =
-                    self.lines.iter().filter(|((_, of), _)| *of == place).map(Line::json).collect();
+                    self.lines.iter().filter(|((_, of), _)| *of == place).map(OperationLine::json).collect();
                 json!({
                     "member": member.name,
                     "number": numbers.get(&(name.as_str(), member.name.as_str())),
@@ -318,10 +325,10 @@ impl<'a> Measurement<'a> {
     }
 }
 
-impl Line {
+impl OperationLine {
     fn new(histogram: &Histogram) -> Option<Self> {
         Some(Self {
-            measured: Measured { count: histogram.count(), mean_seconds: histogram.mean()? },
+            measured: OperationMean { count: histogram.count(), mean_seconds: histogram.mean()? },
             p50_seconds: histogram.quantile_within(0.5, Limits::POSITIVE),
             p99_seconds: histogram.quantile_within(0.99, Limits::POSITIVE),
             compared: None,

@@ -84,7 +84,7 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
-    let seen = Seen { families, spans: &HashMap::new(), seconds: 10.04 };
+    let seen = Observations { families, spans: &HashMap::new(), seconds: 10.04 };
     let measurements = [Measurement::new(array, before, &seen, &rule)];
     text(&measurements, &rule, Duration::from_millis(10_040), &lost(families))
 }
@@ -296,11 +296,11 @@ md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
         let stat = |completed: u64, in_flight: u64| {
             waits::Stat::parse(&format!("{completed} 0 0 0 5 0 0 0 {in_flight} 0 0")).unwrap()
         };
-        waits::Span { before: stat(7, before), after: stat(7 + completed, after) }
+        waits::StatPair { before: stat(7, before), after: stat(7 + completed, after) }
     };
     let said = |span, seconds| {
         let spans = HashMap::from([("sda".to_owned(), span)]);
-        let seen = Seen { families: &[], spans: &spans, seconds };
+        let seen = Observations { families: &[], spans: &spans, seconds };
         Measurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
     };
     assert_eq!(
@@ -320,7 +320,7 @@ fn json() {
     let array = story();
     let families = [family(&story_rows())];
     let rule = Rule::default();
-    let seen = Seen { families: &families, spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families: &families, spans: &HashMap::new(), seconds: 10.0 };
     let found = Measurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
@@ -340,7 +340,7 @@ fn json() {
 /// The line and the exit status of a check.
 fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
     let rule = Rule::default();
-    let seen = Seen { families, spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families, spans: &HashMap::new(), seconds: 10.0 };
     let mut check = Check::default();
     check.array(&Measurement::new(array, None, &seen, &rule), &rule);
     (check.worst().status(), check.line())
@@ -481,7 +481,7 @@ fn containers_are_not_compared() {
     let volume = array("md126", "raid1", &[("sda", 1, "0", "in_sync"), ("sdb", 2, "1", "in_sync")]);
     assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
     let rule = Rule::default();
-    let seen = Seen { families: &[], spans: &HashMap::new(), seconds: 10.0 };
+    let seen = Observations { families: &[], spans: &HashMap::new(), seconds: 10.0 };
     let found = Measurement::new(&container, None, &seen, &rule).json(&rule, "");
     assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
     let checked = |arrays: &[&Array]| {

@@ -2,10 +2,10 @@
 //! its place; secrets are never shown.
 
 use super::{
-    Settings,
+    WebSettings,
     clients::{Clients, Policy},
     rate::Rate,
-    tls::{CURVES, HTTP2_SUITES, OLD_SUITES, SUITES, Tls, Version},
+    tls::{CURVES, HTTP2_SUITES, OLD_SUITES, SUITES, ServerTls, Version},
     users::{self, Users, Verified},
 };
 use crate::{config, mark::Mark, owner};
@@ -55,7 +55,7 @@ const HEADERS: [(&str, &[&str]); 5] = [
 /// The result of reading a file.
 pub(super) struct WebFileResult {
     /// `None` if something is wrong.
-    pub(super) settings: Option<Settings>,
+    pub(super) settings: Option<WebSettings>,
     /// Errors and warnings.
     pub(super) diagnostics: Vec<Diagnostic>,
     /// Why the file itself cannot be read.
@@ -268,7 +268,7 @@ impl WebFileReader {
         None
     }
 
-    fn settings(&mut self, root: Option<&Node>, verified: &Arc<Verified>) -> Option<Settings> {
+    fn settings(&mut self, root: Option<&Node>, verified: &Arc<Verified>) -> Option<WebSettings> {
         let fields = self.fields(root, "the file", &FILE);
         let http = self.fields(field(&fields, "http_server_config"), "`http_server_config`", &HTTP);
         let http2 = self.boolean(&http, "http2", true);
@@ -292,7 +292,7 @@ impl WebFileReader {
                 Some(config.map_err(refused).ok()?)
             }
         };
-        Some(Settings { tls, demands, headers, users, rate, verified: verified.clone() })
+        Some(WebSettings { tls, demands, headers, users, rate, verified: verified.clone() })
     }
 
     fn headers(&mut self, node: Option<&Node>) -> Vec<(HeaderName, HeaderValue)> {
@@ -399,7 +399,7 @@ impl WebFileReader {
         None
     }
 
-    fn tls(&mut self, node: &Node, http2: bool) -> Option<Tls> {
+    fn tls(&mut self, node: &Node, http2: bool) -> Option<ServerTls> {
         let fields = self.fields(Some(node), "`tls_server_config`", &TLS);
         let place = node.span.start..node.span.start;
         let lacks = |reader: &mut Self, name: &str| {
@@ -442,7 +442,7 @@ impl WebFileReader {
                 return None;
             }
         }
-        Some(Tls { chain, key, clients: clients?, versions, suites, prefers_own, curves, http2 })
+        Some(ServerTls { chain, key, clients: clients?, versions, suites, prefers_own, curves, http2 })
     }
 
     fn versions(&mut self, fields: &WebFields<'_>) -> (Version, Version) {

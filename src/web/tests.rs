@@ -208,7 +208,7 @@ fn a_password_that_was_not_hashed_is_not_shown() {
 }
 
 /// The files as they are now, after the time for which a look holds.
-async fn settings(web: &Arc<Web>) -> Arc<Settings> {
+async fn settings(web: &Arc<Web>) -> Arc<WebSettings> {
     tokio::time::sleep(LOOK_EVERY + Duration::from_millis(20)).await;
     web.clone().current().await
 }

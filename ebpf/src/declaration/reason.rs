@@ -17,7 +17,7 @@ const TAKEN: [&str; 2] = ["short", "unknown"];
 
 /// What was read before.
 #[derive(Default)]
-struct Seen {
+struct EarlierReasons {
     /// Line and reason of a pattern, by its priority and whether it is for the innermost function.
     patterns: HashMap<(u32, bool, String), (usize, String)>,
     /// Text of a reason, and its line.
@@ -32,7 +32,7 @@ impl Reader {
             self.error(node.span.clone(), format!("more than {MAX_REASONS} reasons in one file"));
             return Vec::new();
         }
-        let mut told = Seen::default();
+        let mut told = EarlierReasons::default();
         let mut reasons = Vec::new();
         for item in items {
             let Some(reason) = self.reason(item) else { continue };
@@ -134,7 +134,7 @@ impl Reader {
     }
 
     /// Says what stands twice: a pattern of which only the first could ever count, another text.
-    fn told_twice(&mut self, told: &mut Seen, reason: &Reason) {
+    fn told_twice(&mut self, told: &mut EarlierReasons, reason: &Reason) {
         let name = &reason.reason.value;
         for ReasonPattern { pattern, innermost } in &reason.patterns {
             let line = self.file.position(pattern.span.start).0;

@@ -21,7 +21,7 @@ const MOST_DESCRIBED: usize = 500;
 
 /// The functions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked<'p> {
+pub(super) enum FunctionQuery<'p> {
     /// Functions of the kernel: attach kind, and a pattern of names.
     Kernel(&'static AttachKind, &'p str),
     /// Functions of a program or library: attach kind, the binary, and a pattern of names.
@@ -36,14 +36,14 @@ pub(super) struct Listed {
 }
 
 /// The request in a pattern, if it is about functions.
-pub(super) fn asked(pattern: &str) -> Option<Asked<'_>> {
+pub(super) fn asked(pattern: &str) -> Option<FunctionQuery<'_>> {
     let (kind, rest) = pattern.split_once(':').unwrap_or((pattern, "*"));
     let found = attach::kind(kind)?;
     Some(match found.subject {
-        Subject::Function { .. } => Asked::Kernel(found, rest),
+        Subject::Function { .. } => FunctionQuery::Kernel(found, rest),
         Subject::UserFunction { .. } if pattern.contains(':') => {
             let (binary, wanted) = rest.split_once(':').unwrap_or((rest, "*"));
-            Asked::Program(found, binary, wanted)
+            FunctionQuery::Program(found, binary, wanted)
         }
         _ => return None,
     })
@@ -219,12 +219,12 @@ mod tests {
     fn patterns_that_ask_for_functions() {
         let kind = |name| attach::kind(name).unwrap();
         for (pattern, expected) in [
-            ("fentry:vfs_read", Some(Asked::Kernel(kind("fentry"), "vfs_read"))),
-            ("fr:vfs_*", Some(Asked::Kernel(kind("fexit"), "vfs_*"))),
-            ("kprobe", Some(Asked::Kernel(kind("kprobe"), "*"))),
-            ("u:libc:malloc", Some(Asked::Program(kind("uprobe"), "libc", "malloc"))),
-            ("uretprobe:/bin/x:a::b", Some(Asked::Program(kind("uretprobe"), "/bin/x", "a::b"))),
-            ("uprobe:libc", Some(Asked::Program(kind("uprobe"), "libc", "*"))),
+            ("fentry:vfs_read", Some(FunctionQuery::Kernel(kind("fentry"), "vfs_read"))),
+            ("fr:vfs_*", Some(FunctionQuery::Kernel(kind("fexit"), "vfs_*"))),
+            ("kprobe", Some(FunctionQuery::Kernel(kind("kprobe"), "*"))),
+            ("u:libc:malloc", Some(FunctionQuery::Program(kind("uprobe"), "libc", "malloc"))),
+            ("uretprobe:/bin/x:a::b", Some(FunctionQuery::Program(kind("uretprobe"), "/bin/x", "a::b"))),
+            ("uprobe:libc", Some(FunctionQuery::Program(kind("uprobe"), "libc", "*"))),
             ("uprobe", None),
             ("f", None),
             ("kr", None),

@@ -74,7 +74,7 @@ pub struct Client {
     settings: Settings,
     headers: HeaderMap,
     /// Times and sizes of the TLS files when they were read.
-    files: tls::Seen,
+    files: tls::TlsFileMarks,
     transport: Transport,
     sent: Arc<AtomicU64>,
 }
@@ -97,7 +97,7 @@ impl Client {
             value.set_sensitive(true);
             headers.append(name, value);
         }
-        let files = tls::Seen::of(&settings.tls);
+        let files = tls::TlsFileMarks::of(&settings.tls);
         let sent = Arc::default();
         let transport = Transport::new(&settings, &sent)?;
         Ok(Self { settings, headers, files, transport, sent })
@@ -105,7 +105,7 @@ impl Client {
 
     /// Reads the TLS files again if they changed. If the new ones are wrong, the old ones stay in use.
     pub fn refresh(&mut self) -> Result<(), SettingError> {
-        let now = tls::Seen::of(&self.settings.tls);
+        let now = tls::TlsFileMarks::of(&self.settings.tls);
         if now == self.files {
             return Ok(());
         }

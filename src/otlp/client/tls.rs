@@ -13,9 +13,9 @@ use std::{fs, sync::Arc};
 
 /// The state of the files when they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen(Vec<Mark>);
+pub(super) struct TlsFileMarks(Vec<Mark>);
 
-impl Seen {
+impl TlsFileMarks {
     pub(super) fn of(tls: &Tls) -> Self {
         let client = tls.client.iter().flat_map(|(certificate, key)| [certificate, key]);
         Self(tls.authorities.iter().chain(client).map(|file| Mark::of(&file.path)).collect())
