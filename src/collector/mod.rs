@@ -16,7 +16,7 @@ use crate::{
     cgroup::{Cgroups, Part},
     family::{MetricFamily, Origin, Sample, Value},
     host::Host,
-    label::{self, Decode, Kept, LabelError, Sources},
+    label::{self, Decode, DecoderSources, LabelError, StackLookup},
     load::{Attached, LoadError},
     reason,
     status::ProgramStatus,
@@ -168,7 +168,7 @@ impl LabelContext {
 }
 
 /// Opens the map of stacks of a probe for one side.
-fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<Kept, CollectError> {
+fn stacks(attached: &Attached, side: Side, cpus: PossibleCpus) -> Result<StackLookup, CollectError> {
     let stacks = attached.program.layout.stacks.iter().find(|stack| stack.side == side);
     let index = stacks.and_then(|stacks| attached.program.map_named(stacks.map()));
     let missing = || LoadError::NoMap { probe: attached.program.name.clone(), map: side.name().into() };
@@ -187,7 +187,7 @@ impl ProbeReader {
         cpus: PossibleCpus,
     ) -> Result<Self, CollectError> {
         let program = &attached.program;
-        let sources = Sources {
+        let sources = DecoderSources {
             host,
             symbols: &shared.symbols,
             cgroups: &shared.cgroups,

@@ -8,9 +8,9 @@
 //! disk that is gone keeps its name.
 //!
 //! A path of a multipath `NVMe` disk is a hidden disk: it has no link. It is shown as the disk that it leads to, to which I/O
-//! is submitted; [`BlockPath`] shows the path itself.
+//! is submitted; [`BlockPathDecoder`] shows the path itself.
 
-use super::{Decode, Host, HostError, hidden::Hidden, number::unsigned};
+use super::{Decode, Host, HostError, hidden::HiddenPaths, number::unsigned};
 use crate::{disk, host::require, name, topology::Topology};
 use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
@@ -59,9 +59,9 @@ type DiskId = (u64, u32);
 
 /// Block devices by number.
 #[derive(Debug)]
-pub(super) struct BlockDevice {
+pub(super) struct BlockDeviceDecoder {
     sys: PathBuf,
-    hidden: Hidden,
+    hidden: HiddenPaths,
     known: HashMap<u64, CachedDisk>,
     /// Names of disks whose number another disk has now, and the scrape that last used them. With sequence 0: until rows that
     /// were counted under it have left the map.
@@ -98,12 +98,12 @@ pub(super) fn sequence(directory: &Path) -> Option<u32> {
     u32::try_from(disk::sequence(directory)? & u64::from(u32::MAX)).ok()
 }
 
-impl BlockDevice {
+impl BlockDeviceDecoder {
     pub(super) fn new(host: &Host) -> Result<Self, HostError> {
         require("block_device", &host.sys.join("dev/block"))?;
         Ok(Self {
             sys: host.sys.clone(),
-            hidden: Hidden::new(host),
+            hidden: HiddenPaths::new(host),
             known: HashMap::new(),
             past: HashMap::new(),
             events: None,
@@ -195,7 +195,7 @@ impl BlockDevice {
     }
 }
 
-impl Decode for BlockDevice {
+impl Decode for BlockDeviceDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         let id @ (number, _) = parts(raw);
         if number == 0 {
@@ -250,15 +250,15 @@ impl Decode for BlockDevice {
 
 /// The path that I/O takes to a multipath disk, by the path's number; empty for any other device.
 #[derive(Debug)]
-pub(super) struct BlockPath(BlockDevice);
+pub(super) struct BlockPathDecoder(BlockDeviceDecoder);
 
-impl BlockPath {
+impl BlockPathDecoder {
     pub(super) fn new(host: &Host) -> Result<Self, HostError> {
-        Ok(Self(BlockDevice::new(host)?))
+        Ok(Self(BlockDeviceDecoder::new(host)?))
     }
 }
 
-impl Decode for BlockPath {
+impl Decode for BlockPathDecoder {
     fn decode(&mut self, raw: &[u8]) -> Option<String> {
         Some(self.0.names(parts(raw)).map_or_else(String::new, |names| names.path.clone()))
     }

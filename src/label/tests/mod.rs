@@ -51,7 +51,7 @@ fn made(decoder: &Decoder, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
 /// Makes a decoder of values of this type.
 fn made_of(decoder: &Decoder, ty: Type, host: &Host) -> Result<Box<dyn Decode>, LabelError> {
     let label = TypedLabel { name: "label".into(), decoder: decoder.clone(), ty };
-    let sources = Sources {
+    let sources = DecoderSources {
         host,
         symbols: &Arc::new(Symbols::new(host)),
         cgroups: &Arc::new(Cgroups::new(host)),
