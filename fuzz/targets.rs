@@ -12,7 +12,7 @@ use tapster_ebpf::{
     glob::is_pattern,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location},
+    usdt::{self, FileId, Location, UsdtProbe},
 };
 
 /// Places of the one probe that every program has.
@@ -61,15 +61,15 @@ impl Functions for Everything {
         })
     }
 
-    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
-        Ok(Found {
+    fn usdt(&self, _: &Root, _: &str, provider: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
+        Ok(UsdtProbe {
             provider: provider.unwrap_or("test").into(),
             name: name.into(),
             file: FileId::default(),
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::UsdtSite { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })

@@ -21,18 +21,18 @@ mod served;
 mod symbols;
 mod usdt;
 
-pub use binary::{Binary, Word, file_id};
+pub use binary::{Binary, FileWord, file_id};
 
 pub use choice::{choose, near_beginning};
-pub use exits::{Exits, Unclear, exits};
-pub use functions::{Code, Function, Functions, Go, functions, read};
+pub use exits::{Exits, UnknownExits, exits};
+pub use functions::{FileFunctions, Function, Go, MachineCode, functions, read};
 pub use name::{Name, Pattern, short};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
-pub use budget::{Limits, Unread};
-pub use image::{Source, build_id};
+pub use budget::{ReadLimits, Unread};
+pub use image::{ByteSource, build_id};
 pub use library::named as libraries_named;
-pub use symbols::Symbols;
+pub use symbols::FileSymbols;
 
 use crate::sys::{Foreign, open_foreign};
 use budget::Budget;
@@ -56,7 +56,7 @@ fn unread(shown: &str, why: &Unread) -> Missing {
     missing(format!("the functions of `{shown}` cannot be read: {why}"), None)
 }
 
-fn parse<'f>(file: &'f dyn Source, budget: &'f Budget, shown: &str) -> Result<Image<'f>, Missing> {
+fn parse<'f>(file: &'f dyn ByteSource, budget: &'f Budget, shown: &str) -> Result<Image<'f>, Missing> {
     Image::read(file, budget).map_err(|error| {
         missing(
             format!("`{shown}` is not a program or library: {error}"),

@@ -50,7 +50,7 @@ pub struct Code {
     /// The functions that it attaches to; empty for events that are none's.
     pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<usdt::Sites>,
+    pub usdt: Option<usdt::UsdtSites>,
     /// Whether links for many functions will not do: since 6.14 they do not tell the stack pointer at returns.
     pub one_by_one: bool,
     /// The instructions.

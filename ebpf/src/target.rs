@@ -49,7 +49,7 @@ pub trait Functions {
         binary: &str,
         provider: Option<&str>,
         name: &str,
-    ) -> Result<usdt::Found, Missing>;
+    ) -> Result<usdt::UsdtProbe, Missing>;
     /// The mount namespace that processes must be in; `None` for any.
     fn namespace(&self, root: &Root) -> Result<Option<u32>, Missing>;
 }

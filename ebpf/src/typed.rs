@@ -419,7 +419,7 @@ pub struct TypedEvent {
     /// The functions that it is attached to; empty for events that are none's.
     pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<usdt::Sites>,
+    pub usdt: Option<usdt::UsdtSites>,
     /// Named expressions that this event uses.
     pub lets: Vec<Typed>,
     /// Values that join start and end.

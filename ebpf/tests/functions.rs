@@ -59,7 +59,7 @@ impl Functions for Host {
         _: &str,
         _: Option<&str>,
         name: &str,
-    ) -> Result<tapster_ebpf::usdt::Found, Missing> {
+    ) -> Result<tapster_ebpf::usdt::UsdtProbe, Missing> {
         Err(Missing { message: format!("no probe `{name}`"), hint: None })
     }
 

@@ -1,6 +1,6 @@
 //! Chooses the functions to follow, and the places of probes.
 
-use crate::elf::{self, Exits, Functions, Go, Name, Pattern};
+use crate::elf::{self, Exits, FileFunctions, Go, Name, Pattern};
 use std::{collections::HashSet, fs::File, path::PathBuf};
 use tapster_ebpf::{
     attach::{Arch, Missing},
@@ -154,7 +154,7 @@ pub fn plan(request: &GraphRequest) -> Result<Plan, Missing> {
 }
 
 /// Splits into file and pattern: names of both may contain colons, so the file is the shortest prefix that names one.
-fn split(what: &str) -> Result<(Functions, String), Missing> {
+fn split(what: &str) -> Result<(FileFunctions, String), Missing> {
     let mut first = None;
     for (at, _) in what.match_indices(':').chain([(what.len(), "")]) {
         let (file, pattern) = (&what[..at], what[at..].strip_prefix(':').unwrap_or("*"));

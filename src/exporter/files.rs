@@ -1,7 +1,7 @@
 //! Files in which probes are attached come and go: a package is upgraded, a container starts, a process ends. Every second,
 //! each file is compared with the one that its probe was compiled for; if files differ or appear, the probe is compiled again.
 
-use crate::{container, elf::Word};
+use crate::{container, elf::FileWord};
 use std::{path::Path, sync::Arc};
 use tapster_ebpf::{
     attach::Missing,
@@ -20,7 +20,7 @@ struct NamedFile {
     root: Root,
     word: String,
     /// The word in the root of one process, or of this host.
-    file: Arc<Word>,
+    file: Arc<FileWord>,
     /// A process of the container.
     pid: Option<u32>,
     looks: u32,
@@ -57,7 +57,7 @@ impl WatchedProbe {
         let mut files: Vec<NamedFile> = Vec::new();
         for (root, word) in probe.attach_points().filter_map(|at| at.value.binary()) {
             if !files.iter().any(|file| file.root == *root && file.word == word) {
-                let file = Arc::new(Word::new(proc, root, word));
+                let file = Arc::new(FileWord::new(proc, root, word));
                 files.push(NamedFile { root: root.clone(), word: word.into(), file, pid: None, looks: 0 });
             }
         }
@@ -130,7 +130,7 @@ impl NamedFile {
         let namespace = container::namespace_of(proc, pid, &self.root)?;
         let root = Root::Process(pid);
         if !self.file.is_in(&root) {
-            self.file = Arc::new(Word::new(proc, &root, &self.word));
+            self.file = Arc::new(FileWord::new(proc, &root, &self.word));
         }
         Ok((self.file.open()?.id, namespace))
     }

@@ -6,7 +6,7 @@
 
 use super::{Decode, DecoderSources, LabelError, number::unsigned};
 use crate::{
-    symbol::{Frame, LOST, Names, Symbols, frames},
+    symbol::{Frame, LOST, StackNames, Symbols, frames},
     topology::Topology,
 };
 use std::{collections::HashMap, io, sync::Arc};
@@ -67,12 +67,12 @@ impl StackDecoder {
     }
 
     /// The functions of a kept stack, innermost first; `None` if it is no longer available.
-    pub(super) fn functions(&self, number: u64) -> Option<Names> {
+    pub(super) fn functions(&self, number: u64) -> Option<StackNames> {
         self.names((self.kept)(number).ok().flatten()?.as_slice())
     }
 
     /// The functions in the value of a stack.
-    fn names(&self, value: &[u8]) -> Option<Names> {
+    fn names(&self, value: &[u8]) -> Option<StackNames> {
         let (header, rest) = value.split_at_checked(usize::try_from(STACK_HEADER).ok()?)?;
         let header = unsigned(header);
         let process = u32::try_from(header & u64::from(u32::MAX)).ok()?;

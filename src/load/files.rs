@@ -3,7 +3,7 @@
 
 use super::{
     LoadError, Maps,
-    links::{Links, Loaded},
+    links::{Loaded, ProgramLinks},
 };
 use crate::{
     container,
@@ -88,7 +88,7 @@ fn replaced(list: &[Arc<Loaded>]) -> impl Iterator<Item = (&Arc<Loaded>, FileId)
     of_file.filter(|(loaded, id)| newest(list, &loaded.code) != Some(*id))
 }
 
-impl Links {
+impl ProgramLinks {
     /// Attaches in files that differ from before. `all`: also in those that are the same.
     pub(super) fn renew(
         &self,
@@ -188,15 +188,15 @@ fn attach_anew(
 
 /// Determines the files that processes execute, unless an earlier attempt still hangs.
 #[derive(Debug, Default)]
-pub(super) struct Look(Left);
+pub(super) struct ExecutableLookup(Left);
 
-impl MayHang for Look {
+impl MayHang for ExecutableLookup {
     fn left(&self) -> &Left {
         &self.0
     }
 }
 
-impl Look {
+impl ExecutableLookup {
     /// The files that no process executes; none if a process does not answer.
     pub(super) fn unused(self: &Arc<Self>, proc: &Path, files: Vec<FileId>) -> Vec<FileId> {
         let proc = proc.to_owned();

@@ -32,7 +32,7 @@ const MANY: usize = 32;
 
 /// The functions of one code in the kernel.
 #[derive(Debug)]
-pub(super) struct Functions {
+pub(super) struct FunctionLinks {
     method: AttachMethod,
     /// The links or events, declared before the programs, so that they are dropped first.
     links: Mutex<Vec<OwnedFd>>,
@@ -70,7 +70,7 @@ fn with_number(code: &Code, number: u64) -> Vec<Insn> {
     code.assembled.insns.iter().map(known).collect()
 }
 
-impl Functions {
+impl FunctionLinks {
     /// Loads the program in the best form that the kernel accepts.
     pub(super) fn load(code: &Code, maps: &[BorrowedFd<'_>]) -> Result<Self, LoadError> {
         let load = |kind, insns: &[Insn]| load_program(&code.name, kind, insns, maps);
@@ -245,11 +245,11 @@ impl Functions {
             (AttachMethod::Program, _) | (_, None) => {
                 let load = |number| {
                     load_program(&code.name, ProgramKind::Probe, &with_number(code, number), maps)
-                        .map_err(|refused| Either::Load(not_loaded(code)(refused)))
+                        .map_err(|refused| EachError::Load(not_loaded(code)(refused)))
                 };
                 places.each_its_own(load).map_err(|either| match either {
-                    Either::Load(error) => error,
-                    Either::Places(error) => failed(error),
+                    EachError::Load(error) => error,
+                    EachError::Places(error) => failed(error),
                 })?
             }
         };
@@ -307,12 +307,12 @@ impl Functions {
 }
 
 /// The error if each place has a program.
-enum Either {
+enum EachError {
     Load(LoadError),
     Places(PlacesError),
 }
 
-impl From<PlacesError> for Either {
+impl From<PlacesError> for EachError {
     fn from(error: PlacesError) -> Self {
         Self::Places(error)
     }

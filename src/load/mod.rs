@@ -17,8 +17,8 @@ mod usdt;
 pub use error::LoadError;
 
 use crate::{kernel::Kernel, status::ProgramStatus};
-use files::Look;
-use links::Links;
+use files::ExecutableLookup;
+use links::ProgramLinks;
 use maps::Maps;
 use std::{
     collections::HashSet,
@@ -39,16 +39,16 @@ pub struct Attached {
     /// The compiled program.
     pub program: Program,
     /// Declared before the maps, so that the links are dropped first.
-    links: Links,
+    links: ProgramLinks,
     maps: Maps,
-    looks: Arc<Look>,
+    looks: Arc<ExecutableLookup>,
 }
 
 /// Makes the maps of a probe and loads its programs, without attaching any. `types` are the kernel's, needed for programs that
 /// name their target by its BTF type.
 pub fn load(program: Program, types: Option<&Btf>) -> Result<Attached, LoadError> {
     let maps = Maps::create(&program)?;
-    let links = Links::load(&program, &maps, types)?;
+    let links = ProgramLinks::load(&program, &maps, types)?;
     Ok(Attached { program, links, maps, looks: Arc::default() })
 }
 

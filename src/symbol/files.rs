@@ -3,7 +3,7 @@
 
 use super::{
     frame::Frame,
-    known::{FileMapping, Job, Of, Part, SymbolsKey, Unseen, kept, padded},
+    known::{FileMapping, Job, MappedRange, RangeContent, SymbolsKey, UnidentifiedFile, kept, padded},
     lock,
     mapping::Inode,
     reader::SymbolReader,
@@ -73,7 +73,7 @@ impl Files {
         let mut waits = waiter(&told);
         let look = move || {
             let mut followed = Instant::now();
-            let mut refused = Refused::default();
+            let mut refused = LastRefusal::default();
             while !reader.known().is_over {
                 // Reports are read without delay, because a process may end in a moment.
                 wait(waits.as_ref());
@@ -155,9 +155,9 @@ fn wait(waiter: Option<&MappingsWaiter>) {
 
 /// The last refusal, so that it is logged once and not each second.
 #[derive(Debug, Default)]
-struct Refused(Option<String>);
+struct LastRefusal(Option<String>);
 
-impl Refused {
+impl LastRefusal {
     /// Whether there is an error, and it differs from the last one.
     fn is_news(&mut self, error: Option<&io::Error>) -> bool {
         let error = error.map(ToString::to_string);
@@ -168,7 +168,7 @@ impl Refused {
 }
 
 /// Opens CPUs that came online for reports of mappings; returns whether there are any.
-fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut Refused) -> bool {
+fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut LastRefusal) -> bool {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else { return false };
     let followed = sys::cpu_list(online).and_then(|online| told.follow(&online));
@@ -201,15 +201,15 @@ fn look(reader: &SymbolReader, told: &Mutex<Option<Mappings>>) {
                 if known.is_unseen(key) {
                     reader.ask(&mut known, Job::See(key));
                 }
-                Of::File(key)
+                RangeContent::File(key)
             }
             // Another file may have had this inode number before.
             MappedFile::Inode(device, number) => {
                 reader.ask(&mut known, Job::Process(process));
-                Of::Unseen(Unseen { inode: Inode { device, number }, path, told })
+                RangeContent::Unseen(UnidentifiedFile { inode: Inode { device, number }, path, told })
             }
         };
-        known.remember(process, Part { from, to, offset, of }, told);
+        known.remember(process, MappedRange { from, to, offset, of }, told);
     }
     if lost {
         reader.ask(&mut known, Job::All);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_is_said_once() {
-        let mut refused = Refused::default();
+        let mut refused = LastRefusal::default();
         let (one, other) = (io::Error::other("one"), io::Error::other("other"));
         let errors = [Some(&one), Some(&one), Some(&other), Some(&one), None, None, Some(&one)];
         let said = errors.map(|error| refused.is_news(error));

@@ -142,7 +142,7 @@ fn parse_module(line: &str) -> Option<Module> {
 
 /// One line of kallsyms that starts or ends a function.
 #[derive(Clone, Copy, Debug)]
-struct FunctionLimit {
+struct FunctionBoundary {
     address: u64,
     /// Where the name starts in `KernelSymbolTable::names`.
     name: u32,
@@ -155,7 +155,7 @@ struct FunctionLimit {
 /// Symbols sorted by address, their names in one string.
 #[derive(Debug)]
 struct KernelSymbolTable {
-    symbols: Vec<FunctionLimit>,
+    symbols: Vec<FunctionBoundary>,
     names: String,
     modules: Vec<Module>,
 }
@@ -198,8 +198,8 @@ impl KernelSymbolTable {
 }
 
 /// Parses a line, and appends its name to `names`; `None` if the address is hidden or the line is malformed.
-fn parse_symbol(line: &str, names: &mut String) -> Option<FunctionLimit> {
-    let kallsyms::Symbol { address, kind, name, .. } = kallsyms::Symbol::parse(line)?;
+fn parse_symbol(line: &str, names: &mut String) -> Option<FunctionBoundary> {
+    let kallsyms::KallsymsLine { address, kind, name, .. } = kallsyms::KallsymsLine::parse(line)?;
     let address = address?;
     let rank = match kind {
         "T" => 0,
@@ -207,9 +207,9 @@ fn parse_symbol(line: &str, names: &mut String) -> Option<FunctionLimit> {
         "w" => 2,
         "t" => 3,
         // Not a function: it only ends the function before it, and loses against a function at the same address.
-        _ => return Some(FunctionLimit { address, name: 0, len: 0, rank: u8::MAX }),
+        _ => return Some(FunctionBoundary { address, name: 0, len: 0, rank: u8::MAX }),
     };
-    let symbol = FunctionLimit {
+    let symbol = FunctionBoundary {
         address,
         name: u32::try_from(names.len()).ok()?,
         len: u16::try_from(name.len()).ok()?,

@@ -8,9 +8,9 @@ use super::{
     mapping::Inode,
     patience::Patience,
     shown,
-    unread::{Reason, Unread},
+    unread::{UnreadCounts, UnreadReason},
 };
-use crate::{elf::Symbols, sys::Identity};
+use crate::{elf::FileSymbols, sys::Identity};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     ffi::OsStr,
@@ -64,19 +64,19 @@ pub(super) struct FileMapping {
 
 /// A file in the memory of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
+pub(super) struct MappedRange {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) offset: u64,
-    pub(super) of: Of,
+    pub(super) of: RangeContent,
 }
 
 /// What a range of memory maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum RangeContent {
     File(SymbolsKey),
     /// A file that was mapped but not read yet. Its identity is unknown, because another file may have had its number before.
-    Unseen(Unseen),
+    Unseen(UnidentifiedFile),
     /// Such a file, by its name, whose process has ended or no longer maps it: its identity will stay unknown.
     Gone(Arc<Path>),
     /// `[vdso]` and its like.
@@ -87,7 +87,7 @@ pub(super) enum Of {
 
 /// A mapped file for which the kernel reports no build id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unseen {
+pub(super) struct UnidentifiedFile {
     pub(super) inode: Inode,
     pub(super) path: Arc<Path>,
     /// When it was mapped, or a moment later.
@@ -114,7 +114,7 @@ pub(super) enum Job {
 /// The symbols of a file, and when they were last used.
 #[derive(Debug)]
 struct CachedSymbols {
-    found: Result<Arc<Symbols>, Reason>,
+    found: Result<Arc<FileSymbols>, UnreadReason>,
     used: u64,
 }
 
@@ -122,7 +122,7 @@ struct CachedSymbols {
 #[derive(Debug)]
 struct ReportedMapping {
     at: SystemTime,
-    part: Part,
+    part: MappedRange,
 }
 
 /// The mappings of a process when it was read.
@@ -131,7 +131,7 @@ struct ProcessMappings {
     at: Instant,
     /// When the process began; `None` if that is unknown.
     began: Option<SystemTime>,
-    parts: Vec<Part>,
+    parts: Vec<MappedRange>,
 }
 
 impl ProcessMappings {
@@ -170,7 +170,7 @@ pub(super) struct SymbolCache {
     pub(super) jobs: VecDeque<Job>,
     asked: HashSet<Job>,
     pub(super) patience: Patience,
-    pub(super) unread: Unread,
+    pub(super) unread: UnreadCounts,
     /// Whether the reader is to end.
     pub(super) is_over: bool,
 }
@@ -234,11 +234,11 @@ impl SymbolCache {
         let of = self.part(process, address).map(|part| &part.of);
         match of {
             // Reading the process again would not help.
-            Some(Of::Gone(_)) => None,
+            Some(RangeContent::Gone(_)) => None,
             _ if !self.processes.get(&process).is_some_and(ProcessMappings::is_fresh) => {
                 Some(Job::Process(process))
             }
-            Some(Of::File(key)) => self.lacking_of(*key),
+            Some(RangeContent::File(key)) => self.lacking_of(*key),
             _ => None,
         }
     }
@@ -257,20 +257,20 @@ impl SymbolCache {
                 };
                 let offset = (address - part.from).saturating_add(part.offset);
                 Some(match part.of.clone() {
-                    Of::File(key) => self.name_at(key, offset),
+                    RangeContent::File(key) => self.name_at(key, offset),
                     // Reading the process again may help.
-                    Of::Unseen(Unseen { path, .. }) => (in_file(&path, offset), false),
-                    Of::Gone(path) => (in_file(&path, offset), true),
-                    Of::Kernel(name) => (name.as_ref().to_owned(), true),
-                    Of::Nothing => unknown(),
+                    RangeContent::Unseen(UnidentifiedFile { path, .. }) => (in_file(&path, offset), false),
+                    RangeContent::Gone(path) => (in_file(&path, offset), true),
+                    RangeContent::Kernel(name) => (name.as_ref().to_owned(), true),
+                    RangeContent::Nothing => unknown(),
                 })
             }
         }
     }
 
     /// The mapping of a process at an address, or the last one there.
-    fn part(&self, process: u32, address: u64) -> Option<&Part> {
-        let has = |part: &Part| (part.from..part.to).contains(&address);
+    fn part(&self, process: u32, address: u64) -> Option<&MappedRange> {
+        let has = |part: &MappedRange| (part.from..part.to).contains(&address);
         let told = || self.begun.get(&process)?.iter().rev().find(|told| has(&told.part));
         let looked = self.processes.get(&process);
         let now = looked.and_then(|looked| Some((looked, looked.parts.iter().find(|part| has(part))?)));
@@ -306,7 +306,7 @@ impl SymbolCache {
             table.found.as_ref().map(Arc::clone).map_err(|reason| *reason)
         });
         // A late file may still be read.
-        let is_final = !matches!(table, None | Some(Err(Reason::Slow)));
+        let is_final = !matches!(table, None | Some(Err(UnreadReason::Slow)));
         let symbols = table.and_then(Result::ok);
         if let Some(symbol) = symbols.as_ref().and_then(|symbols| symbols.at(offset)) {
             return (shown(symbol), true);
@@ -345,7 +345,8 @@ impl SymbolCache {
         if let SymbolsKey::BuildId(id) = key {
             self.missing.remove(&id);
         }
-        let is_gone = |table: &CachedSymbols| matches!(table.found, Err(Reason::Gone | Reason::Private));
+        let is_gone =
+            |table: &CachedSymbols| matches!(table.found, Err(UnreadReason::Gone | UnreadReason::Private));
         if self.tables.get(&key).is_some_and(is_gone) {
             self.tables.remove(&key);
         }
@@ -394,7 +395,7 @@ impl SymbolCache {
     }
 
     /// Remembers a mapping of a process for when it has ended, and the time of the report.
-    pub(super) fn remember(&mut self, process: u32, part: Part, at: SystemTime) {
+    pub(super) fn remember(&mut self, process: u32, part: MappedRange, at: SystemTime) {
         if !self.begun.contains_key(&process) {
             self.begun_order.push_back(process);
         }
@@ -423,20 +424,20 @@ impl SymbolCache {
     }
 
     /// Files that a process was reported to have mapped and whose identity is unknown.
-    pub(super) fn unseen(&self, process: u32) -> Vec<Unseen> {
+    pub(super) fn unseen(&self, process: u32) -> Vec<UnidentifiedFile> {
         let told = self.begun.get(&process).into_iter().flatten();
         let unseen = |told: &ReportedMapping| match &told.part.of {
-            Of::Unseen(unseen) => Some(unseen.clone()),
+            RangeContent::Unseen(unseen) => Some(unseen.clone()),
             _ => None,
         };
         told.filter_map(unseen).collect()
     }
 
     /// Notes the identity of one of them.
-    pub(super) fn settle(&mut self, process: u32, unseen: &Unseen, key: SymbolsKey) {
+    pub(super) fn settle(&mut self, process: u32, unseen: &UnidentifiedFile, key: SymbolsKey) {
         for ReportedMapping { part, .. } in self.told(process) {
-            if part.of == Of::Unseen(unseen.clone()) {
-                part.of = Of::File(key);
+            if part.of == RangeContent::Unseen(unseen.clone()) {
+                part.of = RangeContent::File(key);
             }
         }
     }
@@ -445,21 +446,21 @@ impl SymbolCache {
     /// process has ended or no longer maps them.
     pub(super) fn end(&mut self, process: u32, looked: SystemTime) {
         for ReportedMapping { part, .. } in self.told(process) {
-            if let Of::Unseen(unseen) = &part.of
+            if let RangeContent::Unseen(unseen) = &part.of
                 && unseen.told <= looked
             {
-                part.of = Of::Gone(unseen.path.clone());
+                part.of = RangeContent::Gone(unseen.path.clone());
             }
         }
     }
 
     /// Notes the present mappings of a process, and when it began; no mappings if it has ended.
-    pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<Part>) {
+    pub(super) fn set_process(&mut self, process: u32, began: Option<SystemTime>, parts: Vec<MappedRange>) {
         self.processes.retain(|_, looked| looked.is_fresh());
         let looked = ProcessMappings { at: Instant::now(), began, parts };
         for told in self.told(process).filter(|told| !looked.is_others(told)) {
-            let is_it = |part: &&Part| part.from <= told.part.from && told.part.from < part.to;
-            if let (Of::Unseen(_) | Of::Gone(_), Some(part)) =
+            let is_it = |part: &&MappedRange| part.from <= told.part.from && told.part.from < part.to;
+            if let (RangeContent::Unseen(_) | RangeContent::Gone(_), Some(part)) =
                 (&told.part.of, looked.parts.iter().find(is_it))
             {
                 told.part.of = part.of.clone();
@@ -479,10 +480,10 @@ impl SymbolCache {
     }
 
     /// Notes the symbols of a file, or why there are none.
-    pub(super) fn set_symbols(&mut self, key: SymbolsKey, found: Result<Symbols, Reason>) {
+    pub(super) fn set_symbols(&mut self, key: SymbolsKey, found: Result<FileSymbols, UnreadReason>) {
         self.uses += 1;
         let why = match &found {
-            Ok(symbols) => symbols.lacking.as_ref().map(Reason::from),
+            Ok(symbols) => symbols.lacking.as_ref().map(UnreadReason::from),
             Err(reason) => Some(*reason),
         };
         if let Some(reason) = why {
@@ -505,7 +506,7 @@ impl SymbolCache {
     /// Notes that a file does not answer: until it does, it counts as slow.
     pub(super) fn give_up(&mut self, key: SymbolsKey) {
         let used = self.uses;
-        self.tables.entry(key).or_insert(CachedSymbols { found: Err(Reason::Slow), used });
+        self.tables.entry(key).or_insert(CachedSymbols { found: Err(UnreadReason::Slow), used });
     }
 
     /// The last known path of a file.

@@ -3,15 +3,18 @@
 //! comes.
 
 use super::{
-    known::{BuildId, FileMapping, Job, Of, Part, SymbolCache, SymbolsKey, Unseen, kept, padded},
+    known::{
+        BuildId, FileMapping, Job, MappedRange, RangeContent, SymbolCache, SymbolsKey, UnidentifiedFile,
+        kept, padded,
+    },
     lock,
     mapping::{Inode, Mapping, mappings},
-    unread::Reason,
+    unread::UnreadReason,
 };
 use crate::{
     container,
     deadline::{self, Left, MayHang, Outcome},
-    elf::{self, Limits, Symbols},
+    elf::{self, FileSymbols, ReadLimits},
     sys::{self, Foreign, ForeignError, hold_directory, look_at, open_foreign},
 };
 use std::{
@@ -33,7 +36,7 @@ const LOOK: deadline::TimeLimits =
     deadline::TimeLimits { first: Duration::from_secs(2), next: Duration::from_millis(250) };
 /// How long reading symbols may take: a little longer than their budget, so that only files that hang are late.
 const READ: deadline::TimeLimits = {
-    let most = Limits::STACK.time.saturating_add(Duration::from_secs(2));
+    let most = ReadLimits::STACK.time.saturating_add(Duration::from_secs(2));
     deadline::TimeLimits { first: most, next: most }
 };
 /// Most threads that are left behind, and most of them for files and processes of one user. Others of that user are not read
@@ -229,7 +232,7 @@ impl SymbolReader {
             ReadTarget::Process(process) => self.directory(process).into(),
             ReadTarget::Symbols(key) | ReadTarget::See(key) => self.known().path(key),
         };
-        self.known().unread.count(Reason::Slow, &path);
+        self.known().unread.count(UnreadReason::Slow, &path);
         self.do_without(thing);
     }
 
@@ -264,7 +267,7 @@ impl SymbolReader {
             ReadTarget::Symbols(key) => {
                 let read = self.symbols(key);
                 let is_much = read.as_ref().is_ok_and(|symbols| symbols.memory() >= MUCH)
-                    || matches!(read, Err(Reason::TooLarge));
+                    || matches!(read, Err(UnreadReason::TooLarge));
                 self.known().set_symbols(key, read);
                 if is_much {
                     sys::release_memory();
@@ -285,7 +288,7 @@ impl SymbolReader {
     }
 
     /// The executable mappings of a process, with the identity of each file.
-    fn parts(&self, process: u32) -> Vec<Part> {
+    fn parts(&self, process: u32) -> Vec<MappedRange> {
         let directory = self.directory(process);
         let mapped = mappings(&directory);
         let is_ours = self.has_our_files(&directory);
@@ -293,11 +296,11 @@ impl SymbolReader {
             let of = match inode {
                 Some(inode) => self.look_at_file(process, (from, to), inode, path, is_ours),
                 None => match path.to_str().filter(|name| name.starts_with('[')) {
-                    Some(name) => Of::Kernel(name.into()),
-                    None => Of::Nothing,
+                    Some(name) => RangeContent::Kernel(name.into()),
+                    None => RangeContent::Nothing,
                 },
             };
-            Part { from, to, offset, of }
+            MappedRange { from, to, offset, of }
         };
         mapped.into_iter().map(part).collect()
     }
@@ -314,17 +317,17 @@ impl SymbolReader {
         inode: Inode,
         path: PathBuf,
         is_ours: bool,
-    ) -> Of {
+    ) -> RangeContent {
         let mapping = FileMapping { process, from, to, path: kept(path), seen: None };
-        let unseen = Unseen { inode, path: mapping.path.clone(), told: SystemTime::now() };
+        let unseen = UnidentifiedFile { inode, path: mapping.path.clone(), told: SystemTime::now() };
         // Another thread is opening it.
         if !lock(&self.opening).insert(inode) {
-            return Of::Unseen(unseen);
+            return RangeContent::Unseen(unseen);
         }
         let found = self.identify(mapping, inode, is_ours);
         lock(&self.opening).remove(&inode);
         // It may be found through another process.
-        found.map_or(Of::Unseen(unseen), Of::File)
+        found.map_or(RangeContent::Unseen(unseen), RangeContent::File)
     }
 
     /// The identity of a file that a process has mapped; `None` if it is not certain.
@@ -427,22 +430,22 @@ impl SymbolReader {
     }
 
     /// Reads the symbols of a file, through the first of its processes that still has it.
-    fn symbols(&self, key: SymbolsKey) -> Result<Symbols, Reason> {
+    fn symbols(&self, key: SymbolsKey) -> Result<FileSymbols, UnreadReason> {
         let mappings = self.known().mappings(key);
-        let mut why = Reason::Gone;
+        let mut why = UnreadReason::Gone;
         // A file of root can be trusted; of others, the newest process probably still has the file.
         let mut opened = Vec::new();
         for mapping in mappings.iter().rev() {
             match self.open(mapping) {
                 Ok(file) => {
                     let is_of_root =
-                        file.metadata().is_ok_and(|found| Limits::of_host(&found) == Limits::TRUSTED);
+                        file.metadata().is_ok_and(|found| ReadLimits::of_host(&found) == ReadLimits::TRUSTED);
                     // In another root, a file belongs to the owner of that root.
                     let is_installed = is_of_root && mapping.seen.is_some();
-                    let limits = if is_installed { Limits::INSTALLED } else { Limits::STACK };
+                    let limits = if is_installed { ReadLimits::INSTALLED } else { ReadLimits::STACK };
                     opened.push((file, is_of_root, limits));
                 }
-                Err(error) => why = worse(why, Reason::from(&error)),
+                Err(error) => why = worse(why, UnreadReason::from(&error)),
             }
         }
         opened.sort_by_key(|(_, is_of_root, _)| !is_of_root);
@@ -451,7 +454,7 @@ impl SymbolReader {
                 SymbolsKey::BuildId(wanted) => match elf::build_id(&file) {
                     Ok(id) => id.is_some_and(|id| padded(&id) == wanted),
                     Err(error) => {
-                        why = worse(why, Reason::from(&error));
+                        why = worse(why, UnreadReason::from(&error));
                         false
                     }
                 },
@@ -460,9 +463,9 @@ impl SymbolReader {
             if !is_it {
                 continue;
             }
-            match Symbols::read(&file, limits) {
+            match FileSymbols::read(&file, limits) {
                 Ok(symbols) => return Ok(symbols),
-                Err(error) => why = worse(why, Reason::from(&error)),
+                Err(error) => why = worse(why, UnreadReason::from(&error)),
             }
         }
         Err(why)
@@ -490,8 +493,8 @@ fn age(stat: &[u8], uptime: &str, ticks_per_second: u64) -> Option<Duration> {
 }
 
 /// The more informative of two reasons.
-fn worse(one: Reason, other: Reason) -> Reason {
-    if one == Reason::Gone { other } else { one }
+fn worse(one: UnreadReason, other: UnreadReason) -> UnreadReason {
+    if one == UnreadReason::Gone { other } else { one }
 }
 
 #[cfg(test)]
@@ -504,8 +507,9 @@ mod tests {
     /// A process was reported to have mapped a file that cannot be found.
     fn remember(reader: &SymbolReader, process: u32, told: SystemTime) {
         let inode = Inode { device: (0, 99), number: 7 };
-        let of = Of::Unseen(Unseen { inode, path: Path::new("/nowhere/prog").into(), told });
-        reader.known().remember(process, Part { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
+        let of =
+            RangeContent::Unseen(UnidentifiedFile { inode, path: Path::new("/nowhere/prog").into(), told });
+        reader.known().remember(process, MappedRange { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
     }
 
     /// The name of the frame, whether it is final, and whether jobs are missing for it.

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
-use tapster_ebpf::usdt::Site;
+use tapster_ebpf::usdt::UsdtSite;
 
 /// `BPF_TRACE_KPROBE_MULTI`
 pub(super) const KPROBE_MULTI: u32 = 42;
@@ -218,7 +218,7 @@ pub fn attach_uprobes(
 
 /// Attaches one program to many places of a file, without cookies, 6.6; the semaphores of the places stay above 0 as long as
 /// the descriptor is open.
-pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::Result<OwnedFd> {
+pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[UsdtSite]) -> io::Result<OwnedFd> {
     let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
     let semaphores: Vec<u64> = sites.iter().map(|site| site.semaphore).collect();
     let mut attributes = MultiLink {
@@ -236,7 +236,7 @@ pub fn attach_usdt(program: BorrowedFd<'_>, path: &CStr, sites: &[Site]) -> io::
 }
 
 /// Attaches a program to one place of a file; with a semaphore, 4.20.
-pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: Site) -> io::Result<OwnedFd> {
+pub fn attach_site(program: BorrowedFd<'_>, path: &CStr, site: UsdtSite) -> io::Result<OwnedFd> {
     // The kernel has 32 bits for the offset of the semaphore, 0 for none.
     if site.semaphore > u64::from(u32::MAX) {
         return Err(io::Error::other("the semaphore is more than 4 GiB into the file"));

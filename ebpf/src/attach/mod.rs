@@ -179,7 +179,7 @@ pub struct Resolved {
     /// The functions; empty for events that are none's.
     pub sites: Sites,
     /// Places that pass the probe of a program.
-    pub usdt: Option<crate::usdt::Sites>,
+    pub usdt: Option<crate::usdt::UsdtSites>,
     /// Names and numbers of all functions of the event, also those of its other programs; given when it is checked.
     pub named: Vec<(String, u32)>,
     /// The goroutine whose call it is, which is a part of the key wherever `frame` is.

@@ -8,7 +8,7 @@ use crate::{
     expr::Binary,
     point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
     typed::{AccessMode, Node, Type, Typed},
-    usdt::{self, Extend, Found, Index, Location, Operand, Sites},
+    usdt::{self, Extend, Index, Location, UsdtOperand, UsdtProbe, UsdtSites},
 };
 
 /// With a semaphore, 4.20.
@@ -37,7 +37,7 @@ fn parse(text: &str) -> Parsed {
     (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty())).then_some(Ok(parts))
 }
 
-fn find(at: &AttachPoint, target: &Target<'_>) -> Result<Found, Missing> {
+fn find(at: &AttachPoint, target: &Target<'_>) -> Result<UsdtProbe, Missing> {
     let (root, binary) = at.binary().expect("a probe of a program is in a binary");
     let provider = (at.parts().len() == 3).then(|| at.parts()[1].as_str());
     target.functions.usdt(root, binary, provider, at.name())
@@ -46,13 +46,13 @@ fn find(at: &AttachPoint, target: &Target<'_>) -> Result<Found, Missing> {
 /// Most programs of one probe.
 const MOST_FORMS: usize = 64;
 
-fn programs(found: &Found, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
-    let mut forms: Vec<(&Location, Sites)> = Vec::new();
+fn programs(found: &UsdtProbe, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let mut forms: Vec<(&Location, UsdtSites)> = Vec::new();
     for location in &found.locations {
         if let Some((_, sites)) = forms.iter_mut().find(|(first, _)| first.arguments == location.arguments) {
             sites.list.push(location.site);
         } else {
-            forms.push((location, Sites { file: found.file, list: vec![location.site] }));
+            forms.push((location, UsdtSites { file: found.file, list: vec![location.site] }));
         }
     }
     if forms.len() > MOST_FORMS {
@@ -77,14 +77,14 @@ fn arguments(location: &Location, target: &Target<'_>) -> Vec<Argument> {
             let value = argument.as_ref().map_err(Clone::clone).and_then(|argument| value(argument, target));
             Argument {
                 name: format!("arg{index}"),
-                ctype: argument.as_ref().map_or_else(|_| "?".into(), usdt::Argument::ctype),
+                ctype: argument.as_ref().map_or_else(|_| "?".into(), usdt::UsdtArgument::ctype),
                 value: value.map(ArgumentValue::Value),
             }
         })
         .collect()
 }
 
-fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String> {
+fn value(argument: &usdt::UsdtArgument, target: &Target<'_>) -> Result<Typed, String> {
     let ty = Type::integer(argument.size, argument.signed)
         .ok_or_else(|| format!("{} bytes are no size of a number", argument.size))?;
     let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
@@ -104,12 +104,12 @@ fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String
     let cut = |value: Typed| Typed::new(Node::Cast(Box::new(value)), ty.clone());
     let constant = |value: i64| Typed::new(Node::Constant(value.cast_unsigned()), Type::U64);
     Ok(match &argument.operand {
-        Operand::Constant(value) => cut(constant(*value)),
-        Operand::Register { offset, shift: 0 } => cut(register(*offset)),
-        Operand::Register { offset, shift } => {
+        UsdtOperand::Constant(value) => cut(constant(*value)),
+        UsdtOperand::Register { offset, shift: 0 } => cut(register(*offset)),
+        UsdtOperand::Register { offset, shift } => {
             cut(binary(Binary::Shr, register(*offset), Typed::constant(u64::from(*shift))))
         }
-        Operand::Memory { base, index, displacement } => {
+        UsdtOperand::Memory { base, index, displacement } => {
             let index = index.map(|Index { offset, shift, extend }| {
                 let whole = register(offset);
                 let index = match extend {
@@ -128,10 +128,10 @@ fn value(argument: &usdt::Argument, target: &Target<'_>) -> Result<Typed, String
             }
         }
         // What the program stopped at is known, and so is how far that is from the symbol, wherever the file was mapped.
-        Operand::Relative { distance } => {
+        UsdtOperand::Relative { distance } => {
             let here = register(target.arch.instruction_pointer());
             memory(binary(Binary::Add, here, constant(*distance)), 0)
         }
-        Operand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
+        UsdtOperand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
     })
 }

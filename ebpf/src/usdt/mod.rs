@@ -5,7 +5,7 @@ mod note;
 mod operand;
 
 pub use note::{Note, NoteError, notes};
-pub use operand::{Argument, Extend, Index, Operand, arguments};
+pub use operand::{Extend, Index, UsdtArgument, UsdtOperand, arguments};
 
 /// Which file it was, and which version of it: one that was written to since is another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl FileId {
 
 /// A place of a file where a program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Site {
+pub struct UsdtSite {
     /// Bytes from the start of the file.
     pub offset: u64,
     /// Where in the file the counter is that says whether anybody listens; 0 for a probe without one. Programs may
@@ -42,27 +42,27 @@ pub struct Site {
 
 /// Places of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sites {
+pub struct UsdtSites {
     /// The file that they were found in.
     pub file: FileId,
     /// The places.
-    pub list: Vec<Site>,
+    pub list: Vec<UsdtSite>,
 }
 
 /// One place of a probe, as its note has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Location {
     /// Where.
-    pub site: Site,
+    pub site: UsdtSite,
     /// Its address, as the file was linked.
     pub address: u64,
     /// Its arguments; an error says why one cannot be read.
-    pub arguments: Vec<Result<Argument, String>>,
+    pub arguments: Vec<Result<UsdtArgument, String>>,
 }
 
 /// A probe of a program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct UsdtProbe {
     /// Who defines it.
     pub provider: String,
     /// Its name.

@@ -3,7 +3,7 @@
 use super::{functions::Listed, wanted::Wanted};
 use crate::elf::{self, Binary};
 use std::{fmt::Write, path::Path};
-use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::Found};
+use tapster_ebpf::{attach, attach::Missing, point::Subject, probe::Root, usdt::UsdtProbe};
 
 /// The binary and the pattern of names in a request for USDT probes.
 pub(super) fn wanted(pattern: &str) -> Option<(&str, &str)> {
@@ -20,7 +20,7 @@ pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Resu
     let mut text = String::new();
     let names = Wanted::new(wanted);
     for probe in &found {
-        let Found { provider, name, locations, .. } = probe;
+        let UsdtProbe { provider, name, locations, .. } = probe;
         if !names.means(&format!("{provider}:{name}")) {
             continue;
         }
@@ -41,7 +41,7 @@ pub(super) fn list(proc: &Path, root: &Root, binary: &str, wanted: &str) -> Resu
 }
 
 /// Types by number; if places differ, all types.
-fn arguments(probe: &Found) -> Vec<(usize, String)> {
+fn arguments(probe: &UsdtProbe) -> Vec<(usize, String)> {
     let most = probe.locations.iter().map(|location| location.arguments.len()).max().unwrap_or(0);
     let types = |index: usize| {
         let mut types: Vec<String> = probe

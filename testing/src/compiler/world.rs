@@ -7,7 +7,7 @@ use tapster_ebpf::{
     btf::Btf,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
-    usdt::{self, FileId, Found, Location},
+    usdt::{self, FileId, Location, UsdtProbe},
 };
 
 /// Locations of the only USDT probe, which every program has.
@@ -96,15 +96,15 @@ impl Functions for World {
         Ok(UserFunctions { file: binary.into(), id: file(binary), sites, ..UserFunctions::default() })
     }
 
-    fn usdt(&self, _: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<Found, Missing> {
-        Ok(Found {
+    fn usdt(&self, _: &Root, binary: &str, provider: Option<&str>, name: &str) -> Result<UsdtProbe, Missing> {
+        Ok(UsdtProbe {
             provider: provider.unwrap_or("test").into(),
             name: name.into(),
             file: file(binary),
             locations: LOCATIONS
                 .iter()
                 .map(|text| Location {
-                    site: usdt::Site { offset: 0x100, semaphore: 0 },
+                    site: usdt::UsdtSite { offset: 0x100, semaphore: 0 },
                     address: 0x100,
                     arguments: usdt::arguments(text, Arch::X86_64),
                 })
