@@ -3,7 +3,7 @@
 use super::{LoadError, error::not_loaded};
 use crate::{
     kernel::Kernel,
-    sys::{self, CpuEvent, Every, ProgramKind},
+    sys::{self, CpuEvent, ProgramKind, SamplePeriod},
 };
 use std::{
     ffi::CString,
@@ -90,5 +90,5 @@ fn tracepoint(code: &Code, program: BorrowedFd<'_>, kernel: &Kernel) -> io::Resu
     let text = fs::read_to_string(&path)
         .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
     let id = text.trim().parse().map_err(io::Error::other)?;
-    CpuEvent::attach(program, (TRACEPOINT, id), Every::Count(0), 0)
+    CpuEvent::attach(program, (TRACEPOINT, id), SamplePeriod::Count(0), 0)
 }

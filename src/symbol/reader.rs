@@ -383,16 +383,16 @@ impl SymbolReader {
     }
 
     /// Opens a file as its process has it: its mapping, or the file with its name in the root of that process.
-    fn hold(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+    fn hold(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
         self.hold_mapped(mapping).or_else(|_| self.hold_named(mapping))
     }
 
-    fn hold_named(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+    fn hold_named(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
         let root = hold_directory(&self.directory(mapping.process).join("root"))?;
         look_at(Foreign::Under(root.as_fd(), &mapping.path))
     }
 
-    fn hold_mapped(&self, mapping: &FileMapping) -> Result<sys::Looked, ForeignError> {
+    fn hold_mapped(&self, mapping: &FileMapping) -> Result<sys::CheckedFile, ForeignError> {
         let link = format!("map_files/{:x}-{:x}", mapping.from, mapping.to);
         look_at(Foreign::Link(&self.directory(mapping.process).join(link)))
     }

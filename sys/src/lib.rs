@@ -40,10 +40,10 @@ pub use capability::{Capabilities, Capability};
 pub use clock::{KernelClock, boot_unix_ns, monotonic_ns};
 pub use cpu::{PossibleCpus, cpu_list, listed_cpus};
 pub use dm::{DmControl, DmTarget};
-pub use event::{CpuEvent, Every};
+pub use event::{CpuEvent, SamplePeriod};
 pub use file::open_by_kernfs_id;
 pub use foreign::{
-    Foreign, ForeignError, Identity, Looked, WRITTEN_BY_OTHERS, hold_directory, identity, look_at,
+    CheckedFile, Foreign, ForeignError, Identity, WRITTEN_BY_OTHERS, hold_directory, identity, look_at,
     open_foreign, open_foreign_directory,
 };
 pub use limit::{FileLimit, file_limit, raise_file_limit};
