@@ -17,7 +17,7 @@ use tapster::{
     family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
     host::Host,
     otlp::{
-        Encoder, PushState, Pusher, Sink,
+        PushState, Pusher, RequestEncoder, Sink,
         client::Client,
         resource,
         setting::{Exports, SettingSources},
@@ -182,7 +182,7 @@ fn push(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
     let exports = Exports::read(&SettingSources { flags: Vec::new(), variable: &variable, file: None });
     let settings = exports.unwrap_or_else(|error| panic!("{error}")).push.unwrap();
     let state = Arc::new(PushState::new(&settings));
-    let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), settings.shape);
+    let encoder = RequestEncoder::new(resource::resource(&Host::default(), &|_| None, &[]), settings.shape);
     let client = Client::new(settings.clone()).unwrap_or_else(|error| panic!("{error}"));
     let sink = Sink::Receiver { client: Box::new(client), state: Arc::clone(&state) };
     let source = Arc::new(Fixed(families.to_vec()));

@@ -3,7 +3,7 @@
 use crate::{
     exporter::Exporter,
     host::Host,
-    otlp::setting::{Exports, Settings},
+    otlp::setting::{Exports, PushSettings},
     owner::{Owners, is_open_to_all, open_to_all},
     sandbox::{Keep, Sandbox},
 };
@@ -69,7 +69,7 @@ impl RightsArgs {
 }
 
 /// Warns of files of the web configuration and of pushes that others may write, and of keys that everybody may read.
-pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&Settings>) {
+pub(super) fn warn_of_others(owners: &Owners, web: Vec<PathBuf>, push: Option<&PushSettings>) {
     let client = push.and_then(|push| push.tls.client.as_ref());
     let authorities = push.and_then(|push| push.tls.authorities.as_ref());
     let pushes = client.into_iter().flat_map(|(certificate, key)| [certificate, key]).chain(authorities);

@@ -10,7 +10,7 @@ const FORGOTTEN: usize = 1000;
 
 /// The accepted state of a series.
 #[derive(Clone, Debug)]
-struct Base {
+struct AcceptedState {
     value: Value,
     /// When it was read.
     time: SystemTime,
@@ -21,20 +21,20 @@ struct Base {
 }
 
 /// A series: the name of its family and its label values.
-type Key = (Arc<str>, Arc<[String]>);
+type SeriesKey = (Arc<str>, Arc<[String]>);
 
 /// Counts as accepted once its request is accepted.
 #[derive(Debug)]
-pub(super) struct Pending {
-    key: Key,
-    base: Base,
+pub(super) struct PendingState {
+    key: SeriesKey,
+    base: AcceptedState,
 }
 
 /// The accepted states of all series. Series that are absent for a while keep theirs, so that they do not
 /// begin anew when they are back.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
-    families: HashMap<Arc<str>, HashMap<Arc<[String]>, Base>>,
+pub(super) struct AcceptedStates {
+    families: HashMap<Arc<str>, HashMap<Arc<[String]>, AcceptedState>>,
     push: u64,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn is_delta(kind: FamilyKind, temporality: Temporality) -> bool {
     }
 }
 
-impl Taken {
+impl AcceptedStates {
     /// Begins a push.
     pub(super) fn begin(&mut self) {
         self.push += 1;
@@ -60,11 +60,11 @@ impl Taken {
         family: &MetricFamily,
         sample: &Sample,
         time: SystemTime,
-    ) -> Option<(Value, Option<SystemTime>, Pending)> {
+    ) -> Option<(Value, Option<SystemTime>, PendingState)> {
         let began = family.origin.of(&sample.labels);
-        let pending = |value: &Value| Pending {
+        let pending = |value: &Value| PendingState {
             key: (Arc::clone(&family.name), Arc::clone(&sample.labels)),
-            base: Base { value: value.clone(), time, began, push: self.push },
+            base: AcceptedState { value: value.clone(), time, began, push: self.push },
         };
         let base = self.families.get_mut(&family.name).and_then(|series| series.get_mut(&sample.labels));
         let Some(base) = base else {
@@ -96,8 +96,8 @@ impl Taken {
     }
 
     /// Marks the contents of a request as accepted.
-    pub(super) fn take(&mut self, pending: Vec<Pending>) {
-        for Pending { key: (name, labels), base } in pending {
+    pub(super) fn take(&mut self, pending: Vec<PendingState>) {
+        for PendingState { key: (name, labels), base } in pending {
             self.families.entry(name).or_default().insert(labels, base);
         }
     }

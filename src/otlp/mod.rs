@@ -34,8 +34,8 @@ pub mod state;
 mod tests;
 
 pub use push::{Pusher, Sink};
-pub use request::Encoder;
-pub use setting::{Settings, Temporality};
+pub use request::RequestEncoder;
+pub use setting::{PushSettings, Temporality};
 pub use state::{PushState, WithPush};
 
 use std::time::{SystemTime, UNIX_EPOCH};

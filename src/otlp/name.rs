@@ -2,7 +2,7 @@
 //! of OTLP gives that name back, and so does a receiver that translates nothing. The unit is the one in the name,
 //! because Prometheus adds a unit that the name lacks.
 
-use super::setting::Names;
+use super::setting::AttributeNames;
 use crate::family::{FamilyKind, MetricFamily};
 
 /// Suffixes of names, and their units in UCUM.
@@ -51,10 +51,10 @@ fn suffix(family: &MetricFamily) -> (&str, &str) {
 }
 
 /// The key of the attribute for a label.
-pub(super) fn attribute(label: &str, names: Names) -> &str {
+pub(super) fn attribute(label: &str, names: AttributeNames) -> &str {
     match names {
-        Names::Prometheus => label,
-        Names::Semconv => {
+        AttributeNames::Prometheus => label,
+        AttributeNames::Semconv => {
             ATTRIBUTES.iter().find(|(known, _)| *known == label).map_or(label, |(_, attribute)| attribute)
         }
     }
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn attributes_keep_the_label_unless_asked() {
-        assert_eq!(attribute("pod", Names::Prometheus), "pod");
-        assert_eq!(attribute("pod", Names::Semconv), "k8s.pod.name");
-        assert_eq!(attribute("device", Names::Semconv), "system.device");
-        assert_eq!(attribute("operation", Names::Semconv), "operation");
+        assert_eq!(attribute("pod", AttributeNames::Prometheus), "pod");
+        assert_eq!(attribute("pod", AttributeNames::Semconv), "k8s.pod.name");
+        assert_eq!(attribute("device", AttributeNames::Semconv), "system.device");
+        assert_eq!(attribute("operation", AttributeNames::Semconv), "operation");
     }
 }

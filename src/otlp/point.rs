@@ -9,7 +9,7 @@
 
 use super::{
     name,
-    setting::{Histograms, Names, Shape},
+    setting::{AttributeNames, Histograms, PushShape},
     unix_ns,
 };
 use crate::family::{FamilyKind, Histogram, MetricFamily, Native, Value};
@@ -26,14 +26,14 @@ use std::time::SystemTime;
 
 /// The times of a point.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(super) struct PointTimes {
     /// When counting of the value began; `None` if unknown.
     pub(super) start: Option<SystemTime>,
     /// When the value was read.
     pub(super) time: SystemTime,
 }
 
-impl Span {
+impl PointTimes {
     /// Start and time. If the clock was set back, a point must not end before it begins: then the start is unknown.
     fn unix_ns(self) -> (u64, u64) {
         let time = unix_ns(self.time);
@@ -63,7 +63,7 @@ impl Point {
 }
 
 /// The attributes of a series. Prometheus treats an empty label as none, so it becomes no attribute.
-fn attributes(family: &MetricFamily, labels: &[String], names: Names) -> Vec<KeyValue> {
+fn attributes(family: &MetricFamily, labels: &[String], names: AttributeNames) -> Vec<KeyValue> {
     let pairs = family.label_names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
     pairs.map(|(label, value)| text(name::attribute(label, names), value)).collect()
 }
@@ -82,8 +82,8 @@ pub(super) fn point(
     family: &MetricFamily,
     labels: &[String],
     value: &Value,
-    span: Span,
-    shape: Shape,
+    span: PointTimes,
+    shape: PushShape,
 ) -> Point {
     let attributes = attributes(family, labels, shape.attributes);
     let (start_time_unix_nano, time_unix_nano) = span.unix_ns();

@@ -6,11 +6,11 @@
 //! the memory of one push, and nothing is lost once it is back. Collecting is on threads that may block, as for scrapes.
 
 use super::{
-    client::{Answer, Client},
-    delta::{Pending, Taken},
-    request::{Encoder, Request},
+    client::{Client, PushAnswer},
+    delta::{AcceptedStates, PendingState},
+    request::{PushRequest, RequestEncoder},
     retry::{self, Backoff},
-    state::{PushState, Result},
+    state::{PushResult, PushState},
 };
 use crate::{
     exposition::{Admission, ExpositionError},
@@ -79,8 +79,8 @@ impl fmt::Debug for Pusher {
 /// The parts that collecting needs; shared with the thread that collects.
 #[derive(Clone)]
 struct FamilyReader {
-    encoder: Arc<Encoder>,
-    taken: Arc<Mutex<Taken>>,
+    encoder: Arc<RequestEncoder>,
+    taken: Arc<Mutex<AcceptedStates>>,
     logged: Arc<Logged>,
 }
 
@@ -89,12 +89,12 @@ struct FamilyReader {
 struct Parcel {
     body: Bytes,
     points: u64,
-    pending: Vec<Pending>,
+    pending: Vec<PendingState>,
 }
 
 impl FamilyReader {
     /// Calls `each` with all families as requests.
-    fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(Request)) {
+    fn requests(&self, source: &dyn Source, each: &mut dyn FnMut(PushRequest)) {
         let families = families(&self.logged, || {
             if self.encoder.has_differences() { source.counted() } else { source.collect() }
         });
@@ -134,7 +134,7 @@ impl FamilyReader {
         Ok(())
     }
 
-    fn take(&self, pending: Vec<Pending>) {
+    fn take(&self, pending: Vec<PendingState>) {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).take(pending);
     }
 }
@@ -161,7 +161,7 @@ impl Pusher {
     pub fn new(
         source: Arc<dyn Source>,
         sink: Sink,
-        encoder: Encoder,
+        encoder: RequestEncoder,
         interval: Duration,
         limit: Duration,
     ) -> Self {
@@ -223,29 +223,31 @@ impl Pusher {
         let is_other = state.ended(result, message.clone(), begun.elapsed());
         match result {
             _ if !is_other => tracing::debug!(result = result.name(), why = message, "push ended"),
-            Result::Taken => tracing::info!("metrics are pushed"),
-            Result::Partial => {
+            PushResult::Taken => tracing::info!("metrics are pushed"),
+            PushResult::Partial => {
                 tracing::warn!(
                     why = message,
                     "the receiver rejected points; how many is in `tapster_otlp_rejected_points_total`"
                 );
             }
-            Result::HeldBack => tracing::warn!(why = message, "the receiver holds pushes back"),
-            Result::Refused => tracing::error!(why = message, "the receiver refused a push"),
-            Result::Failed => tracing::warn!(why = message, "a push failed; the next one makes up for it"),
+            PushResult::HeldBack => tracing::warn!(why = message, "the receiver holds pushes back"),
+            PushResult::Refused => tracing::error!(why = message, "the receiver refused a push"),
+            PushResult::Failed => {
+                tracing::warn!(why = message, "a push failed; the next one makes up for it");
+            }
         }
         true
     }
 
-    async fn deliver(&mut self, deadline: Instant, state: &PushState) -> (Result, String) {
+    async fn deliver(&mut self, deadline: Instant, state: &PushState) -> (PushResult, String) {
         if let Some(left) = self.held_until.and_then(|until| until.checked_duration_since(Instant::now())) {
             return (
-                Result::HeldBack,
+                PushResult::HeldBack,
                 format!("the receiver asked for a pause, of which {left:.0?} are left"),
             );
         }
         let Sink::Receiver { client, .. } = &mut self.sink else {
-            return (Result::Failed, "there is no receiver: this is a bug in tapster".into());
+            return (PushResult::Failed, "there is no receiver: this is a bug in tapster".into());
         };
         match client.refresh().map_err(|error| error.to_string()) {
             Ok(()) => self.unread = None,
@@ -260,16 +262,16 @@ impl Pusher {
         let is_packed = client.packs();
         let parcels = match self.collect(deadline, is_packed).await {
             Ok(parcels) => parcels,
-            Err(message) => return (Result::Failed, message),
+            Err(message) => return (PushResult::Failed, message),
         };
-        let mut ended = (Result::Taken, String::new());
+        let mut ended = (PushResult::Taken, String::new());
         for parcel in parcels {
             let (result, message) = self.send(parcel, deadline, state).await;
             // Report the worst result, and the first message of its kind.
             if result > ended.0 || ended.1.is_empty() {
                 ended = (result.max(ended.0), message);
             }
-            if result == Result::Failed {
+            if result == PushResult::Failed {
                 break;
             }
         }
@@ -277,11 +279,7 @@ impl Pusher {
     }
 
     /// Reads and encodes the families.
-    async fn collect(
-        &mut self,
-        deadline: Instant,
-        is_packed: bool,
-    ) -> std::result::Result<Vec<Parcel>, String> {
+    async fn collect(&mut self, deadline: Instant, is_packed: bool) -> Result<Vec<Parcel>, String> {
         if let Some(late) = self.late.take_if(|late| late.is_finished()) {
             drop(late);
         }
@@ -305,9 +303,9 @@ impl Pusher {
     }
 
     /// Sends a request until it is accepted or refused, or the time is over.
-    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &PushState) -> (Result, String) {
+    async fn send(&mut self, parcel: Parcel, deadline: Instant, state: &PushState) -> (PushResult, String) {
         let Sink::Receiver { client, .. } = &self.sink else {
-            return (Result::Failed, String::new());
+            return (PushResult::Failed, String::new());
         };
         let mut backoff = Backoff::new();
         let mut is_again = false;
@@ -316,24 +314,24 @@ impl Pusher {
             let answer = timeout_at(deadline, client.send(parcel.body.clone())).await;
             state.sent(client.sent_bytes() - bytes, is_again);
             let (message, after) = match answer {
-                Ok(Answer::Taken { rejected, message }) => {
+                Ok(PushAnswer::Taken { rejected, message }) => {
                     state.taken(parcel.points, rejected);
                     self.reader.take(parcel.pending);
-                    let result = if rejected > 0 { Result::Partial } else { Result::Taken };
+                    let result = if rejected > 0 { PushResult::Partial } else { PushResult::Taken };
                     if rejected == 0 && !message.is_empty() {
                         tracing::debug!(said = message, "the receiver has something to say");
                     }
                     return (result, message);
                 }
-                Ok(Answer::Refused { message }) => return (Result::Refused, message),
-                Ok(Answer::Again { message, after }) => (message, after),
-                Err(_) => return (Result::Failed, "there was no answer in the time for a push".into()),
+                Ok(PushAnswer::Refused { message }) => return (PushResult::Refused, message),
+                Ok(PushAnswer::Again { message, after }) => (message, after),
+                Err(_) => return (PushResult::Failed, "there was no answer in the time for a push".into()),
             };
             let wait = backoff.wait(after);
             let again = Instant::now() + wait;
             if again >= deadline {
                 self.held_until = after.map(|_| again);
-                return (Result::Failed, message);
+                return (PushResult::Failed, message);
             }
             tracing::debug!(why = message, ?wait, "a request is sent again");
             sleep(wait).await;

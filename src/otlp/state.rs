@@ -1,6 +1,6 @@
 //! Results of pushes: as metrics, which are scraped and pushed like all others, and for the landing page.
 
-use super::setting::{Protocol, Settings, Temporality};
+use super::setting::{Protocol, PushSettings, Temporality};
 use crate::{
     family::{FamilyKind, MetricFamily},
     source::{Selection, Source},
@@ -13,7 +13,7 @@ use std::{
 
 /// How a push ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Result {
+pub enum PushResult {
     /// The receiver accepted all points.
     Taken,
     /// The receiver accepted all requests, but not all points.
@@ -26,7 +26,7 @@ pub enum Result {
     Failed,
 }
 
-impl Result {
+impl PushResult {
     const ALL: [Self; 5] = [Self::Taken, Self::Partial, Self::HeldBack, Self::Refused, Self::Failed];
 
     /// The value of the label `result`.
@@ -48,7 +48,7 @@ impl Result {
 
 #[derive(Debug, Default)]
 struct PushCounts {
-    results: [u64; Result::ALL.len()],
+    results: [u64; PushResult::ALL.len()],
     points: u64,
     rejected: u64,
     bytes: u64,
@@ -72,7 +72,7 @@ pub struct PushState {
 
 impl PushState {
     /// The state before the first push.
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &PushSettings) -> Self {
         Self {
             began: SystemTime::now(),
             endpoint: settings.endpoint.to_string(),
@@ -104,10 +104,10 @@ impl PushState {
     }
 
     /// Counts a push that ended. Returns whether the push before ended with another result.
-    pub(super) fn ended(&self, result: Result, message: String, took: Duration) -> bool {
+    pub(super) fn ended(&self, result: PushResult, message: String, took: Duration) -> bool {
         let time = SystemTime::now();
         self.change(|counts| {
-            for (place, count) in Result::ALL.iter().zip(&mut counts.results) {
+            for (place, count) in PushResult::ALL.iter().zip(&mut counts.results) {
                 *count += u64::from(*place == result);
             }
             counts.busy += took;
@@ -116,7 +116,7 @@ impl PushState {
             }
             let is_other = counts.last.as_ref().is_none_or(|last| last.result != result.name());
             let last = LastPush { time, result: result.name(), message, took };
-            if result != Result::Taken {
+            if result != PushResult::Taken {
                 counts.last_problem = Some(last.clone());
             }
             counts.last = Some(last);
@@ -137,7 +137,7 @@ impl PushState {
             MetricFamily::new("tapster_otlp_pushes_total", help, FamilyKind::Counter, &["result"])
                 .since(self.began);
         self.change(|counts| {
-            for (result, count) in Result::ALL.iter().zip(counts.results) {
+            for (result, count) in PushResult::ALL.iter().zip(counts.results) {
                 pushes.push(&[result.name()], number(count));
             }
             let last = counts.last_success.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -189,7 +189,7 @@ impl PushState {
                 Temporality::LowMemory => "lowmemory",
             },
             interval: self.interval,
-            results: Result::ALL.iter().map(|result| result.name()).zip(counts.results).collect(),
+            results: PushResult::ALL.iter().map(|result| result.name()).zip(counts.results).collect(),
             points: counts.points,
             rejected: counts.rejected,
             bytes: counts.bytes,

@@ -2,9 +2,9 @@
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 use super::{
-    delta::Taken,
-    request::{Encoder, Request},
-    setting::{Histograms, Names, Shape, Temporality},
+    delta::AcceptedStates,
+    request::{PushRequest, RequestEncoder},
+    setting::{AttributeNames, Histograms, PushShape, Temporality},
     unix_ns,
 };
 use crate::family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value};
@@ -24,39 +24,40 @@ use std::{
 };
 use tapster_ebpf::histogram::native_bound;
 
-const SHAPE: Shape = Shape {
+const SHAPE: PushShape = PushShape {
     interval: Duration::from_secs(1),
     temporality: Temporality::Cumulative,
     histograms: Histograms::Exponential,
-    attributes: Names::Prometheus,
+    attributes: AttributeNames::Prometheus,
 };
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn encoder(shape: Shape) -> Encoder {
-    Encoder::new(Resource::default(), shape)
+fn encoder(shape: PushShape) -> RequestEncoder {
+    RequestEncoder::new(Resource::default(), shape)
 }
 
 fn requests(
-    encoder: &Encoder,
+    encoder: &RequestEncoder,
     families: &[MetricFamily],
     time: SystemTime,
-    taken: &mut Taken,
-) -> Vec<Request> {
+    taken: &mut AcceptedStates,
+) -> Vec<PushRequest> {
     let mut requests = Vec::new();
     encoder.requests(families, time, taken, &mut |request| requests.push(request));
     requests
 }
 
-fn metrics(requests: &[Request]) -> Vec<Metric> {
+fn metrics(requests: &[PushRequest]) -> Vec<Metric> {
     let resources = requests.iter().flat_map(|request| &request.message.resource_metrics);
     resources.flat_map(|resource| &resource.scope_metrics).flat_map(|scope| scope.metrics.clone()).collect()
 }
 
-fn one(family: &MetricFamily, shape: Shape) -> Metric {
-    let requests = requests(&encoder(shape), std::slice::from_ref(family), at(100), &mut Taken::default());
+fn one(family: &MetricFamily, shape: PushShape) -> Metric {
+    let requests =
+        requests(&encoder(shape), std::slice::from_ref(family), at(100), &mut AcceptedStates::default());
     let [metric] = &metrics(&requests)[..] else { panic!("{requests:?}") };
     metric.clone()
 }
@@ -133,7 +134,7 @@ fn counters_gauges_and_their_labels() {
     assert_eq!((first.start_time_unix_nano, first.time_unix_nano), (unix_ns(at(10)), unix_ns(at(100))));
     assert_eq!(attributes(first), [("device", "sda"), ("operation", "read")]);
     assert_eq!(attributes(second), [("device", "sdb")], "a label without text is none");
-    let semconv = one(&bytes, Shape { attributes: Names::Semconv, ..SHAPE });
+    let semconv = one(&bytes, PushShape { attributes: AttributeNames::Semconv, ..SHAPE });
     assert_eq!(attributes(&numbers(&semconv)[0]), [("system.device", "sda"), ("operation", "read")]);
     // Times are no integers, even where one happens to be; what an i64 does not hold is none either.
     let of = |name, value| {
@@ -209,7 +210,7 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
         (listed, SHAPE, vec![1.0, 2.0], vec![1, 0, 4]),
         (
             histogram(2, &[(1, 3)], 9.0),
-            Shape { histograms: Histograms::Explicit, ..SHAPE },
+            PushShape { histograms: Histograms::Explicit, ..SHAPE },
             vec![128.0],
             vec![5, 0],
         ),
@@ -225,7 +226,7 @@ fn explicit_buckets_where_there_are_no_others_or_they_are_asked_for() {
 #[test]
 fn a_clock_that_was_set_back_makes_no_point_end_before_it_begins() {
     let counter = family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(1.0))]);
-    let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut Taken::default());
+    let requests = requests(&encoder(SHAPE), &[counter], at(3), &mut AcceptedStates::default());
     let metrics = metrics(&requests);
     let [point] = numbers(&metrics[0]) else { panic!("{metrics:?}") };
     assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (0, unix_ns(at(3))), "0 is unknown");
@@ -267,7 +268,8 @@ fn requests_are_cut_by_size() {
     });
     families[2].samples.clear();
     for limit in [600, 2000, 10_000, 1 << 20] {
-        let requests = requests(&encoder(SHAPE).max_bytes(limit), &families, at(100), &mut Taken::default());
+        let requests =
+            requests(&encoder(SHAPE).max_bytes(limit), &families, at(100), &mut AcceptedStates::default());
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
         for (number, request) in requests.iter().enumerate() {
             let size = request.message.encoded_len();
@@ -291,7 +293,7 @@ fn requests_are_cut_by_size() {
         assert_eq!(seen, BTreeMap::from([("a_total".into(), 500), ("b_seconds".into(), 500)]), "{limit}");
     }
     // A point beyond all limits goes out by itself.
-    let requests = requests(&encoder(SHAPE).max_bytes(1), &families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(SHAPE).max_bytes(1), &families, at(100), &mut AcceptedStates::default());
     assert_eq!(requests.len(), 1000);
 }
 
@@ -303,7 +305,7 @@ struct Sums(BTreeMap<Series, (f64, BTreeMap<i64, u64>)>);
 type Series = (String, Vec<String>);
 
 impl Sums {
-    fn add(&mut self, requests: &[Request], ends: &mut BTreeMap<Series, u64>) {
+    fn add(&mut self, requests: &[PushRequest], ends: &mut BTreeMap<Series, u64>) {
         for metric in metrics(requests) {
             let mut add = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue],
                            start: u64,
@@ -376,11 +378,11 @@ impl Random {
 /// Pushes are taken, or not, and cut; the sums of what was taken are the totals once all is taken.
 #[test]
 fn sums_of_differences_are_the_totals() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
     let mut random = Random(7);
     for round in 0..50_u64 {
         let encoder = encoder(shape).max_bytes(if round % 2 == 0 { 400 } else { 1 << 20 });
-        let (mut taken, mut sums, mut ends) = (Taken::default(), Sums::default(), BTreeMap::new());
+        let (mut taken, mut sums, mut ends) = (AcceptedStates::default(), Sums::default(), BTreeMap::new());
         let mut totals: Vec<(u64, u64, BTreeMap<i32, u64>, f64)> = vec![(0, 0, BTreeMap::new(), 0.0); 12];
         let names: Vec<String> = (0..totals.len()).map(|number| format!("sd{number}")).collect();
         let families = |totals: &[(u64, u64, BTreeMap<i32, u64>, f64)], shown: u64| {
@@ -458,8 +460,8 @@ fn sums_of_differences_are_the_totals() {
 /// Series that are gone are kept for a while, since an array may come back, but not for ever.
 #[test]
 fn series_that_are_gone_are_forgotten() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut push = |names: std::ops::Range<u32>, seconds: u64| {
         let mut counter = family("x_total", FamilyKind::Counter, vec![(&["", ""], Value::Number(1.0))]);
         counter.samples = names
@@ -487,8 +489,8 @@ fn series_that_are_gone_are_forgotten() {
 /// Programs that were replaced count from nothing.
 #[test]
 fn a_counter_that_began_anew_is_sent_whole() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut sent = Vec::new();
     for (value, seconds) in [(10.0, 100), (4.0, 110), (6.0, 120)] {
         let counter = family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(value))]);
@@ -506,8 +508,8 @@ fn a_counter_that_began_anew_is_sent_whole() {
 /// A probe that is exchanged counts anew, and may soon have more than the one before had.
 #[test]
 fn a_counter_of_another_probe_is_sent_whole() {
-    let shape = Shape { temporality: Temporality::Delta, ..SHAPE };
-    let mut taken = Taken::default();
+    let shape = PushShape { temporality: Temporality::Delta, ..SHAPE };
+    let mut taken = AcceptedStates::default();
     let mut sent = Vec::new();
     for (value, began, seconds) in
         [(100.0, 10, 20), (130.0, 10, 30), (0.0, 35, 38), (500.0, 35, 40), (510.0, 35, 50), (0.0, 55, 60)]
@@ -527,12 +529,12 @@ fn a_counter_of_another_probe_is_sent_whole() {
 
 #[test]
 fn lowmemory_is_differences_of_histograms_only() {
-    let shape = Shape { temporality: Temporality::LowMemory, ..SHAPE };
+    let shape = PushShape { temporality: Temporality::LowMemory, ..SHAPE };
     let families = [
         family("x_total", FamilyKind::Counter, vec![(&[], Value::Number(1.0))]),
         family("y", FamilyKind::Histogram, vec![(&[], Value::Histogram(histogram(1, &[], 0.1)))]),
     ];
-    let requests = requests(&encoder(shape), &families, at(100), &mut Taken::default());
+    let requests = requests(&encoder(shape), &families, at(100), &mut AcceptedStates::default());
     let metrics = metrics(&requests);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
     let Some(Data::ExponentialHistogram(histogram)) = &metrics[1].data else { panic!("{metrics:?}") };

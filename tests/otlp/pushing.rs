@@ -18,7 +18,7 @@ use tapster::{
     family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
     host::Host,
     otlp::{
-        Encoder, PushState, Pusher, Settings, Sink, WithPush,
+        PushSettings, PushState, Pusher, RequestEncoder, Sink, WithPush,
         client::Client,
         resource,
         setting::{Exports, SettingError, SettingSources},
@@ -73,7 +73,7 @@ impl Source for Events {
 }
 
 /// Settings from variables.
-pub(crate) fn settings(variables: &[(&str, &str)]) -> Settings {
+pub(crate) fn settings(variables: &[(&str, &str)]) -> PushSettings {
     let variable = |name: &str| {
         variables.iter().find(|(known, _)| *known == name).map(|(_, text)| Ok((*text).to_owned()))
     };
@@ -101,14 +101,14 @@ pub(crate) fn push(receiver: &Receiver, variables: &[(&str, &str)]) -> Pushing {
     start(settings(&[variables, &usual].concat())).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub(crate) fn start(settings: Settings) -> Result<Pushing, SettingError> {
+pub(crate) fn start(settings: PushSettings) -> Result<Pushing, SettingError> {
     let state = Arc::new(PushState::new(&settings));
     let events = Events::new();
     events.add(1);
     let source: Arc<dyn Source> = Arc::new(WithPush::new(events.clone(), state.clone()));
     let (shape, limit) = (settings.shape, settings.push_timeout);
     let sink = Sink::Receiver { client: Box::new(Client::new(settings)?), state: state.clone() };
-    let encoder = Encoder::new(resource::resource(&Host::default(), &|_| None, &[]), shape);
+    let encoder = RequestEncoder::new(resource::resource(&Host::default(), &|_| None, &[]), shape);
     let pusher = Pusher::new(source, sink, encoder, shape.interval, limit);
     let (stop, stopped) = watch::channel(());
     let thread = std::thread::spawn(move || {

@@ -5,10 +5,10 @@ use crate::{
     cli::RunArgs,
     host::Host,
     otlp::{
-        Encoder, PushState, Pusher, Sink, WithPush,
+        PushState, Pusher, RequestEncoder, Sink, WithPush,
         client::Client,
         resource,
-        setting::{Exports, SettingError, SettingSources, Settings, Shape},
+        setting::{Exports, PushSettings, PushShape, SettingError, SettingSources},
     },
     source::Source,
 };
@@ -41,18 +41,18 @@ pub(super) fn pushers(
     }
     let variable = |name: &str| env::var(name).ok();
     let resource = resource::resource(host, &variable, &exports.resource);
-    let encoder = |shape| Encoder::new(resource.clone(), shape);
+    let encoder = |shape| RequestEncoder::new(resource.clone(), shape);
     if let Some(client) = client {
         let settings = client.settings().clone();
         let state = Arc::new(PushState::new(&settings));
         source = Arc::new(WithPush::new(source, state.clone()));
-        let Settings { endpoint, protocol, shape, push_timeout, .. } = settings;
+        let PushSettings { endpoint, protocol, shape, push_timeout, .. } = settings;
         tracing::info!(%endpoint, protocol = protocol.name(), interval = ?shape.interval, "pushing metrics by OTLP");
         let sink = Sink::Receiver { client: Box::new(client), state };
         pushers.push(Pusher::new(source.clone(), sink, encoder(shape), shape.interval, push_timeout));
     }
     if let Some(shape) = exports.console {
-        let Shape { interval, .. } = shape;
+        let PushShape { interval, .. } = shape;
         pushers.push(Pusher::new(source.clone(), Sink::Console, encoder(shape), interval, interval));
     }
     (source, pushers)

@@ -61,7 +61,7 @@ pub enum Histograms {
 
 /// The names of attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum AttributeNames {
     /// The labels of `/metrics`.
     Prometheus,
     /// The names of OpenTelemetry's semantic conventions, where there are any.
@@ -70,7 +70,7 @@ pub enum Names {
 
 /// A destination of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exporter {
+pub enum MetricsExporter {
     /// Scrapes of `/metrics`.
     Prometheus,
     /// Pushes by OTLP.
@@ -89,16 +89,17 @@ const HISTOGRAMS: [(&str, Histograms); 2] = [
     ("base2_exponential_bucket_histogram", Histograms::Exponential),
     ("explicit_bucket_histogram", Histograms::Explicit),
 ];
-const NAMES: [(&str, Names); 2] = [("prometheus", Names::Prometheus), ("semconv", Names::Semconv)];
+const NAMES: [(&str, AttributeNames); 2] =
+    [("prometheus", AttributeNames::Prometheus), ("semconv", AttributeNames::Semconv)];
 const COMPRESSIONS: [(&str, bool); 2] = [("gzip", true), ("none", false)];
 const BOOLEANS: [(&str, bool); 2] = [("true", true), ("false", false)];
-const EXPORTERS: [(&str, Option<Exporter>); 6] = [
-    ("prometheus", Some(Exporter::Prometheus)),
-    ("otlp", Some(Exporter::Otlp)),
-    ("console", Some(Exporter::Console)),
+const EXPORTERS: [(&str, Option<MetricsExporter>); 6] = [
+    ("prometheus", Some(MetricsExporter::Prometheus)),
+    ("otlp", Some(MetricsExporter::Otlp)),
+    ("console", Some(MetricsExporter::Console)),
     // An old name of the console exporter, and one for the form that it has here.
-    ("logging", Some(Exporter::Console)),
-    ("otlp/stdout", Some(Exporter::Console)),
+    ("logging", Some(MetricsExporter::Console)),
+    ("otlp/stdout", Some(MetricsExporter::Console)),
     ("none", None),
 ];
 
@@ -244,7 +245,7 @@ impl SettingSources<'_> {
 
 /// How metrics are pushed.
 #[derive(Clone)]
-pub struct Settings {
+pub struct PushSettings {
     /// The receiver.
     pub endpoint: Endpoint,
     /// The transport.
@@ -256,19 +257,19 @@ pub struct Settings {
     /// How long one request may take.
     pub timeout: Duration,
     /// Files of TLS.
-    pub tls: Tls,
+    pub tls: TlsFiles,
     /// The proxy, if any.
     pub proxy: Proxy,
     /// How long a push may take, its repetitions included.
     pub push_timeout: Duration,
     /// What is pushed, and how often.
-    pub shape: Shape,
+    pub shape: PushShape,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for PushSettings {
     /// Leaves out the values of headers, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("PushSettings")
             .field("endpoint", &self.endpoint.to_string())
             .field("protocol", &self.protocol)
             .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
@@ -299,7 +300,7 @@ impl fmt::Debug for Proxy {
 
 /// Files of TLS, each with the name of its setting.
 #[derive(Clone, Debug, Default)]
-pub struct Tls {
+pub struct TlsFiles {
     /// Authorities that sign the receiver's certificate, instead of those that the host trusts.
     pub authorities: Option<TlsFile>,
     /// The certificates and the key by which this host identifies itself to the receiver.
@@ -331,16 +332,16 @@ pub struct Exports {
     /// Whether `/metrics` is served.
     pub serve: bool,
     /// How metrics are printed, if they are.
-    pub console: Option<Shape>,
+    pub console: Option<PushShape>,
     /// How metrics are pushed, if they are.
-    pub push: Option<Settings>,
+    pub push: Option<PushSettings>,
     /// Attributes of the resource, which override those that tapster finds out. Later ones win.
     pub resource: Vec<(String, String)>,
 }
 
 /// What is pushed, and how often.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct PushShape {
     /// How often.
     pub interval: Duration,
     /// Totals or differences.
@@ -348,7 +349,7 @@ pub struct Shape {
     /// The form of histograms.
     pub histograms: Histograms,
     /// Keys of attributes.
-    pub attributes: Names,
+    pub attributes: AttributeNames,
 }
 
 /// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
@@ -372,25 +373,25 @@ impl Exports {
         let endpoint = endpoint(sources)?;
         let exporters = match sources.get(EXPORTERS_SETTING)? {
             Some(given) => exporters(&given)?,
-            None if endpoint.is_some() => vec![Exporter::Prometheus, Exporter::Otlp],
-            None => vec![Exporter::Prometheus],
+            None if endpoint.is_some() => vec![MetricsExporter::Prometheus, MetricsExporter::Otlp],
+            None => vec![MetricsExporter::Prometheus],
         };
         let is_asked = |exporter| exporters.contains(&exporter) && !disabled;
-        let serve = exporters.contains(&Exporter::Prometheus);
-        if !is_asked(Exporter::Otlp) && !is_asked(Exporter::Console) {
+        let serve = exporters.contains(&MetricsExporter::Prometheus);
+        if !is_asked(MetricsExporter::Otlp) && !is_asked(MetricsExporter::Console) {
             return Ok(Self { serve, console: None, push: None, resource: Vec::new() });
         }
-        let shape = Shape {
+        let shape = PushShape {
             interval: sources.value(INTERVAL, DEFAULT_INTERVAL, Given::time)?,
             temporality: sources
                 .value(TEMPORALITY, Temporality::Cumulative, |given| given.word(&TEMPORALITIES))?,
             histograms: sources.value(HISTOGRAM, Histograms::Exponential, |given| given.word(&HISTOGRAMS))?,
-            attributes: sources.value(ATTRIBUTES, Names::Prometheus, |given| given.word(&NAMES))?,
+            attributes: sources.value(ATTRIBUTES, AttributeNames::Prometheus, |given| given.word(&NAMES))?,
         };
         Ok(Self {
             serve,
-            console: is_asked(Exporter::Console).then_some(shape),
-            push: is_asked(Exporter::Otlp)
+            console: is_asked(MetricsExporter::Console).then_some(shape),
+            push: is_asked(MetricsExporter::Otlp)
                 .then(|| settings(sources, endpoint.as_ref(), shape))
                 .transpose()?,
             resource: resource(sources)?,
@@ -399,7 +400,7 @@ impl Exports {
 }
 
 /// A list of exporters; `none` is an empty one.
-fn exporters(given: &Given) -> Result<Vec<Exporter>, SettingError> {
+fn exporters(given: &Given) -> Result<Vec<MetricsExporter>, SettingError> {
     let words: Vec<&str> = given.text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     let mut exporters = Vec::new();
     for word in &words {
@@ -434,8 +435,8 @@ fn endpoint(sources: &SettingSources<'_>) -> Result<Option<(Given, bool)>, Setti
 fn settings(
     sources: &SettingSources<'_>,
     endpoint: Option<&(Given, bool)>,
-    shape: Shape,
-) -> Result<Settings, SettingError> {
+    shape: PushShape,
+) -> Result<PushSettings, SettingError> {
     let protocol = sources.value(PROTOCOL, Protocol::Http, |given| given.word(&PROTOCOLS))?;
     let insecure = sources.value(INSECURE, false, |given| given.word(&BOOLEANS))?;
     let endpoint = match endpoint {
@@ -461,13 +462,13 @@ fn settings(
             )));
         }
     };
-    Ok(Settings {
+    Ok(PushSettings {
         endpoint,
         protocol,
         headers: header_list(sources)?,
         gzip: sources.value(COMPRESSION, true, |given| given.word(&COMPRESSIONS))?,
         timeout: sources.value(TIMEOUT, DEFAULT_TIMEOUT, Given::limit)?,
-        tls: Tls { authorities: file(CERTIFICATE)?, client },
+        tls: TlsFiles { authorities: file(CERTIFICATE)?, client },
         proxy: if is_tls { proxy(sources)? } else { Proxy::default() },
         push_timeout: sources.value(PUSH_TIMEOUT, DEFAULT_PUSH_TIMEOUT, Given::limit)?,
         shape,

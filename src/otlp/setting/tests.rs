@@ -15,7 +15,7 @@ fn read(flags: &[(&'static str, &str)], variables: &[(&str, &str)], file: &str) 
         .map_err(|error| error.to_string())
 }
 
-fn push(variables: &[(&str, &str)]) -> Settings {
+fn push(variables: &[(&str, &str)]) -> PushSettings {
     let all = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")], variables].concat();
     read(&[], &all, "").unwrap().push.unwrap()
 }
