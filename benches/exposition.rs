@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapster::exposition::{Format, encode};
-use tapster::family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value};
+use tapster::family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue};
 
 const ROUNDS: usize = 50;
 /// 26 bounds and `+Inf`, `_sum` and `_count`: 29 lines each.
@@ -98,7 +98,7 @@ fn histograms(with_native: bool) -> Vec<MetricFamily> {
         });
         family.samples.push(Sample {
             labels: [format!("nvme{index}n1"), "write".to_owned()].into(),
-            value: Value::Histogram(Histogram {
+            value: SampleValue::Histogram(HistogramValue {
                 sum: f64::from(index) * 0.123_456,
                 bounds: Arc::clone(&bounds),
                 counts,

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tapster::{
-    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     host::Host,
     otlp::{
         PushState, Pusher, RequestEncoder, Sink,
@@ -73,9 +73,10 @@ fn histograms(count: u32) -> Vec<MetricFamily> {
         let mut counts = vec![0; bounds.len() + 1];
         counts[7] = inside;
         let native = Some(Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets });
-        let value = Histogram { sum: f64::from(index) * 0.1, bounds: Arc::clone(&bounds), counts, native };
+        let value =
+            HistogramValue { sum: f64::from(index) * 0.1, bounds: Arc::clone(&bounds), counts, native };
         let labels = [format!("nvme{index}n1"), "write".to_owned()].into();
-        family.samples.push(Sample { labels, value: Value::Histogram(value) });
+        family.samples.push(Sample { labels, value: SampleValue::Histogram(value) });
     }
     vec![family]
 }
@@ -148,7 +149,7 @@ fn scrape(families: &[MetricFamily], gzip: bool) -> (f64, f64) {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let shutdown = async move { drop(stopped.changed().await) };
         runtime
-            .block_on(server::serve(vec![listener], source, server::Options::default(), shutdown))
+            .block_on(server::serve(vec![listener], source, server::ServerOptions::default(), shutdown))
             .unwrap();
     });
     let begun = cpu();

@@ -108,9 +108,9 @@ pub fn left_out(count: usize) -> MetricFamily {
 
 /// Families that were logged as left out. Their errors repeat with every scrape, so each is logged once.
 #[derive(Debug, Default)]
-pub struct Logged(Mutex<HashSet<String>>);
+pub struct LoggedFamilies(Mutex<HashSet<String>>);
 
-impl Logged {
+impl LoggedFamilies {
     /// Logs why a family is left out, unless it was logged before.
     pub fn log(&self, error: &ExpositionError) {
         let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -209,7 +209,7 @@ mod tests {
         drop(reader);
         log.write(&mut writer, b"lost\n");
         assert_eq!(log.lost(), 2);
-        assert_eq!(log.families()[0].samples[0].value, crate::family::Value::Number(2.0));
+        assert_eq!(log.families()[0].samples[0].value, crate::family::SampleValue::Number(2.0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     exporter::Exporter,
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     sys,
 };
 use std::{
@@ -256,7 +256,7 @@ pub fn losses(families: &[MetricFamily]) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     for family in families {
         for sample in &family.samples {
-            let Value::Number(count) = sample.value else { continue };
+            let SampleValue::Number(count) = sample.value else { continue };
             let (probe, reason) = match (&*family.name, sample.labels.as_ref()) {
                 ("tapster_probe_dropped_total", [probe, reason]) => (probe, reason.as_str()),
                 ("tapster_probe_missed_total", [probe, ..]) => (probe, MISSED),

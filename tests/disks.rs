@@ -16,7 +16,7 @@ use support::{
 use tapster::{
     config,
     exporter::{Exporter, Options},
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     host::Host,
     kernel::Kernel,
     source::{Selection, Source},
@@ -59,9 +59,9 @@ fn read<'f>(
     let place =
         family.samples.iter().position(|sample| *sample.labels == [device.to_owned(), "read".into()])?;
     let count = match &family.samples[place].value {
-        Value::Histogram(histogram) => histogram.count(),
+        SampleValue::Histogram(histogram) => histogram.count(),
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of thousands")]
-        Value::Number(number) => *number as u64,
+        SampleValue::Number(number) => *number as u64,
     };
     Some((count, family, place))
 }

@@ -16,7 +16,7 @@ use std::{
 use support::{case::parse, random::Random, world::World};
 use tapster::{
     collector::{LabelContext, ProbeReader, View},
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     host::Host,
     kernel::Kernel,
     load,
@@ -50,8 +50,8 @@ fn counted(reader: &ProbeReader, which: impl Fn(&[String]) -> bool) -> u64 {
     samples
         .map(|sample| match sample.value {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small counts")]
-            Value::Number(number) => number as u64,
-            Value::Histogram(_) => panic!("not a counter"),
+            SampleValue::Number(number) => number as u64,
+            SampleValue::Histogram(_) => panic!("not a counter"),
         })
         .sum()
 }
@@ -178,8 +178,8 @@ fn waiting(reader: &ProbeReader) -> Vec<(String, f64, f64)> {
     let numbers = |family: usize| {
         let family: &MetricFamily = &collected.families[family];
         family.samples.iter().map(|sample| match sample.value {
-            Value::Number(number) => (sample.labels[0].clone(), number),
-            Value::Histogram(_) => panic!("not a gauge"),
+            SampleValue::Number(number) => (sample.labels[0].clone(), number),
+            SampleValue::Histogram(_) => panic!("not a gauge"),
         })
     };
     assert_eq!(&*collected.families[1].name, "tapster_pairs_in_flight");

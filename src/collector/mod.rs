@@ -14,7 +14,7 @@ mod waiting;
 
 use crate::{
     cgroup::{Cgroups, Part},
-    family::{MetricFamily, Origin, Sample, Value},
+    family::{MetricFamily, Origin, Sample, SampleValue},
     host::Host,
     label::{self, Decode, DecoderSources, LabelError, StackLookup},
     load::{Attached, LoadError},
@@ -363,12 +363,12 @@ impl ProbeReader {
             let shape = histogram::Shape::new(buckets, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
-                value: Value::Histogram(shape.histogram(row.words(slot), metric)),
+                value: SampleValue::Histogram(shape.histogram(row.words(slot), metric)),
             }));
         } else {
             samples.extend(rows.iter().filter_map(|(labels, row)| {
                 let raw = row.number(slot, metric)?;
-                Some(Sample { labels: labels.clone(), value: Value::Number(metric.unit.to_base(raw)) })
+                Some(Sample { labels: labels.clone(), value: SampleValue::Number(metric.unit.to_base(raw)) })
             }));
         }
         MetricFamily {

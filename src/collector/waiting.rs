@@ -4,7 +4,7 @@
 
 use super::starts::Start;
 use crate::{
-    family::{FamilyKind, MetricFamily, Origin, Sample, Value},
+    family::{FamilyKind, MetricFamily, Origin, Sample, SampleValue},
     label::Decode,
 };
 use std::{
@@ -118,7 +118,7 @@ pub(super) fn families(
             .iter()
             .map(|(labels, waits)| Sample {
                 labels: labels.clone(),
-                value: Value::Number(value(metric.kind, *waits)),
+                value: SampleValue::Number(value(metric.kind, *waits)),
             })
             .collect(),
     };

@@ -5,7 +5,7 @@
 
 use crate::{
     disk,
-    family::{FamilyKind, MetricFamily, Value},
+    family::{FamilyKind, MetricFamily, SampleValue},
     name,
 };
 use std::{
@@ -247,7 +247,7 @@ fn counted<'f>(families: impl Iterator<Item = Counts<'f>>) -> HashMap<String, u6
     for Counts { family, device, operation } in families {
         let mut sums: HashMap<&String, f64> = HashMap::new();
         for sample in &family.samples {
-            let Value::Number(bytes) = sample.value else { continue };
+            let SampleValue::Number(bytes) = sample.value else { continue };
             if !APART.contains(&sample.labels[operation].as_str()) {
                 *sums.entry(&sample.labels[device]).or_default() += bytes;
             }
@@ -319,7 +319,7 @@ mod tests {
             samples
                 .iter()
                 .map(|sample| {
-                    let Value::Number(bytes) = sample.value else { panic!("a number") };
+                    let SampleValue::Number(bytes) = sample.value else { panic!("a number") };
                     #[expect(
                         clippy::cast_possible_truncation,
                         clippy::cast_sign_loss,

@@ -2,7 +2,7 @@
 //! scrape, so such a family is found here, where only the family is lost.
 
 use super::{Format, base_name};
-use crate::family::{FamilyKind, Histogram, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue};
 use std::{collections::HashSet, sync::Arc};
 
 /// Why a family is left out of a scrape. Each is a mistake in the code that built the family.
@@ -160,19 +160,19 @@ fn check_sample(family: &MetricFamily, sample: &Sample) -> Result<(), Exposition
         return Err(ExpositionError::LabelCount { name: name(), expected, found });
     }
     match (family.kind, &sample.value) {
-        (FamilyKind::Counter | FamilyKind::Gauge, Value::Number(_)) => Ok(()),
-        (FamilyKind::Histogram, Value::Histogram(histogram)) => {
+        (FamilyKind::Counter | FamilyKind::Gauge, SampleValue::Number(_)) => Ok(()),
+        (FamilyKind::Histogram, SampleValue::Histogram(histogram)) => {
             check_histogram(histogram).map_err(|reason| ExpositionError::Histogram { name: name(), reason })
         }
-        (kind @ (FamilyKind::Counter | FamilyKind::Gauge), Value::Histogram(_))
-        | (kind @ FamilyKind::Histogram, Value::Number(_)) => {
+        (kind @ (FamilyKind::Counter | FamilyKind::Gauge), SampleValue::Histogram(_))
+        | (kind @ FamilyKind::Histogram, SampleValue::Number(_)) => {
             Err(ExpositionError::Kind { name: name(), kind })
         }
     }
 }
 
-fn check_histogram(histogram: &Histogram) -> Result<(), &'static str> {
-    let Histogram { sum: _, bounds, counts, native } = histogram;
+fn check_histogram(histogram: &HistogramValue) -> Result<(), &'static str> {
+    let HistogramValue { sum: _, bounds, counts, native } = histogram;
     if counts.len() != bounds.len() + 1 {
         return Err("it needs one more count than it has bounds");
     }

@@ -4,10 +4,10 @@ use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as p
 use prost::Message;
 
 use super::*;
-use crate::family::{Histogram, Native, Sample, Value};
+use crate::family::{HistogramValue, Native, Sample, SampleValue};
 
-fn histogram(counts: &[u64]) -> Value {
-    Value::Histogram(Histogram {
+fn histogram(counts: &[u64]) -> SampleValue {
+    SampleValue::Histogram(HistogramValue {
         sum: 0.25,
         bounds: [1e-6, 0.001, 1.0].into(),
         counts: counts.to_vec(),
@@ -47,7 +47,7 @@ fn families() -> Vec<MetricFamily> {
 
 /// A scrape nothing is left out of.
 fn complete(families: Vec<MetricFamily>, format: Format) -> Vec<u8> {
-    let Encoded { body, left_out } = encode(families, format);
+    let EncodedScrape { body, left_out } = encode(families, format);
     assert_eq!(left_out, []);
     body
 }
@@ -223,18 +223,18 @@ fn what_no_reader_takes_is_left_out_alone() {
     let labelled = |labels: &[&str]| {
         let mut family = MetricFamily::new("a", "A.", FamilyKind::Gauge, &["x"]);
         let labels = labels.iter().map(ToString::to_string).collect();
-        family.samples.push(Sample { labels, value: Value::Number(1.0) });
+        family.samples.push(Sample { labels, value: SampleValue::Number(1.0) });
         vec![family]
     };
-    let distribution = |value: Value| {
+    let distribution = |value: SampleValue| {
         let mut family = MetricFamily::new("h", "H.", FamilyKind::Histogram, &[]);
         family.samples.push(Sample { labels: [].into(), value });
         vec![family]
     };
-    let changed = |change: fn(&mut Histogram)| {
-        let Value::Histogram(mut value) = histogram(&[1, 0, 2, 4]) else { unreachable!("it is one") };
+    let changed = |change: fn(&mut HistogramValue)| {
+        let SampleValue::Histogram(mut value) = histogram(&[1, 0, 2, 4]) else { unreachable!("it is one") };
         change(&mut value);
-        distribution(Value::Histogram(value))
+        distribution(SampleValue::Histogram(value))
     };
     let single = |name, kind| MetricFamily::single(name, "", kind, 1.0);
     let named = |labels: &[&str]| vec![MetricFamily::new("h", "H.", FamilyKind::Histogram, labels)];
@@ -280,7 +280,10 @@ fn what_no_reader_takes_is_left_out_alone() {
         ),
         (labelled(&[]), "a sample of metric family `a` has 0 label values, expected 1"),
         (labelled(&["1", "2"]), "a sample of metric family `a` has 2 label values, expected 1"),
-        (distribution(Value::Number(1.0)), "a sample of metric family `h` does not fit its kind `Histogram`"),
+        (
+            distribution(SampleValue::Number(1.0)),
+            "a sample of metric family `h` does not fit its kind `Histogram`",
+        ),
         (
             changed(|h| h.counts.truncate(3)),
             "a histogram of metric family `h` is malformed: it needs one more count than it has bounds",
@@ -305,7 +308,7 @@ fn what_no_reader_takes_is_left_out_alone() {
             let last = || single("last", FamilyKind::Gauge);
             let good = bad[..bad.len() - 1].to_vec();
             let expected = complete([vec![first()], good, vec![last()]].concat(), format);
-            let Encoded { body, left_out } =
+            let EncodedScrape { body, left_out } =
                 encode([vec![first()], bad.clone(), vec![last()]].concat(), format);
             let messages: Vec<_> = left_out.iter().map(ToString::to_string).collect();
             assert_eq!(messages, [message]);
@@ -318,11 +321,11 @@ fn what_no_reader_takes_is_left_out_alone() {
 #[test]
 fn a_name_is_taken_only_by_what_was_written() {
     let broken = MetricFamily {
-        samples: vec![Sample { labels: ["x".to_owned()].into(), value: Value::Number(1.0) }],
+        samples: vec![Sample { labels: ["x".to_owned()].into(), value: SampleValue::Number(1.0) }],
         ..MetricFamily::new("a", "A.", FamilyKind::Gauge, &[])
     };
     let whole = MetricFamily::single("a", "A.", FamilyKind::Gauge, 2.0);
-    let Encoded { body, left_out } = encode([broken, whole.clone(), whole], Format::Text);
+    let EncodedScrape { body, left_out } = encode([broken, whole.clone(), whole], Format::Text);
     assert_eq!(body, b"# HELP a A.\n# TYPE a gauge\na 2\n");
     assert!(
         matches!(

@@ -2,7 +2,7 @@
 //! rows, so the label part of a line is rendered once per sample and numbers are formatted on the stack.
 
 use super::base_name;
-use crate::family::{FamilyKind, Histogram, MetricFamily, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, SampleValue};
 
 /// Appends a checked family.
 pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
@@ -25,12 +25,12 @@ pub(super) fn write(out: &mut Vec<u8>, family: &MetricFamily) {
             labels.push(b'"');
         }
         match &sample.value {
-            Value::Number(number) => {
+            SampleValue::Number(number) => {
                 write_series(out, name, b"", &labels, None);
                 write_number(out, *number);
                 out.push(b'\n');
             }
-            Value::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
+            SampleValue::Histogram(histogram) => write_histogram(out, name, &labels, histogram),
         }
     }
 }
@@ -49,8 +49,8 @@ fn write_head(out: &mut Vec<u8>, name: &[u8], family: &MetricFamily) {
     });
 }
 
-fn write_histogram(out: &mut Vec<u8>, name: &[u8], labels: &[u8], histogram: &Histogram) {
-    let Histogram { sum, bounds, counts, native: _ } = histogram;
+fn write_histogram(out: &mut Vec<u8>, name: &[u8], labels: &[u8], histogram: &HistogramValue) {
+    let HistogramValue { sum, bounds, counts, native: _ } = histogram;
     let mut cumulative = 0;
     let mut buffer = dtoa::Buffer::new();
     for (index, count) in counts.iter().enumerate() {

@@ -2,7 +2,7 @@
 //! when that was read. Nothing counts as accepted before the receiver says so; the counts of a failed push are in the next one.
 
 use super::setting::Temporality;
-use crate::family::{FamilyKind, Histogram, MetricFamily, Sample, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue};
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 /// Series that are gone are forgotten when they are more than the present ones, and more than this.
@@ -11,7 +11,7 @@ const FORGOTTEN: usize = 1000;
 /// The accepted state of a series.
 #[derive(Clone, Debug)]
 struct AcceptedState {
-    value: Value,
+    value: SampleValue,
     /// When it was read.
     time: SystemTime,
     /// When its counting began.
@@ -60,9 +60,9 @@ impl AcceptedStates {
         family: &MetricFamily,
         sample: &Sample,
         time: SystemTime,
-    ) -> Option<(Value, Option<SystemTime>, PendingState)> {
+    ) -> Option<(SampleValue, Option<SystemTime>, PendingState)> {
         let began = family.origin.of(&sample.labels);
-        let pending = |value: &Value| PendingState {
+        let pending = |value: &SampleValue| PendingState {
             key: (Arc::clone(&family.name), Arc::clone(&sample.labels)),
             base: AcceptedState { value: value.clone(), time, began, push: self.push },
         };
@@ -74,23 +74,25 @@ impl AcceptedStates {
         // Its probe was exchanged for another: all of its value is new.
         if began != base.began {
             let is_nothing = match &sample.value {
-                Value::Number(number) => *number == 0.0,
-                Value::Histogram(histogram) => histogram.count() == 0,
+                SampleValue::Number(number) => *number == 0.0,
+                SampleValue::Histogram(histogram) => histogram.count() == 0,
             };
             return (!is_nothing).then(|| (sample.value.clone(), began, pending(&sample.value)));
         }
         let difference = match (&sample.value, &base.value) {
-            (Value::Number(now), Value::Number(before)) if now >= before => Value::Number(now - before),
-            (Value::Histogram(now), Value::Histogram(before)) if has_grown(now, before) => {
-                Value::Histogram(now.since(before))
+            (SampleValue::Number(now), SampleValue::Number(before)) if now >= before => {
+                SampleValue::Number(now - before)
+            }
+            (SampleValue::Histogram(now), SampleValue::Histogram(before)) if has_grown(now, before) => {
+                SampleValue::Histogram(now.since(before))
             }
             // It began anew: its programs in the kernel were replaced.
             _ => sample.value.clone(),
         };
         let is_nothing = match &difference {
-            Value::Number(number) => *number == 0.0,
+            SampleValue::Number(number) => *number == 0.0,
             // The sum of an event may have been read after its bucket.
-            Value::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
+            SampleValue::Histogram(histogram) => histogram.count() == 0 && histogram.sum == 0.0,
         };
         (!is_nothing).then(|| (difference, Some(base.time), pending(&sample.value)))
     }
@@ -128,7 +130,7 @@ impl AcceptedStates {
 }
 
 /// Whether no bucket holds less than before.
-fn has_grown(now: &Histogram, before: &Histogram) -> bool {
+fn has_grown(now: &HistogramValue, before: &HistogramValue) -> bool {
     now.counts.len() == before.counts.len()
         && now.counts.iter().zip(&before.counts).all(|(now, before)| now >= before)
 }

@@ -12,7 +12,7 @@ use super::{
     setting::{AttributeNames, Histograms, PushShape},
     unix_ns,
 };
-use crate::family::{FamilyKind, Histogram, MetricFamily, Native, Value};
+use crate::family::{FamilyKind, HistogramValue, MetricFamily, Native, SampleValue};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -81,21 +81,21 @@ pub(super) fn text(key: &str, value: &str) -> KeyValue {
 pub(super) fn point(
     family: &MetricFamily,
     labels: &[String],
-    value: &Value,
+    value: &SampleValue,
     span: PointTimes,
     shape: PushShape,
 ) -> Point {
     let attributes = attributes(family, labels, shape.attributes);
     let (start_time_unix_nano, time_unix_nano) = span.unix_ns();
     match value {
-        Value::Number(value) => Point::Number(NumberDataPoint {
+        SampleValue::Number(value) => Point::Number(NumberDataPoint {
             attributes,
             start_time_unix_nano: if family.kind == FamilyKind::Gauge { 0 } else { start_time_unix_nano },
             time_unix_nano,
             value: Some(number(family, *value)),
             ..NumberDataPoint::default()
         }),
-        Value::Histogram(Histogram { sum, native: Some(native), .. })
+        SampleValue::Histogram(HistogramValue { sum, native: Some(native), .. })
             if shape.histograms == Histograms::Exponential =>
         {
             let inside: u64 = native.buckets.iter().map(|(_, count)| count).sum();
@@ -112,7 +112,7 @@ pub(super) fn point(
                 ..ExponentialHistogramDataPoint::default()
             })
         }
-        Value::Histogram(histogram) => Point::Explicit(HistogramDataPoint {
+        SampleValue::Histogram(histogram) => Point::Explicit(HistogramDataPoint {
             attributes,
             start_time_unix_nano,
             time_unix_nano,

@@ -16,7 +16,7 @@ use crate::{
     exposition::{Admission, ExpositionError},
     family::MetricFamily,
     gzip::gzip,
-    source::{self, Logged, Source},
+    source::{self, LoggedFamilies, Source},
 };
 use prost::{Message, bytes::Bytes};
 use std::{
@@ -81,7 +81,7 @@ impl fmt::Debug for Pusher {
 struct FamilyReader {
     encoder: Arc<RequestEncoder>,
     taken: Arc<Mutex<AcceptedStates>>,
-    logged: Arc<Logged>,
+    logged: Arc<LoggedFamilies>,
 }
 
 /// A request that is ready to be sent, as often as necessary.
@@ -140,7 +140,7 @@ impl FamilyReader {
 }
 
 /// The families that may be exposed, checked as for a scrape.
-fn families(logged: &Logged, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
+fn families(logged: &LoggedFamilies, read: impl FnOnce() -> Vec<MetricFamily>) -> Vec<MetricFamily> {
     let mut admission = Admission::default();
     let mut left_out: Vec<ExpositionError> = Vec::new();
     let mut families = source::collect(read);

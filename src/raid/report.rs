@@ -8,7 +8,7 @@ use super::{
     waits::{MemberWaits, StatPair},
 };
 use crate::{
-    family::{Histogram, Limits, MetricFamily, Value},
+    family::{HistogramValue, MetricFamily, SampleValue, ValueLimits},
     name,
     table::table,
     topology::{Array, Member},
@@ -103,7 +103,7 @@ impl<'a> Measurement<'a> {
             .flat_map(|family| &family.samples);
         let mut lines = BTreeMap::new();
         for sample in samples {
-            let ([name, _, member, _, operation], Value::Histogram(histogram)) =
+            let ([name, _, member, _, operation], SampleValue::Histogram(histogram)) =
                 (sample.labels.as_ref(), &sample.value)
             else {
                 continue;
@@ -326,11 +326,11 @@ impl<'a> Measurement<'a> {
 }
 
 impl OperationLine {
-    fn new(histogram: &Histogram) -> Option<Self> {
+    fn new(histogram: &HistogramValue) -> Option<Self> {
         Some(Self {
             measured: OperationMean { count: histogram.count(), mean_seconds: histogram.mean()? },
-            p50_seconds: histogram.quantile_within(0.5, Limits::POSITIVE),
-            p99_seconds: histogram.quantile_within(0.99, Limits::POSITIVE),
+            p50_seconds: histogram.quantile_within(0.5, ValueLimits::POSITIVE),
+            p99_seconds: histogram.quantile_within(0.99, ValueLimits::POSITIVE),
             compared: None,
         })
     }

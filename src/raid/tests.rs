@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     topology::{ArrayDriver, Member},
 };
 use std::collections::HashMap;
@@ -57,10 +57,10 @@ fn family(rows: &[(&str, &str, &str, &str, u64, f64)]) -> MetricFamily {
         #[expect(clippy::cast_precision_loss, reason = "few")]
         let sum = seconds * *count as f64;
         let histogram =
-            Histogram { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
+            HistogramValue { sum, bounds: [128.0].into(), counts: vec![*count, 0], native: Some(native) };
         family.samples.push(Sample {
             labels: [array, "raid0", member, slot, operation].into_iter().map(ToString::to_string).collect(),
-            value: Value::Histogram(histogram),
+            value: SampleValue::Histogram(histogram),
         });
     }
     family
@@ -240,7 +240,7 @@ fn gauge(name: &str, rows: &[(&str, &str, &str, &str, f64)]) -> MetricFamily {
         .iter()
         .map(|(array, member, slot, operation, value)| Sample {
             labels: [array, "raid1", member, slot, operation].into_iter().map(ToString::to_string).collect(),
-            value: Value::Number(*value),
+            value: SampleValue::Number(*value),
         })
         .collect();
     family

@@ -6,7 +6,7 @@
 
 use super::verdict::Rule;
 use crate::{
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     topology::{Array, Member},
 };
 use serde_json::json;
@@ -101,7 +101,8 @@ impl MemberWaits {
         let mut each = |name: &str, take: &dyn Fn(&mut Self, f64)| {
             let families = families.iter().filter(|family| *family.name == *name);
             for sample in families.flat_map(|family| &family.samples) {
-                let ([of, _, member, ..], Value::Number(number)) = (sample.labels.as_ref(), &sample.value)
+                let ([of, _, member, ..], SampleValue::Number(number)) =
+                    (sample.labels.as_ref(), &sample.value)
                 else {
                     continue;
                 };

@@ -3,7 +3,7 @@
 use super::{Sort, unit::Unit};
 use crate::{
     exporter::Exporter,
-    family::{FamilyKind, Histogram, Limits, MetricFamily, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue, ValueLimits},
     reason::Reasons,
 };
 use std::{
@@ -48,7 +48,7 @@ pub struct Metric {
     /// For each label, whether it is a reason.
     pub(super) reasons: Vec<bool>,
     /// Limits of its values.
-    pub(super) limits: Limits,
+    pub(super) limits: ValueLimits,
     /// When its values can have begun.
     pub(super) since: Since,
 }
@@ -121,7 +121,7 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
                 largest_in,
                 stacks: stacks.clone(),
                 reasons: reasons.clone(),
-                limits: if metric.signed { Limits::NONE } else { Limits::POSITIVE },
+                limits: if metric.signed { ValueLimits::NONE } else { ValueLimits::POSITIVE },
                 since: declaration.map_or(Since::Unknown, |probe| since_when(probe, &metric.name, command)),
             });
         }
@@ -135,7 +135,7 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
                 largest_in: None,
                 stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
                 reasons: places().map(|place| reasons.get(place).copied().unwrap_or_default()).collect(),
-                limits: Limits::POSITIVE,
+                limits: ValueLimits::POSITIVE,
                 since: Since::Unknown,
             }));
         }
@@ -208,7 +208,7 @@ impl Peaks {
     pub(super) fn see(&mut self, families: &[MetricFamily]) {
         for family in families.iter().filter(|family| self.names.contains(&*family.name)) {
             for sample in &family.samples {
-                let Value::Number(value) = sample.value else { continue };
+                let SampleValue::Number(value) = sample.value else { continue };
                 let key = (family.name.to_string(), sample.labels.clone());
                 self.found.entry(key).and_modify(|peak| *peak = peak.max(value)).or_insert(value);
             }
@@ -228,22 +228,22 @@ pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<Metr
         .map(|family| {
             let before =
                 earlier.get(&*family.name).map(|family| family.samples.as_slice()).unwrap_or_default();
-            let before: HashMap<&Labels, &Value> =
+            let before: HashMap<&Labels, &SampleValue> =
                 before.iter().map(|sample| (&sample.labels, &sample.value)).collect();
             let is_counter = family.kind == FamilyKind::Counter;
             let samples = family.samples.iter().filter_map(|sample| {
                 let value = match (&sample.value, before.get(&sample.labels)) {
-                    (Value::Histogram(now), Some(Value::Histogram(before))) => {
-                        Value::Histogram(now.since(before))
+                    (SampleValue::Histogram(now), Some(SampleValue::Histogram(before))) => {
+                        SampleValue::Histogram(now.since(before))
                     }
-                    (Value::Number(now), Some(Value::Number(before))) if is_counter => {
-                        Value::Number(now - before)
+                    (SampleValue::Number(now), Some(SampleValue::Number(before))) if is_counter => {
+                        SampleValue::Number(now - before)
                     }
                     (value, _) => value.clone(),
                 };
                 let is_new = match &value {
-                    Value::Histogram(histogram) => histogram.count() > 0,
-                    Value::Number(number) => !is_counter || *number > 0.0,
+                    SampleValue::Histogram(histogram) => histogram.count() > 0,
+                    SampleValue::Number(number) => !is_counter || *number > 0.0,
                 };
                 is_new.then(|| Sample { labels: sample.labels.clone(), value })
             });
@@ -272,10 +272,10 @@ pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-fn count(value: &Value) -> f64 {
+fn count(value: &SampleValue) -> f64 {
     match value {
-        Value::Histogram(histogram) => histogram.count() as f64,
-        Value::Number(number) => *number,
+        SampleValue::Histogram(histogram) => histogram.count() as f64,
+        SampleValue::Number(number) => *number,
     }
 }
 
@@ -300,7 +300,7 @@ pub(super) struct Largest {
 /// The measurement of one label set.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Measured {
-    Histogram(Histogram, Option<Largest>),
+    Histogram(HistogramValue, Option<Largest>),
     Number(f64),
 }
 
@@ -312,7 +312,7 @@ pub(super) struct TableRow {
     /// Its part of the total of all rows, if a total makes sense.
     pub(super) share: Option<f64>,
     /// Limits of its values.
-    pub(super) limits: Limits,
+    pub(super) limits: ValueLimits,
 }
 
 /// The measurement of one metric.
@@ -350,21 +350,21 @@ impl TableRow {
         }
     }
 
-    /// See [`Histogram::quantile_within`]; at most the largest value, if that is known.
+    /// See [`HistogramValue::quantile_within`]; at most the largest value, if that is known.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         let Measured::Histogram(histogram, largest) = &self.measured else { return None };
         let most = match largest {
             Some(Largest { value, source: Source::Bucket | Source::Metric }) => value.min(self.limits.most),
             Some(Largest { source: Source::Above, .. }) | None => self.limits.most,
         };
-        histogram.quantile_within(q, Limits { most, ..self.limits })
+        histogram.quantile_within(q, ValueLimits { most, ..self.limits })
     }
 
     fn key(&self, sort: Sort) -> f64 {
         let Measured::Histogram(histogram, _) = &self.measured else { return self.total() };
         let value = match sort {
             Sort::Total | Sort::Labels => Some(histogram.sum),
-            Sort::Count => Some(count(&Value::Histogram(histogram.clone()))),
+            Sort::Count => Some(count(&SampleValue::Histogram(histogram.clone()))),
             Sort::Average => histogram.mean(),
             Sort::P50 => self.quantile(0.5),
             Sort::P99 => self.quantile(0.99),
@@ -379,7 +379,7 @@ impl TableRow {
 
 /// The largest value. `kept` comes from a `max` metric, and is used if it is in the highest bucket: it may cover a moment more
 /// than the histogram's interval, or its window may have passed.
-fn largest(histogram: &Histogram, kept: Option<f64>, limits: Limits) -> Option<Largest> {
+fn largest(histogram: &HistogramValue, kept: Option<f64>, limits: ValueLimits) -> Option<Largest> {
     let highest = *histogram.buckets().last()?;
     let possible = histogram.largest_possible(limits)?;
     Some(match kept {
@@ -413,7 +413,7 @@ fn sum(rows: &[TableRow], kind: MetricForm) -> Option<TableRow> {
             };
             let kept = of_rows(|source| source == Source::Metric);
             let most = of_rows(|source| source != Source::Above).unwrap_or(f64::INFINITY);
-            let limits = Limits { most: most.min(first.limits.most), ..first.limits };
+            let limits = ValueLimits { most: most.min(first.limits.most), ..first.limits };
             let largest = largest(&all, kept, limits);
             Measured::Histogram(all, largest)
         }
@@ -494,14 +494,14 @@ pub(super) fn tables(
 
 fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> TableRow {
     let measured = match &sample.value {
-        Value::Histogram(histogram) => {
+        SampleValue::Histogram(histogram) => {
             let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
             Measured::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
         }
-        Value::Number(number) if metric.kind == MetricForm::Max => Measured::Number(
+        SampleValue::Number(number) if metric.kind == MetricForm::Max => Measured::Number(
             peaks.get(&metric.name, &sample.labels).map_or(*number, |peak| peak.max(*number)),
         ),
-        Value::Number(number) => Measured::Number(*number),
+        SampleValue::Number(number) => Measured::Number(*number),
     };
     TableRow { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
 }

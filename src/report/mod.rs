@@ -16,7 +16,7 @@ pub use text::{Layout, text};
 
 use crate::{
     exporter::{Exporter, Failure},
-    family::{MetricFamily, Value},
+    family::{MetricFamily, SampleValue},
     name,
     source::Source,
     status::Down,
@@ -199,8 +199,8 @@ fn unmatched(families: &[MetricFamily]) -> HashMap<&str, f64> {
         .filter(|family| *family.name == *"tapster_probe_unmatched_total")
         .flat_map(|family| &family.samples)
         .filter_map(|sample| match sample.value {
-            Value::Number(number) => Some((sample.labels.first()?.as_str(), number)),
-            Value::Histogram(_) => None,
+            SampleValue::Number(number) => Some((sample.labels.first()?.as_str(), number)),
+            SampleValue::Histogram(_) => None,
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    family::{FamilyKind, Histogram, Limits, Native, Sample},
+    family::{FamilyKind, HistogramValue, Native, Sample, ValueLimits},
     reason::Reasons,
     status::Cause,
 };
@@ -27,20 +27,20 @@ fn metric(name: &str, kind: MetricForm, unit: Unit) -> Metric {
         largest_in: None,
         stacks: Vec::new(),
         reasons: Vec::new(),
-        limits: Limits::POSITIVE,
+        limits: ValueLimits::POSITIVE,
         since: Since::Unknown,
     }
 }
 
 /// Native buckets of whole powers of two, by the power of their upper bound.
-fn histogram(buckets: &[(i32, u64)], sum: f64) -> Histogram {
+fn histogram(buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
     let native =
         Native { schema: 0, zero_threshold: f64::exp2(-20.0), zero_count: 0, buckets: buckets.to_vec() };
     let count = buckets.iter().map(|(_, count)| count).sum();
-    Histogram { sum, bounds: [128.0].into(), counts: vec![count, 0], native: Some(native) }
+    HistogramValue { sum, bounds: [128.0].into(), counts: vec![count, 0], native: Some(native) }
 }
 
-fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], Value)>) -> MetricFamily {
+fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], SampleValue)>) -> MetricFamily {
     let names: &[&str] = &["device", "operation"][..rows.first().map_or(0, |(labels, _)| labels.len())];
     let mut family = MetricFamily::new(name, "What it is.", kind, names);
     for (labels, value) in rows {
@@ -51,7 +51,7 @@ fn family(name: &str, kind: FamilyKind, rows: Vec<(&[&str], Value)>) -> MetricFa
 
 /// The devices of the example.
 fn story() -> MetricFamily {
-    let row = |device, buckets: &[(i32, u64)], sum| (device, Value::Histogram(histogram(buckets, sum)));
+    let row = |device, buckets: &[(i32, u64)], sum| (device, SampleValue::Histogram(histogram(buckets, sum)));
     family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
@@ -143,7 +143,7 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
 
 #[test]
 fn counters_gauges_and_losses() {
-    let number = Value::Number;
+    let number = SampleValue::Number;
     let metrics = [
         metric("tapster_bytes_total", MetricForm::Counter, Unit::Bytes),
         metric("tapster_depth", MetricForm::Gauge, Unit::None),
@@ -206,7 +206,7 @@ the command ended with status 3
 
 #[test]
 fn only_the_interval_counts() {
-    let number = Value::Number;
+    let number = SampleValue::Number;
     let before = [
         story(),
         family(
@@ -217,16 +217,16 @@ fn only_the_interval_counts() {
         family("tapster_g", FamilyKind::Gauge, vec![(&[][..], number(7.0))]),
     ];
     let mut after = before.to_vec();
-    let Value::Histogram(changed) = &mut after[0].samples[1].value else { panic!("{after:?}") };
+    let SampleValue::Histogram(changed) = &mut after[0].samples[1].value else { panic!("{after:?}") };
     *changed = histogram(&[(-14, 101), (-13, 60), (-3, 2)], 0.210);
     after[1].samples[0].value = number(6.0);
     after[1].samples.push(Sample { labels: ["c".into()].into(), value: number(1.0) });
     let counted = since(&before, &after);
     assert_eq!(counted[0].samples.len(), 1, "what did not change is not there");
-    let Value::Histogram(found) = &counted[0].samples[0].value else { panic!("{counted:?}") };
+    let SampleValue::Histogram(found) = &counted[0].samples[0].value else { panic!("{counted:?}") };
     assert_eq!((found.count(), found.native.as_ref().unwrap().buckets.clone()), (3, vec![(-14, 1), (-3, 2)]));
     assert!((found.sum - 0.2).abs() < 1e-12);
-    let values: Vec<(&str, &Value)> =
+    let values: Vec<(&str, &SampleValue)> =
         counted[1].samples.iter().map(|sample| (sample.labels[0].as_str(), &sample.value)).collect();
     assert_eq!(values, [("a", &number(1.0)), ("c", &number(1.0))]);
     assert_eq!(counted[2].samples[0].value, number(7.0), "a gauge is not a sum");
@@ -239,7 +239,7 @@ fn the_largest_value_and_its_source() {
     let kept = Metric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
     let metrics = [kept, metric("tapster_longest_seconds", MetricForm::Max, Unit::Seconds)];
     let longest = |values: &[(&'static [&'static str], f64)]| {
-        let rows = values.iter().map(|(labels, value)| (*labels, Value::Number(*value))).collect();
+        let rows = values.iter().map(|(labels, value)| (*labels, SampleValue::Number(*value))).collect();
         family("tapster_longest_seconds", FamilyKind::Gauge, rows)
     };
     let first = longest(&[(&["dm-0", "read"], 0.05), (&["ram0", "read"], 0.9)]);
@@ -252,7 +252,10 @@ fn the_largest_value_and_its_source() {
     let mut duration = story();
     duration.samples.push(Sample {
         labels: ["slow".into(), "read".into()].into(),
-        value: Value::Histogram(Histogram { counts: vec![0, 1], ..histogram(&[(1025, 1)], 500.0) }),
+        value: SampleValue::Histogram(HistogramValue {
+            counts: vec![0, 1],
+            ..histogram(&[(1025, 1)], 500.0)
+        }),
     });
     let tables =
         tables(&metrics, &[duration, second], &peaks, &Reasons::shipped(), 1.0, (Sort::Labels, None));
@@ -281,7 +284,7 @@ fn the_largest_value_and_its_source() {
 #[test]
 fn what_cannot_be_is_not_told() {
     let name = "tapster_off_cpu_duration_seconds";
-    let row = |labels, buckets: &[(i32, u64)], sum| (labels, Value::Histogram(histogram(buckets, sum)));
+    let row = |labels, buckets: &[(i32, u64)], sum| (labels, SampleValue::Histogram(histogram(buckets, sum)));
     let slept = family(
         name,
         FamilyKind::Histogram,
@@ -339,7 +342,7 @@ fn distributions_share_a_scale() {
         "{narrow}"
     );
     // Sums have no label, even if there is only one label.
-    let by_device = |device, index| (device, Value::Histogram(histogram(&[(index, 9)], 1.0)));
+    let by_device = |device, index| (device, SampleValue::Histogram(histogram(&[(index, 9)], 1.0)));
     let one = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
@@ -356,7 +359,7 @@ fn distributions_share_a_scale() {
     let rare = family(
         "tapster_block_io_duration_seconds",
         FamilyKind::Histogram,
-        vec![(&["a", "read"][..], Value::Histogram(histogram(&[(-14, 2_000_000), (-1, 1)], 1.0)))],
+        vec![(&["a", "read"][..], SampleValue::Histogram(histogram(&[(-14, 2_000_000), (-1, 1)], 1.0)))],
     );
     let text =
         text(&measured(&[story_metric()], &[rare], Sort::Total, None), Layout { columns: None, bars: true });
@@ -368,7 +371,7 @@ fn distributions_share_a_scale() {
 fn reasons_are_sentences() {
     let name = "tapster_off_cpu_duration_seconds";
     let metric = Metric { reasons: vec![false, true], ..metric(name, MetricForm::Histogram, Unit::Seconds) };
-    let row = |labels, sum| (labels, Value::Histogram(histogram(&[(-4, 10)], sum)));
+    let row = |labels, sum| (labels, SampleValue::Histogram(histogram(&[(-4, 10)], sum)));
     let slept = family(
         name,
         FamilyKind::Histogram,
@@ -413,7 +416,7 @@ fn json_has_a_form() {
     let bytes = family(
         "tapster_bytes_total",
         FamilyKind::Counter,
-        vec![(&["a"][..], Value::Number(30.0)), (&["b"], Value::Number(10.0))],
+        vec![(&["a"][..], SampleValue::Number(30.0)), (&["b"], SampleValue::Number(10.0))],
     );
     let one = MetricFamily { samples: story().samples[1..2].to_vec(), ..story() };
     let mut report = measured(&[story_metric(), counter], &[one, bytes], Sort::Total, Some(1));
@@ -475,16 +478,16 @@ fn json_has_a_form() {
         })
     );
     // An infinite value is `null`.
-    let mut above = Histogram { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
+    let mut above = HistogramValue { counts: vec![1, 1], ..histogram(&[(1025, 1)], 500.0) };
     // Values at or below zero may be anything, so the sum is no limit.
     if let Some(native) = &mut above.native {
         native.zero_count = 1;
     }
     let labels: Labels = Arc::new([]);
     let tables = tables(
-        &[Metric { limits: Limits::NONE, ..story_metric() }],
+        &[Metric { limits: ValueLimits::NONE, ..story_metric() }],
         &[MetricFamily {
-            samples: vec![Sample { labels, value: Value::Histogram(above) }],
+            samples: vec![Sample { labels, value: SampleValue::Histogram(above) }],
             label_names: Arc::new([]),
             ..story()
         }],

@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use super::body::GuardedBody;
 use super::seats::{CloseReason, Seat, SeatGuard, Seats, SparseMessage};
-use super::{Listener, Options, ServerError, routes};
+use super::{Listener, ServerError, ServerOptions, routes};
 use crate::{source::Source, sys, web::Web};
 
 /// How long a peer may refuse to read what is sent to it.
@@ -60,7 +60,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub async fn serve(
     listeners: Vec<Listener>,
     source: Arc<dyn Source>,
-    options: Options,
+    options: ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let listeners: Vec<TcpListener> =
@@ -99,10 +99,10 @@ pub async fn serve(
 }
 
 /// A connection, the address of its peer, and its seat among the open connections.
-type Arrived = (TcpStream, IpAddr, SeatGuard);
+type Arrival = (TcpStream, IpAddr, SeatGuard);
 
 /// Passes on the connections of a socket, until nobody receives them any more.
-async fn accept(listener: TcpListener, seats: Arc<Seats>, arrived: mpsc::Sender<Arrived>) {
+async fn accept(listener: TcpListener, seats: Arc<Seats>, arrived: mpsc::Sender<Arrival>) {
     let (mut failures, mut failed) = (0_u64, SparseMessage::default());
     let mut is_said = false;
     loop {
@@ -224,7 +224,7 @@ impl Connection {
 
     async fn http1(mut self, stream: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
         let (router, seat) = (self.router, Arc::clone(&self.taken));
-        let stream = Heard { stream, seat: seat.clone() };
+        let stream = SeatedStream { stream, seat: seat.clone() };
         let service = service_fn(move |request| answer(router.clone(), seat.clone(), request));
         let connection = http1::Builder::new()
             // A client that has shut down its side for writing may still wait for the answer.
@@ -289,12 +289,12 @@ async fn answer(
 }
 
 /// A stream that informs its seat when bytes come: a request that has begun must be completed in time.
-struct Heard<S> {
+struct SeatedStream<S> {
     stream: S,
     seat: Arc<Seat>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SeatedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -309,7 +309,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SeatedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

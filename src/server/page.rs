@@ -97,14 +97,14 @@ impl Page<'_> {
         f.write_str("<dl>")?;
         figure(f, "Probes up", up < probes.len(), format_args!("{up} of {}", probes.len()))?;
         figure(f, "Programs", false, programs)?;
-        figure(f, "Series", false, Count(sum(|probe| probe.series)))?;
+        figure(f, "Series", false, RoundCount(sum(|probe| probe.series)))?;
         if sum(|probe| total(probe, |program| program.runs)) > 0 {
             figure(f, "Time in probes", false, Nanos(sum(|probe| total(probe, |program| program.run_ns))))?;
         } else {
             figure(f, "Time in probes", false, "not counted")?;
         }
-        figure(f, "Dropped events", dropped > 0, Count(dropped))?;
-        figure(f, "Map memory", false, Bytes(sum(|probe| probe.memory_bytes)))?;
+        figure(f, "Dropped events", dropped > 0, RoundCount(dropped))?;
+        figure(f, "Map memory", false, ByteSize(sum(|probe| probe.memory_bytes)))?;
         f.write_str("</dl>\n")
     }
 
@@ -177,11 +177,11 @@ fn pushes(f: &mut Formatter<'_>, push: &PushStatus) -> fmt::Result {
         let is_good = |result: &str| matches!(result, "taken" | "partial");
         results.iter().filter(|(result, _)| is_good(result) == wanted).map(|(_, count)| count).sum::<u64>()
     };
-    figure(f, "Pushes taken", false, Count(count(true)))?;
-    figure(f, "Pushes not taken", count(false) > 0, Count(count(false)))?;
-    figure(f, "Points", false, Count(push.points))?;
-    figure(f, "Rejected points", push.rejected > 0, Count(push.rejected))?;
-    figure(f, "Sent", false, Bytes(push.bytes))?;
+    figure(f, "Pushes taken", false, RoundCount(count(true)))?;
+    figure(f, "Pushes not taken", count(false) > 0, RoundCount(count(false)))?;
+    figure(f, "Points", false, RoundCount(push.points))?;
+    figure(f, "Rejected points", push.rejected > 0, RoundCount(push.rejected))?;
+    figure(f, "Sent", false, ByteSize(push.bytes))?;
     f.write_str("</dl>\n")?;
     match &push.last_problem {
         Some(LastPush { time, result, message, took }) => writeln!(
@@ -225,15 +225,15 @@ fn row(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     series(f, probe.series, probe.max_series)?;
     let runs = total(probe, |program| program.runs);
     let run_ns = total(probe, |program| program.run_ns);
-    number(f, RUNS, Count(runs), runs == 0, "")?;
+    number(f, RUNS, RoundCount(runs), runs == 0, "")?;
     let missed = total(probe, |program| program.missed);
-    number(f, MISSED, Count(missed), missed == 0, " warn")?;
+    number(f, MISSED, RoundCount(missed), missed == 0, " warn")?;
     match run_ns.checked_div(runs) {
         Some(per_run) => number(f, TIME_PER_RUN, Nanos(per_run), false, "")?,
         None => number(f, TIME_PER_RUN, "–", true, "")?,
     }
     drops(f, probe)?;
-    number(f, MEMORY, Bytes(probe.memory_bytes), probe.memory_bytes == 0, "")?;
+    number(f, MEMORY, ByteSize(probe.memory_bytes), probe.memory_bytes == 0, "")?;
     f.write_str("</tr>\n")?;
     for passed in &probe.passed {
         message(f, "message", "alternative", passed)?;
@@ -307,19 +307,19 @@ fn series(f: &mut Formatter<'_>, used: u64, max: u64) -> fmt::Result {
         f,
         "<td class=\"num\" data-label=\"{SERIES}\">{} <span class=\"muted\">/ {}</span>\
          <span class=\"meter{full}\"><i style=\"width:{percent}%\"></i></span></td>",
-        Count(used),
-        Count(max)
+        RoundCount(used),
+        RoundCount(max)
     )
 }
 
 fn drops(f: &mut Formatter<'_>, probe: &ProbeStatus) -> fmt::Result {
     let all = dropped(probe);
     if all == 0 {
-        return number(f, DROPPED, Count(0), true, "");
+        return number(f, DROPPED, RoundCount(0), true, "");
     }
-    write!(f, "<td class=\"num\" data-label=\"{DROPPED}\"><span class=\"warn\">{}</span>", Count(all))?;
+    write!(f, "<td class=\"num\" data-label=\"{DROPPED}\"><span class=\"warn\">{}</span>", RoundCount(all))?;
     for (reason, count) in probe.dropped.iter().filter(|(_, count)| *count > 0) {
-        write!(f, "<div class=\"muted small\">{} {}</div>", Escaped(reason), Count(*count))?;
+        write!(f, "<div class=\"muted small\">{} {}</div>", Escaped(reason), RoundCount(*count))?;
     }
     f.write_str("</td>")
 }
@@ -370,9 +370,9 @@ impl Display for Breakable<'_> {
 }
 
 /// A count: exact below ten thousand, then three digits and a unit.
-struct Count(u64);
+struct RoundCount(u64);
 
-impl Display for Count {
+impl Display for RoundCount {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             exact @ 0..1000 => write!(f, "{exact}"),
@@ -383,9 +383,9 @@ impl Display for Count {
 }
 
 /// A size in binary units.
-struct Bytes(u64);
+struct ByteSize(u64);
 
-impl Display for Bytes {
+impl Display for ByteSize {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         scaled(f, self.0, 1024, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
     }
@@ -488,10 +488,10 @@ mod tests {
             (123_456_789_012, "123 G"),
             (u64::MAX, "18.4 E"),
         ] {
-            assert_eq!(Count(number).to_string(), text);
+            assert_eq!(RoundCount(number).to_string(), text);
         }
         for (number, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (64 << 20, "64.0 MiB")] {
-            assert_eq!(Bytes(number).to_string(), text);
+            assert_eq!(ByteSize(number).to_string(), text);
         }
         for (number, text) in [
             (412, "412 ns"),

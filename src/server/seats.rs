@@ -8,7 +8,7 @@
 
 use super::network::{self, Network};
 use crate::{
-    family::{FamilyKind, MetricFamily, Sample, Value},
+    family::{FamilyKind, MetricFamily, Sample, SampleValue},
     lock::lock,
 };
 use std::{
@@ -422,7 +422,7 @@ impl Seats {
             .zip(counts)
             .map(|(state, count)| Sample {
                 labels: [state.to_owned()].into(),
-                value: Value::Number(f64::from(count)),
+                value: SampleValue::Number(f64::from(count)),
             })
             .collect();
         let mut closed = MetricFamily::new(
@@ -436,7 +436,7 @@ impl Seats {
             .zip(&self.closed)
             .map(|((_, name), count)| Sample {
                 labels: [(*name).to_owned()].into(),
-                value: Value::Number(number(count.load(Ordering::Relaxed))),
+                value: SampleValue::Number(number(count.load(Ordering::Relaxed))),
             })
             .collect();
         let help =

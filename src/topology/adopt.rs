@@ -8,7 +8,7 @@
 //! of its own gets the same rows.
 
 use super::{Array, Member, Topology};
-use crate::family::{MetricFamily, Sample, Value};
+use crate::family::{MetricFamily, Sample, SampleValue};
 use std::{collections::HashMap, fmt, sync::Arc};
 use tapster_ebpf::{
     expr::ExprKind,
@@ -300,7 +300,7 @@ impl<'f> Source<'f> {
 
 fn bounds(samples: &[Sample]) -> Option<&Arc<[f64]>> {
     samples.iter().find_map(|sample| match &sample.value {
-        Value::Histogram(histogram) => Some(&histogram.bounds),
-        Value::Number(_) => None,
+        SampleValue::Histogram(histogram) => Some(&histogram.bounds),
+        SampleValue::Number(_) => None,
     })
 }

@@ -126,9 +126,9 @@ enum ReloadMessage {
 }
 
 /// A check that is under way until this is dropped.
-struct Looking<'w>(&'w AtomicBool);
+struct CheckGuard<'w>(&'w AtomicBool);
 
-impl Drop for Looking<'_> {
+impl Drop for CheckGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -200,7 +200,7 @@ impl Web {
             let web = self.clone();
             let look = tokio::task::spawn_blocking(move || {
                 // Also after a panic, which the runtime logs.
-                let _done = Looking(&web.looking);
+                let _done = CheckGuard(&web.looking);
                 web.look();
             });
             let _ = tokio::time::timeout(PATIENCE, look).await;

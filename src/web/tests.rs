@@ -234,7 +234,7 @@ async fn files_that_change() {
         fs::write(&path, text).unwrap();
         assert!(Arc::ptr_eq(&after, &settings(&web).await), "what held before goes on");
         assert!(web.problem().is_some_and(|problem| problem.contains(expected)), "{:?}", web.problem());
-        assert_eq!(web.families()[0].samples[0].value, crate::family::Value::Number(0.0));
+        assert_eq!(web.families()[0].samples[0].value, crate::family::SampleValue::Number(0.0));
     }
     // Fewer demands count only when they stay.
     let strict = tls("client_auth_type: RequireAndVerifyClientCert\nclient_ca_file: ca.crt");

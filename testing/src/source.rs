@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 use tapster::{
-    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     server,
     source::{Selection, Source},
     status::{ProbeStatus, Unready},
@@ -30,14 +30,14 @@ struct Story {
 }
 
 /// `count` observations of `value`.
-fn histogram(count: u64, value: f64) -> Value {
+fn histogram(count: u64, value: f64) -> SampleValue {
     let bounds: Arc<[f64]> = (-14..4).map(|exponent| f64::from(exponent).exp2()).collect();
     let mut counts = vec![0; bounds.len() + 1];
     counts[bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())] = count;
     #[expect(clippy::cast_possible_truncation, reason = "a small number")]
     let index = (value.log2() * 8.0).ceil() as i32;
     let native = Native { schema: 3, zero_threshold: 1e-9, zero_count: 0, buckets: vec![(index, count)] };
-    Value::Histogram(Histogram { sum: count as f64 * value, bounds, counts, native: Some(native) })
+    SampleValue::Histogram(HistogramValue { sum: count as f64 * value, bounds, counts, native: Some(native) })
 }
 
 /// Label sets of a family: one for each value of the labels with several values.
@@ -114,17 +114,17 @@ impl Story {
             }
             let current = matches!(set.last().map(String::as_str), Some("clean" | "idle"));
             let value = match kind {
-                FamilyKind::Counter => Value::Number(seconds.floor()),
+                FamilyKind::Counter => SampleValue::Number(seconds.floor()),
                 FamilyKind::Gauge if name.ends_with("_degraded") || name.ends_with("_left_out") => {
-                    Value::Number(0.0)
+                    SampleValue::Number(0.0)
                 }
-                FamilyKind::Gauge if states && !current => Value::Number(0.0),
-                FamilyKind::Gauge if name == "tapster_probe_max_series" => Value::Number(1024.0),
+                FamilyKind::Gauge if states && !current => SampleValue::Number(0.0),
+                FamilyKind::Gauge if name == "tapster_probe_max_series" => SampleValue::Number(1024.0),
                 // Pushes succeed.
                 FamilyKind::Gauge if name == "tapster_otlp_last_success_timestamp_seconds" => {
-                    Value::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
+                    SampleValue::Number(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64())
                 }
-                FamilyKind::Gauge => Value::Number(1.0),
+                FamilyKind::Gauge => SampleValue::Number(1.0),
                 FamilyKind::Histogram => {
                     let is_slow = set.iter().any(|value| value == "dm-0");
                     #[expect(
@@ -193,7 +193,7 @@ pub fn serve_source(source: Arc<dyn Source>) -> SocketAddr {
             .block_on(server::serve(
                 vec![listener],
                 source,
-                server::Options::default(),
+                server::ServerOptions::default(),
                 std::future::pending(),
             ))
             .unwrap();

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tapster::{
-    family::{FamilyKind, Histogram, MetricFamily, Native, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     host::Host,
     otlp::{
         PushSettings, PushState, Pusher, RequestEncoder, Sink, WithPush,
@@ -52,14 +52,14 @@ impl Source for Events {
         let mut histogram =
             MetricFamily::new("event_duration_seconds", "Their time.", FamilyKind::Histogram, &["kind"]);
         let native = Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(-8, count)] };
-        let value = Histogram {
+        let value = HistogramValue {
             sum: count as f64 / 2.0,
             bounds: [1.0].into(),
             counts: vec![count, 0],
             native: Some(native),
         };
         let labels = ["test".to_owned()].into();
-        histogram.samples.push(Sample { labels, value: Value::Histogram(value) });
+        histogram.samples.push(Sample { labels, value: SampleValue::Histogram(value) });
         vec![counter.since(self.began), histogram.since(self.began)]
     }
 

@@ -204,7 +204,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     }
     exporter.lacks(rights.lacking);
     exporter.read_programs();
-    let served = server::Options {
+    let served = server::ServerOptions {
         rights: rights.lines,
         telemetry_path: args.web.telemetry_path.clone(),
         max_requests: args.web.max_requests,

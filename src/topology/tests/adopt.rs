@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config,
-    family::{FamilyKind, Histogram, MetricFamily, Sample, Value},
+    family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue},
 };
 use tapster_ebpf::{declaration, diagnostic::SourceFile, probe::Probe};
 
@@ -39,10 +39,10 @@ fn family(name: &str, labels: &[&str], bounds: &[f64], samples: &[(&[&str], u64)
         .map(|(labels, count)| {
             let mut counts = vec![0; bounds.len()];
             counts.push(*count);
-            let histogram = Histogram { sum: 1.0, bounds: bounds.clone(), counts, native: None };
+            let histogram = HistogramValue { sum: 1.0, bounds: bounds.clone(), counts, native: None };
             Sample {
                 labels: labels.iter().map(ToString::to_string).collect(),
-                value: Value::Histogram(histogram),
+                value: SampleValue::Histogram(histogram),
             }
         })
         .collect();
@@ -62,8 +62,8 @@ fn devices(bounds: &[f64]) -> MetricFamily {
 
 fn show(family: &MetricFamily) -> Vec<String> {
     let count = |sample: &Sample| match &sample.value {
-        Value::Histogram(histogram) => histogram.count(),
-        Value::Number(_) => 0,
+        SampleValue::Histogram(histogram) => histogram.count(),
+        SampleValue::Number(_) => 0,
     };
     family.samples.iter().map(|sample| format!("{} {}", sample.labels.join(" "), count(sample))).collect()
 }
