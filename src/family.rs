@@ -13,6 +13,9 @@ use std::{
 use tapster_ebpf::histogram::native_bound;
 pub use tapster_ebpf::names::FamilyKind;
 
+/// The texts of all labels of a series, in the order of the label names of its family.
+pub type LabelTexts = Arc<[String]>;
+
 /// All series of one metric name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily {

@@ -11,7 +11,7 @@ use crate::{
     exporter::{Exporter, Failure, Options},
     kernel::Kernel,
     owner::Trust,
-    report::{self, Counting, Layout, Metric, Progress, Sort},
+    report::{self, FirstReading, Progress, ReportLayout, ReportMetric, Sort},
     status::{Cause, Down},
     telemetry::{self, LogFormat},
     watch::{End, Until, WatchError, seconds},
@@ -130,12 +130,12 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         return Ok(if failures.iter().all(is_mistake) { USAGE } else { FAILURE });
     }
     let metrics = report::metrics(&exporter, &probes, keeps_to_command);
-    if args.folded && !metrics.iter().any(Metric::has_stacks) {
+    if args.folded && !metrics.iter().any(ReportMetric::has_stacks) {
         tell!("error: none of the probes has a stack for `--folded`\n  hint: labels: {{ stack: ustack }}");
         return Ok(USAGE);
     }
     exporter.is_private();
-    let counting = Counting::begin(&exporter, metrics);
+    let counting = FirstReading::begin(&exporter, metrics);
     let until = match (args.command.as_slice(), args.interval) {
         ([], None) => Until::Interrupt,
         ([], Some(interval)) => Until::Time(interval),
@@ -208,10 +208,10 @@ fn progress(text: &str) {
     let _ = write!(io::stderr(), "\r\x1b[K{text}");
 }
 
-fn layout(args: &ReportArgs) -> Layout {
+fn layout(args: &ReportArgs) -> ReportLayout {
     let stdout = io::stdout();
     let is_terminal = args.output.is_none() && stdout.is_terminal();
     let columns =
         is_terminal.then(|| terminal_size_of(&stdout)).flatten().map(|(Width(columns), _)| columns.into());
-    Layout { columns, bars: args.bars || is_terminal }
+    ReportLayout { columns, bars: args.bars || is_terminal }
 }

@@ -10,14 +10,14 @@ use tapster_ebpf::{
 };
 
 /// The bounds that all histograms of a family share.
-pub(super) struct Shape<'a> {
+pub(super) struct FamilyBounds<'a> {
     bounds: Arc<[f64]>,
     /// For each classic bound, the number of kernel buckets at or below it.
     ends: Vec<usize>,
     exponential: Option<&'a Exponential>,
 }
 
-impl<'a> Shape<'a> {
+impl<'a> FamilyBounds<'a> {
     pub(super) fn new(buckets: &'a Buckets, unit: Unit) -> Self {
         let mut exponential = None;
         let (bounds, ends): (Vec<f64>, Vec<usize>) = match buckets {
@@ -99,7 +99,7 @@ mod tests {
     fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> HistogramValue {
         let kind = metric::Histogram(buckets.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
-        Shape::new(buckets, unit).histogram(words, &metric)
+        FamilyBounds::new(buckets, unit).histogram(words, &metric)
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
 };
 use ledger::Ledger;
 use retired::Retired;
-use row::Row;
+use row::RowWords;
 use starts::{Start, Starts};
 use std::{
     collections::{HashMap, HashSet},
@@ -45,7 +45,7 @@ use tapster_ebpf::{
     typed::{Side, TypedMetric},
     waiting::Waiting,
 };
-use waiting::{Doubt, Tasks};
+use waiting::{DoubtPeriod, Tasks};
 
 /// Why a probe's maps cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ pub struct ProbeReader {
     /// A time before the first event could be counted.
     began: SystemTime,
     expired: AtomicU64,
-    doubt: Mutex<Doubt>,
+    doubt: Mutex<DoubtPeriod>,
 }
 
 impl std::fmt::Debug for ProbeReader {
@@ -117,7 +117,7 @@ impl std::fmt::Debug for ProbeReader {
 
 /// The result of one probe for a scrape.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub struct ProbeReading {
     /// Its families.
     pub families: Vec<MetricFamily>,
     /// Label sets in the map, including those left out of the families.
@@ -266,7 +266,7 @@ impl ProbeReader {
     }
 
     /// Reads the probe's maps; labels of arrays and their members are decoded by `topology`.
-    pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<Collected> {
+    pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<ProbeReading> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = self.now_ns();
         // The lock is taken before the map is read: a row must not be seen both in the map and among those removed from it, nor
@@ -276,7 +276,7 @@ impl ProbeReader {
         let series = count(dump.len());
         let waits = self.waits()?;
         let waits_until_ns = self.now_ns();
-        let mut rows: Vec<(Arc<[String]>, Row)> = Vec::with_capacity(dump.len());
+        let mut rows: Vec<(Arc<[String]>, RowWords)> = Vec::with_capacity(dump.len());
         let mut waiting = Vec::new();
         let origin = {
             let mut labels = held.unwrap_or_else(|| self.lock_labels());
@@ -290,7 +290,7 @@ impl ProbeReader {
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {
                 if let Some(labels) = texts(key, layout, decoders) {
-                    let row = Row::read(value, layout, metrics, self.copies(), now_ns);
+                    let row = RowWords::read(value, layout, metrics, self.copies(), now_ns);
                     if moves {
                         ledger.show(key, &labels, &row, at, metrics, layout);
                     }
@@ -330,7 +330,7 @@ impl ProbeReader {
             .map(|(index, metric)| self.family(index, metric, &origin, &rows))
             .chain(waiting)
             .collect();
-        Ok(Collected { families, series, dropped: self.dropped()? })
+        Ok(ProbeReading { families, series, dropped: self.dropped()? })
     }
 
     /// The waiting starts, and how the probe reports them; `None` if it does not.
@@ -354,13 +354,13 @@ impl ProbeReader {
         index: usize,
         metric: &TypedMetric,
         origin: &Origin,
-        rows: &[(Arc<[String]>, Row)],
+        rows: &[(Arc<[String]>, RowWords)],
     ) -> MetricFamily {
         let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
         if let Some(buckets) = metric.kind.buckets() {
-            let shape = histogram::Shape::new(buckets, metric.unit);
+            let shape = histogram::FamilyBounds::new(buckets, metric.unit);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
                 value: SampleValue::Histogram(shape.histogram(row.words(slot), metric)),
@@ -443,10 +443,10 @@ impl ProbeReader {
 
 /// Adds a row to the rows with the same texts.
 fn place(
-    rows: &mut Vec<(Arc<[String]>, Row)>,
+    rows: &mut Vec<(Arc<[String]>, RowWords)>,
     places: &mut HashMap<Arc<[String]>, usize>,
     texts: Arc<[String]>,
-    row: Row,
+    row: RowWords,
     metrics: &[TypedMetric],
     layout: &Layout,
 ) {

@@ -6,7 +6,7 @@ use super::{
     process::{online_cpus, process},
 };
 use crate::{
-    collector::{Collected, View},
+    collector::{ProbeReading, View},
     deadline::{self, TimeLimits},
     family::MetricFamily,
     lock::lock,
@@ -42,7 +42,7 @@ impl Exporter {
         probes: &[Arc<Running>],
         topology: &Arc<Topology>,
         view: View,
-    ) -> impl Iterator<Item = Result<Collected, Down>> {
+    ) -> impl Iterator<Item = Result<ProbeReading, Down>> {
         let topology = topology.clone();
         let outcomes = deadline::each(PROBES, probes.to_vec(), move |running: &Running| {
             running.collect(&topology, view)
@@ -64,7 +64,7 @@ impl Exporter {
         for (running, collected) in probes.iter().zip(Self::read(&probes, &topology, view)) {
             own.add(running, collected.as_ref(), self.followed.as_ref(), self.began);
             let families = collected.map_or_else(|_| Vec::new(), |collected| collected.families);
-            measured.push(topology::Measured { probe: running.declared(), families });
+            measured.push(topology::ProbeFamilies { probe: running.declared(), families });
         }
         if let Err(reason) = topology::adopt(&topology, &mut measured)
             && !self.told_silent.swap(true, Ordering::Relaxed)

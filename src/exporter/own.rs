@@ -2,7 +2,7 @@
 
 use super::{number, running::Running, seconds};
 use crate::{
-    collector::Collected,
+    collector::ProbeReading,
     family::{FamilyKind, MetricFamily, Origin},
     follow::Followed,
     status::{Down, ProgramStatus},
@@ -107,7 +107,7 @@ impl ExporterFamilies {
     pub(super) fn add(
         &mut self,
         probe: &Running,
-        collected: Result<&Collected, &Down>,
+        collected: Result<&ProbeReading, &Down>,
         followed: Option<&Followed>,
         began: SystemTime,
     ) {

@@ -7,7 +7,7 @@ use super::{
     files::WatchedProbe,
 };
 use crate::{
-    collector::{Collected, LabelContext, ProbeReader, View},
+    collector::{LabelContext, ProbeReader, ProbeReading, View},
     deadline::{Left, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
@@ -396,7 +396,7 @@ impl Running {
     }
 
     /// Reads the probe's maps, which may take long.
-    pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<Collected, Down> {
+    pub(super) fn collect(&self, topology: &Arc<Topology>, view: View) -> Result<ProbeReading, Down> {
         let Some(reader) = self.reader() else {
             return Err(self
                 .down()
@@ -408,7 +408,7 @@ impl Running {
     }
 
     /// The probe's result for this scrape; a failure is kept for the landing page and logged once.
-    pub(super) fn settle(&self, outcome: Outcome<Result<Collected, Down>>) -> Result<Collected, Down> {
+    pub(super) fn settle(&self, outcome: Outcome<Result<ProbeReading, Down>>) -> Result<ProbeReading, Down> {
         let result = match outcome {
             Outcome::Read(result) => result,
             Outcome::Slow => Err(Down {
@@ -444,7 +444,7 @@ impl Running {
     }
 
     /// The probe's state for the landing page, with the result of the last read.
-    pub(super) fn status(&self, collected: Result<Collected, Down>) -> ProbeStatus {
+    pub(super) fn status(&self, collected: Result<ProbeReading, Down>) -> ProbeStatus {
         let mut status = ProbeStatus {
             name: self.name.clone(),
             help: self.help.clone(),

@@ -3,10 +3,10 @@
 
 use super::{
     Arrays, Interval, Rule,
-    report::{Measurement, Operation},
-    verdict::Compared,
+    report::{ArrayMeasurement, Operation},
+    verdict::Comparison,
 };
-use crate::topology::{Array, Member};
+use crate::topology::{Array, ArrayMember};
 use std::fmt::Write;
 
 /// Levels that cannot lose a member.
@@ -103,7 +103,7 @@ impl Check {
     }
 
     /// Adds the findings about one array.
-    pub(super) fn array(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+    pub(super) fn array(&mut self, measurement: &ArrayMeasurement<'_>, rule: &Rule) {
         let before = self.findings.len();
         for text in measurement.stuck(rule) {
             self.add(CheckState::Critical, text);
@@ -145,17 +145,17 @@ impl Check {
         } else if missing > 0 {
             self.add(CheckState::Warning, format!("{name} is degraded: {missing} missing"));
         }
-        for Member { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
+        for ArrayMember { name: member, .. } in array.members.iter().filter(|member| member.is("faulty")) {
             self.add(CheckState::Warning, format!("{name}: `{member}` is faulty"));
         }
     }
 
     /// Adds averages with their thresholds, and the number of missing members.
-    fn graph(&mut self, measurement: &Measurement<'_>, rule: &Rule) {
+    fn graph(&mut self, measurement: &ArrayMeasurement<'_>, rule: &Rule) {
         let array = measurement.array;
         for ((Operation(_, operation), place), line) in &measurement.lines {
             let Some(member) = measurement.member(*place) else { continue };
-            let limits = line.compared.map(|Compared { peers_seconds, .. }| {
+            let limits = line.compared.map(|Comparison { peers_seconds, .. }| {
                 let limit = |ratio: f64| (peers_seconds * ratio).max(peers_seconds + rule.floor_seconds);
                 format!("{:.9};{:.9}", limit(rule.ratio), limit(rule.critical_ratio.max(rule.ratio)))
             });
@@ -214,8 +214,8 @@ fn missing(array: &Array) -> u64 {
     if !WITHOUT_REDUNDANCY.contains(&array.level.as_str()) {
         return 0;
     }
-    let is_faulty = |member: &&Member| member.is("faulty");
-    let works = |member: &&Member| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
+    let is_faulty = |member: &&ArrayMember| member.is("faulty");
+    let works = |member: &&ArrayMember| member.slot.parse::<u64>().is_ok() && !is_faulty(member);
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let working = count(array.members.iter().filter(works).count());
     let faulty = count(array.members.iter().filter(is_faulty).count());

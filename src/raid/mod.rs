@@ -15,7 +15,7 @@ pub use arrays::Arrays;
 pub use check::{Check, CheckState};
 pub use listing::listing;
 pub use mdstat::mdstat;
-pub use report::Measurement;
+pub use report::ArrayMeasurement;
 pub use verdict::Rule;
 
 use crate::{
@@ -70,14 +70,14 @@ impl<'a> Interval<'a> {
     }
 
     /// The measurements of each array that exists at the end.
-    pub fn measurements(&self, rule: &Rule) -> Vec<Measurement<'_>> {
+    pub fn measurements(&self, rule: &Rule) -> Vec<ArrayMeasurement<'_>> {
         let seen =
             Observations { families: &self.families, spans: &self.spans, seconds: self.time.as_secs_f64() };
         let before = self.arrays.now();
         let now = self.arrays.of(&self.topology).into_iter();
         now.map(|array| {
             let earlier = before.iter().find(|earlier| earlier.name == array.name).copied();
-            Measurement::new(array, earlier, &seen, rule)
+            ArrayMeasurement::new(array, earlier, &seen, rule)
         })
         .collect()
     }
@@ -100,9 +100,14 @@ fn lost(families: &[MetricFamily]) -> Vec<String> {
 }
 
 /// Tables, then sentences.
-pub fn text(measurements: &[Measurement<'_>], rule: &Rule, watched: Duration, notes: &[String]) -> String {
+pub fn text(
+    measurements: &[ArrayMeasurement<'_>],
+    rule: &Rule,
+    watched: Duration,
+    notes: &[String],
+) -> String {
     let mut text = format!("In {}:\n\n", seconds(watched));
-    for table in measurements.iter().map(Measurement::table).filter(|table| !table.is_empty()) {
+    for table in measurements.iter().map(ArrayMeasurement::table).filter(|table| !table.is_empty()) {
         text += &table;
         text.push('\n');
     }

@@ -4,14 +4,14 @@ use super::{
     Rule,
     listing::done,
     mdstat,
-    verdict::{Compared, OperationMean},
+    verdict::{Comparison, OperationMean},
     waits::{MemberWaits, StatPair},
 };
 use crate::{
     family::{HistogramValue, MetricFamily, SampleValue, ValueLimits},
     name,
     table::table,
-    topology::{Array, Member},
+    topology::{Array, ArrayMember},
 };
 use serde_json::json;
 use std::{
@@ -32,7 +32,7 @@ pub(super) struct Observations<'a> {
 
 /// One array over the interval.
 #[derive(Debug)]
-pub struct Measurement<'a> {
+pub struct ArrayMeasurement<'a> {
     pub(super) array: &'a Array,
     /// By operation and index of the member.
     pub(super) lines: BTreeMap<(Operation, usize), OperationLine>,
@@ -54,7 +54,7 @@ pub(super) struct OperationLine {
     pub(super) measured: OperationMean,
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
-    pub(super) compared: Option<Compared>,
+    pub(super) compared: Option<Comparison>,
 }
 
 impl Operation {
@@ -84,11 +84,11 @@ fn is_container(array: &Array) -> bool {
 }
 
 /// Whether a member does the same work as the others.
-fn is_peer(member: &Member) -> bool {
+fn is_peer(member: &ArrayMember) -> bool {
     !member.is("write_mostly") && !member.is("journal")
 }
 
-impl<'a> Measurement<'a> {
+impl<'a> ArrayMeasurement<'a> {
     /// Collects a scrape's samples of an array's members and compares them; `before` is the array at the beginning.
     pub(super) fn new(
         array: &'a Array,
@@ -150,7 +150,7 @@ impl<'a> Measurement<'a> {
         }
     }
 
-    pub(super) fn member(&self, place: usize) -> Option<&'a Member> {
+    pub(super) fn member(&self, place: usize) -> Option<&'a ArrayMember> {
         self.array.members.get(place)
     }
 
@@ -236,7 +236,11 @@ impl<'a> Measurement<'a> {
     }
 
     /// The sentence about a slow member.
-    pub(super) fn slow_sentence(&self, member: &Member, slow: &[(&Operation, &OperationLine)]) -> String {
+    pub(super) fn slow_sentence(
+        &self,
+        member: &ArrayMember,
+        slow: &[(&Operation, &OperationLine)],
+    ) -> String {
         let parts: Vec<String> = slow
             .iter()
             .filter_map(|(operation, line)| {

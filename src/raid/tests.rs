@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
-    topology::{ArrayDriver, Member},
+    topology::{ArrayDriver, ArrayMember},
 };
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ fn array(name: &str, level: &str, members: &[(&str, u64, &str, &str)]) -> Array 
         announces: true,
         members: members
             .iter()
-            .map(|(name, device, slot, state)| Member {
+            .map(|(name, device, slot, state)| ArrayMember {
                 name: (*name).into(),
                 device: Some(*device),
                 slot: (*slot).into(),
@@ -85,7 +85,7 @@ fn story_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, 
 fn printed(array: &Array, before: Option<&Array>, families: &[MetricFamily]) -> String {
     let rule = Rule::default();
     let seen = Observations { families, spans: &HashMap::new(), seconds: 10.04 };
-    let measurements = [Measurement::new(array, before, &seen, &rule)];
+    let measurements = [ArrayMeasurement::new(array, before, &seen, &rule)];
     text(&measurements, &rule, Duration::from_millis(10_040), &lost(families))
 }
 
@@ -301,7 +301,7 @@ md0: `sdb` (slot 1) does not answer: 3 I/Os in flight, the oldest for 10.0 s
     let said = |span, seconds| {
         let spans = HashMap::from([("sda".to_owned(), span)]);
         let seen = Observations { families: &[], spans: &spans, seconds };
-        Measurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
+        ArrayMeasurement::new(&pair, None, &seen, &Rule::default()).summary(&Rule::default()).join("\n")
     };
     assert_eq!(
         said(span(0, 4, 5), 10.0),
@@ -321,7 +321,7 @@ fn json() {
     let families = [family(&story_rows())];
     let rule = Rule::default();
     let seen = Observations { families: &families, spans: &HashMap::new(), seconds: 10.0 };
-    let found = Measurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
+    let found = ArrayMeasurement::new(&array, None, &seen, &rule).json(&rule, "md0 : active raid0 dm-0[7]\n");
     let slow = &found["members"][7];
     assert_eq!((&slow["member"], &slow["number"], &slow["major"]), (&"dm-0".into(), &7.into(), &252.into()));
     let read = &slow["operations"][0];
@@ -342,7 +342,7 @@ fn checked(array: &Array, families: &[MetricFamily]) -> (u8, String) {
     let rule = Rule::default();
     let seen = Observations { families, spans: &HashMap::new(), seconds: 10.0 };
     let mut check = Check::default();
-    check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+    check.array(&ArrayMeasurement::new(array, None, &seen, &rule), &rule);
     (check.worst().status(), check.line())
 }
 
@@ -482,12 +482,12 @@ fn containers_are_not_compared() {
     assert_eq!(printed(&container, None, &[]), "In 10 s:\n\n");
     let rule = Rule::default();
     let seen = Observations { families: &[], spans: &HashMap::new(), seconds: 10.0 };
-    let found = Measurement::new(&container, None, &seen, &rule).json(&rule, "");
+    let found = ArrayMeasurement::new(&container, None, &seen, &rule).json(&rule, "");
     assert_eq!((&found["compared"], &found["summary"]), (&false.into(), &serde_json::json!([])));
     let checked = |arrays: &[&Array]| {
         let mut check = Check::default();
         for array in arrays {
-            check.array(&Measurement::new(array, None, &seen, &rule), &rule);
+            check.array(&ArrayMeasurement::new(array, None, &seen, &rule), &rule);
         }
         check.only_containers();
         (check.worst().status(), check.line())

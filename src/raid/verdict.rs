@@ -33,7 +33,7 @@ pub(super) struct OperationMean {
 
 /// The comparison of a member with the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Compared {
+pub(super) struct Comparison {
     /// The mean of the others' means.
     pub(super) peers_seconds: f64,
     /// The member's mean divided by that.
@@ -44,7 +44,7 @@ pub(super) struct Compared {
 impl Rule {
     /// Compares the members of an array for one operation; `None` is a member that cannot be compared, or had no I/O. The
     /// result has the same order.
-    pub(super) fn compare(&self, members: &[Option<OperationMean>]) -> Vec<Option<Compared>> {
+    pub(super) fn compare(&self, members: &[Option<OperationMean>]) -> Vec<Option<Comparison>> {
         let counts = |measured: &OperationMean| measured.count >= self.min_count;
         let means: Vec<Option<f64>> = members
             .iter()
@@ -63,7 +63,7 @@ impl Rule {
                 let peers_seconds = (number > 0.0).then(|| (sum / number).max(1e-9))?;
                 let ratio = mean / peers_seconds;
                 let is_slow = ratio > self.ratio && mean - peers_seconds >= self.floor_seconds;
-                Some(Compared { peers_seconds, ratio, is_slow })
+                Some(Comparison { peers_seconds, ratio, is_slow })
             })
             .collect()
     }
@@ -80,8 +80,8 @@ mod tests {
         places(&Rule::default().compare(&members))
     }
 
-    fn places(compared: &[Option<Compared>]) -> Vec<usize> {
-        let is_slow = |compared: &Option<Compared>| compared.is_some_and(|compared| compared.is_slow);
+    fn places(compared: &[Option<Comparison>]) -> Vec<usize> {
+        let is_slow = |compared: &Option<Comparison>| compared.is_some_and(|compared| compared.is_slow);
         compared
             .iter()
             .enumerate()

@@ -7,7 +7,7 @@
 use super::verdict::Rule;
 use crate::{
     family::{MetricFamily, SampleValue},
-    topology::{Array, Member},
+    topology::{Array, ArrayMember},
 };
 use serde_json::json;
 use std::{collections::HashMap, fs, path::Path};
@@ -88,7 +88,7 @@ impl MemberWaits {
         families: &[MetricFamily],
         spans: &HashMap<String, StatPair>,
     ) -> Vec<Self> {
-        let of_kernel = |member: &Member| {
+        let of_kernel = |member: &ArrayMember| {
             let Some(StatPair { before, after }) = spans.get(&member.name) else { return Self::default() };
             let is_still = before.completed == after.completed && before.in_flight > 0;
             Self {

@@ -4,7 +4,7 @@ use super::{
     Report,
     measure::{MetricTable, TableRow},
     text::printable,
-    unit::Unit,
+    unit::BaseUnit,
 };
 use std::fmt::Write;
 use tapster_ebpf::typed::Side;
@@ -44,6 +44,6 @@ pub fn folded(report: &Report) -> String {
 /// The total as a whole number, as programs for flame graphs read it: seconds become microseconds.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "cut at the ends of the range")]
 fn value(table: &MetricTable, row: &TableRow) -> u64 {
-    let scale = if table.metric.unit == Unit::Seconds { 1e6 } else { 1.0 };
+    let scale = if table.metric.unit == BaseUnit::Seconds { 1e6 } else { 1.0 };
     (row.total() * scale).round() as u64
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    measure::{Measured, MetricForm, MetricTable, Source, TableRow},
+    measure::{LargestBasis, Measurement, MetricForm, MetricTable, TableRow},
 };
 use crate::{family::Bucket, watch::End};
 use serde_json::{Map, Value, json};
@@ -96,7 +96,7 @@ fn figures(table: &MetricTable, row: &TableRow) -> Map<String, Value> {
         object.insert(name.to_owned(), value);
     };
     match &row.measured {
-        Measured::Histogram(histogram, largest) => {
+        Measurement::Histogram(histogram, largest) => {
             set("count", histogram.count().into());
             set("sum", number(histogram.sum));
             set("average", histogram.mean().map_or(Value::Null, number));
@@ -107,16 +107,16 @@ fn figures(table: &MetricTable, row: &TableRow) -> Map<String, Value> {
             );
             let max = largest.map(|largest| {
                 let source = match largest.source {
-                    Source::Bucket => "bucket",
-                    Source::Above => "above",
-                    Source::Metric => "metric",
+                    LargestBasis::Bucket => "bucket",
+                    LargestBasis::Above => "above",
+                    LargestBasis::Metric => "metric",
                 };
                 json!({ "value": number(largest.value), "source": source })
             });
             set("max", max.unwrap_or(Value::Null));
             set("buckets", histogram.buckets().iter().map(bucket).collect());
         }
-        Measured::Number(value) => {
+        Measurement::Number(value) => {
             set("value", number(*value));
             if table.metric.kind == MetricForm::Counter {
                 set("per_second", number(value / table.seconds.max(1e-9)));

@@ -1,9 +1,9 @@
 //! Two readings of the probes → the difference: a table for each metric.
 
-use super::{Sort, unit::Unit};
+use super::{Sort, unit::BaseUnit};
 use crate::{
     exporter::Exporter,
-    family::{FamilyKind, HistogramValue, MetricFamily, Sample, SampleValue, ValueLimits},
+    family::{FamilyKind, HistogramValue, LabelTexts, MetricFamily, Sample, SampleValue, ValueLimits},
     reason::Reasons,
 };
 use std::{
@@ -20,9 +20,6 @@ use tapster_ebpf::{
 /// Relative difference that two sums of the same numbers may have.
 const ROUNDING: f64 = 1e-9;
 
-/// Labels of a row.
-pub(super) type Labels = Arc<[String]>;
-
 /// The form in which a metric is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MetricForm {
@@ -36,11 +33,11 @@ pub(super) enum MetricForm {
 
 /// A metric to report.
 #[derive(Clone, Debug)]
-pub struct Metric {
+pub struct ReportMetric {
     pub(super) name: String,
     pub(super) probe: String,
     pub(super) kind: MetricForm,
-    pub(super) unit: Unit,
+    pub(super) unit: BaseUnit,
     /// The `max` metric that keeps the largest of the same values.
     pub(super) largest_in: Option<String>,
     /// For each label, whether it is a stack, and of which side.
@@ -50,12 +47,12 @@ pub struct Metric {
     /// Limits of its values.
     pub(super) limits: ValueLimits,
     /// When its values can have begun.
-    pub(super) since: Since,
+    pub(super) since: ValueBegin,
 }
 
 /// When the values of a metric can have begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Since {
+pub(super) enum ValueBegin {
     /// They are no durations whose beginning was seen.
     Unknown,
     /// The probe saw their beginning, so it was after the probe was attached.
@@ -64,7 +61,7 @@ pub(super) enum Since {
     Command,
 }
 
-impl Metric {
+impl ReportMetric {
     /// Whether any of its labels is a stack.
     pub fn has_stacks(&self) -> bool {
         self.stacks.iter().any(Option::is_some)
@@ -83,7 +80,7 @@ impl Metric {
 
 /// The metrics of the probes that are up; `declared` shows which of them have the same values. `command`: whether probes with
 /// `traced` count only a command.
-pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Metric> {
+pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<ReportMetric> {
     let mut metrics = Vec::new();
     for running in exporter.probes() {
         let Some(program) = running.program() else { continue };
@@ -113,30 +110,31 @@ pub fn metrics(exporter: &Exporter, declared: &[Probe], command: bool) -> Vec<Me
                 let names = probe.metrics.iter().map(|metric| format!("tapster_{}", metric.name.value));
                 names.filter(|name| is_largest(name)).find(|name| value_of(probe, name).as_ref() == Some(&of))
             });
-            metrics.push(Metric {
+            metrics.push(ReportMetric {
                 name: metric.name.clone(),
                 probe: probe.to_owned(),
                 kind,
-                unit: Unit::of(metric),
+                unit: BaseUnit::of(metric),
                 largest_in,
                 stacks: stacks.clone(),
                 reasons: reasons.clone(),
                 limits: if metric.signed { ValueLimits::NONE } else { ValueLimits::POSITIVE },
-                since: declaration.map_or(Since::Unknown, |probe| since_when(probe, &metric.name, command)),
+                since: declaration
+                    .map_or(ValueBegin::Unknown, |probe| since_when(probe, &metric.name, command)),
             });
         }
         if let Some(waiting) = &program.waiting {
             let places = || waiting.labels.iter().map(|label| label.place);
-            metrics.extend(waiting.metrics.iter().map(|metric| Metric {
+            metrics.extend(waiting.metrics.iter().map(|metric| ReportMetric {
                 name: metric.name.clone(),
                 probe: probe.to_owned(),
                 kind: MetricForm::Waiting,
-                unit: Unit::of_waiting(metric.kind),
+                unit: BaseUnit::of_waiting(metric.kind),
                 largest_in: None,
                 stacks: places().map(|place| stacks.get(place).copied().flatten()).collect(),
                 reasons: places().map(|place| reasons.get(place).copied().unwrap_or_default()).collect(),
                 limits: ValueLimits::POSITIVE,
-                since: Since::Unknown,
+                since: ValueBegin::Unknown,
             }));
         }
     }
@@ -152,13 +150,13 @@ fn value_of(probe: &Probe, name: &str) -> Option<(Option<String>, Option<String>
 }
 
 /// When the values of a metric can have begun: a `duration` runs from a start that the probe saw.
-fn since_when(probe: &Probe, name: &str, command: bool) -> Since {
+fn since_when(probe: &Probe, name: &str, command: bool) -> ValueBegin {
     let is_duration = |(value, _): (Option<String>, Option<String>)| value.as_deref() == Some("duration");
     if !probe.is_pair() || !value_of(probe, name).is_some_and(is_duration) {
-        return Since::Unknown;
+        return ValueBegin::Unknown;
     }
     let keeps = |event: &Event| event.filter.as_ref().is_some_and(|filter| keeps_to_command(&filter.ast));
-    if command && probe.starts.iter().all(keeps) { Since::Command } else { Since::Attached }
+    if command && probe.starts.iter().all(keeps) { ValueBegin::Command } else { ValueBegin::Attached }
 }
 
 /// Whether a filter passes only events of the command.
@@ -171,12 +169,12 @@ fn keeps_to_command(filter: &Expr) -> bool {
 }
 
 /// Sets the limits of durations: the time from attaching to the last reading, and the time of that in which the command ran.
-pub(super) fn limit(metrics: &mut [Metric], attached: Duration, command: Duration) {
+pub(super) fn limit(metrics: &mut [ReportMetric], attached: Duration, command: Duration) {
     for metric in metrics {
         metric.limits.most = match metric.since {
-            Since::Unknown => continue,
-            Since::Attached => attached.as_secs_f64(),
-            Since::Command => command.as_secs_f64(),
+            ValueBegin::Unknown => continue,
+            ValueBegin::Attached => attached.as_secs_f64(),
+            ValueBegin::Command => command.as_secs_f64(),
         };
     }
 }
@@ -194,11 +192,11 @@ pub(super) fn window(exporter: &Exporter) -> Option<Duration> {
 #[derive(Debug)]
 pub(super) struct Peaks {
     names: HashSet<String>,
-    found: HashMap<(String, Labels), f64>,
+    found: HashMap<(String, LabelTexts), f64>,
 }
 
 impl Peaks {
-    pub(super) fn of(metrics: &[Metric]) -> Self {
+    pub(super) fn of(metrics: &[ReportMetric]) -> Self {
         let names =
             metrics.iter().filter(|metric| metric.kind == MetricForm::Max).map(|metric| metric.name.clone());
         Self { names: names.collect(), found: HashMap::new() }
@@ -215,7 +213,7 @@ impl Peaks {
         }
     }
 
-    fn get(&self, name: &str, labels: &Labels) -> Option<f64> {
+    fn get(&self, name: &str, labels: &LabelTexts) -> Option<f64> {
         self.found.get(&(name.to_owned(), labels.clone())).copied()
     }
 }
@@ -228,7 +226,7 @@ pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<Metr
         .map(|family| {
             let before =
                 earlier.get(&*family.name).map(|family| family.samples.as_slice()).unwrap_or_default();
-            let before: HashMap<&Labels, &SampleValue> =
+            let before: HashMap<&LabelTexts, &SampleValue> =
                 before.iter().map(|sample| (&sample.labels, &sample.value)).collect();
             let is_counter = family.kind == FamilyKind::Counter;
             let samples = family.samples.iter().filter_map(|sample| {
@@ -253,7 +251,7 @@ pub(super) fn since(before: &[MetricFamily], after: &[MetricFamily]) -> Vec<Metr
 }
 
 /// Number of events so far, for display: for each probe, the count of its fullest histogram, or its largest plain counter.
-pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
+pub(super) fn events(metrics: &[ReportMetric], families: &[MetricFamily]) -> f64 {
     let mut probes: HashMap<&str, [f64; 2]> = HashMap::new();
     for metric in metrics {
         let Some(family) = families.iter().find(|family| *family.name == *metric.name) else { continue };
@@ -261,7 +259,7 @@ pub(super) fn events(metrics: &[Metric], families: &[MetricFamily]) -> f64 {
         let [histograms, counters] = probes.entry(&metric.probe).or_default();
         match metric.kind {
             MetricForm::Histogram => *histograms = histograms.max(sum),
-            MetricForm::Counter if metric.unit == Unit::None => *counters = counters.max(sum),
+            MetricForm::Counter if metric.unit == BaseUnit::None => *counters = counters.max(sum),
             MetricForm::Counter | MetricForm::Gauge | MetricForm::Max | MetricForm::Waiting => {}
         }
     }
@@ -281,7 +279,7 @@ fn count(value: &SampleValue) -> f64 {
 
 /// How the largest value of a histogram is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum LargestBasis {
     /// It is at most this: the bound of the highest bucket that is not empty, or a limit that follows from sum and time.
     Bucket,
     /// It is above this, the highest bound of all.
@@ -294,12 +292,12 @@ pub(super) enum Source {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Largest {
     pub(super) value: f64,
-    pub(super) source: Source,
+    pub(super) source: LargestBasis,
 }
 
 /// The measurement of one label set.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Measured {
+pub(super) enum Measurement {
     Histogram(HistogramValue, Option<Largest>),
     Number(f64),
 }
@@ -307,8 +305,8 @@ pub(super) enum Measured {
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TableRow {
-    pub(super) labels: Labels,
-    pub(super) measured: Measured,
+    pub(super) labels: LabelTexts,
+    pub(super) measured: Measurement,
     /// Its part of the total of all rows, if a total makes sense.
     pub(super) share: Option<f64>,
     /// Limits of its values.
@@ -318,7 +316,7 @@ pub(super) struct TableRow {
 /// The measurement of one metric.
 #[derive(Clone, Debug)]
 pub(super) struct MetricTable {
-    pub(super) metric: Metric,
+    pub(super) metric: ReportMetric,
     pub(super) help: String,
     pub(super) label_names: Arc<[String]>,
     /// How long the probes counted.
@@ -338,30 +336,32 @@ pub(super) struct MetricTable {
 impl TableRow {
     pub(super) fn total(&self) -> f64 {
         match &self.measured {
-            Measured::Histogram(histogram, _) => histogram.sum,
-            Measured::Number(number) => *number,
+            Measurement::Histogram(histogram, _) => histogram.sum,
+            Measurement::Number(number) => *number,
         }
     }
 
     pub(super) fn largest(&self) -> Option<Largest> {
         match &self.measured {
-            Measured::Histogram(_, largest) => *largest,
-            Measured::Number(_) => None,
+            Measurement::Histogram(_, largest) => *largest,
+            Measurement::Number(_) => None,
         }
     }
 
     /// See [`HistogramValue::quantile_within`]; at most the largest value, if that is known.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
-        let Measured::Histogram(histogram, largest) = &self.measured else { return None };
+        let Measurement::Histogram(histogram, largest) = &self.measured else { return None };
         let most = match largest {
-            Some(Largest { value, source: Source::Bucket | Source::Metric }) => value.min(self.limits.most),
-            Some(Largest { source: Source::Above, .. }) | None => self.limits.most,
+            Some(Largest { value, source: LargestBasis::Bucket | LargestBasis::Metric }) => {
+                value.min(self.limits.most)
+            }
+            Some(Largest { source: LargestBasis::Above, .. }) | None => self.limits.most,
         };
         histogram.quantile_within(q, ValueLimits { most, ..self.limits })
     }
 
     fn key(&self, sort: Sort) -> f64 {
-        let Measured::Histogram(histogram, _) = &self.measured else { return self.total() };
+        let Measurement::Histogram(histogram, _) = &self.measured else { return self.total() };
         let value = match sort {
             Sort::Total | Sort::Labels => Some(histogram.sum),
             Sort::Count => Some(count(&SampleValue::Histogram(histogram.clone()))),
@@ -369,8 +369,8 @@ impl TableRow {
             Sort::P50 => self.quantile(0.5),
             Sort::P99 => self.quantile(0.99),
             Sort::Max => self.largest().map(|largest| match largest.source {
-                Source::Above => f64::INFINITY,
-                Source::Bucket | Source::Metric => largest.value,
+                LargestBasis::Above => f64::INFINITY,
+                LargestBasis::Bucket | LargestBasis::Metric => largest.value,
             }),
         };
         value.unwrap_or(f64::NEG_INFINITY)
@@ -385,10 +385,10 @@ fn largest(histogram: &HistogramValue, kept: Option<f64>, limits: ValueLimits) -
     Some(match kept {
         // Both are sums of nanoseconds, rounded in different order.
         Some(value) if highest.lower < value && value <= possible * (1.0 + ROUNDING) => {
-            Largest { value: value.min(possible), source: Source::Metric }
+            Largest { value: value.min(possible), source: LargestBasis::Metric }
         }
-        _ if possible.is_finite() => Largest { value: possible, source: Source::Bucket },
-        _ => Largest { value: highest.lower, source: Source::Above },
+        _ if possible.is_finite() => Largest { value: possible, source: LargestBasis::Bucket },
+        _ => Largest { value: highest.lower, source: LargestBasis::Above },
     })
 }
 
@@ -397,25 +397,25 @@ fn sum(rows: &[TableRow], kind: MetricForm) -> Option<TableRow> {
     let (first, others) = rows.split_first()?;
     let measured = match (kind, &first.measured) {
         (MetricForm::Gauge | MetricForm::Max | MetricForm::Waiting, _) => return None,
-        (_, Measured::Number(_)) => Measured::Number(rows.iter().map(TableRow::total).sum()),
-        (_, Measured::Histogram(histogram, _)) => {
+        (_, Measurement::Number(_)) => Measurement::Number(rows.iter().map(TableRow::total).sum()),
+        (_, Measurement::Histogram(histogram, _)) => {
             let mut all = histogram.clone();
             for row in others {
-                if let Measured::Histogram(histogram, _) = &row.measured {
+                if let Measurement::Histogram(histogram, _) = &row.measured {
                     all.add(histogram);
                 }
             }
             // No value is larger than the largest of a row.
-            let of_rows = |takes: fn(Source) -> bool| -> Option<f64> {
+            let of_rows = |takes: fn(LargestBasis) -> bool| -> Option<f64> {
                 let taken = |row: &TableRow| row.largest().filter(|largest| takes(largest.source));
                 let values: Option<Vec<f64>> = rows.iter().map(|row| Some(taken(row)?.value)).collect();
                 values?.into_iter().reduce(f64::max)
             };
-            let kept = of_rows(|source| source == Source::Metric);
-            let most = of_rows(|source| source != Source::Above).unwrap_or(f64::INFINITY);
+            let kept = of_rows(|source| source == LargestBasis::Metric);
+            let most = of_rows(|source| source != LargestBasis::Above).unwrap_or(f64::INFINITY);
             let limits = ValueLimits { most: most.min(first.limits.most), ..first.limits };
             let largest = largest(&all, kept, limits);
-            Measured::Histogram(all, largest)
+            Measurement::Histogram(all, largest)
         }
     };
     let share = rows.iter().map(|row| row.share).sum();
@@ -424,7 +424,7 @@ fn sum(rows: &[TableRow], kind: MetricForm) -> Option<TableRow> {
 
 /// A table for each metric, including those without rows.
 pub(super) fn tables(
-    metrics: &[Metric],
+    metrics: &[ReportMetric],
     counted: &[MetricFamily],
     peaks: &Peaks,
     reasons: &Reasons,
@@ -444,14 +444,14 @@ pub(super) fn tables(
             }
             if metric.kind == MetricForm::Max {
                 // A value that left its window before the end is no longer a sample.
-                let seen: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
+                let seen: HashSet<LabelTexts> = rows.iter().map(|row| row.labels.clone()).collect();
                 let gone = peaks
                     .found
                     .iter()
                     .filter(|((name, labels), _)| *name == metric.name && !seen.contains(labels));
                 rows.extend(gone.map(|((_, labels), peak)| TableRow {
                     labels: labels.clone(),
-                    measured: Measured::Number(*peak),
+                    measured: Measurement::Number(*peak),
                     share: None,
                     limits: metric.limits,
                 }));
@@ -492,16 +492,16 @@ pub(super) fn tables(
         .collect()
 }
 
-fn row(metric: &Metric, sample: &Sample, peaks: &Peaks) -> TableRow {
+fn row(metric: &ReportMetric, sample: &Sample, peaks: &Peaks) -> TableRow {
     let measured = match &sample.value {
         SampleValue::Histogram(histogram) => {
             let kept = metric.largest_in.as_ref().and_then(|name| peaks.get(name, &sample.labels));
-            Measured::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
+            Measurement::Histogram(histogram.clone(), largest(histogram, kept, metric.limits))
         }
-        SampleValue::Number(number) if metric.kind == MetricForm::Max => Measured::Number(
+        SampleValue::Number(number) if metric.kind == MetricForm::Max => Measurement::Number(
             peaks.get(&metric.name, &sample.labels).map_or(*number, |peak| peak.max(*number)),
         ),
-        SampleValue::Number(number) => Measured::Number(*number),
+        SampleValue::Number(number) => Measurement::Number(*number),
     };
     TableRow { labels: sample.labels.clone(), measured, share: None, limits: metric.limits }
 }

@@ -11,8 +11,8 @@ mod unit;
 
 pub use folded::folded;
 pub use json::json;
-pub use measure::{Metric, metrics};
-pub use text::{Layout, text};
+pub use measure::{ReportMetric, metrics};
+pub use text::{ReportLayout, text};
 
 use crate::{
     exporter::{Exporter, Failure},
@@ -40,14 +40,14 @@ pub struct Report {
     end: End,
     /// The program and its arguments.
     command: Vec<String>,
-    probes: Vec<Probe>,
+    probes: Vec<ProbeResult>,
     tables: Vec<MetricTable>,
     losses: Vec<Loss>,
 }
 
 /// The state of a probe at the end.
 #[derive(Debug)]
-struct Probe {
+struct ProbeResult {
     name: String,
     down: Option<Down>,
     /// Ends without a start; `None` for a probe of single events.
@@ -91,9 +91,9 @@ pub enum Sort {
 
 /// The first reading of the probes, with which a later one is compared.
 #[derive(Debug)]
-pub struct Counting<'a> {
+pub struct FirstReading<'a> {
     exporter: &'a Exporter,
-    metrics: Vec<Metric>,
+    metrics: Vec<ReportMetric>,
     peaks: Peaks,
     before: Vec<MetricFamily>,
     begun: Instant,
@@ -108,9 +108,9 @@ pub struct Progress<'a> {
     pub show: &'a mut dyn FnMut(Duration, f64),
 }
 
-impl<'a> Counting<'a> {
+impl<'a> FirstReading<'a> {
     /// Reads the probes for the first time.
-    pub fn begin(exporter: &'a Exporter, metrics: Vec<Metric>) -> Self {
+    pub fn begin(exporter: &'a Exporter, metrics: Vec<ReportMetric>) -> Self {
         let peaks = Peaks::of(&metrics);
         let before = exporter.collect();
         Self { exporter, metrics, peaks, before, begun: Instant::now() }
@@ -177,7 +177,7 @@ fn states(
     exporter: &Exporter,
     failures: &[Failure],
     (before, after): (&[MetricFamily], &[MetricFamily]),
-) -> Vec<Probe> {
+) -> Vec<ProbeResult> {
     let (before, after) = (unmatched(before), unmatched(after));
     exporter
         .status()
@@ -187,7 +187,7 @@ fn states(
             let down = status.down.or_else(|| failure.map(|failure| failure.down.clone()));
             let earlier = before.get(status.name.as_str()).copied().unwrap_or(0.0);
             let unmatched = after.get(status.name.as_str()).map(|now| now - earlier);
-            Probe { name: status.name, down, unmatched }
+            ProbeResult { name: status.name, down, unmatched }
         })
         .collect()
 }

@@ -2,24 +2,24 @@
 
 use super::{
     measure::{
-        Labels, Largest, Measured, Metric, MetricForm, Since, Source as From, TableRow, events, limit, since,
-        tables,
+        Largest, LargestBasis as From, Measurement, MetricForm, ReportMetric, TableRow, ValueBegin, events,
+        limit, since, tables,
     },
-    unit::Unit,
+    unit::BaseUnit,
     *,
 };
 use crate::{
-    family::{FamilyKind, HistogramValue, Native, Sample, ValueLimits},
+    family::{FamilyKind, HistogramValue, LabelTexts, Native, Sample, ValueLimits},
     reason::Reasons,
     status::Cause,
 };
 use serde_json::json;
 use std::{os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
 
-const PLAIN: Layout = Layout { columns: None, bars: false };
+const PLAIN: ReportLayout = ReportLayout { columns: None, bars: false };
 
-fn metric(name: &str, kind: MetricForm, unit: Unit) -> Metric {
-    Metric {
+fn metric(name: &str, kind: MetricForm, unit: BaseUnit) -> ReportMetric {
+    ReportMetric {
         name: name.into(),
         probe: "probe".into(),
         kind,
@@ -28,7 +28,7 @@ fn metric(name: &str, kind: MetricForm, unit: Unit) -> Metric {
         stacks: Vec::new(),
         reasons: Vec::new(),
         limits: ValueLimits::POSITIVE,
-        since: Since::Unknown,
+        since: ValueBegin::Unknown,
     }
 }
 
@@ -64,18 +64,18 @@ fn story() -> MetricFamily {
     )
 }
 
-fn story_metric() -> Metric {
-    metric("tapster_block_io_duration_seconds", MetricForm::Histogram, Unit::Seconds)
+fn story_metric() -> ReportMetric {
+    metric("tapster_block_io_duration_seconds", MetricForm::Histogram, BaseUnit::Seconds)
 }
 
-fn measured(metrics: &[Metric], counted: &[MetricFamily], sort: Sort, top: Option<usize>) -> Report {
+fn measured(metrics: &[ReportMetric], counted: &[MetricFamily], sort: Sort, top: Option<usize>) -> Report {
     let mut peaks = Peaks::of(metrics);
     peaks.see(counted);
     Report {
         elapsed: Duration::from_secs(10),
         end: End::Time,
         command: Vec::new(),
-        probes: vec![Probe { name: "probe".into(), down: None, unmatched: Some(2.0) }],
+        probes: vec![ProbeResult { name: "probe".into(), down: None, unmatched: Some(2.0) }],
         tables: tables(metrics, counted, &peaks, &Reasons::shipped(), 10.0, (sort, top)),
         losses: losses(counted),
     }
@@ -124,7 +124,7 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
     let table = &report.tables[0];
     assert_eq!((first_labels(&report), table.left_out), (vec!["dm-0 read".into()], 3));
     let rest = table.rest.as_ref().unwrap();
-    let Measured::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
+    let Measurement::Histogram(histogram, largest) = &rest.measured else { panic!("{rest:?}") };
     assert_eq!(histogram.count(), 180);
     assert_eq!(*largest, Some(Largest { value: 0.000_5 - 10.0 * f64::exp2(-15.0), source: From::Bucket }));
     // The median over all, which is in the lowest bucket: the 90th of 119 there.
@@ -145,10 +145,10 @@ fn rows_are_sorted_and_the_rest_is_added_up() {
 fn counters_gauges_and_losses() {
     let number = SampleValue::Number;
     let metrics = [
-        metric("tapster_bytes_total", MetricForm::Counter, Unit::Bytes),
-        metric("tapster_depth", MetricForm::Gauge, Unit::None),
-        metric("tapster_longest_seconds", MetricForm::Max, Unit::Seconds),
-        metric("tapster_errors_total", MetricForm::Counter, Unit::None),
+        metric("tapster_bytes_total", MetricForm::Counter, BaseUnit::Bytes),
+        metric("tapster_depth", MetricForm::Gauge, BaseUnit::None),
+        metric("tapster_longest_seconds", MetricForm::Max, BaseUnit::Seconds),
+        metric("tapster_errors_total", MetricForm::Counter, BaseUnit::None),
     ];
     let evil = "\x1b[2J";
     let mut dropped =
@@ -168,7 +168,7 @@ fn counters_gauges_and_losses() {
     let mut report = measured(&metrics, &counted, Sort::Total, None);
     let message = "error: the first line\nthe second".into();
     let down = Some(Down { cause: Cause::Compile, message });
-    report.probes.push(Probe { name: "other".into(), down, unmatched: None });
+    report.probes.push(ProbeResult { name: "other".into(), down, unmatched: None });
     report.end = End::Command(ExitStatus::from_raw(3 << 8));
     assert_eq!(
         text(&report, PLAIN),
@@ -230,14 +230,14 @@ fn only_the_interval_counts() {
         counted[1].samples.iter().map(|sample| (sample.labels[0].as_str(), &sample.value)).collect();
     assert_eq!(values, [("a", &number(1.0)), ("c", &number(1.0))]);
     assert_eq!(counted[2].samples[0].value, number(7.0), "a gauge is not a sum");
-    let metrics = [story_metric(), metric("tapster_a_total", MetricForm::Counter, Unit::None)];
+    let metrics = [story_metric(), metric("tapster_a_total", MetricForm::Counter, BaseUnit::None)];
     assert!((events(&metrics, &counted) - 3.0).abs() < 1e-9, "one event is not told by two metrics");
 }
 
 #[test]
 fn the_largest_value_and_its_source() {
-    let kept = Metric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
-    let metrics = [kept, metric("tapster_longest_seconds", MetricForm::Max, Unit::Seconds)];
+    let kept = ReportMetric { largest_in: Some("tapster_longest_seconds".into()), ..story_metric() };
+    let metrics = [kept, metric("tapster_longest_seconds", MetricForm::Max, BaseUnit::Seconds)];
     let longest = |values: &[(&'static [&'static str], f64)]| {
         let rows = values.iter().map(|(labels, value)| (*labels, SampleValue::Number(*value))).collect();
         family("tapster_longest_seconds", FamilyKind::Gauge, rows)
@@ -294,7 +294,7 @@ fn what_cannot_be_is_not_told() {
             row(&["three", "sleep"], &[(0, 1), (3, 2)], 9.1),
         ],
     );
-    let mut metrics = [metric(name, MetricForm::Histogram, Unit::Seconds)];
+    let mut metrics = [metric(name, MetricForm::Histogram, BaseUnit::Seconds)];
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(
         found.contains("\n  one     sleep      4.20 s      1   4.20 s  4.20 s  4.20 s  ≤ 4.20 s   31.6 %\n"),
@@ -307,7 +307,7 @@ fn what_cannot_be_is_not_told() {
         "{found}"
     );
     // The command ran for 4.4 s.
-    metrics[0].since = Since::Command;
+    metrics[0].since = ValueBegin::Command;
     limit(&mut metrics, Duration::from_secs(9), Duration::from_millis(4400));
     let found = text(&measured(&metrics, std::slice::from_ref(&slept), Sort::Labels, None), PLAIN);
     assert!(found.contains("  ≤ 4.40 s   68.4 %\n") && found.contains("≤ 4.40 s  100.0 %\n"), "{found}");
@@ -320,7 +320,7 @@ fn what_cannot_be_is_not_told() {
 #[test]
 fn distributions_share_a_scale() {
     let report = measured(&[story_metric()], &[story()], Sort::Total, None);
-    let wide = text(&report, Layout { columns: Some(100), bars: true });
+    let wide = text(&report, ReportLayout { columns: Some(100), bars: true });
     let lines: Vec<&str> = wide.lines().skip(3).take(6).collect();
     // 2^-15 to 2^-4 s, eleven buckets.
     assert!(lines[0].ends_with("percent  30.5 µs 62.5 ms"), "{wide}");
@@ -329,14 +329,14 @@ fn distributions_share_a_scale() {
     assert!(lines[3].ends_with("  0.0 %  █ ▁"), "{wide}");
     assert!(lines[5].ends_with("100.0 %  ▁▁▁       █"), "{wide}");
     for columns in [1, 20, 40, 60, 82, 90, 100, 250] {
-        let text = text(&report, Layout { columns: Some(columns), bars: true });
+        let text = text(&report, ReportLayout { columns: Some(columns), bars: true });
         let limit = columns.max(20);
         // Only an unbreakable word may exceed the width: the metric's name.
         let long = |line: &&str| line.chars().count() > limit && !line.trim_end().ends_with("_seconds:");
         assert_eq!(text.lines().find(long), None, "{columns}:\n{text}");
         assert_eq!(text.matches('█').count(), 5, "{columns}:\n{text}");
     }
-    let narrow = text(&report, Layout { columns: Some(40), bars: true });
+    let narrow = text(&report, ReportLayout { columns: Some(40), bars: true });
     assert!(
         narrow.contains("\n  device ram0 operation read\n    total 10.0 ms  count 160\n    average 62.5 µs  p50 53.1 µs\n    p99 120 µs  max ≤ 122 µs\n"),
         "{narrow}"
@@ -349,11 +349,11 @@ fn distributions_share_a_scale() {
         vec![by_device(&["a"][..], -3), by_device(&["b"], -4), by_device(&["c"], -4)],
     );
     let report = measured(&[story_metric()], &[one], Sort::Total, Some(1));
-    let narrow = text(&report, Layout { columns: Some(40), bars: true });
+    let narrow = text(&report, ReportLayout { columns: Some(40), bars: true });
     assert!(narrow.contains("\n  device a\n    total 1.00 s"), "{narrow}");
     assert!(narrow.contains("\n  2 more\n") && narrow.contains("\n  all\n"), "{narrow}");
     // Few buckets need little room: bars stay beside the numbers.
-    let beside = text(&report, Layout { columns: Some(87), bars: true });
+    let beside = text(&report, ReportLayout { columns: Some(87), bars: true });
     assert!(beside.contains("percent  31.2 ms 125 ms\n"), "{beside}");
     // One event of two million has a bar.
     let rare = family(
@@ -361,8 +361,10 @@ fn distributions_share_a_scale() {
         FamilyKind::Histogram,
         vec![(&["a", "read"][..], SampleValue::Histogram(histogram(&[(-14, 2_000_000), (-1, 1)], 1.0)))],
     );
-    let text =
-        text(&measured(&[story_metric()], &[rare], Sort::Total, None), Layout { columns: None, bars: true });
+    let text = text(
+        &measured(&[story_metric()], &[rare], Sort::Total, None),
+        ReportLayout { columns: None, bars: true },
+    );
     assert!(text.contains("█            ▁\n"), "{text}");
 }
 
@@ -370,7 +372,8 @@ fn distributions_share_a_scale() {
 #[test]
 fn reasons_are_sentences() {
     let name = "tapster_off_cpu_duration_seconds";
-    let metric = Metric { reasons: vec![false, true], ..metric(name, MetricForm::Histogram, Unit::Seconds) };
+    let metric =
+        ReportMetric { reasons: vec![false, true], ..metric(name, MetricForm::Histogram, BaseUnit::Seconds) };
     let row = |labels, sum| (labels, SampleValue::Histogram(histogram(&[(-4, 10)], sum)));
     let slept = family(
         name,
@@ -412,7 +415,7 @@ fn reasons_are_sentences() {
 /// The form that `docs/report.md` promises.
 #[test]
 fn json_has_a_form() {
-    let counter = metric("tapster_bytes_total", MetricForm::Counter, Unit::Bytes);
+    let counter = metric("tapster_bytes_total", MetricForm::Counter, BaseUnit::Bytes);
     let bytes = family(
         "tapster_bytes_total",
         FamilyKind::Counter,
@@ -483,9 +486,9 @@ fn json_has_a_form() {
     if let Some(native) = &mut above.native {
         native.zero_count = 1;
     }
-    let labels: Labels = Arc::new([]);
+    let labels: LabelTexts = Arc::new([]);
     let tables = tables(
-        &[Metric { limits: ValueLimits::NONE, ..story_metric() }],
+        &[ReportMetric { limits: ValueLimits::NONE, ..story_metric() }],
         &[MetricFamily {
             samples: vec![Sample { labels, value: SampleValue::Histogram(above) }],
             label_names: Arc::new([]),

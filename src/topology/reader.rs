@@ -1,7 +1,7 @@
 //! Reads arrays again and again, each within its time: attributes of an array, and the control device, answer only when the
 //! array's driver lets them, which may wait for a disk that does not answer.
 
-use super::{Array, DeviceMapper, Named, Topology, dm, md, named, sysfs};
+use super::{Array, DeviceMapper, DeviceName, Topology, dm, md, named, sysfs};
 use crate::{
     deadline::{self, Left, MayHang, Outcome, TimeLimits},
     host::Host,
@@ -57,7 +57,7 @@ impl TopologyReader {
             .collect();
         self.devices = devices.iter().map(|device| (device.block.file.clone(), device.clone())).collect();
         let (sys, mapper) = (self.host.sys.clone(), self.mapper.clone());
-        let links = named::Links::read(&self.host.dev);
+        let links = named::MdNames::read(&self.host.dev);
         let read = move |device: &Device| {
             let named = named::read(&sys, &device.block, &links);
             let array = md::read(&sys, &device.block, named.as_ref());
@@ -81,7 +81,7 @@ impl TopologyReader {
                 Outcome::Panicked => known(),
             }
         });
-        let (arrays, named): (Vec<Option<Array>>, Vec<Option<Named>>) = found.unzip();
+        let (arrays, named): (Vec<Option<Array>>, Vec<Option<DeviceName>>) = found.unzip();
         let topology = Topology::new(arrays.into_iter().flatten().collect());
         (topology.with_names(named.into_iter().flatten().collect()), silent)
     }

@@ -1,6 +1,6 @@
 //! The topology over time: read for each scrape, with each complaint logged once.
 
-use super::{DeviceMapper, LeftOut, MAX_ARRAYS, MAX_MEMBERS, Topology, TopologyReader};
+use super::{DeviceMapper, LeftOutCounts, MAX_ARRAYS, MAX_MEMBERS, Topology, TopologyReader};
 use crate::{
     host::Host,
     lock::lock,
@@ -31,7 +31,7 @@ pub struct Watch {
 #[derive(Debug)]
 struct Reading {
     reader: TopologyReader,
-    left_out: LeftOut,
+    left_out: LeftOutCounts,
     /// Devices that did not answer.
     silent: Vec<String>,
 }
@@ -41,7 +41,7 @@ impl Watch {
     pub fn new(host: &Host) -> Self {
         let mapper = Arc::new(Control::new(host.dev.join("mapper/control")));
         let reader = TopologyReader::new(host, mapper.clone());
-        let reading = Reading { reader, left_out: LeftOut::default(), silent: Vec::new() };
+        let reading = Reading { reader, left_out: LeftOutCounts::default(), silent: Vec::new() };
         Self {
             mapper,
             reading: Mutex::new(reading),
@@ -82,8 +82,9 @@ impl Watch {
 }
 
 impl Reading {
-    fn tell(&mut self, left_out: LeftOut, silent: Vec<String>) {
-        if left_out != LeftOut::default() && mem::replace(&mut self.left_out, left_out) == LeftOut::default()
+    fn tell(&mut self, left_out: LeftOutCounts, silent: Vec<String>) {
+        if left_out != LeftOutCounts::default()
+            && mem::replace(&mut self.left_out, left_out) == LeftOutCounts::default()
         {
             tracing::warn!(
                 arrays = left_out.arrays,

@@ -22,8 +22,10 @@ fn probe(yaml: &str) -> Probe {
 
 /// Adopts among the families of these probes.
 fn adopted(topology: &Topology, probes: &mut [(&Probe, MetricFamily)]) -> Result<(), NotAdopted> {
-    let mut measured: Vec<Measured<'_>> =
-        probes.iter().map(|(probe, family)| Measured { probe, families: vec![family.clone()] }).collect();
+    let mut measured: Vec<ProbeFamilies<'_>> = probes
+        .iter()
+        .map(|(probe, family)| ProbeFamilies { probe, families: vec![family.clone()] })
+        .collect();
     let outcome = adopt(topology, &mut measured);
     for ((_, family), measured) in probes.iter_mut().zip(measured) {
         *family = measured.families.into_iter().next().expect("the family that was given");

@@ -137,7 +137,7 @@ fn show(topology: &Topology) -> Vec<String> {
     let mut lines = Vec::new();
     for array in topology.arrays() {
         lines.push(format!("{} {} {} {}", array.name, array.kind.name(), array.title, array.level));
-        for Member { name, device, slot, state, exclusive } in &array.members {
+        for ArrayMember { name, device, slot, state, exclusive } in &array.members {
             let device = device.map_or_else(|| "-".into(), crate::name::numbers);
             let exclusive = if *exclusive { " exclusive" } else { "" };
             lines.push(format!("  {slot} {name} {device} {state}{exclusive}"));
