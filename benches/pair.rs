@@ -24,7 +24,7 @@ use std::{
 use support::{Bpftrace, Loaded};
 use tapster::{
     collector::{LabelContext, ProbeReader, View},
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     exposition::{self, Format},
     host::Host,
     kernel::Kernel,
@@ -104,7 +104,7 @@ fn own_cost(exporter: &Exporter) -> f64 {
 fn pair() {
     let device = LoopDevice::new();
     let kernel = Kernel::detect(&Host::default());
-    let options = Options { run_stats: true, attach: true, command: false };
+    let options = StartOptions { run_stats: true, attach: true, command: false };
     let start = |yaml: &str| Exporter::start(&probes(yaml), &kernel, &Host::default(), Vec::new(), options).0;
     println!(
         "a pair of block events, {READS} reads of 4 KiB a round, ns for start and end together by the kernel's count"

@@ -24,7 +24,7 @@ use tapster::{
     },
     server,
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 use tokio::sync::watch;
 
@@ -44,7 +44,7 @@ impl Source for Fixed {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     lock::lock,
     mark::Mark,
-    owner::{Stranger, Trust},
+    owner::{Trust, UntrustedFile},
 };
 use std::{
     fs,
@@ -32,7 +32,7 @@ const SHIPPED: &str = "library/";
 
 /// The command line's choice of probes.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ProbeSelection {
     /// Words: shipped probes or groups of them, files of probes, directories of such files, `-` for standard input.
     pub words: Vec<String>,
     /// More files of probes, directories of such files, `-`; without any, and without words, the library runs.
@@ -71,7 +71,7 @@ fn most() -> u64 {
 }
 
 /// Where probes come from.
-enum Origin<'r> {
+enum ProbeOrigin<'r> {
     Shipped(&'r str),
     Path(&'r Path),
 }
@@ -89,7 +89,7 @@ pub enum ConfigError {
     },
     /// Somebody else may write a file.
     #[error(transparent)]
-    Stranger(Box<Stranger>),
+    Stranger(Box<UntrustedFile>),
     /// `--probes` names nothing.
     #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
     NoProbe {
@@ -132,7 +132,7 @@ pub struct Config {
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
     /// Files that others may write, and that were read all the same.
-    pub strangers: Vec<Stranger>,
+    pub strangers: Vec<UntrustedFile>,
     /// Probes of files that are off and were not named.
     pub off: Vec<Probe>,
     /// Files that could not be read.
@@ -210,15 +210,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-impl Request {
+impl ProbeSelection {
     /// Where probes come from, by the words and the files of this request.
-    fn origins(&self, library: &[Probe]) -> Result<Vec<Origin<'_>>, ConfigError> {
-        let mut origins: Vec<Origin<'_>> = self.files.iter().map(|path| Origin::Path(path)).collect();
+    fn origins(&self, library: &[Probe]) -> Result<Vec<ProbeOrigin<'_>>, ConfigError> {
+        let mut origins: Vec<ProbeOrigin<'_>> =
+            self.files.iter().map(|path| ProbeOrigin::Path(path)).collect();
         for word in &self.words {
             if is_shipped(word, library) {
-                origins.push(Origin::Shipped(word));
+                origins.push(ProbeOrigin::Shipped(word));
             } else if is_path(word) {
-                origins.push(Origin::Path(Path::new(word)));
+                origins.push(ProbeOrigin::Path(Path::new(word)));
             } else {
                 let near = nearest(word, known(library));
                 let hint = near.map(|near| format!("; did you mean `{near}`?"));
@@ -267,16 +268,16 @@ fn is_path(word: &str) -> bool {
 }
 
 /// Reads everything that was requested, or fails.
-pub fn load(request: &Request) -> Result<Config, ConfigError> {
+pub fn load(request: &ProbeSelection) -> Result<Config, ConfigError> {
     survey(request)?.whole()
 }
 
 /// Reads as much of what was requested as can be read.
-pub fn survey(request: &Request) -> Result<Config, ConfigError> {
+pub fn survey(request: &ProbeSelection) -> Result<Config, ConfigError> {
     gather(request)?.something()
 }
 
-fn gather(request: &Request) -> Result<Config, ConfigError> {
+fn gather(request: &ProbeSelection) -> Result<Config, ConfigError> {
     let library = library()?;
     let mut config = Config::default();
     let origins = request.origins(&library)?;
@@ -287,10 +288,10 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
     }
     for origin in origins {
         match origin {
-            Origin::Shipped(word) => {
+            ProbeOrigin::Shipped(word) => {
                 config.probes.extend(library.iter().filter(|probe| is_called(probe, word)).cloned());
             }
-            Origin::Path(path) => match files(path) {
+            ProbeOrigin::Path(path) => match files(path) {
                 Ok(files) => {
                     for file in files {
                         config.take(&file, request, &library)?;
@@ -307,7 +308,7 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
 
 impl Config {
     /// Reads a file into the configuration.
-    fn take(&mut self, path: &Path, request: &Request, library: &[Probe]) -> Result<(), ConfigError> {
+    fn take(&mut self, path: &Path, request: &ProbeSelection, library: &[Probe]) -> Result<(), ConfigError> {
         // This comes before the file is read, because errors show its lines. Standard input is trusted like the user who started
         // this process.
         if path.as_os_str() != STANDARD_INPUT {
@@ -439,16 +440,16 @@ mod tests {
     #[test]
     fn the_library_runs_alone_or_beside_files() {
         assert_eq!(
-            names(&load(&Request::default()).unwrap()),
+            names(&load(&ProbeSelection::default()).unwrap()),
             ["block_io", "block_request", "raid_member", "raid_member"]
         );
         let own = file(
             "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
         );
-        let request = |probes: &[&str]| Request {
+        let request = |probes: &[&str]| ProbeSelection {
             files: vec![own.path().into(), own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
-            ..Request::default()
+            ..ProbeSelection::default()
         };
         assert_eq!(names(&load(&request(&[])).unwrap()), ["forks", "block_io", "forks"]);
         assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
@@ -459,7 +460,7 @@ mod tests {
     #[test]
     fn a_directory_means_its_files() {
         let directory = tempfile::tempdir().unwrap();
-        let request = Request { files: vec![directory.path().into()], ..Request::default() };
+        let request = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
         assert!(matches!(load(&request), Err(ConfigError::Nothing)));
         let probe = |name: &str| {
             format!(
@@ -488,9 +489,12 @@ mod tests {
         );
         let path = own.path().display().to_string();
         let named = |words: &[&str]| {
-            load(&Request { words: words.iter().map(ToString::to_string).collect(), ..Request::default() })
+            load(&ProbeSelection {
+                words: words.iter().map(ToString::to_string).collect(),
+                ..ProbeSelection::default()
+            })
         };
-        assert_eq!(names(&named(&[]).unwrap()), names(&load(&Request::default()).unwrap()));
+        assert_eq!(names(&named(&[]).unwrap()), names(&load(&ProbeSelection::default()).unwrap()));
         assert_eq!(
             names(&named(&["block_request", &path, "block_io"]).unwrap()),
             ["block_request", "forks", "block_io"]
@@ -516,11 +520,11 @@ mod tests {
         // A directory stands for its files, and words go with `-c` and `--probes`.
         let directory = tempfile::tempdir().unwrap();
         fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
-        let request = Request {
+        let request = ProbeSelection {
             words: vec![directory.path().display().to_string(), "syscalls".into()],
             files: vec![own.path().into()],
             probes: vec!["forks".into(), "syscalls".into()],
-            ..Request::default()
+            ..ProbeSelection::default()
         };
         assert_eq!(names(&load(&request).unwrap()), ["forks", "forks", "syscalls"]);
         assert_eq!(request.paths(), [own.path(), directory.path()]);
@@ -532,10 +536,10 @@ mod tests {
             "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
              \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
         );
-        let request = |probes: &[&str]| Request {
+        let request = |probes: &[&str]| ProbeSelection {
             files: vec![own.path().into()],
             probes: probes.iter().map(ToString::to_string).collect(),
-            ..Request::default()
+            ..ProbeSelection::default()
         };
         let config = load(&request(&[])).unwrap();
         assert_eq!(names(&config), ["forks"]);
@@ -547,7 +551,7 @@ mod tests {
         let all_off = file(
             "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
         );
-        let request = Request { files: vec![all_off.path().into()], ..Request::default() };
+        let request = ProbeSelection { files: vec![all_off.path().into()], ..ProbeSelection::default() };
         let nothing = load(&request).unwrap_err().to_string();
         assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
     }
@@ -558,7 +562,7 @@ mod tests {
         let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
         fs::write(directory.path().join("b.yaml"), good).unwrap();
         std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
-        let request = Request { files: vec![directory.path().into()], ..Request::default() };
+        let request = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
         let config = survey(&request).unwrap();
         assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
         assert!(load(&request).unwrap_err().to_string().contains("a.yaml"));
@@ -567,10 +571,11 @@ mod tests {
     #[test]
     fn mistakes_are_told_and_the_rest_is_kept() {
         let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
-        let config = load(&Request { files: vec![wrong.path().into()], ..Request::default() }).unwrap();
+        let config =
+            load(&ProbeSelection { files: vec![wrong.path().into()], ..ProbeSelection::default() }).unwrap();
         assert_eq!(config.diagnostics.len(), 3);
         assert!(
-            load(&Request { files: vec!["/nonexistent".into()], ..Request::default() })
+            load(&ProbeSelection { files: vec!["/nonexistent".into()], ..ProbeSelection::default() })
                 .unwrap_err()
                 .to_string()
                 .contains("/nonexistent")

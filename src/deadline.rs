@@ -25,9 +25,9 @@ pub struct TimeLimits {
 
 /// Counts the threads that hang in a thing.
 #[derive(Debug, Default)]
-pub struct Left(AtomicUsize);
+pub struct HangingThreads(AtomicUsize);
 
-impl Left {
+impl HangingThreads {
     /// Whether a thread hangs.
     pub fn is_any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
@@ -48,10 +48,10 @@ pub enum Outcome<R> {
 /// A thing that may hang.
 pub trait MayHang: Send + Sync + 'static {
     /// The threads that hang in it.
-    fn left(&self) -> &Left;
+    fn left(&self) -> &HangingThreads;
 }
 
-struct Round<T, R, F> {
+struct ReadingRound<T, R, F> {
     items: Vec<Arc<T>>,
     read: F,
     state: Mutex<ThreadState<R>>,
@@ -78,7 +78,7 @@ where
 {
     let outcomes = items.iter().map(|_| Outcome::Slow).collect();
     let state = ThreadState { thread: 0, reading: None, next: 0, outcomes, is_over: false };
-    let round = Arc::new(Round { items, read, state: Mutex::new(state), ended: Condvar::new() });
+    let round = Arc::new(ReadingRound { items, read, state: Mutex::new(state), ended: Condvar::new() });
     round.start(0);
     let mut limit = limits.first;
     let mut state = round.lock();
@@ -102,7 +102,7 @@ where
     std::mem::take(&mut state.outcomes)
 }
 
-impl<T, R, F> Round<T, R, F>
+impl<T, R, F> ReadingRound<T, R, F>
 where
     T: MayHang,
     R: Send + 'static,
@@ -170,17 +170,17 @@ mod tests {
         number: u32,
         /// What it waits for.
         gate: Option<Mutex<mpsc::Receiver<()>>>,
-        left: Left,
+        left: HangingThreads,
     }
 
     impl MayHang for Item {
-        fn left(&self) -> &Left {
+        fn left(&self) -> &HangingThreads {
             &self.left
         }
     }
 
     fn item(number: u32) -> Arc<Item> {
-        Arc::new(Item { number, gate: None, left: Left::default() })
+        Arc::new(Item { number, gate: None, left: HangingThreads::default() })
     }
 
     fn read(item: &Item) -> u32 {
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_hangs_is_left_behind_until_it_answers() {
         let (open, gate) = mpsc::channel();
-        let hangs = Item { number: 7, gate: Some(Mutex::new(gate)), left: Left::default() };
+        let hangs = Item { number: 7, gate: Some(Mutex::new(gate)), left: HangingThreads::default() };
         let items = vec![item(1), Arc::new(hangs), item(2), item(3)];
         let others_are_there = |outcomes: &[Outcome<u32>]| {
             assert_eq!(outcomes[0], Outcome::Read(1));
@@ -257,7 +257,14 @@ mod tests {
         let (open, items): (Vec<_>, Vec<_>) = gates
             .into_iter()
             .map(|(open, gate)| {
-                (open, Arc::new(Item { number: 0, gate: Some(Mutex::new(gate)), left: Left::default() }))
+                (
+                    open,
+                    Arc::new(Item {
+                        number: 0,
+                        gate: Some(Mutex::new(gate)),
+                        left: HangingThreads::default(),
+                    }),
+                )
             })
             .unzip();
         let begun = Instant::now();

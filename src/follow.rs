@@ -91,12 +91,12 @@ pub(crate) fn register(assembled: &Assembled, maps: &[BorrowedFd<'_>]) -> Result
 
 /// Processes that are followed in maps of probes. Dropping it ends that.
 #[derive(Debug)]
-pub struct Followed {
+pub struct FollowedProcesses {
     lost: Map,
     _held: Vec<OwnedFd>,
 }
 
-impl Followed {
+impl FollowedProcesses {
     /// Follows this process's children from now on. `maps` are those of the probes with `traced`.
     pub fn start(btf: &Btf, maps: &[BorrowedFd<'_>]) -> Result<Self, FollowError> {
         let lost = create_map(&follow::lost()).map_err(refused("the map `lost` could not be made"))?;

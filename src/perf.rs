@@ -30,7 +30,7 @@ pub struct Covered {
 
 /// A timer or counter, open on the CPUs that are online; an interval is open on one of them.
 #[derive(Debug)]
-pub struct Events {
+pub struct OpenEvents {
     event: PerfEvent,
     open: Vec<Open>,
 }
@@ -43,7 +43,7 @@ struct Open {
     enabled_ns: u64,
 }
 
-impl Events {
+impl OpenEvents {
     /// Opens the event on these CPUs and attaches a program that was loaded for it.
     pub fn attach(program: BorrowedFd<'_>, event: &PerfEvent, online: &[u32]) -> io::Result<Self> {
         let mut events = Self { event: *event, open: Vec::new() };

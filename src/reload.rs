@@ -2,14 +2,14 @@
 //! landing page.
 
 use crate::{
-    config::{self, Config, Request},
-    exporter::{Exchange, Exporter, Failure, Refused},
+    config::{self, Config, ProbeSelection},
+    exporter::{Exchange, Exporter, RefusedProbe, StartFailure},
     family::{FamilyKind, MetricFamily},
     host::Host,
     kernel::Kernel,
     mark::Mark,
     source::{OwnFamilies, Selection, Source},
-    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    status::{ConfigStatus, ProbeStatus, PushStatus, UnreadyReason},
     sys,
 };
 use std::{
@@ -22,7 +22,7 @@ use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
 /// The configuration of a running exporter.
 pub struct Configuration {
     exporter: Arc<Exporter>,
-    request: Request,
+    request: ProbeSelection,
     host: Host,
     /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
@@ -58,7 +58,7 @@ impl Configuration {
     /// `own` gives the additional families of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
-        request: Request,
+        request: ProbeSelection,
         host: Host,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
@@ -102,7 +102,7 @@ impl Configuration {
                 } else {
                     tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
                 }
-                for Failure { name, down } in &exchange.down {
+                for StartFailure { name, down } in &exchange.down {
                     tracing::error!(
                         probe = name,
                         reason = down.cause.word(),
@@ -200,8 +200,8 @@ fn summary(exchange: &Exchange) -> String {
     parts.join(", ")
 }
 
-fn refusals(refused: &[Refused]) -> String {
-    let said = |Refused { name, down, goes_on, .. }: &Refused| {
+fn refusals(refused: &[RefusedProbe]) -> String {
+    let said = |RefusedProbe { name, down, goes_on, .. }: &RefusedProbe| {
         let what = match goes_on.as_slice() {
             [] => "and the one before is gone, since another probe has its metrics now".to_owned(),
             [before] if before == name => "so the one before goes on".to_owned(),
@@ -250,7 +250,7 @@ impl Source for Configuration {
         })
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         Source::unready(&*self.exporter)
     }
 }

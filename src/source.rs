@@ -4,7 +4,7 @@
 use crate::{
     exposition::ExpositionError,
     family::{FamilyKind, MetricFamily},
-    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    status::{ConfigStatus, ProbeStatus, PushStatus, UnreadyReason},
 };
 use std::{
     collections::HashSet,
@@ -44,7 +44,7 @@ pub trait Source: Send + Sync + 'static {
         None
     }
     /// Why the source is not ready, `None` if it is. Cheap and without blocking.
-    fn unready(&self) -> Option<Unready>;
+    fn unready(&self) -> Option<UnreadyReason>;
 }
 
 /// Gives families of a part of this process that is no source of its own. It must not block.

@@ -15,7 +15,7 @@ use support::{
 };
 use tapster::{
     config,
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     family::{MetricFamily, SampleValue},
     host::Host,
     kernel::Kernel,
@@ -109,7 +109,7 @@ fn exchanged() -> Outcome {
     probes.extend(declaration::parse(&SourceFile::new("site.yaml", SITE)).0.probes);
     let (probes, diagnostics) = check::select(probes, &kernel.target());
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (exporter, failures, _) = Exporter::start(&probes, &kernel, &Host::default(), Vec::new(), options);
     assert!(failures.is_empty(), "{failures:?}");
 

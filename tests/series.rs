@@ -16,7 +16,7 @@ use support::{
 };
 use tapster::{
     config,
-    exporter::{Exporter, Options},
+    exporter::{Exporter, StartOptions},
     exposition::{Format, encode},
     family::FamilyKind,
     host::Host,
@@ -161,7 +161,7 @@ fn collide(families: &[(String, &'static str)]) -> bool {
 /// Random configurations: each is refused if names collide and only then, and what runs has each series once.
 fn random_configurations() -> Outcome {
     let kernel = Kernel::detect(&Host::default());
-    let options = Options { run_stats: false, attach: true, command: false };
+    let options = StartOptions { run_stats: false, attach: true, command: false };
     let (mut refused, mut series) = (0, 0);
     for seed in 0..ROUNDS * 20 {
         let mut random = Random(seed);

@@ -35,7 +35,7 @@ pub enum AttachError {
 
 /// A call graph in the kernel. Dropping it detaches everything.
 #[derive(Debug)]
-pub struct Attached {
+pub struct AttachedGraph {
     /// The records.
     pub ring: Ring,
     /// How the probes were attached.
@@ -88,7 +88,12 @@ impl Maker {
 
 /// Attaches to all places of a plan, ends before beginnings, by the best method from `from` on. From then on the children of
 /// this process, and their children, are followed.
-pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: AttachMethod) -> Result<Attached, AttachError> {
+pub fn attach(
+    plan: &Plan,
+    btf: &Btf,
+    ring_bytes: u32,
+    from: AttachMethod,
+) -> Result<AttachedGraph, AttachError> {
     // Needed before 5.11, where the kernel may refuse it; then making the maps reports it.
     let _ = sys::lift_memlock();
     let mut maker = Maker { maps: Vec::new(), held: Vec::new() };
@@ -108,7 +113,7 @@ pub fn attach(plan: &Plan, btf: &Btf, ring_bytes: u32, from: AttachMethod) -> Re
     follow::register(&callgraph::register()?, &maker.maps())?;
     let cpus = PossibleCpus::of_host().map_err(refused("the number of CPUs"))?;
     let (ring, lost) = (fd(&maker.maps, RING), fd(&maker.maps, LOST));
-    Ok(Attached {
+    Ok(AttachedGraph {
         ring: Ring::open(ring, ring_bytes, LONGEST).map_err(refused("the ring"))?,
         lost: Map::open(lost, cpus).map_err(refused("the map of losses"))?,
         method,
@@ -173,7 +178,7 @@ fn probes(
     Ok((method, refused_places))
 }
 
-impl Attached {
+impl AttachedGraph {
     /// The losses so far.
     pub fn losses(&self) -> io::Result<Losses> {
         let count = |index| follow::counter(&self.lost, index);

@@ -12,8 +12,8 @@ mod summary;
 mod tests;
 
 pub use crate::load::places::AttachMethod;
-pub use attach::{AttachError, Attached, Losses, attach};
-pub use pairing::{Graph, Line, Step};
+pub use attach::{AttachError, AttachedGraph, Losses, attach};
+pub use pairing::{CallStep, Graph, GraphLine};
 pub use plan::{FilePlace, FollowedFunction, GraphRequest, Plan, plan};
 pub use print::{Output, Printer};
 pub use summary::{Ending, Summary, Sums, Unreturned};

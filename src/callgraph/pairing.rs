@@ -14,7 +14,7 @@ use tapster_ebpf::callgraph::{ARGUMENTS, Event, Record, Stacks, Task};
 
 /// A line of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct GraphLine<'a> {
     /// The thread.
     pub task: Task,
     /// Its name.
@@ -28,12 +28,12 @@ pub struct Line<'a> {
     /// Index of the function.
     pub function: usize,
     /// The event.
-    pub step: Step,
+    pub step: CallStep,
 }
 
 /// An event of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CallStep {
     /// It began.
     Enter([u64; ARGUMENTS]),
     /// It returned.
@@ -46,7 +46,7 @@ pub enum Step {
 }
 
 #[derive(Clone, Debug)]
-struct Frame {
+struct OpenCall {
     function: usize,
     stack: u64,
     caller: u64,
@@ -66,7 +66,7 @@ struct Thread {
     /// The task that last ran it.
     task: Task,
     comm: String,
-    frames: Vec<Frame>,
+    frames: Vec<OpenCall>,
     /// Number of frames that are shown.
     shown: usize,
     /// Number of calls in progress of each function, of those that are shown.
@@ -102,7 +102,7 @@ impl<'f> Graph<'f> {
     }
 
     /// Processes a record; records come in the order in which they were written.
-    pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&Line<'_>)) {
+    pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&GraphLine<'_>)) {
         let Record { time_ns, task, ref event } = *record;
         match *event {
             Event::Entry { function, stack, caller, arguments, comm, goroutine } => {
@@ -173,7 +173,7 @@ impl<'f> Graph<'f> {
         flow: Flow,
         (function, stack, caller): (usize, u64, u64),
         arguments: [u64; ARGUMENTS],
-        print: &mut impl FnMut(&Line<'_>),
+        print: &mut impl FnMut(&GraphLine<'_>),
     ) {
         let Some(thread) = self.threads.get_mut(&flow) else { return };
         let task = thread.task;
@@ -212,7 +212,7 @@ impl<'f> Graph<'f> {
         if shown && thread.shown == 0 && (self.stacks.is_some() || thread.base_ns == 0) {
             thread.base_ns = time_ns;
         }
-        thread.frames.push(Frame {
+        thread.frames.push(OpenCall {
             function,
             stack,
             caller,
@@ -224,14 +224,14 @@ impl<'f> Graph<'f> {
         });
         thread.last_ns = time_ns;
         if shown {
-            print(&Line {
+            print(&GraphLine {
                 task,
                 comm: &thread.comm,
                 time_ns,
                 since_ns: time_ns.saturating_sub(thread.base_ns),
                 depth: thread.shown,
                 function,
-                step: Step::Enter(arguments),
+                step: CallStep::Enter(arguments),
             });
             thread.shown += 1;
             *thread.open.entry(function).or_default() += 1;
@@ -260,7 +260,7 @@ impl<'f> Graph<'f> {
         (task, goroutine): (Task, u64),
         stack: u64,
         value: Option<u64>,
-        print: &mut impl FnMut(&Line<'_>),
+        print: &mut impl FnMut(&GraphLine<'_>),
     ) {
         let flow = self.flow(task, goroutine);
         let Some(thread) = self.threads.get_mut(&flow) else {
@@ -284,14 +284,14 @@ impl<'f> Graph<'f> {
                 (top.function, top.shown, time_ns.saturating_sub(top.entered_ns));
             thread.close(&mut self.summary, time_ns, Ending::Returned);
             if shown {
-                print(&Line {
+                print(&GraphLine {
                     task,
                     comm: &thread.comm,
                     time_ns,
                     since_ns: time_ns.saturating_sub(thread.base_ns),
                     depth: thread.shown,
                     function,
-                    step: Step::Return { value, duration_ns },
+                    step: CallStep::Return { value, duration_ns },
                 });
             }
         }

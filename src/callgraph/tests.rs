@@ -1,7 +1,7 @@
 //! Calls from artificial records, and how they are printed.
 
 use super::{
-    pairing::{Graph, Line, Step},
+    pairing::{CallStep, Graph, GraphLine},
     plan::FollowedFunction,
     print::{Output, Printer},
     summary::{Summary, Sums, Unreturned},
@@ -82,10 +82,10 @@ impl Script {
         let mut graph = Graph::new(&functions, triggered, Some(Stacks::Thread));
         let mut lines = Vec::new();
         for record in &self.records {
-            graph.record(record, &mut |line: &Line<'_>| {
+            graph.record(record, &mut |line: &GraphLine<'_>| {
                 let arrow = match line.step {
-                    Step::Enter(_) => "->",
-                    Step::Return { .. } => "<-",
+                    CallStep::Enter(_) => "->",
+                    CallStep::Return { .. } => "<-",
                 };
                 let name = &functions[line.function].name;
                 lines.push(format!("{}{}{arrow}{name}", line.task.tid, " ".repeat(line.depth + 1)));

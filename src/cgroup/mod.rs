@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 pub use tapster_ebpf::probe::CgroupPart as Part;
-use tree::{Found, Spot, Tree};
+use tree::{CgroupLocation, CgroupLookup, CgroupTree};
 
 /// The text of all cgroups that are gone; it keeps the number of series low.
 pub const GONE: &str = "~gone";
@@ -89,7 +89,7 @@ enum CgroupState {
 struct CgroupEntry {
     texts: CgroupTexts,
     /// Its place when it was found; `None` if it was gone by then.
-    spot: Option<Spot>,
+    spot: Option<CgroupLocation>,
     state: CgroupState,
     /// Whether its container may still get a name.
     is_unnamed: bool,
@@ -106,7 +106,7 @@ struct CgroupCache {
     /// The user whose cgroups name a pod and a container.
     root: u32,
     clock: Clock,
-    trees: Vec<Tree>,
+    trees: Vec<CgroupTree>,
     /// When the mount table was last read.
     mounts_read: Option<Instant>,
     logs: Logs,
@@ -242,22 +242,23 @@ impl CgroupCache {
             return Ok(());
         }
         let mounts = mount::mounts(&self.host.proc)?;
-        self.trees = mounts.into_iter().map(|mount| Tree::new(mount, &self.host.proc, self.root)).collect();
+        self.trees =
+            mounts.into_iter().map(|mount| CgroupTree::new(mount, &self.host.proc, self.root)).collect();
         self.mounts_read = Some(now);
         Ok(())
     }
 
-    fn find(&mut self, key: u64, since: Instant) -> Found {
+    fn find(&mut self, key: u64, since: Instant) -> CgroupLookup {
         let (hierarchy, id) = (key >> ID_BITS, key & ((1 << ID_BITS) - 1));
         let now = (self.clock)();
         let is_known = self.trees.iter().any(|tree| tree.hierarchy() == hierarchy);
         // A hierarchy may be mounted later; without its mount the state is unknown.
         if !is_known && self.read_mounts().is_err() {
-            return Found::Unknown;
+            return CgroupLookup::Unknown;
         }
         match self.trees.iter_mut().find(|tree| tree.hierarchy() == hierarchy) {
             Some(tree) => tree.find(id, since, now, self.limit),
-            None => Found::Unknown,
+            None => CgroupLookup::Unknown,
         }
     }
 
@@ -269,12 +270,12 @@ impl CgroupCache {
         }
         let since = (self.clock)();
         let (texts, spot, state, is_unnamed) = match self.find(key, since) {
-            Found::Living(spot) => {
+            CgroupLookup::Living(spot) => {
                 let (texts, is_unnamed) = self.describe(&spot);
                 (texts, Some(spot), CgroupState::Living, is_unnamed)
             }
-            Found::Dead => (CgroupTexts::gone(), None, CgroupState::Living, false),
-            Found::Unknown => return CgroupTexts::gone(),
+            CgroupLookup::Dead => (CgroupTexts::gone(), None, CgroupState::Living, false),
+            CgroupLookup::Unknown => return CgroupTexts::gone(),
         };
         if self.entries.len() < self.limit {
             let entry = CgroupEntry { texts: texts.clone(), spot, state, is_unnamed, since, used: looks };
@@ -284,7 +285,7 @@ impl CgroupCache {
     }
 
     /// The texts of a cgroup, and whether its container has no name yet.
-    fn describe(&self, spot: &Spot) -> (CgroupTexts, bool) {
+    fn describe(&self, spot: &CgroupLocation) -> (CgroupTexts, bool) {
         let empty: Arc<str> = "".into();
         let path = spot.of_root();
         let mut texts = CgroupTexts {
@@ -328,20 +329,20 @@ impl CgroupCache {
         for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != CgroupState::Gone) {
             let id = key & ((1 << ID_BITS) - 1);
             let directory = entry.spot.as_ref().and_then(|spot| spot.directory.as_ref());
-            if directory.is_some_and(|directory| Tree::is_at(directory, id)) {
+            if directory.is_some_and(|directory| CgroupTree::is_at(directory, id)) {
                 entry.state = CgroupState::Living;
                 continue;
             }
             entry.state = match (self.find(*key, entry.since), entry.state) {
                 // The cgroup was renamed, which version 1 allows, or it is not below the mount.
-                (Found::Living(spot), _) => {
+                (CgroupLookup::Living(spot), _) => {
                     (entry.texts, entry.is_unnamed) = self.describe(&spot);
                     entry.spot = Some(spot);
                     CgroupState::Living
                 }
-                (Found::Unknown, state) => state,
-                (Found::Dead, CgroupState::Living) => CgroupState::Missing,
-                (Found::Dead, CgroupState::Missing | CgroupState::Gone) => CgroupState::Gone,
+                (CgroupLookup::Unknown, state) => state,
+                (CgroupLookup::Dead, CgroupState::Living) => CgroupState::Missing,
+                (CgroupLookup::Dead, CgroupState::Missing | CgroupState::Gone) => CgroupState::Gone,
             };
         }
         bury(&mut entries);

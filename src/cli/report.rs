@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     config, duration,
-    exporter::{Exporter, Failure, Options},
+    exporter::{Exporter, StartFailure, StartOptions},
     kernel::Kernel,
     owner::Trust,
     report::{self, FirstReading, Progress, ReportLayout, ReportMetric, Sort},
     status::{Cause, Down},
     telemetry::{self, LogFormat},
-    watch::{End, Until, WatchError, seconds},
+    watch::{WatchEnd, WatchError, WatchLimit, seconds},
 };
 use clap::Args;
 use std::{
@@ -100,7 +100,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         Some(path) => Some((create(path)?, path)),
     };
     let keeps_to_command = !args.command.is_empty() && !args.system_wide;
-    let options = Options { run_stats: false, attach: true, command: keeps_to_command };
+    let options = StartOptions { run_stats: false, attach: true, command: keeps_to_command };
     let start = Instant::now();
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
@@ -122,7 +122,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     }
     if exporter.up() == 0 {
         // A probe that does not compile is the user's error, unless it is shipped; a refusal of the kernel is not.
-        let is_mistake = |failure: &Failure| {
+        let is_mistake = |failure: &StartFailure| {
             let shipped = |probe: &Declared| config::group(probe).is_some();
             failure.down.cause == Cause::Compile
                 && !probes.iter().any(|probe| probe.name.value == failure.name && shipped(probe))
@@ -137,9 +137,9 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     exporter.is_private();
     let counting = FirstReading::begin(&exporter, metrics);
     let until = match (args.command.as_slice(), args.interval) {
-        ([], None) => Until::Interrupt,
-        ([], Some(interval)) => Until::Time(interval),
-        (command, most) => Until::Command { command, most },
+        ([], None) => WatchLimit::Interrupt,
+        ([], Some(interval)) => WatchLimit::Time(interval),
+        (command, most) => WatchLimit::Command { command, most },
     };
     announce(&until, exporter.up());
     // While the command runs, the terminal belongs to it.
@@ -178,7 +178,7 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         None => report.end(),
         Some(running) => {
             tell!("the command goes on; its end is waited for");
-            End::Command(running.finish()?)
+            WatchEnd::Command(running.finish()?)
         }
     };
     // No probe can be read any more, so there is no report.
@@ -186,20 +186,20 @@ pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
         return Ok(FAILURE);
     }
     Ok(match end {
-        End::Time | End::Interrupt => 0,
-        End::Command(status) => exit_status(status),
+        WatchEnd::Time | WatchEnd::Interrupt => 0,
+        WatchEnd::Command(status) => exit_status(status),
     })
 }
 
 /// Prints what ends the counting; nothing if a command has the terminal.
-fn announce(until: &Until<'_>, probes: usize) {
+fn announce(until: &WatchLimit<'_>, probes: usize) {
     let probes = if probes == 1 { "1 probe".to_owned() } else { format!("{probes} probes") };
     match until {
-        Until::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
-        Until::Time(interval) => {
+        WatchLimit::Interrupt => tell!("counting with {probes}; Ctrl-C ends it and prints the report"),
+        WatchLimit::Time(interval) => {
             tell!("counting with {probes} for {}; Ctrl-C ends it early", seconds(*interval));
         }
-        Until::Command { .. } => {}
+        WatchLimit::Command { .. } => {}
     }
 }
 

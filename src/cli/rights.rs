@@ -5,7 +5,7 @@ use crate::{
     host::Host,
     otlp::setting::{Exports, PushSettings},
     owner::{Owners, is_open_to_all, open_to_all},
-    sandbox::{Keep, Sandbox},
+    sandbox::{KeptCapabilities, Sandbox},
 };
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct RightsArgs {
     /// Capabilities to keep once probes are attached: names with commas between, `none`, `all`, or `auto` for those that the
     /// probes that run and reading the configuration again need. `none` is enough if the configuration is never read again
     #[arg(long = "capabilities.keep", value_name = "LIST", default_value = "auto")]
-    pub keep: Keep,
+    pub keep: KeptCapabilities,
     /// A user besides root and the one who runs this, by number, whose files of probes are taken as well: who may write them
     /// decides what runs in the kernel. May be given several times
     #[arg(long = "config.owner", value_name = "UID")]

@@ -3,7 +3,7 @@
 use super::{ReadLimits, library, missing, served};
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome},
     sys::{Foreign, ForeignError, hold_directory, look_at, open_foreign, open_foreign_directory},
 };
 use std::{
@@ -37,11 +37,11 @@ pub struct FileWord {
     proc: PathBuf,
     root: Root,
     text: String,
-    left: Left,
+    left: HangingThreads,
 }
 
 impl MayHang for FileWord {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -49,7 +49,12 @@ impl MayHang for FileWord {
 impl FileWord {
     /// A word, and the root in which it is looked for.
     pub fn new(proc: &Path, root: &Root, text: &str) -> Self {
-        Self { proc: proc.to_owned(), root: root.clone(), text: text.to_owned(), left: Left::default() }
+        Self {
+            proc: proc.to_owned(),
+            root: root.clone(),
+            text: text.to_owned(),
+            left: HangingThreads::default(),
+        }
     }
 
     /// Whether it is looked for in this root.

@@ -11,7 +11,7 @@ use crate::{
     family::MetricFamily,
     lock::lock,
     source::{Selection, Source},
-    status::{Down, ProbeStatus, Unready},
+    status::{Down, ProbeStatus, UnreadyReason},
     topology::{self, Topology},
 };
 use std::{
@@ -127,7 +127,7 @@ impl Source for Exporter {
         probes.iter().zip(read).map(|(running, collected)| running.status(collected)).collect()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         self.unready()
     }
 }

@@ -4,7 +4,7 @@ use super::{number, running::Running, seconds};
 use crate::{
     collector::ProbeReading,
     family::{FamilyKind, MetricFamily, Origin},
-    follow::Followed,
+    follow::FollowedProcesses,
     status::{Down, ProgramStatus},
 };
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 /// The sums of the programs at an attach point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Runs {
+struct RunSums {
     count: u64,
     ns: u64,
     missed: u64,
@@ -23,8 +23,8 @@ struct Runs {
 
 /// Runs by attach point and mechanism. A probe may have several programs at one attach point: a start and an end at the same
 /// event, or one for each way in which places pass an argument.
-fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), Runs> {
-    let mut ways: BTreeMap<_, Runs> = BTreeMap::new();
+fn ways(programs: &[ProgramStatus]) -> BTreeMap<(&str, &str), RunSums> {
+    let mut ways: BTreeMap<_, RunSums> = BTreeMap::new();
     for program in programs {
         let way = ways.entry((program.attach_point.as_str(), program.mechanism.as_str())).or_default();
         way.count += program.runs;
@@ -108,7 +108,7 @@ impl ExporterFamilies {
         &mut self,
         probe: &Running,
         collected: Result<&ProbeReading, &Down>,
-        followed: Option<&Followed>,
+        followed: Option<&FollowedProcesses>,
         began: SystemTime,
     ) {
         let name = probe.name();
@@ -127,7 +127,7 @@ impl ExporterFamilies {
                 self.later.insert(labels.iter().map(ToString::to_string).collect(), probe.began());
             }
         };
-        for ((attach_point, mechanism), Runs { count, ns, missed }) in ways(&reader.programs()) {
+        for ((attach_point, mechanism), RunSums { count, ns, missed }) in ways(&reader.programs()) {
             let labels = &[name, attach_point, mechanism];
             later(labels);
             if self.counts || count > 0 {
@@ -193,8 +193,8 @@ mod tests {
         let programs =
             [program("switch", "tp_btf", 3), program("wake", "tp_btf", 5), program("switch", "tp_btf", 4)];
         let expected = [
-            (("switch", "tp_btf"), Runs { count: 7, ns: 70, missed: 2 }),
-            (("wake", "tp_btf"), Runs { count: 5, ns: 50, missed: 1 }),
+            (("switch", "tp_btf"), RunSums { count: 7, ns: 70, missed: 2 }),
+            (("wake", "tp_btf"), RunSums { count: 5, ns: 50, missed: 1 }),
         ];
         assert_eq!(ways(&programs).into_iter().collect::<Vec<_>>(), expected);
     }

@@ -3,18 +3,18 @@
 mod objects;
 
 use super::{
-    alternative::{Candidate, Step},
+    alternative::{Candidate, StartStep},
     files::WatchedProbe,
 };
 use crate::{
     collector::{LabelContext, ProbeReader, ProbeReading, View},
-    deadline::{Left, MayHang, Outcome},
+    deadline::{HangingThreads, MayHang, Outcome},
     host::Host,
     kernel::Kernel,
     load::Attached,
     lock::lock,
     reason::ReasonTable,
-    sandbox::{Lacking, Needs},
+    sandbox::{LackingRights, Needs},
     status::{Cause, Down, Limit, ProbeStatus},
     sys::PossibleCpus,
     topology::Topology,
@@ -37,18 +37,18 @@ const ALONE: &str = "it needs rights that tapster gave up when it started withou
                      functions of the kernel: restart it, or start it with `--sandbox=off --capabilities.keep=all`";
 
 /// What bringing up a probe needs besides its declaration.
-pub(super) struct Means<'m> {
+pub(super) struct StartContext<'m> {
     pub(super) kernel: &'m Kernel,
     pub(super) target: Target<'m>,
     pub(super) host: &'m Host,
     pub(super) shared: &'m LabelContext,
     /// Rights that were given up after the start.
-    pub(super) lacking: Lacking,
+    pub(super) lacking: LackingRights,
 }
 
 /// How often a probe was reattached, by what came or was exchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Again {
+pub(super) struct ReattachCounts {
     pub(super) files: u64,
     /// Each CPU counts separately.
     pub(super) cpus: u64,
@@ -90,9 +90,9 @@ pub struct Running {
     /// The switch of the host that stops it.
     stopped: Mutex<Option<Down>>,
     /// How often it was reattached.
-    again: Mutex<Again>,
+    again: Mutex<ReattachCounts>,
     /// A read that hangs, if one was left behind.
-    left: Left,
+    left: HangingThreads,
 }
 
 impl Running {
@@ -103,7 +103,7 @@ impl Running {
 }
 
 impl MayHang for Running {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -128,7 +128,12 @@ fn alone() -> Down {
 }
 
 /// Compiles a probe that comes after rights were given up.
-fn compile(probe: &Probe, target: &Target<'_>, kernel: &Kernel, lacking: Lacking) -> Result<Program, Down> {
+fn compile(
+    probe: &Probe,
+    target: &Target<'_>,
+    kernel: &Kernel,
+    lacking: LackingRights,
+) -> Result<Program, Down> {
     let program =
         tapster_ebpf::compile(probe, target).map_err(|diagnostics| compile_failure(&diagnostics, kernel))?;
     let lacks =
@@ -221,12 +226,12 @@ impl Running {
             unloaded: Mutex::default(),
             stopped: Mutex::default(),
             again: Mutex::default(),
-            left: Left::default(),
+            left: HangingThreads::default(),
         }
     }
 
     /// Compiles, loads and attaches one probe.
-    pub(super) fn bring_up(probe: &Probe, means: &Means<'_>) -> Self {
+    pub(super) fn bring_up(probe: &Probe, means: &StartContext<'_>) -> Self {
         // The files are read before compiling: later changes are then seen.
         let watched = WatchedProbe::new(probe, &means.host.proc);
         let mut began = SystemTime::now();
@@ -240,7 +245,7 @@ impl Running {
         let mut candidate = Candidate::new(probe);
         let attached = compile().and_then(|program| {
             began = SystemTime::now();
-            candidate.bring(program, Step::Attached, (&means.target, means.kernel))
+            candidate.bring(program, StartStep::Attached, (&means.target, means.kernel))
         });
         let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
         running.tell_passed();
@@ -355,7 +360,7 @@ impl Running {
     }
 
     /// How often it was reattached.
-    pub(super) fn again(&self) -> Again {
+    pub(super) fn again(&self) -> ReattachCounts {
         *lock(&self.again)
     }
 

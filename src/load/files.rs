@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome},
     elf::{self, Binary},
     kernel::Kernel,
     symbol::mapping::mappings,
@@ -188,10 +188,10 @@ fn attach_anew(
 
 /// Determines the files that processes execute, unless an earlier attempt still hangs.
 #[derive(Debug, Default)]
-pub(super) struct ExecutableLookup(Left);
+pub(super) struct ExecutableLookup(HangingThreads);
 
 impl MayHang for ExecutableLookup {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.0
     }
 }

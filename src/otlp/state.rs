@@ -4,7 +4,7 @@ use super::setting::{Protocol, PushSettings, Temporality};
 use crate::{
     family::{FamilyKind, MetricFamily},
     source::{Selection, Source},
-    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, Unready},
+    status::{ConfigStatus, LastPush, ProbeStatus, PushStatus, UnreadyReason},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -255,7 +255,7 @@ impl Source for WithPush {
         Some(self.state.status())
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         self.source.unready()
     }
 }

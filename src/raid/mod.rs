@@ -23,7 +23,7 @@ use crate::{
     family::MetricFamily,
     source::Source,
     topology::{Array, Topology},
-    watch::{Loss, Until, WatchError, losses, seconds, watch},
+    watch::{Loss, WatchError, WatchLimit, losses, seconds, watch},
 };
 use arrays::is_there;
 use report::Observations;
@@ -57,7 +57,7 @@ impl<'a> Interval<'a> {
         time: Duration,
     ) -> Result<Self, WatchError> {
         let stats = waits::stats(sysfs, &arrays.now());
-        let time = watch(exporter, &Until::Time(time), None)?.time;
+        let time = watch(exporter, &WatchLimit::Time(time), None)?.time;
         let families = exporter.collect();
         let topology = exporter.arrays();
         let spans = waits::spans(&stats, &waits::stats(sysfs, &arrays.of(&topology)));

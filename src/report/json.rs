@@ -4,20 +4,20 @@ use super::{
     Report,
     measure::{LargestBasis, Measurement, MetricForm, MetricTable, TableRow},
 };
-use crate::{family::Bucket, watch::End};
+use crate::{family::Bucket, watch::WatchEnd};
 use serde_json::{Map, Value, json};
 use std::os::unix::process::ExitStatusExt;
 
 /// A report as JSON.
 pub fn json(report: &Report) -> Value {
     let ended_by = match report.end {
-        End::Time => "time",
-        End::Interrupt => "interrupt",
-        End::Command(_) => "command",
+        WatchEnd::Time => "time",
+        WatchEnd::Interrupt => "interrupt",
+        WatchEnd::Command(_) => "command",
     };
     let status = match report.end {
-        End::Command(status) => Some(status),
-        End::Time | End::Interrupt => None,
+        WatchEnd::Command(status) => Some(status),
+        WatchEnd::Time | WatchEnd::Interrupt => None,
     };
     // A command that goes on has no status yet.
     let command = (!report.command.is_empty()).then(|| {

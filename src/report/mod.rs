@@ -15,12 +15,12 @@ pub use measure::{ReportMetric, metrics};
 pub use text::{ReportLayout, text};
 
 use crate::{
-    exporter::{Exporter, Failure},
+    exporter::{Exporter, StartFailure},
     family::{MetricFamily, SampleValue},
     name,
     source::Source,
     status::Down,
-    watch::{End, Loss, Running, Ticks, Until, WatchError, Watched, losses, watch},
+    watch::{Loss, Repetition, RunningCommand, WatchEnd, WatchError, WatchLimit, WatchResult, losses, watch},
 };
 use measure::{MetricTable, Peaks};
 use std::{
@@ -37,7 +37,7 @@ const NAMING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Report {
     elapsed: Duration,
-    end: End,
+    end: WatchEnd,
     /// The program and its arguments.
     command: Vec<String>,
     probes: Vec<ProbeResult>,
@@ -56,7 +56,7 @@ struct ProbeResult {
 
 impl Report {
     /// The event that ended the counting.
-    pub fn end(&self) -> End {
+    pub fn end(&self) -> WatchEnd {
         self.end
     }
 
@@ -120,12 +120,12 @@ impl<'a> FirstReading<'a> {
     /// came up. Also returns the command if it goes on.
     pub fn finish(
         self,
-        until: &Until<'_>,
+        until: &WatchLimit<'_>,
         attached: Instant,
-        failures: &[Failure],
+        failures: &[StartFailure],
         (sort, top): (Sort, Option<usize>),
         mut progress: Option<Progress<'_>>,
-    ) -> Result<(Report, Option<Running>), WatchError> {
+    ) -> Result<(Report, Option<RunningCommand>), WatchError> {
         let Self { exporter, mut metrics, mut peaks, before, begun } = self;
         let window = measure::window(exporter).map(|window| window.max(SHORTEST_TICK));
         let shown_every = progress.as_ref().map(|progress| progress.every);
@@ -141,8 +141,8 @@ impl<'a> FirstReading<'a> {
                 show(elapsed, measure::events(&metrics, &measure::since(&before, &families)));
             }
         };
-        let watched = watch(exporter, until, every.map(|every| Ticks { every, tick: &mut tick }))?;
-        let Watched { end, running, .. } = watched;
+        let watched = watch(exporter, until, every.map(|every| Repetition { every, tick: &mut tick }))?;
+        let WatchResult { end, running, .. } = watched;
         let elapsed = begun.elapsed();
         let after = exporter.collect_named(NAMING);
         measure::limit(&mut metrics, attached.elapsed(), begun.elapsed());
@@ -157,8 +157,8 @@ impl<'a> FirstReading<'a> {
             (sort, top),
         );
         let command = match until {
-            Until::Command { command, .. } => *command,
-            Until::Interrupt | Until::Time(_) => &[],
+            WatchLimit::Command { command, .. } => *command,
+            WatchLimit::Interrupt | WatchLimit::Time(_) => &[],
         };
         let report = Report {
             elapsed,
@@ -175,7 +175,7 @@ impl<'a> FirstReading<'a> {
 /// The states of the probes at the last reading.
 fn states(
     exporter: &Exporter,
-    failures: &[Failure],
+    failures: &[StartFailure],
     (before, after): (&[MetricFamily], &[MetricFamily]),
 ) -> Vec<ProbeResult> {
     let (before, after) = (unmatched(before), unmatched(after));

@@ -73,7 +73,7 @@ fn measured(metrics: &[ReportMetric], counted: &[MetricFamily], sort: Sort, top:
     peaks.see(counted);
     Report {
         elapsed: Duration::from_secs(10),
-        end: End::Time,
+        end: WatchEnd::Time,
         command: Vec::new(),
         probes: vec![ProbeResult { name: "probe".into(), down: None, unmatched: Some(2.0) }],
         tables: tables(metrics, counted, &peaks, &Reasons::shipped(), 10.0, (sort, top)),
@@ -169,7 +169,7 @@ fn counters_gauges_and_losses() {
     let message = "error: the first line\nthe second".into();
     let down = Some(Down { cause: Cause::Compile, message });
     report.probes.push(ProbeResult { name: "other".into(), down, unmatched: None });
-    report.end = End::Command(ExitStatus::from_raw(3 << 8));
+    report.end = WatchEnd::Command(ExitStatus::from_raw(3 << 8));
     assert_eq!(
         text(&report, PLAIN),
         "\
@@ -198,7 +198,7 @@ the command ended with status 3
 "
     );
     report.tables.clear();
-    report.end = End::Command(ExitStatus::from_raw(9));
+    report.end = WatchEnd::Command(ExitStatus::from_raw(9));
     let text = text(&report, PLAIN);
     assert!(text.starts_with("In 10.0 s:\n\nnothing was counted\n\n"), "{text}");
     assert!(text.ends_with("the command was ended by signal 9\n"), "{text}");
@@ -423,7 +423,7 @@ fn json_has_a_form() {
     );
     let one = MetricFamily { samples: story().samples[1..2].to_vec(), ..story() };
     let mut report = measured(&[story_metric(), counter], &[one, bytes], Sort::Total, Some(1));
-    report.end = End::Command(ExitStatus::from_raw(9));
+    report.end = WatchEnd::Command(ExitStatus::from_raw(9));
     report.command = vec!["sh".into(), "-c".into()];
     report.losses.push(Loss { probe: "probe".into(), reason: "busy".into(), count: 2.0 });
     let quantiles = |q: f64| report.tables[0].rows[0].quantile(q).unwrap();
@@ -499,7 +499,7 @@ fn json_has_a_form() {
         1.0,
         (Sort::Total, None),
     );
-    let found = json(&Report { tables, end: End::Interrupt, ..report });
+    let found = json(&Report { tables, end: WatchEnd::Interrupt, ..report });
     let row = &found["metrics"][0]["rows"][0];
     assert_eq!(
         row["buckets"],

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     family::Bucket,
     table::{table, width},
-    watch::End,
+    watch::WatchEnd,
 };
 use std::{fmt::Write, os::unix::process::ExitStatusExt};
 
@@ -75,7 +75,7 @@ fn notes(report: &Report, has_bounds: bool) -> Vec<String> {
         notes.push(format!("the probe `{name}` was down ({}): {}", down.cause, printable(first)));
     }
     notes.extend(report.losses.iter().map(|loss| printable(&loss.sentence())));
-    if let End::Command(status) = report.end {
+    if let WatchEnd::Command(status) = report.end {
         match (status.code(), status.signal()) {
             (Some(0), _) | (None, None) => {}
             (Some(code), _) => notes.push(format!("the command ended with status {code}")),

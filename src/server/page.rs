@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, Unready};
+use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, UnreadyReason};
 
 const STYLE: &str = include_str!("page.css");
 /// Attach points of a probe that are shown; the rest is folded away.
@@ -31,7 +31,7 @@ pub(super) struct Page<'a> {
     /// Rights that were given up.
     pub(super) rights: &'a [(&'static str, String)],
     pub(super) telemetry_path: &'a str,
-    pub(super) unready: Option<Unready>,
+    pub(super) unready: Option<UnreadyReason>,
 }
 
 impl Display for Page<'_> {

@@ -15,7 +15,7 @@ use crate::exposition::Format;
 use crate::family::FamilyKind;
 use crate::family::MetricFamily;
 use crate::source::{Selection, Source};
-use crate::status::{ProbeStatus, Unready};
+use crate::status::{ProbeStatus, UnreadyReason};
 
 #[derive(Default)]
 struct Fake {
@@ -54,8 +54,8 @@ impl Source for Fake {
         vec!["disk".into()]
     }
 
-    fn unready(&self) -> Option<Unready> {
-        (!self.ready.load(Ordering::Relaxed)).then_some(Unready::Nothing { probes: 3 })
+    fn unready(&self) -> Option<UnreadyReason> {
+        (!self.ready.load(Ordering::Relaxed)).then_some(UnreadyReason::Nothing { probes: 3 })
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     container,
-    deadline::{self, Left, MayHang, Outcome},
+    deadline::{self, HangingThreads, MayHang, Outcome},
     elf::{self, FileSymbols, ReadLimits},
     sys::{self, Foreign, ForeignError, hold_directory, look_at, open_foreign},
 };
@@ -62,11 +62,11 @@ struct LateRead {
     thing: ReadTarget,
     /// Its owner; `None` if that is no longer known.
     user: Option<u32>,
-    left: Left,
+    left: HangingThreads,
 }
 
 impl MayHang for LateRead {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -212,7 +212,7 @@ impl SymbolReader {
             if left.contains_key(thing) || left.len() >= LEFT || of_user >= LEFT_OF_ONE {
                 self.do_without(*thing);
             } else {
-                asked.push(Arc::new(LateRead { thing: *thing, user, left: Left::default() }));
+                asked.push(Arc::new(LateRead { thing: *thing, user, left: HangingThreads::default() }));
             }
         }
         asked

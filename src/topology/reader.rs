@@ -3,7 +3,7 @@
 
 use super::{Array, DeviceMapper, DeviceName, Topology, dm, md, named, sysfs};
 use crate::{
-    deadline::{self, Left, MayHang, Outcome, TimeLimits},
+    deadline::{self, HangingThreads, MayHang, Outcome, TimeLimits},
     host::Host,
 };
 use std::{collections::HashMap, ffi::OsString, sync::Arc, time::Duration};
@@ -29,11 +29,11 @@ impl std::fmt::Debug for TopologyReader {
 #[derive(Debug)]
 struct Device {
     block: sysfs::Block,
-    left: Left,
+    left: HangingThreads,
 }
 
 impl MayHang for Device {
-    fn left(&self) -> &Left {
+    fn left(&self) -> &HangingThreads {
         &self.left
     }
 }
@@ -52,7 +52,7 @@ impl TopologyReader {
             .into_iter()
             .map(|block| match self.devices.remove(&block.file) {
                 Some(known) => known,
-                None => Arc::new(Device { block, left: Left::default() }),
+                None => Arc::new(Device { block, left: HangingThreads::default() }),
             })
             .collect();
         self.devices = devices.iter().map(|device| (device.block.file.clone(), device.clone())).collect();

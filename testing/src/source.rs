@@ -12,7 +12,7 @@ use tapster::{
     family::{FamilyKind, HistogramValue, MetricFamily, Native, Sample, SampleValue},
     server,
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 
 /// I/Os per second, of each member and operation.
@@ -167,7 +167,7 @@ impl Source for Story {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }

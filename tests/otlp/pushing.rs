@@ -24,7 +24,7 @@ use tapster::{
         setting::{Exports, SettingError, SettingSources},
     },
     source::{Selection, Source},
-    status::{ProbeStatus, Unready},
+    status::{ProbeStatus, UnreadyReason},
 };
 use tokio::sync::watch;
 
@@ -67,7 +67,7 @@ impl Source for Events {
         Vec::new()
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         None
     }
 }

@@ -1,7 +1,7 @@
 //! `tapster list fentry:PATTERN`, `kprobe:PATTERN`, `uprobe:BINARY:PATTERN` and their returns: functions of the kernel and of
 //! programs, with what can be read at them.
 
-use super::wanted::Wanted;
+use super::wanted::NameFilter;
 use crate::{
     elf::{self, Binary, Name, Pattern},
     kernel::{Kernel, Missing},
@@ -30,7 +30,7 @@ pub(super) enum FunctionQuery<'p> {
 
 /// The list, and notes about it.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
+pub(super) struct Listing {
     pub(super) text: String,
     pub(super) notes: Vec<String>,
 }
@@ -52,7 +52,11 @@ pub(super) fn asked(pattern: &str) -> Option<FunctionQuery<'_>> {
 }
 
 /// Lists functions of the kernel.
-pub(super) fn of_kernel(kernel: &Kernel, kind: &'static AttachKind, wanted: &str) -> Result<Listed, Missing> {
+pub(super) fn of_kernel(
+    kernel: &Kernel,
+    kind: &'static AttachKind,
+    wanted: &str,
+) -> Result<Listing, Missing> {
     let is_traced = matches!(kind.subject, Subject::Function { traced: true, .. });
     let at_return = matches!(kind.subject, Subject::Function { at_return: true, .. });
     let kind = kind.name;
@@ -68,7 +72,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static AttachKind, wanted: &str
         // A function derived by the compiler may have other arguments.
         names.into_iter().filter(|name| !name.contains('.')).collect()
     };
-    let pattern = Wanted::new(wanted);
+    let pattern = NameFilter::new(wanted);
     let chosen: Vec<&str> = if names.contains(wanted) {
         vec![wanted]
     } else {
@@ -87,7 +91,7 @@ pub(super) fn of_kernel(kernel: &Kernel, kind: &'static AttachKind, wanted: &str
             hint: untraced.or((!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))),
         });
     }
-    let mut listed = Listed::default();
+    let mut listed = Listing::default();
     let is_described = chosen.len() <= MOST_DESCRIBED;
     for name in &chosen {
         let _ = writeln!(listed.text, "{kind}:{name}");
@@ -139,7 +143,7 @@ pub(super) fn of_program(
     proc: &Path,
     root: &Root,
     (kind, binary, wanted): (&'static AttachKind, &str, &str),
-) -> Result<Listed, Missing> {
+) -> Result<Listing, Missing> {
     let file = elf::read(Binary::open(proc, root, binary)?)?;
     if file.list.is_empty() {
         return Err(Missing {
@@ -164,7 +168,7 @@ pub(super) fn of_program(
     let mut found: Vec<&(String, Name)> =
         functions.iter().filter_map(|names| names.iter().find(is_meant)).collect();
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut listed = Listed::default();
+    let mut listed = Listing::default();
     for (symbol, name) in found {
         let _ = writeln!(listed.text, "{}:{binary}:{symbol}", kind.name);
         if name.shown != *symbol {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config,
-    exporter::{Exporter, Failure, Options},
+    exporter::{Exporter, StartFailure, StartOptions},
     kernel::Kernel,
     owner::{Owners, Trust},
     reload::Configuration,
@@ -149,12 +149,12 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     };
     let reserve = room::reserve()?;
     let detect = begun.elapsed();
-    let options = Options { run_stats: args.run_stats, attach: true, command: false };
+    let options = StartOptions { run_stats: args.run_stats, attach: true, command: false };
     let (exporter, failures, times) =
         Exporter::start(&probes, &kernel, &args.host.host(), config.reasons, options);
     drop(reserve);
     exporter.require(args.ready_require.clone());
-    for Failure { name, down: Down { cause, message } } in &failures {
+    for StartFailure { name, down: Down { cause, message } } in &failures {
         if *cause == Cause::Waiting && !args.strict {
             tracing::warn!(probe = name, "{message}");
         } else {
@@ -214,7 +214,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
             Arc::new(move || configuration.reload()) as server::Reload
         }),
         web,
-        ..server::Options::default()
+        ..server::ServerOptions::default()
     };
     let runtime = room::runtime(BLOCKING, room::READY)?;
     let result = runtime.block_on(async {

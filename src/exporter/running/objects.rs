@@ -1,10 +1,10 @@
 //! The object of a probe comes, goes, is exchanged or switched off while the probe runs.
 
-use super::{Lacking, Running, compile, compile_failure, may_come, open, waiting};
+use super::{LackingRights, Running, compile, compile_failure, may_come, open, waiting};
 use crate::{
     collector::LabelContext,
     exporter::{
-        alternative::{Candidate, Step},
+        alternative::{Candidate, StartStep},
         files::{Change, WatchedProbe},
     },
     host::Host,
@@ -84,7 +84,7 @@ impl Running {
     ) -> Result<Probe, Down> {
         let began = SystemTime::now();
         let mut candidate = Candidate::new(probe);
-        let attached = candidate.bring(program, Step::Attached, means)?;
+        let attached = candidate.bring(program, StartStep::Attached, means)?;
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
@@ -149,7 +149,7 @@ impl Running {
         host: &Host,
         shared: &LabelContext,
         kernel: impl Fn() -> &'k Kernel,
-        lacking: Lacking,
+        lacking: LackingRights,
     ) {
         let down = if self.reader().is_some() { &self.unloaded } else { &self.down };
         let before = lock(down).clone();
