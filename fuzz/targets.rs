@@ -4,7 +4,7 @@
 //! mutations of the seeds, as part of the tests.
 
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
+    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
     btf::{Btf, BtfKind, direct_access},
     compile, declaration,
     diagnostic::SourceFile,
@@ -46,12 +46,12 @@ impl Functions for Everything {
         Ok(())
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let names = if is_pattern(wanted.function) { vec!["first", "second"] } else { vec![wanted.function] };
         Ok(Sites { list: names.into_iter().map(Site::kernel).collect(), ..Sites::default() })
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let site = Site::new(wanted.function, Place::File { entry: 1, at: vec![1] });
         Ok(UserFunctions {
             file: binary.into(),

@@ -82,7 +82,7 @@ mod tests {
     use object::{Object as _, ObjectSymbol as _};
     use std::{env, fs, io::Write as _};
     use tapster_ebpf::{
-        attach::{Place, Wanted},
+        attach::{Place, SiteRequest},
         probe::Root,
     };
 
@@ -103,7 +103,7 @@ mod tests {
 
     /// Where a function is in its file.
     fn locate(binary: &str, function: &str) -> Result<(PathBuf, u64), Missing> {
-        let wanted = Wanted { function, at_return: false, whole: false, most: 10, stacks: false };
+        let wanted = SiteRequest { function, at_return: false, whole: false, most: 10, stacks: false };
         let file = read(Binary::open(Path::new("/proc"), &Root::Host, binary)?)?;
         let mut found = choose(&file, &wanted)?;
         let Some(Place::File { entry, .. }) = found.sites.pop().map(|site| site.place) else {

@@ -4,15 +4,15 @@ use crate::insn::{Alu, Cond, FP, Insn, Reg, Size, Src};
 
 /// A place to jump to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Label(usize);
+pub struct JumpLabel(usize);
 
 #[derive(Clone, Debug)]
 enum Item {
     Insn(Insn),
-    Label(Label),
-    Jump(Label),
-    JumpIf(Cond, Reg, Src, Label),
-    MayGoto(Label),
+    Label(JumpLabel),
+    Jump(JumpLabel),
+    JumpIf(Cond, Reg, Src, JumpLabel),
+    MayGoto(JumpLabel),
     Comment(String),
 }
 
@@ -73,28 +73,28 @@ impl Assembler {
     }
 
     /// A new label, to be placed later.
-    pub fn label(&mut self) -> Label {
+    pub fn label(&mut self) -> JumpLabel {
         self.labels += 1;
-        Label(self.labels - 1)
+        JumpLabel(self.labels - 1)
     }
 
     /// Places a label here.
-    pub fn place(&mut self, label: Label) {
+    pub fn place(&mut self, label: JumpLabel) {
         self.items.push(Item::Label(label));
     }
 
     /// Jumps to a label.
-    pub fn jump(&mut self, to: Label) {
+    pub fn jump(&mut self, to: JumpLabel) {
         self.items.push(Item::Jump(to));
     }
 
     /// Jumps to a label if the condition holds.
-    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: impl Into<Src>, to: Label) {
+    pub fn jump_if(&mut self, cond: Cond, dst: Reg, src: impl Into<Src>, to: JumpLabel) {
         self.items.push(Item::JumpIf(cond, dst, src.into(), to));
     }
 
     /// Bounds a loop by the kernel's own count, see [`Insn::MayGoto`].
-    pub fn may_goto(&mut self, to: Label) {
+    pub fn may_goto(&mut self, to: JumpLabel) {
         self.items.push(Item::MayGoto(to));
     }
 
@@ -108,7 +108,7 @@ impl Assembler {
     fn without_unreachable(self) -> Self {
         let mut places = vec![self.items.len(); self.labels];
         for (at, item) in self.items.iter().enumerate() {
-            if let Item::Label(Label(label)) = item {
+            if let Item::Label(JumpLabel(label)) = item {
                 places[*label] = at;
             }
         }
@@ -119,8 +119,8 @@ impl Assembler {
                 *seen = true;
                 at = match &self.items[at] {
                     Item::Insn(Insn::Exit) => break,
-                    Item::Jump(Label(label)) => places[*label],
-                    Item::JumpIf(_, _, _, Label(label)) | Item::MayGoto(Label(label)) => {
+                    Item::Jump(JumpLabel(label)) => places[*label],
+                    Item::JumpIf(_, _, _, JumpLabel(label)) | Item::MayGoto(JumpLabel(label)) => {
                         starts.push(places[*label]);
                         at + 1
                     }
@@ -145,14 +145,14 @@ impl Assembler {
             match item {
                 Item::Insn(insn) => slot += width(insn),
                 Item::Jump(_) | Item::JumpIf(..) | Item::MayGoto(_) => slot += 1,
-                Item::Label(Label(index)) => places[*index] = Some(slot),
+                Item::Label(JumpLabel(index)) => places[*index] = Some(slot),
                 Item::Comment(_) => {}
             }
         }
         let mut result = Assembled::default();
         let mut slot: i64 = 0;
         for item in this.items {
-            let offset = |label: Label, slot: i64| {
+            let offset = |label: JumpLabel, slot: i64| {
                 let distance = places[label.0].ok_or(AsmError::Unplaced)? - slot - 1;
                 i16::try_from(distance).map_err(|_| AsmError::TooFar(distance))
             };

@@ -8,7 +8,7 @@
 
 use crate::{
     arch::Arch,
-    asm::{AsmError, Assembled, Assembler, Label},
+    asm::{AsmError, Assembled, Assembler, JumpLabel},
     follow::{self, FOLLOWED, TaskOffsets},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, R9, Reg, Size, Src},
     map::{MapDef, MapKind},
@@ -68,7 +68,7 @@ pub enum Stacks {
 
 /// How a program knows the first word of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum FirstWord {
     /// It is the cookie that came with attaching it, 5.15.
     Cookie,
     /// It is always this.
@@ -108,12 +108,12 @@ pub struct Record {
     /// The thread that it is about.
     pub task: Task,
     /// What happened.
-    pub event: Event,
+    pub event: CallEvent,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum CallEvent {
     /// A function begins.
     Entry {
         /// Its index.
@@ -183,18 +183,25 @@ pub fn decode(bytes: &[u8]) -> Option<Record> {
             *argument = word(5 + index)?;
         }
         let comm = bytes.get(72..88)?.try_into().ok()?;
-        Event::Entry { function, stack: word(3)?, caller: word(4)?, arguments, comm, goroutine: word(11)? }
+        CallEvent::Entry {
+            function,
+            stack: word(3)?,
+            caller: word(4)?,
+            arguments,
+            comm,
+            goroutine: word(11)?,
+        }
     } else if is(RecordKind::Return) {
-        Event::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
+        CallEvent::Return { function, stack: word(3)?, value: word(4)?, goroutine: word(5)? }
     } else if is(RecordKind::Leave) {
-        Event::Leave { function, stack: word(3)?, goroutine: word(5)? }
+        CallEvent::Leave { function, stack: word(3)?, goroutine: word(5)? }
     } else if is(RecordKind::Fork) {
         let [tid, pid] = halves(word(3)?);
-        Event::Fork { child: Task { pid, tid } }
+        CallEvent::Fork { child: Task { pid, tid } }
     } else if is(RecordKind::Exec) {
-        Event::Exec
+        CallEvent::Exec
     } else if is(RecordKind::End) {
-        Event::End
+        CallEvent::End
     } else {
         return None;
     };
@@ -206,13 +213,13 @@ fn halves(word: u64) -> [u32; 2] {
 }
 
 /// A program being written: `r6` is the context, `r7` the thread, `r9` the record.
-struct Writer {
+struct ProgramWriter {
     asm: Assembler,
-    end: Label,
-    lost: Label,
+    end: JumpLabel,
+    lost: JumpLabel,
 }
 
-impl Writer {
+impl ProgramWriter {
     fn new() -> Self {
         let mut asm = Assembler::default();
         let (end, lost) = (asm.label(), asm.label());
@@ -298,14 +305,14 @@ impl Writer {
     }
 
     /// The first word.
-    fn word(&mut self, word: Word) {
+    fn word(&mut self, word: FirstWord) {
         match word {
-            Word::Cookie => {
+            FirstWord::Cookie => {
                 self.asm.push(Insn::Alu64(Alu::Mov, R1, R6.into()));
                 self.asm.push(Insn::Call(Helper::AttachCookie));
                 self.put(0, R0);
             }
-            Word::Fixed(word) => self.constant(0, word),
+            FirstWord::Fixed(word) => self.constant(0, word),
         }
     }
 }
@@ -315,8 +322,8 @@ fn small(offset: u32) -> i16 {
 }
 
 /// Of a uprobe at the beginning of a function.
-pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+pub fn entry(arch: Arch, stacks: Stacks, word: FirstWord) -> Result<Assembled, AsmError> {
+    let mut program = ProgramWriter::new();
     program.only_followed(true);
     program.reserve(ENTRY);
     program.word(word);
@@ -355,8 +362,8 @@ pub fn entry(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmErr
 }
 
 /// Of a uprobe at an instruction with which a function ends. The result means nothing to a jump.
-pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+pub fn exit(arch: Arch, stacks: Stacks, word: FirstWord) -> Result<Assembled, AsmError> {
+    let mut program = ProgramWriter::new();
     program.asm.comment("the time first: what comes after is not the function's");
     program.now();
     program.asm.push(Insn::Alu64(Alu::Mov, R8, R0.into()));
@@ -374,7 +381,7 @@ pub fn exit(arch: Arch, stacks: Stacks, word: Word) -> Result<Assembled, AsmErro
 
 /// Of the raw tracepoint `sched_process_fork(parent, child)`: the child of a followed process is followed.
 pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     program.only_followed(false);
     follow::read_task(&mut program.asm, 1, task, program.end);
     follow::only_process(&mut program.asm, program.end);
@@ -398,7 +405,7 @@ pub fn fork(task: TaskOffsets) -> Result<Assembled, AsmError> {
 }
 
 fn plain(kind: RecordKind) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     program.only_followed(true);
     program.reserve(HEAD);
     program.constant(0, kind.word(0));
@@ -421,7 +428,7 @@ pub fn end() -> Result<Assembled, AsmError> {
 
 /// Of the raw tracepoint `sched_process_free(task)`, see [`follow::free`].
 pub fn free(task: TaskOffsets) -> Result<Assembled, AsmError> {
-    let mut program = Writer::new();
+    let mut program = ProgramWriter::new();
     follow::read_task(&mut program.asm, 0, task, program.end);
     follow::only_leader(&mut program.asm, program.end);
     follow::map_and_key(&mut program.asm, PIDS, -12);
@@ -452,7 +459,7 @@ mod tests {
         assert_eq!((read.time_ns, read.task), (1000, task));
         assert_eq!(
             read.event,
-            Event::Entry {
+            CallEvent::Entry {
                 function: 5,
                 stack: 0x7fff_0000,
                 caller: 0x40_1000,
@@ -465,18 +472,18 @@ mod tests {
         let event = |record: Option<Record>| record.unwrap().event;
         assert_eq!(
             event(with(RecordKind::Return, &[8, 9, 6])),
-            Event::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
+            CallEvent::Return { function: 5, stack: 8, value: 9, goroutine: 6 }
         );
         assert_eq!(
             event(with(RecordKind::Leave, &[8, 9, 0])),
-            Event::Leave { function: 5, stack: 8, goroutine: 0 }
+            CallEvent::Leave { function: 5, stack: 8, goroutine: 0 }
         );
         assert_eq!(
             event(with(RecordKind::Fork, &[0xb << 32 | 0xc])),
-            Event::Fork { child: Task { pid: 0xb, tid: 0xc } }
+            CallEvent::Fork { child: Task { pid: 0xb, tid: 0xc } }
         );
-        assert_eq!(event(with(RecordKind::Exec, &[])), Event::Exec);
-        assert_eq!(event(with(RecordKind::End, &[])), Event::End);
+        assert_eq!(event(with(RecordKind::Exec, &[])), CallEvent::Exec);
+        assert_eq!(event(with(RecordKind::End, &[])), CallEvent::End);
         // Cut short, or of no kind.
         assert_eq!(with(RecordKind::Return, &[8]), None);
         assert_eq!(decode(&bytes(&entry)[..95]), None);
@@ -489,7 +496,8 @@ mod tests {
     fn programs_are_complete() {
         let task = TaskOffsets { pid: 1256, tgid: 1260 };
         for arch in [Arch::X86_64, Arch::Aarch64] {
-            for (stacks, word) in [(Stacks::Thread, Word::Cookie), (Stacks::Goroutine, Word::Fixed(u64::MAX))]
+            for (stacks, word) in
+                [(Stacks::Thread, FirstWord::Cookie), (Stacks::Goroutine, FirstWord::Fixed(u64::MAX))]
             {
                 entry(arch, stacks, word).unwrap();
                 exit(arch, stacks, word).unwrap();
@@ -502,7 +510,7 @@ mod tests {
 
     #[test]
     fn an_exit_reads_what_it_should() {
-        let listing = exit(Arch::X86_64, Stacks::Thread, Word::Cookie).unwrap().listing();
+        let listing = exit(Arch::X86_64, Stacks::Thread, FirstWord::Cookie).unwrap().listing();
         for line in [
             "call get_attach_cookie#174",
             "call ringbuf_reserve#131",
@@ -511,7 +519,7 @@ mod tests {
         ] {
             assert!(listing.contains(line), "{line}\n{listing}");
         }
-        let listing = entry(Arch::Aarch64, Stacks::Thread, Word::Fixed(3)).unwrap().listing();
+        let listing = entry(Arch::Aarch64, Stacks::Thread, FirstWord::Fixed(3)).unwrap().listing();
         assert!(listing.contains("r1 = *(u64 *)(r6 +240)"), "{listing}");
         assert!(!listing.contains("get_attach_cookie"), "{listing}");
     }

@@ -153,7 +153,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
     let part = memmem::Finder::new(name);
-    let sought = Sought::new(name, limit);
+    let sought = ComparedName::new(name, limit);
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
@@ -170,17 +170,17 @@ pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most:
 }
 
 /// How often each character is in a name, those that share five bits together.
-type Letters = [i32; 32];
+type LetterCounts = [i32; 32];
 
 /// A name to which others are compared; there may be a hundred thousand of them, few of which are near.
-struct Sought {
+struct ComparedName {
     name: String,
     length: usize,
-    letters: Letters,
+    letters: LetterCounts,
     limit: usize,
 }
 
-impl Sought {
+impl ComparedName {
     fn new(name: &str, limit: usize) -> Self {
         let (length, letters) = letters(name);
         Self { name: name.to_lowercase(), length, letters, limit }
@@ -202,8 +202,8 @@ impl Sought {
 }
 
 /// Number of characters of a name, case ignored, and how often each is in it.
-fn letters(name: &str) -> (usize, Letters) {
-    let (mut length, mut letters) = (0, Letters::default());
+fn letters(name: &str) -> (usize, LetterCounts) {
+    let (mut length, mut letters) = (0, LetterCounts::default());
     for letter in name.chars().flat_map(char::to_lowercase) {
         length += 1;
         letters[letter as usize % 32] += 1;
@@ -303,7 +303,7 @@ mod tests {
             let limit = random(9);
             let whole = distance(&name, &other);
             let expected = (whole <= limit).then_some(whole);
-            let sought = Sought::new(&name, limit);
+            let sought = ComparedName::new(&name, limit);
             assert_eq!(sought.distance(&other), expected, "{name:?}, {other:?}, {limit}");
             near += usize::from(expected.is_some());
         }

@@ -8,7 +8,7 @@
 //! graph has its own programs, of the same parts.
 
 use crate::{
-    asm::{AsmError, Assembled, Assembler, Label},
+    asm::{AsmError, Assembled, Assembler, JumpLabel},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R6, R7, R8, Size, Src},
     map::{MapDef, MapKind},
 };
@@ -61,7 +61,7 @@ pub(crate) fn map_and_key(asm: &mut Assembler, map: u32, key: i32) {
 }
 
 /// `r0` is what the map has of the current process; goes to `otherwise` if it has none.
-pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: Label) {
+pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: JumpLabel) {
     asm.comment("is the process followed?");
     process(asm);
     map_and_key(asm, map, -4);
@@ -70,7 +70,7 @@ pub(crate) fn only_followed(asm: &mut Assembler, map: u32, otherwise: Label) {
 }
 
 /// Reads of the task that is an argument of a raw tracepoint: `pid` to `fp - 16`, `tgid` to `fp - 12`.
-pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, otherwise: Label) {
+pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, otherwise: JumpLabel) {
     asm.comment("the task's numbers");
     asm.push(Insn::Load(Size::DW, R8, R6, argument * 8));
     for (place, offset) in [(-16, task.pid), (-12, task.tgid)] {
@@ -85,7 +85,7 @@ pub(crate) fn read_task(asm: &mut Assembler, argument: i16, task: TaskOffsets, o
 }
 
 /// Goes to `otherwise` if the task that was read is a thread of the current process.
-pub(crate) fn only_process(asm: &mut Assembler, otherwise: Label) {
+pub(crate) fn only_process(asm: &mut Assembler, otherwise: JumpLabel) {
     asm.comment("a thread of the same process is followed already");
     asm.push(Insn::Load(Size::W, R1, FP, -12));
     asm.push(Insn::Alu64(Alu::Mov, R2, R7.into()));
@@ -94,7 +94,7 @@ pub(crate) fn only_process(asm: &mut Assembler, otherwise: Label) {
 }
 
 /// Goes to `otherwise` unless the task that was read is a process's first thread, which is the last to be freed.
-pub(crate) fn only_leader(asm: &mut Assembler, otherwise: Label) {
+pub(crate) fn only_leader(asm: &mut Assembler, otherwise: JumpLabel) {
     asm.push(Insn::Load(Size::W, R1, FP, -16));
     asm.push(Insn::Load(Size::W, R2, FP, -12));
     asm.jump_if(Cond::Ne, R1, R2, otherwise);
@@ -123,7 +123,7 @@ pub(crate) fn count(asm: &mut Assembler, map: u32, index: u32) {
     asm.place(none);
 }
 
-fn finish(mut asm: Assembler, end: Label) -> Result<Assembled, AsmError> {
+fn finish(mut asm: Assembler, end: JumpLabel) -> Result<Assembled, AsmError> {
     asm.place(end);
     asm.push(Insn::Alu64(Alu::Mov, R0, Src::Imm(0)));
     asm.push(Insn::Exit);

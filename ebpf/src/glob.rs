@@ -7,14 +7,14 @@ pub fn is_pattern(text: &str) -> bool {
 
 /// One step of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum GlobStep {
     Any,
     One,
     Literal(char),
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-impl Step {
+impl GlobStep {
     fn takes(&self, c: char) -> bool {
         match self {
             Self::Any => false,
@@ -30,7 +30,7 @@ impl Step {
 /// A pattern, read once to be compared with many names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
-    steps: Vec<Step>,
+    steps: Vec<GlobStep>,
 }
 
 impl Glob {
@@ -42,16 +42,16 @@ impl Glob {
         while let Some(c) = characters.get(at) {
             at += 1;
             steps.push(match c {
-                '*' => Step::Any,
-                '?' => Step::One,
+                '*' => GlobStep::Any,
+                '?' => GlobStep::One,
                 '[' => match set(&characters[at..]) {
                     Some((step, length)) => {
                         at += length;
                         step
                     }
-                    None => Step::Literal('['),
+                    None => GlobStep::Literal('['),
                 },
-                c => Step::Literal(*c),
+                c => GlobStep::Literal(*c),
             });
         }
         Self { steps }
@@ -63,7 +63,7 @@ impl Glob {
         // What follows the last `*`, and what is left of the text behind what that stands for.
         let mut star: Option<(usize, std::str::Chars<'_>)> = None;
         loop {
-            if self.steps.get(at) == Some(&Step::Any) {
+            if self.steps.get(at) == Some(&GlobStep::Any) {
                 at += 1;
                 star = Some((at, rest.clone()));
                 continue;
@@ -88,13 +88,13 @@ impl Glob {
 
     /// The characters that a text must begin with: `ext4_` of `ext4_*`.
     pub fn prefix(&self) -> String {
-        let literal = |step: &Step| if let Step::Literal(c) = step { Some(*c) } else { None };
+        let literal = |step: &GlobStep| if let GlobStep::Literal(c) = step { Some(*c) } else { None };
         self.steps.iter().map_while(literal).collect()
     }
 }
 
 /// What stands behind `[`, up to and with `]`.
-fn set(rest: &[char]) -> Option<(Step, usize)> {
+fn set(rest: &[char]) -> Option<(GlobStep, usize)> {
     let negated = matches!(rest.first(), Some('!' | '^'));
     let first = usize::from(negated);
     // A bracket right at the beginning is one of the set.
@@ -111,7 +111,7 @@ fn set(rest: &[char]) -> Option<(Step, usize)> {
             at += 1;
         }
     }
-    Some((Step::Set { negated, ranges }, end + 1))
+    Some((GlobStep::Set { negated, ranges }, end + 1))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
 
 /// What the instructions depend on besides the probe.
 #[derive(Clone, Copy, Debug)]
-pub struct Host {
+pub struct HostFacts {
     /// CPUs that it may bring up.
     pub possible_cpus: u32,
     /// Its kernel.
@@ -43,7 +43,7 @@ impl Session {
     }
 }
 
-impl Host {
+impl HostFacts {
     /// Of a target, without sessions.
     pub fn of(target: &Target<'_>) -> Self {
         let Target { possible_cpus, kernel, arch, .. } = *target;

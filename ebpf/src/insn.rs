@@ -307,9 +307,9 @@ pub enum Insn {
 }
 
 /// An encoded slot: eight bytes, little endian.
-pub type Encoded = [u8; 8];
+pub type EncodedInsn = [u8; 8];
 
-fn slot(code: u8, dst: Reg, src: Reg, offset: i16, imm: i32) -> Encoded {
+fn slot(code: u8, dst: Reg, src: Reg, offset: i16, imm: i32) -> EncodedInsn {
     let [o0, o1] = offset.to_le_bytes();
     let [i0, i1, i2, i3] = imm.to_le_bytes();
     [code, dst.0 | (src.0 << 4), o0, o1, i0, i1, i2, i3]
@@ -325,7 +325,7 @@ impl Insn {
     }
 
     /// Appends the encoding to `out`. A `Map` is written with `BPF_PSEUDO_MAP_FD` and a zero fd.
-    pub fn encode(&self, out: &mut Vec<Encoded>) {
+    pub fn encode(&self, out: &mut Vec<EncodedInsn>) {
         const ZERO: Reg = Reg(0);
         let alu = |class: u8, op: Alu, dst: Reg, src: Src| match src {
             Src::Reg(reg) => slot(class | op.code() | 0x08, dst, reg, 0, 0),

@@ -2,9 +2,9 @@
 //! them and the collector that reads them.
 
 use crate::{
-    host::Host,
+    host::HostFacts,
     point::Mechanism,
-    typed::{AccessMode, Node, Side, Type, Typed, TypedEvent, TypedProbe},
+    typed::{AccessMode, Side, Type, Typed, TypedEvent, TypedKind, TypedProbe},
 };
 
 #[cfg(doc)]
@@ -192,7 +192,7 @@ pub(crate) fn asked_frames(mechanism: Mechanism, side: Side, shown: u32) -> u32 
 /// The most frames that an expression asks for, of one side.
 fn frames(typed: &Typed, side: Side) -> u32 {
     let own = match &typed.kind {
-        Node::Stack { side: found, frames, .. } if *found == side => *frames,
+        TypedKind::Stack { side: found, frames, .. } if *found == side => *frames,
         _ => 0,
     };
     typed.children().into_iter().map(|child| frames(child, side)).max().unwrap_or(0).max(own)
@@ -321,7 +321,7 @@ fn spread(probe: &TypedProbe, part: usize, size: u32) -> impl Iterator<Item = u6
 
 impl Layout {
     /// The layout of a probe's maps on a host.
-    pub fn new(probe: &TypedProbe, host: Host) -> Self {
+    pub fn new(probe: &TypedProbe, host: HostFacts) -> Self {
         let (labels, size) = place(probe.labels.iter().map(|label| label.ty.room()), 0);
         let (metrics, size_of_metrics) = place(probe.metrics.iter().map(|metric| metric.kind.size()), 0);
         // A map has no values of no bytes; the row of a probe that counts nothing only says that it is there.

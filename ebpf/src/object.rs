@@ -1,7 +1,7 @@
 //! Program → ELF object for eBPF, which loaders, `llvm-objdump` and `bpftool` read.
 
 use crate::{
-    point::Section,
+    point::ProgramSection,
     program::{Code, Program},
 };
 use object::{
@@ -21,9 +21,9 @@ pub struct ObjectError(#[from] object::write::Error);
 /// Section that tells a loader what kind of program this is and where it attaches.
 pub fn section_name(code: &Code) -> String {
     match code.mechanism.section {
-        Section::Plain(name) => name.into(),
-        Section::Named(kind) => format!("{kind}/{}", code.at.name()),
-        Section::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
+        ProgramSection::Plain(name) => name.into(),
+        ProgramSection::Named(kind) => format!("{kind}/{}", code.at.name()),
+        ProgramSection::Full(kind) => format!("{kind}/{}", code.at.parts().join("/")),
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Sites {
 
 /// Which functions are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct SiteRequest<'a> {
     /// A name or a pattern.
     pub function: &'a str,
     /// Whether where they return.
@@ -84,7 +84,7 @@ pub struct Wanted<'a> {
     pub stacks: bool,
 }
 
-impl Wanted<'_> {
+impl SiteRequest<'_> {
     /// Refuses more than are wanted at most; `of` is the kernel or file.
     pub fn check_count(&self, count: usize, of: &str) -> Result<(), Missing> {
         if u32::try_from(count).is_ok_and(|count| count <= self.most) {
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn too_many_are_counted() {
-        let wanted = Wanted { function: "f_*", at_return: false, whole: false, most: 1000, stacks: false };
+        let wanted =
+            SiteRequest { function: "f_*", at_return: false, whole: false, most: 1000, stacks: false };
         assert!(wanted.check_count(1000, "this kernel").is_ok());
         let refused = wanted.check_count(50_000, "`/bin/x`").unwrap_err();
         assert_eq!(refused.message, "50000 functions of `/bin/x` match `f_*`, and 1000 are taken at most");

@@ -6,7 +6,7 @@ use crate::{
     missing::Missing,
     point::Root,
     probe::KernelVersion,
-    site::{Sites, UserFunctions, Wanted},
+    site::{SiteRequest, Sites, UserFunctions},
     tracefs::Tracepoints,
     usdt,
 };
@@ -39,9 +39,9 @@ pub trait Functions {
     /// Whether kprobes are taken.
     fn probing(&self) -> Result<(), Missing>;
     /// The functions of the kernel that a name or pattern means and a kprobe can be set on.
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing>;
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing>;
     /// The functions of a program or library that a name or pattern means.
-    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing>;
+    fn user(&self, root: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing>;
     /// A probe that a program or library brings along.
     fn usdt(
         &self,

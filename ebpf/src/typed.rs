@@ -150,13 +150,13 @@ pub enum Builtin {
 pub use crate::metric::TypedMetricKind;
 
 /// An arithmetic or logical operation with its signedness decided.
-pub use crate::expr::{Binary, Unary};
+pub use crate::expr::{BinaryOperator, UnaryOperator};
 
 /// An expression with its type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Typed {
     /// What it is.
-    pub kind: Node,
+    pub kind: TypedKind,
     /// Type of the result.
     pub ty: Type,
     /// Whether it is a time in nanoseconds by itself.
@@ -165,7 +165,7 @@ pub struct Typed {
 
 /// What a typed expression is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub enum TypedKind {
     /// A constant.
     Constant(u64),
     /// A constant text.
@@ -219,11 +219,11 @@ pub enum Node {
         bits: Option<(u32, u32)>,
     },
     /// `-a`, `~a`, `!a`
-    Unary(Unary, Box<Typed>),
+    Unary(UnaryOperator, Box<Typed>),
     /// `a + b`; unsigned if either operand is.
-    Binary(Binary, Box<Typed>, Box<Typed>),
-    /// The smaller of two with [`Binary::Le`], the larger with [`Binary::Ge`]; compared unsigned if either operand is.
-    Extreme(Binary, Box<Typed>, Box<Typed>),
+    Binary(BinaryOperator, Box<Typed>, Box<Typed>),
+    /// The smaller of two with [`BinaryOperator::Le`], the larger with [`BinaryOperator::Ge`]; compared unsigned if either operand is.
+    Extreme(BinaryOperator, Box<Typed>, Box<Typed>),
     /// `c ? a : b`
     Conditional(Box<Typed>, Box<Typed>, Box<Typed>),
     /// Cut to the type's bits and extended by its sign.
@@ -281,25 +281,27 @@ impl Typed {
     /// A constant of type `s64`, or `u64` where it needs that.
     pub fn constant(value: u64) -> Self {
         let ty = if i64::try_from(value).is_ok() { Type::S64 } else { Type::U64 };
-        Self::new(Node::Constant(value), ty)
+        Self::new(TypedKind::Constant(value), ty)
     }
 
     /// Joins a node and its type.
-    pub fn new(kind: Node, ty: Type) -> Self {
+    pub fn new(kind: TypedKind, ty: Type) -> Self {
         Self { kind, ty, is_time: false }
     }
 
     /// The operands.
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            Node::Load { base, .. }
-            | Node::TextAt { base, .. }
-            | Node::BytesAt { base, .. }
-            | Node::Cut { text: base, .. } => vec![base],
-            Node::Unary(_, a) | Node::Cast(a) | Node::Number(a) | Node::Traced(a) => vec![a],
-            Node::Binary(_, a, b) | Node::Extreme(_, a, b) => vec![a, b],
-            Node::Conditional(c, a, b) => vec![c, a, b],
-            Node::Stack { task: Some(task), .. } => vec![task],
+            TypedKind::Load { base, .. }
+            | TypedKind::TextAt { base, .. }
+            | TypedKind::BytesAt { base, .. }
+            | TypedKind::Cut { text: base, .. } => vec![base],
+            TypedKind::Unary(_, a) | TypedKind::Cast(a) | TypedKind::Number(a) | TypedKind::Traced(a) => {
+                vec![a]
+            }
+            TypedKind::Binary(_, a, b) | TypedKind::Extreme(_, a, b) => vec![a, b],
+            TypedKind::Conditional(c, a, b) => vec![c, a, b],
+            TypedKind::Stack { task: Some(task), .. } => vec![task],
             _ => Vec::new(),
         }
     }
@@ -311,7 +313,7 @@ impl Typed {
 
     /// Whether a stack is taken in it.
     pub fn takes_stack(&self) -> bool {
-        self.any(&|typed| matches!(typed.kind, Node::Stack { .. }))
+        self.any(&|typed| matches!(typed.kind, TypedKind::Stack { .. }))
     }
 
     /// Numbers of the named expressions that it names itself, each once.
@@ -319,7 +321,7 @@ impl Typed {
         let mut found = BTreeSet::new();
         let mut waiting = vec![self];
         while let Some(typed) = waiting.pop() {
-            if let Node::Let(index) = typed.kind {
+            if let TypedKind::Let(index) = typed.kind {
                 found.insert(index);
             }
             waiting.extend(typed.children());
@@ -345,18 +347,18 @@ impl Typed {
 
     /// Whether it needs the start of a pair.
     pub fn needs_start(&self, lets: &[Self]) -> bool {
-        self.any_of_all(lets, &|typed| matches!(typed.kind, Node::Duration | Node::Saved(_)))
+        self.any_of_all(lets, &|typed| matches!(typed.kind, TypedKind::Duration | TypedKind::Saved(_)))
     }
 
     /// Whether it needs the element of `each`.
     pub fn needs_item(&self, lets: &[Self]) -> bool {
-        self.any_of_all(lets, &|typed| typed.kind == Node::Item)
+        self.any_of_all(lets, &|typed| typed.kind == TypedKind::Item)
     }
 }
 
 /// Whether an operation works on unsigned numbers.
-pub(crate) fn unsigned_operation(operator: Binary, left: &Typed, right: &Typed) -> bool {
-    let shifts = matches!(operator, Binary::Shl | Binary::Shr);
+pub(crate) fn unsigned_operation(operator: BinaryOperator, left: &Typed, right: &Typed) -> bool {
+    let shifts = matches!(operator, BinaryOperator::Shl | BinaryOperator::Shr);
     left.ty.is_unsigned() || !shifts && right.ty.is_unsigned()
 }
 
@@ -485,7 +487,7 @@ impl TypedEvent {
 
     /// Whether anything of it depends on whose a process is.
     pub fn asks_for_traced(&self) -> bool {
-        self.computes(&|typed| matches!(typed.kind, Node::Traced(_)))
+        self.computes(&|typed| matches!(typed.kind, TypedKind::Traced(_)))
     }
 }
 

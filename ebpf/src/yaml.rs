@@ -54,7 +54,7 @@ impl Node {
     /// What the node says, without where it stands and how it is laid out: two nodes of the same text here mean the same.
     /// The order of keys counts, since labels and metrics keep it.
     pub fn meaning(&self) -> String {
-        Meaning(self).to_string()
+        NodeContent(self).to_string()
     }
 
     /// Whether nothing was written: `key:` with no value, `~` or `null`.
@@ -94,9 +94,9 @@ impl Node {
 }
 
 /// A node without its places.
-struct Meaning<'n>(&'n Node);
+struct NodeContent<'n>(&'n Node);
 
-impl fmt::Display for Meaning<'_> {
+impl fmt::Display for NodeContent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.data {
             // A quoted number is not a number, so quotes are part of what is said.
@@ -104,14 +104,14 @@ impl fmt::Display for Meaning<'_> {
             Data::Scalar { text, quoted: false } => write!(f, "={text:?}"),
             Data::Sequence(items) => {
                 f.write_str("[")?;
-                items.iter().try_for_each(|item| write!(f, "{},", Meaning(item)))?;
+                items.iter().try_for_each(|item| write!(f, "{},", NodeContent(item)))?;
                 f.write_str("]")
             }
             Data::Mapping(entries) => {
                 f.write_str("{")?;
                 entries
                     .iter()
-                    .try_for_each(|(key, value)| write!(f, "{}:{},", Meaning(key), Meaning(value)))?;
+                    .try_for_each(|(key, value)| write!(f, "{}:{},", NodeContent(key), NodeContent(value)))?;
                 f.write_str("}")
             }
         }
@@ -179,7 +179,7 @@ struct Loader<'a> {
     nodes: usize,
 }
 
-type Events<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
+type YamlEvents<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
 
 impl Loader<'_> {
     fn document(&mut self, text: &str) -> Result<Option<Node>, Diagnostic> {
@@ -199,7 +199,7 @@ impl Loader<'_> {
         Ok(root)
     }
 
-    fn next<'t>(&self, events: &mut Events<'t>) -> Result<Option<(Event<'t>, Span)>, Diagnostic> {
+    fn next<'t>(&self, events: &mut YamlEvents<'t>) -> Result<Option<(Event<'t>, Span)>, Diagnostic> {
         match events.next_event() {
             None => Ok(None),
             Some(Ok((event, span))) => Ok(Some((event, self.offsets.span(span)))),
@@ -232,7 +232,7 @@ impl Loader<'_> {
         }
     }
 
-    fn inside<'t>(&self, events: &mut Events<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
+    fn inside<'t>(&self, events: &mut YamlEvents<'t>, span: &Span) -> Result<(Event<'t>, Span), Diagnostic> {
         self.next(events)?
             .ok_or_else(|| Diagnostic::error(self.file, span.clone(), "the file ends inside this"))
     }
@@ -268,7 +268,7 @@ impl Loader<'_> {
         &mut self,
         event: Event<'t>,
         mut span: Span,
-        events: &mut Events<'t>,
+        events: &mut YamlEvents<'t>,
         depth: usize,
     ) -> Result<Node, Diagnostic> {
         if depth > MAX_DEPTH {

@@ -10,7 +10,7 @@ use support::{
     world::World,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Sites, Target, UserFunctions, Wanted},
+    attach::{Arch, Functions, Missing, SiteRequest, Sites, Target, UserFunctions},
     probe::Root,
     usdt::{self, FileId, Location, UsdtOperand, UsdtProbe, UsdtSite},
     vm::Environment,
@@ -34,11 +34,11 @@ impl Functions for Brought<'_> {
         Ok(())
     }
 
-    fn probed(&self, _: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, _: &SiteRequest<'_>) -> Result<Sites, Missing> {
         Ok(Sites::default())
     }
 
-    fn user(&self, _: &Root, _: &str, _: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, _: &str, _: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         Ok(UserFunctions::default())
     }
 

@@ -14,7 +14,7 @@ use std::{
 use tapster_ebpf::{
     asm::{AsmError, Assembled},
     btf::Btf,
-    callgraph::{self, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks, Word},
+    callgraph::{self, FirstWord, LOST, LOST_PROCESSES, LOST_RECORDS, RING, Stacks},
 };
 
 /// Longest record, bytes.
@@ -136,7 +136,7 @@ fn probes(
     from: AttachMethod,
 ) -> Result<(AttachMethod, RefusedPlaces), AttachError> {
     let stacks = plan.stacks.unwrap_or(Stacks::Thread);
-    let program = |is_entry: bool, word: Word| {
+    let program = |is_entry: bool, word: FirstWord| {
         let (name, assembled) = if is_entry {
             ("call_entry", callgraph::entry(plan.arch, stacks, word)?)
         } else {
@@ -150,10 +150,10 @@ fn probes(
     };
     // A kernel that does not know the helper refuses the program; one without such links refuses the link.
     let multi = from == AttachMethod::Multi
-        && load(maker, ProgramKind::UprobeMulti, false, Word::Cookie)
+        && load(maker, ProgramKind::UprobeMulti, false, FirstWord::Cookie)
             .is_ok_and(|program| has_uprobe_multi(program.as_fd()));
     let cookie =
-        from != AttachMethod::Program && load(maker, ProgramKind::Probe, false, Word::Cookie).is_ok();
+        from != AttachMethod::Program && load(maker, ProgramKind::Probe, false, FirstWord::Cookie).is_ok();
     let (method, kind) = match (multi, cookie) {
         (true, _) => (AttachMethod::Multi, ProgramKind::UprobeMulti),
         (false, true) => (AttachMethod::Cookie, ProgramKind::Probe),
@@ -165,9 +165,9 @@ fn probes(
         let words = list.iter().map(|place| place.word).collect();
         let places = Places::file(path.to_owned(), offsets, words, Ends::Entry);
         let held = if method == AttachMethod::Program {
-            places.each_its_own(|word| load(maker, kind, is_entry, Word::Fixed(word)))?
+            places.each_its_own(|word| load(maker, kind, is_entry, FirstWord::Fixed(word)))?
         } else {
-            let shared = load(maker, kind, is_entry, Word::Cookie)?;
+            let shared = load(maker, kind, is_entry, FirstWord::Cookie)?;
             let held = if multi { places.link(shared.as_fd()) } else { places.each(shared.as_fd(), true) }?;
             maker.held.push(shared);
             held

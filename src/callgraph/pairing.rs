@@ -10,7 +10,7 @@ use super::{
     summary::{Ending, Summary},
 };
 use std::collections::HashMap;
-use tapster_ebpf::callgraph::{ARGUMENTS, Event, Record, Stacks, Task};
+use tapster_ebpf::callgraph::{ARGUMENTS, CallEvent, Record, Stacks, Task};
 
 /// A line of the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl<'f> Graph<'f> {
     pub fn record(&mut self, record: &Record, print: &mut impl FnMut(&GraphLine<'_>)) {
         let Record { time_ns, task, ref event } = *record;
         match *event {
-            Event::Entry { function, stack, caller, arguments, comm, goroutine } => {
+            CallEvent::Entry { function, stack, caller, arguments, comm, goroutine } => {
                 let Some(function) = self.index(function) else { return };
                 let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
                 let thread = self.threads.entry(self.flow(task, goroutine)).or_default();
@@ -115,14 +115,14 @@ impl<'f> Graph<'f> {
                 }
                 self.enter(time_ns, self.flow(task, goroutine), (function, stack, caller), arguments, print);
             }
-            Event::Return { stack, value, goroutine, .. } => {
+            CallEvent::Return { stack, value, goroutine, .. } => {
                 self.leave(time_ns, (task, goroutine), stack, Some(value), print);
             }
-            Event::Leave { stack, goroutine, .. } => {
+            CallEvent::Leave { stack, goroutine, .. } => {
                 self.leave(time_ns, (task, goroutine), stack, None, print);
             }
             // Go starts other programs this way, but no copy of the program itself continues.
-            Event::Fork { child } => {
+            CallEvent::Fork { child } => {
                 let Some(parent) = self.threads.get(&self.flow(task, 0)) else { return };
                 let mut copy = parent.clone();
                 for frame in &mut copy.frames {
@@ -132,13 +132,13 @@ impl<'f> Graph<'f> {
                 self.threads.insert(flow, copy);
             }
             // The memory of the calls is gone, and so are the other threads.
-            Event::Exec => self.close_process(task.pid, time_ns),
-            Event::End if self.stacks != Some(Stacks::Goroutine) => {
+            CallEvent::Exec => self.close_process(task.pid, time_ns),
+            CallEvent::End if self.stacks != Some(Stacks::Goroutine) => {
                 self.close_all(self.flow(task, 0), Some(time_ns));
             }
             // Goroutines end with their process, whose first thread is the last to end in Go.
-            Event::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
-            Event::End => {}
+            CallEvent::End if task.tid == task.pid => self.close_process(task.pid, time_ns),
+            CallEvent::End => {}
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     name::{Name, Pattern},
 };
 use tapster_ebpf::{
-    attach::{Place, Site, UserFunctions, Wanted, left_out},
+    attach::{Place, Site, SiteRequest, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
 };
@@ -29,7 +29,7 @@ enum ReturnProbes {
 }
 
 /// Finds the wanted functions in a file that was read.
-pub fn choose(file: &FileFunctions, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+pub fn choose(file: &FileFunctions, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
     let shown = file.path.display().to_string();
     // A probe on the choosing function would see one call for each process, and none of the chosen function.
     let pattern = Pattern::new(wanted.function);

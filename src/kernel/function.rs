@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Place, Site, Sites, UserFunctions, Wanted, left_out},
+    attach::{Arch, Functions, Place, Site, SiteRequest, Sites, UserFunctions, left_out},
     diagnostic::near,
     glob::{Glob, is_pattern},
     probe::{KernelVersion, Root},
@@ -75,7 +75,7 @@ impl Functions for Kernel {
         }
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         self.probing()?;
         let Some(symbols) = self.symbols() else {
             if is_pattern(wanted.function) {
@@ -93,7 +93,7 @@ impl Functions for Kernel {
         }
     }
 
-    fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, root: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         known_registers()?;
         elf::choose(&*self.program(root, binary)?, wanted)
     }
@@ -197,7 +197,7 @@ impl Kernel {
     }
 
     /// All functions that match a pattern and can be probed by their name.
-    fn matching(&self, symbols: &FunctionSymbols, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn matching(&self, symbols: &FunctionSymbols, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let glob = Glob::new(wanted.function);
         let traceable = self.traceable();
         let mut sites = Sites::default();

@@ -22,7 +22,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Place, left_out},
     insn::{Alu, Helper, Insn, R0, Src},
-    point::Link,
+    point::LinkKind,
     program::{Code, Program},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct FunctionLinks {
 }
 
 fn is_of_kernel(code: &Code) -> bool {
-    matches!(code.mechanism.link, Link::KernelProbe { .. })
+    matches!(code.mechanism.link, LinkKind::KernelProbe { .. })
 }
 
 /// All places, each with its offset in the file if it has one, and with the index of its function.

@@ -23,7 +23,7 @@ use std::{
 };
 use tapster_ebpf::{
     btf::Btf,
-    point::{AttachPoint, Link as Kind, Mechanism},
+    point::{AttachPoint, LinkKind as Kind, Mechanism},
     program::{Code, Program},
     usdt::FileId,
 };

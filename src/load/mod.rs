@@ -27,7 +27,7 @@ use std::{
     sync::Arc,
 };
 use tapster_ebpf::{
-    attach::{Functions as _, Wanted, left_out},
+    attach::{Functions as _, SiteRequest, left_out},
     btf::Btf,
     point::Subject,
     program::Program,
@@ -115,7 +115,7 @@ impl Attached {
             .filter_map(|code| {
                 let function = code.at.name();
                 let wanted =
-                    Wanted { function, at_return: false, whole: false, most: u32::MAX, stacks: false };
+                    SiteRequest { function, at_return: false, whole: false, most: u32::MAX, stacks: false };
                 let kernel = kernel();
                 let now = kernel.probed(&wanted).ok()?;
                 let before: HashSet<&str> = code.sites.list.iter().map(|site| site.name.as_str()).collect();

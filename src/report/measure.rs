@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tapster_ebpf::{
-    expr::{Binary, Expr, ExprKind},
+    expr::{BinaryOperator, Expr, ExprKind},
     probe::{Decoder, Event, Probe},
     typed::{Side, TypedLabel},
 };
@@ -163,7 +163,9 @@ fn since_when(probe: &Probe, name: &str, command: bool) -> ValueBegin {
 fn keeps_to_command(filter: &Expr) -> bool {
     match &filter.kind {
         ExprKind::Name(name) | ExprKind::Call(name, _) => name == "traced",
-        ExprKind::Binary(Binary::And, left, right) => keeps_to_command(left) || keeps_to_command(right),
+        ExprKind::Binary(BinaryOperator::And, left, right) => {
+            keeps_to_command(left) || keeps_to_command(right)
+        }
         _ => false,
     }
 }

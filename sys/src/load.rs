@@ -6,7 +6,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 use tapster_ebpf::{
-    insn::{Encoded, Insn},
+    insn::{EncodedInsn, Insn},
     program::MapDef,
 };
 
@@ -151,7 +151,7 @@ pub(super) fn load_with_logs(
     maps: &[BorrowedFd<'_>],
     log_bytes: &[usize],
 ) -> Result<OwnedFd, LoadRefused> {
-    let mut slots: Vec<Encoded> = Vec::new();
+    let mut slots: Vec<EncodedInsn> = Vec::new();
     for insn in insns {
         let at = slots.len();
         insn.encode(&mut slots);

@@ -2,15 +2,15 @@
 //! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
-    Description, Missing, Parsed, Resolved, Site, Sites, Target, Wanted, is_name, never_untracked,
+    Description, Missing, Parsed, Resolved, Site, SiteRequest, Sites, Target, is_name, never_untracked,
     prototype::{self, Words},
 };
 use crate::{
     btf::{self, Btf, TypeId},
     diagnostic::near,
     glob::is_pattern,
-    point::{AttachKind, Link, Mechanism, Section, Several, Subject, Tracing},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject, Tracing},
+    typed::{Type, Typed, TypedKind},
 };
 
 /// `BPF_PROG_TYPE_TRACING`
@@ -23,7 +23,7 @@ const fn mechanism(name: &'static str, attach_type: u32) -> Mechanism {
     let link = Tracing { program_type: TRACING, attach_type, prefix: "", kind: btf::BtfKind::Func };
     Mechanism {
         untried: Some("fentry and fexit"),
-        ..Mechanism::new(name, Section::Named(name), Link::Tracing(link))
+        ..Mechanism::new(name, ProgramSection::Named(name), LinkKind::Tracing(link))
     }
 }
 
@@ -33,7 +33,7 @@ pub(super) static FENTRY: Description = Description {
         short: "f",
         form: "fentry:FUNCTION",
         subject: Subject::Function { at_return: false, traced: true },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[mechanism("fentry", TRACE_FENTRY)],
     },
     parse: function_name,
@@ -47,7 +47,7 @@ pub(super) static FEXIT: Description = Description {
         short: "fr",
         form: "fexit:FUNCTION",
         subject: Subject::Function { at_return: true, traced: true },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[mechanism("fexit", TRACE_FEXIT)],
     },
     parse: function_name,
@@ -89,8 +89,8 @@ pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
     })
 }
 
-fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
-    let Wanted { function: name, at_return, .. } = *wanted;
+fn traced(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+    let SiteRequest { function: name, at_return, .. } = *wanted;
     let kind = if at_return { &FEXIT.kind } else { &FENTRY.kind };
     let [mechanism] = *kind.mechanisms else {
         unreachable!("each has one mechanism: this is a bug in tapster")
@@ -128,13 +128,13 @@ fn traced(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Mis
     };
     target.functions.traced()?;
     let words = Words::Context { tracked: true };
-    let context = Typed::new(Node::Context, Type::U64);
+    let context = Typed::new(TypedKind::Context, Type::U64);
     let arguments = prototype::arguments(btf, &btf.parameters(prototype), words);
     Ok(vec![Resolved {
         result: at_return.then(|| prototype::result(btf, prototype, words)).flatten(),
         is_return: at_return,
         // The kernel calls both from one frame, in which the arguments are that the context points to.
-        frame: Some(Typed::new(Node::Number(Box::new(context)), Type::U64)),
+        frame: Some(Typed::new(TypedKind::Number(Box::new(context)), Type::U64)),
         sites: Sites { list: vec![Site::kernel(name)], ..Sites::default() },
         ..Resolved::event(mechanism, arguments)
     }])

@@ -2,7 +2,7 @@
 //! on functions that BTF does not know, of modules for instance, with numbered arguments only.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Resolved, Site, Sites, Target, Wanted,
+    Argument, ArgumentValue, Description, Missing, Resolved, Site, SiteRequest, Sites, Target,
     function::{function_name, prototype},
     never_untracked,
     prototype::{self, Words},
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     btf::{Btf, TypeId},
-    point::{AttachKind, Link, Mechanism, Section, Several, Subject},
-    typed::{Node, Typed},
+    point::{AttachKind, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{Typed, TypedKind},
 };
 
 const fn mechanism(name: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
         untried: Some("kprobes"),
-        ..Mechanism::new(name, Section::Named(name), Link::KernelProbe { at_return })
+        ..Mechanism::new(name, ProgramSection::Named(name), LinkKind::KernelProbe { at_return })
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) static KPROBE: Description = Description {
         short: "k",
         form: "kprobe:FUNCTION",
         subject: Subject::Function { at_return: false, traced: false },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[ENTRY],
     },
     parse: function_name,
@@ -44,7 +44,7 @@ pub(super) static KRETPROBE: Description = Description {
         short: "kr",
         form: "kretprobe:FUNCTION",
         subject: Subject::Function { at_return: true, traced: false },
-        several: Several::Pattern,
+        several: FunctionCount::Pattern,
         mechanisms: &[RETURN],
     },
     parse: function_name,
@@ -52,7 +52,7 @@ pub(super) static KRETPROBE: Description = Description {
     untracked: never_untracked,
 };
 
-fn probed(wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+fn probed(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
     let sites = target.functions.probed(wanted)?;
     let at_return = wanted.at_return;
     let mechanism = if at_return { RETURN } else { ENTRY };
@@ -144,5 +144,5 @@ fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target
 
 /// The register itself.
 fn strip_cast(typed: &Typed) -> &Typed {
-    if let Node::Cast(inner) = &typed.kind { inner } else { typed }
+    if let TypedKind::Cast(inner) = &typed.kind { inner } else { typed }
 }

@@ -13,11 +13,11 @@ mod user;
 pub use crate::{
     arch::Arch,
     missing::Missing,
-    site::{Place, Site, Sites, UserFunctions, Wanted, left_out},
+    site::{Place, Site, SiteRequest, Sites, UserFunctions, left_out},
     target::{Functions, Target},
 };
 pub use function::{Signature, signature};
-pub use perf::{EventName, FAMILIES, Family, PerfEvent};
+pub use perf::{EventFamily, EventName, FAMILIES, PerfEvent};
 pub use rawtracepoint::{is_listed, point as raw_tracepoint};
 pub use tracepoint::point as tracepoint;
 pub(crate) use usdt::USDT;
@@ -25,7 +25,7 @@ pub(crate) use usdt::USDT;
 use crate::{
     diagnostic::{near, nearest},
     point::{AttachKind, AttachPoint, Mechanism},
-    typed::{Node, Type, Typed},
+    typed::{Type, Typed, TypedKind},
 };
 use std::fmt;
 
@@ -36,16 +36,16 @@ pub struct Description {
     /// Reads what stands behind the kind.
     parse: fn(&str) -> Parsed,
     /// Finds an attach point and its arguments on a kernel: one program for each result.
-    resolve: fn(&AttachPoint, Request, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
+    resolve: fn(&AttachPoint, ResolveOptions, &Target<'_>) -> Result<Vec<Resolved>, Missing>,
     /// The same through a mechanism that does not let the verifier check types, for arguments that it does not let through.
     untracked: fn(&AttachPoint, &Target<'_>) -> Option<Resolved>,
 }
 
 /// Why a text is no attach point: a message and a hint.
-pub type Refusal = (String, String);
+pub type PointRefusal = (String, String);
 
 /// The parts of what stands behind a kind, or what is wrong with one of them; `None` if it is not of the kind's form.
-type Parsed = Option<Result<Vec<String>, Refusal>>;
+type Parsed = Option<Result<Vec<String>, PointRefusal>>;
 
 /// All attach kinds, in the order in which messages name them.
 pub static KINDS: &[&Description] = &[
@@ -87,7 +87,7 @@ fn forms() -> String {
 }
 
 /// Reads `kind:…`; an error is a message and a hint.
-pub fn parse(text: &str) -> Result<AttachPoint, Refusal> {
+pub fn parse(text: &str) -> Result<AttachPoint, PointRefusal> {
     if text.is_empty() {
         return Err(("the attach point is empty".into(), forms()));
     }
@@ -194,7 +194,7 @@ impl Resolved {
             [site] => Some(site.number),
             _ => None,
         };
-        Some(Typed::new(Node::Function(number), Type::U64))
+        Some(Typed::new(TypedKind::Function(number), Type::U64))
     }
 
     /// An event that is no function's.
@@ -217,7 +217,7 @@ impl Resolved {
 
 /// How an attach point is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct ResolveOptions {
     /// Whether it is one end of a whole call, so that only functions of which both can be seen will do.
     pub whole: bool,
     /// Most functions of a pattern.
@@ -226,11 +226,11 @@ pub struct Request {
     pub stacks: bool,
 }
 
-impl Request {
+impl ResolveOptions {
     /// What is wanted of functions that an attach point names.
-    fn wanted(self, function: &str, at_return: bool) -> Wanted<'_> {
+    fn wanted(self, function: &str, at_return: bool) -> SiteRequest<'_> {
         let Self { whole, most, stacks } = self;
-        Wanted { function, at_return, whole, most, stacks }
+        SiteRequest { function, at_return, whole, most, stacks }
     }
 }
 
@@ -239,7 +239,11 @@ fn of(at: &AttachPoint) -> &'static Description {
 }
 
 /// Finds an attach point and its arguments on a kernel: one program for each result.
-pub fn resolve(at: &AttachPoint, request: Request, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+pub fn resolve(
+    at: &AttachPoint,
+    request: ResolveOptions,
+    target: &Target<'_>,
+) -> Result<Vec<Resolved>, Missing> {
     (of(at).resolve)(at, request, target)
 }
 

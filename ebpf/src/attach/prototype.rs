@@ -3,7 +3,7 @@
 use super::{Arch, Argument, ArgumentValue};
 use crate::{
     btf::{Btf, BtfKind, TypeId},
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Most arguments that the kernel passes: to a raw tracepoint (`bpf_trace_run12`) and to a traced function
@@ -27,11 +27,11 @@ pub(super) enum Words {
 
 impl Words {
     /// The word of an argument; `None` where it is not to be had.
-    pub(super) fn argument(self, index: u32) -> Option<Node> {
+    pub(super) fn argument(self, index: u32) -> Option<TypedKind> {
         match self {
-            Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(Node::Argument(index * 8)),
-            Self::Registers(arch) => arch.argument(index).map(|offset| Node::Field { offset, size: 8 }),
-            Self::Go(arch) => arch.go_argument(index).map(|offset| Node::Field { offset, size: 8 }),
+            Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(TypedKind::Argument(index * 8)),
+            Self::Registers(arch) => arch.argument(index).map(|offset| TypedKind::Field { offset, size: 8 }),
+            Self::Go(arch) => arch.go_argument(index).map(|offset| TypedKind::Field { offset, size: 8 }),
         }
     }
 
@@ -82,16 +82,16 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
         return None;
     }
     let node = match from {
-        Words::Context { .. } => {
-            Node::Argument(btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8)
-        }
-        Words::Registers(_) | Words::Go(_) => Node::Field { offset: from.result(), size: 8 },
+        Words::Context { .. } => TypedKind::Argument(
+            btf.parameters(prototype).iter().map(|(_, ty)| words(btf, *ty)).sum::<u32>() * 8,
+        ),
+        Words::Registers(_) | Words::Go(_) => TypedKind::Field { offset: from.result(), size: 8 },
     };
     Some(value(btf, declared, node, from.is_tracked()))
 }
 
 /// A word with the type that it was declared with.
-fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed, String> {
+fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {
         BtfKind::Int | BtfKind::Enum | BtfKind::Enum64 => {
@@ -102,7 +102,7 @@ fn value(btf: &Btf, declared: TypeId, node: Node, tracked: bool) -> Result<Typed
             Ok(if matches!(ty, Type::Int { bits: 64, .. }) {
                 Typed::new(node, ty)
             } else {
-                Typed::new(Node::Cast(Box::new(Typed::new(node, Type::U64))), ty)
+                Typed::new(TypedKind::Cast(Box::new(Typed::new(node, Type::U64))), ty)
             })
         }
         BtfKind::Ptr => {

@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{
     btf::{self, Btf, TypeId},
-    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject, Tracing},
-    typed::{Node, Type, Typed},
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject, Tracing},
+    typed::{Type, Typed, TypedKind},
 };
 
-const RAW_TP: Mechanism = Mechanism::new("raw_tp", Section::Named("raw_tp"), Link::RawTracepoint);
-const TP_BTF: Mechanism = Mechanism::new("tp_btf", Section::Named("tp_btf"), Link::Tracing(TRACE_RAW_TP));
+const RAW_TP: Mechanism = Mechanism::new("raw_tp", ProgramSection::Named("raw_tp"), LinkKind::RawTracepoint);
+const TP_BTF: Mechanism =
+    Mechanism::new("tp_btf", ProgramSection::Named("tp_btf"), LinkKind::Tracing(TRACE_RAW_TP));
 
 /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`
 const TRACE_RAW_TP: Tracing =
@@ -27,7 +28,7 @@ pub(super) static RAW_TRACEPOINT: Description = Description {
         short: "rt",
         form: "rawtracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[TP_BTF, RAW_TP],
     },
     parse: |text| names(text, &[1, 2]),
@@ -90,7 +91,7 @@ fn numbered() -> Vec<Argument> {
         .map(|index| Argument {
             name: format!("arg{index}"),
             ctype: "u64".into(),
-            value: Ok(ArgumentValue::Value(Typed::new(Node::Argument(index * 8), Type::U64))),
+            value: Ok(ArgumentValue::Value(Typed::new(TypedKind::Argument(index * 8), Type::U64))),
         })
         .collect()
 }

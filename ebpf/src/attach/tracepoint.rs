@@ -5,9 +5,9 @@ use super::{
 };
 use crate::{
     btf::{self, Btf},
-    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
     tracefs::{Field, fields},
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Bytes kept of a text whose length is not fixed.
@@ -15,7 +15,8 @@ const TEXT_CAPACITY: u32 = 64;
 /// Fields that every tracepoint has; the words before offset 8 are not readable by programs.
 const COMMON: &str = "common_";
 
-const MECHANISM: Mechanism = Mechanism::new("tracepoint", Section::Full("tracepoint"), Link::Tracepoint);
+const MECHANISM: Mechanism =
+    Mechanism::new("tracepoint", ProgramSection::Full("tracepoint"), LinkKind::Tracepoint);
 
 pub(super) static TRACEPOINT: Description = Description {
     kind: AttachKind {
@@ -23,7 +24,7 @@ pub(super) static TRACEPOINT: Description = Description {
         short: "t",
         form: "tracepoint:CATEGORY:NAME",
         subject: Subject::Tracepoint,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[MECHANISM],
     },
     parse: |text| names(text, &[2]),
@@ -62,14 +63,14 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
         if !is_char(&field.ctype) {
             return Err(format!("it is a `{}`, and only texts (`char[]`) can be read so", field.ctype));
         }
-        let node = Node::TextLocated { offset, relative };
+        let node = TypedKind::TextLocated { offset, relative };
         return Ok(ArgumentValue::Value(Typed::new(node, Type::Text { capacity: TEXT_CAPACITY })));
     }
     if let Some(count) = field.elements {
         let element_size = size.checked_div(count).unwrap_or(0);
         if is_char(&field.ctype) && element_size == 1 {
             let ty = Type::text(size.min(256));
-            return Ok(ArgumentValue::Value(Typed::new(Node::TextField { offset, size }, ty)));
+            return Ok(ArgumentValue::Value(Typed::new(TypedKind::TextField { offset, size }, ty)));
         }
         let element = Type::integer(element_size, field.signed)
             .ok_or_else(|| format!("`{}` is an array of elements of {element_size} bytes", field.name))?;
@@ -87,12 +88,12 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
             field.name
         ));
     }
-    let field_value = Typed::new(Node::Field { offset, size }, ty);
+    let field_value = Typed::new(TypedKind::Field { offset, size }, ty);
     // Records of system calls keep every argument in a word, whose upper half may hold anything.
     match declared(&field.ctype, btf) {
         Some((bytes, signed)) if bytes < size => {
             let ty = Type::integer(bytes, signed).unwrap_or(Type::U64);
-            Ok(ArgumentValue::Value(Typed::new(Node::Cast(Box::new(field_value)), ty)))
+            Ok(ArgumentValue::Value(Typed::new(TypedKind::Cast(Box::new(field_value)), ty)))
         }
         _ => Ok(ArgumentValue::Value(field_value)),
     }
@@ -178,7 +179,7 @@ mod tests {
             let Ok(ArgumentValue::Value(typed)) = value(&field(ctype, size), None) else { panic!("{ctype}") };
             assert_eq!(typed.ty, Type::Int { bits, signed }, "{ctype} of {size} bytes");
             assert_eq!(
-                matches!(typed.kind, Node::Cast(_)),
+                matches!(typed.kind, TypedKind::Cast(_)),
                 bits < 64 && size == 8,
                 "{ctype} of {size} bytes"
             );

@@ -5,16 +5,16 @@ use super::{
     Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, never_untracked, user::UNTRIED,
 };
 use crate::{
-    expr::Binary,
-    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
-    typed::{AccessMode, Node, Type, Typed},
+    expr::BinaryOperator,
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{AccessMode, Type, Typed, TypedKind},
     usdt::{self, Extend, Index, Location, UsdtOperand, UsdtProbe, UsdtSites},
 };
 
 /// With a semaphore, 4.20.
 pub(crate) const USDT: Mechanism = Mechanism {
     untried: Some(UNTRIED),
-    ..Mechanism::new("usdt", Section::Plain("uprobe"), Link::UserProbe { at_return: false })
+    ..Mechanism::new("usdt", ProgramSection::Plain("uprobe"), LinkKind::UserProbe { at_return: false })
 };
 
 pub(super) static DESCRIPTION: Description = Description {
@@ -23,7 +23,7 @@ pub(super) static DESCRIPTION: Description = Description {
         short: "U",
         form: "usdt:BINARY:PROVIDER:NAME",
         subject: Subject::UserProbe,
-        several: Several::Never,
+        several: FunctionCount::Never,
         mechanisms: &[USDT],
     },
     parse,
@@ -87,12 +87,12 @@ fn arguments(location: &Location, target: &Target<'_>) -> Vec<Argument> {
 fn value(argument: &usdt::UsdtArgument, target: &Target<'_>) -> Result<Typed, String> {
     let ty = Type::integer(argument.size, argument.signed)
         .ok_or_else(|| format!("{} bytes are no size of a number", argument.size))?;
-    let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
+    let register = |offset| Typed::new(TypedKind::Field { offset, size: 8 }, Type::U64);
     let binary = |operator, left, right| {
-        Typed::new(Node::Binary(operator, Box::new(left), Box::new(right)), Type::U64)
+        Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), Type::U64)
     };
     let memory = |base: Typed, displacement| {
-        let node = Node::Load {
+        let node = TypedKind::Load {
             base: Box::new(base),
             offset: displacement,
             size: argument.size,
@@ -101,28 +101,32 @@ fn value(argument: &usdt::UsdtArgument, target: &Target<'_>) -> Result<Typed, St
         };
         Typed::new(node, ty.clone())
     };
-    let cut = |value: Typed| Typed::new(Node::Cast(Box::new(value)), ty.clone());
-    let constant = |value: i64| Typed::new(Node::Constant(value.cast_unsigned()), Type::U64);
+    let cut = |value: Typed| Typed::new(TypedKind::Cast(Box::new(value)), ty.clone());
+    let constant = |value: i64| Typed::new(TypedKind::Constant(value.cast_unsigned()), Type::U64);
     Ok(match &argument.operand {
         UsdtOperand::Constant(value) => cut(constant(*value)),
         UsdtOperand::Register { offset, shift: 0 } => cut(register(*offset)),
         UsdtOperand::Register { offset, shift } => {
-            cut(binary(Binary::Shr, register(*offset), Typed::constant(u64::from(*shift))))
+            cut(binary(BinaryOperator::Shr, register(*offset), Typed::constant(u64::from(*shift))))
         }
         UsdtOperand::Memory { base, index, displacement } => {
             let index = index.map(|Index { offset, shift, extend }| {
                 let whole = register(offset);
                 let index = match extend {
                     Extend::Whole => whole,
-                    Extend::Unsigned => Typed::new(Node::Cast(Box::new(whole)), Type::U32),
+                    Extend::Unsigned => Typed::new(TypedKind::Cast(Box::new(whole)), Type::U32),
                     Extend::Signed => {
-                        Typed::new(Node::Cast(Box::new(whole)), Type::Int { bits: 32, signed: true })
+                        Typed::new(TypedKind::Cast(Box::new(whole)), Type::Int { bits: 32, signed: true })
                     }
                 };
-                if shift == 0 { index } else { binary(Binary::Shl, index, Typed::constant(u64::from(shift))) }
+                if shift == 0 {
+                    index
+                } else {
+                    binary(BinaryOperator::Shl, index, Typed::constant(u64::from(shift)))
+                }
             });
             match (base.map(register), index) {
-                (Some(base), Some(index)) => memory(binary(Binary::Add, base, index), *displacement),
+                (Some(base), Some(index)) => memory(binary(BinaryOperator::Add, base, index), *displacement),
                 (Some(address), None) | (None, Some(address)) => memory(address, *displacement),
                 (None, None) => return Err("it is at no address".into()),
             }
@@ -130,7 +134,7 @@ fn value(argument: &usdt::UsdtArgument, target: &Target<'_>) -> Result<Typed, St
         // What the program stopped at is known, and so is how far that is from the symbol, wherever the file was mapped.
         UsdtOperand::Relative { distance } => {
             let here = register(target.arch.instruction_pointer());
-            memory(binary(Binary::Add, here, constant(*distance)), 0)
+            memory(binary(BinaryOperator::Add, here, constant(*distance)), 0)
         }
         UsdtOperand::Symbol { name, .. } => return Err(format!("the file has no symbol `{name}`")),
     })

@@ -5,20 +5,21 @@
 //! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
 
 use super::{
-    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Sites, Target, Wanted, never_untracked,
+    Argument, ArgumentValue, Description, Missing, Parsed, Resolved, SiteRequest, Sites, Target,
+    never_untracked,
     prototype::{MAX_ARGUMENTS, Words},
 };
 use crate::{
-    expr::Binary,
-    point::{AttachKind, AttachPoint, Link, Mechanism, Section, Several, Subject},
-    typed::{AccessMode, Node, Type, Typed},
+    expr::BinaryOperator,
+    point::{AttachKind, AttachPoint, FunctionCount, LinkKind, Mechanism, ProgramSection, Subject},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Section names: loaders read more out of longer ones; where to attach is said when it is attached.
 const fn mechanism(name: &'static str, section: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
         untried: Some(UNTRIED),
-        ..Mechanism::new(name, Section::Plain(section), Link::UserProbe { at_return })
+        ..Mechanism::new(name, ProgramSection::Plain(section), LinkKind::UserProbe { at_return })
     }
 }
 
@@ -36,7 +37,7 @@ pub(super) static UPROBE: Description = Description {
         short: "u",
         form: "uprobe:BINARY:FUNCTION",
         subject: Subject::UserFunction { at_return: false },
-        several: Several::Always,
+        several: FunctionCount::Always,
         mechanisms: &[ENTRY],
     },
     parse,
@@ -50,7 +51,7 @@ pub(super) static URETPROBE: Description = Description {
         short: "ur",
         form: "uretprobe:BINARY:FUNCTION",
         subject: Subject::UserFunction { at_return: true },
-        several: Several::Always,
+        several: FunctionCount::Always,
         mechanisms: &[RETURN, RETURN_PROBE],
     },
     parse,
@@ -69,7 +70,11 @@ fn parse(text: &str) -> Parsed {
 /// `g.stack.hi`, the second word of what the goroutine's register points to.
 const GOROUTINE_STACK_END: i32 = 8;
 
-fn resolve(at: &AttachPoint, wanted: &Wanted<'_>, target: &Target<'_>) -> Result<Vec<Resolved>, Missing> {
+fn resolve(
+    at: &AttachPoint,
+    wanted: &SiteRequest<'_>,
+    target: &Target<'_>,
+) -> Result<Vec<Resolved>, Missing> {
     let (root, binary) = at.binary().expect("a function of a program is in a binary");
     let mut found = target.functions.user(root, binary, wanted)?;
     let words = if found.go { Words::Go(target.arch) } else { Words::Registers(target.arch) };
@@ -87,7 +92,7 @@ fn resolve(at: &AttachPoint, wanted: &Wanted<'_>, target: &Target<'_>) -> Result
 
 /// What registers hold at the entry of a function or at its return, where no types are known.
 pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> Resolved {
-    let register = |offset| Typed::new(Node::Field { offset, size: 8 }, Type::U64);
+    let register = |offset| Typed::new(TypedKind::Field { offset, size: 8 }, Type::U64);
     let argument = |index| {
         Some(Argument {
             name: format!("arg{index}"),
@@ -95,8 +100,9 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
             value: Ok(ArgumentValue::Value(Typed::new(words.argument(index)?, Type::U64))),
         })
     };
-    let minus =
-        |a: Typed, b: Typed| Typed::new(Node::Binary(Binary::Sub, Box::new(a), Box::new(b)), Type::U64);
+    let minus = |a: Typed, b: Typed| {
+        Typed::new(TypedKind::Binary(BinaryOperator::Sub, Box::new(a), Box::new(b)), Type::U64)
+    };
     let (arch, is_go) = match words {
         Words::Registers(arch) => (arch, false),
         Words::Go(arch) => (arch, true),
@@ -108,7 +114,7 @@ pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> 
     let frame = match &goroutine {
         // Stacks of goroutines are moved when they grow: what stays is the distance from the end.
         Some(goroutine) => {
-            let end = Node::Load {
+            let end = TypedKind::Load {
                 base: Box::new(goroutine.clone()),
                 offset: GOROUTINE_STACK_END,
                 size: 8,

@@ -24,8 +24,8 @@ pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Op
     for _ in 0..32 {
         let next = step(btf, id, offset, size)?;
         match next {
-            Step::Done(access) => return Some(access),
-            Step::Into(inner, distance) => {
+            AccessStep::Done(access) => return Some(access),
+            AccessStep::Into(inner, distance) => {
                 id = inner;
                 offset -= distance;
             }
@@ -34,13 +34,13 @@ pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Op
     None
 }
 
-enum Step {
+enum AccessStep {
     Done(Access),
     /// Go on in that struct, that many bytes further.
     Into(TypeId, u32),
 }
 
-fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
+fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<AccessStep> {
     if !btf.kind(id).is_composite() || offset.checked_add(size)? > btf.size(id)? {
         return None;
     }
@@ -52,7 +52,7 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
         }
         if let Some(bits) = member.bitfield_bits {
             if offset <= start && (member.bit_offset + bits).div_ceil(8) <= end {
-                return Some(Step::Done(Access::Scalar));
+                return Some(AccessStep::Done(Access::Scalar));
             }
             continue;
         }
@@ -73,7 +73,7 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
             length = element;
         }
         return match btf.kind(type_id) {
-            BtfKind::Struct | BtfKind::Union => Some(Step::Into(type_id, start)),
+            BtfKind::Struct | BtfKind::Union => Some(AccessStep::Into(type_id, start)),
             BtfKind::Ptr => {
                 let target = btf.target(type_id);
                 if offset != start
@@ -83,10 +83,10 @@ fn step(btf: &Btf, id: TypeId, offset: u32, size: u32) -> Option<Step> {
                 {
                     return None;
                 }
-                Some(Step::Done(Access::Pointer(btf.strip(target))))
+                Some(AccessStep::Done(Access::Pointer(btf.strip(target))))
             }
             _ if end > start + length => None,
-            _ => Some(Step::Done(Access::Scalar)),
+            _ => Some(AccessStep::Done(Access::Scalar)),
         };
     }
     None

@@ -17,7 +17,7 @@ pub struct Member<'a> {
 
 /// A member found by name, its offset counted from the outermost struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundMember {
     /// Its type.
     pub type_id: TypeId,
     /// Distance from the start of the struct that was searched.
@@ -50,22 +50,22 @@ impl Btf {
     }
 
     /// The member `name`, sought in anonymous members too.
-    pub fn member(&self, id: TypeId, name: &str) -> Option<Found> {
+    pub fn member(&self, id: TypeId, name: &str) -> Option<FoundMember> {
         self.member_within(id, name, 16)
     }
 
-    fn member_within(&self, id: TypeId, name: &str, depth: u32) -> Option<Found> {
+    fn member_within(&self, id: TypeId, name: &str, depth: u32) -> Option<FoundMember> {
         let depth = depth.checked_sub(1)?;
         self.members(id).find_map(|member| {
             if member.name == name {
                 let Member { type_id, bit_offset, bitfield_bits, .. } = member;
-                return Some(Found { type_id, bit_offset, bitfield_bits });
+                return Some(FoundMember { type_id, bit_offset, bitfield_bits });
             }
             if !member.name.is_empty() {
                 return None;
             }
             let inner = self.member_within(member.type_id, name, depth)?;
-            Some(Found { bit_offset: member.bit_offset.checked_add(inner.bit_offset)?, ..inner })
+            Some(FoundMember { bit_offset: member.bit_offset.checked_add(inner.bit_offset)?, ..inner })
         })
     }
 

@@ -9,7 +9,7 @@ mod member;
 
 pub use access::{Access, direct_access};
 pub use index::{Btf, BtfError};
-pub use member::{Found, Member};
+pub use member::{FoundMember, Member};
 
 /// Number of a type; 0 is `void`.
 pub type TypeId = u32;

@@ -8,7 +8,7 @@ use crate::{
     btf::BtfKind,
     expr::Expr,
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 /// Most bytes of a value.
@@ -29,7 +29,7 @@ impl Scope<'_> {
         let size = size.map(|size| self.bytes_size(expression, size)).transpose()?;
         let (base, offset, access, whole) = match self.operand(expression, from)? {
             Operand::Array { offset, element_size, count, .. } => {
-                let context = Typed::new(Node::Context, Type::U64);
+                let context = Typed::new(TypedKind::Context, Type::U64);
                 (context, i64::from(offset), AccessMode::Kernel, element_size.checked_mul(count))
             }
             Operand::Lvalue(place) if self.is_whole(place.type_id) => {
@@ -66,7 +66,10 @@ impl Scope<'_> {
         let Ok(offset) = i32::try_from(offset) else {
             return Err(problem("the offset is too large".into(), None));
         };
-        Ok(Typed::new(Node::BytesAt { base: Box::new(base), offset, access, size }, Type::Bytes { size }))
+        Ok(Typed::new(
+            TypedKind::BytesAt { base: Box::new(base), offset, access, size },
+            Type::Bytes { size },
+        ))
     }
 
     /// Whether a field of this type is taken as a whole, and not for the address of what is meant.
@@ -78,7 +81,7 @@ impl Scope<'_> {
 
     fn bytes_size(&self, expression: &Expression, size: &Expr) -> Result<u32, Problems> {
         let constant = match self.value(expression, size)?.kind {
-            Node::Constant(value) => u32::try_from(value).ok(),
+            TypedKind::Constant(value) => u32::try_from(value).ok(),
             _ => None,
         };
         constant.filter(|size| (1..=MAX_BYTES).contains(size)).ok_or_else(|| {

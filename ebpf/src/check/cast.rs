@@ -9,7 +9,7 @@ use crate::{
     diagnostic::nearest,
     expr::{Expr, TypeKind, TypeName},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 use std::ops::Range;
 
@@ -81,7 +81,7 @@ impl Scope<'_> {
                 let ty = Type::Pointer { to, access };
                 // A node's type says how its value is cut: that of a number stays below the cast.
                 if matches!(operand.ty, Type::Int { .. }) {
-                    return Ok(Typed::new(Node::Cast(Box::new(operand)), ty));
+                    return Ok(Typed::new(TypedKind::Cast(Box::new(operand)), ty));
                 }
                 // The verifier knows the old type: only helpers may read what the new one says.
                 Ok(Typed { ty, ..operand })
@@ -89,7 +89,7 @@ impl Scope<'_> {
             ty => {
                 let operand = number(operand);
                 let is_time = operand.is_time;
-                Ok(Typed { is_time, ..Typed::new(Node::Cast(Box::new(operand)), ty) })
+                Ok(Typed { is_time, ..Typed::new(TypedKind::Cast(Box::new(operand)), ty) })
             }
         }
     }

@@ -2,23 +2,23 @@
 
 use super::{
     Checker, MAX_KEY, common,
-    scope::{Kept, Scope, is_reserved},
+    scope::{SavedValue, Scope, is_reserved},
     text::argument,
 };
 use crate::{
-    attach::{self, Missing, Request, Resolved},
+    attach::{self, Missing, ResolveOptions, Resolved},
     diagnostic::{Diagnostic, Span, Spanned},
-    expr::{Binary, Expr, ExprKind},
+    expr::{BinaryOperator, Expr, ExprKind},
     point::Subject,
     probe::{AttachPoint, Each, Event, Expression},
-    typed::{AccessMode, Node as TypedNode, Role, Type, Typed, TypedEach, TypedEvent, TypedValue},
+    typed::{AccessMode, Role, Type, Typed, TypedEach, TypedEvent, TypedKind as TypedNode, TypedValue},
     usdt::FileId,
     yaml::{Data, Node},
 };
 
 /// Splits `a && b && c` into its parts.
 fn conjuncts<'e>(expr: &'e Expr, parts: &mut Vec<&'e Expr>) {
-    if let ExprKind::Binary(Binary::And, left, right) = &expr.kind {
+    if let ExprKind::Binary(BinaryOperator::And, left, right) = &expr.kind {
         conjuncts(left, parts);
         conjuncts(right, parts);
     } else {
@@ -60,7 +60,7 @@ fn needs_types(at: &AttachPoint) -> bool {
 impl Checker<'_> {
     /// The first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
-        let request = Request {
+        let request = ResolveOptions {
             whole: event.whole,
             most: self.probe.max_functions,
             stacks: self.probe.takes_user_stacks(),
@@ -424,7 +424,7 @@ impl Checker<'_> {
                 }
                 None => {
                     let (name, is_time) = (name.value.clone(), value.is_time);
-                    self.saved.push(Kept { name, ty, is_time, longest });
+                    self.saved.push(SavedValue { name, ty, is_time, longest });
                 }
             }
             values.push((name, expression, value));
@@ -438,7 +438,7 @@ impl Checker<'_> {
             );
         }
         let mut ordered = Vec::new();
-        for Kept { name, ty, .. } in &self.saved.clone() {
+        for SavedValue { name, ty, .. } in &self.saved.clone() {
             let Some((place, expression, value)) = values.iter().find(|(known, _, _)| known.value == *name)
             else {
                 let message = format!("every start must save `{name}`, and this one does not");

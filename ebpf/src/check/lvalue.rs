@@ -8,9 +8,9 @@ use super::{
 use crate::{
     btf::{Access, Btf, BtfKind, TypeId, direct_access},
     diagnostic::nearest,
-    expr::{Binary, Expr, ExprKind, FieldName},
+    expr::{BinaryOperator, Expr, ExprKind, FieldName},
     probe::Expression,
-    typed::{AccessMode, Node, Type, Typed},
+    typed::{AccessMode, Type, Typed, TypedKind},
 };
 
 impl Scope<'_> {
@@ -118,7 +118,7 @@ impl Scope<'_> {
             .value(expression, index)
             .and_then(|typed| self.no_text(expression, index, typed, "an index"))?;
         let constant = match index_value.kind {
-            Node::Constant(value) => i64::try_from(value).ok(),
+            TypedKind::Constant(value) => i64::try_from(value).ok(),
             _ => None,
         };
         let operand = self.operand(expression, base)?;
@@ -129,7 +129,7 @@ impl Scope<'_> {
                 let message = format!("the index must be a constant from 0 to {}", count.saturating_sub(1));
                 return Err(self.problem(expression, index.span.clone(), message, None));
             };
-            let node = Node::Field { offset: offset + constant * element_size, size: element_size };
+            let node = TypedKind::Field { offset: offset + constant * element_size, size: element_size };
             return Ok(Operand::Value(Typed::new(node, element)));
         }
         let btf = self.btf(expression, expr.span.clone())?;
@@ -169,23 +169,23 @@ impl Scope<'_> {
                 AccessMode::Kernel
             };
             let start = Typed::new(
-                Node::Binary(
-                    Binary::Add,
+                TypedKind::Binary(
+                    BinaryOperator::Add,
                     Box::new(number(place.base)),
-                    Box::new(Typed::new(Node::Constant(place.offset.cast_unsigned()), Type::S64)),
+                    Box::new(Typed::new(TypedKind::Constant(place.offset.cast_unsigned()), Type::S64)),
                 ),
                 Type::U64,
             );
             let distance = Typed::new(
-                Node::Binary(
-                    Binary::Mul,
+                TypedKind::Binary(
+                    BinaryOperator::Mul,
                     Box::new(number(index_value)),
-                    Box::new(Typed::new(Node::Constant(size.cast_unsigned()), Type::S64)),
+                    Box::new(Typed::new(TypedKind::Constant(size.cast_unsigned()), Type::S64)),
                 ),
                 Type::S64,
             );
             let sum = Typed::new(
-                Node::Binary(Binary::Add, Box::new(start), Box::new(distance)),
+                TypedKind::Binary(BinaryOperator::Add, Box::new(start), Box::new(distance)),
                 Type::Pointer { to, access },
             );
             return Ok(Operand::Lvalue(Lvalue { base: sum, offset: 0, type_id: place.type_id, bits: None }));
@@ -272,7 +272,7 @@ impl Scope<'_> {
         };
         let access = load_access(btf, &place.base, offset, size);
         let Ok(offset) = i32::try_from(offset) else { return too_far() };
-        let node = Node::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
+        let node = TypedKind::Load { base: Box::new(place.base.clone()), offset, size, access, bits };
         Ok(Typed::new(node, ty))
     }
 }
@@ -321,14 +321,14 @@ fn load_pointer(btf: &Btf, place: &Lvalue, offset: i32, id: TypeId) -> Typed {
     } else {
         AccessMode::Auto
     };
-    let node = Node::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
+    let node = TypedKind::Load { base: Box::new(place.base.clone()), offset, size: 8, access, bits: None };
     Typed::new(node, Type::Pointer { to, access: behind })
 }
 
 fn text_array(place: &Lvalue, offset: i32, count: u32) -> Typed {
     let limit = if count == 0 { TEXT_CAPACITY } else { count.min(MAX_TEXT) };
     let access = helper_access(&place.base.ty);
-    let node = Node::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
+    let node = TypedKind::TextAt { base: Box::new(place.base.clone()), offset, access, limit };
     Typed::new(node, Type::text(limit))
 }
 

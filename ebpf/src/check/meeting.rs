@@ -7,7 +7,7 @@ use crate::{
     expr::ExprKind,
     point::{AttachPoint, Subject},
     probe::{Event, Expression},
-    typed::{Binary, Node, Role, Type, Typed, TypedEvent, Unary, unsigned_operation},
+    typed::{BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, UnaryOperator, unsigned_operation},
 };
 use std::collections::{BTreeSet, HashSet};
 
@@ -159,7 +159,7 @@ fn same_key(a: &TypedEvent, b: &TypedEvent) -> bool {
     let same = |(one, other): (&Typed, &Typed)| {
         let (one, other) = (plain(one, a), plain(other, b));
         // Of the function in which they meet both are the number.
-        let are_functions = [one, other].iter().all(|part| matches!(part.kind, Node::Function(_)));
+        let are_functions = [one, other].iter().all(|part| matches!(part.kind, TypedKind::Function(_)));
         are_functions || is_same((one, a), (other, b))
     };
     same_element && a.key.len() == b.key.len() && a.key.iter().zip(&b.key).all(same)
@@ -169,12 +169,14 @@ fn same_key(a: &TypedEvent, b: &TypedEvent) -> bool {
 fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
     loop {
         typed = match &typed.kind {
-            Node::Let(index) => match event.lets.get(*index) {
+            TypedKind::Let(index) => match event.lets.get(*index) {
                 Some(value) => value,
                 None => return typed,
             },
-            Node::Number(inner) => inner,
-            Node::Cast(inner) if matches!(typed.ty, Type::Int { bits: 64, .. } | Type::Pointer { .. }) => {
+            TypedKind::Number(inner) => inner,
+            TypedKind::Cast(inner)
+                if matches!(typed.ty, Type::Int { bits: 64, .. } | Type::Pointer { .. }) =>
+            {
                 inner
             }
             _ => return typed,
@@ -211,7 +213,7 @@ struct Fact<'e> {
 }
 
 /// What a fact says of a value, if it compares it with a constant.
-enum Says<'e> {
+enum Constraint<'e> {
     /// It lies between these, or is not the only number between them. Whether it is compared as unsigned makes no difference
     /// where it is only equal to something.
     Number { least: i128, most: i128, outside: bool, unsigned: Option<bool> },
@@ -236,14 +238,16 @@ impl Proof {
             self.steps -= 1;
             let Fact { holds, value, event } = fact;
             match &value.kind {
-                Node::Let(index) => match event.lets.get(*index) {
+                TypedKind::Let(index) => match event.lets.get(*index) {
                     Some(value) => open.push(Fact { value, ..fact }),
                     None => return false,
                 },
-                Node::Unary(Unary::Not, inner) => open.push(Fact { holds: !holds, value: inner, event }),
-                Node::Binary(operator @ (Binary::And | Binary::Or), left, right) => {
+                TypedKind::Unary(UnaryOperator::Not, inner) => {
+                    open.push(Fact { holds: !holds, value: inner, event });
+                }
+                TypedKind::Binary(operator @ (BinaryOperator::And | BinaryOperator::Or), left, right) => {
                     let parts = [left, right].map(|value| Fact { holds, value, event });
-                    if holds == (*operator == Binary::And) {
+                    if holds == (*operator == BinaryOperator::And) {
                         open.extend(parts);
                         continue;
                     }
@@ -271,14 +275,14 @@ impl Proof {
     /// A number that is known, that of the function included.
     fn constant(&self, value: &Typed) -> Option<u64> {
         match value.kind {
-            Node::Constant(value) => Some(value),
-            Node::Function(number) => number.or(self.function).map(u64::from),
+            TypedKind::Constant(value) => Some(value),
+            TypedKind::Function(number) => number.or(self.function).map(u64::from),
             _ => None,
         }
     }
 
     fn truth(&self, value: &Typed) -> Option<bool> {
-        if let Node::Binary(operator, left, right) = &value.kind
+        if let TypedKind::Binary(operator, left, right) = &value.kind
             && operator.compares()
         {
             let (a, b) = (self.constant(left)?, self.constant(right)?);
@@ -300,14 +304,21 @@ impl Proof {
             return false;
         }
         match (says, says_other) {
-            (Says::Text { text, is }, Says::Text { text: other, is: is_other }) => match (is, is_other) {
-                (true, true) => text != other,
-                (false, false) => false,
-                _ => text == other,
-            },
+            (Constraint::Text { text, is }, Constraint::Text { text: other, is: is_other }) => {
+                match (is, is_other) {
+                    (true, true) => text != other,
+                    (false, false) => false,
+                    _ => text == other,
+                }
+            }
             (
-                Says::Number { least, most, outside, unsigned },
-                Says::Number { least: low, most: high, outside: other_outside, unsigned: other_unsigned },
+                Constraint::Number { least, most, outside, unsigned },
+                Constraint::Number {
+                    least: low,
+                    most: high,
+                    outside: other_outside,
+                    unsigned: other_unsigned,
+                },
             ) => {
                 // As unsigned, what is negative is another number.
                 let is_negative = |bound: i128| bound < 0 && bound != i128::MIN;
@@ -330,20 +341,20 @@ impl Proof {
     }
 
     /// What a fact says, and of what.
-    fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Says<'e>) {
+    fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Constraint<'e>) {
         // That it holds is that it is not 0.
         let bare = |value: &'e Typed| {
-            let says = Says::Number { least: 0, most: 0, outside: fact.holds, unsigned: None };
+            let says = Constraint::Number { least: 0, most: 0, outside: fact.holds, unsigned: None };
             (plain(value, fact.event), says)
         };
-        let Node::Binary(operator, left, right) = &fact.value.kind else { return bare(fact.value) };
+        let TypedKind::Binary(operator, left, right) = &fact.value.kind else { return bare(fact.value) };
         if !operator.compares() {
             return bare(fact.value);
         }
-        let is = (*operator == Binary::Eq) == fact.holds;
+        let is = (*operator == BinaryOperator::Eq) == fact.holds;
         match (&left.kind, &right.kind) {
-            (_, Node::Text(text)) => return (left, Says::Text { text, is }),
-            (Node::Text(text), _) => return (right, Says::Text { text, is }),
+            (_, TypedKind::Text(text)) => return (left, Constraint::Text { text, is }),
+            (TypedKind::Text(text), _) => return (right, Constraint::Text { text, is }),
             _ => {}
         }
         let (of, number, operator) = match (self.constant(left), self.constant(right)) {
@@ -355,28 +366,28 @@ impl Proof {
         let number = if unsigned { i128::from(number) } else { i128::from(number.cast_signed()) };
         let operator = if fact.holds { operator } else { opposite(operator) };
         let (least, most) = match operator {
-            Binary::Lt => (i128::MIN, number - 1),
-            Binary::Le => (i128::MIN, number),
-            Binary::Gt => (number + 1, i128::MAX),
-            Binary::Ge => (number, i128::MAX),
+            BinaryOperator::Lt => (i128::MIN, number - 1),
+            BinaryOperator::Le => (i128::MIN, number),
+            BinaryOperator::Gt => (number + 1, i128::MAX),
+            BinaryOperator::Ge => (number, i128::MAX),
             _ => (number, number),
         };
-        let equals = matches!(operator, Binary::Eq | Binary::Ne);
+        let equals = matches!(operator, BinaryOperator::Eq | BinaryOperator::Ne);
         let unsigned = (!equals).then_some(unsigned);
-        let says = Says::Number { least, most, outside: operator == Binary::Ne, unsigned };
+        let says = Constraint::Number { least, most, outside: operator == BinaryOperator::Ne, unsigned };
         (plain(of, fact.event), says)
     }
 }
 
 /// The comparison that holds where this one does not.
-fn opposite(operator: Binary) -> Binary {
+fn opposite(operator: BinaryOperator) -> BinaryOperator {
     match operator {
-        Binary::Eq => Binary::Ne,
-        Binary::Ne => Binary::Eq,
-        Binary::Lt => Binary::Ge,
-        Binary::Le => Binary::Gt,
-        Binary::Gt => Binary::Le,
-        Binary::Ge => Binary::Lt,
+        BinaryOperator::Eq => BinaryOperator::Ne,
+        BinaryOperator::Ne => BinaryOperator::Eq,
+        BinaryOperator::Lt => BinaryOperator::Ge,
+        BinaryOperator::Le => BinaryOperator::Gt,
+        BinaryOperator::Gt => BinaryOperator::Le,
+        BinaryOperator::Ge => BinaryOperator::Lt,
         other => other,
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
 };
-use scope::{Kept, Problem, Problems, is_reserved};
+use scope::{Problem, Problems, SavedValue, is_reserved};
 use std::collections::{HashMap, HashSet};
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
@@ -145,7 +145,7 @@ struct Checker<'a> {
     probe: &'a Probe,
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
-    saved: Vec<Kept>,
+    saved: Vec<SavedValue>,
     /// What starts save that are wrong themselves: that nothing is saved by such a name follows from it.
     unsaved: HashSet<String>,
     /// Functions of all events, by number, with their file.
@@ -208,7 +208,7 @@ impl Checker<'_> {
         }
         // A later start may have added a value, which is not there after an earlier one.
         for (event, saves) in starts {
-            if let Some(Kept { name, .. }) = self.saved.get(saves) {
+            if let Some(SavedValue { name, .. }) = self.saved.get(saves) {
                 let message = format!("every start must save `{name}`, and this one does not");
                 self.error(event.span.clone(), message, "save the same names at each start");
             }
@@ -279,7 +279,8 @@ impl Checker<'_> {
 
 /// Attach points of a kernel with their arguments, for `tapster list`.
 pub fn describe(at: &AttachPoint, target: &Target<'_>) -> Option<Vec<(String, String)>> {
-    let request = attach::Request { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
+    let request =
+        attach::ResolveOptions { whole: false, most: MAX_FUNCTIONS.default_number(), stacks: false };
     let resolved = attach::resolve(at, request, target).ok()?.into_iter().next()?;
     Some(resolved.arguments.into_iter().map(|argument| (argument.name, argument.ctype)).collect())
 }

@@ -5,10 +5,10 @@ use crate::{
     btf::{Btf, BtfKind, TypeId},
     diagnostic::{Diagnostic, SourceFile, Spanned, nearest},
     expr::Expr,
-    point::Link,
+    point::LinkKind,
     probe::Expression,
     target::Target,
-    typed::{AccessMode, Builtin, Node, Type, Typed},
+    typed::{AccessMode, Builtin, Type, Typed, TypedKind},
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
@@ -68,7 +68,7 @@ pub(super) struct Lvalue {
 
 /// A value that is kept from the start, as all starts keep it.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct SavedValue {
     pub(super) name: String,
     pub(super) ty: Type,
     pub(super) is_time: bool,
@@ -88,7 +88,7 @@ pub(super) struct Scope<'a> {
     pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
     /// Values kept from the start; `None` outside of a pair's end.
-    pub(super) saved: Option<&'a [Kept]>,
+    pub(super) saved: Option<&'a [SavedValue]>,
     /// Names of those that starts save of which it was told already why they are none.
     pub(super) unsaved: &'a HashSet<String>,
 }
@@ -137,29 +137,32 @@ impl<'a> Scope<'a> {
         if let Some((item, ty)) = &self.item
             && item == name
         {
-            return Ok(Operand::Value(Typed::new(Node::Item, ty.clone())));
+            return Ok(Operand::Value(Typed::new(TypedKind::Item, ty.clone())));
         }
         if let Some(index) = self.lets.iter().rposition(|(known, _)| known == name) {
             let typed = self.lets[index].1.as_ref().map_err(Clone::clone)?;
             // A constant is what it is by any name, so that what is asked of constants is asked of it.
-            if matches!(typed.kind, Node::Constant(_) | Node::Text(_)) {
+            if matches!(typed.kind, TypedKind::Constant(_) | TypedKind::Text(_)) {
                 return Ok(Operand::Value(typed.clone()));
             }
-            return Ok(Operand::Value(Typed { kind: Node::Let(index), ..typed.clone() }));
+            return Ok(Operand::Value(Typed { kind: TypedKind::Let(index), ..typed.clone() }));
         }
         let value = match name {
-            "pid" => Typed::new(Node::Builtin(Builtin::Pid), Type::U32),
-            "tid" => Typed::new(Node::Builtin(Builtin::Tid), Type::U32),
-            "uid" => Typed::new(Node::Builtin(Builtin::Uid), Type::U32),
-            "gid" => Typed::new(Node::Builtin(Builtin::Gid), Type::U32),
-            "cpu" => Typed::new(Node::Builtin(Builtin::Cpu), Type::U32),
-            "nsecs" => Typed { is_time: true, ..Typed::new(Node::Builtin(Builtin::Nsecs), Type::U64) },
-            "cgroup" => Typed::new(Node::Builtin(Builtin::Cgroup), Type::U64),
-            "comm" => Typed::new(Node::Comm, Type::Text { capacity: 16 }),
+            "pid" => Typed::new(TypedKind::Builtin(Builtin::Pid), Type::U32),
+            "tid" => Typed::new(TypedKind::Builtin(Builtin::Tid), Type::U32),
+            "uid" => Typed::new(TypedKind::Builtin(Builtin::Uid), Type::U32),
+            "gid" => Typed::new(TypedKind::Builtin(Builtin::Gid), Type::U32),
+            "cpu" => Typed::new(TypedKind::Builtin(Builtin::Cpu), Type::U32),
+            "nsecs" => Typed { is_time: true, ..Typed::new(TypedKind::Builtin(Builtin::Nsecs), Type::U64) },
+            "cgroup" => Typed::new(TypedKind::Builtin(Builtin::Cgroup), Type::U64),
+            "comm" => Typed::new(TypedKind::Comm, Type::Text { capacity: 16 }),
             "curtask" => {
                 let to =
                     self.target.btf.and_then(|btf| btf.find("task_struct", BtfKind::Struct)).unwrap_or(0);
-                Typed::new(Node::Builtin(Builtin::Task), Type::Pointer { to, access: AccessMode::Kernel })
+                Typed::new(
+                    TypedKind::Builtin(Builtin::Task),
+                    Type::Pointer { to, access: AccessMode::Kernel },
+                )
             }
             "kstack" | "ustack" => return self.stack(expression, expr, name, &[]).map(Operand::Value),
             "traced" => return self.traced(expression, expr, &[]).map(Operand::Value),
@@ -167,7 +170,7 @@ impl<'a> Scope<'a> {
             "true" => Typed::constant(1),
             "false" => Typed::constant(0),
             "duration" if self.saved.is_some() => {
-                Typed { is_time: true, ..Typed::new(Node::Duration, Type::U64) }
+                Typed { is_time: true, ..Typed::new(TypedKind::Duration, Type::U64) }
             }
             "duration" => {
                 let hint = Some("give the probe `start` and `end`".into());
@@ -246,7 +249,7 @@ impl<'a> Scope<'a> {
         }
         if let Some(value) = self.target.btf.and_then(|btf| btf.enumerator(name)) {
             let ty = Type::S64;
-            return Ok(Operand::Value(Typed::new(Node::Constant(value.cast_unsigned()), ty)));
+            return Ok(Operand::Value(Typed::new(TypedKind::Constant(value.cast_unsigned()), ty)));
         }
         let candidates = NAMES.iter().copied().chain(self.lets.iter().map(|(name, _)| name.as_str()));
         let is_argument = self.resolved.arguments.iter().any(|argument| argument.name == name);
@@ -284,8 +287,10 @@ impl<'a> Scope<'a> {
             let message = format!("`{}` has no argument `{name}`", self.at);
             let mut problems = self.missing(expression, span, message, Some(hint));
             // Types of programs are not the kernel's.
-            let is_kernels =
-                matches!(self.resolved.mechanism.link, Link::RawTracepoint | Link::KernelProbe { .. });
+            let is_kernels = matches!(
+                self.resolved.mechanism.link,
+                LinkKind::RawTracepoint | LinkKind::KernelProbe { .. }
+            );
             problems[0].diagnostic.lacks_types =
                 self.resolved.untyped && is_kernels && self.target.btf.is_none();
             return Err(problems);
@@ -328,8 +333,8 @@ impl<'a> Scope<'a> {
         };
         match saved.iter().position(|kept| kept.name == name) {
             Some(index) => {
-                let Kept { ty, is_time, .. } = &saved[index];
-                Ok(Operand::Value(Typed { kind: Node::Saved(index), ty: ty.clone(), is_time: *is_time }))
+                let SavedValue { ty, is_time, .. } = &saved[index];
+                Ok(Operand::Value(Typed { kind: TypedKind::Saved(index), ty: ty.clone(), is_time: *is_time }))
             }
             None if self.unsaved.contains(name) => Err(Vec::new()),
             None => {
@@ -355,10 +360,10 @@ const OUT_OF_REACH: &str = "it is more than 32 KiB from the beginning of what th
 /// Whether all that a value reads of the context can be read by an instruction.
 fn is_in_reach(typed: &Typed) -> bool {
     !typed.any(&|typed| match typed.kind {
-        Node::Argument(offset)
-        | Node::Field { offset, .. }
-        | Node::TextField { offset, .. }
-        | Node::TextLocated { offset, .. } => offset >= REACH - 8,
+        TypedKind::Argument(offset)
+        | TypedKind::Field { offset, .. }
+        | TypedKind::TextField { offset, .. }
+        | TypedKind::TextLocated { offset, .. } => offset >= REACH - 8,
         _ => false,
     })
 }

@@ -4,7 +4,7 @@ use super::scope::{Problems, Scope};
 use crate::{
     expr::{Expr, ExprKind},
     probe::Expression,
-    typed::{AccessMode, Node, Side, Type, Typed},
+    typed::{AccessMode, Side, Type, Typed, TypedKind},
 };
 
 /// Most frames of a stack, which is also what is kept where nothing is said; the kernel gives no more unless its
@@ -35,7 +35,7 @@ impl Scope<'_> {
         let frames = match frames {
             None => MAX_FRAMES,
             Some(frames) => match self.value(expression, frames)?.kind {
-                Node::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
+                TypedKind::Constant(count) if (1..=u64::from(MAX_FRAMES)).contains(&count) => {
                     u32::try_from(count).expect("it is no more than the most frames")
                 }
                 _ => {
@@ -48,7 +48,7 @@ impl Scope<'_> {
             None => None,
             Some(task) => Some(Box::new(self.task(expression, task, side)?)),
         };
-        Ok(Typed::new(Node::Stack { side, frames, task }, Type::Stack { side, frames }))
+        Ok(Typed::new(TypedKind::Stack { side, frames, task }, Type::Stack { side, frames }))
     }
 
     /// Refuses a stack where a number or text is wanted.
@@ -69,8 +69,8 @@ impl Scope<'_> {
     pub(super) fn outside_of_walk(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         let lets = super::event::placeholder_lets(self);
         let within = |typed: &Typed| match typed.kind {
-            Node::Stack { .. } => true,
-            Node::Let(index) => {
+            TypedKind::Stack { .. } => true,
+            TypedKind::Let(index) => {
                 let value = &lets[index];
                 value.takes_stack() && (value.needs_item(&lets) || value.needs_start(&lets))
             }
@@ -97,9 +97,9 @@ impl Scope<'_> {
         let is_task = |to| self.target.btf.is_some_and(|btf| btf.name(to) == "task_struct");
         let tracing = self.resolved.mechanism.link.is_typed();
         let lets = super::event::placeholder_lets(self);
-        let loaded = |typed: &Typed| matches!(typed.kind, Node::Load { .. } | Node::Item);
+        let loaded = |typed: &Typed| matches!(typed.kind, TypedKind::Load { .. } | TypedKind::Item);
         let as_passed = !value.any(&|typed| match typed.kind {
-            Node::Let(index) => lets[index].any(&loaded),
+            TypedKind::Let(index) => lets[index].any(&loaded),
             _ => loaded(typed),
         });
         match value.ty {

@@ -3,7 +3,7 @@
 use super::keys;
 use crate::{
     diagnostic::Spanned,
-    metric::{self, Description},
+    metric::{self, MetricDescription},
     names::FamilyKind,
     probe::{DeclaredWaiting, Metric, MetricKind, WAITING_KEYS, WaitingKind},
     reader::{Fields, MAX_PARTS, Reader},
@@ -101,7 +101,9 @@ impl Reader {
             let message = format!("`{}` counts events, which have no unit", name.value);
             self.error_hint(node.span.clone(), message, "leave `unit` out, or give a `value`");
         }
-        for Description { key: of, options, .. } in metric::KINDS.iter().filter(|other| other.key != kind) {
+        for MetricDescription { key: of, options, .. } in
+            metric::KINDS.iter().filter(|other| other.key != kind)
+        {
             for option in *options {
                 if let Some(node) = fields.get(option.name) {
                     let message = format!("`{}` belongs to a {of}, not to a {kind}", option.name);
@@ -243,7 +245,7 @@ impl Reader {
 }
 
 /// What there is to say of a kind of metrics of events.
-fn description(kind: &str) -> Option<&'static Description> {
+fn description(kind: &str) -> Option<&'static MetricDescription> {
     metric::KINDS.iter().find(|known| known.key == kind)
 }
 

@@ -4,7 +4,7 @@
 //! memory, texts. Memory that cannot be read, or lies behind a null pointer, is 0, and as a text empty.
 
 use crate::{
-    typed::{AccessMode, Binary, Builtin, Node, Type, Typed, Unary},
+    typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
     vm::{Environment, Memory},
 };
 use std::cell::RefCell;
@@ -74,18 +74,18 @@ fn little_endian(bytes: &[u8]) -> u64 {
 }
 
 /// Only a `u64` or an address makes an operation unsigned; a shift has the sign of what is shifted.
-fn is_unsigned(operator: Binary, left: &Typed, right: &Typed) -> bool {
+fn is_unsigned(operator: BinaryOperator, left: &Typed, right: &Typed) -> bool {
     let full =
         |typed: &Typed| matches!(typed.ty, Type::Int { bits: 64, signed: false } | Type::Pointer { .. });
     match operator {
-        Binary::Shl | Binary::Shr => full(left),
+        BinaryOperator::Shl | BinaryOperator::Shr => full(left),
         _ => full(left) || full(right),
     }
 }
 
 impl Evaluation<'_> {
     fn value(&self, typed: &Typed) -> Value {
-        if let Node::Let(index) = typed.kind {
+        if let TypedKind::Let(index) = typed.kind {
             let known = self.lets.borrow().get(index).cloned().flatten();
             let value = known
                 .unwrap_or_else(|| self.event.lets.get(index).map_or(Value::Number(0), |of| self.value(of)));
@@ -118,15 +118,17 @@ impl Evaluation<'_> {
     fn number(&self, typed: &Typed) -> u64 {
         let of = |operand: &Typed| self.value(operand).number();
         match &typed.kind {
-            Node::Constant(value) => *value,
-            Node::Builtin(builtin) => self.builtin(*builtin),
-            Node::Duration => self.event.duration,
-            Node::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
-            Node::Item => self.event.item,
-            Node::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
-            Node::Argument(offset) => little_endian(self.record(*offset, 8)),
-            Node::Field { offset, size } => in_type(little_endian(self.record(*offset, *size)), &typed.ty),
-            Node::Load { base, offset, size, access, bits } => {
+            TypedKind::Constant(value) => *value,
+            TypedKind::Builtin(builtin) => self.builtin(*builtin),
+            TypedKind::Duration => self.event.duration,
+            TypedKind::Saved(index) => self.event.saved.get(*index).map_or(0, Value::number),
+            TypedKind::Item => self.event.item,
+            TypedKind::Function(number) => number.map_or(self.event.machine.cookie, u64::from),
+            TypedKind::Argument(offset) => little_endian(self.record(*offset, 8)),
+            TypedKind::Field { offset, size } => {
+                in_type(little_endian(self.record(*offset, *size)), &typed.ty)
+            }
+            TypedKind::Load { base, offset, size, access, bits } => {
                 let address = of(base);
                 let word = if address == 0 { None } else { self.read(*access, address, *offset, *size) };
                 let word = word.map_or(0, |bytes| little_endian(&bytes));
@@ -138,42 +140,50 @@ impl Evaluation<'_> {
                     None => in_type(word, &typed.ty),
                 }
             }
-            Node::Unary(operator @ (Unary::Neg | Unary::BitNot | Unary::Not | Unary::Deref), operand) => {
-                super::unary(*operator, of(operand))
+            TypedKind::Unary(
+                operator @ (UnaryOperator::Neg
+                | UnaryOperator::BitNot
+                | UnaryOperator::Not
+                | UnaryOperator::Deref),
+                operand,
+            ) => super::unary(*operator, of(operand)),
+            TypedKind::Binary(BinaryOperator::And, left, right) => {
+                u64::from(self.truth(left) && self.truth(right))
             }
-            Node::Binary(Binary::And, left, right) => u64::from(self.truth(left) && self.truth(right)),
-            Node::Binary(Binary::Or, left, right) => u64::from(self.truth(left) || self.truth(right)),
-            Node::Extreme(operator, left, right) => {
+            TypedKind::Binary(BinaryOperator::Or, left, right) => {
+                u64::from(self.truth(left) || self.truth(right))
+            }
+            TypedKind::Extreme(operator, left, right) => {
                 let (a, b) = (of(left), of(right));
                 let holds = super::binary(*operator, is_unsigned(*operator, left, right), a, b) != 0;
                 if holds { a } else { b }
             }
-            Node::Binary(operator, left, right) => match (self.value(left), self.value(right)) {
+            TypedKind::Binary(operator, left, right) => match (self.value(left), self.value(right)) {
                 (Value::Text(left), Value::Text(right)) => {
-                    u64::from((left == right) == (*operator == Binary::Eq))
+                    u64::from((left == right) == (*operator == BinaryOperator::Eq))
                 }
                 (a, b) => {
                     super::binary(*operator, is_unsigned(*operator, left, right), a.number(), b.number())
                 }
             },
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }
-            Node::Cast(operand) => in_type(of(operand), &typed.ty),
-            Node::Number(operand) => of(operand),
+            TypedKind::Cast(operand) => in_type(of(operand), &typed.ty),
+            TypedKind::Number(operand) => of(operand),
             // Where the context lies is known to a running program only; texts are no numbers.
             // Stacks are kept by the program, not computed; and only a map knows who is followed.
-            Node::Stack { .. }
-            | Node::Traced(_)
-            | Node::Let(_)
-            | Node::Context
-            | Node::Text(_)
-            | Node::Comm
-            | Node::Cut { .. }
-            | Node::TextAt { .. }
-            | Node::BytesAt { .. }
-            | Node::TextField { .. }
-            | Node::TextLocated { .. } => 0,
+            TypedKind::Stack { .. }
+            | TypedKind::Traced(_)
+            | TypedKind::Let(_)
+            | TypedKind::Context
+            | TypedKind::Text(_)
+            | TypedKind::Comm
+            | TypedKind::Cut { .. }
+            | TypedKind::TextAt { .. }
+            | TypedKind::BytesAt { .. }
+            | TypedKind::TextField { .. }
+            | TypedKind::TextLocated { .. } => 0,
         }
     }
 
@@ -181,39 +191,39 @@ impl Evaluation<'_> {
     fn text(&self, typed: &Typed) -> Vec<u8> {
         let of = |operand: &Typed| self.value(operand).text().to_vec();
         match &typed.kind {
-            Node::Text(bytes) => bytes.clone(),
-            Node::Comm => self.event.machine.comm.iter().copied().take(15).collect(),
-            Node::TextAt { base, offset, access, limit } => match self.value(base).number() {
+            TypedKind::Text(bytes) => bytes.clone(),
+            TypedKind::Comm => self.event.machine.comm.iter().copied().take(15).collect(),
+            TypedKind::TextAt { base, offset, access, limit } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read_text(*access, address, *offset, *limit),
             },
-            Node::BytesAt { base, offset, size, .. } if base.kind == Node::Context => {
+            TypedKind::BytesAt { base, offset, size, .. } if base.kind == TypedKind::Context => {
                 u32::try_from(*offset).map(|offset| self.record(offset, *size).to_vec()).unwrap_or_default()
             }
             // What cannot be read is zeros.
-            Node::BytesAt { base, offset, access, size } => match self.value(base).number() {
+            TypedKind::BytesAt { base, offset, access, size } => match self.value(base).number() {
                 0 => Vec::new(),
                 address => self.read(*access, address, *offset, *size).unwrap_or_default(),
             },
-            Node::TextField { offset, size } => {
+            TypedKind::TextField { offset, size } => {
                 let field = self.record(*offset, *size);
                 field[..field.len().saturating_sub(1)].to_vec()
             }
-            Node::TextLocated { offset, relative } => {
+            TypedKind::TextLocated { offset, relative } => {
                 let place = little_endian(self.record(*offset, 2));
                 let behind = if *relative { u64::from(*offset) + 4 } else { 0 };
                 let start = usize::try_from(place + behind).unwrap_or(usize::MAX);
                 self.event.context.get(start..).unwrap_or_default().to_vec()
             }
-            Node::Saved(index) => {
+            TypedKind::Saved(index) => {
                 self.event.saved.get(*index).map(|value| value.text().to_vec()).unwrap_or_default()
             }
-            Node::Cut { text, most } => {
+            TypedKind::Cut { text, most } => {
                 let mut bytes = of(text);
                 bytes.truncate(length(*most));
                 bytes
             }
-            Node::Conditional(condition, then, otherwise) => {
+            TypedKind::Conditional(condition, then, otherwise) => {
                 of(if self.truth(condition) { then } else { otherwise })
             }
             _ => Vec::new(),

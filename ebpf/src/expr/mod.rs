@@ -34,9 +34,9 @@ pub enum ExprKind {
     /// `base[index]`
     Index(Box<Expr>, Box<Expr>),
     /// `-a`
-    Unary(Unary, Box<Expr>),
+    Unary(UnaryOperator, Box<Expr>),
     /// `a + b`
-    Binary(Binary, Box<Expr>, Box<Expr>),
+    Binary(BinaryOperator, Box<Expr>, Box<Expr>),
     /// `c ? a : b`
     Conditional(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `a ?? b`
@@ -61,7 +61,7 @@ impl Expr {
     /// `self == number`
     pub(crate) fn equals(self, number: u64) -> Self {
         let number = Self::made(ExprKind::Integer(number));
-        Self::made(ExprKind::Binary(Binary::Eq, Box::new(self), Box::new(number)))
+        Self::made(ExprKind::Binary(BinaryOperator::Eq, Box::new(self), Box::new(number)))
     }
 
     fn made(kind: ExprKind) -> Self {
@@ -124,7 +124,7 @@ pub enum TypeKind {
 
 /// A prefix operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unary {
+pub enum UnaryOperator {
     /// `-`
     Neg,
     /// `!`
@@ -137,7 +137,7 @@ pub enum Unary {
 
 /// An infix operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Binary {
+pub enum BinaryOperator {
     /// `+`
     Add,
     /// `-`
@@ -176,7 +176,7 @@ pub enum Binary {
     Or,
 }
 
-impl Binary {
+impl BinaryOperator {
     /// All of them, for tests that must not miss one.
     pub const ALL: [Self; 18] = [
         Self::Add,
@@ -245,7 +245,7 @@ impl Binary {
     }
 }
 
-impl Unary {
+impl UnaryOperator {
     /// As written.
     pub fn symbol(self) -> &'static str {
         match self {

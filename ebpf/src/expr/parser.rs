@@ -1,7 +1,7 @@
 //! Tokens to [`Expr`], by precedence climbing.
 
 use super::{
-    Binary, Expr, ExprKind, FieldName, ParseError, TypeKind, TypeName, Unary,
+    BinaryOperator, Expr, ExprKind, FieldName, ParseError, TypeKind, TypeName, UnaryOperator,
     lexer::{Token, tokens},
 };
 use std::ops::Range;
@@ -146,10 +146,10 @@ impl Parser {
         Ok(Expr { kind: ExprKind::Coalesce(left.into(), right.into()), span })
     }
 
-    fn operator(&self) -> Option<Binary> {
+    fn operator(&self) -> Option<BinaryOperator> {
         match self.peek() {
             Some(Token::Symbol(symbol)) => {
-                Binary::ALL.into_iter().find(|operator| operator.symbol() == *symbol)
+                BinaryOperator::ALL.into_iter().find(|operator| operator.symbol() == *symbol)
             }
             _ => None,
         }
@@ -175,10 +175,10 @@ impl Parser {
     fn unary(&mut self) -> Result<Expr, ParseError> {
         let start = self.span().start;
         let operator = match self.peek() {
-            Some(Token::Symbol("-")) => Some(Unary::Neg),
-            Some(Token::Symbol("!")) => Some(Unary::Not),
-            Some(Token::Symbol("~")) => Some(Unary::BitNot),
-            Some(Token::Symbol("*")) => Some(Unary::Deref),
+            Some(Token::Symbol("-")) => Some(UnaryOperator::Neg),
+            Some(Token::Symbol("!")) => Some(UnaryOperator::Not),
+            Some(Token::Symbol("~")) => Some(UnaryOperator::BitNot),
+            Some(Token::Symbol("*")) => Some(UnaryOperator::Deref),
             _ => None,
         };
         if let Some(operator) = operator {

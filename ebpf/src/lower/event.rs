@@ -1,13 +1,13 @@
 //! The course of one program: filter, pair, find the row, count.
 
-use super::{CONTEXT, Lowering, Walk, immediate, is_tracked, words};
+use super::{CONTEXT, Lowering, WalkPosition, immediate, is_tracked, words};
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
     layout::{Copies, DropReason},
     probe::KernelVersion,
     program::{ROWS, ZERO},
-    typed::{AccessMode, Node, Role, Typed, TypedEach},
+    typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
 };
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ impl Lowering<'_> {
             self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
             self.faults = Some(slot);
         }
-        let is_clock = |typed: &Typed| typed.kind == Node::Builtin(crate::typed::Builtin::Nsecs);
+        let is_clock = |typed: &Typed| typed.kind == TypedKind::Builtin(crate::typed::Builtin::Nsecs);
         let reads_clock = event.computes(&is_clock);
         let stamped = self.probe.metrics.iter().any(|metric| metric.kind.has_time());
         // A start that only its conditions keep from counting, as most switches, does not ask what time it is before them.
@@ -75,7 +75,7 @@ impl Lowering<'_> {
         self.now = Some(slot);
     }
 
-    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: Label) {
+    fn each(&mut self, each: &TypedEach, filters: &[&Typed], exit: JumpLabel) {
         let (again, next, over) = (self.asm.label(), self.asm.label(), self.asm.label());
         let test = self.asm.label();
         self.asm.comment("each: r9 = 0, for the verifier any number because a map holds it");
@@ -84,14 +84,14 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R0, 0, exit);
         self.asm.push(Insn::Load(Size::DW, R9, R0, 0));
         self.hide_kept();
-        self.walk = Walk::Ahead;
+        self.walk = WalkPosition::Ahead;
         let lets = &self.event.lets;
         // What is the same for every element is computed once, before the loop.
         let used: BTreeSet<usize> = self.event.values().into_iter().flat_map(Typed::names).collect();
         for index in used {
             let value = &lets[index];
             if !value.needs_item(lets) && !value.needs_start(lets) {
-                self.prepare([&Typed { kind: Node::Let(index), ..value.clone() }]);
+                self.prepare([&Typed { kind: TypedKind::Let(index), ..value.clone() }]);
             }
         }
         let mut budget = None;
@@ -117,7 +117,7 @@ impl Lowering<'_> {
         let outside = self.stack.used;
         let peak = std::mem::replace(&mut self.stack.peak, outside);
         self.asm.place(again);
-        self.walk = if by_kernel { Walk::ByKernel } else { Walk::Counted };
+        self.walk = if by_kernel { WalkPosition::ByKernel } else { WalkPosition::Counted };
         if let (Some(slot), Some((size, _))) = (budget, &each.budget) {
             self.asm.comment("each: an element that does not fit is not complete");
             self.prepare([size]);
@@ -140,7 +140,7 @@ impl Lowering<'_> {
         self.eval(&each.next, 0);
         self.mov(R8, R1);
         self.alu(Alu::Add, R9, 1);
-        self.walk = Walk::No;
+        self.walk = WalkPosition::No;
         if !by_kernel {
             // Before 5.13 or so the verifier lets only a jump go back to what it has seen, not the mere next
             // instruction; the kernel removes it again.
@@ -198,7 +198,7 @@ impl Lowering<'_> {
     }
 
     /// What is done for an event or element; jumps to `skip` when it does not count.
-    fn body(&mut self, skip: Label) {
+    fn body(&mut self, skip: JumpLabel) {
         let Some(start) = &self.layout.start else {
             self.count(skip);
             return;
@@ -220,7 +220,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn count(&mut self, skip: Label) {
+    fn count(&mut self, skip: JumpLabel) {
         self.find_row(skip);
         for index in 0..self.event.metrics.len() {
             self.metric(index);
@@ -228,7 +228,7 @@ impl Lowering<'_> {
     }
 
     /// `r7` = the row of the event's labels, made where it is new.
-    fn find_row(&mut self, skip: Label) {
+    fn find_row(&mut self, skip: JumpLabel) {
         if !self.layout.is_keyed() {
             let key = self.index_key(0);
             self.lookup(ROWS, key);
@@ -258,7 +258,7 @@ impl Lowering<'_> {
         self.store_slot(error, R0);
         self.lookup(ROWS, key);
         self.load_slot(R1, error);
-        if self.walk == Walk::ByKernel {
+        if self.walk == WalkPosition::ByKernel {
             // As they are where the row is not new.
             self.forget_slot(error);
             self.forget_slot(zero);
@@ -301,10 +301,11 @@ impl Lowering<'_> {
 /// Whether a read may fail and be counted.
 fn reads_by_helper(typed: &Typed) -> bool {
     match &typed.kind {
-        Node::Load { access, .. } => *access != AccessMode::Direct,
-        Node::TextAt { .. } | Node::BytesAt { .. } | Node::TextField { .. } | Node::TextLocated { .. } => {
-            true
-        }
+        TypedKind::Load { access, .. } => *access != AccessMode::Direct,
+        TypedKind::TextAt { .. }
+        | TypedKind::BytesAt { .. }
+        | TypedKind::TextField { .. }
+        | TypedKind::TextLocated { .. } => true,
         _ => false,
     }
 }

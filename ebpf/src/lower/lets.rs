@@ -9,7 +9,7 @@ const WORD: u32 = 8;
 
 /// Where the values of named expressions are.
 #[derive(Debug)]
-pub(super) struct Lets {
+pub(super) struct LetSlots {
     /// Where each is kept, from when it is computed on as long as it is needed.
     pub(super) slots: Vec<Option<i16>>,
     /// How many others are still to be computed from each; `None` for what stays.
@@ -18,7 +18,7 @@ pub(super) struct Lets {
     free: Vec<i16>,
 }
 
-impl Lets {
+impl LetSlots {
     pub(super) fn new(event: &TypedEvent) -> Self {
         let mut waiting = vec![Some(0_usize); event.lets.len()];
         let mut reached: BTreeSet<usize> = event.expressions().flat_map(Typed::names).collect();

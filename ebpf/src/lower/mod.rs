@@ -15,18 +15,20 @@ mod stack;
 mod start;
 mod text;
 
-use lets::Lets;
+use lets::LetSlots;
 pub use session::joins_ends;
 
 use crate::{
     arch::Arch,
     asm::{AsmError, Assembled, Assembler, immediate, offset},
-    host::{Host, Session},
+    host::{HostFacts, Session},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R6, R9, Reg, Size, Src},
     layout::{DropReason, Layout, MAX_ROW},
-    point::Link,
+    point::LinkKind,
     program::{Code, DROPS, Program},
-    typed::{AccessMode, Binary, Node, Role, Type, Typed, TypedEvent, TypedProbe, Unary},
+    typed::{
+        AccessMode, BinaryOperator, Role, Type, Typed, TypedEvent, TypedKind, TypedProbe, UnaryOperator,
+    },
 };
 
 /// Bytes of stack that a program has.
@@ -68,7 +70,7 @@ impl LowerError {
 }
 
 /// Compiles a typed probe for a host.
-pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
+pub fn lower(probe: TypedProbe, host: HostFacts) -> Result<Program, LowerError> {
     let layout = Layout::new(&probe, host);
     if layout.row_size > MAX_ROW {
         return Err(LowerError::Row(layout.row_size));
@@ -81,7 +83,7 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
             mechanism: event.mechanism,
             usdt: event.usdt.clone(),
             sites: event.sites.clone(),
-            one_by_one: event.mechanism.link == (Link::KernelProbe { at_return: true })
+            one_by_one: event.mechanism.link == (LinkKind::KernelProbe { at_return: true })
                 && !host.returns_have_stack()
                 && uses_frame(event),
             assembled: Lowering::new(&probe, event, &layout, host).assembled()?,
@@ -93,12 +95,12 @@ pub fn lower(probe: TypedProbe, host: Host) -> Result<Program, LowerError> {
 
 /// Bytes of the stack handed out, from the top down.
 #[derive(Debug, Default)]
-struct Stack {
+struct StackBytes {
     used: u32,
     peak: u32,
 }
 
-impl Stack {
+impl StackBytes {
     /// Room for `size` bytes; its offset from the frame pointer.
     fn take(&mut self, size: u32) -> i16 {
         self.used += size.next_multiple_of(8);
@@ -115,7 +117,7 @@ impl Stack {
 
 /// Where in the loop of `each` what is written belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Walk {
+enum WalkPosition {
     No,
     /// Right before it: `r9` is 0 and for the verifier any number.
     Ahead,
@@ -130,11 +132,11 @@ struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
     layout: &'a Layout,
-    host: Host,
+    host: HostFacts,
     asm: Assembler,
-    stack: Stack,
-    lets: Lets,
-    walk: Walk,
+    stack: StackBytes,
+    lets: LetSlots,
+    walk: WalkPosition,
     /// Time at the beginning of the program.
     now: Option<i16>,
     duration: Option<i16>,
@@ -150,8 +152,8 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout, host: Host) -> Self {
-        let mut stack = Stack::default();
+    fn new(probe: &'a TypedProbe, event: &'a TypedEvent, layout: &'a Layout, host: HostFacts) -> Self {
+        let mut stack = StackBytes::default();
         let index = stack.take(8);
         Self {
             probe,
@@ -160,8 +162,8 @@ impl<'a> Lowering<'a> {
             host,
             asm: Assembler::default(),
             stack,
-            lets: Lets::new(event),
-            walk: Walk::No,
+            lets: LetSlots::new(event),
+            walk: WalkPosition::No,
             now: None,
             duration: None,
             saved: Vec::new(),
@@ -212,7 +214,7 @@ impl<'a> Lowering<'a> {
     /// it would note at the original as well, which lives on and would set apart all that follows. The number stays
     /// the same, but after arithmetic it is a new one (`dst_reg->id = 0` in `adjust_reg_min_max_vals`).
     fn unlink(&mut self, dst: Reg, ty: &Type) {
-        if self.walk != Walk::No && !is_tracked(ty) {
+        if self.walk != WalkPosition::No && !is_tracked(ty) {
             self.alu(Alu::Or, dst, 0);
         }
     }
@@ -225,9 +227,9 @@ impl<'a> Lowering<'a> {
             return;
         }
         match self.walk {
-            Walk::No | Walk::Counted => {}
-            Walk::Ahead => self.alu(Alu::Add, dst, R9),
-            Walk::ByKernel => {
+            WalkPosition::No | WalkPosition::Counted => {}
+            WalkPosition::Ahead => self.alu(Alu::Add, dst, R9),
+            WalkPosition::ByKernel => {
                 self.alu(Alu::Add, dst, R9);
                 self.alu(Alu::Sub, dst, R9);
             }
@@ -236,7 +238,7 @@ impl<'a> Lowering<'a> {
 
     /// The same for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
-        if matches!(self.walk, Walk::Ahead | Walk::ByKernel) && value.any(&chooses) {
+        if matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) && value.any(&chooses) {
             for word in words(slot, size) {
                 self.load_slot(R1, word);
                 self.hide(R1, value);
@@ -255,7 +257,7 @@ impl<'a> Lowering<'a> {
     fn tidied(&mut self, part: impl FnOnce(&mut Self)) {
         let peak = std::mem::replace(&mut self.stack.peak, self.stack.used);
         part(self);
-        if self.walk == Walk::ByKernel {
+        if self.walk == WalkPosition::ByKernel {
             for slot in self.stack.words(self.stack.used) {
                 self.forget_slot(slot);
             }
@@ -363,7 +365,7 @@ impl<'a> Lowering<'a> {
 fn uses_frame(event: &TypedEvent) -> bool {
     let stack = |typed: &Typed| {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
-        matches!(typed.kind, Node::Field { offset, .. } if pointers.contains(&offset))
+        matches!(typed.kind, TypedKind::Field { offset, .. } if pointers.contains(&offset))
     };
     event.computes(&stack)
 }
@@ -382,16 +384,20 @@ fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
 fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
-        Node::Load { base, .. } => !matches!(base.kind, Node::Item),
-        Node::Stack { .. }
-        | Node::Traced(_)
-        | Node::TextAt { .. }
-        | Node::BytesAt { .. }
-        | Node::Extreme(..)
-        | Node::Conditional(..)
-        | Node::Unary(Unary::Not, _) => true,
-        Node::Binary(operator, ..) => {
-            operator.compares() || matches!(operator, Binary::And | Binary::Or | Binary::Div | Binary::Mod)
+        TypedKind::Load { base, .. } => !matches!(base.kind, TypedKind::Item),
+        TypedKind::Stack { .. }
+        | TypedKind::Traced(_)
+        | TypedKind::TextAt { .. }
+        | TypedKind::BytesAt { .. }
+        | TypedKind::Extreme(..)
+        | TypedKind::Conditional(..)
+        | TypedKind::Unary(UnaryOperator::Not, _) => true,
+        TypedKind::Binary(operator, ..) => {
+            operator.compares()
+                || matches!(
+                    operator,
+                    BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Div | BinaryOperator::Mod
+                )
         }
         _ => false,
     }

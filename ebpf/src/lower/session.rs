@@ -7,10 +7,10 @@
 use super::{CONTEXT, LowerError, Lowering, immediate, offset, uses_frame};
 use crate::{
     asm::Assembled,
-    host::{Host, Session},
+    host::{HostFacts, Session},
     insn::{Alu, Cond, Insn, KernelFunction, R0, R1, Size, Src},
     layout::Layout,
-    point::Link,
+    point::LinkKind,
     typed::{TypedEvent, TypedProbe},
 };
 
@@ -24,7 +24,7 @@ pub fn joins_ends(probe: &TypedProbe) -> bool {
 fn ends(probe: &TypedProbe) -> Option<[&TypedEvent; 2]> {
     let [start, end] = probe.events.as_slice() else { return None };
     let are_ends = (start.mechanism.link, end.mechanism.link)
-        == (Link::KernelProbe { at_return: false }, Link::KernelProbe { at_return: true });
+        == (LinkKind::KernelProbe { at_return: false }, LinkKind::KernelProbe { at_return: true });
     let same = start.sites.list.len() > 1 && start.sites.list == end.sites.list;
     (are_ends && same && uses_frame(end)).then_some([start, end])
 }
@@ -33,7 +33,7 @@ fn ends(probe: &TypedProbe) -> Option<[&TypedEvent; 2]> {
 pub(super) fn joined(
     probe: &TypedProbe,
     layout: &Layout,
-    host: Host,
+    host: HostFacts,
 ) -> Result<Option<Assembled>, LowerError> {
     let (Some(session), Some([start, end])) = (host.session, ends(probe)) else { return Ok(None) };
     let part = |event: &TypedEvent, at_return| {

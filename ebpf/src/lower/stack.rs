@@ -6,7 +6,7 @@
 
 use super::{CONTEXT, Lowering, expression::VALUES, immediate, offset};
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, Helper, Insn, R0, R1, R2, R3, R4, R5, Size},
     layout::{DropReason, STACK_HEADER, StackLayout, asked_frames},
     program::map_named,
@@ -82,7 +82,7 @@ impl Lowering<'_> {
     }
 
     /// Takes this CPU's memory for stacks into use; its address into the slot.
-    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: Label, busy: Label) {
+    fn claim_scratch(&mut self, layout: &StackLayout, base: i16, none: JumpLabel, busy: JumpLabel) {
         let key = self.index_key(0);
         self.lookup(map_named(self.layout, layout.scratch()), key);
         self.asm.jump_if(Cond::Eq, R0, 0, none);
@@ -159,7 +159,7 @@ impl Lowering<'_> {
     }
 
     /// Keeps the stack in this CPU's memory under its hash, and gives the memory free.
-    fn keep(&mut self, layout: &StackLayout, base: i16, hash: i16, lost: Label) {
+    fn keep(&mut self, layout: &StackLayout, base: i16, hash: i16, lost: JumpLabel) {
         let stacks = map_named(self.layout, layout.map());
         let (kept, full) = (self.asm.label(), self.asm.label());
         self.asm.comment("stacks[hash] = stack, where it is new");

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     arch::Arch,
-    asm::Label,
+    asm::JumpLabel,
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R7, Size},
     layout::{CLAIMED, DropReason, ELSEWHERE, ENTRY_KEY, FREE, SPREAD, StartLayout, TableLayout},
     program::{STARTS, TABLE},
@@ -50,7 +50,14 @@ impl Lowering<'_> {
     }
 
     /// Keeps the start in the entry of its key, and jumps to `done`; goes on with what follows if somebody else's is there.
-    fn keep_in_table(&mut self, start: &StartLayout, table: &TableLayout, key: i16, value: i16, done: Label) {
+    fn keep_in_table(
+        &mut self,
+        start: &StartLayout,
+        table: &TableLayout,
+        key: i16,
+        value: i16,
+        done: JumpLabel,
+    ) {
         let (claim, free, taken) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.entry(start, table, key, done);
         self.asm.push(Insn::Load(Size::DW, R1, R7, offset(ELSEWHERE)));
@@ -86,7 +93,7 @@ impl Lowering<'_> {
 
     /// Takes the start of the end that has its key at `key`: sets the duration and the saved values. Jumps to `skip`,
     /// counted, if there is none.
-    pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: Label) {
+    pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: JumpLabel) {
         let (found, unmatched) = (self.asm.label(), self.asm.label());
         let duration = self.stack.take(8);
         self.saved = start.saved.iter().map(|slot| self.stack.take(slot.size)).collect();
@@ -123,8 +130,8 @@ impl Lowering<'_> {
         start: &StartLayout,
         table: &TableLayout,
         key: i16,
-        found: Label,
-        unmatched: Label,
+        found: JumpLabel,
+        unmatched: JumpLabel,
     ) {
         let (other, elsewhere) = (self.asm.label(), self.asm.label());
         self.entry(start, table, key, unmatched);
@@ -150,7 +157,7 @@ impl Lowering<'_> {
     }
 
     /// `r7` = the entry of a key. Jumps to `never` where the map has none, which the verifier wants to be asked.
-    fn entry(&mut self, start: &StartLayout, table: &TableLayout, key: i16, never: Label) {
+    fn entry(&mut self, start: &StartLayout, table: &TableLayout, key: i16, never: JumpLabel) {
         self.asm.comment("r7 = table[place of the key]");
         self.asm.push(Insn::Imm64(R2, SPREAD));
         for (word, mask) in (0..start.key_size).step_by(8).zip(&table.spread) {
@@ -174,7 +181,7 @@ impl Lowering<'_> {
     }
 
     /// Jumps to `differs` if the entry in `r7` has another key; changes `r2` and `r3`.
-    fn compare_key(&mut self, start: &StartLayout, key: i16, differs: Label) {
+    fn compare_key(&mut self, start: &StartLayout, key: i16, differs: JumpLabel) {
         for word in (0..start.key_size).step_by(8) {
             self.asm.push(Insn::Load(Size::DW, R2, R7, offset(ENTRY_KEY + word)));
             self.load_slot(R3, key + offset(word));
@@ -183,7 +190,7 @@ impl Lowering<'_> {
     }
 
     /// Claims the entry in `r7`, which was as `r0` says, and leaves that in `r1`; jumps to `lost` if it has changed.
-    fn claim(&mut self, lost: Label) {
+    fn claim(&mut self, lost: JumpLabel) {
         self.mov(R1, R0);
         self.mov(R2, CLAIMED);
         self.asm.push(Insn::CompareExchange(R7, 0, R2));

@@ -7,7 +7,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl RowKind for Counter {
         8
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         if cell.signed {
             // A counter never falls.
             row.asm.jump_if(Cond::Slt, R1, 0, cell.done);

@@ -7,7 +7,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl RowKind for Gauge {
         16
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         let now = row.time();
         row.asm.load_slot(R2, now);
         row.asm.push(Insn::Store(Size::DW, R7, cell.offset, R2));

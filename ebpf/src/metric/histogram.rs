@@ -15,7 +15,7 @@ use crate::{
     key::{Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
     yaml::Node,
 };
@@ -62,7 +62,7 @@ impl RowKind for Histogram {
         8 + 8 * self.0.slots()
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         row.add(R7, cell.offset, R1);
         row.bucket(&self.0, cell.offset + 8, cell.signed, cell.done);
     }

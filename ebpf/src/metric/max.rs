@@ -8,7 +8,7 @@ use crate::{
     key::{Fallback, Form, Key},
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl RowKind for Max {
         16 * SLOTS
     }
 
-    fn update(&self, row: &mut Row<'_>, cell: Cell) {
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
         let now = row.time();
         row.asm.load_slot(R2, now);
         row.asm.constant(R3, self.epoch_ns());

@@ -15,13 +15,13 @@ mod max;
 pub(crate) use histogram::{BUCKETS, EXPONENTIAL, LINEAR};
 
 use crate::{
-    asm::Label,
+    asm::JumpLabel,
     diagnostic::{Diagnostic, SourceFile},
     histogram::Buckets,
     key::Key,
     names::FamilyKind,
     reader::{Fields, Reader},
-    row::Row,
+    row::RowWriter,
     unit::Unit,
 };
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct Cell {
     /// Whether the value can be negative.
     pub(crate) signed: bool,
     /// What follows the metric.
-    pub(crate) done: Label,
+    pub(crate) done: JumpLabel,
 }
 
 /// All that there is to know of a kind of metric.
@@ -63,7 +63,7 @@ pub(crate) trait RowKind: Sized {
     fn size(&self) -> u32;
 
     /// Brings the value into the row.
-    fn update(&self, row: &mut Row<'_>, cell: Cell);
+    fn update(&self, row: &mut RowWriter<'_>, cell: Cell);
 
     /// Prepares the words that one CPU wrote for joining them with those of others.
     fn settle(&self, _words: &mut [u64], _now_ns: u64, _signed: bool) {}
@@ -87,7 +87,7 @@ pub(crate) trait RowKind: Sized {
 
 /// What a file has to say of a kind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Description {
+pub(crate) struct MetricDescription {
     /// The key that names a metric of it.
     pub(crate) key: &'static str,
     /// What its family is.
@@ -116,7 +116,7 @@ macro_rules! kinds {
         $(pub use $module::$kind;)*
 
         /// What a file has to say of each kind, in the order in which messages list them.
-        pub(crate) const KINDS: &[Description] = &[$(Description {
+        pub(crate) const KINDS: &[MetricDescription] = &[$(MetricDescription {
             key: $kind::KEY.name,
             family: $kind::FAMILY,
             needs_value: $kind::NEEDS_VALUE,
@@ -181,7 +181,7 @@ macro_rules! kinds {
             }
 
             /// Writes the instructions that bring the value in `r1` into the row.
-            pub(crate) fn update(&self, row: &mut Row<'_>, cell: Cell) {
+            pub(crate) fn update(&self, row: &mut RowWriter<'_>, cell: Cell) {
                 match self { $(Self::$kind(kind) => kind.update(row, cell)),* }
             }
 

@@ -17,7 +17,7 @@ pub struct AttachKind {
     /// What its attach points are.
     pub subject: Subject,
     /// How many functions one may mean.
-    pub several: Several,
+    pub several: FunctionCount,
     /// The ways in which its programs are attached.
     pub mechanisms: &'static [Mechanism],
 }
@@ -51,7 +51,7 @@ pub enum Subject {
 
 /// How many functions an attach point may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Several {
+pub enum FunctionCount {
     /// None, or one.
     Never,
     /// Several with a pattern.

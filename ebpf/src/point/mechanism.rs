@@ -8,9 +8,9 @@ pub struct Mechanism {
     /// Its name in lists, in the status of a probe and in metrics.
     pub name: &'static str,
     /// The section of a program in an object.
-    pub section: Section,
+    pub section: ProgramSection,
     /// The link.
-    pub link: Link,
+    pub link: LinkKind,
     /// What a program returns when it has done its work: what lets the kernel go on as if there were no program.
     pub returns: i32,
     /// The kind of places, in words, of which only attaching shows whether the kernel takes them.
@@ -19,14 +19,14 @@ pub struct Mechanism {
 
 impl Mechanism {
     /// A mechanism whose programs return 0, and of which it is known beforehand whether the kernel takes it.
-    pub(crate) const fn new(name: &'static str, section: Section, link: Link) -> Self {
+    pub(crate) const fn new(name: &'static str, section: ProgramSection, link: LinkKind) -> Self {
         Self { name, section, link, returns: 0, untried: None }
     }
 }
 
 /// The section that tells a loader what kind of program this is, and where it attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Section {
+pub enum ProgramSection {
     /// This alone: where to attach is said when it is attached.
     Plain(&'static str),
     /// This, a slash and the last part of the attach point: `tp_btf/sched_switch`.
@@ -37,7 +37,7 @@ pub enum Section {
 
 /// The kinds of links that a loader knows, with what it has to know of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Link {
+pub enum LinkKind {
     /// A raw tracepoint by its name, 4.17.
     RawTracepoint,
     /// What the program itself says by a type of the kernel's BTF when it is loaded, 5.5.
@@ -71,7 +71,7 @@ pub struct Tracing {
     pub kind: BtfKind,
 }
 
-impl Link {
+impl LinkKind {
     /// Whether the verifier knows the types of arguments, so that helpers take a task among them.
     pub fn is_typed(self) -> bool {
         matches!(self, Self::Tracing(_))

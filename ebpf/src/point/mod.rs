@@ -3,8 +3,8 @@
 mod kind;
 mod mechanism;
 
-pub use kind::{AttachKind, Several, Subject};
-pub use mechanism::{Link, Mechanism, Section, Tracing};
+pub use kind::{AttachKind, FunctionCount, Subject};
+pub use mechanism::{LinkKind, Mechanism, ProgramSection, Tracing};
 
 use crate::glob::is_pattern;
 use std::fmt;
@@ -69,9 +69,9 @@ impl AttachPoint {
     /// Whether it may be several functions: a pattern, or a name that a program has more than once.
     pub fn may_be_several(&self) -> bool {
         match self.kind.several {
-            Several::Never => false,
-            Several::Pattern => is_pattern(self.name()),
-            Several::Always => true,
+            FunctionCount::Never => false,
+            FunctionCount::Pattern => is_pattern(self.name()),
+            FunctionCount::Always => true,
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// What a decoder takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
+pub enum DecoderInput {
     /// A number or a pointer.
     Number,
     /// A text.
@@ -23,11 +23,11 @@ pub enum Takes {
 
 /// A row of the table: decoders that take and show the same.
 #[derive(Debug)]
-pub struct Row {
+pub struct DecoderRow {
     /// Their names, and what these stand for.
     pub decoders: &'static [(&'static str, Decoder)],
     /// What they take.
-    pub takes: Takes,
+    pub takes: DecoderInput,
     /// The same in words, for the documentation.
     pub from: &'static str,
     /// What they show, for the documentation.
@@ -59,7 +59,7 @@ macro_rules! decoders {
         }
 
         /// The decoders that have names: all that take no table.
-        pub static DECODERS: &[Row] = &[$($(Row {
+        pub static DECODERS: &[DecoderRow] = &[$($(DecoderRow {
             decoders: &[$(($name, Decoder::$variant $(($value))?)),+],
             takes: $takes,
             from: $from,
@@ -69,28 +69,28 @@ macro_rules! decoders {
 }
 
 decoders! {
-    Unsigned { ["unsigned"] Takes::Number, "a number" => "decimal"; }
-    Signed { ["signed"] Takes::Number, "a number" => "decimal, with its sign"; }
-    Hex { ["hex"] Takes::Number, "a number" => "`0x…`"; }
-    Text { ["string", "comm"] Takes::Text, "a text" => "itself; a byte that is not UTF-8 as `\\xNN`"; }
-    Bytes { ["bytes"] Takes::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
-    BlockDevice { ["block_device"] Takes::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
-    BlockPath { ["block_path"] Takes::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
-    Errno { ["errno"] Takes::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
-    Syscall { ["syscall"] Takes::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
-    Ksym { ["ksym"] Takes::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
+    Unsigned { ["unsigned"] DecoderInput::Number, "a number" => "decimal"; }
+    Signed { ["signed"] DecoderInput::Number, "a number" => "decimal, with its sign"; }
+    Hex { ["hex"] DecoderInput::Number, "a number" => "`0x…`"; }
+    Text { ["string", "comm"] DecoderInput::Text, "a text" => "itself; a byte that is not UTF-8 as `\\xNN`"; }
+    Bytes { ["bytes"] DecoderInput::Bytes(None), "[bytes](#bytes); what they are without `as`" => "two hexadecimal digits for each, in their order"; }
+    BlockDevice { ["block_device"] DecoderInput::Number, "`major << 20 \\| minor`" => "the device's name (`sda`, `md0`); `8:16` if there is none of that number, `none` for 0. A device that went keeps its name until [another has it](metrics.md#disks-that-are-exchanged); with `(disk.diskseq ?? 0) << 32` above the number the value says which disk it means. A [path of a multipath NVMe disk](metrics.md#several-paths-to-a-disk) is shown as the disk that it leads to"; }
+    BlockPath { ["block_path"] DecoderInput::Number, "the same" => "the path (`nvme0c1n1`) where the device is one of a multipath NVMe disk, empty for any other"; }
+    Errno { ["errno"] DecoderInput::Number, "an error number, positive or negative" => "`ENOENT`; `ok` for 0"; }
+    Syscall { ["syscall"] DecoderInput::Number, "a number of a system call; `1 << 32` more if a process of 32 bits called" => "its name on this processor (x86-64, arm64): `openat`; the number where it has none, `unknown` from 1000 on, `compat_4` for 32 bits, `none` for a negative one"; }
+    Ksym { ["ksym"] DecoderInput::Number, "an address" => "the function of the kernel around it; `[MODULE]` or `[unknown]` where it is in none. The address itself is not shown: it tells where the kernel is (`hex` does, if you ask for it)"; }
     Stack(Side) {
-        ["kstack" = Side::Kernel] Takes::Stack(Side::Kernel), "a [stack](#stacks) of the kernel; what it is without `as`" => "its functions";
-        ["ustack" = Side::User] Takes::Stack(Side::User), "a [stack](#stacks) of a program; what it is without `as`" => "its functions";
+        ["kstack" = Side::Kernel] DecoderInput::Stack(Side::Kernel), "a [stack](#stacks) of the kernel; what it is without `as`" => "its functions";
+        ["ustack" = Side::User] DecoderInput::Stack(Side::User), "a [stack](#stacks) of a program; what it is without `as`" => "its functions";
     }
-    Reason { ["reason"] Takes::Sleep, "a [stack](#stacks) of the kernel with which a task slept" => "what it waited for, by a [table](#reasons); `short` for `0`, `unknown` where no function is in the table"; }
+    Reason { ["reason"] DecoderInput::Sleep, "a [stack](#stacks) of the kernel with which a task slept" => "what it waited for, by a [table](#reasons); `short` for `0`, `unknown` where no function is in the table"; }
     Cgroup(CgroupPart) {
-        ["cgroup" = CgroupPart::Path] Takes::Number, "a [cgroup](#cgroups-pods-containers)" => "its path in its hierarchy; of one longer than 1024 bytes the beginning and `~cut`";
-        ["namespace" = CgroupPart::Namespace, "pod" = CgroupPart::Pod, "container" = CgroupPart::Container] Takes::Number, "the same" => "the Kubernetes namespace, the pod, the container that it is of";
+        ["cgroup" = CgroupPart::Path] DecoderInput::Number, "a [cgroup](#cgroups-pods-containers)" => "its path in its hierarchy; of one longer than 1024 bytes the beginning and `~cut`";
+        ["namespace" = CgroupPart::Namespace, "pod" = CgroupPart::Pod, "container" = CgroupPart::Container] DecoderInput::Number, "the same" => "the Kubernetes namespace, the pod, the container that it is of";
     }
-    RaidArray { ["raid_array"] Takes::Number, "`major << 20 \\| minor` of an array" => "its name (`md0`, `dm-3`); what is no array now is left out"; }
-    RaidLevel { ["raid_level"] Takes::Number, "the same" => "its level (`raid5`, `striped`); what is no array now is left out"; }
-    RaidSlot { ["raid_slot"] Takes::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
+    RaidArray { ["raid_array"] DecoderInput::Number, "`major << 20 \\| minor` of an array" => "its name (`md0`, `dm-3`); what is no array now is left out"; }
+    RaidLevel { ["raid_level"] DecoderInput::Number, "the same" => "its level (`raid5`, `striped`); what is no array now is left out"; }
+    RaidSlot { ["raid_slot"] DecoderInput::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
 }
 
 /// What of a cgroup is shown.
@@ -119,11 +119,11 @@ impl Decoder {
     }
 
     /// What it takes.
-    pub(crate) fn takes(&self) -> Takes {
+    pub(crate) fn takes(&self) -> DecoderInput {
         if let Self::Table { .. } = self {
-            return Takes::Number;
+            return DecoderInput::Number;
         }
-        let has = |row: &&Row| row.decoders.iter().any(|(_, decoder)| decoder == self);
+        let has = |row: &&DecoderRow| row.decoders.iter().any(|(_, decoder)| decoder == self);
         DECODERS.iter().find(has).expect("each variant but the table has a row").takes
     }
 }

@@ -1,8 +1,8 @@
 //! The helper functions.
 
 use super::environment::{self, byte};
-use super::frame::Frame;
 use super::memory::map_index;
+use super::run::ProgramRun;
 use super::{Environment, Errno, Fault};
 use crate::insn::{Helper, R1, R2, R3, R4};
 
@@ -18,7 +18,7 @@ fn code(result: Result<(), Errno>) -> u64 {
     result.err().unwrap_or(0).cast_unsigned()
 }
 
-impl Frame<'_> {
+impl ProgramRun<'_> {
     /// Runs a helper and returns what it leaves in `r0`.
     pub(super) fn call(&mut self, helper: Helper) -> Result<u64, Fault> {
         match helper {
@@ -41,14 +41,12 @@ impl Frame<'_> {
             Helper::CgroupId => Ok(self.env.cgroup_id),
             Helper::AttachCookie => Ok(self.env.cookie),
             Helper::ReadUser => {
-                self.read(|frame, address, size| Ok(environment::bytes(&frame.env.user, address, size)))
+                self.read(|run, address, size| Ok(environment::bytes(&run.env.user, address, size)))
             }
-            Helper::ReadKernel => {
-                self.read(|frame, address, size| frame.memory.kernel(frame.env, address, size))
-            }
-            Helper::ReadUserStr => self.read_str(|frame, address| Ok(byte(&frame.env.user, address))),
-            Helper::ReadKernelStr => self.read_str(|frame, address| {
-                let bytes = frame.memory.kernel(frame.env, address, 1)?;
+            Helper::ReadKernel => self.read(|run, address, size| run.memory.kernel(run.env, address, size)),
+            Helper::ReadUserStr => self.read_str(|run, address| Ok(byte(&run.env.user, address))),
+            Helper::ReadKernelStr => self.read_str(|run, address| {
+                let bytes = run.memory.kernel(run.env, address, 1)?;
                 Ok(bytes.and_then(|bytes| bytes.first().copied()))
             }),
             Helper::GetStack | Helper::GetTaskStack => self.stack(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Kind of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MapKind {
+pub enum VmMapKind {
     /// `BPF_MAP_TYPE_HASH`
     Hash,
     /// `BPF_MAP_TYPE_ARRAY`
@@ -15,7 +15,7 @@ pub enum MapKind {
     PercpuArray,
 }
 
-impl MapKind {
+impl VmMapKind {
     fn is_array(self) -> bool {
         matches!(self, Self::Array | Self::PercpuArray)
     }
@@ -29,7 +29,7 @@ impl MapKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VmMap {
     /// What it is.
-    pub kind: MapKind,
+    pub kind: VmMapKind,
     /// Bytes of a key; 4 for arrays.
     pub key_size: u32,
     /// Bytes of a value (on one CPU).
@@ -55,7 +55,7 @@ const EXIST: u64 = 2;
 /// an element of a hash leaves its cells readable until the run ends, as RCU does, so that a pointer kept
 /// too long writes into an element nobody sees rather than into the new one.
 #[derive(Debug)]
-pub struct Map {
+pub struct MapContents {
     declared: VmMap,
     cpus: usize,
     cells: Vec<Vec<u8>>,
@@ -70,7 +70,7 @@ fn size(bytes: u32) -> usize {
     usize::try_from(bytes).expect("a usize has at least 32 bits")
 }
 
-impl Map {
+impl MapContents {
     pub(super) fn new(declared: VmMap, cpus: u32) -> Self {
         let cpus = if declared.kind.is_percpu() { size(cpus) } else { 1 };
         let mut map = Self {
@@ -214,7 +214,7 @@ impl Map {
         self.cell(self.lookup(key, cpu)?)
     }
 
-    /// Adds or replaces an element; the value is laid out as [`Map::get`] gives it.
+    /// Adds or replaces an element; the value is laid out as [`MapContents::get`] gives it.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), Errno> {
         let value_size = self.value_size();
         let stride = if self.is_percpu() { value_size.next_multiple_of(8) } else { value_size };

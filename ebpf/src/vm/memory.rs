@@ -4,7 +4,7 @@
 //! bits name the region, and each starts half a window up, so that a pointer that strays off either end
 //! still names its region in the error. Every other address is kernel memory.
 
-use super::{Environment, Fault, Map, environment};
+use super::{Environment, Fault, MapContents, environment};
 
 /// Bytes of stack.
 pub(super) const STACK_SIZE: u64 = 512;
@@ -67,12 +67,12 @@ pub(super) struct AddressSpace<'a> {
     stack: Vec<u8>,
     written: Vec<bool>,
     context: &'a [u8],
-    pub(super) maps: &'a mut [Map],
+    pub(super) maps: &'a mut [MapContents],
     pub(super) session: [u8; 8],
 }
 
 impl<'a> AddressSpace<'a> {
-    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map], session: [u8; 8]) -> Self {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [MapContents], session: [u8; 8]) -> Self {
         let size = index(STACK_SIZE);
         Self { stack: vec![POISON; size], written: vec![false; size], context, maps, session }
     }
@@ -212,7 +212,7 @@ impl<'a> AddressSpace<'a> {
     }
 }
 
-fn stride(map: &Map) -> u64 {
+fn stride(map: &MapContents) -> u64 {
     u64::try_from(map.value_size().next_multiple_of(8)).expect("a usize has at most 64 bits") + GUARD
 }
 

@@ -7,24 +7,24 @@
 //! here, so a load through a pointer that may be null reads kernel memory at 0 and gives 0.
 //!
 //! In order of use: `map` and `environment` are what a test sets up, `memory` lays out addresses,
-//! `alu` computes, `frame` executes one instruction, `helper` one call, and [`Vm`] loops.
+//! `alu` computes, `run` executes one instruction, `helper` one call, and [`Vm`] loops.
 
 mod alu;
 mod environment;
 mod error;
-mod frame;
 mod helper;
 mod map;
 mod memory;
+mod run;
 #[cfg(test)]
 mod tests;
 
 pub use environment::{Environment, Memory};
 pub use error::{Fault, VmError};
-pub use map::{Errno, Map, MapKind, VmMap};
+pub use map::{Errno, MapContents, VmMap, VmMapKind};
 
 use crate::insn::Insn;
-use frame::{Frame, Next};
+use run::{Next, ProgramRun};
 
 /// A program, its maps and the machine it believes to run on.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Vm {
     program: Vec<Insn>,
     /// Slot at which each instruction starts, then the slot after the last.
     starts: Vec<i64>,
-    maps: Vec<Map>,
+    maps: Vec<MapContents>,
     /// What helpers report; may be changed between runs.
     pub env: Environment,
 }
@@ -40,7 +40,7 @@ pub struct Vm {
 impl Vm {
     /// A machine with empty maps, numbered as `Insn::Map` numbers them.
     pub fn new(program: &[Insn], maps: &[VmMap], env: Environment) -> Self {
-        let maps = maps.iter().map(|map| Map::new(*map, env.cpus)).collect();
+        let maps = maps.iter().map(|map| MapContents::new(*map, env.cpus)).collect();
         let mut vm = Self { program: Vec::new(), starts: Vec::new(), maps, env };
         vm.load(program);
         vm
@@ -59,12 +59,12 @@ impl Vm {
     }
 
     /// The contents of a map; panics where there is none of that number.
-    pub fn map(&self, index: usize) -> &Map {
+    pub fn map(&self, index: usize) -> &MapContents {
         &self.maps[index]
     }
 
     /// As [`Vm::map`], to change it as user space would.
-    pub fn map_mut(&mut self, index: usize) -> &mut Map {
+    pub fn map_mut(&mut self, index: usize) -> &mut MapContents {
         &mut self.maps[index]
     }
 
@@ -74,19 +74,19 @@ impl Vm {
             map.recycle();
         }
         let limit = self.env.step_limit;
-        let mut frame = Frame::new(context, &mut self.maps, &mut self.env);
+        let mut run = ProgramRun::new(context, &mut self.maps, &mut self.env);
         let mut index = 0;
         for _ in 0..limit {
             let at = |fault| VmError { index, fault };
             let insn = self.program.get(index).ok_or_else(|| at(Fault::FellOff))?;
-            match frame.step(insn).map_err(at)? {
+            match run.step(insn).map_err(at)? {
                 Next::Following => index += 1,
                 Next::Jump(offset) => {
                     let slot = self.starts[index + 1] + i64::from(offset);
                     index = self.starts.binary_search(&slot).map_err(|_| at(Fault::BadJump(slot)))?;
                 }
                 Next::Exit(value) => {
-                    frame.env.session_cookie = frame.memory.session;
+                    run.env.session_cookie = run.memory.session;
                     return Ok(value);
                 }
             }

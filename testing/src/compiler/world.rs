@@ -3,7 +3,7 @@
 use super::{btf::Builder, random::Random};
 use std::collections::BTreeMap;
 use tapster_ebpf::{
-    attach::{Arch, Functions, Missing, Place, Site, Sites, Target, UserFunctions, Wanted},
+    attach::{Arch, Functions, Missing, Place, Site, SiteRequest, Sites, Target, UserFunctions},
     btf::Btf,
     probe::{KernelVersion, Root},
     tracefs::Tracepoints,
@@ -79,7 +79,7 @@ impl Functions for World {
         Ok(())
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         let list = match wanted.function.split_once('*') {
             None => vec![function(wanted.function)],
             Some((before, after)) => {
@@ -89,7 +89,7 @@ impl Functions for World {
         Ok(Sites { list, ..Sites::default() })
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let site = |entry| Site::new(wanted.function, Place::File { entry, at: vec![entry] });
         let count = if wanted.function.contains('*') { 2 } else { 1 };
         let sites = (1..=count).map(site).collect();

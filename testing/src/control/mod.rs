@@ -19,7 +19,7 @@ use tapster::{
     sys::{Map, PossibleCpus, ProgramKind, attach_raw_tracepoint, create_map, load_program},
 };
 use tapster_ebpf::{
-    asm::{Assembler, Label},
+    asm::{Assembler, JumpLabel},
     btf::{Btf, BtfKind},
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R6, R7, R8, Size, Src},
     program::{MapDef, MapKind},
@@ -73,7 +73,7 @@ fn read(
     types: &Btf,
     path: Path<'_>,
     (to, bytes): (i32, i32),
-    otherwise: Label,
+    otherwise: JumpLabel,
 ) -> Result<(), Skip> {
     asm.push(Insn::Alu64(Alu::Mov, R8, R7.into()));
     for (index, step) in path.iter().enumerate() {

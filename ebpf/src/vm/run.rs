@@ -2,7 +2,7 @@
 
 use super::alu::{alu32, alu64, holds32, holds64, low};
 use super::memory::{AddressSpace, CONTEXT_START, FRAME_POINTER, SESSION_COOKIE, map_address};
-use super::{Environment, Fault, Map};
+use super::{Environment, Fault, MapContents};
 use crate::insn::{Alu, FP, Insn, KernelFunction, R0, R1, R5, Reg, Size, Src};
 
 /// Where a run goes after an instruction.
@@ -15,7 +15,7 @@ pub(super) enum Next {
 
 /// A program being run.
 #[derive(Debug)]
-pub(super) struct Frame<'a> {
+pub(super) struct ProgramRun<'a> {
     registers: [Option<u64>; 11],
     pub(super) memory: AddressSpace<'a>,
     pub(super) env: &'a mut Environment,
@@ -26,8 +26,8 @@ fn extend(imm: i32) -> u64 {
     i64::from(imm).cast_unsigned()
 }
 
-impl<'a> Frame<'a> {
-    pub(super) fn new(context: &'a [u8], maps: &'a mut [Map], env: &'a mut Environment) -> Self {
+impl<'a> ProgramRun<'a> {
+    pub(super) fn new(context: &'a [u8], maps: &'a mut [MapContents], env: &'a mut Environment) -> Self {
         let mut registers = [None; 11];
         registers[usize::from(R1.0)] = Some(CONTEXT_START);
         registers[usize::from(FP.0)] = Some(FRAME_POINTER);
