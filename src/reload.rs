@@ -22,7 +22,7 @@ use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
 /// The configuration of a running exporter.
 pub struct Configuration {
     exporter: Arc<Exporter>,
-    request: ProbeSelection,
+    selection: ProbeSelection,
     host: Host,
     /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
@@ -44,7 +44,7 @@ struct ReloadState {
 
 impl std::fmt::Debug for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Configuration").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("Configuration").field("selection", &self.selection).finish_non_exhaustive()
     }
 }
 
@@ -54,11 +54,11 @@ fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
 }
 
 impl Configuration {
-    /// The configuration with which `exporter` runs, by `request`. `marks` are those of the files from before they were read.
+    /// The configuration with which `exporter` runs, by `selection`. `marks` are those of the files from before they were read.
     /// `own` gives the additional families of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
-        request: ProbeSelection,
+        selection: ProbeSelection,
         host: Host,
         otlp: Option<Otlp>,
         marks: Vec<Mark>,
@@ -67,12 +67,12 @@ impl Configuration {
         let now = SystemTime::now();
         let state =
             ReloadState { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
-        Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
+        Self { exporter, selection, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The files and directories of the configuration.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.request.paths()
+        self.selection.paths()
     }
 
     fn state(&self) -> MutexGuard<'_, ReloadState> {
@@ -81,7 +81,7 @@ impl Configuration {
 
     /// Whether files changed since the configuration was last read.
     pub fn is_stale(&self) -> bool {
-        self.request.marks() != self.state().marks
+        self.selection.marks() != self.state().marks
     }
 
     /// Reads the configuration and exchanges the probes. Blocks until that is done, which takes a second or more with many
@@ -89,7 +89,7 @@ impl Configuration {
     pub fn reload(&self) -> Result<String, String> {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
-        let (marks, tried) = (self.request.marks(), SystemTime::now());
+        let (marks, tried) = (self.selection.marks(), SystemTime::now());
         let result = self.read();
         // By now the kernel's types and everything else for loading programs are dropped.
         sys::release_memory();
@@ -132,7 +132,7 @@ impl Configuration {
 
     fn read(&self) -> Result<ReadConfiguration, String> {
         let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
-            config::load(&self.request).map_err(|error| error.to_string())?;
+            config::load(&self.selection).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
         }

@@ -88,8 +88,8 @@ enum CgroupState {
 #[derive(Debug)]
 struct CgroupEntry {
     texts: CgroupTexts,
-    /// Its place when it was found; `None` if it was gone by then.
-    spot: Option<CgroupLocation>,
+    /// Its location when it was found; `None` if it was gone by then.
+    location: Option<CgroupLocation>,
     state: CgroupState,
     /// Whether its container may still get a name.
     is_unnamed: bool,
@@ -269,27 +269,27 @@ impl CgroupCache {
             return entry.texts.clone();
         }
         let since = (self.clock)();
-        let (texts, spot, state, is_unnamed) = match self.find(key, since) {
-            CgroupLookup::Living(spot) => {
-                let (texts, is_unnamed) = self.describe(&spot);
-                (texts, Some(spot), CgroupState::Living, is_unnamed)
+        let (texts, location, state, is_unnamed) = match self.find(key, since) {
+            CgroupLookup::Living(location) => {
+                let (texts, is_unnamed) = self.describe(&location);
+                (texts, Some(location), CgroupState::Living, is_unnamed)
             }
             CgroupLookup::Dead => (CgroupTexts::gone(), None, CgroupState::Living, false),
             CgroupLookup::Unknown => return CgroupTexts::gone(),
         };
         if self.entries.len() < self.limit {
-            let entry = CgroupEntry { texts: texts.clone(), spot, state, is_unnamed, since, used: looks };
+            let entry = CgroupEntry { texts: texts.clone(), location, state, is_unnamed, since, used: looks };
             self.entries.insert(key, entry);
         }
         texts
     }
 
     /// The texts of a cgroup, and whether its container has no name yet.
-    fn describe(&self, spot: &CgroupLocation) -> (CgroupTexts, bool) {
+    fn describe(&self, location: &CgroupLocation) -> (CgroupTexts, bool) {
         let empty: Arc<str> = "".into();
-        let path = spot.of_root();
+        let path = location.of_root();
         let mut texts = CgroupTexts {
-            path: spot.path.as_str().into(),
+            path: location.path.as_str().into(),
             namespace: empty.clone(),
             pod: empty.clone(),
             container: empty,
@@ -314,8 +314,8 @@ impl CgroupCache {
         let mut entries = std::mem::take(&mut self.entries);
         for entry in entries.values_mut().filter(|entry| entry.is_unnamed && entry.state != CgroupState::Gone)
         {
-            if let Some(spot) = &entry.spot {
-                (entry.texts, entry.is_unnamed) = self.describe(spot);
+            if let Some(location) = &entry.location {
+                (entry.texts, entry.is_unnamed) = self.describe(location);
             }
         }
         self.entries = entries;
@@ -328,16 +328,16 @@ impl CgroupCache {
         entries.retain(|_, entry| entry.used + 2 >= looks);
         for (key, entry) in entries.iter_mut().filter(|(_, entry)| entry.state != CgroupState::Gone) {
             let id = key & ((1 << ID_BITS) - 1);
-            let directory = entry.spot.as_ref().and_then(|spot| spot.directory.as_ref());
+            let directory = entry.location.as_ref().and_then(|location| location.directory.as_ref());
             if directory.is_some_and(|directory| CgroupTree::is_at(directory, id)) {
                 entry.state = CgroupState::Living;
                 continue;
             }
             entry.state = match (self.find(*key, entry.since), entry.state) {
                 // The cgroup was renamed, which version 1 allows, or it is not below the mount.
-                (CgroupLookup::Living(spot), _) => {
-                    (entry.texts, entry.is_unnamed) = self.describe(&spot);
-                    entry.spot = Some(spot);
+                (CgroupLookup::Living(location), _) => {
+                    (entry.texts, entry.is_unnamed) = self.describe(&location);
+                    entry.location = Some(location);
                     CgroupState::Living
                 }
                 (CgroupLookup::Unknown, state) => state,

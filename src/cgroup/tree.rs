@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The kernel appends this to the path of a directory that was removed while it was open.
 const DELETED: &[u8] = b" (deleted)";
 
-/// The place of a cgroup.
+/// The location of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CgroupLocation {
     /// Its path in the hierarchy.
@@ -143,7 +143,7 @@ impl CgroupTree {
             return CgroupLookup::Unknown;
         };
         if target.starts_with(&self.mount.point) && Self::is_at(&target, id) {
-            return CgroupLookup::Living(self.spot(target));
+            return CgroupLookup::Living(self.location(target));
         }
         // Before about 6.2 a removed cgroup can be opened as long as something holds on to it.
         if target.as_os_str().as_bytes().ends_with(DELETED) {
@@ -166,11 +166,11 @@ impl CgroupTree {
         now: Instant,
         limit: usize,
     ) -> CgroupLookup {
-        let spot = |walk: &TreeWalk| {
+        let location = |walk: &TreeWalk| {
             let directory = walk.directories.get(&id).filter(|directory| Self::is_at(directory, id))?;
-            Some(CgroupLookup::Living(self.spot(directory.clone())))
+            Some(CgroupLookup::Living(self.location(directory.clone())))
         };
-        if let Some(found) = spot(walk) {
+        if let Some(found) = location(walk) {
             return found;
         }
         let is_recent = |begun: Instant| now.saturating_duration_since(begun) < PAUSE;
@@ -180,10 +180,10 @@ impl CgroupTree {
         }
         let is_later = walks || walk.begun.is_some_and(|begun| begun > since);
         let has_seen_it_gone = walk.complete && is_later;
-        spot(walk).unwrap_or(if has_seen_it_gone { CgroupLookup::Dead } else { CgroupLookup::Unknown })
+        location(walk).unwrap_or(if has_seen_it_gone { CgroupLookup::Dead } else { CgroupLookup::Unknown })
     }
 
-    fn spot(&self, directory: PathBuf) -> CgroupLocation {
+    fn location(&self, directory: PathBuf) -> CgroupLocation {
         let below = directory.strip_prefix(&self.mount.point).unwrap_or(&directory);
         let (mut above, mut of_root) = (self.mount.point.clone(), 0);
         for name in below {

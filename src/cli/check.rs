@@ -40,8 +40,8 @@ pub struct CheckArgs {
 }
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
-    let request = args.probes.request(&args.what, Trust::Told(Owners::of_process(&[])));
-    let config = match config::survey(&request) {
+    let selection = args.probes.selection(&args.what, Trust::Told(Owners::of_process(&[])));
+    let config = match config::survey(&selection) {
         Ok(config) => config,
         Err(error) => {
             tell!("error: {error}");

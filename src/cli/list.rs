@@ -60,8 +60,8 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Stop> {
         return probes(&config::library()?, pattern);
     }
     if !args.config.is_empty() {
-        let request = ProbeSelection { files: args.config.clone(), ..ProbeSelection::default() };
-        return probes(&configured(&request)?.probes, pattern);
+        let selection = ProbeSelection { files: args.config.clone(), ..ProbeSelection::default() };
+        return probes(&configured(&selection)?.probes, pattern);
     }
     let host = args.host.host();
     let root = match (args.pid, &args.container) {

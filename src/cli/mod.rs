@@ -108,8 +108,8 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// The request with these additional words; `trust` decides whose files are accepted.
-    fn request(&self, words: &[String], trust: Trust) -> ProbeSelection {
+    /// The selection with these additional words; `trust` decides whose files are accepted.
+    fn selection(&self, words: &[String], trust: Trust) -> ProbeSelection {
         ProbeSelection {
             words: words.to_vec(),
             files: self.config.clone(),

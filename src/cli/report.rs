@@ -90,8 +90,8 @@ pub struct ReportArgs {
 
 pub(super) fn main(args: &ReportArgs) -> Result<u8, Stop> {
     telemetry::init("warn", LogFormat::Text)?;
-    let request = args.probes.request(&args.what, Trust::Everybody);
-    let config = configured(&request)?;
+    let selection = args.probes.selection(&args.what, Trust::Everybody);
+    let config = configured(&selection)?;
     let kernel = capable(Kernel::detect(&args.host.host()))?;
     let probes = selected(config.probes, &kernel)?;
     // The file is created before counting, so that a result cannot be lost.

@@ -40,8 +40,8 @@ impl Stop {
 }
 
 /// Reads the requested probes; fails if there is an error in them.
-pub(super) fn configured(request: &ProbeSelection) -> Result<Config, Stop> {
-    let config = config::load(request).map_err(Stop::usage)?;
+pub(super) fn configured(selection: &ProbeSelection) -> Result<Config, Stop> {
+    let config = config::load(selection).map_err(Stop::usage)?;
     if report(&config.diagnostics) {
         return Err(Stop::Said(USAGE));
     }

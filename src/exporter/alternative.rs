@@ -56,13 +56,13 @@ impl Candidate {
         &mut self,
         program: Program,
         step: StartStep,
-        means: (&Target<'_>, &Kernel),
+        context: (&Target<'_>, &Kernel),
     ) -> Result<Attached, Down> {
-        match bring(program, step, means.1) {
+        match bring(program, step, context.1) {
             Ok(attached) => Ok(attached),
             Err(refused) => {
                 self.pass_over(&refused)?;
-                self.bring_next(step, means)
+                self.bring_next(step, context)
             }
         }
     }

@@ -117,7 +117,7 @@ impl ExporterFamilies {
             Ok(Some(down)) => self.up.push(&[name, down.cause.word()], 0.0),
             Err(down) => self.up.push(&[name, down.cause.word()], 0.0),
         }
-        let again = probe.again();
+        let again = probe.reattached();
         for (object, count) in [("file", again.files), ("cpu", again.cpus), ("module", again.modules)] {
             self.again.push(&[name, object], number(count));
         }

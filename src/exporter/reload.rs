@@ -84,7 +84,7 @@ impl Exporter {
         self.take_reasons(reasons);
         let shared = self.shared();
         let lacking = *self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
-        let means =
+        let context =
             StartContext { kernel, target: kernel.target(), host: &self.host, shared: &shared, lacking };
         let mut came = Vec::new();
         for probe in wanted {
@@ -105,7 +105,7 @@ impl Exporter {
             // Probes that may be this one by another name: no longer wanted, with one of its families.
             let is_renamed = |running: &Arc<Running>| !is_wanted(running) && has_family_of(running, probe);
             let renamed: Vec<_> = before.into_iter().filter(is_renamed).collect();
-            let successor = Arc::new(Running::bring_up(probe, &means));
+            let successor = Arc::new(Running::bring_up(probe, &context));
             came.extend(self.put(successor, predecessor.as_ref(), &renamed, probe, &mut exchange));
         }
         self.clear(&came, wanted, &mut exchange);

@@ -90,7 +90,7 @@ pub struct Running {
     /// The switch of the host that stops it.
     stopped: Mutex<Option<Down>>,
     /// How often it was reattached.
-    again: Mutex<ReattachCounts>,
+    reattached: Mutex<ReattachCounts>,
     /// A read that hangs, if one was left behind.
     left: HangingThreads,
 }
@@ -225,29 +225,29 @@ impl Running {
             uncovered: Mutex::default(),
             unloaded: Mutex::default(),
             stopped: Mutex::default(),
-            again: Mutex::default(),
+            reattached: Mutex::default(),
             left: HangingThreads::default(),
         }
     }
 
     /// Compiles, loads and attaches one probe.
-    pub(super) fn bring_up(probe: &Probe, means: &StartContext<'_>) -> Self {
+    pub(super) fn bring_up(probe: &Probe, context: &StartContext<'_>) -> Self {
         // The files are read before compiling: later changes are then seen.
-        let watched = WatchedProbe::new(probe, &means.host.proc);
+        let watched = WatchedProbe::new(probe, &context.host.proc);
         let mut began = SystemTime::now();
         let compile = || {
             // This includes a probe that waits for its file, because it could not be attached when the file comes.
-            if means.lacking.processes && watched.is_some() {
+            if context.lacking.processes && watched.is_some() {
                 return Err(alone());
             }
-            compile(probe, &means.target, means.kernel, means.lacking)
+            compile(probe, &context.target, context.kernel, context.lacking)
         };
         let mut candidate = Candidate::new(probe);
         let attached = compile().and_then(|program| {
             began = SystemTime::now();
-            candidate.bring(program, StartStep::Attached, (&means.target, means.kernel))
+            candidate.bring(program, StartStep::Attached, (&context.target, context.kernel))
         });
-        let running = Self::new(probe, candidate, watched, attached, began, means.host, means.shared);
+        let running = Self::new(probe, candidate, watched, attached, began, context.host, context.shared);
         running.tell_passed();
         running
     }
@@ -360,8 +360,8 @@ impl Running {
     }
 
     /// How often it was reattached.
-    pub(super) fn again(&self) -> ReattachCounts {
-        *lock(&self.again)
+    pub(super) fn reattached(&self) -> ReattachCounts {
+        *lock(&self.reattached)
     }
 
     pub(super) fn set_down(&self, down: Option<Down>) {

@@ -2,8 +2,8 @@
 //! delay; files are read by [`SymbolReader`], and a scrape waits for it only as long as its patience lasts.
 
 use super::{
+    cache::{FileMapping, Job, MappedRange, RangeContent, SymbolsKey, UnidentifiedFile, kept, padded},
     frame::Frame,
-    known::{FileMapping, Job, MappedRange, RangeContent, SymbolsKey, UnidentifiedFile, kept, padded},
     lock,
     mapping::Inode,
     reader::SymbolReader,
@@ -67,14 +67,14 @@ impl Files {
     fn start(&self) -> io::Result<()> {
         let reader = self.reader.clone();
         thread::Builder::new().name("symbols".into()).spawn(move || reader.work())?;
-        self.reader.ask(&mut self.reader.known(), Job::All);
+        self.reader.ask(&mut self.reader.cache(), Job::All);
         let (reader, told, online) = (self.reader.clone(), self.told.clone(), self.online.clone());
         let waiter = |told: &Mutex<Option<Mappings>>| lock(told).as_ref()?.waiter().ok();
         let mut waits = waiter(&told);
         let look = move || {
             let mut followed = Instant::now();
             let mut refused = LastRefusal::default();
-            while !reader.known().is_over {
+            while !reader.cache().is_over {
                 // Reports are read without delay, because a process may end in a moment.
                 wait(waits.as_ref());
                 look(&reader, &told);
@@ -83,7 +83,7 @@ impl Files {
                     if follow(&told, &online, &mut refused) {
                         waits = waiter(&told);
                         // The kernel did not report what was mapped on a new CPU meanwhile.
-                        reader.ask(&mut reader.known(), Job::All);
+                        reader.ask(&mut reader.cache(), Job::All);
                     }
                 }
                 thread::sleep(PAUSE);
@@ -103,22 +103,22 @@ impl Files {
 
     /// Names of the frames of programs, and whether each is final. Waits a little for symbols that are not read yet.
     pub(super) fn names(&self, frames: &[Frame], process: u32) -> Vec<Option<(String, bool)>> {
-        let mut known = self.reader.known();
+        let mut cache = self.reader.cache();
         loop {
-            let lacking = known.lacking(frames, process);
+            let lacking = cache.lacking(frames, process);
             for job in &lacking {
-                self.reader.ask(&mut known, *job);
+                self.reader.ask(&mut cache, *job);
             }
             let begun = Instant::now();
-            let left = known.patience.left(begun);
-            if lacking.is_empty() || left.is_zero() || known.is_over {
+            let left = cache.patience.left(begun);
+            if lacking.is_empty() || left.is_zero() || cache.is_over {
                 break;
             }
-            let waited = self.reader.answered.wait_timeout(known, left);
-            (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            known.patience.spend(begun.elapsed());
+            let waited = self.reader.answered.wait_timeout(cache, left);
+            (cache, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            cache.patience.spend(begun.elapsed());
         }
-        frames.iter().enumerate().map(|(depth, frame)| known.name(frame, depth, process)).collect()
+        frames.iter().enumerate().map(|(depth, frame)| cache.name(frame, depth, process)).collect()
     }
 
     /// From now on only the user who started this process sees the names.
@@ -128,16 +128,16 @@ impl Files {
 
     /// Waits until the requested symbols are read, at most this long; returns whether any were missing.
     pub(super) fn wait(&self, most: Duration) -> bool {
-        let known = self.reader.known();
-        let was_lacking = known.is_lacking();
-        let waited = self.reader.answered.wait_timeout_while(known, most, |known| known.is_lacking());
+        let cache = self.reader.cache();
+        let was_lacking = cache.is_lacking();
+        let waited = self.reader.answered.wait_timeout_while(cache, most, |cache| cache.is_lacking());
         drop(waited);
         was_lacking
     }
 
     /// The family that counts files that could not be read.
     pub(super) fn family(&self) -> MetricFamily {
-        self.reader.known().unread.family()
+        self.reader.cache().unread.family()
     }
 }
 
@@ -183,36 +183,36 @@ fn follow(told: &Mutex<Option<Mappings>>, online: &Path, refused: &mut LastRefus
 fn look(reader: &SymbolReader, told: &Mutex<Option<Mappings>>) {
     let mut told = lock(told);
     let Some(told) = told.as_mut() else {
-        return reader.ask(&mut reader.known(), Job::New);
+        return reader.ask(&mut reader.cache(), Job::New);
     };
     let mut mapped = Vec::new();
     let lost = told.read(|one| mapped.push(one));
     if mapped.is_empty() && !lost {
         return;
     }
-    let mut known = reader.known();
+    let mut cache = reader.cache();
     let told = SystemTime::now();
     for Mapped { process, from, to, offset, file, path } in mapped {
         let path = kept(path);
         let of = match file {
             MappedFile::BuildId(id) => {
                 let key = SymbolsKey::BuildId(padded(&id));
-                known.add(key, FileMapping { process, from, to, path, seen: None });
-                if known.is_unseen(key) {
-                    reader.ask(&mut known, Job::See(key));
+                cache.add(key, FileMapping { process, from, to, path, seen: None });
+                if cache.is_unseen(key) {
+                    reader.ask(&mut cache, Job::See(key));
                 }
                 RangeContent::File(key)
             }
             // Another file may have had this inode number before.
             MappedFile::Inode(device, number) => {
-                reader.ask(&mut known, Job::Process(process));
+                reader.ask(&mut cache, Job::Process(process));
                 RangeContent::Unseen(UnidentifiedFile { inode: Inode { device, number }, path, told })
             }
         };
-        known.remember(process, MappedRange { from, to, offset, of }, told);
+        cache.remember(process, MappedRange { from, to, offset, of }, told);
     }
     if lost {
-        reader.ask(&mut known, Job::All);
+        reader.ask(&mut cache, Job::All);
     }
 }
 

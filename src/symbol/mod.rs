@@ -6,10 +6,10 @@
 //!
 //! Files and processes belong to others and may be made to do harm: see [ADR 29](../../docs/adr/0029-foreign-files.md).
 
+mod cache;
 mod files;
 mod frame;
 mod kernel;
-mod known;
 pub mod mapping;
 mod patience;
 mod reader;

@@ -3,7 +3,7 @@
 //! comes.
 
 use super::{
-    known::{
+    cache::{
         BuildId, FileMapping, Job, MappedRange, RangeContent, SymbolCache, SymbolsKey, UnidentifiedFile,
         kept, padded,
     },
@@ -75,7 +75,7 @@ impl MayHang for LateRead {
 #[derive(Debug)]
 pub(super) struct SymbolReader {
     proc: PathBuf,
-    known: Mutex<SymbolCache>,
+    cache: Mutex<SymbolCache>,
     /// Notified when a job is added.
     asked: Condvar,
     /// Notified when a job is done.
@@ -97,7 +97,7 @@ impl SymbolReader {
         let own = files_of(&proc.join("self"));
         Self {
             proc,
-            known: Mutex::default(),
+            cache: Mutex::default(),
             asked: Condvar::new(),
             answered: Condvar::new(),
             own,
@@ -109,19 +109,19 @@ impl SymbolReader {
     }
 
     /// Locks what is known; hold it only for moments.
-    pub(super) fn known(&self) -> MutexGuard<'_, SymbolCache> {
-        lock(&self.known)
+    pub(super) fn cache(&self) -> MutexGuard<'_, SymbolCache> {
+        lock(&self.cache)
     }
 
     /// Adds a job.
-    pub(super) fn ask(&self, known: &mut SymbolCache, job: Job) {
-        known.ask(job);
+    pub(super) fn ask(&self, cache: &mut SymbolCache, job: Job) {
+        cache.ask(job);
         self.asked.notify_one();
     }
 
     /// Ends the reader.
     pub(super) fn end(&self) {
-        self.known().is_over = true;
+        self.cache().is_over = true;
         self.asked.notify_all();
         self.answered.notify_all();
     }
@@ -130,21 +130,21 @@ impl SymbolReader {
     pub(super) fn work(self: &Arc<Self>) {
         while let Some(job) = self.next_job() {
             self.answer(job);
-            self.known().answered(job);
+            self.cache().answered(job);
             self.answered.notify_all();
         }
     }
 
     fn next_job(&self) -> Option<Job> {
-        let mut known = self.known();
+        let mut cache = self.cache();
         loop {
-            if known.is_over {
+            if cache.is_over {
                 return None;
             }
-            if let Some(job) = known.jobs.pop_front() {
+            if let Some(job) = cache.jobs.pop_front() {
                 return Some(job);
             }
-            known = self.asked.wait(known).unwrap_or_else(PoisonError::into_inner);
+            cache = self.asked.wait(cache).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -155,7 +155,7 @@ impl SymbolReader {
             Job::New => self.look_at_new(all()),
             Job::Find(id) => {
                 self.look_at(all());
-                self.known().miss(id);
+                self.cache().miss(id);
             }
             Job::Process(process) => self.look_at([process].into_iter()),
             Job::See(key) => self.each(LOOK, &[ReadTarget::See(key)]),
@@ -221,7 +221,7 @@ impl SymbolReader {
     fn user_of(&self, thing: ReadTarget) -> Option<u32> {
         let process = match thing {
             ReadTarget::Process(process) => process,
-            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.known().mappings(key).last()?.process,
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.cache().mappings(key).last()?.process,
         };
         Some(fs::metadata(self.directory(process)).ok()?.uid())
     }
@@ -230,17 +230,17 @@ impl SymbolReader {
     fn is_late(&self, thing: ReadTarget) {
         let path: Arc<Path> = match thing {
             ReadTarget::Process(process) => self.directory(process).into(),
-            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.known().path(key),
+            ReadTarget::Symbols(key) | ReadTarget::See(key) => self.cache().path(key),
         };
-        self.known().unread.count(UnreadReason::Slow, &path);
+        self.cache().unread.count(UnreadReason::Slow, &path);
         self.do_without(thing);
     }
 
     /// Goes on without it: nothing waits for it any more.
     fn do_without(&self, thing: ReadTarget) {
         match thing {
-            ReadTarget::Process(process) => self.known().set_process(process, None, Vec::new()),
-            ReadTarget::Symbols(key) => self.known().give_up(key),
+            ReadTarget::Process(process) => self.cache().set_process(process, None, Vec::new()),
+            ReadTarget::Symbols(key) => self.cache().give_up(key),
             ReadTarget::See(_) => {}
         }
     }
@@ -250,7 +250,7 @@ impl SymbolReader {
     }
 
     fn read(&self, thing: ReadTarget) {
-        if self.known().is_over {
+        if self.cache().is_over {
             return;
         }
         match thing {
@@ -259,16 +259,16 @@ impl SymbolReader {
                 let looked = SystemTime::now();
                 let began = self.began(process);
                 let parts = self.parts(process);
-                self.known().set_process(process, began, parts);
+                self.cache().set_process(process, began, parts);
                 self.settle(process);
-                self.known().end(process, looked);
+                self.cache().end(process, looked);
             }
             ReadTarget::See(key) => self.see(key),
             ReadTarget::Symbols(key) => {
                 let read = self.symbols(key);
                 let is_much = read.as_ref().is_ok_and(|symbols| symbols.memory() >= MUCH)
                     || matches!(read, Err(UnreadReason::TooLarge));
-                self.known().set_symbols(key, read);
+                self.cache().set_symbols(key, read);
                 if is_much {
                     sys::release_memory();
                 }
@@ -279,7 +279,7 @@ impl SymbolReader {
     /// When a process began, or a little before; `None` if no mapping was reported that may belong to another process of its
     /// number.
     fn began(&self, process: u32) -> Option<SystemTime> {
-        if !self.known().is_remembered(process) {
+        if !self.cache().is_remembered(process) {
             return None;
         }
         let stat = fs::read(self.directory(process).join("stat")).ok()?;
@@ -340,21 +340,21 @@ impl SymbolReader {
         // Another file may have its name by now.
         let is_it = is_mapped || identity.inode == inode.number;
         mapping.seen = is_ours.then_some((identity.device, identity.inode));
-        let known = self.known().looked_at(inode, identity).filter(|_| is_it);
+        let known = self.cache().looked_at(inode, identity).filter(|_| is_it);
         if let Some(key) = known {
-            self.known().add(key, mapping);
+            self.cache().add(key, mapping);
             return Some(key);
         }
         let file = looked.open().ok()?;
         let build_id: Option<BuildId> = elf::build_id(&file).ok().flatten().map(|id| padded(&id));
-        let mut known = self.known();
+        let mut cache = self.cache();
         if is_it {
-            let key = known.look_at(inode, identity, build_id);
-            known.add(key, mapping);
+            let key = cache.look_at(inode, identity, build_id);
+            cache.add(key, mapping);
             return Some(key);
         }
         if let Some(id) = build_id {
-            known.add(SymbolsKey::BuildId(id), mapping);
+            cache.add(SymbolsKey::BuildId(id), mapping);
         }
         None
     }
@@ -362,23 +362,23 @@ impl SymbolReader {
     /// Identifies the files of a process that ended before it was read: the file with the reported path and number, if it is
     /// the one known before, or if it existed when it was mapped.
     fn settle(&self, process: u32) {
-        let unseen = self.known().unseen(process);
+        let unseen = self.cache().unseen(process);
         for unseen in unseen {
             let Ok(looked) = look_at(Foreign::Unlinked(&unseen.path)) else { continue };
             let identity = looked.identity;
             if identity.inode != unseen.inode.number {
                 continue;
             }
-            let mut known = self.known();
+            let mut cache = self.cache();
             let since_epoch = unseen.told.duration_since(UNIX_EPOCH).unwrap_or_default();
             let was_there = || {
                 let told = i128::try_from(since_epoch.as_nanos()).unwrap_or(i128::MAX);
                 (identity.appeared_ns() <= told).then_some(SymbolsKey::File(identity))
             };
-            let Some(key) = known.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
+            let Some(key) = cache.looked_at(unseen.inode, identity).or_else(was_there) else { continue };
             let mapping = FileMapping { process, from: 0, to: 0, path: unseen.path.clone(), seen: None };
-            known.add(key, mapping);
-            known.settle(process, &unseen, key);
+            cache.add(key, mapping);
+            cache.settle(process, &unseen, key);
         }
     }
 
@@ -399,11 +399,11 @@ impl SymbolReader {
 
     /// Looks up the identity of a mapped file.
     fn see(&self, key: SymbolsKey) {
-        let mappings = self.known().mappings(key);
+        let mappings = self.cache().mappings(key);
         let is_ours = |mapping: &&FileMapping| self.has_our_files(&self.directory(mapping.process));
         for mapping in mappings.iter().rev().filter(is_ours) {
             if let Ok(looked) = self.hold_mapped(mapping) {
-                self.known().see(key, mapping.process, (looked.identity.device, looked.identity.inode));
+                self.cache().see(key, mapping.process, (looked.identity.device, looked.identity.inode));
                 return;
             }
         }
@@ -431,7 +431,7 @@ impl SymbolReader {
 
     /// Reads the symbols of a file, through the first of its processes that still has it.
     fn symbols(&self, key: SymbolsKey) -> Result<FileSymbols, UnreadReason> {
-        let mappings = self.known().mappings(key);
+        let mappings = self.cache().mappings(key);
         let mut why = UnreadReason::Gone;
         // A file of root can be trusted; of others, the newest process probably still has the file.
         let mut opened = Vec::new();
@@ -509,14 +509,14 @@ mod tests {
         let inode = Inode { device: (0, 99), number: 7 };
         let of =
             RangeContent::Unseen(UnidentifiedFile { inode, path: Path::new("/nowhere/prog").into(), told });
-        reader.known().remember(process, MappedRange { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
+        reader.cache().remember(process, MappedRange { from: 0x40_0000, to: 0x50_0000, offset: 0, of }, told);
     }
 
     /// The name of the frame, whether it is final, and whether jobs are missing for it.
     fn named(reader: &SymbolReader, process: u32) -> (String, bool, bool) {
-        let mut known = reader.known();
-        let (name, is_final) = known.name(&FRAME, 0, process).expect("it is a program's");
-        (name, is_final, !known.lacking(&[FRAME], process).is_empty())
+        let mut cache = reader.cache();
+        let (name, is_final) = cache.name(&FRAME, 0, process).expect("it is a program's");
+        (name, is_final, !cache.lacking(&[FRAME], process).is_empty())
     }
 
     #[test]

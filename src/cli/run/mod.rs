@@ -110,10 +110,10 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     // Raised for the whole run. Processes started from here would inherit the limit, but there are none.
     let _files = room::raise_files();
     let owners = Owners::of_process(&args.rights.owners);
-    let request = args.probes.request(words, Trust::Only(owners.clone()));
+    let selection = args.probes.selection(words, Trust::Only(owners.clone()));
     // Marks are taken before the files are read: later changes are then seen.
-    let marks = request.marks();
-    let config = configured(&request)?;
+    let marks = selection.marks();
+    let config = configured(&selection)?;
     let exports = push::exports(args, config.otlp.as_ref());
     let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {
         Ok((client, exports)) => (exports, client),
@@ -189,7 +189,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let host = args.host.host();
     let configuration = Arc::new(Configuration::new(
         exporter.clone(),
-        request,
+        selection,
         host.clone(),
         config.otlp,
         marks,

@@ -33,7 +33,7 @@ impl Running {
         let down = self.revive(&mut watched, change, host, shared, kernel()).err();
         match &down {
             None => {
-                lock(&self.again).files += 1;
+                lock(&self.reattached).files += 1;
                 tracing::info!(probe = self.name, "attached to the files that are there now");
             }
             Some(Down { cause: Cause::Waiting, message }) => tracing::warn!(probe = self.name, "{message}"),
@@ -80,11 +80,11 @@ impl Running {
         program: Program,
         host: &Host,
         shared: &LabelContext,
-        means: (&Target<'_>, &Kernel),
+        context: (&Target<'_>, &Kernel),
     ) -> Result<Probe, Down> {
         let began = SystemTime::now();
         let mut candidate = Candidate::new(probe);
-        let attached = candidate.bring(program, StartStep::Attached, means)?;
+        let attached = candidate.bring(program, StartStep::Attached, context)?;
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
@@ -105,7 +105,7 @@ impl Running {
         let Some(reader) = self.reader() else { return };
         let (cpus, refused) = reader.attached().follow_cpus(online);
         if !cpus.is_empty() {
-            lock(&self.again).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
+            lock(&self.reattached).cpus += u64::try_from(cpus.len()).unwrap_or(u64::MAX);
             tracing::info!(probe = self.name, ?cpus, "attached to CPUs that came online");
         }
         let down = refused.map(|error| {
@@ -173,7 +173,7 @@ impl Running {
         };
         match &result {
             Ok(()) => {
-                lock(&self.again).modules += 1;
+                lock(&self.reattached).modules += 1;
                 tracing::info!(probe = self.name, modules = ?changed, "attached to what modules have now");
             }
             Err(down) if before.as_ref() == Some(down) => {}

@@ -145,7 +145,7 @@ impl ProcessMappings {
     }
 }
 
-/// Everything that is known.
+/// What is known of files and processes: identities, mappings, symbols; and the jobs that read more.
 #[derive(Debug, Default)]
 pub(super) struct SymbolCache {
     /// Files that were read, by the inode that each had last.
