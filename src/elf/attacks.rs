@@ -22,10 +22,10 @@ const CODE: u64 = 0x1000;
 const LENGTH: u64 = 0x1000;
 
 /// The header of a section: kind, offset, size, link.
-type Says = (u32, u64, u64, u32);
+type SectionHeader = (u32, u64, u64, u32);
 
 /// A file of 64 bits with one segment and these sections behind the first, then these bytes from `bodies_at` on.
-fn file(sections: &[Says], bodies: &[u8]) -> Vec<u8> {
+fn file(sections: &[SectionHeader], bodies: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
     bytes.resize(16, 0);
     let half = |bytes: &mut Vec<u8>, number: u16| bytes.extend(number.to_le_bytes());

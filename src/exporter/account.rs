@@ -303,9 +303,9 @@ mod tests {
     }
 
     /// An account and the time of its last comparison: each is long after the one before.
-    struct Asked(Account, Instant);
+    struct TimedAccount(Account, Instant);
 
-    impl Asked {
+    impl TimedAccount {
         fn new(host: &Host) -> Self {
             Self(Account::new(host.0.path()), Instant::now())
         }
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn what_no_event_told_is_found() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         // I/O before the first check is not compared.
         host.disk("zram0", 100 * MIB, "0\n");
         host.disk("sda", 0, "0\n");
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn another_disk_of_a_name_begins_anew() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         host.write("kernel/uevent_seqnum", "1\n");
         host.write("block/loop0/diskseq", "3\n");
         host.disk("loop0", 0, "0\n");
@@ -421,7 +421,7 @@ mod tests {
     fn only_what_is_told_by_device_and_operation_is_compared() {
         for labels in [&["operation"][..], &["device"], &[]] {
             let host = Host::new();
-            let mut account = Asked::new(&host);
+            let mut account = TimedAccount::new(&host);
             let other = [MetricFamily::new(COUNTED[0], "", FamilyKind::Counter, labels)];
             host.disk("sda", 0, "0\n");
             account.compare(&other);
@@ -435,7 +435,7 @@ mod tests {
     #[test]
     fn what_was_while_nobody_counted_is_nobodys() {
         let host = Host::new();
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         host.disk("sda", 0, "0\n");
         host.disk("zram0", 0, "0\n");
         account.compare(&reads("sda", 0));
@@ -463,7 +463,7 @@ mod tests {
         let host = Host::new();
         host.write("kernel/uevent_seqnum", "1\n");
         host.disk("sda", 0, "0\n");
-        let mut account = Asked::new(&host);
+        let mut account = TimedAccount::new(&host);
         account.compare(&reads("sda", 0));
         // Whether it is hidden was read before, and no event reports another disk.
         host.disk("sda", 4 * MIB, "1\n");
