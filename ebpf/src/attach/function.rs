@@ -1,4 +1,4 @@
-//! `fentry:FUNCTION` and `fexit:FUNCTION`: functions of the kernel by BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
+//! `fentry:FUNCTION` and `fexit:FUNCTION`: functions of the kernel, by BTF-typed programs (5.5 on x86-64, 6.0 on arm64, with
 //! `CONFIG_FUNCTION_TRACER`).
 
 use super::{
@@ -55,30 +55,30 @@ pub(super) static FEXIT: Description = Description {
     untracked: never_untracked,
 };
 
-/// What patterns of names have besides letters.
+/// Characters of name patterns besides letters.
 const PATTERN: [char; 6] = ['*', '?', '[', ']', '!', '^'];
 
-/// The name of a function of the kernel, or a pattern.
+/// Parses the name of a kernel function, or a pattern.
 pub(super) fn function_name(text: &str) -> Parsed {
     is_name(&text.replace(PATTERN, "x")).then(|| Ok(vec![text.into()]))
 }
 
-/// A function's prototype in the kernel's BTF.
+/// Finds a function's prototype in the kernel's BTF.
 pub(super) fn prototype<'a>(name: &str, target: &Target<'a>) -> Option<(&'a Btf, TypeId)> {
     let btf = target.btf?;
     Some((btf, btf.target(btf.find(name, btf::BtfKind::Func)?)))
 }
 
-/// A kernel function as C declares it.
+/// The declaration of a kernel function, as C writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Names and types of its parameters.
+    /// Names and types of the parameters.
     pub parameters: Vec<(String, String)>,
-    /// The type of its result; `None` for `void`.
+    /// Type of the result; `None` for `void`.
     pub result: Option<String>,
 }
 
-/// A function that the kernel's BTF knows.
+/// Finds a function in the kernel's BTF.
 pub fn signature(btf: &Btf, name: &str) -> Option<Signature> {
     let prototype = btf.target(btf.find(name, btf::BtfKind::Func)?);
     let words = Words::Context { tracked: true };

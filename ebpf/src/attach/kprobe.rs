@@ -1,5 +1,5 @@
-//! `kprobe:FUNCTION` and `kretprobe:FUNCTION`: functions of the kernel by registers, one or all that a pattern matches. They work
-//! on functions that BTF does not know, of modules for instance, with numbered arguments only.
+//! `kprobe:FUNCTION` and `kretprobe:FUNCTION`: functions of the kernel by registers; one function, or all that a pattern
+//! matches. They also work on functions that BTF does not have, such as those of modules; then arguments have numbers only.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Site, SiteRequest, Sites, Target,
@@ -77,7 +77,7 @@ fn probed(wanted: &SiteRequest<'_>, target: &Target<'_>) -> Result<Vec<Resolved>
     Ok(vec![resolved])
 }
 
-/// Of several functions, the type of the result if it is one; else what is in the register.
+/// The result of several functions: with its type if all have the same, otherwise as a plain register.
 fn common_result(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
     let mut results = sites.list.iter().map(|site| {
         let (btf, prototype) = prototype(&site.name, target)?;
@@ -91,8 +91,8 @@ fn common_result(resolved: &mut Resolved, sites: &Sites, words: Words, target: &
     }
 }
 
-/// Of several functions, those arguments by name that all have in one place with one type; and why others are none of
-/// all. By number there is what is in the registers, with a type where all agree.
+/// The arguments of several functions: by name those that all functions have in one place with one type, and the reasons why
+/// other names are none of all. By number the registers, with a type if all functions agree.
 fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target: &Target<'_>) {
     let prototypes: Vec<(&Site, Vec<Argument>)> = sites
         .list
@@ -142,7 +142,7 @@ fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target
     resolved.untyped = prototypes.iter().all(|(_, arguments)| arguments.is_empty());
 }
 
-/// The register itself.
+/// A register without a type.
 fn strip_cast(typed: &Typed) -> &Typed {
     if let TypedKind::Cast(inner) = &typed.kind { inner } else { typed }
 }

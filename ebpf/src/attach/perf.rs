@@ -56,35 +56,36 @@ pub(super) static HARDWARE: Description =
         parse(&FAMILIES[3], text)
     });
 
-/// Timers or counters that one attach kind has.
+/// The timers or counters of one attach kind.
 #[derive(Debug)]
 pub struct EventFamily {
     /// Its attach kind.
     description: &'static Description,
     /// `perf_event_attr.type`
     source: u32,
-    /// The units of a timer, or the names of counters.
+    /// The units of a timer, or the counters.
     pub names: &'static [EventName],
-    /// Whether it is one timer for all CPUs, and not one on each.
+    /// Whether the timer runs on one CPU; otherwise each CPU has one.
     pub is_on_one_cpu: bool,
-    /// Whether a frequency is asked for as such: it keeps the kernel's limit on samples from stopping the timer.
+    /// Whether a frequency is passed to the kernel as a frequency: then the kernel's limit on samples does not stop the
+    /// timer.
     has_frequency: bool,
-    /// Whether it is the processor that counts: not every one has each counter, and few virtual machines have any.
+    /// Whether the processor counts: no processor has all counters, and few virtual machines have any.
     pub is_of_processor: bool,
 }
 
-/// The unit of a timer, or a counter.
+/// The unit of a timer, or the name of a counter.
 #[derive(Debug)]
 pub struct EventName {
     /// Its name.
     pub name: &'static str,
-    /// bpftrace's short form, where that differs.
+    /// bpftrace's short form, if it differs.
     pub short: &'static str,
-    /// A count that is not too often.
+    /// A count that does not cause too many events, as an example.
     pub example: u64,
     /// `perf_event_attr.config`
     config: u64,
-    /// What one of it is, of a timer.
+    /// The unit, for a timer.
     unit: Option<PeriodUnit>,
 }
 
@@ -107,7 +108,7 @@ const S: EventName = unit("s", PeriodUnit::Nanoseconds(1_000_000_000), 1);
 const MS: EventName = unit("ms", PeriodUnit::Nanoseconds(1_000_000), 10);
 const US: EventName = unit("us", PeriodUnit::Nanoseconds(1_000), 10_000);
 
-/// The timers and counters of all attach kinds that have some.
+/// The timers and counters of all attach kinds.
 pub static FAMILIES: [EventFamily; 4] = [
     // A timer on each CPU.
     EventFamily {
@@ -175,19 +176,19 @@ impl EventFamily {
     }
 }
 
-/// A timer or counter with how often it is sampled.
+/// A timer or counter, and how often it samples.
 #[derive(Clone, Copy, Debug)]
 pub struct PerfEvent {
     /// Its attach kind.
     pub family: &'static EventFamily,
     /// The unit of a timer, or the event.
     pub name: &'static EventName,
-    /// How many of the unit, or after how many events.
+    /// The number of units, or the number of events between two samples.
     pub amount: u64,
 }
 
 impl PerfEvent {
-    /// What an attach point means, if it is a timer or counter.
+    /// The timer or counter of an attach point, if it is one.
     pub fn of(at: &AttachPoint) -> Option<Self> {
         let family = FAMILIES.iter().find(|family| family.kind() == at.kind)?;
         let [name, amount] = at.parts() else { return None };
@@ -200,7 +201,7 @@ impl PerfEvent {
         AttachPoint::new(self.family.kind(), vec![self.name.name.into(), self.amount.to_string()])
     }
 
-    /// Time between two, for a timer.
+    /// The time between two samples, for a timer.
     pub fn period_ns(&self) -> Option<u64> {
         self.name.unit.map(|unit| match unit {
             PeriodUnit::Nanoseconds(one) => self.amount.saturating_mul(one),
@@ -213,7 +214,7 @@ impl PerfEvent {
         (self.family.source, self.name.config)
     }
 
-    /// How many samples a second are asked for; `None` where a period is.
+    /// The frequency in samples a second; `None` if a period is set.
     pub fn frequency(&self) -> Option<u64> {
         let is_frequency = matches!(self.name.unit, Some(PeriodUnit::Hertz)) && self.family.has_frequency;
         is_frequency.then_some(self.amount)
@@ -226,7 +227,7 @@ impl fmt::Display for PerfEvent {
     }
 }
 
-/// The name and how many.
+/// Parses the name and the number.
 fn parse(family: &'static EventFamily, text: &str) -> Parsed {
     let (name, amount) = text.split_once(':').filter(|(_, amount)| !amount.contains(':'))?;
     let event = event(family, name, amount);
@@ -259,7 +260,7 @@ fn event(family: &'static EventFamily, name: &str, amount: &str) -> Result<PerfE
     Ok(event)
 }
 
-/// Size of the registers in the context.
+/// Size of the registers in the context, bytes.
 fn registers(arch: Arch) -> u32 {
     match arch {
         // `struct pt_regs`

@@ -1,4 +1,4 @@
-//! Arguments and results from a prototype in BTF: how the kernel hands them to raw tracepoints and to functions.
+//! Arguments and results by a prototype in BTF: how the kernel passes them to raw tracepoints and to functions.
 
 use super::{Arch, Argument, ArgumentValue};
 use crate::{
@@ -10,23 +10,22 @@ use crate::{
 /// (`MAX_BPF_FUNC_ARGS`).
 pub(super) const MAX_ARGUMENTS: u32 = 12;
 
-/// Where the 64-bit words of a call are.
+/// The places of the 64-bit words of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Words {
-    /// One behind the other in the context; `tracked` says whether the verifier knows the types of pointers among them
-    /// and loads through them.
+    /// The words follow each other in the context.
     Context {
-        /// As said.
+        /// Whether the verifier knows the types of pointers among them and allows loads through them.
         tracked: bool,
     },
-    /// In the registers that the context holds.
+    /// The words are in the registers that the context contains.
     Registers(Arch),
-    /// In those that Go's convention has for them (1.17 and later).
+    /// The words are in the registers of Go's calling convention (1.17 and later).
     Go(Arch),
 }
 
 impl Words {
-    /// The word of an argument; `None` where it is not to be had.
+    /// The word of an argument; `None` if it cannot be read.
     pub(super) fn argument(self, index: u32) -> Option<TypedKind> {
         match self {
             Self::Context { .. } => (index < MAX_ARGUMENTS).then_some(TypedKind::Argument(index * 8)),
@@ -49,12 +48,12 @@ impl Words {
     }
 }
 
-/// How many words a parameter takes: a struct by value takes one for each eight bytes.
+/// Number of words of a parameter: a struct by value has one for every eight bytes.
 fn words(btf: &Btf, declared: TypeId) -> u32 {
     btf.size(btf.strip(declared)).unwrap_or(8).div_ceil(8).max(1)
 }
 
-/// The arguments of a program with these parameters.
+/// The arguments of a function with these parameters.
 pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -> Vec<Argument> {
     let mut word = 0;
     parameters
@@ -75,7 +74,7 @@ pub(super) fn arguments(btf: &Btf, parameters: &[(&str, TypeId)], from: Words) -
         .collect()
 }
 
-/// The result of a function: in the word behind its arguments, or in a register; `None` for `void`.
+/// The result of a function: in the word after its arguments, or in a register; `None` for `void`.
 pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result<Typed, String>> {
     let declared = btf.target(prototype);
     if btf.kind(btf.strip(declared)) == BtfKind::Void {
@@ -90,7 +89,7 @@ pub(super) fn result(btf: &Btf, prototype: TypeId, from: Words) -> Option<Result
     Some(value(btf, declared, node, from.is_tracked()))
 }
 
-/// A word with the type that it was declared with.
+/// A word with the type of its declaration.
 fn value(btf: &Btf, declared: TypeId, node: TypedKind, tracked: bool) -> Result<Typed, String> {
     let id = btf.strip(declared);
     match btf.kind(id) {

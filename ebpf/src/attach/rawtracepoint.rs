@@ -1,8 +1,8 @@
 //! `rawtracepoint:CATEGORY:NAME`: the arguments as the kernel passes them to a tracepoint.
 //!
-//! Their names and types come from `__traceiter_NAME` in BTF. With `btf_trace_NAME` there as well the
-//! program is a BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; else a plain one
-//! (`raw_tp`, 4.17), which reads with helpers.
+//! Names and types of arguments come from `__traceiter_NAME` in BTF. If BTF also has `btf_trace_NAME`, the program is a
+//! BTF-typed one (`tp_btf`, 5.5), which loads through pointers directly; otherwise it is a plain one (`raw_tp`, 4.17), which
+//! reads with helpers.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, no_tracepoint,
@@ -41,7 +41,7 @@ pub fn point(category: Option<&str>, name: &str) -> AttachPoint {
     AttachPoint::new(&RAW_TRACEPOINT.kind, category.into_iter().chain([name]).map(str::to_owned).collect())
 }
 
-/// Whether an attach point is shown among all that there are: not a raw tracepoint of which only the numbers of arguments are known.
+/// Whether a list of all attach points shows it: raw tracepoints whose arguments have numbers only are left out.
 pub fn is_listed(at: &AttachPoint, target: &Target<'_>) -> bool {
     let has_prototype = || target.btf.is_some_and(|btf| prototype(btf, at.name()).is_some());
     at.kind != &RAW_TRACEPOINT.kind || has_prototype()
@@ -54,7 +54,7 @@ fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
     }
 }
 
-/// The prototype's parameters without the first, which is the tracepoint's own.
+/// The parameters of the prototype, without the first, which is the tracepoint's own.
 fn prototype<'a>(btf: &'a Btf, name: &str) -> Option<Vec<(&'a str, TypeId)>> {
     let function = btf.find(&format!("__traceiter_{name}"), btf::BtfKind::Func)?;
     Some(btf.parameters(btf.target(function)).into_iter().skip(1).collect())

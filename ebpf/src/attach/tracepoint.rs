@@ -1,4 +1,4 @@
-//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, fields as in its format file.
+//! `tracepoint:CATEGORY:NAME`: the record that the tracepoint writes, with the fields of its format file.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Resolved, Target, names, never_untracked, no_tracepoint,
@@ -10,9 +10,9 @@ use crate::{
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Bytes kept of a text whose length is not fixed.
+/// Bytes that are kept of a text without a fixed length.
 const TEXT_CAPACITY: u32 = 64;
-/// Fields that every tracepoint has; the words before offset 8 are not readable by programs.
+/// Fields that every tracepoint has; programs cannot read the words before offset 8.
 const COMMON: &str = "common_";
 
 const MECHANISM: Mechanism =
@@ -99,13 +99,13 @@ fn value(field: &Field, btf: Option<&Btf>) -> Result<ArgumentValue, String> {
     }
 }
 
-/// Whether the elements of an array are characters of a text. `unsigned char`, as `u8`, are bytes that may be anything.
+/// Whether the elements of an array are characters of a text. Elements of `unsigned char` or `u8` may be any bytes.
 fn is_char(ctype: &str) -> bool {
     let element = ctype.trim_start_matches("__data_loc ").trim_start_matches("__rel_loc ");
     element.trim_end_matches("[]").trim_start_matches("const ").trim() == "char"
 }
 
-/// Bytes and sign of an integer type narrower than a word, by its name.
+/// Size in bytes and sign of an integer type narrower than a word, by its name.
 fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     let name = ctype.trim_start_matches("const ").trim();
     match name {
@@ -127,7 +127,7 @@ fn declared(ctype: &str, btf: Option<&Btf>) -> Option<(u32, bool)> {
     Some((bytes, btf.is_signed(id)))
 }
 
-/// The type behind `const struct foo *`; 0 where it is not known.
+/// The type that `const struct foo *` points to; 0 if it is unknown.
 fn pointee(ctype: &str, btf: Option<&Btf>) -> u32 {
     let Some(btf) = btf else { return 0 };
     let inner = ctype.trim_end_matches('*').replace("const ", "");

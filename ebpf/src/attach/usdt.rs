@@ -1,5 +1,5 @@
-//! `usdt:BINARY:PROVIDER:NAME`: probes that programs bring along. Their notes say where each argument is and how wide.
-//! The compiler chose that anew for each place that passes the probe, so places with other operands are other events.
+//! `usdt:BINARY:PROVIDER:NAME`: probes that programs contain. Their notes have the place and size of each argument. The
+//! compiler of the program chose these for each place of the probe, so places with other operands are events of their own.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Parsed, Resolved, Target, never_untracked, user::UNTRIED,
@@ -11,7 +11,7 @@ use crate::{
     usdt::{self, Extend, Index, Location, UsdtOperand, UsdtProbe, UsdtSites},
 };
 
-/// With a semaphore, 4.20.
+/// With a semaphore since 4.20.
 pub(crate) const USDT: Mechanism = Mechanism {
     untried: Some(UNTRIED),
     ..Mechanism::new("usdt", ProgramSection::Plain("uprobe"), LinkKind::UserProbe { at_return: false })
@@ -31,7 +31,7 @@ pub(super) static DESCRIPTION: Description = Description {
     untracked: never_untracked,
 };
 
-/// The binary, who defines the probe, which may be left out, and its name.
+/// Parses the binary, the provider of the probe, which may be left out, and its name.
 fn parse(text: &str) -> Parsed {
     let parts: Vec<String> = text.split(':').map(str::to_owned).collect();
     (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| !part.is_empty())).then_some(Ok(parts))

@@ -1,8 +1,8 @@
-//! `uprobe:BINARY:FUNCTION` and `uretprobe:BINARY:FUNCTION`: functions of programs and libraries. Nothing is known of
-//! their types, so arguments are numbers by their position, and so is the result.
+//! `uprobe:BINARY:FUNCTION` and `uretprobe:BINARY:FUNCTION`: functions of programs and libraries. Their types are unknown, so
+//! arguments and results are numbers, and arguments are found by their position.
 //!
-//! A return is taken at the instructions that return, where they are known: there the stack is as the program expects
-//! it (docs/adr/0012). Where they are not, by the kernel's return probes, but never in programs built by Go.
+//! A return is probed at the instructions that return, if these are known: there the stack is as the program expects it
+//! (docs/adr/0012). Otherwise the kernel's return probe is used, but never in programs built by Go.
 
 use super::{
     Argument, ArgumentValue, Description, Missing, Parsed, Resolved, SiteRequest, Sites, Target,
@@ -15,7 +15,7 @@ use crate::{
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Section names: loaders read more out of longer ones; where to attach is said when it is attached.
+/// Section names without the place: loaders read more out of longer names, and the place is passed with the attachment.
 const fn mechanism(name: &'static str, section: &'static str, at_return: bool) -> Mechanism {
     Mechanism {
         untried: Some(UNTRIED),
@@ -26,9 +26,9 @@ const fn mechanism(name: &'static str, section: &'static str, at_return: bool) -
 pub(super) const UNTRIED: &str = "uprobes";
 
 const ENTRY: Mechanism = mechanism("uprobe", "uprobe", false);
-/// At the instructions that return.
+/// The mechanism of a probe at the instructions that return.
 const RETURN: Mechanism = mechanism("uprobe_ret", "uprobe", false);
-/// By the kernel's return probe.
+/// The mechanism of the kernel's return probe.
 const RETURN_PROBE: Mechanism = mechanism("uretprobe", "uretprobe", true);
 
 pub(super) static UPROBE: Description = Description {
@@ -59,15 +59,15 @@ pub(super) static URETPROBE: Description = Description {
     untracked: never_untracked,
 };
 
-/// The binary, and the function: its symbol, its name as the source has it, a pattern of either, or `0x…`, its address as `nm`
-/// shows it. Names of C++ and Rust have pairs of colons within them.
+/// Parses the binary and the function: its symbol, its name in the source, a pattern of either, or `0x…`, its address as `nm`
+/// shows it. Names of C++ and Rust contain pairs of colons.
 fn parse(text: &str) -> Parsed {
     let (binary, function) = text.split_once(':')?;
     let whole = !function.replace("::", "").contains(':');
     (whole && !binary.is_empty() && !function.is_empty()).then(|| Ok(vec![binary.into(), function.into()]))
 }
 
-/// `g.stack.hi`, the second word of what the goroutine's register points to.
+/// Offset of `g.stack.hi`: the second word of the struct that the goroutine's register points to.
 const GOROUTINE_STACK_END: i32 = 8;
 
 fn resolve(
@@ -90,7 +90,7 @@ fn resolve(
     Ok(programs)
 }
 
-/// What registers hold at the entry of a function or at its return, where no types are known.
+/// The registers at the entry of a function or at its return, without types.
 pub(super) fn registers(mechanism: Mechanism, at_return: bool, words: Words) -> Resolved {
     let register = |offset| Typed::new(TypedKind::Field { offset, size: 8 }, Type::U64);
     let argument = |index| {

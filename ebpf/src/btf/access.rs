@@ -1,22 +1,22 @@
-//! Whether the verifier lets a program load from a BTF-typed pointer directly.
+//! Whether the verifier allows a program to load from a BTF-typed pointer directly.
 //!
-//! It walks the struct by offset, not by name (`btf_struct_walk` in `kernel/bpf/btf.c`), so what it
-//! finds at an offset can differ from the member that was named: the first member of a union, say.
-//! Where the two differ a helper call reads the memory instead.
+//! The verifier walks the struct by offset, not by name (`btf_struct_walk` in `kernel/bpf/btf.c`), so it may find another
+//! member at an offset than the named one: the first member of a union, for example. Then a helper call reads the memory
+//! instead.
 
 use super::{Btf, BtfKind, TypeId};
 
-/// What the verifier takes a load for.
+/// The type that the verifier gives to the result of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// A number.
     Scalar,
-    /// A pointer to that type. If it is a struct or union it may be loaded from directly in turn; one to a
-    /// number is tracked as well since 6.17 (`rdonly_untrusted_mem`), and before that was a number.
+    /// A pointer to that type. A pointer to a struct or union allows direct loads in turn. A pointer to a number is tracked
+    /// since 6.17 (`rdonly_untrusted_mem`), and was a number before.
     Pointer(TypeId),
 }
 
-/// What the verifier makes of loading `size` bytes at `offset` of a struct; `None` if it refuses.
+/// The verifier's result for a load of `size` bytes at `offset` of a struct; `None` if it refuses the load.
 pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Option<Access> {
     let mut id = btf.strip(structure);
     let mut offset = offset;
@@ -36,7 +36,7 @@ pub fn direct_access(btf: &Btf, structure: TypeId, offset: u32, size: u32) -> Op
 
 enum AccessStep {
     Done(Access),
-    /// Go on in that struct, that many bytes further.
+    /// The search continues in that struct, at that offset.
     Into(TypeId, u32),
 }
 

@@ -1,4 +1,4 @@
-//! The index: where each type's bytes are, and how to find one by name.
+//! The index over BTF: the place of each type's bytes, and lookups by name.
 
 use super::{BtfKind, TypeId};
 use std::{
@@ -7,39 +7,39 @@ use std::{
     fmt,
 };
 
-/// Why bytes are not BTF.
+/// The reason why bytes are not BTF.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
-    /// No BTF header, or of a foreign byte order or version.
+    /// There is no BTF header, or its byte order or version is unknown.
     #[error("not BTF of version 1 in this machine's byte order")]
     Header,
-    /// A section or a type reaches past the end.
+    /// A section or a type reaches beyond the end.
     #[error("truncated BTF: {0} reaches past the end")]
     Truncated(&'static str),
-    /// A kind of type that is not known, so its size is not either.
+    /// A kind of type is unknown, and so is its size.
     #[error("BTF type {id} has the unknown kind {kind}")]
     UnknownKind {
         /// The type.
         id: TypeId,
-        /// Its kind's number.
+        /// The number of its kind.
         kind: u32,
     },
 }
 
-/// After so many names were looked up one by one, functions get a table: a pattern may match thousands.
+/// Number of lookups by name after which functions get a table: a pattern may match thousands.
 const MANY: usize = 64;
 
-/// BTF bytes and where each type starts in them.
+/// BTF bytes, and the start of each type in them.
 pub struct Btf {
     data: Box<dyn AsRef<[u8]> + Send>,
     /// Byte offset of each type; `[0]` is unused.
     offsets: Vec<u32>,
     strings: std::ops::Range<usize>,
-    /// Names looked up before; scanning all types costs about a third of a millisecond.
+    /// Names that were looked up before; a scan of all types takes about a third of a millisecond.
     found: RefCell<HashMap<(String, BtfKind), Option<TypeId>>>,
-    /// Functions by name, once many were looked up.
+    /// Functions by name, after many were looked up.
     functions: OnceCell<HashMap<Box<str>, TypeId>>,
-    /// All enumerations, once asked for.
+    /// All enumerations, after the first lookup.
     enums: OnceCell<Vec<TypeId>>,
 }
 
@@ -59,7 +59,7 @@ fn size_of(number: u32) -> usize {
 }
 
 impl Btf {
-    /// Indexes little-endian BTF as in `/sys/kernel/btf/vmlinux` (5.2), without copying it.
+    /// Indexes little-endian BTF as in `/sys/kernel/btf/vmlinux` (5.2), without a copy.
     pub fn parse(data: impl AsRef<[u8]> + Send + 'static) -> Result<Self, BtfError> {
         let bytes = data.as_ref();
         let field = |at| read_u32(bytes, at).ok_or(BtfError::Header).map(size_of);
@@ -113,7 +113,7 @@ impl Btf {
         (*self.data).as_ref()
     }
 
-    /// The word at `index` (in units of 4 bytes) of a type's record; 0 where there is none.
+    /// The word at `index` (in units of 4 bytes) of a type's record; 0 if it does not exist.
     pub(super) fn word(&self, id: TypeId, index: usize) -> u32 {
         let offset = self.offsets.get(size_of(id)).copied().unwrap_or(0);
         if offset == 0 {
@@ -122,17 +122,17 @@ impl Btf {
         read_u32(self.bytes(), size_of(offset) + index * 4).unwrap_or(0)
     }
 
-    /// Number of types, `void` not counted.
+    /// Number of types, without `void`.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
-    /// Whether there is no type.
+    /// Whether there are no types.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The text at an offset of the string section; empty if it is not text.
+    /// The text at an offset of the string section; empty if it is not UTF-8.
     pub(super) fn text(&self, offset: u32) -> &str {
         let strings = &self.bytes()[self.strings.clone()];
         let rest = strings.get(size_of(offset)..).unwrap_or(&[]);
@@ -140,12 +140,12 @@ impl Btf {
         std::str::from_utf8(&rest[..end]).unwrap_or("")
     }
 
-    /// Kind of a type.
+    /// The kind of a type.
     pub fn kind(&self, id: TypeId) -> BtfKind {
         BtfKind::from_number(self.word(id, 1) >> 24 & 0x1f)
     }
 
-    /// Name of a type; empty for an anonymous one.
+    /// The name of a type; empty for an anonymous one.
     pub fn name(&self, id: TypeId) -> &str {
         self.text(self.word(id, 0))
     }
@@ -154,7 +154,7 @@ impl Btf {
         size_of(self.word(id, 1) & 0xffff)
     }
 
-    /// The flag whose meaning depends on the kind: bitfield members, signed enumerations, `union` forwards.
+    /// The flag whose meaning depends on the kind: bitfield members, signed enumerations, forward declarations of a `union`.
     pub(super) fn kind_flag(&self, id: TypeId) -> bool {
         self.word(id, 1) >> 31 == 1
     }
@@ -193,7 +193,7 @@ impl Btf {
         (self.word(id, 3), self.word(id, 5))
     }
 
-    /// Size in bytes; `None` for functions, `void` and what is not defined.
+    /// Size in bytes; `None` for functions, `void` and types that are not defined.
     pub fn size(&self, id: TypeId) -> Option<u32> {
         self.size_within(id, 32)
     }
@@ -216,7 +216,7 @@ impl Btf {
         }
     }
 
-    /// Whether an integer or enumeration type is signed. C's plain `char` is on x86-64; BTF says it is.
+    /// Whether an integer or enumeration type is signed. BTF marks C's plain `char`, which is signed on x86-64.
     pub fn is_signed(&self, id: TypeId) -> bool {
         match self.kind(id) {
             BtfKind::Int => self.word(id, 3) >> 24 & 1 == 1,
@@ -230,7 +230,7 @@ impl Btf {
         self.word(id, 3) & 0xff
     }
 
-    /// The first type of that name and kind.
+    /// The first type with that name and kind.
     pub fn find(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let key = (name.to_owned(), kind);
         if let Some(found) = self.found.borrow().get(&key) {
@@ -251,7 +251,7 @@ impl Btf {
         })
     }
 
-    /// Names are stored once, so the name is sought in the strings and then compared as a number.
+    /// Finds a type by name. A name is stored once, so this finds its offset in the strings and then compares numbers.
     fn scan(&self, name: &str, kind: BtfKind) -> Option<TypeId> {
         let places = self.places(name);
         if places.is_empty() {
@@ -323,7 +323,7 @@ impl Btf {
         })
     }
 
-    /// Offsets of a name in the string section; it is stored once, but nothing forbids twice.
+    /// Offsets of a name in the string section. It is stored once, but the format allows copies.
     fn places(&self, name: &str) -> Vec<u32> {
         if name.is_empty() || name.contains('\0') {
             return Vec::new();

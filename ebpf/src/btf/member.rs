@@ -1,33 +1,33 @@
-//! Members of structs and unions, also through anonymous ones.
+//! Members of structs and unions, including those of anonymous ones.
 
 use super::{Btf, BtfKind, TypeId};
 
 /// One member as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// Empty for an anonymous struct or union.
+    /// Its name; empty for an anonymous struct or union.
     pub name: &'a str,
     /// Its type.
     pub type_id: TypeId,
-    /// Distance from the start of the struct that declares it.
+    /// Offset in the struct that declares it, bits.
     pub bit_offset: u32,
-    /// Width if it is a bitfield.
+    /// Width in bits, for a bitfield.
     pub bitfield_bits: Option<u32>,
 }
 
-/// A member found by name, its offset counted from the outermost struct.
+/// A member found by name, with its offset in the outermost struct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundMember {
     /// Its type.
     pub type_id: TypeId,
-    /// Distance from the start of the struct that was searched.
+    /// Offset in the struct that was searched, bits.
     pub bit_offset: u32,
-    /// Width if it is a bitfield.
+    /// Width in bits, for a bitfield.
     pub bitfield_bits: Option<u32>,
 }
 
 impl Btf {
-    /// Members of a struct or union, in order.
+    /// Members of a struct or union, in order of declaration.
     pub fn members(&self, id: TypeId) -> impl Iterator<Item = Member<'_>> + '_ {
         let id = self.strip(id);
         let count = if self.kind(id).is_composite() { self.vlen(id) } else { 0 };
@@ -49,7 +49,7 @@ impl Btf {
         })
     }
 
-    /// The member `name`, sought in anonymous members too.
+    /// Finds the member `name`, including in anonymous members.
     pub fn member(&self, id: TypeId, name: &str) -> Option<FoundMember> {
         self.member_within(id, name, 16)
     }

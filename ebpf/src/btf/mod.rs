@@ -1,7 +1,7 @@
 //! BTF, the kernel's own description of its types: an index over the raw bytes, decoded on demand.
 //!
-//! Only what expressions need is here: finding a type by name, its size, its members (also through
-//! anonymous structs and unions) and function prototypes. Format: `Documentation/bpf/btf.rst`.
+//! This module has only what expressions need: lookup of a type by name, its size, its members (including those of anonymous
+//! structs and unions) and function prototypes. Format: `Documentation/bpf/btf.rst`.
 
 mod access;
 mod index;
@@ -14,13 +14,13 @@ pub use member::{FoundMember, Member};
 /// Number of a type; 0 is `void`.
 pub type TypeId = u32;
 
-/// Kind of a type, as numbered by BTF.
+/// Kind of a type, with BTF's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum BtfKind {
-    /// Also what no number means.
+    /// `void`, and unknown numbers.
     Void = 0,
-    /// Integer, also `char` and `_Bool`.
+    /// Integer, including `char` and `_Bool`.
     Int = 1,
     /// Pointer.
     Ptr = 2,
@@ -32,7 +32,7 @@ pub enum BtfKind {
     Union = 5,
     /// Enumeration of 32-bit values.
     Enum = 6,
-    /// Declared, not defined.
+    /// Forward declaration of a struct or union.
     Fwd = 7,
     /// Type alias.
     Typedef = 8,
@@ -87,12 +87,12 @@ impl BtfKind {
         usize::try_from(number).ok().and_then(|number| KINDS.get(number).copied()).unwrap_or(Self::Void)
     }
 
-    /// Whether it only qualifies another type.
+    /// Whether the kind only qualifies another type.
     pub fn is_modifier(self) -> bool {
         matches!(self, Self::Typedef | Self::Volatile | Self::Const | Self::Restrict | Self::TypeTag)
     }
 
-    /// `struct` or `union`.
+    /// Whether the kind is `struct` or `union`.
     pub fn is_composite(self) -> bool {
         matches!(self, Self::Struct | Self::Union)
     }

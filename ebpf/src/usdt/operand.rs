@@ -1,7 +1,7 @@
-//! Where an argument of a USDT probe is: `SIZE@OPERAND`, the operand as the compiler wrote it for the assembler.
+//! Arguments of a USDT probe: `SIZE@OPERAND`, with the operand as the compiler wrote it for the assembler.
 //!
-//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler
-//! takes them, of x86-64 in the syntax of AT&T.
+//! Source: `sys/sdt.h` and the wiki page `UserSpaceProbeImplementation` of `SystemTap`; operands as the GNU assembler accepts
+//! them, for x86-64 in AT&T syntax.
 
 use crate::arch::Arch;
 
@@ -11,52 +11,52 @@ const MOST: usize = 64;
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsdtArgument {
-    /// 1, 2, 4 or 8 bytes.
+    /// Size: 1, 2, 4 or 8 bytes.
     pub size: u32,
     /// Whether it can be negative.
     pub signed: bool,
-    /// Where it is.
+    /// Its place.
     pub operand: UsdtOperand,
 }
 
 impl UsdtArgument {
-    /// Its type in short: `s32`.
+    /// Its type in short form: `s32`.
     pub fn ctype(&self) -> String {
         format!("{}{}", if self.signed { 's' } else { 'u' }, self.size * 8)
     }
 }
 
-/// Where an argument is. Registers are offsets into what the kernel keeps of them (`struct pt_regs`).
+/// The place of an argument. Registers are offsets in the registers that the kernel saves (`struct pt_regs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsdtOperand {
-    /// Nowhere: it is always the same.
+    /// A constant.
     Constant(i64),
-    /// In a register, so many bits from the right.
+    /// A register, shifted by this many bits.
     Register {
-        /// Which.
+        /// Offset of the register, bytes.
         offset: u32,
-        /// 8 for `%ah`.
+        /// Bits to shift right: 8 for `%ah`.
         shift: u8,
     },
-    /// In memory.
+    /// Memory at a register.
     Memory {
         /// Register with the address.
         base: Option<u32>,
-        /// What is added to it.
+        /// Bytes that are added to the address.
         index: Option<Index>,
-        /// As well.
+        /// An index register that is added as well.
         displacement: i32,
     },
-    /// In memory at a symbol of the file.
+    /// Memory at a symbol of the file.
     Symbol {
-        /// Its name.
+        /// Name of the symbol.
         name: String,
-        /// Bytes behind it.
+        /// Bytes that are added to its address.
         addend: i64,
     },
-    /// In memory so many bytes from the place of the probe, which is what becomes of a symbol.
+    /// Memory at this distance from the place of the probe. It replaces a symbol once that is resolved.
     Relative {
-        /// Bytes.
+        /// The distance, bytes.
         distance: i64,
     },
 }
@@ -64,26 +64,26 @@ pub enum UsdtOperand {
 /// A register that is multiplied and added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// Which.
+    /// Offset of the register, bytes.
     pub offset: u32,
-    /// Times 2 to this.
+    /// Exponent of the factor, base 2.
     pub shift: u8,
-    /// What is taken of it.
+    /// The part of the register that is used.
     pub extend: Extend,
 }
 
-/// How much of an index register counts.
+/// The part of an index register that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extend {
     /// All 64 bits.
     Whole,
     /// The lower 32 bits.
     Unsigned,
-    /// The lower 32 bits with their sign.
+    /// The lower 32 bits, sign-extended.
     Signed,
 }
 
-/// A register by its name: its place, its width in bytes, and the distance from its right.
+/// A register by its name: its offset and width in bytes, and the bits to shift right.
 #[derive(Clone, Copy, Debug)]
 struct Register {
     offset: u32,
@@ -91,7 +91,7 @@ struct Register {
     shift: u8,
 }
 
-/// Reads the arguments of a note. One that is not understood is an error in its place.
+/// Parses the arguments of a note. An argument that is not understood is an error at its index.
 pub fn arguments(text: &str, arch: Arch) -> Vec<Result<UsdtArgument, String>> {
     words(text).into_iter().take(MOST).map(|word| argument(word, arch)).collect()
 }
@@ -176,7 +176,7 @@ fn symbol(text: &str) -> Option<UsdtOperand> {
     Some(UsdtOperand::Symbol { name: name.to_owned(), addend })
 }
 
-/// A place in the registers of x86-64, in the order of `struct pt_regs`.
+/// Offset of a register of x86-64 in `struct pt_regs`.
 fn x86_64_register(name: &str) -> Option<Register> {
     // 64, 32, 16 and 8 bits of each, and bits 8 to 15 where they have a name.
     const NAMES: [(u32, [&str; 5]); 16] = [
@@ -205,12 +205,12 @@ fn x86_64_register(name: &str) -> Option<Register> {
     })
 }
 
-/// A whole register, which addresses are made of.
+/// A whole register, for addresses.
 fn x86_64_address(name: &str) -> Option<u32> {
     x86_64_register(name.trim()).filter(|register| register.size == 8).map(|register| register.offset)
 }
 
-/// The operand, and its size where that is in its name.
+/// The operand, and its size if its name contains that.
 fn x86_64(text: &str) -> Option<(UsdtOperand, Option<u32>)> {
     if let Some(constant) = text.strip_prefix('$') {
         return Some((UsdtOperand::Constant(number(constant)?), None));
@@ -254,7 +254,7 @@ fn x86_64(text: &str) -> Option<(UsdtOperand, Option<u32>)> {
     Some((UsdtOperand::Memory { base, index, displacement: i32::try_from(displacement).ok()? }, None))
 }
 
-/// `x0` to `x30`, `w0` to `w30`, `sp`; the register that is always zero has no place.
+/// `x0` to `x30`, `w0` to `w30`, `sp`; `None` for the zero register, which is not saved.
 fn aarch64_register(name: &str) -> Option<Register> {
     let name = match name {
         "sp" => return Some(Register { offset: 31 * 8, size: 8, shift: 0 }),
