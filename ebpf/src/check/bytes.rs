@@ -1,4 +1,4 @@
-//! Bytes: `bytes`, for what is neither a number nor a text, such as an address of IPv6 or a UUID.
+//! `bytes`: values that are neither numbers nor texts, such as an IPv6 address or a UUID.
 
 use super::{
     lvalue::helper_access,
@@ -15,7 +15,8 @@ use crate::{
 const MAX_BYTES: u32 = 64;
 
 impl Scope<'_> {
-    /// `bytes(FIELD)`, all of an array or struct; `bytes(FIELD, SIZE)`, its beginning; `bytes(POINTER, SIZE)`, those at an address.
+    /// `bytes(FIELD)` is a whole array or struct; `bytes(FIELD, SIZE)` its beginning; `bytes(POINTER, SIZE)` the bytes at an
+    /// address.
     pub(super) fn bytes_of(
         &self,
         expression: &Expression,
@@ -72,7 +73,7 @@ impl Scope<'_> {
         ))
     }
 
-    /// Whether a field of this type is taken as a whole, and not for the address of what is meant.
+    /// Whether a field of this type is taken as a whole, and not as the address of the bytes.
     fn is_whole(&self, type_id: crate::btf::TypeId) -> bool {
         let Some(btf) = self.target.btf else { return false };
         let kind = btf.kind(btf.strip(type_id));

@@ -1,4 +1,4 @@
-//! Functions of the language.
+//! Functions of the expression language.
 
 use super::{
     expression::{join, number},
@@ -84,8 +84,8 @@ impl Scope<'_> {
         }
     }
 
-    /// `traced` and `traced(TASK)`: whether the current process, or that of a task, is the command's. Without a command
-    /// everything is.
+    /// `traced` and `traced(TASK)`: whether the current process, or the process of a task, belongs to the command. Without a
+    /// command it is always true.
     pub(super) fn traced(
         &self,
         expression: &Expression,

@@ -1,4 +1,4 @@
-//! Casts and the names of types.
+//! Casts, and names of types.
 
 use super::{
     expression::number,
@@ -13,7 +13,7 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Built-in integer types: name, bits, signed.
+/// Built-in integer types: name, bits, whether signed.
 const INTEGERS: [(&str, u8, bool); 40] = [
     ("u8", 8, false),
     ("u16", 16, false),

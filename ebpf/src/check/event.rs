@@ -1,4 +1,4 @@
-//! One event: where it attaches, its key, filters and values.
+//! Checks one event: its attach point, key, filters and values.
 
 use super::{
     Checker, MAX_KEY, common,
@@ -31,8 +31,8 @@ fn key_place(event: &Event) -> Span {
     event.key.first().map_or_else(|| event.span.clone(), |part| part.node.span.clone())
 }
 
-/// What tells a call from others besides its key: with `function`, which of several functions it is of; and wherever the
-/// key has the frame, the goroutine that it is in.
+/// Parts of the key that identify a call besides the declared ones: the number of the function, for `function` with several
+/// functions; the goroutine, if the key contains the frame.
 fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
     let framed =
         event.key.iter().any(|part| matches!(&part.ast.kind, ExprKind::Name(name) if name == "frame"));
@@ -41,7 +41,7 @@ fn call(event: &Event, resolved: &Resolved, several: bool) -> Vec<Typed> {
     function.into_iter().chain(goroutine).collect()
 }
 
-/// The kinds of a key's parts in words.
+/// Names the kinds of a key's parts.
 fn shape(types: &[Type]) -> String {
     let kind = |ty: &Type| match ty {
         Type::Text { capacity } => format!("a text of {capacity} bytes"),
@@ -52,13 +52,13 @@ fn shape(types: &[Type]) -> String {
     types.iter().map(kind).collect::<Vec<_>>().join(" and ")
 }
 
-/// Whether an attach point is found by the kernel's types.
+/// Whether the kernel's types are needed to find an attach point.
 fn needs_types(at: &AttachPoint) -> bool {
     matches!(at.kind.subject, Subject::Function { traced: true, .. }) && !at.may_be_several()
 }
 
 impl Checker<'_> {
-    /// The first alternative that this kernel has.
+    /// Finds the first alternative that this kernel has.
     fn resolve(&mut self, event: &Event) -> Option<(AttachPoint, Vec<Resolved>)> {
         let request = ResolveOptions {
             whole: event.whole,
@@ -90,7 +90,7 @@ impl Checker<'_> {
         None
     }
 
-    /// Numbers the functions of an event: one that another event has too, as there.
+    /// Numbers the functions of an event. A function that another event has too gets the same number.
     fn number(&mut self, resolved: &mut Resolved) {
         let file = resolved.sites.id;
         let is_one_file = |of: &Option<FileId>| match (of, &file) {
@@ -107,7 +107,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The programs of an event.
+    /// Checks an event; one result for each of its programs.
     pub(super) fn event(
         &mut self,
         event: &Event,
@@ -148,7 +148,7 @@ impl Checker<'_> {
         all
     }
 
-    /// The condition that keeps other containers out, which may run the same file of a shared layer.
+    /// The condition that excludes other containers, which may run the same file of a shared layer.
     fn namespace(&mut self, event: &Event, at: &AttachPoint) -> Option<Typed> {
         let (root, _) = at.binary()?;
         let number = match self.target.functions.namespace(root) {
@@ -181,7 +181,7 @@ impl Checker<'_> {
         self.keep(condition)
     }
 
-    /// One of them.
+    /// Checks one program of an event.
     fn program(
         &mut self,
         event: &Event,
@@ -486,7 +486,7 @@ impl Checker<'_> {
     }
 }
 
-/// The scope's `let` values by number; one that has no meaning here is never used, so any value will do.
+/// The scope's `let` values by number. A value without a meaning in this event is never used, so a placeholder stands for it.
 pub(super) fn placeholder_lets(scope: &Scope<'_>) -> Vec<Typed> {
     scope
         .lets

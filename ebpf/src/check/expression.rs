@@ -11,7 +11,7 @@ use crate::{
     typed::{AccessMode, NO_STACK, Type, Typed, TypedKind, unsigned_operation},
 };
 
-/// Both sides, or what is wrong with either.
+/// Both results, or the mistakes in both.
 pub(super) fn join(
     left: Result<Typed, Problems>,
     right: Result<Typed, Problems>,
@@ -23,7 +23,7 @@ pub(super) fn join(
     }
 }
 
-/// A pointer as a number: what the verifier tracks cannot be computed with.
+/// A pointer as a number: the verifier allows no arithmetic with pointers that it tracks.
 pub(super) fn number(typed: Typed) -> Typed {
     match typed.ty {
         Type::Pointer { access: AccessMode::Direct, .. } => {
@@ -35,23 +35,23 @@ pub(super) fn number(typed: Typed) -> Typed {
 }
 
 impl Scope<'_> {
-    /// The value of a whole expression.
+    /// Checks a whole expression.
     pub(super) fn check(&self, expression: &Expression) -> Result<Typed, Problems> {
         self.value(expression, &expression.ast)
     }
 
-    /// The same, which must be a number or pointer.
+    /// Checks a whole expression that must be a number or pointer.
     pub(super) fn check_number(&self, expression: &Expression, what: &str) -> Result<Typed, Problems> {
         let typed = self.check(expression)?;
         self.no_text(expression, &expression.ast, typed, what)
     }
 
-    /// The same as a plain number, which can be computed with: no pointer that the verifier tracks.
+    /// Checks a whole expression as a plain number, for arithmetic: it is no pointer that the verifier tracks.
     pub(super) fn check_amount(&self, expression: &Expression, what: &str) -> Result<Typed, Problems> {
         self.check_number(expression, what).map(number)
     }
 
-    /// A value that is needed before the start of the pair is looked up.
+    /// Checks an expression whose value is needed before the start of the pair is looked up.
     pub(super) fn before_start(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         if typed.needs_start(&super::event::placeholder_lets(self)) {
             let span = expression.ast.span.clone();
@@ -178,7 +178,7 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(TypedKind::Unary(operator, Box::new(operand)), ty) })
     }
 
-    /// `func == "NAME"`: its number is that of a function of this name, of which C++ may have several.
+    /// `func == "NAME"`: compares the number with those of the functions of this name; C++ may have several.
     fn is_function(
         &self,
         expression: &Expression,
@@ -218,7 +218,7 @@ impl Scope<'_> {
         self.operation(expression, operator, (left, right), operands)
     }
 
-    /// The same of operands whose values are known.
+    /// Makes a comparison of operands that are already checked.
     pub(super) fn operation(
         &self,
         expression: &Expression,
@@ -276,7 +276,8 @@ impl Scope<'_> {
         Ok(Typed { is_time, ..Typed::new(TypedKind::Binary(operator, Box::new(left), Box::new(right)), ty) })
     }
 
-    /// `unsigned < 0` and `u8 == 300` can be written, but never meant. The constant may stand on either side.
+    /// Refuses comparisons such as `unsigned < 0` and `u8 == 300`, which have one result always. The constant may stand on
+    /// either side.
     pub(super) fn never_true(
         &self,
         expression: &Expression,
@@ -403,7 +404,7 @@ impl Scope<'_> {
     }
 }
 
-/// The comparison that says the same with its sides exchanged.
+/// The equivalent comparison with its sides exchanged.
 pub(super) fn mirrored(operator: BinaryOperator) -> BinaryOperator {
     match operator {
         BinaryOperator::Lt => BinaryOperator::Gt,
@@ -414,7 +415,7 @@ pub(super) fn mirrored(operator: BinaryOperator) -> BinaryOperator {
     }
 }
 
-/// Bits that a number can have, and whether one of them is a sign: a bitfield has fewer than its type.
+/// Number of bits of a value, and whether one is the sign: a bitfield has fewer than its type.
 fn width(typed: &Typed) -> Option<(u32, bool)> {
     let Type::Int { bits, signed } = typed.ty else { return None };
     match typed.kind {
@@ -423,7 +424,7 @@ fn width(typed: &Typed) -> Option<(u32, bool)> {
     }
 }
 
-/// Whether a constant stands there as a number.
+/// Whether the expression is a numeric constant.
 fn is_written(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Integer(_) => true,

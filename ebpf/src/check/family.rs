@@ -1,4 +1,4 @@
-//! What the events have in common: labels and metrics.
+//! Checks labels and metrics, which the events of a probe share.
 
 use super::{Checker, common};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     typed::{Side, Type, Typed, TypedEvent, TypedKind, TypedLabel, TypedMetric},
 };
 
-/// Whether a value at an event is `func`, by itself, by a `let`, or kept from a start.
+/// Whether a value at an event is `func`: directly, through a `let`, or saved by a start.
 fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool {
     match typed.kind {
         TypedKind::Function(_) => true,
@@ -19,7 +19,7 @@ fn is_function(typed: &Typed, event: &TypedEvent, events: &[TypedEvent]) -> bool
     }
 }
 
-/// Why a decoder does not take values of a type: what they are, and what to do. `None` if it takes them.
+/// The reason why a decoder does not accept values of a type, and the remedy; `None` if it accepts them.
 fn refusal(ty: &Type, takes: DecoderInput) -> Option<(&'static str, String)> {
     match (ty, takes) {
         (Type::Text { .. }, DecoderInput::Text)
@@ -102,7 +102,7 @@ impl Checker<'_> {
         labels
     }
 
-    /// Refuses a table with a number that the value cannot have.
+    /// Refuses a table that contains a number outside the value's range.
     fn reachable(&mut self, ty: &Type, decoder: &Spanned<Decoder>) {
         let (Type::Int { bits, signed }, Decoder::Table { rows, .. }) = (ty, &decoder.value) else { return };
         if *bits == 64 {
@@ -116,13 +116,13 @@ impl Checker<'_> {
         }
     }
 
-    /// The names of functions by their numbers.
+    /// A table of the names of functions by their numbers.
     fn function_names(&self) -> Decoder {
         let names = self.functions.iter().map(|(_, site)| site.name.clone());
         Decoder::Table { rows: (0..).zip(names).collect(), named: Vec::new(), default: None }
     }
 
-    /// A table with the numbers of its enumerators on this kernel.
+    /// A table whose enumerators are replaced by their numbers on this kernel.
     pub(super) fn known_rows(&self, decoder: &Decoder) -> Decoder {
         let Decoder::Table { rows, named, default } = decoder else { return decoder.clone() };
         let mut rows = rows.clone();
@@ -165,7 +165,7 @@ impl Checker<'_> {
         metrics
     }
 
-    /// A name that promises seconds must get a time, and one that promises bytes must not.
+    /// Refuses a metric whose name promises seconds and whose value is no time, and likewise for bytes.
     pub(super) fn check_unit(&mut self, metric: &Metric, unit: Unit) {
         let name = metric.name.value.trim_end_matches("_total");
         let mut wrong = |message: &str, hint: &str| {

@@ -1,4 +1,4 @@
-//! Memory that an expression names: members, elements, what pointers point to, and how it is read.
+//! Memory that an expression names: members, elements, targets of pointers; and how programs read it.
 
 use super::{
     expression::number,
@@ -197,7 +197,7 @@ impl Scope<'_> {
         }
     }
 
-    /// An array of bytes as a text, which somebody must have said that it is.
+    /// An array of bytes as a text; the user has to request that.
     pub(super) fn bytes(&self, place: &Lvalue) -> Option<Typed> {
         let btf = self.target.btf?;
         let id = btf.strip(place.type_id);
@@ -211,7 +211,7 @@ impl Scope<'_> {
         is_bytes.then(|| text_array(place, offset, count))
     }
 
-    /// Reads a place.
+    /// Reads the memory at a place.
     pub(super) fn load(
         &self,
         expression: &Expression,
@@ -277,15 +277,15 @@ impl Scope<'_> {
     }
 }
 
-/// What the verifier takes a load through a pointer that it tracks for; `None` where it does not track
-/// it or refuses the load.
+/// The verifier's type for a load through a pointer that it tracks; `None` if it does not track the pointer or refuses the
+/// load.
 fn tracked_access(btf: &Btf, base: &Type, offset: i64, size: u32) -> Option<Access> {
     let Type::Pointer { to, access: AccessMode::Direct } = *base else { return None };
     let offset = u32::try_from(offset).ok().filter(|offset| i16::try_from(*offset).is_ok())?;
     direct_access(btf, to, offset, size)
 }
 
-/// How memory behind a pointer is read where no load instruction may.
+/// The helper access for memory behind a pointer that no load instruction may read.
 pub(super) fn helper_access(base: &Type) -> AccessMode {
     match base {
         Type::Pointer { access: AccessMode::Direct | AccessMode::Kernel, .. } => AccessMode::Kernel,
@@ -297,8 +297,8 @@ pub(super) fn helper_access(base: &Type) -> AccessMode {
     }
 }
 
-/// The access that loads a number of `size` bytes at `offset` of what `base` points to. A number that
-/// shares its place with a pointer (a union) would come as that, and could not be computed with.
+/// The access that loads a number of `size` bytes at `offset` of the target of `base`. A number that shares its place with a
+/// pointer (a union) would be loaded as a pointer, and allow no arithmetic.
 fn load_access(btf: &Btf, base: &Typed, offset: i64, size: u32) -> AccessMode {
     match tracked_access(btf, &base.ty, offset, size) {
         Some(Access::Scalar) => AccessMode::Direct,
@@ -332,7 +332,7 @@ fn text_array(place: &Lvalue, offset: i32, count: u32) -> Typed {
     Typed::new(node, Type::text(limit))
 }
 
-/// The aligned word that holds a bitfield: byte offset, size, and shift from the right.
+/// The aligned word that contains a bitfield: byte offset, size, and shift from the low end.
 fn storage(bit_offset: u32, width: u32, type_size: u32) -> (i64, u32, u32) {
     for size in [type_size, 1, 2, 4, 8] {
         let unit = size * 8;

@@ -1,6 +1,6 @@
-//! Events of one probe that are one event of the kernel. Which of their programs runs first depends on how they are
-//! attached, so what comes of them must not depend on it: either they have other keys, or conditions of which only one can
-//! hold.
+//! Finds events of one probe that are the same event of the kernel. The order of their programs depends on how they are
+//! attached, so the result must not depend on the order: such events need different keys, or conditions that exclude each
+//! other.
 
 use super::Checker;
 use crate::{
@@ -11,10 +11,11 @@ use crate::{
 };
 use std::collections::{BTreeSet, HashSet};
 
-/// Most steps in which two conditions are compared; what is not known to exclude each other by then is taken not to.
+/// Most steps in which two conditions are compared. Conditions that are not known to exclude each other by then count as
+/// meeting.
 const MOST_STEPS: u32 = 20_000;
 
-/// An event with what it was made of.
+/// A checked event and its declaration.
 pub(super) type Checked<'p> = (&'p Event, TypedEvent);
 
 impl Checker<'_> {
@@ -49,7 +50,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Refuses pairs whose frames are never equal: where the kernel calls a traced function is not where its stack is.
+    /// Refuses pairs whose frames never are equal: when the kernel calls a traced function, the stack pointer is another than
+    /// at a probe.
     pub(super) fn frames(&mut self, events: &[Checked<'_>]) {
         let framed = |(event, typed): &&Checked<'_>| {
             let has_frame =
@@ -77,12 +79,12 @@ fn is_of_kernel(event: &TypedEvent) -> bool {
     matches!(event.at.kind.subject, Subject::Function { .. })
 }
 
-/// Where an alternative stands.
+/// The place of an alternative.
 fn at_place(event: &Event, at: &AttachPoint) -> crate::diagnostic::Span {
     event.at.iter().find(|one| one.value == *at).map_or_else(|| event.span.clone(), |one| one.span.clone())
 }
 
-/// Whether both can be the same event with the conditions of both.
+/// Whether both can be the same event of the kernel while the conditions of both hold.
 fn meet(a: &TypedEvent, b: &TypedEvent) -> bool {
     let together = |function: Option<u32>| {
         let facts = [a, b].into_iter().flat_map(|event| {
@@ -139,7 +141,7 @@ fn is_one_file(a: &TypedEvent, b: &TypedEvent) -> bool {
     file(a).zip(file(b)).is_some_and(|(one, other)| one.is_one_file(&other))
 }
 
-/// The places in a file at which it stops, but for those of return probes, which are at no instruction.
+/// The places in a file where the event stops programs, except for those of return probes, which are at no instruction.
 fn offsets(event: &TypedEvent) -> BTreeSet<u64> {
     use crate::site::Place;
     let sites = event.sites.list.iter().filter(|_| !event.mechanism.link.is_after_return());
@@ -165,7 +167,7 @@ fn same_key(a: &TypedEvent, b: &TypedEvent) -> bool {
     same_element && a.key.len() == b.key.len() && a.key.iter().zip(&b.key).all(same)
 }
 
-/// An expression without its name and what does not change the number.
+/// Removes the name of an expression, and operations that do not change the number.
 fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
     loop {
         typed = match &typed.kind {
@@ -184,7 +186,7 @@ fn plain<'t>(mut typed: &'t Typed, event: &'t TypedEvent) -> &'t Typed {
     }
 }
 
-/// Whether two expressions are the same, with all named ones in them.
+/// Whether two expressions are equal, including the named ones in them.
 fn is_same((one, a): (&Typed, &TypedEvent), (other, b): (&Typed, &TypedEvent)) -> bool {
     if one.kind != other.kind {
         return false;
@@ -204,7 +206,7 @@ fn is_same((one, a): (&Typed, &TypedEvent), (other, b): (&Typed, &TypedEvent)) -
     true
 }
 
-/// A condition of an event that holds, or does not.
+/// A condition of an event, and whether it is true or false.
 #[derive(Clone, Copy)]
 struct Fact<'e> {
     holds: bool,
@@ -212,24 +214,24 @@ struct Fact<'e> {
     event: &'e TypedEvent,
 }
 
-/// What a fact says of a value, if it compares it with a constant.
+/// What a fact implies for a value that is compared with a constant.
 enum Constraint<'e> {
-    /// It lies between these, or is not the only number between them. Whether it is compared as unsigned makes no difference
-    /// where it is only equal to something.
+    /// The number is in this range, or in a range of one number it is not that number. For equality, signedness makes no
+    /// difference.
     Number { least: i128, most: i128, outside: bool, unsigned: Option<bool> },
-    /// It is this text, or it is not.
+    /// The text is equal to this one, or is not.
     Text { text: &'e [u8], is: bool },
 }
 
-/// Whether facts exclude each other.
+/// A search for a contradiction between facts.
 struct Proof {
-    /// The function that they are about.
+    /// The function for which both events are compared.
     function: Option<u32>,
     steps: u32,
 }
 
 impl Proof {
-    /// `open` are facts to be taken apart, `atoms` those that are not.
+    /// Splits the facts in `open` into `atoms`, which cannot be split further.
     fn contradicts<'e>(&mut self, mut open: Vec<Fact<'e>>, mut atoms: Vec<Fact<'e>>) -> bool {
         while let Some(fact) = open.pop() {
             if self.steps == 0 {
@@ -272,7 +274,7 @@ impl Proof {
         false
     }
 
-    /// A number that is known, that of the function included.
+    /// The value of an expression if it is a known number, including the number of the function.
     fn constant(&self, value: &Typed) -> Option<u64> {
         match value.kind {
             TypedKind::Constant(value) => Some(value),
@@ -293,7 +295,7 @@ impl Proof {
         self.constant(value).map(|value| value != 0)
     }
 
-    /// Whether two facts cannot both be.
+    /// Whether two facts exclude each other.
     fn exclude(&mut self, one: Fact<'_>, other: Fact<'_>) -> bool {
         self.steps = self.steps.saturating_sub(1);
         if one.holds != other.holds && is_same((one.value, one.event), (other.value, other.event)) {
@@ -340,7 +342,7 @@ impl Proof {
         }
     }
 
-    /// What a fact says, and of what.
+    /// The value that a fact is about, and the constraint on it.
     fn says<'e>(&self, fact: Fact<'e>) -> (&'e Typed, Constraint<'e>) {
         // That it holds is that it is not 0.
         let bare = |value: &'e Typed| {
@@ -379,7 +381,7 @@ impl Proof {
     }
 }
 
-/// The comparison that holds where this one does not.
+/// The comparison that is true if this one is false.
 fn opposite(operator: BinaryOperator) -> BinaryOperator {
     match operator {
         BinaryOperator::Eq => BinaryOperator::Ne,

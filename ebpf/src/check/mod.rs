@@ -1,4 +1,4 @@
-//! A declared probe × a kernel → a typed probe, or what is wrong with it.
+//! A declared probe × a kernel → a typed probe, or its mistakes.
 
 mod bytes;
 mod call;
@@ -29,7 +29,7 @@ use std::collections::{HashMap, HashSet};
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;
 
-/// Gives a probe its meaning on a kernel.
+/// Checks a probe against a kernel.
 pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagnostic>> {
     let mut checker = Checker {
         probe,
@@ -49,7 +49,7 @@ pub fn check(probe: &Probe, target: &Target<'_>) -> Result<TypedProbe, Vec<Diagn
     typed.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)).ok_or(diagnostics)
 }
 
-/// Picks from probes of one name the first that is for this kernel, and refuses two that both are.
+/// Selects, from probes of one name, the first for this kernel; refuses two variants that are both for one kernel.
 pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagnostic>) {
     let mut chosen: Vec<Probe> = Vec::new();
     let mut diagnostics = Vec::new();
@@ -89,7 +89,7 @@ pub fn select(probes: Vec<Probe>, target: &Target<'_>) -> (Vec<Probe>, Vec<Diagn
     (chosen, diagnostics)
 }
 
-/// Variants that no kernel gets, since one before them is for all.
+/// Reports variants that no kernel gets, because one before them is for all kernels.
 fn shadowed(probes: &[Probe]) -> Vec<Diagnostic> {
     let mut for_all: HashMap<&str, &Probe> = HashMap::new();
     let mut diagnostics = Vec::new();
@@ -110,7 +110,7 @@ fn shadowed(probes: &[Probe]) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// Metrics that readers could not tell apart.
+/// Refuses metrics that readers could not tell apart.
 fn collisions(probes: &[Probe]) -> Vec<Diagnostic> {
     let mut diagnostics = Vec::new();
     let mut owners: HashMap<String, (&str, &Probe)> = HashMap::new();
@@ -146,16 +146,17 @@ struct Checker<'a> {
     target: &'a Target<'a>,
     diagnostics: Vec<Diagnostic>,
     saved: Vec<SavedValue>,
-    /// What starts save that are wrong themselves: that nothing is saved by such a name follows from it.
+    /// Names of saved values that are wrong themselves: uses of such a name are not reported again.
     unsaved: HashSet<String>,
     /// Functions of all events, by number, with their file.
     functions: Vec<(Option<FileId>, Site)>,
-    /// `let` names that had a meaning at some event.
+    /// `let` names that had a meaning in some event.
     let_worked: HashSet<String>,
     let_problems: Vec<(String, Problems)>,
 }
 
-/// Two types that fill one place in a key: numbers, texts of the larger size, as many bytes, or stacks of one kind.
+/// The common type of two values at one place in a key: numbers, the larger of two texts, equally many bytes, or stacks of
+/// one side; `None` if there is none.
 fn common(a: &Type, b: &Type) -> Option<Type> {
     match (a, b) {
         (Type::Text { capacity: x }, Type::Text { capacity: y }) => Some(Type::Text { capacity: *x.max(y) }),

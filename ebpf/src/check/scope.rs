@@ -1,4 +1,4 @@
-//! What names mean in an expression: arguments, built-ins, `let` names, values kept from the start.
+//! The meaning of names in an expression: arguments, built-ins, `let` names, saved values.
 
 use crate::{
     attach::{ArgumentValue, Resolved},
@@ -12,19 +12,19 @@ use crate::{
 };
 use std::{collections::HashSet, ops::Range, sync::Arc};
 
-/// What is wrong with an expression. `missing` tells "not on this kernel", which `??` gets around,
-/// from what is wrong everywhere.
+/// A mistake in an expression. `missing` distinguishes "not on this kernel", which `??` handles, from mistakes on every
+/// kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     pub(super) diagnostic: Diagnostic,
     pub(super) missing: bool,
 }
 
-/// Several of them: both sides of an operator may be wrong.
+/// Several mistakes: both sides of an operator may be wrong.
 pub(super) type Problems = Vec<Problem>;
 
-/// What is wrong with two parts. A named expression that both use is wrong once: each name that is made of such names would
-/// double it.
+/// Joins the mistakes of two parts. A named expression that both use is reported once; otherwise names that are made of such
+/// names would double it each time.
 pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
     for problem in more {
         let is_same = |Problem { diagnostic, .. }: &Problem| {
@@ -37,18 +37,18 @@ pub(super) fn both(mut problems: Problems, more: Problems) -> Problems {
     problems
 }
 
-/// Names without a scope of their own.
+/// Names that need no scope.
 const NAMES: [&str; 20] = [
     "pid", "tid", "uid", "gid", "cpu", "nsecs", "comm", "cgroup", "curtask", "duration", "args", "start",
     "true", "retval", "frame", "func", "kstack", "ustack", "traced", "tracing",
 ];
 
-/// Memory that an expression may name.
+/// An operand of an expression, before it is loaded.
 #[derive(Clone, Debug)]
 pub(super) enum Operand {
-    /// Computed or loaded already.
+    /// A value that is computed or loaded.
     Value(Typed),
-    /// Behind a pointer, not loaded yet.
+    /// Memory behind a pointer, not loaded yet.
     Lvalue(Lvalue),
     /// An array inside the context.
     Array { offset: u32, element_size: u32, element: Type, count: u32 },
@@ -57,16 +57,16 @@ pub(super) enum Operand {
 /// Memory behind a pointer.
 #[derive(Clone, Debug)]
 pub(super) struct Lvalue {
-    /// The pointer; its type says what the verifier takes it for.
+    /// The pointer; its type is the type that the verifier knows.
     pub(super) base: Typed,
     pub(super) offset: i64,
-    /// What stands there.
+    /// The type of the value in memory.
     pub(super) type_id: TypeId,
-    /// Bit offset from the pointer and width, for a bitfield.
+    /// Bit offset from the pointer, and width, for a bitfield.
     pub(super) bits: Option<(u32, u32)>,
 }
 
-/// A value that is kept from the start, as all starts keep it.
+/// A value that all starts save.
 #[derive(Clone, Debug)]
 pub(super) struct SavedValue {
     pub(super) name: String,
@@ -76,25 +76,25 @@ pub(super) struct SavedValue {
     pub(super) longest: u32,
 }
 
-/// Where an expression stands, and what it can name.
+/// The scope of an expression: the names that it can use.
 pub(super) struct Scope<'a> {
     pub(super) target: &'a Target<'a>,
     pub(super) file: &'a Arc<SourceFile>,
     pub(super) resolved: &'a Resolved,
-    /// Attach point as written, for messages.
+    /// The attach point as written, for messages.
     pub(super) at: String,
     pub(super) lets: Vec<(String, Result<Typed, Problems>)>,
-    /// Named expressions as they are written.
+    /// Named expressions as written.
     pub(super) declared: &'a [(Spanned<String>, Expression)],
     pub(super) item: Option<(String, Type)>,
-    /// Values kept from the start; `None` outside of a pair's end.
+    /// Saved values; `None` unless the event is the end of a pair.
     pub(super) saved: Option<&'a [SavedValue]>,
-    /// Names of those that starts save of which it was told already why they are none.
+    /// Names of saved values whose mistakes were already reported at the starts.
     pub(super) unsaved: &'a HashSet<String>,
 }
 
 impl<'a> Scope<'a> {
-    /// BTF or the message that there is none.
+    /// The kernel's BTF, or the message that there is none.
     pub(super) fn btf(&self, expression: &Expression, span: Range<usize>) -> Result<&'a Btf, Problems> {
         self.target.btf.ok_or_else(|| {
             let mut problems = self.problem(
@@ -132,7 +132,7 @@ impl<'a> Scope<'a> {
         problems
     }
 
-    /// A name that stands alone.
+    /// Resolves a name that stands alone.
     pub(super) fn name(&self, expression: &Expression, expr: &Expr, name: &str) -> Result<Operand, Problems> {
         if let Some((item, ty)) = &self.item
             && item == name
@@ -353,11 +353,11 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Bytes of a context that an instruction reaches.
+/// Bytes of a context that a load instruction can address.
 const REACH: u32 = 1 << 15;
 const OUT_OF_REACH: &str = "it is more than 32 KiB from the beginning of what the event passes";
 
-/// Whether all that a value reads of the context can be read by an instruction.
+/// Whether load instructions can read all parts of the context that a value uses.
 fn is_in_reach(typed: &Typed) -> bool {
     !typed.any(&|typed| match typed.kind {
         TypedKind::Argument(offset)
@@ -368,7 +368,7 @@ fn is_in_reach(typed: &Typed) -> bool {
     })
 }
 
-/// Whether a name is taken by the language.
+/// Whether the language reserves a name.
 pub(super) fn is_reserved(name: &str) -> bool {
     NAMES.contains(&name)
         || name == "false"

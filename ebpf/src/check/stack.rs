@@ -1,4 +1,4 @@
-//! `kstack` and `ustack`: stacks as values.
+//! `kstack` and `ustack`: values that are stacks.
 
 use super::scope::{Problems, Scope};
 use crate::{
@@ -7,12 +7,11 @@ use crate::{
     typed::{AccessMode, Side, Type, Typed, TypedKind},
 };
 
-/// Most frames of a stack, which is also what is kept where nothing is said; the kernel gives no more unless its
-/// `kernel.perf_event_max_stack` was raised.
+/// Most frames of a stack, and the default; the kernel gives no more unless `kernel.perf_event_max_stack` was raised.
 const MAX_FRAMES: u32 = 127;
 
 impl Scope<'_> {
-    /// `kstack`, `kstack(FRAMES)`, `kstack(TASK)`, `kstack(TASK, FRAMES)`; the same for `ustack` without a task.
+    /// `kstack`, `kstack(FRAMES)`, `kstack(TASK)`, `kstack(TASK, FRAMES)`; likewise `ustack`, without a task.
     pub(super) fn stack(
         &self,
         expression: &Expression,
@@ -51,7 +50,7 @@ impl Scope<'_> {
         Ok(Typed::new(TypedKind::Stack { side, frames, task }, Type::Stack { side, frames }))
     }
 
-    /// Refuses a stack where a number or text is wanted.
+    /// Refuses a stack where a number or text is required.
     pub(super) fn no_stack(
         &self,
         expression: &Expression,
@@ -64,8 +63,8 @@ impl Scope<'_> {
         Ok(typed)
     }
 
-    /// Refuses a stack that would be taken for each element of a list: it is that of the event, taken once. One in a
-    /// `let` is, as long as the `let` needs neither element nor start.
+    /// Refuses a stack that would be taken for each element of a list: the stack belongs to the event, and is taken once. A
+    /// stack in a `let` is taken once if the `let` needs neither the element nor the start.
     pub(super) fn outside_of_walk(&self, expression: &Expression, typed: Typed) -> Result<Typed, Problems> {
         let lets = super::event::placeholder_lets(self);
         let within = |typed: &Typed| match typed.kind {
@@ -84,7 +83,7 @@ impl Scope<'_> {
         Ok(typed)
     }
 
-    /// A task whose stack the kernel walks for us.
+    /// A task whose stack the kernel can walk.
     fn task(&self, expression: &Expression, task: &Expr, side: Side) -> Result<Typed, Problems> {
         let problem = |message: String, hint: &str| {
             Err(self.problem(expression, task.span.clone(), message, Some(hint.into())))

@@ -1,4 +1,4 @@
-//! Texts: `str`, how long they can be, and what they are compared with.
+//! Texts: `str`, their greatest length, and their comparisons.
 
 use super::scope::{Operand, Problems, Scope};
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// Bytes of a text where nothing else is said, and at the most; its NUL is one of them.
+/// Default and greatest size of a text, bytes; its NUL is one of them.
 pub(super) const TEXT_CAPACITY: u32 = 64;
 pub(super) const MAX_TEXT: u32 = 256;
 /// Most bytes of the name of a task, without the NUL.
 const COMM: u32 = 15;
-/// Most parts of an expression that are looked at to find how long it can be.
+/// Most parts of an expression that are visited to find its greatest length.
 const MOST_PARTS: u32 = 1000;
 
 impl Scope<'_> {
-    /// `str(POINTER)`, `str(TEXT)`, both with the most bytes that it takes, the NUL included.
+    /// `str(POINTER)`, `str(TEXT)`; both accept the greatest size in bytes, the NUL included.
     pub(super) fn str(
         &self,
         expression: &Expression,
@@ -64,7 +64,7 @@ impl Scope<'_> {
         })
     }
 
-    /// A text of which no more than `size` bytes are kept, the NUL included.
+    /// Truncates a text to `size` bytes, the NUL included.
     fn cut(&self, text: Typed, size: u32) -> Typed {
         if self.longest(&text) < size {
             return text;
@@ -80,13 +80,14 @@ impl Scope<'_> {
         }
     }
 
-    /// Most bytes that a text can have, without its NUL.
+    /// Greatest length of a text, bytes, without its NUL.
     pub(super) fn longest(&self, text: &Typed) -> u32 {
         let mut parts = MOST_PARTS;
         self.longest_within(text, &mut parts)
     }
 
-    /// Whether a text begins or ends with a `*` that was not written as a character of its own, `\\*`, here or where it got its name.
+    /// Whether a text begins or ends with a `*` that was not escaped as `\\*`, in the expression or in the `let` that names
+    /// it.
     fn is_pattern(&self, text: &str, expression: &Expression, written: &Expr) -> bool {
         let named = if let ExprKind::Name(name) = &written.kind {
             self.declared.iter().rfind(|(known, _)| known.value == *name)
@@ -129,7 +130,7 @@ impl Scope<'_> {
         }
     }
 
-    /// Refuses a comparison of texts that has one result whatever happens.
+    /// Refuses a comparison of texts that has one result always.
     pub(super) fn can_be_equal(
         &self,
         expression: &Expression,
@@ -189,7 +190,7 @@ impl Scope<'_> {
     }
 }
 
-/// What `str` is of, or the expression itself.
+/// The argument of `str`, or the expression itself.
 pub(super) fn argument(expr: &Expr) -> &Expr {
     match &expr.kind {
         ExprKind::Call(name, arguments) if name == "str" => arguments.first().unwrap_or(expr),

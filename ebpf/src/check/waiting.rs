@@ -1,4 +1,4 @@
-//! Which labels are known of a start that waits for its end.
+//! Finds the labels that are known of a start that waits for its end.
 
 use super::Checker;
 use crate::{
@@ -10,18 +10,18 @@ use crate::{
 };
 use std::collections::HashMap;
 
-/// One end, as it looks from a start.
+/// An end, from the point of view of a start.
 struct KnownEnd<'e> {
     end: &'e TypedEvent,
-    /// Number of values that are saved.
+    /// Number of saved values.
     saved: usize,
-    /// `let` values by number: where they are among the values of a start, if they are known.
+    /// `let` values by number: their index among the values of a start, if they are known.
     lets: HashMap<usize, Option<usize>>,
     shared: Vec<Typed>,
 }
 
 impl KnownEnd<'_> {
-    /// The same of what an entry has; `None` if that does not say it.
+    /// Rewrites an expression so that it uses only the contents of an entry; `None` if that is impossible.
     fn tell(&mut self, typed: &Typed) -> Option<Typed> {
         let with = |kind| Some(Typed { kind, ..typed.clone() });
         if let Some(part) = self.end.key.iter().position(|part| part.kind == typed.kind) {
@@ -66,8 +66,7 @@ impl KnownEnd<'_> {
 }
 
 impl Checker<'_> {
-    /// What the probe tells of starts that wait. A label that is not known from every start in the same way at all ends is
-    /// left out.
+    /// The waiting metrics of a probe. A label is left out unless every start determines it, in the same way for all ends.
     pub(super) fn waiting(
         &self,
         events: &[TypedEvent],

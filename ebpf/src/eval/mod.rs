@@ -1,7 +1,7 @@
-//! The meaning of operators, computed here and now: for constants, and as the second opinion in tests.
+//! The meaning of operators: for constants, and as a second opinion in tests.
 //!
-//! [`evaluate`] gives a whole typed expression its value at an event, from what the language says and
-//! without regard to how it is lowered, so that tests can hold compiled programs against it.
+//! [`evaluate`] computes a whole typed expression at an event from the definition of the language, independently of the
+//! lowering, so that tests can compare compiled programs with it.
 
 mod tree;
 
@@ -9,10 +9,10 @@ pub use tree::{Inputs, Value, evaluate};
 
 use crate::expr::{BinaryOperator, UnaryOperator};
 
-/// The result of an operator on two 64-bit values, as signed or unsigned numbers.
+/// The result of an infix operator on two 64-bit values, as signed or unsigned numbers.
 ///
-/// Division by zero gives 0, its remainder the dividend, shifts use the low six bits of the right side:
-/// what eBPF does (RFC 9669), carried over to signed numbers.
+/// Division by zero gives 0, its remainder is the dividend, and shifts use the low six bits of the right side, as in eBPF
+/// (RFC 9669); the same rules hold for signed numbers.
 pub fn binary(operator: BinaryOperator, unsigned: bool, a: u64, b: u64) -> u64 {
     let (sa, sb) = (a.cast_signed(), b.cast_signed());
     let shift = u32::try_from(b & 63).unwrap_or(0);
@@ -44,7 +44,7 @@ pub fn binary(operator: BinaryOperator, unsigned: bool, a: u64, b: u64) -> u64 {
     }
 }
 
-/// The result of a prefix operator; there is no memory here to read with `*`.
+/// The result of a prefix operator. `*` is not one of them, because there is no memory here.
 pub fn unary(operator: UnaryOperator, a: u64) -> u64 {
     match operator {
         UnaryOperator::Neg => a.wrapping_neg(),
@@ -54,7 +54,7 @@ pub fn unary(operator: UnaryOperator, a: u64) -> u64 {
     }
 }
 
-/// A value cut to `bits` and extended by its sign.
+/// A value truncated to `bits` and sign-extended.
 pub fn extend(value: u64, bits: u8, signed: bool) -> u64 {
     let unused = 64 - u32::from(bits.clamp(1, 64));
     if signed {

@@ -1,7 +1,7 @@
 //! A typed expression at an event → its value.
 //!
-//! What an operator does to two words is [`super::binary`]; here is what the operands are: arguments,
-//! memory, texts. Memory that cannot be read, or lies behind a null pointer, is 0, and as a text empty.
+//! [`super::binary`] defines what an operator does to two words; this module defines the operands: arguments, memory, texts.
+//! Memory that cannot be read, or is behind a null pointer, is 0, or an empty text.
 
 use crate::{
     typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator},
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::cell::RefCell;
 
-/// What an expression comes to.
+/// The value of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A number or an address.
@@ -19,7 +19,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number; 0 for a text.
+    /// The value as a number; 0 for a text.
     pub fn number(&self) -> u64 {
         match self {
             Self::Number(value) => *value,
@@ -27,7 +27,7 @@ impl Value {
         }
     }
 
-    /// The text; empty for a number.
+    /// The value as a text; empty for a number.
     pub fn text(&self) -> &[u8] {
         match self {
             Self::Number(_) => &[],
@@ -36,7 +36,7 @@ impl Value {
     }
 }
 
-/// What an expression can name at one event.
+/// The values that an expression can name at one event.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// The program's context: the words of a raw tracepoint, the record of a tracepoint.
@@ -45,7 +45,7 @@ pub struct Inputs<'a> {
     pub machine: &'a Environment,
     /// Named expressions, by number.
     pub lets: &'a [Typed],
-    /// Values kept from the start, by number.
+    /// Saved values, by number.
     pub saved: &'a [Value],
     /// Nanoseconds since the start.
     pub duration: u64,
@@ -53,15 +53,15 @@ pub struct Inputs<'a> {
     pub item: u64,
 }
 
-/// The value of an expression at an event.
+/// Evaluates an expression at an event.
 pub fn evaluate(typed: &Typed, event: &Inputs<'_>) -> Value {
     Evaluation { event, lets: RefCell::new(vec![None; event.lets.len()]) }.value(typed)
 }
 
-/// Values that are found on the way.
+/// Values that are computed on the way.
 struct Evaluation<'e> {
     event: &'e Inputs<'e>,
-    /// Those of named expressions, each found once.
+    /// Values of named expressions, each computed once.
     lets: RefCell<Vec<Option<Value>>>,
 }
 
@@ -73,7 +73,7 @@ fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// Only a `u64` or an address makes an operation unsigned; a shift has the sign of what is shifted.
+/// Whether an operation is unsigned: if an operand is a `u64` or an address; for a shift only the left operand counts.
 fn is_unsigned(operator: BinaryOperator, left: &Typed, right: &Typed) -> bool {
     let full =
         |typed: &Typed| matches!(typed.ty, Type::Int { bits: 64, signed: false } | Type::Pointer { .. });
@@ -187,7 +187,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// Bytes of which those up to a NUL are the text.
+    /// Reads bytes up to a NUL as a text.
     fn text(&self, typed: &Typed) -> Vec<u8> {
         let of = |operand: &Typed| self.value(operand).text().to_vec();
         match &typed.kind {
@@ -263,7 +263,7 @@ impl Evaluation<'_> {
         (0..u64::from(size)).map(|index| byte(memory, address.checked_add(index)?)).collect()
     }
 
-    /// At most `limit` bytes with the NUL; nothing if one of them faults.
+    /// Reads at most `limit` bytes including the NUL; nothing if one of them faults.
     fn read_text(&self, access: AccessMode, address: u64, offset: i32, limit: u32) -> Vec<u8> {
         let address = address.wrapping_add_signed(offset.into());
         let memory = self.memory(access, address);
@@ -280,7 +280,7 @@ impl Evaluation<'_> {
     }
 }
 
-/// A word as a value of a type: cut to its width and extended by its sign.
+/// A word as a value of a type: truncated to its width and sign-extended.
 fn in_type(word: u64, ty: &Type) -> u64 {
     match ty {
         Type::Int { bits, signed } => super::extend(word, *bits, *signed),

@@ -1,7 +1,7 @@
 //! The expression language: text → tokens → [`Expr`], and back.
 //!
-//! It reads like C. Differences, all on purpose: `.` also goes through pointers, `??` takes the first
-//! side that exists on this kernel, and durations may be written as `10ms`.
+//! The language resembles C, with deliberate differences: `.` also goes through pointers, `??` takes the first side that
+//! exists on this kernel, and durations may be written as `10ms`.
 
 mod lexer;
 mod parser;
@@ -14,13 +14,13 @@ use std::ops::Range;
 /// An expression and its byte range in the text it was parsed from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// Its kind.
     pub kind: ExprKind,
-    /// Where it stands in its text.
+    /// Its place in the text.
     pub span: Range<usize>,
 }
 
-/// What an expression is.
+/// The kind of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// `42`, `0x2a`, `10ms` (nanoseconds).
@@ -48,7 +48,7 @@ pub enum ExprKind {
 }
 
 impl Expr {
-    /// A name, for expressions that the compiler makes itself and that stand in no text.
+    /// Makes a name, for expressions that the compiler makes itself and that are in no text.
     pub(crate) fn name(name: &str) -> Self {
         Self::made(ExprKind::Name(name.to_owned()))
     }
@@ -68,7 +68,7 @@ impl Expr {
         Self { kind, span: 0..0 }
     }
 
-    /// Whether it has this name somewhere, or a call of it.
+    /// Whether it contains this name, or a call of it.
     pub fn mentions(&self, wanted: &str) -> bool {
         match &self.kind {
             ExprKind::Integer(_) | ExprKind::Text(_) => false,
@@ -89,30 +89,30 @@ impl Expr {
     }
 }
 
-/// A field's name and where it stands.
+/// The name of a field, and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldName {
     /// The name.
     pub name: String,
-    /// Where it stands.
+    /// Its place.
     pub span: Range<usize>,
 }
 
 /// The type in a cast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeName {
-    /// What stands before the name.
+    /// The keyword before the name.
     pub kind: TypeKind,
     /// `request`, `u32`, `unsigned long`.
     pub name: String,
-    /// How many `*` follow.
+    /// Number of `*` after the name.
     pub pointers: u8,
 }
 
-/// What stands before a type's name.
+/// The keyword before a type's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeKind {
-    /// Nothing: a built-in integer or a typedef.
+    /// No keyword: a built-in integer or a typedef.
     Plain,
     /// `struct`
     Struct,
@@ -177,7 +177,7 @@ pub enum BinaryOperator {
 }
 
 impl BinaryOperator {
-    /// All of them, for tests that must not miss one.
+    /// All operators, for tests that must not miss one.
     pub const ALL: [Self; 18] = [
         Self::Add,
         Self::Sub,
@@ -199,7 +199,7 @@ impl BinaryOperator {
         Self::Or,
     ];
 
-    /// Binding strength as in C; larger binds tighter. `??` is 1 and `?:` is 0.
+    /// Precedence as in C; larger binds tighter. `??` is 1 and `?:` is 0.
     pub fn precedence(self) -> u8 {
         match self {
             Self::Or => 2,
@@ -215,7 +215,7 @@ impl BinaryOperator {
         }
     }
 
-    /// As written.
+    /// The operator as written.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -239,14 +239,14 @@ impl BinaryOperator {
         }
     }
 
-    /// Whether the result is 0 or 1 by comparing.
+    /// Whether it is a comparison or logical operator, whose result is 0 or 1.
     pub fn compares(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
 }
 
 impl UnaryOperator {
-    /// As written.
+    /// The operator as written.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Neg => "-",
@@ -257,15 +257,15 @@ impl UnaryOperator {
     }
 }
 
-/// Why a text is not an expression.
+/// The reason why a text is not an expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
-    /// Where in the text.
+    /// Its place in the text.
     pub span: Range<usize>,
-    /// What to do.
+    /// The remedy.
     pub hint: Option<String>,
 }
 
@@ -273,7 +273,7 @@ pub struct ParseError {
 mod tests {
     use super::*;
 
-    /// The same text, and so the same tree but for the places.
+    /// Compares trees without their places.
     #[test]
     fn what_the_compiler_makes_is_what_a_person_would_write() {
         let made = Expr::name("a").member("b").member("c").equals(u64::MAX);

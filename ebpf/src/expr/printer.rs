@@ -1,4 +1,4 @@
-//! [`Expr`] back to text, with no more brackets than needed.
+//! Prints an [`Expr`] with no more brackets than necessary.
 
 use super::{BinaryOperator, Expr, ExprKind, TypeKind, TypeName};
 use std::fmt;

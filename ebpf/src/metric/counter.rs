@@ -1,4 +1,4 @@
-//! `counter`: the sum of a value, or the number of events. A row has the sum.
+//! `counter`: the sum of a value, or the number of events. A row contains the sum.
 
 use super::{Cell, RowKind, add_words, exact};
 use crate::{
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter;
 
-/// All is said by the key.
+/// The key alone declares it.
 pub(super) type Declared = Counter;
 
 impl RowKind for Counter {

@@ -1,4 +1,4 @@
-//! `gauge`: the last value. A row has the time, and the value.
+//! `gauge`: the last value. A row contains its time, and the value.
 
 use super::{Cell, RowKind, exact};
 use crate::{
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gauge;
 
-/// All is said by the key.
+/// The key alone declares it.
 pub(super) type Declared = Gauge;
 
 impl RowKind for Gauge {

@@ -1,12 +1,12 @@
-//! How values of labels become text: what there is, by which names, and of which values.
+//! The decoders of label values: their names, and the values that they accept.
 //!
-//! One more decoder is one entry in the table below. It gives the decoder's name, what it takes, and its row in `docs/probes.md`,
-//! which a test compares. What reads the bytes is not here: the exporter has one file for each.
+//! A new decoder is one entry in the table below: its name, its input, and its row in `docs/probes.md`, which a test
+//! compares. The code that reads the bytes is in the exporter, one file for each decoder.
 
 use crate::stack::Side;
 use std::collections::BTreeMap;
 
-/// What a decoder takes.
+/// The input of a decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecoderInput {
     /// A number or a pointer.
@@ -15,27 +15,27 @@ pub enum DecoderInput {
     Text,
     /// A stack of one side.
     Stack(Side),
-    /// The stack of the kernel that a task slept with.
+    /// The stack of the kernel with which a task slept.
     Sleep,
-    /// So many bytes; any number of them where it is `None`.
+    /// This many bytes; `None` for any number of them.
     Bytes(Option<u32>),
 }
 
-/// A row of the table: decoders that take and show the same.
+/// A row of the table: decoders with the same input and output.
 #[derive(Debug)]
 pub struct DecoderRow {
-    /// Their names, and what these stand for.
+    /// Their names, and the decoders.
     pub decoders: &'static [(&'static str, Decoder)],
-    /// What they take.
+    /// Their input.
     pub takes: DecoderInput,
-    /// The same in words, for the documentation.
+    /// Their input in words, for the documentation.
     pub from: &'static str,
-    /// What they show, for the documentation.
+    /// Their output in words, for the documentation.
     pub into: &'static str,
 }
 
-/// Makes [`Decoder`] and [`DECODERS`] of one entry for each decoder: its variant, and rows of its names, what it takes, and the two
-/// texts of its row in the documentation. A variant with a value has a name for each value: `["pod" = CgroupPart::Pod]`.
+/// Makes [`Decoder`] and [`DECODERS`] from one entry for each decoder: its variant, its names, its input, and the two texts
+/// of its row in the documentation. A variant with a value has a name for each value: `["pod" = CgroupPart::Pod]`.
 macro_rules! decoders {
     ($(
         $variant:ident $(($payload:ty))? {
@@ -46,19 +46,20 @@ macro_rules! decoders {
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the table of decoders has a text for each")]
         pub enum Decoder {
-            /// A text for each number, and one for all others (their decimal number where there is none).
+            /// A table: a text for each number, and one for all others (by default their decimal number).
             Table {
                 /// Number → text.
                 rows: BTreeMap<i64, String>,
-                /// Enumerator → text; its number is looked up on the kernel at hand, and left out where it has none.
+                /// Enumerator → text. Its number is looked up on the kernel; an enumerator that the kernel does not have is
+                /// left out.
                 named: Vec<(String, String)>,
-                /// For every other number.
+                /// The text of all other numbers.
                 default: Option<String>,
             },
             $($variant $(($payload))?,)+
         }
 
-        /// The decoders that have names: all that take no table.
+        /// The decoders that have names: all except the table.
         pub static DECODERS: &[DecoderRow] = &[$($(DecoderRow {
             decoders: &[$(($name, Decoder::$variant $(($value))?)),+],
             takes: $takes,
@@ -93,7 +94,7 @@ decoders! {
     RaidSlot { ["raid_slot"] DecoderInput::Number, "`array << 32 \\| member`, both as above" => "the member's place in the array, `none` for a spare; what is no member of that array now is left out"; }
 }
 
-/// What of a cgroup is shown.
+/// The part of a cgroup that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupPart {
     /// Its path.
@@ -112,13 +113,13 @@ impl Decoder {
         DECODERS.iter().flat_map(|row| row.decoders).map(|(name, _)| *name)
     }
 
-    /// The decoder of a name.
+    /// Finds a decoder by its name.
     pub fn named(name: &str) -> Option<Self> {
         let mut all = DECODERS.iter().flat_map(|row| row.decoders);
         all.find(|(known, _)| *known == name).map(|(_, decoder)| decoder.clone())
     }
 
-    /// What it takes.
+    /// Its input.
     pub(crate) fn takes(&self) -> DecoderInput {
         if let Self::Table { .. } = self {
             return DecoderInput::Number;
