@@ -1,9 +1,9 @@
-//! What is said to a person about their YAML: a message with a place and a hint, drawn in one way.
+//! Messages about a user's YAML: each has a place and a hint, and all are drawn in the same way.
 
 use memchr::memmem;
 use std::{fmt, ops::Range, sync::Arc};
 
-/// A text with a name, which spans refer to.
+/// A named text, which spans refer to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Path or other name, as the user gave it.
@@ -33,12 +33,12 @@ impl SourceFile {
 /// Bytes of a source file.
 pub type Span = Range<usize>;
 
-/// A value and where it was written.
+/// A value and its place in the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
-    /// What was written.
+    /// The value.
     pub value: T,
-    /// Where.
+    /// The place.
     pub span: Span,
 }
 
@@ -49,29 +49,29 @@ impl<T> Spanned<T> {
     }
 }
 
-/// How bad it is.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// The probe cannot be used.
+    /// An error: the probe cannot be used.
     Error,
-    /// It can, but is likely not what was meant.
+    /// A warning: the probe can be used, but is probably not what was meant.
     Warning,
 }
 
 /// One message about a place in a source file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong: lower case, names in backticks, no full stop.
+    /// The mistake: lower case, names in backticks, no full stop.
     pub message: String,
     /// The file.
     pub file: Arc<SourceFile>,
-    /// The place in it.
+    /// The place in the file.
     pub span: Span,
-    /// What to do about it, shown under the place.
+    /// The remedy, shown below the place.
     pub hint: Option<String>,
-    /// Whether it is no mistake where the kernel tells its types, which it does not.
+    /// Whether the message holds only because the kernel has no BTF: with its types the YAML may be right.
     pub lacks_types: bool,
 }
 
@@ -93,7 +93,7 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(file, span, message) }
     }
 
-    /// The same with a hint.
+    /// Returns the message with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -144,12 +144,12 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The candidate nearest to `name`, if any is near enough to be a likely misspelling.
+/// The candidate nearest to `name`, if one is near enough for a probable misspelling.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(name, candidates, 1).into_iter().next()
 }
 
-/// Up to `most` candidates near to `name`, the nearest first.
+/// Up to `most` candidates near `name`, the nearest first.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
     let part = memmem::Finder::new(name);
@@ -169,10 +169,10 @@ pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most:
     found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
 }
 
-/// How often each character is in a name, those that share five bits together.
+/// Counts of the characters of a name; characters that share five bits are counted together.
 type LetterCounts = [i32; 32];
 
-/// A name to which others are compared; there may be a hundred thousand of them, few of which are near.
+/// A name to which others are compared. There may be a hundred thousand others, few of which are near.
 struct ComparedName {
     name: String,
     length: usize,
@@ -186,8 +186,8 @@ impl ComparedName {
         Self { name: name.to_lowercase(), length, letters, limit }
     }
 
-    /// Edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if they are more
-    /// than the limit.
+    /// Number of edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if it
+    /// is above the limit.
     fn distance(&self, other: &str) -> Option<usize> {
         let (length, letters) = letters(other);
         // Each edit changes the length by one at the most, and how often there are two characters. So most names need no more.
@@ -201,7 +201,7 @@ impl ComparedName {
     }
 }
 
-/// Number of characters of a name, case ignored, and how often each is in it.
+/// Number of characters of a name, case ignored, and the counts of its characters.
 fn letters(name: &str) -> (usize, LetterCounts) {
     let (mut length, mut letters) = (0, LetterCounts::default());
     for letter in name.chars().flat_map(char::to_lowercase) {
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(near("block_rq_is", names, 5).len(), 1 + 1);
     }
 
-    /// The whole table, without any short cut.
+    /// Computes the full table, without short cuts.
     fn distance(a: &str, b: &str) -> usize {
         let a: Vec<char> = a.to_lowercase().chars().collect();
         let b: Vec<char> = b.to_lowercase().chars().collect();

@@ -1,11 +1,11 @@
 //! Patterns of names: `*` is any text, `?` one character, `[abc]`, `[a-z]` and `[!a]` one of those or none of them.
 
-/// Whether a text has any of the characters that make it a pattern.
+/// Whether a text contains a character that makes it a pattern.
 pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// One step of a pattern.
+/// One element of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum GlobStep {
     Any,
@@ -27,14 +27,14 @@ impl GlobStep {
     }
 }
 
-/// A pattern, read once to be compared with many names.
+/// A pattern, parsed once to be compared with many names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     steps: Vec<GlobStep>,
 }
 
 impl Glob {
-    /// Reads a pattern. Every text is one: a bracket without its partner stands for itself.
+    /// Parses a pattern. Every text is a valid one: a bracket without its partner stands for itself.
     pub fn new(pattern: &str) -> Self {
         let characters: Vec<char> = pattern.chars().collect();
         let mut steps = Vec::new();
@@ -57,7 +57,7 @@ impl Glob {
         Self { steps }
     }
 
-    /// Whether a whole text is as the pattern says.
+    /// Whether the whole text matches the pattern.
     pub fn matches(&self, text: &str) -> bool {
         let (mut at, mut rest) = (0, text.chars());
         // What follows the last `*`, and what is left of the text behind what that stands for.
@@ -86,14 +86,14 @@ impl Glob {
         }
     }
 
-    /// The characters that a text must begin with: `ext4_` of `ext4_*`.
+    /// The prefix that every matching text has: `ext4_` for `ext4_*`.
     pub fn prefix(&self) -> String {
         let literal = |step: &GlobStep| if let GlobStep::Literal(c) = step { Some(*c) } else { None };
         self.steps.iter().map_while(literal).collect()
     }
 }
 
-/// What stands behind `[`, up to and with `]`.
+/// Parses the text after `[`, up to and including `]`.
 fn set(rest: &[char]) -> Option<(GlobStep, usize)> {
     let negated = matches!(rest.first(), Some('!' | '^'));
     let first = usize::from(negated);

@@ -109,7 +109,7 @@ impl Key {
         duration(text).expect("the default in the table is a duration")
     }
 
-    /// Its default as a text.
+    /// Its default, yes or no.
     pub(crate) fn default_truth(&self) -> bool {
         let Fallback::Boolean(truth) = self.fallback else { self.has_no_default() };
         truth

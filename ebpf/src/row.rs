@@ -1,8 +1,7 @@
-//! Instructions that change a row: what kinds of metrics write theirs with. The value is in `r1`, the row in `r7`; `r2` to
-//! `r5` are free.
+//! Instructions that change a row, for the kinds of metrics. The value is in `r1`, the row in `r7`; `r2` to `r5` are free.
 //!
-//! For a bucket no jumps where it can be helped: each would double the paths that the verifier walks, and in a loop
-//! it walks them for every round.
+//! Instructions for buckets avoid jumps where possible: each jump would double the paths that the verifier follows, and in a
+//! loop it follows them in every round.
 
 use crate::{
     asm::{Assembler, JumpLabel, immediate, offset},
@@ -10,21 +9,21 @@ use crate::{
     insn::{Alu, Cond, Insn, R1, R2, R3, R4, R5, R7, Reg, Size},
 };
 
-/// Up to so many bounds all are compared, without jumps; above it they are searched by halving.
+/// Most bounds that are all compared, without jumps; a larger number is searched by halving.
 const COMPARED: usize = 48;
 
 /// The row that a program changes.
 pub(crate) struct RowWriter<'a> {
-    /// The program.
+    /// The program that is being written.
     pub(crate) asm: &'a mut Assembler,
     /// Whether nothing else writes to the row before the program ends.
     pub(crate) is_alone: bool,
-    /// Where on the stack the time is that was read at the beginning, if it was.
+    /// Stack offset of the time that was read at the beginning of the program, if it was.
     pub(crate) now: Option<i16>,
 }
 
 impl RowWriter<'_> {
-    /// Where the time is that was read at the beginning.
+    /// Stack offset of the time that was read at the beginning of the program.
     pub(crate) fn time(&self) -> i16 {
         self.now.expect("programs read the clock first where they note when a value was set")
     }
@@ -67,7 +66,7 @@ impl RowWriter<'_> {
         }
     }
 
-    /// Jumps if `r1` compares so with a constant of 64 bits.
+    /// Jumps if `r1` compares so with a 64-bit constant.
     fn jump_if_constant(&mut self, cond: Cond, value: u64, to: JumpLabel) {
         if let Ok(small) = i32::try_from(value.cast_signed()) {
             self.asm.jump_if(cond, R1, small, to);
@@ -144,7 +143,7 @@ impl RowWriter<'_> {
         }
     }
 
-    /// `r3` = `base` + number of bounds below the value, by halving.
+    /// `r3` = `base` + number of bounds below the value, found by halving.
     fn search(&mut self, bounds: &[i64], base: i32, found: JumpLabel) {
         let middle = bounds.len() / 2;
         let Some(bound) = bounds.get(middle) else {

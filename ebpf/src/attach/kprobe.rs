@@ -142,7 +142,7 @@ fn common_arguments(resolved: &mut Resolved, sites: &Sites, words: Words, target
     resolved.untyped = prototypes.iter().all(|(_, arguments)| arguments.is_empty());
 }
 
-/// A register without a type.
+/// The register below a cast.
 fn strip_cast(typed: &Typed) -> &Typed {
     if let TypedKind::Cast(inner) = &typed.kind { inner } else { typed }
 }

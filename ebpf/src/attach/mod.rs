@@ -125,7 +125,7 @@ fn is_name(part: &str) -> bool {
         && !part.starts_with('.')
 }
 
-/// For kinds all of whose mechanisms have typed pointers, or none.
+/// For kinds whose attach points have no mechanism without typed pointers.
 fn never_untracked(_: &AttachPoint, _: &Target<'_>) -> Option<Resolved> {
     None
 }

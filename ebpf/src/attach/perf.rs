@@ -70,7 +70,7 @@ pub struct EventFamily {
     /// Whether a frequency is passed to the kernel as a frequency: then the kernel's limit on samples does not stop the
     /// timer.
     has_frequency: bool,
-    /// Whether the processor counts: no processor has all counters, and few virtual machines have any.
+    /// Whether the processor counts: it may lack a counter, and few virtual machines have any.
     pub is_of_processor: bool,
 }
 

@@ -8,11 +8,12 @@ use crate::{
 };
 use std::ops::Range;
 
-/// The path from a task to its cgroup of version 2.
+/// The id of a task's cgroup of version 2.
 const UNIFIED: &str = "task.cgroups.dfl_cgrp.kn.id";
 
-/// The path from a task to its cgroup of the CPU controller, if that is in a hierarchy of version 1: containers have a cgroup
-/// there. The number of the hierarchy is in the upper 16 bits; it is 0 for version 2.
+/// The expression for the id of a task's cgroup: of the CPU controller, if that is in a hierarchy of version 1 and the task in a
+/// cgroup of it, because containers have one there; otherwise of version 2. The number of the hierarchy is in the upper 16
+/// bits; it is 0 for version 2.
 fn key() -> String {
     const OLD: &str = "task.cgroups.subsys[cpu_cgrp_id].cgroup";
     format!(

@@ -50,8 +50,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Refuses pairs whose frames never are equal: when the kernel calls a traced function, the stack pointer is another than
-    /// at a probe.
+    /// Refuses pairs whose frames never are equal: `frame` of a function that the kernel traces is another number than at a
+    /// probe on it.
     pub(super) fn frames(&mut self, events: &[Checked<'_>]) {
         let framed = |(event, typed): &&Checked<'_>| {
             let has_frame =
@@ -214,7 +214,7 @@ struct Fact<'e> {
     event: &'e TypedEvent,
 }
 
-/// What a fact implies for a value that is compared with a constant.
+/// The constraint that a fact puts on a value, if it compares the value with a constant.
 enum Constraint<'e> {
     /// The number is in this range, or in a range of one number it is not that number. For equality, signedness makes no
     /// difference.

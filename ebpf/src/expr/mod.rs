@@ -239,7 +239,7 @@ impl BinaryOperator {
         }
     }
 
-    /// Whether it is a comparison or logical operator, whose result is 0 or 1.
+    /// Whether it is a comparison.
     pub fn compares(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
@@ -273,7 +273,7 @@ pub struct ParseError {
 mod tests {
     use super::*;
 
-    /// Compares trees without their places.
+    /// Equal texts have equal trees, except for the places.
     #[test]
     fn what_the_compiler_makes_is_what_a_person_would_write() {
         let made = Expr::name("a").member("b").member("c").equals(u64::MAX);

@@ -1,4 +1,4 @@
-//! Instructions as text, in the pseudo assembly of the kernel's verifier log.
+//! Formats instructions as text, in the pseudo assembly of the kernel's verifier log.
 //!
 //! Jump offsets stay relative and in slots, as in the log.
 
@@ -6,7 +6,7 @@ use super::{Alu, Cond, Helper, Insn, KernelFunction, Reg, Size, Src};
 use std::fmt;
 
 impl Alu {
-    /// What stands between `dst` and `src`; in a negation, which has no `src`, before `dst`.
+    /// The operator between `dst` and `src`; for a negation, which has no `src`, the prefix.
     fn operator(self) -> &'static str {
         match self {
             Self::Add => "+=",
@@ -83,7 +83,7 @@ impl Helper {
 }
 
 impl KernelFunction {
-    /// Its name in the kernel.
+    /// The name of the function in the kernel.
     pub fn name(self) -> &'static str {
         match self {
             Self::SessionIsReturn => "bpf_session_is_return",
@@ -92,7 +92,7 @@ impl KernelFunction {
     }
 }
 
-/// A register by the name of its width: `r1` or `w1`.
+/// A register, with the name of its width: `r1` or `w1`.
 struct RegisterName(char, Reg);
 
 impl fmt::Display for RegisterName {
@@ -101,7 +101,7 @@ impl fmt::Display for RegisterName {
     }
 }
 
-/// A second operand, its register by the name of its width.
+/// A second operand; a register has the name of its width.
 struct OperandText(char, Src);
 
 impl fmt::Display for OperandText {

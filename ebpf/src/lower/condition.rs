@@ -1,4 +1,4 @@
-//! Conditions into jumps.
+//! Lowers conditions to jumps.
 
 use super::{
     Lowering,
@@ -38,7 +38,7 @@ fn condition(operator: BinaryOperator, unsigned: bool, when: bool) -> Cond {
 }
 
 impl Lowering<'_> {
-    /// Jumps to `to` if the truth of `typed` is `when`, else goes on; registers below `depth` are kept.
+    /// Jumps to `to` if the truth of `typed` is `when`, and continues otherwise; registers below `depth` keep their values.
     pub(super) fn branch(&mut self, typed: &Typed, when: bool, to: JumpLabel, depth: usize) {
         if let Some(truth) = constant_truth(typed) {
             if truth == when {
@@ -87,7 +87,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// The operand for which the comparison with the other holds, into the register of `depth`.
+    /// Computes into the register of `depth` the operand for which the comparison with the other one is true.
     pub(super) fn extreme(&mut self, operator: BinaryOperator, left: &Typed, right: &Typed, depth: usize) {
         let cond = condition(operator, unsigned_operation(operator, left, right), true);
         let end = self.asm.label();
@@ -107,8 +107,8 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of
-    /// eight bytes, so whole words are compared.
+    /// Jumps if two texts are equal, or if they are not. Both are padded with zeros to a multiple of eight bytes, so whole
+    /// words are compared.
     fn branch_texts(&mut self, left: &Typed, right: &Typed, equal: bool, to: JumpLabel) {
         let size = |typed: &Typed| if let Type::Text { capacity } = typed.ty { capacity } else { 8 };
         let (left_size, right_size) = (size(left), size(right));

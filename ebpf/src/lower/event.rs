@@ -1,4 +1,4 @@
-//! The course of one program: filter, pair, find the row, count.
+//! Writes one program: filter, pair, find the row, count.
 
 use super::{CONTEXT, Lowering, WalkPosition, immediate, is_tracked, words};
 use crate::{
@@ -11,15 +11,15 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// `BPF_NOEXIST`: two CPUs that meet a new label set make one row.
+/// `BPF_NOEXIST`: two CPUs with the same new label set make one row.
 pub(super) const NOEXIST: i32 = 1;
-/// Since then a loop can have a bound that the kernel keeps, and is verified in one or two rounds.
+/// First kernel with loops whose bound the kernel counts; the verifier follows them for one or two rounds.
 const MAY_GOTO: KernelVersion = KernelVersion(6, 9, 0);
 /// `-E2BIG`: the map is full.
 pub(super) const FULL: i32 = -7;
 
 impl Lowering<'_> {
-    /// The whole program.
+    /// Writes the whole program.
     pub(super) fn program(&mut self) {
         let event = self.event;
         let exit = self.asm.label();
@@ -66,7 +66,7 @@ impl Lowering<'_> {
         self.asm.push(Insn::Exit);
     }
 
-    /// Keeps the time.
+    /// Reads the clock into a slot.
     fn stamp(&mut self) {
         self.asm.comment("now");
         self.call(Helper::KtimeNs);
@@ -168,8 +168,8 @@ impl Lowering<'_> {
         self.drop_event(DropReason::EachLimit);
     }
 
-    /// Hides from the verifier what it knows of numbers that are there before the loop and outlive its rounds. Every
-    /// way to another value would be one more way through each round, and each round counts other faults.
+    /// Hides from the verifier what it knows of numbers that exist before the loop and are used after it. The verifier
+    /// would follow each path to another value through each round, and each round counts other faults.
     fn hide_kept(&mut self) {
         let mut slots: Vec<i16> = self.faults.into_iter().collect();
         for (value, slot) in self.event.lets.iter().zip(&self.lets.slots) {
@@ -184,8 +184,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Makes every round of a loop with the kernel's bound begin alike for the verifier, whatever way the one
-    /// before went: there it also compares stack slots that nobody reads again, and until 6.15 such registers.
+    /// Makes every round of a loop with the kernel's bound begin with the same state for the verifier, whatever path the
+    /// previous round took: in such a loop the verifier also compares stack slots that nobody reads again, and until 6.15
+    /// such registers.
     fn forget(&mut self, outside: u32) {
         self.asm.comment("each: every round begins alike");
         for register in [R0, R1, R2, R3, R4, R5, R7] {
@@ -197,7 +198,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// What is done for an event or element; jumps to `skip` when it does not count.
+    /// Handles the event or an element of its list; jumps to `skip` if it does not count.
     fn body(&mut self, skip: JumpLabel) {
         let Some(start) = &self.layout.start else {
             self.count(skip);
@@ -227,7 +228,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// `r7` = the row of the event's labels, made where it is new.
+    /// `r7` = the row of the event's labels, which is made if it is new.
     fn find_row(&mut self, skip: JumpLabel) {
         if !self.layout.is_keyed() {
             let key = self.index_key(0);
@@ -275,7 +276,7 @@ impl Lowering<'_> {
         self.find_copy();
     }
 
-    /// `r7` = this CPU's copy of the row.
+    /// `r7` = the row's copy for this CPU.
     fn find_copy(&mut self) {
         let Copies { count, stride, shift } = self.layout.copies;
         let (Ok(last), Ok(stride), Ok(shift)) =
@@ -298,7 +299,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Whether a read may fail and be counted.
+/// Whether a read may fail, and the failure be counted.
 fn reads_by_helper(typed: &Typed) -> bool {
     match &typed.kind {
         TypedKind::Load { access, .. } => *access != AccessMode::Direct,

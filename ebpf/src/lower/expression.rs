@@ -1,4 +1,4 @@
-//! Values into registers.
+//! Computes values into registers.
 
 use super::{CONTEXT, Lowering, immediate};
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
     typed::{AccessMode, BinaryOperator, Builtin, Type, Typed, TypedKind, UnaryOperator, unsigned_operation},
 };
 
-/// Registers for values, by depth.
+/// Registers of values, by depth.
 pub(super) const VALUES: [Reg; 4] = [R1, R2, R3, R4];
 
-/// Whether computing it calls a helper, which clobbers `r0` to `r5`.
+/// Whether computing the expression calls a helper, which clobbers `r0` to `r5`.
 fn calls(typed: &Typed) -> bool {
     typed.any(&|typed| match &typed.kind {
         TypedKind::Builtin(_)
@@ -33,7 +33,7 @@ fn calls(typed: &Typed) -> bool {
 }
 
 impl Lowering<'_> {
-    /// Computes a number or pointer into the register of that depth; those below keep their values.
+    /// Computes a number or pointer into the register of that depth; registers of lower depths keep their values.
     pub(super) fn eval(&mut self, typed: &Typed, depth: usize) {
         let dst = VALUES[depth];
         match &typed.kind {
@@ -122,7 +122,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// 1 or 0 into the register of that depth.
+    /// Computes a condition as 1 or 0 into the register of that depth.
     fn truth(&mut self, typed: &Typed, depth: usize) {
         let (no, end) = (self.asm.label(), self.asm.label());
         self.branch(typed, false, no, depth);
@@ -160,7 +160,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Cuts to so many bits and extends by the sign or zeros.
+    /// Truncates to this many bits, and extends by the sign or zeros.
     pub(super) fn extend(&mut self, dst: Reg, bits: u8, signed: bool) {
         if bits >= 64 {
             return;
@@ -174,7 +174,7 @@ impl Lowering<'_> {
         self.alu(if signed { Alu::Arsh } else { Alu::Rsh }, dst, unused);
     }
 
-    /// What a load gave into the value's own width: bitfields are cut out, signs extended.
+    /// Converts the result of a load to the value: extracts bitfields, extends signs.
     fn narrow(&mut self, dst: Reg, ty: &Type, size: u32, bits: Option<(u32, u32)>) {
         let Type::Int { bits: type_bits, signed } = *ty else { return };
         let (shift, width) = bits.unwrap_or((0, u32::from(type_bits)));
@@ -191,8 +191,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Reads memory. Through a null pointer the result is 0, by a test before the load: the verifier
-    /// wants it for arguments and members that may be null.
+    /// Reads memory. A null pointer gives 0, by a test before the load: the verifier requires it for arguments and members
+    /// that may be null.
     fn load(
         &mut self,
         typed: &Typed,
@@ -223,7 +223,7 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Copies from the address in `r1` plus `offset` to the stack by a helper; failures are counted.
+    /// Copies from the address in `r1` plus `offset` to the stack with a helper; failures are counted.
     pub(super) fn read(
         &mut self,
         slot: i16,
@@ -261,7 +261,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// A tracked pointer into `r1` as a plain number: through memory, the way the verifier forgets types.
+    /// Moves a tracked pointer into `r1` as a plain number: through memory, where the verifier forgets its type.
     fn number(&mut self, operand: &Typed) {
         self.eval(operand, 0);
         let from = self.stack.take(8);
@@ -275,7 +275,7 @@ impl Lowering<'_> {
         self.stack.used -= 16;
     }
 
-    /// 1 or 0: whether the map of processes has this one as the command's.
+    /// Computes 1 or 0: whether the map of processes has this process, as one that belongs to the command.
     fn traced(&mut self, process: &Typed, depth: usize) {
         let (dst, end) = (VALUES[depth], self.asm.label());
         self.eval(process, depth);
@@ -291,7 +291,7 @@ impl Lowering<'_> {
         self.asm.place(end);
     }
 
-    /// Left and right side into two registers, of which the first is that of `depth`.
+    /// Computes both sides into two registers, the left one into the register of `depth`.
     pub(super) fn operands(&mut self, left: &Typed, right: &Typed, depth: usize) -> (Reg, Reg) {
         let dst = VALUES[depth];
         if !calls(right) && depth + 1 < VALUES.len() {
@@ -326,7 +326,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Uses the constant as an operand where the instruction can hold it.
+    /// Uses a constant as an immediate operand, if the instruction can contain it.
     fn by_constant(
         &mut self,
         operator: BinaryOperator,
@@ -349,7 +349,8 @@ impl Lowering<'_> {
         true
     }
 
-    /// `a / b` or `a % b` of signed numbers by the unsigned instruction, cutting towards zero as C does.
+    /// Computes `a / b` or `a % b` of signed numbers with the unsigned instruction; the quotient is rounded towards zero, as
+    /// in C.
     fn signed_division(&mut self, operator: BinaryOperator, a: Reg, b: Reg) {
         let (a_done, b_done, end) = (self.asm.label(), self.asm.label(), self.asm.label());
         self.mov(R0, 0);
@@ -405,7 +406,7 @@ fn operation(operator: BinaryOperator, unsigned: bool) -> Alu {
     }
 }
 
-/// The truth of a constant condition, if it is one.
+/// The truth of a constant condition; `None` for others.
 pub(super) fn constant_truth(typed: &Typed) -> Option<bool> {
     match &typed.kind {
         TypedKind::Constant(value) => Some(*value != 0),

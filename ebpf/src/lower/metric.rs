@@ -1,4 +1,4 @@
-//! A metric's value into its row; `r7` points to the row. What is done there is said by the metric's kind.
+//! Writes a metric's value into its row; `r7` points to the row. The metric's kind has the instructions.
 
 use super::{Lowering, offset};
 use crate::{metric::Cell, row::RowWriter};

@@ -1,9 +1,9 @@
 //! Typed probe → instructions.
 //!
-//! Registers: `r6` the context, `r7` the row, `r8` the element of `each`, `r9` its count; `r1` to `r4`
-//! hold values of expressions, `r0` and `r5` are free for use inside one operation. Whatever must live
-//! longer is on the stack. A helper call is made only while no value waits in `r1` to `r4`: an operand
-//! with a call in it is computed before its partner is brought into a register.
+//! Registers: `r6` has the context, `r7` the row, `r8` the element of `each`, `r9` its count; `r1` to `r4` have values of
+//! expressions, `r0` and `r5` are free within one operation. Values that live longer are on the stack. A helper is called
+//! only while no value is in `r1` to `r4`: an operand that calls one is computed before the other operand is put into a
+//! register.
 
 mod condition;
 mod event;
@@ -31,33 +31,33 @@ use crate::{
     },
 };
 
-/// Bytes of stack that a program has.
+/// Size of a program's stack, bytes.
 const STACK: u32 = 512;
 
-/// Why a typed probe cannot become a program.
+/// The reason why a typed probe cannot become a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LowerError {
-    /// Keys, texts, saved values and named expressions live on the stack.
+    /// The stack is too small: keys, texts, saved values and named expressions are on it.
     #[error("`{at}` needs {bytes} bytes of stack, a program has {STACK}")]
     Stack {
         /// The attach point.
         at: String,
-        /// What it would need.
+        /// Bytes that it needs.
         bytes: u32,
     },
-    /// A row is one value of a map.
+    /// The row is too large for one value of a map.
     #[error("the metrics take {0} bytes for each label set, more than {MAX_ROW}")]
     Row(u32),
-    /// Both ends of calls are in one program.
+    /// The program of a session is too long: it contains both events of a pair.
     #[error("the program is too long: a jump spans {0} instructions")]
     Session(usize),
-    /// The instructions do not fit.
+    /// The instructions cannot be assembled.
     #[error(transparent)]
     Asm(#[from] AsmError),
 }
 
 impl LowerError {
-    /// What to do about it.
+    /// The remedy, for a message.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Stack { .. } => {
@@ -93,7 +93,7 @@ pub fn lower(probe: TypedProbe, host: HostFacts) -> Result<Program, LowerError> 
     Ok(Program { session, ..Program::new(probe, layout, codes) })
 }
 
-/// Bytes of the stack handed out, from the top down.
+/// The allocated bytes of the stack, from the top down.
 #[derive(Debug, Default)]
 struct StackBytes {
     used: u32,
@@ -101,7 +101,7 @@ struct StackBytes {
 }
 
 impl StackBytes {
-    /// Room for `size` bytes; its offset from the frame pointer.
+    /// Allocates `size` bytes; returns their offset from the frame pointer.
     fn take(&mut self, size: u32) -> i16 {
         self.used += size.next_multiple_of(8);
         self.peak = self.peak.max(self.used);
@@ -109,25 +109,25 @@ impl StackBytes {
         i16::try_from(self.used).map_or(i16::MIN, |used| -used)
     }
 
-    /// The slots that were ever in use beyond so many bytes.
+    /// The slots beyond this many bytes that were ever in use.
     fn words(&self, used: u32) -> impl Iterator<Item = i16> + use<> {
         (used / 8 + 1..=self.peak / 8).filter_map(|word| i16::try_from(word * 8).ok()).map(|offset| -offset)
     }
 }
 
-/// Where in the loop of `each` what is written belongs.
+/// The place of the instructions relative to the loop of `each`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WalkPosition {
     No,
-    /// Right before it: `r9` is 0 and for the verifier any number.
+    /// Directly before the loop: `r9` is 0, and any number for the verifier.
     Ahead,
-    /// In a loop that ends by its count in `r9`, which the verifier counts along.
+    /// In a loop that ends by its count in `r9`, which the verifier follows.
     Counted,
-    /// In a loop that ends by a count of the kernel's as well; for the verifier `r9` is any number.
+    /// In a loop that also ends by a count of the kernel; for the verifier `r9` is any number.
     ByKernel,
 }
 
-/// One program being written.
+/// A program that is being written.
 struct Lowering<'a> {
     probe: &'a TypedProbe,
     event: &'a TypedEvent,
@@ -137,17 +137,17 @@ struct Lowering<'a> {
     stack: StackBytes,
     lets: LetSlots,
     walk: WalkPosition,
-    /// Time at the beginning of the program.
+    /// Slot of the time at the beginning of the program.
     now: Option<i16>,
     duration: Option<i16>,
     saved: Vec<i16>,
-    /// Reads that failed in this run; counted at the end.
+    /// Slot of the number of reads that failed in this run; it is counted at the end.
     faults: Option<i16>,
-    /// Place of a `u32` key for arrays.
+    /// Slot of a `u32` key for arrays.
     index: i16,
-    /// Whether it is a part of a program for both ends of calls: what that calls, and whether it is the return.
+    /// The session that the program is a part of: the functions that it calls, and whether it is the part for returns.
     end_of_session: Option<(Session, bool)>,
-    /// Where the return of a call keeps what its entry has left: where the stack was.
+    /// Slot of the stack pointer that the entry of a session left for the return.
     entered: Option<i16>,
 }
 
@@ -191,7 +191,7 @@ impl<'a> Lowering<'a> {
         self.asm.alu(op, dst, src);
     }
 
-    /// `dst = value`, in as few slots as it takes.
+    /// `dst = value`, in as few slots as possible.
     fn constant(&mut self, dst: Reg, value: u64) {
         self.asm.constant(dst, value);
     }
@@ -204,24 +204,25 @@ impl<'a> Lowering<'a> {
         self.asm.push(Insn::Store(Size::DW, FP, offset, src));
     }
 
-    /// A value from its slot.
+    /// Loads a value from its slot.
     fn load_value(&mut self, dst: Reg, slot: i16, ty: &Type) {
         self.load_slot(dst, slot);
         self.unlink(dst, ty);
     }
 
-    /// For a loop, makes the verifier forget that a number is a copy: what it learns from a condition about the copy
-    /// it would note at the original as well, which lives on and would set apart all that follows. The number stays
-    /// the same, but after arithmetic it is a new one (`dst_reg->id = 0` in `adjust_reg_min_max_vals`).
+    /// In a loop, makes the verifier forget that a number is a copy. Otherwise, what it learns from a condition about the
+    /// copy it would also note for the original, which lives on and would multiply the states of all that follows. The number
+    /// stays the same, but after arithmetic the verifier treats it as a new one (`dst_reg->id = 0` in
+    /// `adjust_reg_min_max_vals`).
     fn unlink(&mut self, dst: Reg, ty: &Type) {
         if self.walk != WalkPosition::No && !is_tracked(ty) {
             self.alu(Alu::Or, dst, 0);
         }
     }
 
-    /// Hides from the verifier what it knows of a number that is about to be stored and was computed in one of
-    /// several ways. What outlives a round would multiply the states of every round by these ways. And in a loop
-    /// with the kernel's bound all that is stored is compared by what is known of it, whether that matters or not.
+    /// Hides from the verifier what it knows of a number that is about to be stored and was computed on one of several paths.
+    /// A value that outlives a round would multiply the states of every round by the number of paths. In a loop with the
+    /// kernel's bound the verifier also compares what it knows of all stored values, whether they are used or not.
     fn hide(&mut self, dst: Reg, value: &Typed) {
         if is_tracked(&value.ty) || !value.any(&chooses) {
             return;
@@ -236,7 +237,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The same for a text that was stored.
+    /// As above, for a text that was stored.
     fn hide_text(&mut self, slot: i16, size: u32, value: &Typed) {
         if matches!(self.walk, WalkPosition::Ahead | WalkPosition::ByKernel) && value.any(&chooses) {
             for word in words(slot, size) {
@@ -247,13 +248,13 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Makes the verifier forget what is in a slot that nobody reads again.
+    /// Makes the verifier forget the contents of a slot that nobody reads again.
     fn forget_slot(&mut self, slot: i16) {
         self.asm.push(Insn::StoreImm(Size::DW, FP, slot, 0));
     }
 
-    /// Writes a part that may go several ways. In a loop with the kernel's bound its scratch slots are forgotten
-    /// afterwards, so that to the verifier it makes no difference which way it went.
+    /// Writes a part that has several paths. In a loop with the kernel's bound its scratch slots are forgotten afterwards, so
+    /// that the paths make no difference for the verifier.
     fn tidied(&mut self, part: impl FnOnce(&mut Self)) {
         let peak = std::mem::replace(&mut self.stack.peak, self.stack.used);
         part(self);
@@ -271,7 +272,7 @@ impl<'a> Lowering<'a> {
         self.alu(Alu::Add, dst, i32::from(offset));
     }
 
-    /// Where the time is that was read at the beginning.
+    /// Slot of the time that was read at the beginning.
     fn time(&self) -> i16 {
         self.now.expect(
             "programs read the clock first where they keep a start, take one or note when a value was set",
@@ -282,8 +283,8 @@ impl<'a> Lowering<'a> {
         self.asm.push(Insn::Call(helper));
     }
 
-    /// Whether nothing else can write to a row before this program ends: the row is this CPU's own, no other program writes to it, and
-    /// the kernel does not let this one begin a second time on a CPU (it counts a missed run instead).
+    /// Whether nothing else can write to a row before this program ends: the row is per CPU, no other program of the probe
+    /// writes to it, and the kernel does not begin the program a second time on a CPU (it counts a missed run instead).
     fn is_alone(&self) -> bool {
         let writers = self.probe.events.iter().filter(|event| event.role != Role::Start).count();
         writers == 1
@@ -299,7 +300,7 @@ impl<'a> Lowering<'a> {
         self.call(Helper::MapLookup);
     }
 
-    /// Stores a `u32` index on the stack and gives its place.
+    /// Stores a `u32` index on the stack; returns its slot.
     fn index_key(&mut self, value: u32) -> i16 {
         let slot = self.index;
         // All eight bytes, so that the verifier knows that what was there before is gone.
@@ -313,7 +314,7 @@ impl<'a> Lowering<'a> {
         self.drop_events(reason);
     }
 
-    /// Counts as many drops as `r1` says; clobbers `r0` to `r5`.
+    /// Counts as many drops as `r1` contains; clobbers `r0` to `r5`.
     fn drop_events(&mut self, reason: DropReason) {
         let amount = self.stack.take(8);
         self.store_slot(amount, R1);
@@ -327,7 +328,7 @@ impl<'a> Lowering<'a> {
         self.stack.used -= 8;
     }
 
-    /// A value of any type into the stack.
+    /// Stores a value of any type on the stack.
     fn store_value(&mut self, value: &Typed, slot: i16) {
         if value.ty.is_wide() {
             let room = value.ty.room();
@@ -340,7 +341,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Values side by side, each where its part of the key is.
+    /// Stores values side by side, each at its part of the key.
     fn store_parts(&mut self, values: &[Typed], slots: &[crate::layout::Slot], base: i16) {
         for (value, slot) in values.iter().zip(slots) {
             let place = base + offset(slot.offset);
@@ -361,7 +362,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// Whether it reads the stack pointer, which tells a call from others.
+/// Whether the event reads the stack pointer, which identifies a call.
 fn uses_frame(event: &TypedEvent) -> bool {
     let stack = |typed: &Typed| {
         let pointers = [Arch::X86_64, Arch::Aarch64].map(Arch::stack_pointer);
@@ -370,17 +371,17 @@ fn uses_frame(event: &TypedEvent) -> bool {
     event.computes(&stack)
 }
 
-/// Whether the verifier knows it as a pointer, with which it allows no arithmetic.
+/// Whether the verifier tracks the value as a pointer, with which it allows no arithmetic.
 fn is_tracked(ty: &Type) -> bool {
     matches!(ty, Type::Pointer { access: AccessMode::Direct, .. })
 }
 
-/// The slots of so many bytes.
+/// The slots of this many bytes from `slot` on.
 fn words(slot: i16, size: u32) -> impl Iterator<Item = i16> {
     (0..size / 8).map(move |word| slot + offset(word * 8))
 }
 
-/// Whether computing it may go one of several ways.
+/// Whether computing the expression has several paths.
 fn chooses(typed: &Typed) -> bool {
     match &typed.kind {
         // Pointers other than the element are tested before.
@@ -403,5 +404,5 @@ fn chooses(typed: &Typed) -> bool {
     }
 }
 
-/// Context register, kept for the whole program.
+/// Register of the context, for the whole program.
 const CONTEXT: Reg = R6;

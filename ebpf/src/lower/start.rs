@@ -1,8 +1,8 @@
-//! Keeping a start and finding it again at its end.
+//! Keeps a start, and finds it again at its end.
 //!
-//! A start is kept in the entry of the table that its key has there ([`TableLayout`]). The entry's first word says whose
-//! it is: to write or to take it one has to change that word, so of two that want it one gets it, and the other goes on
-//! to the map. Where there is no table, all starts are in the map.
+//! A start is kept in the entry of the table that belongs to its key ([`TableLayout`]). The first word of the entry contains
+//! its state: a program must change that word to write or take the entry, so only one of two programs gets it, and the other
+//! uses the map. If there is no table, all starts are in the map.
 
 use super::{
     Lowering,
@@ -17,13 +17,13 @@ use crate::{
     program::{STARTS, TABLE},
 };
 
-/// Where the saved values are in an entry, when they are at `place` in a value of the map.
+/// Offset of the saved values in an entry, if they are at `place` in a value of the map.
 fn saved(start: &StartLayout, place: u32) -> i16 {
     offset(ENTRY_KEY + start.key_size + place - 8)
 }
 
 impl Lowering<'_> {
-    /// Keeps the start that has its key at `key`.
+    /// Keeps the start whose key is at `key`.
     pub(super) fn keep_start(&mut self, start: &StartLayout, key: i16) {
         self.prepare(&self.event.saves);
         let value = self.stack.take(start.value_size);
@@ -49,7 +49,8 @@ impl Lowering<'_> {
         self.asm.place(done);
     }
 
-    /// Keeps the start in the entry of its key, and jumps to `done`; goes on with what follows if somebody else's is there.
+    /// Keeps the start in the entry of its key, and jumps to `done`; continues with the next instruction if the entry is
+    /// taken.
     fn keep_in_table(
         &mut self,
         start: &StartLayout,
@@ -91,8 +92,8 @@ impl Lowering<'_> {
         self.count_elsewhere(1);
     }
 
-    /// Takes the start of the end that has its key at `key`: sets the duration and the saved values. Jumps to `skip`,
-    /// counted, if there is none.
+    /// Takes the start of the end whose key is at `key`: sets the duration and the saved values. If there is none, counts
+    /// that and jumps to `skip`.
     pub(super) fn take_start(&mut self, start: &StartLayout, key: i16, skip: JumpLabel) {
         let (found, unmatched) = (self.asm.label(), self.asm.label());
         let duration = self.stack.take(8);
@@ -123,8 +124,8 @@ impl Lowering<'_> {
         self.asm.place(found);
     }
 
-    /// Takes the start from the entry of its key and jumps to `found`. Goes on with what follows if it may be in the map,
-    /// and jumps to `unmatched` if it is not there either.
+    /// Takes the start from the entry of its key and jumps to `found`. Continues with the next instruction if the start may
+    /// be in the map, and jumps to `unmatched` if it cannot be there either.
     fn take_from_table(
         &mut self,
         start: &StartLayout,
@@ -156,7 +157,7 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Eq, R1, 0, unmatched);
     }
 
-    /// `r7` = the entry of a key. Jumps to `never` where the map has none, which the verifier wants to be asked.
+    /// `r7` = the entry of a key. Jumps to `never` if the table has no such entry; the verifier requires the test.
     fn entry(&mut self, start: &StartLayout, table: &TableLayout, key: i16, never: JumpLabel) {
         self.asm.comment("r7 = table[place of the key]");
         self.asm.push(Insn::Imm64(R2, SPREAD));
@@ -189,7 +190,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Claims the entry in `r7`, which was as `r0` says, and leaves that in `r1`; jumps to `lost` if it has changed.
+    /// Claims the entry in `r7` if its first word is still `r0`, and leaves that in `r1`; jumps to `lost` if it has changed.
     fn claim(&mut self, lost: JumpLabel) {
         self.mov(R1, R0);
         self.mov(R2, CLAIMED);
@@ -197,8 +198,8 @@ impl Lowering<'_> {
         self.asm.jump_if(Cond::Ne, R0, R1, lost);
     }
 
-    /// Ends the claim on the entry in `r7`: its word becomes `r1`. Nobody else changes it meanwhile, so what matters is that
-    /// all that was read from and written to the entry comes before; x86-64 keeps loads and stores before a later store.
+    /// Releases the entry in `r7`: its first word becomes `r1`. Nobody else changes it meanwhile, so all reads and writes of
+    /// the entry must come before this store; x86-64 does not move loads and stores behind a later store.
     fn give_back(&mut self) {
         self.asm.push(match self.host.arch {
             Arch::X86_64 => Insn::Store(Size::DW, R7, 0, R1),
@@ -206,7 +207,7 @@ impl Lowering<'_> {
         });
     }
 
-    /// Says at the entry in `r7` that the map has so many more starts of its keys; keeps `r0`.
+    /// Adds to the entry in `r7` this many starts of its keys in the map; keeps `r0`.
     fn count_elsewhere(&mut self, more: i32) {
         self.mov(R1, more);
         self.asm.push(Insn::AtomicAdd(Size::DW, R7, offset(ELSEWHERE), R1));
@@ -236,7 +237,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Counts a failed update by its error in `r0`; 0 is success.
+    /// Counts a failed update by the error in `r0`; 0 is success.
     fn count_failure(&mut self, full: DropReason) {
         let (done, busy) = (self.asm.label(), self.asm.label());
         self.asm.jump_if(Cond::Eq, R0, 0, done);

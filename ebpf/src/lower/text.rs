@@ -1,4 +1,4 @@
-//! Texts and bytes into the stack, padded with zeros.
+//! Writes texts and bytes to the stack, padded with zeros.
 
 use super::{CONTEXT, Lowering, immediate, offset};
 use crate::{
@@ -6,12 +6,12 @@ use crate::{
     typed::{AccessMode, Type, Typed, TypedKind},
 };
 
-/// The kernel copies at most this with one string helper call here; longer texts are refused before.
+/// Most bytes that a string helper copies here in one call; longer texts are refused before.
 const WORD: u32 = 8;
 
 impl Lowering<'_> {
-    /// Writes a text of at most `room` bytes, with its NUL and zeros behind it, at `slot`; or bytes with zeros behind them.
-    /// No value may wait in `r1` to `r4`.
+    /// Writes at `slot` a text of at most `room` bytes, with its NUL, or bytes; zeros follow both. No value may be in `r1` to
+    /// `r4`.
     pub(super) fn text(&mut self, typed: &Typed, slot: i16, room: u32) {
         match &typed.kind {
             TypedKind::Text(bytes) => {
@@ -121,14 +121,14 @@ impl Lowering<'_> {
         }
     }
 
-    /// Zeros from `from` to `to` bytes behind `slot`.
+    /// Writes zeros from `from` to `to`, bytes after `slot`.
     fn zero(&mut self, slot: i16, from: u32, to: u32) {
         for word in from / WORD..to / WORD {
             self.store_word(slot, word, 0);
         }
     }
 
-    /// Zeros from the byte `most` on.
+    /// Writes zeros from the byte `most` on.
     fn cut(&mut self, slot: i16, most: u32, room: u32) {
         let (word, kept) = (most / WORD, most % WORD);
         if kept > 0 && most < room {

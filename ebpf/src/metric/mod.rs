@@ -33,7 +33,7 @@ pub(crate) struct Cell {
     pub(crate) offset: i16,
     /// Whether the value can be negative.
     pub(crate) signed: bool,
-    /// The layout of the metric's part of the row.
+    /// The label after the metric's instructions.
     pub(crate) done: JumpLabel,
 }
 

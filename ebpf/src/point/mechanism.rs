@@ -104,8 +104,8 @@ impl LinkKind {
         matches!(self, Self::Tracepoint | Self::CpuEvents)
     }
 
-    /// Whether it may need a perf event: functions of the kernel get one if they have no link of their own. For user programs
-    /// it depends on their files, and is found out later.
+    /// Whether it may need a perf event: functions of the kernel get one if they have no link of their own. Functions
+    /// of user programs are left out here: the check of their files finds out what they need.
     pub fn may_need_event(self) -> bool {
         self.is_event() || matches!(self, Self::KernelProbe { .. })
     }

@@ -42,9 +42,9 @@ pub enum UsdtOperand {
     Memory {
         /// Register with the address.
         base: Option<u32>,
-        /// Bytes that are added to the address.
+        /// An index register that is added to the address.
         index: Option<Index>,
-        /// An index register that is added as well.
+        /// Bytes that are added to the address.
         displacement: i32,
     },
     /// Memory at a symbol of the file.

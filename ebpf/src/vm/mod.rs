@@ -1,13 +1,13 @@
-//! Runs instructions without a kernel, to test what the compiler emits.
+//! Runs instructions without a kernel, to test the output of the compiler.
 //!
-//! The arithmetic, the maps and the helpers behave as the kernel's do, and what the verifier would
-//! refuse for any input (reading a register or stack byte that was never written, leaving a memory
-//! region, a constant shift that is too wide) is a [`VmError`] when the run reaches it. Not checked:
-//! what needs all paths at once (loops, unreachable code) and what needs types — a register is a number
-//! here, so a load through a pointer that may be null reads kernel memory at 0 and gives 0.
+//! Arithmetic, maps and helpers behave as the kernel's. Behaviour that the verifier would refuse for any input (reading a
+//! register or stack byte that was never written, leaving a memory region, a constant shift that is too wide) is a
+//! [`VmError`] when the run reaches it. The machine does not check what needs all paths at once (loops, unreachable code) and
+//! what needs types: a register is a number here, so a load through a pointer that may be null reads kernel memory at 0 and
+//! gives 0.
 //!
-//! In order of use: `map` and `environment` are what a test sets up, `memory` lays out addresses,
-//! `alu` computes, `run` executes one instruction, `helper` one call, and [`Vm`] loops.
+//! In order of use: tests set up `map` and `environment`, `memory` lays out addresses, `alu` computes, `run` executes one
+//! instruction, `helper` one call, and [`Vm`] loops.
 
 mod alu;
 mod environment;
@@ -26,19 +26,19 @@ pub use map::{Errno, MapContents, VmMap, VmMapKind};
 use crate::insn::Insn;
 use run::{Next, ProgramRun};
 
-/// A program, its maps and the machine it believes to run on.
+/// A program, its maps and the environment that it sees.
 #[derive(Debug)]
 pub struct Vm {
     program: Vec<Insn>,
     /// Slot at which each instruction starts, then the slot after the last.
     starts: Vec<i64>,
     maps: Vec<MapContents>,
-    /// What helpers report; may be changed between runs.
+    /// The environment; it may be changed between runs.
     pub env: Environment,
 }
 
 impl Vm {
-    /// A machine with empty maps, numbered as `Insn::Map` numbers them.
+    /// Makes a machine with empty maps, numbered as `Insn::Map` numbers them.
     pub fn new(program: &[Insn], maps: &[VmMap], env: Environment) -> Self {
         let maps = maps.iter().map(|map| MapContents::new(*map, env.cpus)).collect();
         let mut vm = Self { program: Vec::new(), starts: Vec::new(), maps, env };
@@ -46,7 +46,7 @@ impl Vm {
         vm
     }
 
-    /// Replaces the program and keeps the maps: programs of one probe share them.
+    /// Replaces the program and keeps the maps, which the programs of a probe share.
     pub fn load(&mut self, program: &[Insn]) {
         self.program = program.to_vec();
         self.starts.clear();
@@ -58,12 +58,12 @@ impl Vm {
         self.starts.push(start);
     }
 
-    /// The contents of a map; panics where there is none of that number.
+    /// The contents of a map. Panics if there is no map with that number.
     pub fn map(&self, index: usize) -> &MapContents {
         &self.maps[index]
     }
 
-    /// As [`Vm::map`], to change it as user space would.
+    /// As [`Vm::map`], for changes that user space would make.
     pub fn map_mut(&mut self, index: usize) -> &mut MapContents {
         &mut self.maps[index]
     }

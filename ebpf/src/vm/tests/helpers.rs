@@ -47,7 +47,7 @@ fn environment() -> Environment {
     env
 }
 
-/// 16 bytes that start so and go on as `copy` filled them.
+/// 16 bytes that begin with these; the rest is as `copy` filled them.
 fn then_fill(start: &[u8]) -> [u8; 16] {
     let mut bytes = [0x77; 16];
     bytes[..start.len()].copy_from_slice(start);

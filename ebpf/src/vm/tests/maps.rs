@@ -11,7 +11,7 @@ fn declared(kind: VmMapKind) -> VmMap {
     VmMap { kind, key_size: 4, value_size: 8, max_entries: 2 }
 }
 
-/// Calls a map helper with `key` and, for updates, `value` and `flags`, all taken from the context.
+/// Calls a map helper with `key` and, for updates, `value` and `flags`, all from the context.
 fn call(vm: &mut Vm, helper: Helper, key: u32, value: u64, flags: u64) -> Result<Errno, Fault> {
     vm.load(&[
         mov(R6, R1),
