@@ -174,6 +174,23 @@ fn sleeps(extent: Extent) -> Outcome {
     Ok(truths.check(&ground.family, &metrics, &release) + &repeated)
 }
 
+/// Kinds whose wake-up is lost if it comes before the sleep. Who waits for a processor comes late.
+const LOST_IF_EARLY: [&str; 2] = ["pause", "stopped"];
+
+/// A waker without patience wakes only who sleeps: otherwise a program sleeps for ever, and the test with it.
+fn early_wake_ups() -> Outcome {
+    const TIMES: u64 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let program = waits::build(directory.path())?;
+    for kind in LOST_IF_EARLY {
+        let mut command = tool("timeout")?;
+        command.arg("20").arg(&program).args([kind, &TIMES.to_string(), "0"]).env("TMPDIR", directory.path());
+        let said: Value = serde_json::from_str(&text(&mut command)).unwrap();
+        assert_eq!(said["sleeps"], Value::from(TIMES), "{said}");
+    }
+    Ok(format!("{TIMES} each of {}", LOST_IF_EARLY.join(" and ")))
+}
+
 /// What the kernel counted for a program that never sleeps.
 struct Hog {
     queued: f64,
@@ -311,6 +328,7 @@ fn without_a_processor(extent: Extent) {
         return;
     };
     cases.run("sleeps of every kind", || sleeps(extent));
+    cases.run("wake-ups that come early", early_wake_ups);
     cases.run("waits for a processor", || queue(extent));
     cases.finish();
 }
