@@ -33,7 +33,7 @@ pub(super) fn context_switches(stat: &Path) -> Option<MetricFamily> {
     let switches = MetricFamily::single(
         "tapster_host_context_switches_total",
         "Switches between tasks since the start of the host, by the kernel's own count.",
-        Kind::Counter,
+        FamilyKind::Counter,
         number(value("ctxt")?),
     );
     let began = value("btime").and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
@@ -96,7 +96,7 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::{Origin, Value};
+    use crate::family::{Origin, SampleValue};
 
     #[test]
     fn switches_are_those_of_the_kernel() {
@@ -116,7 +116,7 @@ mod tests {
             std::fs::write(&stat, text).expect("writable");
             let family = context_switches(&stat);
             let value = family.as_ref().map(|family| &family.samples[0].value);
-            assert_eq!(value, expected.map(Value::Number).as_ref(), "{text}");
+            assert_eq!(value, expected.map(SampleValue::Number).as_ref(), "{text}");
             if let Some(family) = family.filter(|_| text.contains("btime")) {
                 assert_eq!(family.origin, Origin::at(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
             }

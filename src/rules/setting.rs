@@ -2,7 +2,7 @@
 //! and into YAML, so what could end the place where it stands is refused.
 
 use super::{
-    TEMPLATES, Value, groups,
+    Value, groups,
     threshold::{shared, thresholds},
 };
 use std::{borrow::Cow, collections::BTreeMap};
@@ -255,12 +255,6 @@ impl Settings {
             }
         }
     }
-
-    /// Whether a group of this name is left out unless asked for.
-    pub fn is_optional(group: &str) -> bool {
-        let of = TEMPLATES.iter().find(|template| template.groups().any(|name| name == group));
-        of.is_some_and(|template| template.is_optional)
-    }
 }
 
 /// A decimal number that is not negative: the forms of `f64` that are none to a person (`inf`, `1e5`) are refused.
@@ -478,6 +472,5 @@ mod tests {
             .expect("whole");
         let said = settings.ask_for("tapster-raid-slo").expect_err("no group").to_string();
         assert_eq!(said, "there is no group `tapster-raid-slo`\n  hint: did you mean `tapster-raid-slow`?");
-        assert!(Settings::is_optional("tapster-slo") && !Settings::is_optional("tapster-block"));
     }
 }
