@@ -1,4 +1,4 @@
-//! What a person sets for the rules: numbers, selectors, the label of clusters, links. It goes into PromQL, into texts of alerts
+//! What a person sets for the rules: numbers, selectors, the label of clusters, links. It goes into queries, into texts of alerts
 //! and into YAML, so what could end the place where it stands is refused.
 
 use super::{
@@ -398,7 +398,7 @@ mod tests {
             ("cluster=\"%s\"", "`%` cannot stand in it"),
             ("cluster=\"${job}\"", "`${` cannot stand in it"),
             ("__name__=\"up\"", "the rules themselves name the metrics"),
-            ("clüster=\"a\"", "`clüster` is no name of a label"),
+            ("clüster=\"a\"", "is missing behind `cl`"),
         ] {
             let said = Settings::default().set_selector(bad).expect_err(bad).to_string();
             assert!(said.contains(why) && said.contains("hint: "), "{bad}: {said}");
