@@ -30,7 +30,7 @@ pub use name::{Name, Pattern, short};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
 pub use budget::{Limits, Unread};
-pub use image::{Source, build_id};
+pub use image::{AARCH64, Source, X86_64, build_id, section};
 pub use library::named as libraries_named;
 pub use symbols::Symbols;
 

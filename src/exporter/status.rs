@@ -61,7 +61,7 @@ impl Exporter {
         if !down.is_empty() {
             return Some(Unready::Required(down));
         }
-        let runs = probes.is_empty() || probes.iter().any(|running| running.is_up() || running.is_waiting());
+        let runs = probes.iter().any(|running| running.is_up() || running.is_waiting());
         (!runs).then_some(Unready::Nothing { probes: probes.len() })
     }
 

@@ -1,6 +1,7 @@
 //! The features of this host's kernel, read once at start-up. Nothing on the host is changed.
 
 pub mod address;
+pub mod described;
 mod function;
 mod modules;
 mod requirement;

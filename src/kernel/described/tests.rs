@@ -1,0 +1,116 @@
+use super::*;
+use std::{io::Write as _, path::PathBuf};
+use tapster_ebpf::tracefs::fields;
+
+fn said() -> Said {
+    Said { version: Some(KernelVersion(6, 1, 0)), arch: Some(Arch::X86_64) }
+}
+
+/// Every format that BTF gives for certain is that of the kernel that runs here.
+#[test]
+fn formats_are_those_of_tracefs() {
+    let tracing = Path::new("/sys/kernel/tracing");
+    let (Ok(types), Ok(events)) =
+        (fs::read("/sys/kernel/btf/vmlinux"), fs::read_to_string(tracing.join("available_events")))
+    else {
+        println!("skipped: no BTF, or tracefs cannot be read");
+        return;
+    };
+    let btf = Btf::parse(types).unwrap();
+    let (mut known, mut unknown) = (0, 0);
+    // Those of modules are not in the kernel's own types.
+    for (category, name) in events.lines().filter_map(|line| line.split_once(':')) {
+        let path = tracing.join("events").join(category).join(name).join("format");
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        let expected: Vec<_> =
+            fields(&text).into_iter().filter(|field| !field.name.starts_with("common_")).collect();
+        let place = |field: &tapster_ebpf::tracefs::Field| {
+            (field.name.clone(), field.offset, field.size, field.located())
+        };
+        match formats::format(&btf, category, name) {
+            Format::Known(derived) => {
+                let found = fields(&derived);
+                let expected: Vec<_> = expected.iter().map(place).collect();
+                assert_eq!(found.iter().map(place).collect::<Vec<_>>(), expected, "{category}:{name}");
+                known += 1;
+            }
+            Format::Partly(derived) => {
+                let expected: Vec<_> = expected.iter().map(place).collect();
+                for field in fields(&derived) {
+                    assert!(expected.contains(&place(&field)), "{category}:{name}: {field:?}");
+                }
+                // Of a system call its number is known.
+                unknown += usize::from(category != "syscalls");
+            }
+            Format::Unknown | Format::Absent => unknown += 1,
+        }
+    }
+    println!("{known} formats known, {unknown} not");
+    assert!(known > 3 * unknown, "{known} known, {unknown} not");
+}
+
+#[test]
+fn what_is_no_kernel_is_refused_in_a_sentence() {
+    let gzip = |bytes: &[u8]| {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writer.write_all(bytes).unwrap();
+        writer.finish().unwrap()
+    };
+    let mut boot = vec![0; 4096];
+    boot[0x1f1] = 1;
+    boot[0x202..0x206].copy_from_slice(b"HdrS");
+    boot[0x24c..0x250].copy_from_slice(&64_u32.to_le_bytes());
+    boot[1024..1028].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
+    let mut short = boot.clone();
+    short[0x24c..0x250].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut arm = vec![0; 4096];
+    arm[56..60].copy_from_slice(b"ARM\x64");
+    let nested = (0..6).fold(b"text".to_vec(), |bytes, _| gzip(&bytes));
+    let types: Vec<u8> = [0x0001_eb9f_u32, 24, 0, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).chain([0]).collect();
+    for (bytes, expected) in [
+        (Vec::new(), "it is neither BTF nor a kernel nor an archive of them"),
+        (b"\xeb\x9f\x01\x00".to_vec(), "it is BTF in another byte order than this machine's"),
+        (b"\x9f\xeb\x01\x00".to_vec(), "the BTF is damaged: not BTF of version 1 in this machine's byte order"),
+        (b"\x7fELF".to_vec(), "its ELF cannot be read: it does not begin like one"),
+        (gzip(b"text"), "it is neither BTF nor a kernel nor an archive of them"),
+        (gzip(b"text")[..20].to_vec(), "what is packed in it is not whole: "),
+        (nested, "it is packed again and again"),
+        (b"\x28\xb5\x2f\xfd".to_vec(), "it is packed by zstd, which is not unpacked here"),
+        (boot, "the kernel in the boot image is packed by zstd, which is not unpacked here"),
+        (short, "the boot image is not whole"),
+        (arm, "there is no BTF in the image"),
+        (types, "its BTF has types and no functions"),
+    ] {
+        let found = of_bytes(Path::new("x"), bytes, said()).pop().unwrap().unwrap_err();
+        assert!(found.message.starts_with(&format!("`x`: {expected}")), "{}", found.message);
+    }
+}
+
+#[test]
+fn a_directory_is_searched_within_bounds() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |path: &str| {
+        let path = directory.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"\x9f\xeb\x01").unwrap();
+    };
+    for path in ["5.10.btf", "5.4.btf", "host/sys/kernel/btf/vmlinux", "types/vmlinux", "types/ext4"] {
+        write(path);
+    }
+    fs::write(directory.path().join("readme.txt"), "no types").unwrap();
+    std::os::unix::fs::symlink(directory.path(), directory.path().join("circle")).unwrap();
+    let found: Vec<(bool, PathBuf)> = places(&[directory.path()])
+        .unwrap()
+        .iter()
+        .map(|place| {
+            let path = place.path().strip_prefix(directory.path()).unwrap();
+            (matches!(place, Place::File(_)), path.to_owned())
+        })
+        .collect();
+    let mut found: Vec<(bool, &str)> = found.iter().map(|(file, path)| (*file, path.to_str().unwrap())).collect();
+    found.sort_unstable_by_key(|(file, _)| *file);
+    assert_eq!(found, [(false, "host"), (false, "types"), (true, "5.4.btf"), (true, "5.10.btf")]);
+    let empty = tempfile::tempdir().unwrap();
+    let message = places(&[empty.path()]).unwrap_err().message;
+    assert!(message.ends_with("there is no BTF in the directory"), "{message}");
+}
