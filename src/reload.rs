@@ -69,7 +69,8 @@ impl Configuration {
         (marks, read): (Vec<Mark>, SystemTime),
         own: Vec<Own>,
     ) -> Self {
-        let state = State { marks, loaded: read, tried: read, problem: String::new(), pending: String::new() };
+        let state =
+            State { marks, loaded: read, tried: read, problem: String::new(), pending: String::new() };
         Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -278,7 +279,8 @@ mod tests {
     /// Whether it says that the last reading was taken over, and when one was.
     fn served(configuration: &Configuration) -> (f64, f64) {
         let number = |name: &str| {
-            let family = configuration.families().find(|family| *family.name == *format!("tapster_config_{name}"));
+            let family =
+                configuration.families().find(|family| *family.name == *format!("tapster_config_{name}"));
             match family.unwrap().samples[0].value {
                 Value::Number(number) => number,
                 Value::Histogram(_) => unreachable!("it is a gauge"),

@@ -23,7 +23,15 @@ use tempfile::TempDir;
 
 /// Probes of each attach kind, and groups that are off by default.
 const PROBES: [&str; 9] = [
-    "block_io", "block_request", "raid_member", "filesystem", "ext4", "page_cache", "syscalls", "sched", "malloc",
+    "block_io",
+    "block_request",
+    "raid_member",
+    "filesystem",
+    "ext4",
+    "page_cache",
+    "syscalls",
+    "sched",
+    "malloc",
 ];
 /// A field that came with Linux 6.11, an event that is in no kernel, a pattern, and a helper of 5.15.
 const SITE: &str = "probes:
@@ -227,9 +235,10 @@ fn a_copy_of_this_host(program: &Program) -> Outcome {
         mkdir -p $1/sys/kernel/btf $1/sys/kernel/tracing $1/proc/sys/kernel && cd $1 &&
         cp /sys/kernel/btf/vmlinux sys/kernel/btf/ && cp /proc/kallsyms proc/ &&
         cp /proc/sys/kernel/osrelease proc/sys/kernel/ &&
-        (cd /sys/kernel/tracing && tar -cf - available_events available_filter_functions events/*/*/format) | tar -xf - -C sys/kernel/tracing &&
+        to=$PWD/sys/kernel/tracing && cd /sys/kernel/tracing &&
+        cp --parents available_events events/{block,filemap,raw_syscalls,sched}/*/format events/syscalls/*sync/format $to && cd $1 &&
         chmod -R a+rX .";
-    text(Command::new("sh").args(["-ec", script, "sh"]).arg(&copy));
+    text(Command::new("bash").args(["-ec", script, "bash"]).arg(&copy));
     let mut here = binary();
     here.args(["check", "--offline"]).args(PROBES).arg("syscall_duration");
     let compiled = |output: Output| {

@@ -92,20 +92,7 @@ impl Functions for Kernel {
 
     fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
         self.probing()?;
-        let Some(symbols) = self.symbols() else {
-            if is_pattern(wanted.function) {
-                return Err(Missing {
-                    message: format!("the functions that match `{}` are not known", wanted.function),
-                    hint: Some(format!("`{}` cannot be read", self.kallsyms().display())),
-                });
-            }
-            return Ok(Sites { list: vec![Site::kernel(wanted.function)], ..Sites::default() });
-        };
-        if is_pattern(wanted.function) {
-            self.matching(symbols, wanted)
-        } else {
-            one(symbols, wanted.function)
-        }
+        self.named(wanted)
     }
 
     fn user(&self, root: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
@@ -152,6 +139,24 @@ fn is_variant_of(name: &str, function: &str) -> bool {
 }
 
 impl Kernel {
+    /// The functions that a name or pattern means, whether they can be probed or not.
+    pub(super) fn named(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+        let Some(symbols) = self.symbols() else {
+            if is_pattern(wanted.function) {
+                return Err(Missing {
+                    message: format!("the functions that match `{}` are not known", wanted.function),
+                    hint: Some(format!("`{}` cannot be read", self.kallsyms().display())),
+                });
+            }
+            return Ok(Sites { list: vec![Site::kernel(wanted.function)], ..Sites::default() });
+        };
+        if is_pattern(wanted.function) {
+            self.matching(symbols, wanted)
+        } else {
+            one(symbols, wanted.function)
+        }
+    }
+
     /// Names of the functions of the kernel and of loaded modules; `None` if they cannot be read.
     pub fn function_names(&self) -> Option<Vec<&str>> {
         self.symbols().map(|symbols| symbols.names().collect())

@@ -52,7 +52,8 @@ pub enum ArchName {
 }
 
 fn version(text: &str) -> Result<KernelVersion, String> {
-    KernelVersion::parse(text).ok_or_else(|| "it is no version of a kernel, such as 6.1 or 5.10.0-30-amd64".into())
+    KernelVersion::parse(text)
+        .ok_or_else(|| "it is no version of a kernel, such as 6.1 or 5.10.0-30-amd64".into())
 }
 
 /// What is said of a probe on a kernel.
@@ -115,6 +116,8 @@ struct Survey {
     remarks: Grouped<(String, String)>,
     /// Whether categories of tracepoints were taken as they are written.
     believes: bool,
+    /// Whether there is an error that is no single probe's.
+    is_wrong: bool,
 }
 
 /// Compiles the probes for each kernel. `is_right` says whether nothing else of the configuration is wrong.
@@ -134,6 +137,7 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
         reasons: Grouped(Vec::new()),
         remarks: Grouped(Vec::new()),
         believes: false,
+        is_wrong,
     };
     let said = Said {
         version: args.kernel,
@@ -149,7 +153,10 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
             match kernel {
                 Ok(kernel) if args.kernel.is_some() && !survey.columns.is_empty() => {
                     tell_missing(&Missing {
-                        message: format!("`--kernel` is the version of one kernel, and `{}` is another", kernel.name),
+                        message: format!(
+                            "`--kernel` is the version of one kernel, and `{}` is another",
+                            kernel.name
+                        ),
                         hint: Some("name the files after their kernels, such as 6.1.0-18-amd64.btf".into()),
                     });
                     return Ok(USAGE);
@@ -166,7 +173,7 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
     print(&survey.text()?)?;
     let worst = survey.columns.iter().flat_map(|column| &column.verdicts).max();
     Ok(match worst {
-        _ if is_wrong || unread > 0 => USAGE,
+        _ if survey.is_wrong || unread > 0 => USAGE,
         Some(Verdict::Fails) => USAGE,
         Some(Verdict::Unknown) => FAILURE,
         Some(Verdict::Compiled | Verdict::Elsewhere) | None => 0,
@@ -232,6 +239,7 @@ impl Survey {
                 verdicts[place] = verdict;
             }
         }
+        self.is_wrong |= !refused.is_empty();
         for error in refused {
             self.errors.add(error, &kernel.name);
         }
@@ -272,7 +280,8 @@ impl Survey {
 
     /// A table of probes and kernels, or a line for each kernel where they are many.
     fn verdicts(&self) -> Result<String, std::fmt::Error> {
-        let header = std::iter::once(String::new()).chain(self.columns.iter().map(|column| column.kernel.clone()));
+        let header =
+            std::iter::once(String::new()).chain(self.columns.iter().map(|column| column.kernel.clone()));
         let row = |(index, name): (usize, &String)| {
             let words = self.columns.iter().map(|column| column.verdicts[index].word().to_owned());
             std::iter::once(name.clone()).chain(words).collect::<Vec<_>>()

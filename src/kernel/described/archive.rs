@@ -33,7 +33,9 @@ pub(super) fn files(archive: &[u8]) -> Result<Vec<(String, &[u8])>, Refusal> {
         let content = behind.get(..size).ok_or_else(damaged)?;
         let name = match (long.take(), text(&header[345..500])) {
             (Some(name), _) => name,
-            (None, directory) if directory.is_empty() || header[257..265] != *b"ustar\x0000" => text(&header[..100]),
+            (None, directory) if directory.is_empty() || header[257..265] != *b"ustar\x0000" => {
+                text(&header[..100])
+            }
             (None, directory) => format!("{directory}/{}", text(&header[..100])),
         };
         match header[156] {

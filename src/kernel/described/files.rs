@@ -61,12 +61,17 @@ fn search(directory: &Path, depth: u32, found: &mut Vec<Place>) -> Result<(), Re
         found.push(Place::Host(directory.into()));
         return Ok(());
     }
-    if directory.join("vmlinux").is_file() {
+    let entries = fs::read_dir(directory).map_err(|error| failed(&error))?;
+    let mut paths: Vec<PathBuf> = entries.take(FILES + 1).flatten().map(|entry| entry.path()).collect();
+    // Names of modules have no point; beside other kernels it is one of several.
+    let is_of_kernel = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.contains('.') || name.starts_with("vmlinuz")
+    };
+    if directory.join("vmlinux").is_file() && !paths.iter().any(is_of_kernel) {
         found.push(Place::Types(directory.into()));
         return Ok(());
     }
-    let entries = fs::read_dir(directory).map_err(|error| failed(&error))?;
-    let mut paths: Vec<PathBuf> = entries.take(FILES + 1).flatten().map(|entry| entry.path()).collect();
     paths.sort_by_cached_key(|path| numbered(&path.file_name().unwrap_or_default().to_string_lossy()));
     for path in paths {
         // Links are followed to files only, so there are no circles.

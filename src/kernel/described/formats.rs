@@ -8,6 +8,8 @@ use tapster_ebpf::btf::{Btf, Kind, Member, TypeId};
 
 /// The category of system calls, whose records are no structs of their own.
 const SYSCALLS: &str = "syscalls";
+/// Most classes; kernels have some two thousand.
+const CLASSES: usize = 20_000;
 /// What functions of system calls begin with.
 const ENTRIES: [&str; 2] = ["__x64_sys_", "__arm64_sys_"];
 /// What the elements of an array with a length of its own are, which BTF does not tell.
@@ -68,10 +70,14 @@ fn classes(btf: &Btf, name: &str) -> Vec<TypeId> {
         return vec![record];
     }
     let own = arguments(btf, &format!("__traceiter_{name}"));
-    let records = btf.ids().filter(|id| btf.kind(*id) == Kind::Struct);
-    records
+    let class = |id: TypeId| btf.name(id).strip_prefix("trace_event_raw_");
+    let records = || btf.ids().filter(|id| btf.kind(*id) == Kind::Struct && class(*id).is_some());
+    if records().nth(CLASSES).is_some() {
+        return Vec::new();
+    }
+    records()
         .filter(|id| {
-            let Some(class) = btf.name(*id).strip_prefix("trace_event_raw_") else { return false };
+            let class = class(*id).unwrap_or_default();
             // A class whose arguments are not known may be the one.
             let other = arguments(btf, &format!("__bpf_trace_{class}"));
             own.is_none() || other.is_none() || own == other

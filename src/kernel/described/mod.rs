@@ -104,7 +104,8 @@ pub fn places(paths: &[impl AsRef<Path>]) -> Result<Vec<Place>, Missing> {
 /// The kernels that a place describes, or why it describes none.
 pub fn read(place: &Place, said: Said) -> Vec<Result<Described, Missing>> {
     let path = place.path();
-    let one = |found: Result<Described, packed::Refusal>| vec![found.map_err(|refusal| refused(path, refusal))];
+    let one =
+        |found: Result<Described, packed::Refusal>| vec![found.map_err(|refusal| refused(path, refusal))];
     match place {
         Place::File(file) => all(files::types(file), path, said),
         Place::Types(directory) => one(files::types(&directory.join("vmlinux")).and_then(|mut all| {
@@ -120,7 +121,11 @@ pub fn of_bytes(path: &Path, bytes: Vec<u8>, said: Said) -> Vec<Result<Described
     all(packed::types(bytes), path, said)
 }
 
-fn all(found: Result<Vec<Types>, packed::Refusal>, path: &Path, said: Said) -> Vec<Result<Described, Missing>> {
+fn all(
+    found: Result<Vec<Types>, packed::Refusal>,
+    path: &Path,
+    said: Said,
+) -> Vec<Result<Described, Missing>> {
     match found {
         Ok(all) => {
             let described = |types| Described::of(types, path, None, said);
@@ -133,7 +138,13 @@ fn all(found: Result<Vec<Types>, packed::Refusal>, path: &Path, said: Said) -> V
 impl Described {
     fn of_host(directory: &Path, said: Said) -> Result<Self, packed::Refusal> {
         let types = directory.join("sys/kernel/btf");
-        let host = Host { proc: directory.join("proc"), sys: directory.join("sys"), ..Host::default() };
+        let host = Host {
+            proc: directory.join("proc"),
+            sys: directory.join("sys"),
+            // They are read once, here.
+            btf: Some(directory.join("none")),
+            ..Host::default()
+        };
         let release = fs::read_to_string(host.proc.join("sys/kernel/osrelease")).ok();
         let release = release.map(|release| release.trim().to_owned()).filter(|release| !release.is_empty());
         let modules = Some(files::modules(&types)?).filter(|modules| !modules.is_empty());
@@ -182,7 +193,10 @@ impl Described {
         };
         let Some(arch) = arch else {
             let hint = "say it by `--arch x86_64` or `--arch arm64`; tapster runs on no other";
-            return Err(of_member(("which processor the kernel is for is not known".into(), Some(hint.into()))));
+            return Err(of_member((
+                "which processor the kernel is for is not known".into(),
+                Some(hint.into()),
+            )));
         };
         let modules = modules.map(|all| Modules::read(&all, &btf)).transpose().map_err(of_member)?;
         Ok(Self {
@@ -247,7 +261,8 @@ impl Described {
         if let Some(message) = known.find(|message| doubts.iter().any(|doubt| doubt.message == **message)) {
             return Some(message.clone());
         }
-        let listed = |error: &&Diagnostic| error.hint.as_deref().is_some_and(|hint| hint.contains(formats::ELEMENTS));
+        let listed =
+            |error: &&Diagnostic| error.hint.as_deref().is_some_and(|hint| hint.contains(formats::ELEMENTS));
         if let Some(error) = errors.iter().find(listed) {
             return Some(format!("{}: BTF does not tell of what it is a list", error.message));
         }
@@ -262,20 +277,25 @@ impl Described {
 
     /// Why the kernel does not take a program, as far as that can be told without its verifier.
     pub fn refuses(&self, program: &Program) -> Option<String> {
-        let calls = program.codes.iter().flat_map(|code| &code.assembled.insns).filter_map(|insn| match insn {
-            Insn::Call(helper) => Some(*helper),
-            _ => None,
-        });
+        let calls =
+            program.codes.iter().flat_map(|code| &code.assembled.insns).filter_map(|insn| match insn {
+                Insn::Call(helper) => Some(*helper),
+                _ => None,
+            });
         let lacking = calls.into_iter().find(|helper| !self.has(*helper))?;
         let number = lacking as i32;
-        Some(format!("its programs call a helper that this kernel does not have, `{lacking:?}` (number {number})"))
+        Some(format!(
+            "its programs call a helper that this kernel does not have, `{lacking:?}` (number {number})"
+        ))
     }
 
     /// Whether the kernel has a helper: by its own list, or by its version.
     fn has(&self, helper: Helper) -> bool {
         match self.btf.find("bpf_func_id", Kind::Enum) {
             Some(id) => self.btf.enumerators(id).iter().any(|(_, number)| *number == helper as i64),
-            None => helper.since().is_none_or(|(major, minor)| self.version >= KernelVersion(major, minor, 0)),
+            None => {
+                helper.since().is_none_or(|(major, minor)| self.version >= KernelVersion(major, minor, 0))
+            }
         }
     }
 
@@ -292,6 +312,12 @@ impl Described {
     /// The files of a host, if they have the names of functions.
     fn named(&self) -> Option<&Kernel> {
         self.host.as_ref().filter(|host| host.function_names().is_some())
+    }
+
+    /// Whether the kernel has what this file of tracefs is for, or a type of its code. Some files can be seen and not be copied.
+    fn shows(&self, file: &str, structure: &str) -> bool {
+        let has_type = || self.btf.find(structure, Kind::Struct).is_some();
+        self.tracefs().is_some_and(|tracefs| tracefs.has(file)) || has_type()
     }
 
     fn has_function(&self, name: &str) -> bool {
@@ -383,7 +409,13 @@ impl Tracepoints for Described {
 
     fn unreadable(&self, category: &str, name: &str) -> Option<Missing> {
         if let Some(tracefs) = self.tracefs() {
-            return tracefs.unreadable(category, name);
+            let is_listed = tracefs.all().iter().any(|(own, known)| own == category && known == name);
+            let not_copied = || {
+                let message =
+                    format!("the tracepoint `{category}:{name}` is listed, and its format was not copied");
+                self.doubt(missing(message, COPY.to_owned()))
+            };
+            return tracefs.unreadable(category, name).or_else(|| is_listed.then(not_copied));
         }
         let shown = if category.is_empty() { name.to_owned() } else { format!("{category}:{name}") };
         let is_of_module = self.modules.as_ref().is_some_and(|modules| modules.tracepoints.contains(name));
@@ -393,7 +425,8 @@ impl Tracepoints for Described {
             return Some(self.doubt(missing(message, hint.to_owned())));
         }
         if self.version < TRACING {
-            let message = format!("whether there is a tracepoint `{shown}` is not told by BTF before Linux 5.5");
+            let message =
+                format!("whether there is a tracepoint `{shown}` is not told by BTF before Linux 5.5");
             return Some(self.doubt(missing(message, COPY.to_owned())));
         }
         let near = near(name, formats::names(&self.btf), 3);
@@ -406,8 +439,9 @@ impl Tracepoints for Described {
             let hint = near.or_else(|| Some("it is neither in the kernel nor in its modules' BTF".into()));
             return Some(missing(format!("this kernel has no tracepoint `{shown}`"), hint));
         }
-        let message =
-            format!("the kernel itself has no tracepoint `{shown}`, and whether a module has it is not known");
+        let message = format!(
+            "the kernel itself has no tracepoint `{shown}`, and whether a module has it is not known"
+        );
         Some(self.doubt(missing(message, near.or_else(|| Some(COPY.into())))))
     }
 
@@ -422,10 +456,7 @@ impl Tracepoints for Described {
 impl Functions for Described {
     fn traced(&self) -> Result<(), Missing> {
         no_trampolines(self.arch, self.version)?;
-        let has = match self.tracefs() {
-            Some(tracefs) => tracefs.has("available_filter_functions"),
-            None => self.btf.find("ftrace_page", Kind::Struct).is_some(),
-        };
+        let has = self.shows("available_filter_functions", "ftrace_page");
         if has {
             return Ok(());
         }
@@ -434,10 +465,7 @@ impl Functions for Described {
     }
 
     fn probing(&self) -> Result<(), Missing> {
-        let has = match self.tracefs() {
-            Some(tracefs) => tracefs.has("kprobe_events"),
-            None => self.btf.find("trace_kprobe", Kind::Struct).is_some(),
-        };
+        let has = self.shows("kprobe_events", "trace_kprobe");
         let hint = "it was built without CONFIG_KPROBE_EVENTS".to_owned();
         if has { Ok(()) } else { Err(missing("this kernel has no kprobes", hint)) }
     }
@@ -446,14 +474,15 @@ impl Functions for Described {
         self.probing()?;
         let function = wanted.function;
         if let Some(host) = self.named() {
-            return Functions::probed(host, wanted);
+            return host.named(wanted);
         }
         if is_pattern(function) {
             let glob = Glob::new(function);
             let list: Vec<Site> =
                 self.functions().into_iter().filter(|name| glob.matches(name)).map(Site::kernel).collect();
             if list.is_empty() {
-                let message = format!("no function in this kernel's BTF matches `{function}`, and it has not all");
+                let message =
+                    format!("no function in this kernel's BTF matches `{function}`, and it has not all");
                 return Err(self.doubt(missing(message, COPY.to_owned())));
             }
             wanted.check_count(list.len(), "this kernel")?;
@@ -464,16 +493,19 @@ impl Functions for Described {
         if self.has_function(function) {
             return Ok(Sites { list: vec![Site::kernel(function)], ..Sites::default() });
         }
-        let message =
-            format!("this kernel's BTF has no function `{function}`, and whether the kernel has it is not known");
+        let message = format!(
+            "this kernel's BTF has no function `{function}`, and whether the kernel has it is not known"
+        );
         let near: Vec<String> =
             near(function, self.functions(), 3).iter().map(|name| format!("`{name}`")).collect();
-        let hint = if near.is_empty() { COPY.to_owned() } else { format!("did you mean {}?", near.join(" or ")) };
+        let hint =
+            if near.is_empty() { COPY.to_owned() } else { format!("did you mean {}?", near.join(" or ")) };
         Err(self.doubt(missing(message, hint)))
     }
 
     fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
-        let message = format!("`{}` is a function of `{binary}`, which is no part of a kernel", wanted.function);
+        let message =
+            format!("`{}` is a function of `{binary}`, which is no part of a kernel", wanted.function);
         Err(self.doubt(missing(message, PROGRAMS.to_owned())))
     }
 

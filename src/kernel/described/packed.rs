@@ -113,10 +113,11 @@ fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<Types>, Refusal> {
         for (name, content) in archive::files(&bytes)? {
             if is_known(content) {
                 let found = within(content.to_vec(), depth)?;
-                all.extend(found.into_iter().map(|types| Types {
-                    name: types.name.or_else(|| Some(name.clone())),
-                    ..types
-                }));
+                all.extend(
+                    found
+                        .into_iter()
+                        .map(|types| Types { name: types.name.or_else(|| Some(name.clone())), ..types }),
+                );
             }
         }
         if all.is_empty() {

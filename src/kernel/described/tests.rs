@@ -66,11 +66,15 @@ fn what_is_no_kernel_is_refused_in_a_sentence() {
     let mut arm = vec![0; 4096];
     arm[56..60].copy_from_slice(b"ARM\x64");
     let nested = (0..6).fold(b"text".to_vec(), |bytes, _| gzip(&bytes));
-    let types: Vec<u8> = [0x0001_eb9f_u32, 24, 0, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).chain([0]).collect();
+    let types: Vec<u8> =
+        [0x0001_eb9f_u32, 24, 0, 0, 0, 1].iter().flat_map(|word| word.to_le_bytes()).chain([0]).collect();
     for (bytes, expected) in [
         (Vec::new(), "it is neither BTF nor a kernel nor an archive of them"),
         (b"\xeb\x9f\x01\x00".to_vec(), "it is BTF in another byte order than this machine's"),
-        (b"\x9f\xeb\x01\x00".to_vec(), "the BTF is damaged: not BTF of version 1 in this machine's byte order"),
+        (
+            b"\x9f\xeb\x01\x00".to_vec(),
+            "the BTF is damaged: not BTF of version 1 in this machine's byte order",
+        ),
         (b"\x7fELF".to_vec(), "its ELF cannot be read: it does not begin like one"),
         (gzip(b"text"), "it is neither BTF nor a kernel nor an archive of them"),
         (gzip(b"text")[..20].to_vec(), "what is packed in it is not whole: "),
@@ -107,10 +111,43 @@ fn a_directory_is_searched_within_bounds() {
             (matches!(place, Place::File(_)), path.to_owned())
         })
         .collect();
-    let mut found: Vec<(bool, &str)> = found.iter().map(|(file, path)| (*file, path.to_str().unwrap())).collect();
+    let mut found: Vec<(bool, &str)> =
+        found.iter().map(|(file, path)| (*file, path.to_str().unwrap())).collect();
     found.sort_unstable_by_key(|(file, _)| *file);
     assert_eq!(found, [(false, "host"), (false, "types"), (true, "5.4.btf"), (true, "5.10.btf")]);
     let empty = tempfile::tempdir().unwrap();
     let message = places(&[empty.path()]).unwrap_err().message;
     assert!(message.ends_with("there is no BTF in the directory"), "{message}");
+}
+
+/// BTF of these functions without parameters, each name at its place from `begin` on.
+fn functions(names: &[&str], begin: u32) -> Vec<u8> {
+    let mut strings = vec![0];
+    // A prototype, then a function of it for each name.
+    let mut words = vec![0, 13 << 24, 0];
+    for name in names {
+        words.extend([begin + u32::try_from(strings.len()).unwrap(), 12 << 24, 1]);
+        strings.extend(name.bytes().chain([0]));
+    }
+    let length = |bytes: usize| u32::try_from(bytes).unwrap();
+    let types = length(words.len() * 4);
+    let header = [0x0001_eb9f, 24, 0, types, types, length(strings.len())];
+    header.iter().chain(&words).flat_map(|word| word.to_le_bytes()).chain(strings).collect()
+}
+
+#[test]
+fn functions_of_modules_are_found_by_their_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let kernel = functions(&["vfs_read"], 0);
+    let names = u32::try_from("\0vfs_read\0".len()).unwrap();
+    fs::write(directory.path().join("vmlinux"), kernel).unwrap();
+    fs::write(directory.path().join("raid1"), functions(&["raid1_make_request"], names)).unwrap();
+    let places = places(&[directory.path()]).unwrap();
+    assert_eq!(places, [Place::Types(directory.path().into())]);
+    let kernel = read(&places[0], said()).pop().unwrap().unwrap();
+    assert!(kernel.has_function("vfs_read") && kernel.has_function("raid1_make_request"));
+    assert!(!kernel.has_function("raid1") && !kernel.has_function(""));
+    // Beside another kernel it is one of several.
+    fs::write(directory.path().join("5.10.btf"), functions(&["vfs_read"], 0)).unwrap();
+    assert_eq!(super::places(&[directory.path()]).unwrap().len(), 3);
 }

@@ -67,7 +67,9 @@ impl Wanted {
             self.structs.insert(format!("trace_event_raw_{name}"));
             self.functions.insert(format!("__traceiter_{name}"));
             self.names.insert(format!("btf_trace_{name}"));
-            if let Some((_, call)) = name.split_once("er_").or(name.split_once("it_")).filter(|_| category == "syscalls") {
+            if let Some((_, call)) =
+                name.split_once("er_").or(name.split_once("it_")).filter(|_| category == "syscalls")
+            {
                 self.functions.extend(["x64", "arm64"].map(|arch| format!("__{arch}_sys_{call}")));
             }
         }
