@@ -2,14 +2,14 @@
 //! landing page.
 
 use crate::{
-    config::{self, Config, Request},
-    exporter::{Exchange, Exporter, Failure, Refused},
-    family::{Kind, MetricFamily},
+    config::{self, Config, ProbeSelection},
+    exporter::{Exchange, Exporter, RefusedProbe, StartFailure},
+    family::{FamilyKind, MetricFamily},
     host::Host,
     kernel::Kernel,
     mark::Mark,
-    source::{Own, Selection, Source},
-    status::{ConfigStatus, ProbeStatus, PushStatus, Unready},
+    source::{OwnFamilies, Selection, Source},
+    status::{ConfigStatus, ProbeStatus, PushStatus, UnreadyReason},
     sys,
 };
 use std::{
@@ -23,18 +23,18 @@ use tapster_ebpf::{diagnostic::Diagnostic, probe::Otlp};
 /// The configuration of a running exporter.
 pub struct Configuration {
     exporter: Arc<Exporter>,
-    request: Request,
+    selection: ProbeSelection,
     host: Host,
     /// The destinations of metrics at the start, which a reload does not change.
     otlp: Option<Otlp>,
-    own: Vec<Own>,
+    own: Vec<OwnFamilies>,
     /// Held while the configuration is read and probes are exchanged.
     reading: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<ReloadState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReloadState {
     /// Marks of the files from before they were last read.
     marks: Vec<Mark>,
     loaded: SystemTime,
@@ -45,7 +45,7 @@ struct State {
 
 impl std::fmt::Debug for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Configuration").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("Configuration").field("selection", &self.selection).finish_non_exhaustive()
     }
 }
 
@@ -58,34 +58,34 @@ fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
 }
 
 impl Configuration {
-    /// The configuration with which `exporter` runs, by `request`. `marks` are those of the files from before they were read, which
+    /// The configuration with which `exporter` runs, by `selection`. `marks` are those of the files from before they were read, which
     /// was at `read`: a file that changed while probes were attached is another than what runs. `own` gives the additional families
     /// of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
-        request: Request,
+        selection: ProbeSelection,
         host: Host,
         otlp: Option<Otlp>,
         (marks, read): (Vec<Mark>, SystemTime),
-        own: Vec<Own>,
+        own: Vec<OwnFamilies>,
     ) -> Self {
         let state =
-            State { marks, loaded: read, tried: read, problem: String::new(), pending: String::new() };
-        Self { exporter, request, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
+            ReloadState { marks, loaded: read, tried: read, problem: String::new(), pending: String::new() };
+        Self { exporter, selection, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
     /// The files and directories of the configuration.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.request.paths()
+        self.selection.paths()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReloadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether files changed since the configuration was last read.
     pub fn is_stale(&self) -> bool {
-        self.request.marks() != self.state().marks
+        self.selection.marks() != self.state().marks
     }
 
     /// Reads the configuration and exchanges the probes. Blocks until that is done, which takes a second or more with many
@@ -94,24 +94,24 @@ impl Configuration {
         self.take_over(|| self.read())
     }
 
-    fn take_over(&self, read: impl FnOnce() -> Result<Read, String>) -> Result<String, String> {
+    fn take_over(&self, read: impl FnOnce() -> Result<ReadConfiguration, String>) -> Result<String, String> {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
-        let (marks, tried) = (self.request.marks(), SystemTime::now());
+        let (marks, tried) = (self.selection.marks(), SystemTime::now());
         // After a panic nothing would be known of this reading, and the one before would seem to be the last.
         let result = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(PANICKED.into()));
         // By now the kernel's types and everything else for loading programs are dropped.
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
         let (result, pending) = match result {
-            Ok(Read { exchange, pending }) => {
+            Ok(ReadConfiguration { exchange, pending }) => {
                 let (summary, problem) = (summary(&exchange), refusals(&exchange.refused));
                 if problem.is_empty() {
                     tracing::info!(took_ms, "configuration reloaded: {summary}");
                 } else {
                     tracing::error!(took_ms, "configuration reloaded in part: {summary}\n{problem}");
                 }
-                for Failure { name, down } in &exchange.down {
+                for StartFailure { name, down } in &exchange.down {
                     tracing::error!(
                         probe = name,
                         reason = down.cause.word(),
@@ -139,9 +139,9 @@ impl Configuration {
         result
     }
 
-    fn read(&self) -> Result<Read, String> {
+    fn read(&self) -> Result<ReadConfiguration, String> {
         let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
-            config::load(&self.request).map_err(|error| error.to_string())?;
+            config::load(&self.selection).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
         }
@@ -166,7 +166,7 @@ impl Configuration {
         if !pending.is_empty() {
             tracing::warn!("{pending}");
         }
-        Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
+        Ok(ReadConfiguration { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 
     fn families(&self) -> impl Iterator<Item = MetricFamily> {
@@ -174,24 +174,24 @@ impl Configuration {
         let successful = MetricFamily::single(
             "tapster_config_last_reload_successful",
             "Whether the configuration could be used when it was last read, and every probe that ran goes on as it says now.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             f64::from(u8::from(state.problem.is_empty())),
         );
         let loaded = state.loaded.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
         let name = "tapster_config_last_reload_success_timestamp_seconds";
-        let loaded = MetricFamily::single(name, help, Kind::Gauge, loaded);
+        let loaded = MetricFamily::single(name, help, FamilyKind::Gauge, loaded);
         let restart = MetricFamily::single(
             "tapster_config_restart_required",
             "Whether the configuration has settings that are taken over only by a restart, and are others than at the start.",
-            Kind::Gauge,
+            FamilyKind::Gauge,
             f64::from(u8::from(!state.pending.is_empty())),
         );
         [successful, loaded, restart].into_iter().chain(self.own.iter().flat_map(|own| own()))
     }
 }
 
-struct Read {
+struct ReadConfiguration {
     exchange: Exchange,
     pending: String,
 }
@@ -215,8 +215,8 @@ fn summary(exchange: &Exchange) -> String {
     parts.join(", ")
 }
 
-fn refusals(refused: &[Refused]) -> String {
-    let said = |Refused { name, down, goes_on, .. }: &Refused| {
+fn refusals(refused: &[RefusedProbe]) -> String {
+    let said = |RefusedProbe { name, down, goes_on, .. }: &RefusedProbe| {
         let what = match goes_on.as_slice() {
             [] => "and the one before is gone, since another probe has its metrics now".to_owned(),
             [before] if before == name => "so the one before goes on".to_owned(),
@@ -255,7 +255,7 @@ impl Source for Configuration {
     }
 
     fn configuration(&self) -> Option<ConfigStatus> {
-        let State { loaded, tried, problem, pending, .. } = &*self.state();
+        let ReloadState { loaded, tried, problem, pending, .. } = &*self.state();
         Some(ConfigStatus {
             files: self.files().iter().map(|path| path.display().to_string()).collect(),
             loaded: *loaded,
@@ -265,7 +265,7 @@ impl Source for Configuration {
         })
     }
 
-    fn unready(&self) -> Option<Unready> {
+    fn unready(&self) -> Option<UnreadyReason> {
         Source::unready(&*self.exporter)
     }
 }
@@ -273,7 +273,7 @@ impl Source for Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::Value;
+    use crate::family::SampleValue;
     use std::time::Duration;
 
     /// Whether it says that the last reading was taken over, and when one was.
@@ -282,8 +282,8 @@ mod tests {
             let family =
                 configuration.families().find(|family| *family.name == *format!("tapster_config_{name}"));
             match family.unwrap().samples[0].value {
-                Value::Number(number) => number,
-                Value::Histogram(_) => unreachable!("it is a gauge"),
+                SampleValue::Number(number) => number,
+                SampleValue::Histogram(_) => unreachable!("it is a gauge"),
             }
         };
         (number("last_reload_successful"), number("last_reload_success_timestamp_seconds"))
@@ -299,14 +299,14 @@ mod tests {
         };
         let (exporter, _) = Exporter::attempt(&[], &Kernel::detect(&host), &host);
         let read = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let request = Request::default();
+        let selection = ProbeSelection::default();
         let configuration =
-            Configuration::new(Arc::new(exporter), request, host, None, (Vec::new(), read), Vec::new());
+            Configuration::new(Arc::new(exporter), selection, host, None, (Vec::new(), read), Vec::new());
         assert_eq!(served(&configuration), (1.0, 1e6), "when it was read, not when probes were attached");
         let said = configuration.take_over(|| panic!("on purpose"));
         assert!(said.is_err_and(|said| said.contains("a bug in tapster")));
         assert_eq!(served(&configuration), (0.0, 1e6));
-        let nothing = || Ok(Read { exchange: Exchange::default(), pending: String::new() });
+        let nothing = || Ok(ReadConfiguration { exchange: Exchange::default(), pending: String::new() });
         assert!(configuration.take_over(nothing).is_ok());
         let (good, loaded) = served(&configuration);
         assert!((good - 1.0).abs() < f64::EPSILON && loaded > 1.6e9);

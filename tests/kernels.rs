@@ -24,7 +24,7 @@ use tapster::{
     host::Host,
     kernel::{
         Kernel,
-        described::{self, Described, Said},
+        offline::{self, KernelHints, OfflineKernel},
     },
 };
 use tapster_ebpf::{btf::Btf, check, probe::Probe, program::Program};
@@ -114,7 +114,7 @@ fn excerpt_of_this_kernel() {
 }
 
 /// What is said of each shipped probe on a kernel that only its types describe.
-fn judged(kernel: &Described) -> Vec<(String, Result<usize, Vec<String>>)> {
+fn judged(kernel: &OfflineKernel) -> Vec<(String, Result<usize, Vec<String>>)> {
     let target = kernel.target();
     let (probes, diagnostics) = check::select(excerpt::shipped(), &target);
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
@@ -134,12 +134,12 @@ fn excerpts_of_files() {
     let files = std::env::var("TAPSTER_BTF").expect("TAPSTER_BTF names files of kernels");
     let wanted = Wanted::shipped().of_types_alone();
     let paths: Vec<&str> = files.split(':').collect();
-    for place in described::places(&paths).unwrap() {
-        for whole in described::read(&place, Said::default()) {
+    for place in offline::places(&paths).unwrap() {
+        for whole in offline::read(&place, KernelHints::default()) {
             let whole = whole.unwrap();
             let bytes = excerpt::cut(whole.types(), &wanted, &[]);
             let path = support::fixture::file("fixtures/btf").join(format!("{}.btf", whole.name));
-            let cut = described::of_bytes(&path, bytes.clone(), Said::default()).pop().unwrap().unwrap();
+            let cut = offline::of_bytes(&path, bytes.clone(), KernelHints::default()).pop().unwrap().unwrap();
             assert_eq!(judged(&whole), judged(&cut), "{}", whole.name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, &bytes).unwrap();

@@ -1,9 +1,9 @@
 //! The features of this host's kernel, read once at start-up. Nothing on the host is changed.
 
 pub mod address;
-pub mod described;
 mod function;
 mod modules;
+pub mod offline;
 mod requirement;
 mod switches;
 mod symbols;
@@ -56,7 +56,7 @@ pub struct Kernel {
     /// The file in sysfs that lists the CPUs that are online.
     online: PathBuf,
     /// Functions of it and of programs, as far as they were requested.
-    functions: function::Known,
+    functions: function::FunctionCache,
 }
 
 impl Kernel {
@@ -94,7 +94,7 @@ impl Kernel {
             unknown,
             proc: host.proc.clone(),
             online: host.online_cpus(),
-            functions: function::Known::default(),
+            functions: function::FunctionCache::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     kernel::{
         Missing,
-        described::{self, Described, Said},
+        offline::{self, KernelHints, OfflineKernel},
     },
     table,
 };
@@ -58,7 +58,7 @@ fn version(text: &str) -> Result<KernelVersion, String> {
 
 /// What is said of a probe on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
+enum ProbeVerdict {
     Compiled,
     /// It is for other kernels, by its own `kernel`.
     Elsewhere,
@@ -66,7 +66,7 @@ enum Verdict {
     Fails,
 }
 
-impl Verdict {
+impl ProbeVerdict {
     fn word(self) -> &'static str {
         match self {
             Self::Compiled => "compiled",
@@ -78,15 +78,15 @@ impl Verdict {
 }
 
 /// A kernel and the verdicts on the probes, in their order.
-struct Column {
+struct KernelVerdicts {
     kernel: String,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<ProbeVerdict>,
 }
 
 /// Sentences, each with the kernels that it is true of.
-struct Grouped<T>(Vec<(T, Vec<String>)>);
+struct ByKernel<T>(Vec<(T, Vec<String>)>);
 
-impl<T: PartialEq> Grouped<T> {
+impl<T: PartialEq> ByKernel<T> {
     fn add(&mut self, what: T, kernel: &str) {
         match self.0.iter_mut().find(|(known, _)| *known == what) {
             Some((_, kernels)) if kernels.last().is_some_and(|last| last == kernel) => {}
@@ -105,15 +105,15 @@ fn listed(kernels: &[String]) -> String {
 }
 
 /// What was found out about all kernels.
-struct Survey {
+struct KernelSurvey {
     names: Vec<String>,
-    columns: Vec<Column>,
+    columns: Vec<KernelVerdicts>,
     /// What is wrong with a probe on which kernels.
-    errors: Grouped<Diagnostic>,
+    errors: ByKernel<Diagnostic>,
     /// A probe, its verdict, and the first reason for it.
-    reasons: Grouped<(String, Verdict, String)>,
+    reasons: ByKernel<(String, ProbeVerdict, String)>,
     /// A compiled probe, and what of it stays open.
-    remarks: Grouped<(String, String)>,
+    remarks: ByKernel<(String, String)>,
     /// Whether categories of tracepoints were taken as they are written.
     believes: bool,
     /// Whether there is an error that is no single probe's.
@@ -122,7 +122,7 @@ struct Survey {
 
 /// Compiles the probes for each kernel. `is_right` says whether nothing else of the configuration is wrong.
 pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow::Result<u8> {
-    let places = match described::places(&args.btf) {
+    let places = match offline::places(&args.btf) {
         Ok(places) => places,
         Err(missing) => {
             tell_missing(&missing);
@@ -130,16 +130,16 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
         }
     };
     let is_wrong = report(&config.diagnostics) || !is_right;
-    let mut survey = Survey {
+    let mut survey = KernelSurvey {
         names: names(&config.probes),
         columns: Vec::new(),
-        errors: Grouped(Vec::new()),
-        reasons: Grouped(Vec::new()),
-        remarks: Grouped(Vec::new()),
+        errors: ByKernel(Vec::new()),
+        reasons: ByKernel(Vec::new()),
+        remarks: ByKernel(Vec::new()),
         believes: false,
         is_wrong,
     };
-    let said = Said {
+    let said = KernelHints {
         version: args.kernel,
         arch: args.arch.map(|name| match name {
             ArchName::X86 => Arch::X86_64,
@@ -149,7 +149,7 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
     let mut unread = 0;
     for place in places {
         // One kernel after the other: its types are several megabytes.
-        for kernel in described::read(&place, said) {
+        for kernel in offline::read(&place, said) {
             match kernel {
                 Ok(kernel) if args.kernel.is_some() && !survey.columns.is_empty() => {
                     tell_missing(&Missing {
@@ -174,9 +174,9 @@ pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow
     let worst = survey.columns.iter().flat_map(|column| &column.verdicts).max();
     Ok(match worst {
         _ if survey.is_wrong || unread > 0 => USAGE,
-        Some(Verdict::Fails) => USAGE,
-        Some(Verdict::Unknown) => FAILURE,
-        Some(Verdict::Compiled | Verdict::Elsewhere) | None => 0,
+        Some(ProbeVerdict::Fails) => USAGE,
+        Some(ProbeVerdict::Unknown) => FAILURE,
+        Some(ProbeVerdict::Compiled | ProbeVerdict::Elsewhere) | None => 0,
     })
 }
 
@@ -191,13 +191,13 @@ fn names(probes: &[Probe]) -> Vec<String> {
     names
 }
 
-impl Survey {
+impl KernelSurvey {
     /// Compiles the probes for a kernel.
-    fn add(&mut self, kernel: &Described, probes: &[Probe]) {
+    fn add(&mut self, kernel: &OfflineKernel, probes: &[Probe]) {
         let target = kernel.target();
         let (chosen, diagnostics) = tapster_ebpf::check::select(probes.to_vec(), &target);
         let refused: Vec<Diagnostic> = diagnostics.into_iter().filter(Diagnostic::is_error).collect();
-        let mut verdicts = vec![Verdict::Elsewhere; self.names.len()];
+        let mut verdicts = vec![ProbeVerdict::Elsewhere; self.names.len()];
         for probe in &chosen {
             kernel.forget();
             let name = &probe.name.value;
@@ -216,15 +216,15 @@ impl Survey {
             errors.retain(Diagnostic::is_error);
             let verdict = match (errors.first(), kernel.doubt_of(&errors)) {
                 (Some(_), Some(doubt)) => {
-                    self.reason(name, Verdict::Unknown, doubt, kernel);
-                    Verdict::Unknown
+                    self.reason(name, ProbeVerdict::Unknown, doubt, kernel);
+                    ProbeVerdict::Unknown
                 }
                 (Some(error), None) => {
-                    self.reason(name, Verdict::Fails, error.message.clone(), kernel);
+                    self.reason(name, ProbeVerdict::Fails, error.message.clone(), kernel);
                     for error in errors {
                         self.errors.add(error, &kernel.name);
                     }
-                    Verdict::Fails
+                    ProbeVerdict::Fails
                 }
                 (None, _) => {
                     let doubts = kernel.doubts().into_iter();
@@ -232,7 +232,7 @@ impl Survey {
                     for remark in passed.chain(kernel.beliefs()) {
                         self.remarks.add((name.clone(), remark), &kernel.name);
                     }
-                    Verdict::Compiled
+                    ProbeVerdict::Compiled
                 }
             };
             if let Some(place) = self.names.iter().position(|known| known == name) {
@@ -244,10 +244,10 @@ impl Survey {
             self.errors.add(error, &kernel.name);
         }
         self.believes |= kernel.believes_categories();
-        self.columns.push(Column { kernel: kernel.name.clone(), verdicts });
+        self.columns.push(KernelVerdicts { kernel: kernel.name.clone(), verdicts });
     }
 
-    fn reason(&mut self, name: &str, verdict: Verdict, why: String, kernel: &Described) {
+    fn reason(&mut self, name: &str, verdict: ProbeVerdict, why: String, kernel: &OfflineKernel) {
         self.reasons.add((name.to_owned(), verdict, why), &kernel.name);
     }
 
@@ -292,13 +292,13 @@ impl Survey {
             return Ok(table::table(&rows, &vec![false; self.columns.len() + 1]));
         }
         let mut text = String::new();
-        for Column { kernel, verdicts } in &self.columns {
-            let of = |verdict: Verdict| -> Vec<&str> {
+        for KernelVerdicts { kernel, verdicts } in &self.columns {
+            let of = |verdict: ProbeVerdict| -> Vec<&str> {
                 let named = self.names.iter().zip(verdicts).filter(|(_, own)| **own == verdict);
                 named.map(|(name, _)| name.as_str()).collect()
             };
-            write!(text, "  {kernel}: {} compiled", of(Verdict::Compiled).len())?;
-            for verdict in [Verdict::Fails, Verdict::Unknown, Verdict::Elsewhere] {
+            write!(text, "  {kernel}: {} compiled", of(ProbeVerdict::Compiled).len())?;
+            for verdict in [ProbeVerdict::Fails, ProbeVerdict::Unknown, ProbeVerdict::Elsewhere] {
                 let names = of(verdict);
                 if !names.is_empty() {
                     write!(text, "; {}: {}", verdict.word(), names.join(", "))?;

@@ -1,6 +1,6 @@
 //! Files in an archive of tar, POSIX (ustar) and GNU: names and bytes of plain files, nothing else.
 
-use super::packed::Refusal;
+use super::packed::FileRefusal;
 
 const BLOCK: usize = 512;
 /// Most files of an archive.
@@ -17,7 +17,7 @@ fn text(field: &[u8]) -> String {
 }
 
 /// The plain files of an archive.
-pub(super) fn files(archive: &[u8]) -> Result<Vec<(String, &[u8])>, Refusal> {
+pub(super) fn files(archive: &[u8]) -> Result<Vec<(String, &[u8])>, FileRefusal> {
     let damaged = || (String::from("the archive is not whole"), None);
     let (mut files, mut rest, mut long) = (Vec::new(), archive, None);
     // Two blocks of zeros are the end; some archives have none.

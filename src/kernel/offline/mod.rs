@@ -11,12 +11,12 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
-pub use files::Place;
+pub use files::KernelSource;
 
 use super::{Kernel, Missing, Tracefs, function::no_trampolines};
 use crate::host::Host;
-use formats::Format;
-use packed::Types;
+use formats::EventFormat;
+use packed::KernelTypes;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
@@ -24,8 +24,8 @@ use std::{
     path::Path,
 };
 use tapster_ebpf::{
-    attach::{Arch, Functions, Site, Sites, Target, UserFunctions, Wanted},
-    btf::{Btf, BtfError, Kind},
+    attach::{Arch, Functions, Site, SiteRequest, Sites, Target, UserFunctions},
+    btf::{Btf, BtfError, BtfKind},
     diagnostic::{Diagnostic, near},
     glob::{Glob, is_pattern},
     insn::{Helper, Insn},
@@ -41,7 +41,7 @@ const TRACING: KernelVersion = KernelVersion(5, 5, 0);
 const CPUS: u32 = 128;
 
 /// A kernel that does not run here.
-pub struct Described {
+pub struct OfflineKernel {
     /// Its release, or the name of its file.
     pub name: String,
     /// Its version.
@@ -49,7 +49,7 @@ pub struct Described {
     arch: Arch,
     btf: Btf,
     /// Names from the BTF of modules; `None` if there is none.
-    modules: Option<Modules>,
+    modules: Option<ModuleNames>,
     /// The files that a host with this kernel has.
     host: Option<Kernel>,
     /// Questions that could not be answered since [`Self::forget`].
@@ -64,20 +64,20 @@ pub struct Described {
 
 /// Names that modules have.
 #[derive(Debug, Default)]
-struct Modules {
+struct ModuleNames {
     functions: BTreeSet<String>,
     tracepoints: BTreeSet<String>,
 }
 
-impl std::fmt::Debug for Described {
+impl std::fmt::Debug for OfflineKernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Described").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("OfflineKernel").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// What is said of a kernel besides its files.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Said {
+pub struct KernelHints {
     /// Its version.
     pub version: Option<KernelVersion>,
     /// Its processor.
@@ -88,12 +88,12 @@ fn missing(message: impl Into<String>, hint: impl Into<Option<String>>) -> Missi
     Missing { message: message.into(), hint: hint.into() }
 }
 
-fn refused(path: &Path, (message, hint): packed::Refusal) -> Missing {
+fn refused(path: &Path, (message, hint): packed::FileRefusal) -> Missing {
     missing(format!("`{}`: {message}", path.display()), hint)
 }
 
 /// The places that files and directories mean.
-pub fn places(paths: &[impl AsRef<Path>]) -> Result<Vec<Place>, Missing> {
+pub fn places(paths: &[impl AsRef<Path>]) -> Result<Vec<KernelSource>, Missing> {
     let mut found = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
         found.extend(files::places(path).map_err(|refusal| refused(path, refusal))?);
@@ -102,41 +102,44 @@ pub fn places(paths: &[impl AsRef<Path>]) -> Result<Vec<Place>, Missing> {
 }
 
 /// The kernels that a place describes, or why it describes none.
-pub fn read(place: &Place, said: Said) -> Vec<Result<Described, Missing>> {
+pub fn read(place: &KernelSource, said: KernelHints) -> Vec<Result<OfflineKernel, Missing>> {
     let path = place.path();
-    let one =
-        |found: Result<Described, packed::Refusal>| vec![found.map_err(|refusal| refused(path, refusal))];
+    let one = |found: Result<OfflineKernel, packed::FileRefusal>| {
+        vec![found.map_err(|refusal| refused(path, refusal))]
+    };
     match place {
-        Place::File(file) => all(files::types(file), path, said),
-        Place::Types(directory) => one(files::types(&directory.join("vmlinux")).and_then(|mut all| {
-            let types = all.pop().filter(|_| all.is_empty()).unwrap_or_default();
-            Described::of(types, path, Some(files::modules(directory)?), said)
-        })),
-        Place::Host(directory) => one(Described::of_host(directory, said)),
+        KernelSource::File(file) => all(files::types(file), path, said),
+        KernelSource::Types(directory) => {
+            one(files::types(&directory.join("vmlinux")).and_then(|mut all| {
+                let types = all.pop().filter(|_| all.is_empty()).unwrap_or_default();
+                OfflineKernel::of(types, path, Some(files::modules(directory)?), said)
+            }))
+        }
+        KernelSource::Host(directory) => one(OfflineKernel::of_host(directory, said)),
     }
 }
 
 /// The kernels in the bytes of a file with this path.
-pub fn of_bytes(path: &Path, bytes: Vec<u8>, said: Said) -> Vec<Result<Described, Missing>> {
+pub fn of_bytes(path: &Path, bytes: Vec<u8>, said: KernelHints) -> Vec<Result<OfflineKernel, Missing>> {
     all(packed::types(bytes), path, said)
 }
 
 fn all(
-    found: Result<Vec<Types>, packed::Refusal>,
+    found: Result<Vec<KernelTypes>, packed::FileRefusal>,
     path: &Path,
-    said: Said,
-) -> Vec<Result<Described, Missing>> {
+    said: KernelHints,
+) -> Vec<Result<OfflineKernel, Missing>> {
     match found {
         Ok(all) => {
-            let described = |types| Described::of(types, path, None, said);
+            let described = |types| OfflineKernel::of(types, path, None, said);
             all.into_iter().map(|types| described(types).map_err(|refusal| refused(path, refusal))).collect()
         }
         Err(refusal) => vec![Err(refused(path, refusal))],
     }
 }
 
-impl Described {
-    fn of_host(directory: &Path, said: Said) -> Result<Self, packed::Refusal> {
+impl OfflineKernel {
+    fn of_host(directory: &Path, said: KernelHints) -> Result<Self, packed::FileRefusal> {
         let types = directory.join("sys/kernel/btf");
         let host = Host {
             proc: directory.join("proc"),
@@ -149,22 +152,22 @@ impl Described {
         let release = release.map(|release| release.trim().to_owned()).filter(|release| !release.is_empty());
         let modules = Some(files::modules(&types)?).filter(|modules| !modules.is_empty());
         let bytes = files::types(&types.join("vmlinux"))?.pop().unwrap_or_default();
-        let mut described = Self::of(Types { release, ..bytes }, directory, modules, said)?;
+        let mut described = Self::of(KernelTypes { release, ..bytes }, directory, modules, said)?;
         described.host = Some(Kernel::detect(&host));
         Ok(described)
     }
 
     fn of(
-        types: Types,
+        types: KernelTypes,
         path: &Path,
         modules: Option<Vec<Vec<u8>>>,
-        said: Said,
-    ) -> Result<Self, packed::Refusal> {
-        let Types { name, bytes, arch, release } = types;
+        said: KernelHints,
+    ) -> Result<Self, packed::FileRefusal> {
+        let KernelTypes { name, bytes, arch, release } = types;
         let file = path.file_name().unwrap_or_default().to_string_lossy();
         let shown = name.clone().unwrap_or_else(|| file.clone().into_owned());
         let plain = files::plain(&shown).to_owned();
-        let of_member = |(message, hint): packed::Refusal| match &name {
+        let of_member = |(message, hint): packed::FileRefusal| match &name {
             Some(name) => (format!("`{name}` in it: {message}"), hint),
             None => (message, hint),
         };
@@ -179,7 +182,7 @@ impl Described {
             let hint = "say it by `--kernel VERSION`, or name the file after it, such as 6.1.0-18-amd64.btf";
             return Err(of_member(("which version the kernel has is not known".into(), Some(hint.into()))));
         };
-        if version >= TRACING && btf.names(Kind::Func).next().is_none() {
+        if version >= TRACING && btf.names(BtfKind::Func).next().is_none() {
             let hint = "it may be reduced by a tool such as `bpftool gen min_core_btf`: give the whole BTF";
             return Err(of_member(("its BTF has types and no functions".into(), Some(hint.into()))));
         }
@@ -198,7 +201,7 @@ impl Described {
                 Some(hint.into()),
             )));
         };
-        let modules = modules.map(|all| Modules::read(&all, &btf)).transpose().map_err(of_member)?;
+        let modules = modules.map(|all| ModuleNames::read(&all, &btf)).transpose().map_err(of_member)?;
         Ok(Self {
             name: release.unwrap_or(plain),
             version,
@@ -291,7 +294,7 @@ impl Described {
 
     /// Whether the kernel has a helper: by its own list, or by its version.
     fn has(&self, helper: Helper) -> bool {
-        match self.btf.find("bpf_func_id", Kind::Enum) {
+        match self.btf.find("bpf_func_id", BtfKind::Enum) {
             Some(id) => self.btf.enumerators(id).iter().any(|(_, number)| *number == helper as i64),
             None => {
                 helper.since().is_none_or(|(major, minor)| self.version >= KernelVersion(major, minor, 0))
@@ -316,28 +319,28 @@ impl Described {
 
     /// Whether the kernel has what this file of tracefs is for, or a type of its code. Some files can be seen and not be copied.
     fn shows(&self, file: &str, structure: &str) -> bool {
-        let has_type = || self.btf.find(structure, Kind::Struct).is_some();
+        let has_type = || self.btf.find(structure, BtfKind::Struct).is_some();
         self.tracefs().is_some_and(|tracefs| tracefs.has(file)) || has_type()
     }
 
     fn has_function(&self, name: &str) -> bool {
-        self.btf.find(name, Kind::Func).is_some()
+        self.btf.find(name, BtfKind::Func).is_some()
             || self.modules.as_ref().is_some_and(|modules| modules.functions.contains(name))
     }
 
     fn functions(&self) -> BTreeSet<&str> {
         let modules = self.modules.iter().flat_map(|modules| &modules.functions);
-        self.btf.names(Kind::Func).chain(modules.map(String::as_str)).collect()
+        self.btf.names(BtfKind::Func).chain(modules.map(String::as_str)).collect()
     }
 }
 
-impl Modules {
-    fn read(all: &[Vec<u8>], base: &Btf) -> Result<Self, packed::Refusal> {
+impl ModuleNames {
+    fn read(all: &[Vec<u8>], base: &Btf) -> Result<Self, packed::FileRefusal> {
         let mut modules = Self::default();
         for bytes in all {
             let own = parse(bytes.clone())?;
-            modules.functions.extend(own.names_behind(base, Kind::Func).map(str::to_owned));
-            let types = own.names_behind(base, Kind::Typedef);
+            modules.functions.extend(own.names_behind(base, BtfKind::Func).map(str::to_owned));
+            let types = own.names_behind(base, BtfKind::Typedef);
             let names = types.filter_map(|name| name.strip_prefix("btf_trace_"));
             modules.tracepoints.extend(names.map(str::to_owned));
         }
@@ -345,7 +348,7 @@ impl Modules {
     }
 }
 
-fn parse(bytes: Vec<u8>) -> Result<Btf, packed::Refusal> {
+fn parse(bytes: Vec<u8>) -> Result<Btf, packed::FileRefusal> {
     Btf::parse(bytes).map_err(|error| {
         let hint = matches!(error, BtfError::UnknownKind { .. })
             .then(|| "it is of a kernel that is newer than this tapster".to_owned());
@@ -355,7 +358,7 @@ fn parse(bytes: Vec<u8>) -> Result<Btf, packed::Refusal> {
 
 /// The processor by the registers that its kernel saves.
 fn processor(btf: &Btf) -> Option<Arch> {
-    let registers = btf.find("pt_regs", Kind::Struct)?;
+    let registers = btf.find("pt_regs", BtfKind::Struct)?;
     let has = |name: &str| btf.member(registers, name).is_some();
     if has("r15") && has("orig_ax") {
         Some(Arch::X86_64)
@@ -376,23 +379,23 @@ fn word(arch: Arch) -> &'static str {
 /// What to do where only a host's own files give an answer.
 const COPY: &str = "a copy of the host's files tells it: see `tapster check --btf DIR` in docs/deploy.md";
 
-impl Tracepoints for Described {
+impl Tracepoints for OfflineKernel {
     fn format(&self, category: &str, name: &str) -> Option<String> {
         if let Some(tracefs) = self.tracefs() {
             return tracefs.format(category, name);
         }
         match formats::format(&self.btf, category, name) {
-            Format::Known(fields) => {
+            EventFormat::Known(fields) => {
                 self.believes_categories.set(true);
                 Some(fields)
             }
-            Format::Partly(fields) => {
+            EventFormat::Partly(fields) => {
                 // Only what asks for another argument is in doubt.
                 self.believes_categories.set(true);
                 self.partly.borrow_mut().insert(format!("tracepoint:{category}:{name}"));
                 Some(fields)
             }
-            Format::Unknown | Format::Absent => None,
+            EventFormat::Unknown | EventFormat::Absent => None,
         }
     }
 
@@ -453,7 +456,7 @@ impl Tracepoints for Described {
     }
 }
 
-impl Functions for Described {
+impl Functions for OfflineKernel {
     fn traced(&self) -> Result<(), Missing> {
         no_trampolines(self.arch, self.version)?;
         let has = self.shows("available_filter_functions", "ftrace_page");
@@ -470,7 +473,7 @@ impl Functions for Described {
         if has { Ok(()) } else { Err(missing("this kernel has no kprobes", hint)) }
     }
 
-    fn probed(&self, wanted: &Wanted<'_>) -> Result<Sites, Missing> {
+    fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         self.probing()?;
         let function = wanted.function;
         if let Some(host) = self.named() {
@@ -503,13 +506,13 @@ impl Functions for Described {
         Err(self.doubt(missing(message, hint)))
     }
 
-    fn user(&self, _: &Root, binary: &str, wanted: &Wanted<'_>) -> Result<UserFunctions, Missing> {
+    fn user(&self, _: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
         let message =
             format!("`{}` is a function of `{binary}`, which is no part of a kernel", wanted.function);
         Err(self.doubt(missing(message, PROGRAMS.to_owned())))
     }
 
-    fn usdt(&self, _: &Root, binary: &str, _: Option<&str>, name: &str) -> Result<usdt::Found, Missing> {
+    fn usdt(&self, _: &Root, binary: &str, _: Option<&str>, name: &str) -> Result<usdt::UsdtProbe, Missing> {
         let message = format!("`{name}` is a probe of `{binary}`, which is no part of a kernel");
         Err(self.doubt(missing(message, PROGRAMS.to_owned())))
     }

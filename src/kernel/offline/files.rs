@@ -1,6 +1,6 @@
 //! Which kernels files and directories describe: one after the other, so that only one kernel's types are in memory.
 
-use super::packed::{self, MOST, MOST_TYPES, Refusal, Types};
+use super::packed::{self, FileRefusal, KernelTypes, MOST, MOST_TYPES};
 use crate::elf;
 use std::{
     fs::{self, File},
@@ -22,7 +22,7 @@ const BEGIN: usize = 0x210;
 
 /// A place with a description of a kernel, or of several in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KernelSource {
     /// BTF, a kernel, or an archive.
     File(PathBuf),
     /// A directory with the kernel's types in `vmlinux` and those of modules beside it.
@@ -31,21 +31,21 @@ pub enum Place {
     Host(PathBuf),
 }
 
-impl Place {
+impl KernelSource {
     pub(super) fn path(&self) -> &Path {
         let (Self::File(path) | Self::Types(path) | Self::Host(path)) = self;
         path
     }
 }
 
-fn failed(error: &io::Error) -> Refusal {
+fn failed(error: &io::Error) -> FileRefusal {
     (format!("it cannot be read: {error}"), None)
 }
 
 /// The places that a file or directory means.
-pub(super) fn places(path: &Path) -> Result<Vec<Place>, Refusal> {
+pub(super) fn places(path: &Path) -> Result<Vec<KernelSource>, FileRefusal> {
     if !fs::metadata(path).map_err(|error| failed(&error))?.is_dir() {
-        return Ok(vec![Place::File(path.into())]);
+        return Ok(vec![KernelSource::File(path.into())]);
     }
     let mut found = Vec::new();
     search(path, DEPTH, &mut found)?;
@@ -56,9 +56,9 @@ pub(super) fn places(path: &Path) -> Result<Vec<Place>, Refusal> {
     Ok(found)
 }
 
-fn search(directory: &Path, depth: u32, found: &mut Vec<Place>) -> Result<(), Refusal> {
+fn search(directory: &Path, depth: u32, found: &mut Vec<KernelSource>) -> Result<(), FileRefusal> {
     if directory.join(SYSFS).join("vmlinux").is_file() {
-        found.push(Place::Host(directory.into()));
+        found.push(KernelSource::Host(directory.into()));
         return Ok(());
     }
     let entries = fs::read_dir(directory).map_err(|error| failed(&error))?;
@@ -69,7 +69,7 @@ fn search(directory: &Path, depth: u32, found: &mut Vec<Place>) -> Result<(), Re
         name.contains('.') || name.starts_with("vmlinuz")
     };
     if directory.join("vmlinux").is_file() && !paths.iter().any(is_of_kernel) {
-        found.push(Place::Types(directory.into()));
+        found.push(KernelSource::Types(directory.into()));
         return Ok(());
     }
     paths.sort_by_cached_key(|path| numbered(&path.file_name().unwrap_or_default().to_string_lossy()));
@@ -80,7 +80,7 @@ fn search(directory: &Path, depth: u32, found: &mut Vec<Place>) -> Result<(), Re
                 search(&path, depth - 1, found)?;
             }
         } else if path.is_file() && begin(&path).is_ok_and(|begin| packed::is_known(&begin)) {
-            found.push(Place::File(path));
+            found.push(KernelSource::File(path));
         }
         if found.len() > FILES {
             return Err((format!("there are more than {FILES} files in the directory"), None));
@@ -108,7 +108,7 @@ fn begin(path: &Path) -> io::Result<Vec<u8>> {
     Ok(begin)
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileRefusal> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
@@ -120,7 +120,7 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The types of each kernel in a file.
-pub(super) fn types(path: &Path) -> Result<Vec<Types>, Refusal> {
+pub(super) fn types(path: &Path) -> Result<Vec<KernelTypes>, FileRefusal> {
     let begin = begin(path).map_err(|error| failed(&error))?;
     if begin.starts_with(&[0x9f, 0xeb]) {
         return packed::types(read(path, MOST_TYPES)?);
@@ -144,7 +144,7 @@ fn banner(file: &File) -> Option<String> {
 }
 
 /// The types of modules beside those of the kernel.
-pub(super) fn modules(directory: &Path) -> Result<Vec<Vec<u8>>, Refusal> {
+pub(super) fn modules(directory: &Path) -> Result<Vec<Vec<u8>>, FileRefusal> {
     let entries = fs::read_dir(directory).map_err(|error| failed(&error))?;
     let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !path.ends_with("vmlinux"));
     let is_types = |path: &PathBuf| begin(path).is_ok_and(|begin| begin.starts_with(&[0x9f, 0xeb]));

@@ -21,7 +21,7 @@ const DEPTH: u32 = 4;
 
 /// The types of a kernel, and what its file says besides.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Types {
+pub(super) struct KernelTypes {
     /// The name of the file in an archive.
     pub(super) name: Option<String>,
     pub(super) bytes: Vec<u8>,
@@ -31,9 +31,9 @@ pub(super) struct Types {
 }
 
 /// Why no types are taken from a file: what is wrong, and what to do.
-pub(super) type Refusal = (String, Option<String>);
+pub(super) type FileRefusal = (String, Option<String>);
 
-fn refuse<T>(message: impl Into<String>, hint: &str) -> Result<T, Refusal> {
+fn refuse<T>(message: impl Into<String>, hint: &str) -> Result<T, FileRefusal> {
     Err((message.into(), (!hint.is_empty()).then(|| hint.into())))
 }
 
@@ -74,14 +74,14 @@ pub(super) fn arch(machine: u16) -> Option<Arch> {
 }
 
 /// The types in a file, or of each kernel in an archive.
-pub(super) fn types(bytes: Vec<u8>) -> Result<Vec<Types>, Refusal> {
+pub(super) fn types(bytes: Vec<u8>) -> Result<Vec<KernelTypes>, FileRefusal> {
     within(bytes, DEPTH)
 }
 
-fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<Types>, Refusal> {
+fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<KernelTypes>, FileRefusal> {
     let Some(depth) = depth.checked_sub(1) else { return refuse("it is packed again and again", "") };
     if bytes.starts_with(&[0x9f, 0xeb]) {
-        return Ok(vec![Types { bytes, ..Types::default() }]);
+        return Ok(vec![KernelTypes { bytes, ..KernelTypes::default() }]);
     }
     if bytes.starts_with(&[0xeb, 0x9f]) {
         return refuse("it is BTF in another byte order than this machine's", "");
@@ -114,9 +114,10 @@ fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<Types>, Refusal> {
             if is_known(content) {
                 let found = within(content.to_vec(), depth)?;
                 all.extend(
-                    found
-                        .into_iter()
-                        .map(|types| Types { name: types.name.or_else(|| Some(name.clone())), ..types }),
+                    found.into_iter().map(|types| KernelTypes {
+                        name: types.name.or_else(|| Some(name.clone())),
+                        ..types
+                    }),
                 );
             }
         }
@@ -131,14 +132,14 @@ fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<Types>, Refusal> {
     )
 }
 
-/// Types of a kernel's ELF file.
+/// KernelTypes of a kernel's ELF file.
 pub(super) fn of_elf(
     machine: u16,
     section: Option<Vec<u8>>,
     release: Option<String>,
-) -> Result<Types, Refusal> {
+) -> Result<KernelTypes, FileRefusal> {
     match section {
-        Some(bytes) => Ok(Types { name: None, bytes, arch: arch(machine), release }),
+        Some(bytes) => Ok(KernelTypes { name: None, bytes, arch: arch(machine), release }),
         None => refuse(
             "the ELF file has no section `.BTF`",
             "it is in kernels built with CONFIG_DEBUG_INFO_BTF=y",
@@ -146,7 +147,7 @@ pub(super) fn of_elf(
     }
 }
 
-fn unpack(mut packed: impl Read) -> Result<Vec<u8>, Refusal> {
+fn unpack(mut packed: impl Read) -> Result<Vec<u8>, FileRefusal> {
     let mut bytes = Vec::new();
     match packed.by_ref().take(MOST + 1).read_to_end(&mut bytes) {
         Ok(_) if u64::try_from(bytes.len()).is_ok_and(|length| length <= MOST) => Ok(bytes),
@@ -159,7 +160,7 @@ fn unpack(mut packed: impl Read) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The kernel in a boot image of x86.
-fn boot_image(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+fn boot_image(bytes: &[u8]) -> Result<Vec<u8>, FileRefusal> {
     let word = |at: usize| {
         let word = bytes.get(at..at + 4)?;
         usize::try_from(u32::from_le_bytes(word.try_into().ok()?)).ok()
@@ -183,7 +184,7 @@ fn boot_image(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The BTF in an image without sections.
-fn carved(bytes: &[u8]) -> Result<Types, Refusal> {
+fn carved(bytes: &[u8]) -> Result<KernelTypes, FileRefusal> {
     // Version 1, no flags, a header of 24 bytes.
     const HEADER: [u8; 8] = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
     let found = memmem::find_iter(bytes, &HEADER).filter_map(|at| {
@@ -197,9 +198,9 @@ fn carved(bytes: &[u8]) -> Result<Types, Refusal> {
         let is_plain = types_at == 0 && names_at == types && u64::try_from(length).ok()? <= MOST_TYPES;
         bytes.get(at..at.checked_add(length)?).filter(|_| is_plain)
     });
-    // Modules that are built in have none of their own, so the largest is the kernel's.
+    // ModuleNames that are built in have none of their own, so the largest is the kernel's.
     match found.max_by_key(|found| found.len()) {
-        Some(found) if Btf::parse(found.to_vec()).is_ok() => Ok(Types {
+        Some(found) if Btf::parse(found.to_vec()).is_ok() => Ok(KernelTypes {
             name: None,
             bytes: found.to_vec(),
             arch: Some(Arch::Aarch64),

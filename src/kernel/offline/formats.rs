@@ -4,7 +4,7 @@
 //! certain where there is a class of the tracepoint's own name (`TRACE_EVENT`), or only one class whose arguments are its own
 //! (`DEFINE_EVENT`). Where several have its arguments, fields that all of them have at one place are certain, and others in doubt.
 
-use tapster_ebpf::btf::{Btf, Kind, Member, TypeId};
+use tapster_ebpf::btf::{Btf, BtfKind, Member, TypeId};
 
 /// The category of system calls, whose records are no structs of their own.
 const SYSCALLS: &str = "syscalls";
@@ -17,7 +17,7 @@ pub(super) const ELEMENTS: &str = "?[]";
 
 /// What BTF says of a tracepoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum EventFormat {
     /// Its fields, in the form of a format file.
     Known(String),
     /// It exists, and has these fields; which others it has is not known.
@@ -30,48 +30,48 @@ pub(super) enum Format {
 
 /// Whether the kernel itself has a tracepoint, by the type that programs name to attach to it.
 pub(super) fn exists(btf: &Btf, name: &str) -> bool {
-    btf.find(&format!("btf_trace_{name}"), Kind::Typedef).is_some()
+    btf.find(&format!("btf_trace_{name}"), BtfKind::Typedef).is_some()
 }
 
 /// Names of the kernel's own tracepoints.
 pub(super) fn names(btf: &Btf) -> impl Iterator<Item = &str> {
-    btf.names(Kind::Typedef).filter_map(|name| name.strip_prefix("btf_trace_"))
+    btf.names(BtfKind::Typedef).filter_map(|name| name.strip_prefix("btf_trace_"))
 }
 
 /// What BTF says of a tracepoint.
-pub(super) fn format(btf: &Btf, category: &str, name: &str) -> Format {
+pub(super) fn format(btf: &Btf, category: &str, name: &str) -> EventFormat {
     if category == SYSCALLS {
         return system_call(btf, name);
     }
     if !exists(btf, name) {
-        return Format::Absent;
+        return EventFormat::Absent;
     }
     // By convention one without an event, which only raw tracepoints reach.
     if name.ends_with("_tp") {
-        return Format::Unknown;
+        return EventFormat::Unknown;
     }
     match classes(btf, name).as_slice() {
-        [] => Format::Unknown,
-        [record] => Format::Known(fields(btf, *record).concat()),
+        [] => EventFormat::Unknown,
+        [record] => EventFormat::Known(fields(btf, *record).concat()),
         [first, others @ ..] => {
             let mut common = fields(btf, *first);
             for other in others {
                 let other = fields(btf, *other);
                 common.retain(|field| other.contains(field));
             }
-            Format::Partly(common.concat())
+            EventFormat::Partly(common.concat())
         }
     }
 }
 
 /// The records of all classes of which a tracepoint may be.
 fn classes(btf: &Btf, name: &str) -> Vec<TypeId> {
-    if let Some(record) = btf.find(&format!("trace_event_raw_{name}"), Kind::Struct) {
+    if let Some(record) = btf.find(&format!("trace_event_raw_{name}"), BtfKind::Struct) {
         return vec![record];
     }
     let own = arguments(btf, &format!("__traceiter_{name}"));
     let class = |id: TypeId| btf.name(id).strip_prefix("trace_event_raw_");
-    let records = || btf.ids().filter(|id| btf.kind(*id) == Kind::Struct && class(*id).is_some());
+    let records = || btf.ids().filter(|id| btf.kind(*id) == BtfKind::Struct && class(*id).is_some());
     if records().nth(CLASSES).is_some() {
         return Vec::new();
     }
@@ -85,9 +85,9 @@ fn classes(btf: &Btf, name: &str) -> Vec<TypeId> {
         .collect()
 }
 
-/// Types of a function's parameters without the first, which all such functions have.
+/// KernelTypes of a function's parameters without the first, which all such functions have.
 fn arguments(btf: &Btf, function: &str) -> Option<Vec<TypeId>> {
-    let prototype = btf.target(btf.find(function, Kind::Func)?);
+    let prototype = btf.target(btf.find(function, BtfKind::Func)?);
     Some(btf.parameters(prototype).into_iter().skip(1).map(|(_, ty)| ty).collect())
 }
 
@@ -108,7 +108,7 @@ fn field(btf: &Btf, member: &Member<'_>) -> Option<String> {
     let ty = btf.strip(type_id);
     let declared = match (located, btf.kind(ty)) {
         (Some((word, name)), _) => format!("{word} {ELEMENTS} {name}"),
-        (None, Kind::Array) => {
+        (None, BtfKind::Array) => {
             let (element, count) = btf.array(ty);
             format!("{} {name}[{count}]", btf.display(element))
         }
@@ -119,21 +119,21 @@ fn field(btf: &Btf, member: &Member<'_>) -> Option<String> {
 }
 
 /// `sys_enter_NAME` or `sys_exit_NAME`. BTF has the function of a call, which gets its registers, not its arguments.
-fn system_call(btf: &Btf, name: &str) -> Format {
+fn system_call(btf: &Btf, name: &str) -> EventFormat {
     let number = "\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n";
     let (call, is_exit) = match (name.strip_prefix("sys_enter_"), name.strip_prefix("sys_exit_")) {
         (Some(call), _) => (call, false),
         (_, Some(call)) => (call, true),
-        (None, None) => return Format::Absent,
+        (None, None) => return EventFormat::Absent,
     };
-    let has = |prefix: &&str| btf.find(&format!("{prefix}{call}"), Kind::Func).is_some();
+    let has = |prefix: &&str| btf.find(&format!("{prefix}{call}"), BtfKind::Func).is_some();
     // Without `CONFIG_FTRACE_SYSCALLS` there is no description of system calls.
-    if !ENTRIES.iter().any(|prefix| has(&prefix)) || btf.find("syscall_metadata", Kind::Struct).is_none() {
-        return Format::Absent;
+    if !ENTRIES.iter().any(|prefix| has(&prefix)) || btf.find("syscall_metadata", BtfKind::Struct).is_none() {
+        return EventFormat::Absent;
     }
     if is_exit {
-        Format::Known(format!("{number}\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n"))
+        EventFormat::Known(format!("{number}\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;\n"))
     } else {
-        Format::Partly(number.into())
+        EventFormat::Partly(number.into())
     }
 }

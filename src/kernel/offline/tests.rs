@@ -2,8 +2,8 @@ use super::*;
 use std::{io::Write as _, path::PathBuf};
 use tapster_ebpf::tracefs::fields;
 
-fn said() -> Said {
-    Said { version: Some(KernelVersion(6, 1, 0)), arch: Some(Arch::X86_64) }
+fn said() -> KernelHints {
+    KernelHints { version: Some(KernelVersion(6, 1, 0)), arch: Some(Arch::X86_64) }
 }
 
 /// Every format that BTF gives for certain is that of the kernel that runs here.
@@ -28,13 +28,13 @@ fn formats_are_those_of_tracefs() {
             (field.name.clone(), field.offset, field.size, field.located())
         };
         match formats::format(&btf, category, name) {
-            Format::Known(derived) => {
+            EventFormat::Known(derived) => {
                 let found = fields(&derived);
                 let expected: Vec<_> = expected.iter().map(place).collect();
                 assert_eq!(found.iter().map(place).collect::<Vec<_>>(), expected, "{category}:{name}");
                 known += 1;
             }
-            Format::Partly(derived) => {
+            EventFormat::Partly(derived) => {
                 let expected: Vec<_> = expected.iter().map(place).collect();
                 for field in fields(&derived) {
                     assert!(expected.contains(&place(&field)), "{category}:{name}: {field:?}");
@@ -42,7 +42,7 @@ fn formats_are_those_of_tracefs() {
                 // Of a system call its number is known.
                 unknown += usize::from(category != "syscalls");
             }
-            Format::Unknown | Format::Absent => unknown += 1,
+            EventFormat::Unknown | EventFormat::Absent => unknown += 1,
         }
     }
     println!("{known} formats known, {unknown} not");
@@ -108,7 +108,7 @@ fn a_directory_is_searched_within_bounds() {
         .iter()
         .map(|place| {
             let path = place.path().strip_prefix(directory.path()).unwrap();
-            (matches!(place, Place::File(_)), path.to_owned())
+            (matches!(place, KernelSource::File(_)), path.to_owned())
         })
         .collect();
     let mut found: Vec<(bool, &str)> =
@@ -143,7 +143,7 @@ fn functions_of_modules_are_found_by_their_names() {
     fs::write(directory.path().join("vmlinux"), kernel).unwrap();
     fs::write(directory.path().join("raid1"), functions(&["raid1_make_request"], names)).unwrap();
     let places = places(&[directory.path()]).unwrap();
-    assert_eq!(places, [Place::Types(directory.path().into())]);
+    assert_eq!(places, [KernelSource::Types(directory.path().into())]);
     let kernel = read(&places[0], said()).pop().unwrap().unwrap();
     assert!(kernel.has_function("vfs_read") && kernel.has_function("raid1_make_request"));
     assert!(!kernel.has_function("raid1") && !kernel.has_function(""));
