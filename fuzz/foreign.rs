@@ -4,15 +4,16 @@
 //! `tests/fuzz.rs` runs all of them for a moment on mutations of the seeds, as part of the tests; CONTRIBUTING says how to run one with
 //! coverage.
 
-use std::{fs::File, io::Write, time::Duration};
+use std::{fs::File, io::Write, path::Path, time::Duration};
 use tapster::{
     container::{Container, pod_uid},
     elf::{self, Binary, FileSymbols, MachineCode, Name, ReadLimits},
     exposition::{Format, encode},
     family::{FamilyKind, MetricFamily},
+    kernel::offline::{self, KernelHints},
     symbol::mapping,
 };
-use tapster_ebpf::attach::Arch;
+use tapster_ebpf::{attach::Arch, diagnostic::SourceFile, probe::KernelVersion};
 
 /// What a file may cost here: little, so that it is seen soon that something costs more.
 const LIMITS: ReadLimits = ReadLimits {
@@ -33,6 +34,31 @@ fn file(data: &[u8]) -> std::io::Result<File> {
     file.write_all(data)?;
     Ok(file)
 }
+
+/// What somebody says is a kernel: BTF, ELF, boot images, archives, packed or not; then probes are compiled for it.
+pub(crate) fn kernels(data: &[u8]) {
+    let said = KernelHints { version: Some(KernelVersion(6, 1, 0)), arch: Some(Arch::X86_64) };
+    let (file, _) = tapster_ebpf::declaration::parse(&SourceFile::new("fuzz", KERNEL_PROBES));
+    for kernel in offline::of_bytes(Path::new("fuzz"), data.to_vec(), said).into_iter().flatten() {
+        for probe in &file.probes {
+            kernel.forget();
+            match tapster_ebpf::compile(probe, &kernel.target()) {
+                Ok(program) => drop(kernel.refuses(&program)),
+                Err(errors) => drop(kernel.doubt_of(&errors)),
+            }
+            let _ = (kernel.doubts(), kernel.beliefs());
+        }
+    }
+}
+
+/// Probes of the kernel of each kind.
+const KERNEL_PROBES: &str = "probes:
+  - { name: t, at: 'tracepoint:block:block_rq_issue', labels: { a: args.dev, b: args.comm }, metrics: [{ counter: t_total }] }
+  - { name: s, at: 'tracepoint:syscalls:sys_enter_fsync', labels: { a: args.fd }, metrics: [{ counter: s_total }] }
+  - { name: r, at: 'rawtracepoint:sched:sched_switch', labels: { a: args.prev.pid }, metrics: [{ counter: r_total }] }
+  - { name: f, at: 'fentry:vfs_read', labels: { a: args.count }, metrics: [{ counter: f_total }] }
+  - { name: k, at: 'kprobe:vfs_*', labels: { a: arg0 }, metrics: [{ counter: k_total }] }
+";
 
 /// A program or library: its symbols by place, its functions with where they end, its build id and its probes.
 pub(crate) fn elf(data: &[u8]) {

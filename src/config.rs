@@ -200,8 +200,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let found = entry.map_err(error)?.path();
         let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let is_yaml = found.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        // A dangling link is kept, because reading it reports the error; anything else that is no file might never end.
-        let is_file = fs::metadata(&found).is_ok_and(|file| file.is_file()) || found.is_symlink();
+        // What cannot be looked at is kept, because reading it reports the error: its probes would seem to be removed. Anything else
+        // that is no file might never end.
+        let is_file = fs::metadata(&found).map_or(true, |file| file.is_file()) || found.is_symlink();
         if is_yaml && !is_hidden && is_file && !found.is_dir() {
             files.push(found);
         }

@@ -30,7 +30,7 @@ pub use name::{Name, Pattern, short};
 pub use usdt::{probe as usdt_probe, probes as usdt_probes};
 
 pub use budget::{ReadLimits, Unread};
-pub use image::{ByteSource, build_id};
+pub use image::{AARCH64, ByteSource, X86_64, build_id, section};
 pub use library::named as libraries_named;
 pub use symbols::FileSymbols;
 

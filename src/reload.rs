@@ -13,6 +13,7 @@ use crate::{
     sys,
 };
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -48,25 +49,28 @@ impl std::fmt::Debug for Configuration {
     }
 }
 
+/// What is said of a reading that a bug ended.
+const PANICKED: &str = "reading it ended by a bug in tapster, which the log has: what runs may be the one before or a part of both";
+
 /// The messages of the diagnostics, one after the other.
 fn said<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> String {
     diagnostics.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
 impl Configuration {
-    /// The configuration with which `exporter` runs, by `selection`. `marks` are those of the files from before they were read.
-    /// `own` gives the additional families of scrapes and pushes.
+    /// The configuration with which `exporter` runs, by `selection`. `marks` are those of the files from before they were read, which
+    /// was at `read`: a file that changed while probes were attached is another than what runs. `own` gives the additional families
+    /// of scrapes and pushes.
     pub fn new(
         exporter: Arc<Exporter>,
         selection: ProbeSelection,
         host: Host,
         otlp: Option<Otlp>,
-        marks: Vec<Mark>,
+        (marks, read): (Vec<Mark>, SystemTime),
         own: Vec<OwnFamilies>,
     ) -> Self {
-        let now = SystemTime::now();
         let state =
-            ReloadState { marks, loaded: now, tried: now, problem: String::new(), pending: String::new() };
+            ReloadState { marks, loaded: read, tried: read, problem: String::new(), pending: String::new() };
         Self { exporter, selection, host, otlp, own, reading: Mutex::default(), state: Mutex::new(state) }
     }
 
@@ -87,10 +91,15 @@ impl Configuration {
     /// Reads the configuration and exchanges the probes. Blocks until that is done, which takes a second or more with many
     /// changed probes. Returns what was done, or what is wrong; in that case the running probes go on.
     pub fn reload(&self) -> Result<String, String> {
+        self.take_over(|| self.read())
+    }
+
+    fn take_over(&self, read: impl FnOnce() -> Result<ReadConfiguration, String>) -> Result<String, String> {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
         let (marks, tried) = (self.selection.marks(), SystemTime::now());
-        let result = self.read();
+        // After a panic nothing would be known of this reading, and the one before would seem to be the last.
+        let result = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(PANICKED.into()));
         // By now the kernel's types and everything else for loading programs are dropped.
         sys::release_memory();
         let took_ms = begun.elapsed().as_millis();
@@ -172,7 +181,13 @@ impl Configuration {
         let help = "When the configuration was last read and taken over, since unix epoch in seconds.";
         let name = "tapster_config_last_reload_success_timestamp_seconds";
         let loaded = MetricFamily::single(name, help, FamilyKind::Gauge, loaded);
-        [successful, loaded].into_iter().chain(self.own.iter().flat_map(|own| own()))
+        let restart = MetricFamily::single(
+            "tapster_config_restart_required",
+            "Whether the configuration has settings that are taken over only by a restart, and are others than at the start.",
+            FamilyKind::Gauge,
+            f64::from(u8::from(!state.pending.is_empty())),
+        );
+        [successful, loaded, restart].into_iter().chain(self.own.iter().flat_map(|own| own()))
     }
 }
 
@@ -252,5 +267,48 @@ impl Source for Configuration {
 
     fn unready(&self) -> Option<UnreadyReason> {
         Source::unready(&*self.exporter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::SampleValue;
+    use std::time::Duration;
+
+    /// Whether it says that the last reading was taken over, and when one was.
+    fn served(configuration: &Configuration) -> (f64, f64) {
+        let number = |name: &str| {
+            let family =
+                configuration.families().find(|family| *family.name == *format!("tapster_config_{name}"));
+            match family.unwrap().samples[0].value {
+                SampleValue::Number(number) => number,
+                SampleValue::Histogram(_) => unreachable!("it is a gauge"),
+            }
+        };
+        (number("last_reload_successful"), number("last_reload_success_timestamp_seconds"))
+    }
+
+    #[test]
+    fn a_reading_that_a_bug_ends_is_no_success() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host {
+            proc: directory.path().join("proc"),
+            sys: directory.path().join("sys"),
+            ..Host::default()
+        };
+        let (exporter, _) = Exporter::attempt(&[], &Kernel::detect(&host), &host);
+        let read = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let selection = ProbeSelection::default();
+        let configuration =
+            Configuration::new(Arc::new(exporter), selection, host, None, (Vec::new(), read), Vec::new());
+        assert_eq!(served(&configuration), (1.0, 1e6), "when it was read, not when probes were attached");
+        let said = configuration.take_over(|| panic!("on purpose"));
+        assert!(said.is_err_and(|said| said.contains("a bug in tapster")));
+        assert_eq!(served(&configuration), (0.0, 1e6));
+        let nothing = || Ok(ReadConfiguration { exchange: Exchange::default(), pending: String::new() });
+        assert!(configuration.take_over(nothing).is_ok());
+        let (good, loaded) = served(&configuration);
+        assert!((good - 1.0).abs() < f64::EPSILON && loaded > 1.6e9);
     }
 }

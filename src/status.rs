@@ -115,7 +115,7 @@ impl fmt::Display for Cause {
 pub enum UnreadyReason {
     /// None of its probes is up.
     Nothing {
-        /// Number of probes, at least one.
+        /// Number of probes.
         probes: usize,
     },
     /// Required probes or groups with these names are not up, or do not exist.
@@ -125,6 +125,7 @@ pub enum UnreadyReason {
 impl fmt::Display for UnreadyReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Nothing { probes: 0 } => write!(f, "it has no probe for this kernel"),
             Self::Nothing { probes: 1 } => write!(f, "its probe is not up"),
             Self::Nothing { probes } => write!(f, "none of {probes} probes is up"),
             Self::Required(words) => {

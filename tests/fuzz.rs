@@ -30,6 +30,11 @@ fn libraries() {
 }
 
 #[test]
+fn kernels() {
+    run("kernels", foreign::kernels);
+}
+
+#[test]
 fn maps() {
     run("maps", foreign::maps);
 }

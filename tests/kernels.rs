@@ -3,7 +3,9 @@
 //!
 //! Kernels are excerpts in `tests/fixtures/kernels`. One of the kernel at hand is made by
 //! `cargo test --test kernels -- --ignored excerpt_of_this_kernel`, those of guests by
-//! `cargo test --release --test guest -- --ignored excerpts_of_kernels`. After a change of a probe or of an excerpt:
+//! `cargo test --release --test guest -- --ignored excerpts_of_kernels`. Those of `tests/fixtures/btf`, which have types and
+//! nothing else, are made from kernels' files, such as boot images, by
+//! `TAPSTER_BTF=FILE:FILE cargo test --test kernels -- --ignored excerpts_of_files`. After a change of a probe or of an excerpt:
 //! `TAPSTER_ACCEPT=1 cargo test --test kernels`, and read the diff.
 //!
 //! Functions and probes of programs are left out: they are the same on every kernel.
@@ -18,8 +20,14 @@ use support::{
     excerpt::{self, Wanted, Whole},
     golden::Golden,
 };
-use tapster::{host::Host, kernel::Kernel};
-use tapster_ebpf::{btf::Btf, program::Program};
+use tapster::{
+    host::Host,
+    kernel::{
+        Kernel,
+        offline::{self, KernelHints, OfflineKernel},
+    },
+};
+use tapster_ebpf::{btf::Btf, check, probe::Probe, program::Program};
 
 fn listing(kernel: &Kernel) -> String {
     let mut text = format!("Linux {}\n", kernel.version);
@@ -103,4 +111,39 @@ fn an_excerpt_is_enough() {
 fn excerpt_of_this_kernel() {
     let wanted = Wanted::shipped();
     println!("{}", Whole::here(&wanted).keep(&wanted));
+}
+
+/// What is said of each shipped probe on a kernel that only its types describe.
+fn judged(kernel: &OfflineKernel) -> Vec<(String, Result<usize, Vec<String>>)> {
+    let target = kernel.target();
+    let (probes, diagnostics) = check::select(excerpt::shipped(), &target);
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    let judge = |probe: &Probe| {
+        kernel.forget();
+        let program = tapster_ebpf::compile(probe, &target);
+        program
+            .map(|program| program.codes.iter().map(|code| code.assembled.insns.len()).sum())
+            .map_err(|errors| errors.into_iter().map(|error| error.message).collect())
+    };
+    probes.iter().map(|probe| (probe.name.value.clone(), judge(probe))).collect()
+}
+
+#[test]
+#[ignore = "writes to tests/fixtures/btf"]
+fn excerpts_of_files() {
+    let files = std::env::var("TAPSTER_BTF").expect("TAPSTER_BTF names files of kernels");
+    let wanted = Wanted::shipped().of_types_alone();
+    let paths: Vec<&str> = files.split(':').collect();
+    for place in offline::places(&paths).unwrap() {
+        for whole in offline::read(&place, KernelHints::default()) {
+            let whole = whole.unwrap();
+            let bytes = excerpt::cut(whole.types(), &wanted, &[]);
+            let path = support::fixture::file("fixtures/btf").join(format!("{}.btf", whole.name));
+            let cut = offline::of_bytes(&path, bytes.clone(), KernelHints::default()).pop().unwrap().unwrap();
+            assert_eq!(judged(&whole), judged(&cut), "{}", whole.name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &bytes).unwrap();
+            println!("{}: {} bytes", path.display(), bytes.len());
+        }
+    }
 }

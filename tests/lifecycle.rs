@@ -211,6 +211,18 @@ probes:
         (503, "tapster is not ready: its probe is not up; `/` says why\n")
     );
     drop(tapster);
+    // A file may be for newer kernels only: then nothing runs.
+    let newer = directory.path().join("newer.yaml");
+    let text = "probes:\n- name: newer\n  kernel: '>=99'\n  at: tracepoint:sched:sched_process_fork\n  metrics: [{ counter: newer_total }]\n";
+    fs::write(&newer, text).unwrap();
+    let tapster = Tapster::start(&["-c", &newer.display().to_string()]);
+    let answer = tapster.get("/-/ready");
+    assert_eq!(
+        (answer.status, answer.text()),
+        (503, "tapster is not ready: it has no probe for this kernel; `/` says why\n")
+    );
+    assert_eq!(tapster.scrape().find("tapster_ready", &[]), Some(0.0));
+    drop(tapster);
     match Tapster::start_at("127.0.0.1:0", &["-c", &file, "--ready.require", "forkz"]) {
         Err(ended) => assert_eq!(ended.status.code(), Some(2), "{:?}", ended.log),
         Ok(_) => panic!("it serves although it requires a probe that is not there"),

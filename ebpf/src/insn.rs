@@ -257,6 +257,29 @@ pub enum Helper {
     AttachCookie = 174,
 }
 
+impl Helper {
+    /// The first version of the kernel that has it, by its first two numbers; `None` for those that every kernel with BTF has.
+    pub fn since(self) -> Option<(u16, u16)> {
+        match self {
+            Self::MapLookup
+            | Self::MapUpdate
+            | Self::MapDelete
+            | Self::KtimeNs
+            | Self::CpuId
+            | Self::PidTgid
+            | Self::UidGid
+            | Self::Comm
+            | Self::Task
+            | Self::GetStack
+            | Self::CgroupId => None,
+            Self::ReadUser | Self::ReadKernel | Self::ReadUserStr | Self::ReadKernelStr => Some((5, 5)),
+            Self::RingReserve | Self::RingSubmit => Some((5, 8)),
+            Self::GetTaskStack => Some((5, 9)),
+            Self::AttachCookie => Some((5, 15)),
+        }
+    }
+}
+
 /// A function of the kernel that programs may call; its number is the number of its type in the kernel's BTF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelFunction {

@@ -8,8 +8,12 @@ use crate::missing::Missing;
 pub trait Tracepoints {
     /// The format file of a tracepoint, if it exists and can be read.
     fn format(&self, category: &str, name: &str) -> Option<String>;
-    /// The reason why the format file of an existing tracepoint cannot be read; `None` if it can be read, or if there is no
-    /// such tracepoint.
+    /// Whether a tracepoint exists, whatever is known of its fields.
+    fn exists(&self, category: &str, name: &str) -> bool {
+        self.format(category, name).is_some()
+    }
+    /// Why it is not known whether there is a tracepoint, or which fields it has; `None` if that is known, or if there is no such
+    /// tracepoint. The category is empty where none is given.
     fn unreadable(&self, _category: &str, _name: &str) -> Option<Missing> {
         None
     }

@@ -1,5 +1,6 @@
 //! `tapster check`: would these probes run here?
 
+mod kernels;
 mod reasons;
 
 use super::{FAILURE, HostArgs, ProbeArgs, USAGE, lacks, print, report};
@@ -37,6 +38,9 @@ pub struct CheckArgs {
     /// List the patterns of the table of reasons that match no function of this kernel
     #[arg(short, long)]
     pub verbose: bool,
+    /// Kernels that do not run here.
+    #[command(flatten)]
+    pub kernels: kernels::KernelArgs,
 }
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
@@ -55,6 +59,13 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         tell!("error: {error}");
     }
     let settings = config.otlp.as_ref().map_or(Ok(()), pushes);
+    if !args.kernels.btf.is_empty() {
+        if let Err(error) = &settings {
+            tell!("{}", error.to_string().trim_end());
+        }
+        let is_right = settings.is_ok() && config.unread.is_empty();
+        return kernels::check(&args.kernels, config, is_right);
+    }
     let kernel = Kernel::detect(&args.host.host());
     let is_right = config.diagnostics.is_empty() && config.unread.is_empty();
     // Without the right to read them, nearly everything would seem to be missing.

@@ -21,8 +21,8 @@ const NOTES: u64 = 1 << 20;
 const BUILD_ID: usize = 64;
 
 /// Machines on which programs can be probed: `EM_X86_64`, `EM_AARCH64`.
-pub(super) const X86_64: u16 = 62;
-pub(super) const AARCH64: u16 = 183;
+pub const X86_64: u16 = 62;
+pub const AARCH64: u16 = 183;
 /// `SHT_PROGBITS`, `SHT_SYMTAB`, `SHT_RELA`, `SHT_NOTE`, `SHT_NOBITS`, `SHT_DYNSYM`
 const PROGBITS: u32 = 1;
 const SYMTAB: u32 = 2;
@@ -562,6 +562,18 @@ impl NameTable<'_, '_> {
         }
         filled
     }
+}
+
+/// The machine that a file is for, and the bytes of one of its sections, of which there may be `most`.
+pub fn section(source: &dyn ByteSource, name: &str, most: u64) -> Result<(u16, Option<Vec<u8>>), Unread> {
+    let budget = Budget::new(ReadLimits::NAMED);
+    let image = Image::read(source, &budget)?;
+    let section = image.section_named(name)?.filter(Section::is_in_file);
+    if section.is_some_and(|section| section.size > most) {
+        return Err(Unread::TooLarge("the section is larger than that of any kernel"));
+    }
+    let bytes = section.map(|section| image.bytes(section.offset, section.size)).transpose()?;
+    Ok((image.machine, bytes))
 }
 
 /// The build id of a file, if it has one.

@@ -61,7 +61,7 @@ impl Exporter {
         if !down.is_empty() {
             return Some(UnreadyReason::Required(down));
         }
-        let runs = probes.is_empty() || probes.iter().any(|running| running.is_up() || running.is_waiting());
+        let runs = probes.iter().any(|running| running.is_up() || running.is_waiting());
         (!runs).then_some(UnreadyReason::Nothing { probes: probes.len() })
     }
 

@@ -40,6 +40,22 @@ pub(super) fn arch() -> Option<Arch> {
     }
 }
 
+/// Refuses kernels in which no function calls a program by itself.
+pub(super) fn no_trampolines(arch: Arch, version: KernelVersion) -> Result<(), Missing> {
+    let (name, since) = match arch {
+        Arch::X86_64 => ("x86-64", KernelVersion(5, 5, 0)),
+        Arch::Aarch64 => ("arm64", KernelVersion(6, 0, 0)),
+    };
+    // The version is zeros where it is not known; the kernel decides then.
+    if version >= since || version == KernelVersion::default() {
+        return Ok(());
+    }
+    Err(Missing {
+        message: format!("{name} has no fentry and fexit before Linux {since}"),
+        hint: Some("use kprobe".into()),
+    })
+}
+
 fn known_registers() -> Result<(), Missing> {
     arch().map(drop).ok_or_else(|| Missing {
         message: format!("where `{}` has arguments of functions is not known", std::env::consts::ARCH),
@@ -49,16 +65,15 @@ fn known_registers() -> Result<(), Missing> {
 
 impl Functions for Kernel {
     fn traced(&self) -> Result<(), Missing> {
-        let refuse =
-            |message: &str, hint: &str| Err(Missing { message: message.into(), hint: Some(hint.into()) });
-        if arch() == Some(Arch::Aarch64) && self.version < KernelVersion(6, 0, 0) {
-            return refuse("arm64 has no fentry and fexit before Linux 6.0", "use kprobe");
+        if let Some(arch) = arch() {
+            no_trampolines(arch, self.version)?;
         }
         match &self.tracefs {
             // This list has the functions whose entry can be patched, as these programs require.
-            Ok(tracefs) if !tracefs.has("available_filter_functions") => {
-                refuse("this kernel has no fentry and fexit", "it was built without CONFIG_FUNCTION_TRACER")
-            }
+            Ok(tracefs) if !tracefs.has("available_filter_functions") => Err(Missing {
+                message: "this kernel has no fentry and fexit".into(),
+                hint: Some("it was built without CONFIG_FUNCTION_TRACER".into()),
+            }),
             // Without tracefs it is unknown; the kernel decides when the program is loaded.
             Ok(_) | Err(_) => Ok(()),
         }
@@ -77,20 +92,7 @@ impl Functions for Kernel {
 
     fn probed(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
         self.probing()?;
-        let Some(symbols) = self.symbols() else {
-            if is_pattern(wanted.function) {
-                return Err(Missing {
-                    message: format!("the functions that match `{}` are not known", wanted.function),
-                    hint: Some(format!("`{}` cannot be read", self.kallsyms().display())),
-                });
-            }
-            return Ok(Sites { list: vec![Site::kernel(wanted.function)], ..Sites::default() });
-        };
-        if is_pattern(wanted.function) {
-            self.matching(symbols, wanted)
-        } else {
-            one(symbols, wanted.function)
-        }
+        self.named(wanted)
     }
 
     fn user(&self, root: &Root, binary: &str, wanted: &SiteRequest<'_>) -> Result<UserFunctions, Missing> {
@@ -143,6 +145,24 @@ fn is_variant_of(name: &str, function: &str) -> bool {
 }
 
 impl Kernel {
+    /// The functions that a name or pattern means, whether they can be probed or not.
+    pub(super) fn named(&self, wanted: &SiteRequest<'_>) -> Result<Sites, Missing> {
+        let Some(symbols) = self.symbols() else {
+            if is_pattern(wanted.function) {
+                return Err(Missing {
+                    message: format!("the functions that match `{}` are not known", wanted.function),
+                    hint: Some(format!("`{}` cannot be read", self.kallsyms().display())),
+                });
+            }
+            return Ok(Sites { list: vec![Site::kernel(wanted.function)], ..Sites::default() });
+        };
+        if is_pattern(wanted.function) {
+            self.matching(symbols, wanted)
+        } else {
+            one(symbols, wanted.function)
+        }
+    }
+
     /// Names of the functions of the kernel and of loaded modules; `None` if they cannot be read.
     pub fn function_names(&self) -> Option<Vec<&str>> {
         self.symbols().map(|symbols| symbols.names().collect())

@@ -3,6 +3,7 @@
 pub mod address;
 mod function;
 mod modules;
+pub mod offline;
 mod requirement;
 mod switches;
 mod symbols;

@@ -384,6 +384,11 @@ fn by_signal() -> Outcome {
     assert!(within(Duration::from_secs(20), said).is_some(), "{:?}", tapster.log());
     let shown = || tapster.get("/").text().contains("restart tapster to use them");
     assert!(within(Duration::from_secs(5), shown).is_some());
+    let metrics = tapster.scrape();
+    assert_eq!(
+        (metrics.find(GOOD, &[]), metrics.find("tapster_config_restart_required", &[])),
+        (Some(1.0), Some(1.0))
+    );
     // Signals at once, and an end in the middle of them.
     for _ in 0..20 {
         tapster.signal(libc::SIGHUP);

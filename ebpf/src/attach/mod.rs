@@ -255,7 +255,7 @@ pub fn resolve_untracked(at: &AttachPoint, target: &Target<'_>) -> Option<Resolv
 
 /// The error for a tracepoint that this kernel does not have, or does not show.
 fn no_tracepoint(kind: &str, category: Option<&str>, name: &str, target: &Target<'_>) -> Missing {
-    if let Some(missing) = category.and_then(|category| target.tracepoints.unreadable(category, name)) {
+    if let Some(missing) = target.tracepoints.unreadable(category.unwrap_or_default(), name) {
         return missing;
     }
     let all = target.tracepoints.all();

@@ -49,7 +49,7 @@ pub fn is_listed(at: &AttachPoint, target: &Target<'_>) -> bool {
 
 fn exists(category: Option<&str>, name: &str, target: &Target<'_>) -> bool {
     match category {
-        Some(category) => target.tracepoints.format(category, name).is_some(),
+        Some(category) => target.tracepoints.exists(category, name),
         None => target.tracepoints.all().iter().any(|(_, known)| known == name),
     }
 }

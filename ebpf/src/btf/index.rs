@@ -273,6 +273,19 @@ impl Btf {
             .filter(|name| !name.is_empty())
     }
 
+    /// Names of the types of a kind in a module's BTF, which goes on where that of the kernel, `base`, ends: numbers of types and
+    /// places of names begin there.
+    pub fn names_behind<'a>(&'a self, base: &'a Self, kind: BtfKind) -> impl Iterator<Item = &'a str> + 'a {
+        let length = u32::try_from(base.strings.len()).unwrap_or(u32::MAX);
+        self.ids()
+            .filter(move |id| self.kind(*id) == kind)
+            .map(move |id| {
+                let place = self.word(id, 0);
+                place.checked_sub(length).map_or_else(|| base.text(place), |own| self.text(own))
+            })
+            .filter(|name| !name.is_empty())
+    }
+
     /// Parameters of a function prototype: name and type.
     pub fn parameters(&self, prototype: TypeId) -> Vec<(&str, TypeId)> {
         let count = if self.kind(prototype) == BtfKind::FuncProto { self.vlen(prototype) } else { 0 };

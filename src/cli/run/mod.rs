@@ -29,7 +29,7 @@ use clap::Args;
 use signals::Signals;
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::watch;
 
@@ -112,7 +112,7 @@ pub(super) fn run(args: &RunArgs, words: &[String]) -> Result<u8, Stop> {
     let owners = Owners::of_process(&args.rights.owners);
     let selection = args.probes.selection(words, Trust::Only(owners.clone()));
     // Marks are taken before the files are read: later changes are then seen.
-    let marks = selection.marks();
+    let marks = (selection.marks(), SystemTime::now());
     let config = configured(&selection)?;
     let exports = push::exports(args, config.otlp.as_ref());
     let (exports, client) = match exports.and_then(|exports| Ok((push::client(&exports)?, exports))) {

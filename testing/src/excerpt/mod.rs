@@ -56,6 +56,29 @@ impl Wanted {
         Self::of(&shipped(), &config::LIBRARY.map(|(_, text)| text))
     }
 
+    /// What `tapster check --btf` asks of types besides, where there is nothing else of a kernel: what its processor is, what it
+    /// can trace, and records of tracepoints.
+    #[must_use]
+    pub fn of_types_alone(mut self) -> Self {
+        let structs = ["pt_regs", "trace_kprobe", "ftrace_page", "syscall_metadata"];
+        self.structs.extend(structs.map(str::to_owned));
+        for event in &self.events {
+            let (category, name) = event.split_once('/').unwrap_or_default();
+            self.structs.insert(format!("trace_event_raw_{name}"));
+            self.functions.insert(format!("__traceiter_{name}"));
+            self.names.insert(format!("btf_trace_{name}"));
+            if let Some((_, call)) =
+                name.split_once("er_").or(name.split_once("it_")).filter(|_| category == "syscalls")
+            {
+                self.functions.extend(["x64", "arm64"].map(|arch| format!("__{arch}_sys_{call}")));
+            }
+        }
+        // The class of the page cache's events.
+        self.structs.insert("trace_event_raw_mm_filemap_op_page_cache".into());
+        self.functions.insert("__bpf_trace_mm_filemap_op_page_cache".into());
+        self
+    }
+
     /// What these probes, declared in these texts, need.
     fn of(probes: &[Probe], texts: &[&str]) -> Self {
         let mut wanted = Self::default();
