@@ -40,6 +40,7 @@ pub mod raid;
 pub mod reason;
 pub mod reload;
 pub mod report;
+pub mod rules;
 pub mod sandbox;
 pub mod server;
 pub mod source;

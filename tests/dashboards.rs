@@ -287,10 +287,7 @@ fn an_idle_host_is_not_red() -> Outcome {
 /// Colours change where alerts begin.
 fn colours_agree_with_the_rules() -> Outcome {
     let rules = queries::rules();
-    let threshold = |name: &str| -> f64 {
-        let rule = rules.iter().find(|rule| rule.role == Role::Record(format!("tapster:{name}:threshold")));
-        rule.unwrap().expr.parse().unwrap()
-    };
+    let threshold = queries::threshold;
     let steps = |file: &str, wanted: &str| -> Vec<f64> {
         let dashboards = dashboards();
         let dashboard = &dashboards.iter().find(|(name, _)| name == file).unwrap().1;

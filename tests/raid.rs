@@ -18,7 +18,7 @@ use support::{
     command::root,
     device::{LoopDevice, filled_file, wait_quiet},
     exporter::{Tapster, binary},
-    fixture,
+    fixture, queries,
 };
 use tempfile::TempDir;
 
@@ -134,12 +134,7 @@ fn without_a_kernel_the_arrays_are_still_shown() {
 /// The rules for Prometheus say the same of a member as the command does.
 #[test]
 fn thresholds_are_those_of_the_rules() {
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rules/raid.yaml");
-    let rules = fs::read_to_string(rules).unwrap();
-    let threshold = |name: &str| -> f64 {
-        let (_, rest) = rules.split_once(&format!("- record: tapster:raid_slow_{name}:threshold\n")).unwrap();
-        rest.lines().next().unwrap().trim().strip_prefix("expr: ").unwrap().parse().unwrap()
-    };
+    let threshold = |name: &str| queries::threshold(&format!("raid_slow_{name}"));
     let help = binary().args(["raid", "--help"]).output().unwrap();
     // A line of it may break within what it says of a default.
     let help = texts(&help).0.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -17,6 +17,7 @@ mod output;
 mod raid;
 mod report;
 mod rights;
+mod rules;
 mod run;
 mod stop;
 mod web;
@@ -28,6 +29,7 @@ pub use list::ListArgs;
 pub use output::answer;
 pub use raid::RaidArgs;
 pub use report::ReportArgs;
+pub use rules::RulesArgs;
 pub use run::{RunArgs, RunCommand};
 
 use crate::{
@@ -87,6 +89,9 @@ pub enum Command {
     Raid(RaidArgs),
     /// Run a command and show the calls of its functions: entries and returns, times, arguments, results
     Callgraph(CallgraphArgs),
+    /// Print the rules for Prometheus, with thresholds, selectors and links of your own
+    #[command(after_help = rules::AFTER_HELP)]
+    Rules(Box<RulesArgs>),
     /// Print the JSON Schema of probe files, for editors
     Schema,
     /// Write the files that packages bring along
@@ -161,6 +166,7 @@ pub fn main(cli: Cli) -> anyhow::Result<u8> {
         Command::Report(args) => Stop::status(report::main(&args)),
         Command::Raid(args) => raid::main(&args),
         Command::Callgraph(args) => Stop::status(callgraph::callgraph(&args)),
+        Command::Rules(args) => Stop::status(rules::rules(&args)),
         Command::Generate(what) => generate::generate(&what),
         Command::Schema => {
             print(&format!("{:#}\n", tapster_ebpf::declaration::schema()))?;

@@ -3,7 +3,7 @@
 use super::{
     Exporter, Running,
     own::{self, ExporterFamilies},
-    process::{online_cpus, process},
+    process::{context_switches, online_cpus, process},
 };
 use crate::{
     collector::{ProbeReading, View},
@@ -96,6 +96,10 @@ impl Exporter {
             families.extend(own);
             families.extend(self.shared().symbols.families().map(|family| family.since(self.began)));
             families.extend(online_cpus(&self.online));
+            // The file is long where there are many processors, so it is read only where there is something to compare.
+            if probes.iter().any(|running| running.is_called("sched")) {
+                families.extend(context_switches(&self.host.stat()));
+            }
             families.extend(process(self.process_began));
         } else {
             families.extend(own);

@@ -22,6 +22,27 @@ pub(super) fn online_cpus(path: &Path) -> Option<MetricFamily> {
     ))
 }
 
+/// How often the kernel has switched between tasks, by its own count: what probes of the scheduler count can be compared with it.
+/// `None` if procfs does not tell.
+pub(super) fn context_switches(stat: &Path) -> Option<MetricFamily> {
+    let text = std::fs::read_to_string(stat).ok()?;
+    let value = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    };
+    let switches = MetricFamily::single(
+        "tapster_host_context_switches_total",
+        "Switches between tasks since the start of the host, by the kernel's own count.",
+        Kind::Counter,
+        number(value("ctxt")?),
+    );
+    let began = value("btime").and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    Some(match began {
+        Some(began) => switches.since(began),
+        None => switches,
+    })
+}
+
 /// When this process started; `None` if procfs does not report it.
 pub(super) fn process_began() -> Option<SystemTime> {
     let stat = procfs::process::Process::myself().and_then(|process| process.stat()).ok()?;
@@ -70,4 +91,32 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
         started,
     ));
     families
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::{Origin, Value};
+
+    #[test]
+    fn switches_are_those_of_the_kernel() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let stat = directory.path().join("stat");
+        assert!(context_switches(&stat).is_none());
+        for (text, expected) in [
+            ("cpu  1 2\nintr 7 0 1\nctxt 123456789012\nbtime 1700000000\nprocesses 5\n", Some(123_456_789_012.0)),
+            ("cpu  1 2\nctxtx 3\nctxt 4", Some(4.0)),
+            ("ctxt\n", None),
+            ("ctxt x\n", None),
+            ("", None),
+        ] {
+            std::fs::write(&stat, text).expect("writable");
+            let family = context_switches(&stat);
+            let value = family.as_ref().map(|family| &family.samples[0].value);
+            assert_eq!(value, expected.map(Value::Number).as_ref(), "{text}");
+            if let Some(family) = family.filter(|_| text.contains("btime")) {
+                assert_eq!(family.origin, Origin::at(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+            }
+        }
+    }
 }

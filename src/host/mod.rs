@@ -48,6 +48,11 @@ impl Host {
         self.sys.join("devices/system/cpu/online")
     }
 
+    /// The file with the kernel's own counts of switches and the like.
+    pub fn stat(&self) -> PathBuf {
+        self.proc.join("stat")
+    }
+
     /// The file of the kernel's symbols.
     pub fn kallsyms(&self) -> PathBuf {
         self.proc.join("kallsyms")

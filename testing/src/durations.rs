@@ -14,6 +14,8 @@ pub enum Place {
     Offset,
     /// `for: 10m`
     For,
+    /// `interval: 1m` of a group
+    Every,
 }
 
 /// Parses `5m`; `None` if it is malformed.
@@ -41,8 +43,13 @@ pub fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) -> Stri
     let mut result = String::new();
     let mut rest = text;
     // Names of recorded series contain a colon too, but no duration follows it.
-    let places =
-        [("[", Place::Window), (":", Place::Step), ("offset ", Place::Offset), ("for: ", Place::For)];
+    let places = [
+        ("[", Place::Window),
+        (":", Place::Step),
+        ("offset ", Place::Offset),
+        ("for: ", Place::For),
+        ("interval: ", Place::Every),
+    ];
     while let Some((at, begin, place)) = places
         .iter()
         .filter_map(|(begin, place)| Some((rest.find(begin)?, *begin, *place)))
@@ -61,9 +68,11 @@ pub fn replace(text: &str, change: impl Fn(Place, Duration) -> Duration) -> Stri
     result + rest
 }
 
-/// Replaces steps of a minute by steps of a second: otherwise minutes would pass before there is an answer.
+/// Replaces steps of a minute by steps of a second, and intervals of groups likewise: otherwise minutes would pass before there is an
+/// answer.
 pub fn step_of_a_second(text: &str) -> String {
-    replace(text, |place, duration| if place == Place::Step { duration / 60 } else { duration })
+    let is_asked = |place| matches!(place, Place::Step | Place::Every);
+    replace(text, |place, duration| if is_asked(place) { duration / 60 } else { duration })
 }
 
 #[cfg(test)]
@@ -76,6 +85,7 @@ mod tests {
         for (text, expected) in [
             ("increase(x[5m]) / y offset 1d", "increase(x[30000ms]) / y offset 8640000ms"),
             ("        for: 10m\n", "        for: 60000ms\n"),
+            ("    interval: 1m\n", "    interval: 6000ms\n"),
             ("a:mean5m # for ten minutes, 5m", "a:mean5m # for ten minutes, 5m"),
             ("see [alerts.md](alerts.md), offset by", "see [alerts.md](alerts.md), offset by"),
             ("[1w]", "[60480000ms]"),

@@ -62,15 +62,23 @@ pub const PUSH: [(&str, &[&str]); 8] = [
 /// Families about stacks of programs, which the exporter serves if a probe has such stacks.
 pub const STACKS: [(&str, &[&str]); 1] = [("tapster_symbols_unread_total", &["reason"])];
 
+/// The kernel's own counts beside probes of the scheduler, which the exporter serves if there are any.
+pub const SCHED: [(&str, &[&str]); 1] = [("tapster_host_context_switches_total", &[])];
+
 /// Families about disks with I/O that caused no event, if there are any.
 pub const ACCOUNT: [(&str, &[&str]); 1] = [("tapster_block_unseen_bytes", &["device"])];
 
 /// Results of a push: the values of the label `result` of these families.
 pub const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
 
-/// Families that Prometheus itself adds.
-const PROMETHEUS: [(&str, &[&str]); 3] =
-    [("up", &[]), ("scrape_duration_seconds", &[]), ("ALERTS", &["alertname", "alertstate", "severity"])];
+/// Families that Prometheus itself adds, or another exporter.
+const PROMETHEUS: [(&str, &[&str]); 4] = [
+    ("up", &[]),
+    ("scrape_duration_seconds", &[]),
+    ("ALERTS", &["alertname", "alertstate", "severity"]),
+    // Of kube-state-metrics.
+    ("kube_node_info", &["node"]),
+];
 
 /// Families about the web configuration, if there is one.
 pub const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_successful", &[])];
@@ -102,7 +110,7 @@ pub fn library() -> Vec<(String, FamilyKind, Vec<String>)> {
 pub fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
     for (name, labels) in
-        ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&ACCOUNT).chain(&PROMETHEUS)
+        ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&ACCOUNT).chain(&SCHED).chain(&PROMETHEUS)
     {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }

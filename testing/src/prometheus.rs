@@ -64,6 +64,11 @@ impl Prometheus {
         Self::start_configured(tool("prometheus")?, directory, &config, &[])
     }
 
+    /// Starts it with this whole configuration.
+    pub fn start_with(directory: &Path, config: &str) -> Result<Self, Skip> {
+        Self::start_configured(tool("prometheus")?, directory, config, &[])
+    }
+
     fn start_command(
         command: Command,
         interval: Duration,

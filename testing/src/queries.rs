@@ -58,8 +58,17 @@ impl Query {
             Role::Record(name) if name.contains(":past_") => Some("there is no yesterday"),
             Role::Record(name) if name.contains("_bears:") => Some("only where an array has redundancy"),
             Role::Record(name) if name.contains(":slow_ratio") => Some("only while a member is slow"),
+            Role::Record(name) if name.starts_with("tapster:blocked_long:") => {
+                Some("only while tasks are blocked for long")
+            }
+            Role::Record(name) if name.contains(":late_ratio") => Some("only of devices with enough I/O"),
+            Role::Record(name)
+                if ["group_device_operation:", "device_group:"].iter().any(|of| name.starts_with(of)) =>
+            {
+                Some("only where a site has named groups of devices")
+            }
             Role::Panel if asks(":slow_ratio") => Some("only while a member is slow"),
-            Role::Panel if asks("tapster:blocked:mean_seconds5m") => {
+            Role::Panel if asks("tapster:blocked_long:tasks5m") => {
                 Some("only while tasks are blocked for long")
             }
             Role::Panel if asks("ALERTS{") => Some("only while an alert is active"),
@@ -88,9 +97,18 @@ fn name(path: &Path) -> String {
     path.strip_prefix(repository()).unwrap().display().to_string()
 }
 
-/// The files of rules.
+/// The files of rules, those that are loaded on request too.
 pub fn rule_files() -> Vec<PathBuf> {
-    files("config/rules", "yaml")
+    let mut all = files("config/rules", "yaml");
+    all.extend(files("config/rules/optional", "yaml"));
+    all
+}
+
+/// A threshold of the shipped rules.
+pub fn threshold(name: &str) -> f64 {
+    let settings = tapster::rules::Settings::default();
+    let value = settings.threshold(name).unwrap_or_else(|| panic!("there is no threshold `{name}`"));
+    value.parse().expect("a threshold is a number")
 }
 
 /// Writes changed copies of the files of rules to `directory`.

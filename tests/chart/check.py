@@ -3,9 +3,10 @@
 nothing written from it is old. It needs `helm-python-sdk`, `kubernetes-validate` and `pyyaml`. Says what is wrong, one
 sentence a line, and ends with status 1.
 
-    python3 tests/chart/check.py [--root DIRECTORY] [--flags FILE]
+    python3 tests/chart/check.py [--root DIRECTORY] [--flags FILE] [--tapster BINARY]
 
-FILE holds the output of `tapster --help`: containers then have flags of it only.
+FILE holds the output of `tapster --help`: containers then have flags of it only. With BINARY, the rules of the chart are compared
+with those of `tapster rules`.
 """
 
 import argparse
@@ -480,24 +481,54 @@ def files_are_there(case, rendered):
 # --- Rules and dashboards ---
 
 
-def rules_hold(root, case, values, rendered):
+def command_of(own, groups):
+    """The flags of `tapster rules` that are the same as these values."""
+    flags = []
+    for name, value in own.get("thresholds", {}).items():
+        flags.append(f"--set={name}={value}")
+    for key, flag in (
+        ("selector", "--selector"),
+        ("clusterLabel", "--cluster-label"),
+        ("runbookUrl", "--runbook-url"),
+        ("job", "--job"),
+        ("nodes", "--nodes"),
+    ):
+        flags.append(f"{flag}={own.get(key, '')}")
+    if own.get("classicHistograms"):
+        flags.append("--classic-histograms")
+    return flags + [f"--group={name}" for name in groups]
+
+
+def rules_hold(root, case, values, rendered, tapster):
+    """The rules are those of the files, or with the command at hand those that it prints for the same settings."""
     own = values["prometheusRule"]
-    off = {name for name, is_on in own.get("groups", {}).items() if not is_on}
-    files = [read(path.read_text()) for path in sorted((root / "config/rules").glob("*.yaml"))]
+    defaults = read((root / "helm/tapster/values.yaml").read_text())["prometheusRule"]["groups"]
+    on = {**defaults, **own.get("groups", {})}
+    paths = sorted((root / "config/rules").glob("**/*.yaml"), key=lambda path: path.name)
+    files = [read(path.read_text()) for path in paths if path.parent.name != "templates"]
     groups = [copy.deepcopy(group) for file in files for group in file["groups"]]
     expect(
-        {group["name"] for group in groups}
-        == set(read((root / "helm/tapster/values.yaml").read_text())["prometheusRule"]["groups"]),
+        {group["name"] for group in groups} == set(defaults),
         "helm/tapster/values.yaml: prometheusRule.groups are not those of config/rules",
     )
-    wanted = [group for group in groups if group["name"] not in off]
+    wanted = [group for group in groups if on[group["name"]]]
+    is_set = {"thresholds", "selector", "clusterLabel", "job", "nodes", "classicHistograms"} & set(own)
+    if tapster:
+        command = [tapster, "rules", *command_of(own, [group["name"] for group in wanted])]
+        made = subprocess.run(command, capture_output=True, text=True)
+        if made.returncode:
+            return wrong(f"{case}: `tapster rules` refuses these settings: {made.stderr.strip()}")
+        wanted = read(made.stdout)["groups"]
+    elif is_set:
+        return
     for group in wanted:
         for rule in group["rules"]:
             if "alert" in rule:
                 rule["labels"] = {**own.get("alertLabels", {}), **rule.get("labels", {})}
                 if own.get("runbookUrl"):
                     anchor = "#" + rule["annotations"]["runbook"].split("#")[1]
-                    rule["annotations"]["runbook_url"] = own["runbookUrl"] + anchor
+                    # Texts that several rules share are one object here.
+                    rule["annotations"] = {**rule["annotations"], "runbook_url": own["runbookUrl"] + anchor}
     found = rendered.one("PrometheusRule")["spec"]["groups"]
     expect(
         [group["name"] for group in found] == [group["name"] for group in wanted],
@@ -506,20 +537,16 @@ def rules_hold(root, case, values, rendered):
     for ours, theirs in zip(wanted, found):
         expect(
             {**ours, "rules": None} == {**theirs, "rules": None},
-            f"{case}: the group {ours['name']} differs from config/rules",
+            f"{case}: the group {ours['name']} is not as `tapster rules` has it",
         )
         expect(
             len(ours["rules"]) == len(theirs["rules"]),
-            f"{case}: the group {ours['name']} has another number of rules than config/rules",
+            f"{case}: the group {ours['name']} has another number of rules than `tapster rules`",
         )
         for one, other in zip(ours["rules"], theirs["rules"]):
-            if not isinstance(one["expr"], str):
-                expect(
-                    isinstance(other["expr"], str) and float(other["expr"]) == one["expr"],
-                    f"{case}: {one.get('record')} is {other['expr']!r}, not the text {str(one['expr'])!r}, which the operator wants",
-                )
-                one, other = {**one, "expr": None}, {**other, "expr": None}
-            expect(one == other, f"{case}: the rule {one.get('alert') or one.get('record')} differs from config/rules")
+            name = one.get("alert") or one.get("record")
+            expect(isinstance(other["expr"], str), f"{case}: {name} is no text, which the operator wants")
+            expect(one == other, f"{case}: the rule {name} is not as `tapster rules` has it")
 
 
 def dashboards_hold(root, case, values, rendered):
@@ -983,6 +1010,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", type=Path, default=HERE.parents[1])
     parser.add_argument("--flags", type=Path)
+    parser.add_argument("--tapster", type=Path)
     arguments = parser.parse_args()
     root = arguments.root.resolve()
     sys.path.insert(0, str(root / "helm"))
@@ -1005,7 +1033,7 @@ def main():
                 flags_hold(case, rendered, known)
                 files_are_there(case, rendered)
                 if values.get("prometheusRule", {}).get("enabled"):
-                    rules_hold(root, case, values, rendered)
+                    rules_hold(root, case, values, rendered, arguments.tapster)
                 if values.get("dashboards", {}).get("enabled"):
                     dashboards_hold(root, case, values, rendered)
                 own = globals().get("case_" + case.replace("-", "_"))

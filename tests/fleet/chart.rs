@@ -49,6 +49,7 @@ fn rendered() -> Outcome {
     fs::write(&flags, output(binary().arg("--help")).stdout).unwrap();
     let mut command = python()?;
     command.arg(repository().join("tests/chart/check.py")).arg("--flags").arg(&flags);
+    command.arg("--tapster").arg(binary().get_program());
     let output = output(&mut command);
     assert!(output.status.success(), "{}", said(&output));
     let chart = fs::read_to_string(repository().join("helm/tapster/Chart.yaml")).unwrap();

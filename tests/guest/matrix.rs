@@ -14,7 +14,7 @@ use crate::{
         cases::{Outcome, Skip, say},
         durations,
         prometheus::{Prometheus, free_port, text_only},
-        queries::{self, Role},
+        queries,
     },
 };
 use std::{
@@ -180,10 +180,7 @@ fn means(samples: &[Sample], first: usize, members: usize) -> Vec<Vec<f64>> {
 
 /// A threshold of the shipped rules.
 fn threshold(name: &str) -> f64 {
-    let name = Role::Record(format!("tapster:raid_slow_{name}:threshold"));
-    let rules = queries::rules();
-    let rule = rules.iter().find(|rule| rule.role == name).expect("the rules have it");
-    rule.expr.parse().expect("a threshold is a number")
+    queries::threshold(&format!("raid_slow_{name}"))
 }
 
 /// The delayed member of a cell (the slowest, where none or all are) and the mean of the others, for each operation.

@@ -79,6 +79,7 @@ shipped() {
     (
         cd "$repository" || exit
         for file in config/rules/*.yaml; do echo "/usr/share/tapster/rules/${file##*/} 644"; done
+        for file in config/rules/optional/*.yaml; do echo "/usr/share/tapster/rules/optional/${file##*/} 644"; done
         for file in dashboards/*.json; do echo "/usr/share/tapster/dashboards/${file##*/} 644"; done
         for file in packaging/systemd/drop-ins/*.conf; do echo "/usr/share/tapster/systemd/${file##*/} 644"; done
     )

@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::symlink,
+    thread,
+    time::Duration,
 };
 use tapster::{
     host::Host,
@@ -91,4 +93,27 @@ pub(crate) fn arrays_are_described() -> Outcome {
         .collect();
     assert_eq!(made, table);
     Ok(format!("{} families", table.len()))
+}
+
+/// The kernel's own count of switches is there beside a probe of the scheduler, grows as the probe counts, and is not read otherwise.
+pub(crate) fn switches_are_compared() -> Outcome {
+    root()?;
+    let [(own, _)] = families::SCHED;
+    let other = Tapster::start(&["--probes", "block_io"]);
+    assert_eq!(other.scrape().find(own, &[]), None);
+    drop(other);
+    let tapster = Tapster::start(&["--probes", "sched_switches"]);
+    let read = || {
+        let metrics = tapster.scrape();
+        let own = metrics.find(own, &[]).expect("a probe of the scheduler is there");
+        (own, metrics.sum("tapster_context_switches_total", &[]))
+    };
+    let before = read();
+    thread::sleep(Duration::from_secs(3));
+    let after = read();
+    let (own, counted) = (after.0 - before.0, after.1 - before.1);
+    assert!(own > 100.0, "{own} switches in three seconds");
+    // The one is read some moments after the other.
+    assert!((own - counted).abs() < 0.05 * own + 100.0, "{own} by the kernel, {counted} counted");
+    Ok(format!("{own} switches by the kernel, {counted} counted"))
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Prefixes of names of the exporter's own families: about itself, its web server, its pushes, arrays and other sources. An
 /// entry without a final `_` is a whole name.
-const OWN: [&str; 16] = [
+const OWN: [&str; 17] = [
     "probe_",
     "scrape_",
     "config_",
@@ -29,6 +29,7 @@ const OWN: [&str; 16] = [
     "block_device_info",
     "raid_member_info",
     "online_cpus",
+    "host_context_switches_total",
     "ready",
 ];
 
