@@ -33,7 +33,7 @@ pub(super) fn context_switches(stat: &Path) -> Option<MetricFamily> {
     let switches = MetricFamily::single(
         "tapster_host_context_switches_total",
         "Switches between tasks since the start of the host, by the kernel's own count.",
-        Kind::Counter,
+        FamilyKind::Counter,
         number(value("ctxt")?),
     );
     let began = value("btime").and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
