@@ -114,7 +114,9 @@ pub fn groups() -> Vec<&'static str> {
 pub fn file(template: &Template, settings: &Settings) -> String {
     let (head, groups) = template.parts();
     let name = template.file.rsplit('/').next().unwrap_or(template.file);
-    let mut text = format!("{head}#\n# Made of templates/{name}; other numbers, selectors and links: `tapster rules --help`.\n\n{GROUPS}");
+    let mut text = format!(
+        "{head}#\n# Made of templates/{name}; other numbers, selectors and links: `tapster rules --help`.\n\n{GROUPS}"
+    );
     let groups = groups.iter().map(|(_, group)| filled(group, settings));
     text += &groups.collect::<Vec<_>>().join("\n");
     text.replace("\n\n#\n# Made", "\n#\n# Made")
@@ -208,7 +210,8 @@ mod tests {
     fn every_name_in_a_template_is_known_and_every_threshold_used() {
         let mut used = BTreeSet::new();
         for template in &TEMPLATES {
-            for (_, behind) in template.text.match_indices("${").map(|(at, _)| template.text.split_at(at + 2)) {
+            for (_, behind) in template.text.match_indices("${").map(|(at, _)| template.text.split_at(at + 2))
+            {
                 used.insert(behind.split_once('}').expect("closed").0);
             }
             // Fills all of it, or panics.
@@ -246,7 +249,9 @@ mod tests {
             }
             assert_eq!(classic.len() < both.len(), both.contains("histogram_count("), "{}", template.file);
             // What is left of a quantile is the one of buckets.
-            for (_, behind) in classic.match_indices("histogram_quantile(").map(|(at, _)| classic.split_at(at)) {
+            for (_, behind) in
+                classic.match_indices("histogram_quantile(").map(|(at, _)| classic.split_at(at))
+            {
                 assert!(behind[..180.min(behind.len())].contains("_bucket"), "{}", template.file);
             }
         }

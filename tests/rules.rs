@@ -128,7 +128,8 @@ fn every_alert_says_what_to_do() -> Outcome {
 }
 
 /// Labels that recorded series have.
-const RECORDED: &str = "array kind level name member slot operation reason state after device group le node probe";
+const RECORDED: &str =
+    "array kind level name member slot operation reason state after device group le node probe";
 
 /// Every metric and label is one that the exporter has, or that a rule records.
 fn names_are_known() -> Outcome {
@@ -234,6 +235,8 @@ fn rules() {
     cases.run("switches of the host", served::switches_are_compared);
     let directory = tempfile::tempdir().unwrap();
     cases.run("a real Prometheus", || evaluated(directory.path()));
-    cases.run("a real Prometheus of several clusters", || clusters::alerts_of_a_real_prometheus(directory.path()));
+    cases.run("a real Prometheus of several clusters", || {
+        clusters::alerts_of_a_real_prometheus(directory.path())
+    });
     cases.finish();
 }

@@ -96,7 +96,7 @@ pub(super) fn process(began: Option<SystemTime>) -> Vec<MetricFamily> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::{Origin, Value};
+    use crate::family::{Origin, SampleValue};
 
     #[test]
     fn switches_are_those_of_the_kernel() {
@@ -104,7 +104,10 @@ mod tests {
         let stat = directory.path().join("stat");
         assert!(context_switches(&stat).is_none());
         for (text, expected) in [
-            ("cpu  1 2\nintr 7 0 1\nctxt 123456789012\nbtime 1700000000\nprocesses 5\n", Some(123_456_789_012.0)),
+            (
+                "cpu  1 2\nintr 7 0 1\nctxt 123456789012\nbtime 1700000000\nprocesses 5\n",
+                Some(123_456_789_012.0),
+            ),
             ("cpu  1 2\nctxtx 3\nctxt 4", Some(4.0)),
             ("ctxt\n", None),
             ("ctxt x\n", None),
@@ -113,7 +116,7 @@ mod tests {
             std::fs::write(&stat, text).expect("writable");
             let family = context_switches(&stat);
             let value = family.as_ref().map(|family| &family.samples[0].value);
-            assert_eq!(value, expected.map(Value::Number).as_ref(), "{text}");
+            assert_eq!(value, expected.map(SampleValue::Number).as_ref(), "{text}");
             if let Some(family) = family.filter(|_| text.contains("btime")) {
                 assert_eq!(family.origin, Origin::at(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
             }

@@ -2,7 +2,7 @@
 //! and into YAML, so what could end the place where it stands is refused.
 
 use super::{
-    TEMPLATES, Value, groups,
+    Value, groups,
     threshold::{shared, thresholds},
 };
 use std::{borrow::Cow, collections::BTreeMap};
@@ -107,7 +107,8 @@ impl Settings {
             selector(text).map_err(|message| {
                 Wrong::new(
                     format!("the selector `{}` is malformed: {message}", text.escape_debug()),
-                    "write it as between the braces of PromQL: `cluster=\"a\", job=~\"tapster.*\"`".to_owned(),
+                    "write it as between the braces of PromQL: `cluster=\"a\", job=~\"tapster.*\"`"
+                        .to_owned(),
                 )
             })?;
         }
@@ -254,12 +255,6 @@ impl Settings {
             }
         }
     }
-
-    /// Whether a group of this name is left out unless asked for.
-    pub fn is_optional(group: &str) -> bool {
-        let of = TEMPLATES.iter().find(|template| template.groups().any(|name| name == group));
-        of.is_some_and(|template| template.is_optional)
-    }
 }
 
 /// A decimal number that is not negative: the forms of `f64` that are none to a person (`inf`, `1e5`) are refused.
@@ -308,7 +303,8 @@ fn selector(text: &str) -> Result<(), String> {
         }
         let behind = behind.trim_start_matches(' ');
         let operator = ["=~", "!~", "!=", "="].into_iter().find(|operator| behind.starts_with(operator));
-        let operator = operator.ok_or_else(|| format!("`=`, `!=`, `=~` or `!~` is missing behind `{label}`"))?;
+        let operator =
+            operator.ok_or_else(|| format!("`=`, `!=`, `=~` or `!~` is missing behind `{label}`"))?;
         let quoted = behind[operator.len()..].trim_start_matches(' ');
         let quoted = quoted
             .strip_prefix('"')
@@ -454,7 +450,8 @@ mod tests {
         for bad in ["a b", "1a", "a-b", "a}", "ü"] {
             assert!(settings.set_cluster(bad).is_err(), "{bad}");
         }
-        for bad in ["ftp://x", "https://", "https://x/ y", "https://x#y", "https://x/{{ . }}", "https://x\n"] {
+        for bad in ["ftp://x", "https://", "https://x/ y", "https://x#y", "https://x/{{ . }}", "https://x\n"]
+        {
             assert!(settings.set_runbook_url(bad).is_err(), "{bad}");
         }
         for bad in ["a\"} or up{job=~\"", "a\\", "a\n"] {
@@ -470,9 +467,10 @@ mod tests {
         ] {
             assert!(settings.set_nodes(bad).expect_err(bad).to_string().contains(why), "{bad}");
         }
-        settings.set_nodes("label_replace(up{job=\"no)de\"}, \"node\", \"$1\", \"instance\", '(.+):.*')").expect("whole");
+        settings
+            .set_nodes("label_replace(up{job=\"no)de\"}, \"node\", \"$1\", \"instance\", '(.+):.*')")
+            .expect("whole");
         let said = settings.ask_for("tapster-raid-slo").expect_err("no group").to_string();
         assert_eq!(said, "there is no group `tapster-raid-slo`\n  hint: did you mean `tapster-raid-slow`?");
-        assert!(Settings::is_optional("tapster-slo") && !Settings::is_optional("tapster-block"));
     }
 }

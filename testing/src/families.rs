@@ -131,8 +131,15 @@ pub fn library() -> Vec<(String, FamilyKind, Vec<String>)> {
 /// Series by name, with their labels; a histogram by all its names as a classic and as a native one.
 pub fn series() -> BTreeMap<String, Vec<String>> {
     let mut series = BTreeMap::new();
-    for (name, labels) in
-        ARRAYS.iter().chain(&OWN).chain(&PUSH).chain(&WEB).chain(&STACKS).chain(&ACCOUNT).chain(&SCHED).chain(&PROMETHEUS)
+    for (name, labels) in ARRAYS
+        .iter()
+        .chain(&OWN)
+        .chain(&PUSH)
+        .chain(&WEB)
+        .chain(&STACKS)
+        .chain(&ACCOUNT)
+        .chain(&SCHED)
+        .chain(&PROMETHEUS)
     {
         series.insert((*name).to_owned(), labels.iter().map(ToString::to_string).collect());
     }

@@ -145,6 +145,7 @@ fn tests_of(threshold: &str) -> (&'static str, &'static str) {
         "stuck_seconds" => ("block.yaml", "block"),
         "peers_slow_quantile" => ("block.yaml", "block_peers_quartile"),
         name if name.starts_with("peers_") => ("block.yaml", "block_peers"),
+        "slo_burn_1d" | "slo_burn_3d" => ("optional/slo.yaml", "slo_days"),
         name if name.starts_with("slo_") => ("optional/slo.yaml", "slo"),
         name if name.starts_with("run_queue_") || name.starts_with("blocked_") => ("sched.yaml", "sched"),
         "off_cpu_unexplained" => ("sched.yaml", "sched"),
@@ -163,7 +164,9 @@ fn with_other_thresholds() -> Vec<Change> {
         let to = match (threshold.unit.as_str(), threshold.name.as_str()) {
             ("power of two", _) => [value / 2.0, value * 2.0],
             // A number of minutes or of hosts is whole.
-            (_, name) if name.ends_with("_minutes") || name.ends_with("_instances") => [value - 1.0, value + 1.0],
+            (_, name) if name.ends_with("_minutes") || name.ends_with("_instances") => {
+                [value - 1.0, value + 1.0]
+            }
             // A share has its end at 1.
             ("share", _) if value * 1.07 > 1.0 => [value * 0.93, 1.0 - (1.0 - value) / 2.0],
             _ => [value * 0.93, value * 1.07],
@@ -177,13 +180,19 @@ fn with_other_thresholds() -> Vec<Change> {
         }
     }
     // One number for two alerts.
-    let twice = changes.iter().filter(|(set, ..)| set.starts_with("stuck_seconds=")).cloned().collect::<Vec<_>>();
+    let twice =
+        changes.iter().filter(|(set, ..)| set.starts_with("stuck_seconds=")).cloned().collect::<Vec<_>>();
     for (set, ..) in twice {
         let mut settings = Settings::default();
         settings.set(&set).unwrap();
         let template = rules::TEMPLATES.iter().find(|template| template.file == "raid.yaml").unwrap();
         let place = queries::rule_files().into_iter().find(|path| path.ends_with("raid.yaml")).unwrap();
-        changes.push((format!("{set} of arrays"), "raid_state".into(), place, rules::file(template, &settings)));
+        changes.push((
+            format!("{set} of arrays"),
+            "raid_state".into(),
+            place,
+            rules::file(template, &settings),
+        ));
     }
     changes
 }
@@ -353,4 +362,3 @@ pub(crate) fn changed_rules_are_noticed() -> Outcome {
     }
     Ok(format!("{total} changes, each noticed"))
 }
-

@@ -131,7 +131,12 @@ fn expected(case: &Case, clusters: &[&str]) -> Value {
 }
 
 /// Runs unit tests over rules of several clusters. JSON is YAML.
-fn run(directory: &Path, rules: &[(&str, String)], every: &str, tests: &[Value]) -> Result<Option<String>, Skip> {
+fn run(
+    directory: &Path,
+    rules: &[(&str, String)],
+    every: &str,
+    tests: &[Value],
+) -> Result<Option<String>, Skip> {
     for (name, text) in rules {
         fs::write(directory.join(name), text).unwrap();
     }
@@ -152,18 +157,21 @@ pub(crate) fn every_alert_fires_in_either() -> Outcome {
         for test in &tests {
             let series = of_both(test);
             let two: Vec<Value> = test.cases.iter().map(|case| expected(case, &["a", "b"])).collect();
-            by_two.push(
-                json!({ "interval": test.interval, "input_series": series, "alert_rule_test": two }),
-            );
+            by_two.push(json!({ "interval": test.interval, "input_series": series, "alert_rule_test": two }));
             // Which disk it is, a copy that asks for no cluster cannot tell; whether it fires, it can.
             let fires = |case: &Case| {
                 let labels = |cluster: &str| json!({ "labels": format!("{{cluster=\"{cluster}\"}}"), "value": case.expected.len() });
-                let expr = format!("count by (cluster) (ALERTS{{alertname=\"{}\",alertstate=\"firing\"}})", case.alert);
+                let expr = format!(
+                    "count by (cluster) (ALERTS{{alertname=\"{}\",alertstate=\"firing\"}})",
+                    case.alert
+                );
                 let samples = if case.expected.is_empty() { vec![] } else { vec![labels("a"), labels("b")] };
                 json!({ "expr": expr, "eval_time": case.at, "exp_samples": samples })
             };
-            let one: Vec<Value> = test.cases.iter().filter(|case| !OF_MANY.contains(&&*case.alert)).map(fires).collect();
-            by_one.push(json!({ "interval": test.interval, "input_series": series, "promql_expr_test": one }));
+            let one: Vec<Value> =
+                test.cases.iter().filter(|case| !OF_MANY.contains(&&*case.alert)).map(fires).collect();
+            by_one
+                .push(json!({ "interval": test.interval, "input_series": series, "promql_expr_test": one }));
             let firing = test.cases.iter().filter(|case| !case.expected.is_empty());
             fired.extend(firing.map(|case| case.alert.clone()));
         }
@@ -292,7 +300,8 @@ const TOO_LONG: [&str; 3] =
 /// Everything that is wrong with a host, as it is after so many seconds.
 fn ill(seconds: f64) -> String {
     let mut text = String::new();
-    let mut put = |name: &str, labels: &str, value: f64| writeln!(text, "{name}{{{labels}}} {value}").unwrap();
+    let mut put =
+        |name: &str, labels: &str, value: f64| writeln!(text, "{name}{{{labels}}} {value}").unwrap();
     let n = seconds * 100.0;
     // The exporter. Without a gap before it, `increase` would not see what was there at the first scrape.
     put("tapster_build_info", "version=\"0\"", 1.0);
@@ -328,15 +337,24 @@ fn ill(seconds: f64) -> String {
     }
     // Arrays.
     for (slot, (member, takes)) in [("sda", 0.001), ("sdb", 0.001), ("sdc", 0.1)].into_iter().enumerate() {
-        let labels = format!("array=\"md0\",level=\"raid5\",member=\"{member}\",slot=\"{slot}\",operation=\"read\"");
+        let labels =
+            format!("array=\"md0\",level=\"raid5\",member=\"{member}\",slot=\"{slot}\",operation=\"read\"");
         put("tapster_raid_member_duration_seconds_count", &labels, n);
         put("tapster_raid_member_duration_seconds_sum", &labels, n * takes);
     }
     let stuck = "array=\"md1\",level=\"raid5\",member=\"sdd\",slot=\"0\",operation=\"write\"";
     put("tapster_raid_member_oldest_seconds", stuck, 40.0);
-    put("tapster_raid_member_info", "array=\"md1\",level=\"raid5\",member=\"sde\",slot=\"1\",state=\"faulty\"", 1.0);
+    put(
+        "tapster_raid_member_info",
+        "array=\"md1\",level=\"raid5\",member=\"sde\",slot=\"1\",state=\"faulty\"",
+        1.0,
+    );
     for (array, degraded) in [("md1", 1.0), ("md2", 2.0)] {
-        put("tapster_raid_array_info", &format!("array=\"{array}\",level=\"raid5\",kind=\"md\",name=\"\""), 1.0);
+        put(
+            "tapster_raid_array_info",
+            &format!("array=\"{array}\",level=\"raid5\",kind=\"md\",name=\"\""),
+            1.0,
+        );
         put("tapster_raid_array_disks", &format!("array=\"{array}\""), 3.0);
         put("tapster_raid_array_degraded", &format!("array=\"{array}\""), degraded);
     }
@@ -372,7 +390,8 @@ fn serve(begun: Instant) -> SocketAddr {
             while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
                 line.clear();
             }
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n\r\n";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n\r\n";
             let _ = stream.write_all((head.to_owned() + &ill(begun.elapsed().as_secs_f64())).as_bytes());
         }
     });
