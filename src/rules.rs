@@ -23,7 +23,7 @@ pub struct Template {
 }
 
 /// All of them, by their names.
-pub const TEMPLATES: [Template; 6] = [
+pub const TEMPLATES: [Template; 7] = [
     Template {
         file: "block.yaml",
         is_optional: false,
@@ -33,6 +33,11 @@ pub const TEMPLATES: [Template; 6] = [
         file: "exporter.yaml",
         is_optional: false,
         text: include_str!("../config/rules/templates/exporter.yaml"),
+    },
+    Template {
+        file: "fleet.yaml",
+        is_optional: false,
+        text: include_str!("../config/rules/templates/fleet.yaml"),
     },
     Template {
         file: "optional/nodes.yaml",

@@ -12,6 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -25,12 +26,19 @@ use support::{
     queries::{self, Query, Role},
     source,
 };
+use tapster::{
+    family::{FamilyKind, MetricFamily, Sample, SampleValue},
+    source::{Selection, Source},
+    status::{ProbeStatus, UnreadyReason},
+};
 
 /// Widest line of a dashboard that can be broken.
 const WIDTH: usize = 118;
 /// The version of Grafana's schema that they are written in: Grafana 10.4, and all later ones take it.
 const SCHEMA_VERSION: u64 = 39;
 const PLUGIN_VERSION: &str = "10.4.0";
+/// The one that shows all hosts.
+const FLEET: &str = "fleet.json";
 
 fn dashboards() -> Vec<(String, Value)> {
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -176,25 +184,129 @@ fn variables_are_used() -> Outcome {
             list(variables).map(|variable| variable["name"].as_str().unwrap()).collect();
         let text = dashboard.to_string();
         for variable in &declared {
-            let used = text.contains(&format!("${variable}")) || text.contains(&format!("${{{variable}}}"));
+            let forms = [format!("${variable}"), format!("${{{variable}}}"), format!("${{{variable}:")];
+            let used = forms.iter().any(|form| text.contains(form));
             assert!(used, "{name}: nobody asks for `{variable}`");
         }
         for (at, _) in text.match_indices('$') {
             let rest = text[at + 1..].trim_start_matches('{');
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let variable = &rest[..end];
-            let is_known = declared.contains(&variable) || variable.starts_with("__");
+            let is_group = !variable.is_empty() && variable.chars().all(|c| c.is_ascii_digit());
+            let is_known = declared.contains(&variable) || variable.starts_with("__") || is_group;
             assert!(is_known, "{name}: there is no variable `{variable}`");
         }
+        assert_eq!(declared[..4], ["datasource", "cluster", "job", "instance"], "{name}: the first are the same");
         for variable in list(variables).filter(|variable| variable["type"] != "datasource") {
             let label = variable["name"].as_str().unwrap();
-            assert_eq!(variable["allValue"], ".*", "{name}: `{label}`");
-            assert_eq!(variable["includeAll"], true, "{name}: `{label}`");
             assert!(!variable["label"].as_str().unwrap_or_default().is_empty(), "{name}: `{label}`");
+            if variable["type"] == "constant" {
+                assert_eq!((&variable["hide"], &variable["skipUrlSync"]), (&2.into(), &true.into()), "{name}: `{label}`");
+            } else if label == "instance" && name != FLEET {
+                // Grafana takes the first host, but everything where `All` can be chosen.
+                assert_eq!(variable["includeAll"], false, "{name}: one host unless more are chosen");
+                assert_eq!((&variable["multi"], variable["current"].to_string()), (&true.into(), "{}".into()), "{name}");
+            } else {
+                // Series without such a label too: `.*` matches what is not there.
+                assert_eq!(variable["allValue"], ".*", "{name}: `{label}`");
+                assert_eq!(variable["includeAll"], true, "{name}: `{label}`");
+                assert_eq!(variable["current"]["value"], serde_json::json!(["$__all"]), "{name}: `{label}`");
+            }
         }
         count += declared.len();
     }
     Ok(format!("{count} variables"))
+}
+
+/// What every selector has, so that no query reads the hosts that nobody chose.
+const CHOSEN: &str = "cluster=~\"$cluster\", job=~\"$job\", instance=~\"$instance\"";
+
+/// Queries read the hosts that are chosen; those of all hosts, a recorded series or two of each.
+fn queries_read_what_is_chosen() -> Outcome {
+    let recorded: BTreeSet<String> = recorded();
+    let mut count = 0;
+    for (name, dashboard) in dashboards() {
+        for panel in shown(&dashboard) {
+            for target in list(&panel["targets"]) {
+                let expr = target["expr"].as_str().unwrap();
+                let found = promql::names(&queries::substitute(expr, &[]));
+                // Nodes are not those of tapster, and alerts that count hosts name none.
+                let others = found.selectors.iter().filter(|one| ["kube_node_info", "ALERTS"].contains(&&*one.metric));
+                let (selectors, others) = (found.selectors.len(), others.count());
+                let alerts = usize::from(expr.contains("ALERTS{") && expr.contains(CHOSEN));
+                let place = format!("{name}: `{}`\n{expr}", title(panel));
+                assert_eq!(expr.matches(CHOSEN).count(), selectors - others + alerts, "{place}");
+                count += selectors;
+                if name != FLEET {
+                    continue;
+                }
+                assert!(!expr.contains('['), "{place}\nreads windows of every host");
+                for selector in &found.selectors {
+                    let of_host = recorded.contains(&selector.metric) && selector.metric.starts_with("instance:");
+                    let is_small = of_host || selector.metric == "tapster_build_info";
+                    assert!(is_small || target["instant"] == true, "{place}\nreads `{}` over time", selector.metric);
+                }
+            }
+        }
+    }
+    Ok(format!("{count} selectors"))
+}
+
+/// Links lead to dashboards that there are, with variables that these have, and to sections of docs/alerts.md.
+fn links_lead_somewhere() -> Outcome {
+    fn urls(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    if let ("url", Some(url)) = (key.as_str(), value.as_str()) {
+                        found.push(url.to_owned());
+                    }
+                    urls(value, found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| urls(item, found)),
+            _ => {}
+        }
+    }
+    let alerts = fs::read_to_string(fixture::file("../docs/alerts.md")).unwrap();
+    let sections: BTreeSet<String> =
+        alerts.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_lowercase).collect();
+    let dashboards = dashboards();
+    let variables: BTreeMap<&str, BTreeSet<&str>> = dashboards
+        .iter()
+        .map(|(_, dashboard)| {
+            let names = list(&dashboard["templating"]["list"]).map(|variable| variable["name"].as_str().unwrap());
+            (dashboard["uid"].as_str().unwrap(), names.collect())
+        })
+        .collect();
+    let (mut boards, mut pages, mut hosts) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for (name, dashboard) in &dashboards {
+        let mut found = Vec::new();
+        urls(dashboard, &mut found);
+        for url in found.iter().filter(|url| !url.is_empty()) {
+            if let Some(section) = url.strip_prefix("${runbook:raw}") {
+                let section = section.strip_prefix('#').unwrap_or_default();
+                assert!(section.is_empty() || sections.contains(section), "{name}: there is no section `{section}`");
+                pages.insert(section.to_owned());
+            } else if let Some(rest) = url.strip_prefix("/d/") {
+                let (uid, query) = rest.split_once('?').unwrap_or_else(|| panic!("{name}: {url} takes nothing along"));
+                let known = variables.get(uid).unwrap_or_else(|| panic!("{name}: there is no dashboard `{uid}`"));
+                for part in query.split('&').filter(|part| *part != "${__url_time_range}") {
+                    let of_value = part.strip_prefix("var-").and_then(|part| part.split_once('=')).map(|(name, _)| name);
+                    let of_variable = part.strip_prefix("${").and_then(|part| part.strip_suffix(":queryparam}"));
+                    let variable = of_value.or(of_variable).unwrap_or_else(|| panic!("{name}: {url}: `{part}`"));
+                    assert!(known.contains(variable), "{name}: {url}: {uid} has no `{variable}`");
+                }
+                assert!(query.ends_with("&${__url_time_range}"), "{name}: {url} forgets the time");
+                boards.insert(uid.to_owned());
+            } else {
+                assert!(url.starts_with("${node_dashboard:raw}"), "{name}: {url}");
+                hosts += 1;
+            }
+        }
+    }
+    assert_eq!(boards.len(), 4, "{boards:?}");
+    Ok(format!("{} dashboards, {} sections, {hosts} links to hosts", boards.len(), pages.len()))
 }
 
 /// Panels say what they show, in which unit, and what it means that they show nothing.
@@ -233,10 +345,23 @@ fn panels_explain_themselves() -> Outcome {
 
 /// Panels stand on the grid, and not on each other.
 fn panels_do_not_overlap() -> Outcome {
+    let mut folded = 0;
+    let mut pages = Vec::new();
     for (name, dashboard) in dashboards() {
+        for row in list(&dashboard["panels"]).filter(|panel| panel["type"] == "row") {
+            let is_folded = row["collapsed"] == true;
+            assert_eq!(is_folded, list(&row["panels"]).next().is_some(), "{name}: `{}`", title(row));
+            if is_folded {
+                folded += 1;
+                pages.push((format!("{name}: {}", title(row)), row.clone()));
+            }
+        }
+        pages.push((name, dashboard));
+    }
+    for (name, page) in pages {
         let mut taken: BTreeMap<(u64, u64), &str> = BTreeMap::new();
         let mut order = Vec::new();
-        for panel in list(&dashboard["panels"]) {
+        for panel in list(&page["panels"]) {
             let place =
                 |key: &str| panel["gridPos"][key].as_u64().unwrap_or_else(|| panic!("{name}: `{key}`"));
             let (x, y, width, height) = (place("x"), place("y"), place("w"), place("h"));
@@ -250,7 +375,7 @@ fn panels_do_not_overlap() -> Outcome {
         }
         assert!(order.is_sorted(), "{name}: the file has the panels in another order than the page");
     }
-    Ok("none overlaps".into())
+    Ok(format!("none overlaps; {folded} rows are folded"))
 }
 
 /// Nothing, and zero, are never in an alarming colour.
@@ -298,6 +423,7 @@ fn colours_agree_with_the_rules() -> Outcome {
     let (slow, critical) = (threshold("raid_slow_ratio"), threshold("raid_slow_critical_ratio"));
     assert_eq!(steps("raid.json", "Slow members"), [slow, critical]);
     assert_eq!(steps("raid.json", "Ratio to the other members"), [slow]);
+    assert_eq!(steps(FLEET, "Slow members of all hosts"), [slow, critical]);
     let near = rules.iter().find(|rule| rule.role == Role::Alert("TapsterSeriesNearLimit".into())).unwrap();
     let limit: f64 = promql::names(&near.expr).numbers[0].parse().unwrap();
     assert_eq!(steps("exporter.json", "Series, of those that fit").last(), Some(&limit));
@@ -338,21 +464,34 @@ fn queries_parse() -> Outcome {
     Ok(format!("{} queries", queries.len()))
 }
 
+/// Names of recorded series.
+fn recorded() -> BTreeSet<String> {
+    let name = |rule: queries::Rule| match rule.role {
+        Role::Record(name) => Some(name),
+        _ => None,
+    };
+    queries::rules().into_iter().filter_map(name).collect()
+}
+
+/// Labels that `label_replace` makes of a whole value.
+fn made(expr: &str) -> BTreeSet<String> {
+    let label = |(at, _)| {
+        let before: &str = &expr[..at];
+        before.rsplit('"').nth(1).map(str::to_owned)
+    };
+    expr.match_indices(", \"$1\"").filter_map(label).collect()
+}
+
 /// Every metric, label and placeholder of a legend is one that the exporter has or a rule records.
 fn names_are_known() -> Outcome {
     let known = families::series();
-    let recorded: BTreeSet<String> = queries::rules()
-        .into_iter()
-        .filter_map(|rule| match rule.role {
-            Role::Record(name) => Some(name),
-            _ => None,
-        })
-        .collect();
+    let recorded = recorded();
     let of_member = ["array", "level", "member", "slot", "operation"];
     let labels_of = |place: &str, metric: &str| -> Vec<String> {
         // An alert has the labels of its series.
         if metric == "ALERTS" || recorded.contains(metric) {
-            let own = ["alertname", "alertstate", "severity", "device", "probe", "reason", "state", "after"];
+            let own =
+                ["alertname", "alertstate", "severity", "device", "group", "probe", "reason", "state", "after"];
             return of_member.iter().chain(&own).map(ToString::to_string).collect();
         }
         known.get(metric).unwrap_or_else(|| panic!("{place}: there is no `{metric}`")).clone()
@@ -380,6 +519,7 @@ fn names_are_known() -> Outcome {
             labels.extend(own);
             count += 1;
         }
+        labels.extend(made(&expr));
         for label in &found.grouped {
             assert!(labels.contains(label), "{place}: nothing there has `{label}`");
         }
@@ -417,7 +557,9 @@ fn schema() -> Outcome {
         let (passes, said) = check(&file)?;
         assert!(passes, "{said}");
     }
-    let text = fs::read_to_string(&queries::dashboard_files()[2]).unwrap();
+    let files = queries::dashboard_files();
+    let raid = files.iter().find(|file| file.ends_with("raid.json")).unwrap();
+    let text = fs::read_to_string(raid).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let changed = directory.path().join("changed.json");
     for (from, to) in [
@@ -450,15 +592,41 @@ fn answered(prometheus: &Prometheus, query: &Query, deadline: Instant) -> bool {
     }
 }
 
+/// What kube-state-metrics says of nodes: one that has a tapster, and one that has none.
+struct Nodes;
+
+impl Source for Nodes {
+    fn select(&self, _: &Selection) -> Vec<MetricFamily> {
+        let mut family = MetricFamily::new("kube_node_info", "Nodes.", FamilyKind::Gauge, &["node"]);
+        for node in ["127.0.0.1", "lonely"] {
+            family.samples.push(Sample { labels: vec![node.to_owned()].into(), value: SampleValue::Number(1.0) });
+        }
+        vec![family]
+    }
+
+    fn status(&self) -> Vec<ProbeStatus> {
+        Vec::new()
+    }
+
+    fn unready(&self) -> Option<UnreadyReason> {
+        None
+    }
+}
+
 /// Every query of every dashboard and rule has an answer, with classic and with native histograms.
 fn queries_are_answered(directory: &Path) -> Outcome {
     let exporter = source::serve();
+    let nodes = source::serve_source(Arc::new(Nodes));
     let rules = queries::changed_rule_files(&directory.join("rules"), durations::step_of_a_second);
-    let classic =
-        Prometheus::start(&directory.join("classic"), &[("tapster", text_only(exporter))], &[], &rules)?;
+    let classic = Prometheus::start(
+        &directory.join("classic"),
+        &[("tapster", text_only(exporter)), ("nodes", nodes)],
+        &[],
+        &rules,
+    )?;
     let native = Prometheus::start(
         &directory.join("native"),
-        &[("tapster", exporter)],
+        &[("tapster", exporter), ("nodes", nodes)],
         &["--enable-feature=native-histograms"],
         &rules,
     )?;
@@ -467,11 +635,14 @@ fn queries_are_answered(directory: &Path) -> Outcome {
     for mut query in queries::all(&[]) {
         query.expr = durations::step_of_a_second(&query.expr);
         for (form, prometheus) in [("classic", &classic), ("native", &native)] {
-            // Heat maps are drawn from classic buckets, which this Prometheus does not keep.
-            if form == "native" && query.expr.starts_with("sum by (le)") {
-                assert!(prometheus.query(&query.expr).is_empty(), "{}", query.place);
-            } else if answered(prometheus, &query, deadline) {
+            if answered(prometheus, &query, deadline) {
                 answers += 1;
+                // A heat map is drawn from one kind of histogram.
+                if query.expr.starts_with("sum by (le)") {
+                    let results = prometheus.query(&query.expr);
+                    let classic = results.iter().filter(|(labels, _)| !labels["le"].is_null()).count();
+                    assert_eq!(classic, if form == "classic" { results.len() } else { 0 }, "{}", query.place);
+                }
             } else {
                 let reason = query.may_be_empty();
                 let reason =
@@ -490,6 +661,8 @@ fn dashboards_hold() {
     cases.run("they import", they_import);
     cases.run("the data source is a variable", the_data_source_is_a_variable);
     cases.run("variables are used", variables_are_used);
+    cases.run("queries read what is chosen", queries_read_what_is_chosen);
+    cases.run("links lead somewhere", links_lead_somewhere);
     cases.run("panels explain themselves", panels_explain_themselves);
     cases.run("panels do not overlap", panels_do_not_overlap);
     cases.run("an idle host is not red", an_idle_host_is_not_red);

@@ -4,8 +4,29 @@ use std::collections::BTreeMap;
 use tapster::{config, family::FamilyKind};
 
 /// Families about arrays and names of devices, from the topology; `tests/rules.rs` compares them with those of a topology.
-pub const ARRAYS: [(&str, &[&str]); 8] = [
-    ("tapster_block_device_info", &["device", "kind", "name"]),
+pub const ARRAYS: [(&str, &[&str]); 9] = [
+    (
+        "tapster_block_device_info",
+        &[
+            "device",
+            "kind",
+            "name",
+            "disk",
+            "model",
+            "vendor",
+            "serial",
+            "wwn",
+            "revision",
+            "path",
+            "transport",
+            "enclosure",
+            "slot",
+            "rotational",
+            "scheduler",
+            "group",
+        ],
+    ),
+    ("tapster_block_device_backing_info", &["device", "backing_device", "backing_file"]),
     ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
     ("tapster_raid_array_info", &["array", "level", "kind", "name"]),
     ("tapster_raid_array_disks", &["array"]),
@@ -72,9 +93,10 @@ pub const ACCOUNT: [(&str, &[&str]); 1] = [("tapster_block_unseen_bytes", &["dev
 pub const RESULTS: [&str; 5] = ["taken", "partial", "held_back", "refused", "failed"];
 
 /// Families that Prometheus itself adds, or another exporter.
-const PROMETHEUS: [(&str, &[&str]); 4] = [
+const PROMETHEUS: [(&str, &[&str]); 5] = [
     ("up", &[]),
     ("scrape_duration_seconds", &[]),
+    ("scrape_samples_scraped", &[]),
     ("ALERTS", &["alertname", "alertstate", "severity"]),
     // Of kube-state-metrics.
     ("kube_node_info", &["node"]),
@@ -84,7 +106,7 @@ const PROMETHEUS: [(&str, &[&str]); 4] = [
 pub const WEB: [(&str, &[&str]); 1] = [("tapster_web_config_last_reload_successful", &[])];
 
 /// Labels that Prometheus gives to every series.
-pub const TARGET: [&str; 2] = ["instance", "job"];
+pub const TARGET: [&str; 3] = ["cluster", "instance", "job"];
 
 /// Families of the shipped probes: name, kind, labels.
 pub fn library() -> Vec<(String, FamilyKind, Vec<String>)> {

@@ -126,7 +126,7 @@ impl Prometheus {
         json["data"].clone()
     }
 
-    /// Labels and value of each result.
+    /// Labels and value of each result; of a native histogram, its count.
     pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
         let data = self.api(&format!("query?query={}", http::escape(query)));
         let number = |value: &Value| value[1].as_str().unwrap().parse().unwrap();
@@ -134,7 +134,11 @@ impl Prometheus {
             return vec![(Value::Null, number(&data["result"]))];
         }
         let results = data["result"].as_array().unwrap();
-        results.iter().map(|result| (result["metric"].clone(), number(&result["value"]))).collect()
+        let value = |result: &Value| match result["histogram"][1]["count"].as_str() {
+            Some(count) => count.parse().unwrap(),
+            None => number(&result["value"]),
+        };
+        results.iter().map(|result| (result["metric"].clone(), value(result))).collect()
     }
 
     /// The value of a query with one result; `None` while it has none.

@@ -8,8 +8,10 @@ use std::{
 };
 
 /// The values of Grafana's variables, unless a test gives others: everything, and a window that a test of a minute fills.
-pub const VARIABLES: [(&str, &str); 12] = [
+pub const VARIABLES: [(&str, &str); 14] = [
     ("datasource", "prometheus"),
+    ("cluster", ".*"),
+    ("job", ".*"),
     ("instance", ".*"),
     ("array", ".*"),
     ("member", ".*"),
@@ -201,6 +203,11 @@ pub fn substitute(text: &str, variables: &[(&str, &str)]) -> String {
     while let Some(at) = rest.find('$') {
         result.push_str(&rest[..at]);
         rest = &rest[at + 1..];
+        // `$1` is a group of a regular expression.
+        if rest.starts_with(|c: char| c.is_ascii_digit()) {
+            result.push('$');
+            continue;
+        }
         // `=~"x$"` ends a regular expression.
         let (name, after) = match rest.strip_prefix('{') {
             Some(inner) => inner.split_once('}').unwrap_or_else(|| panic!("`{text}`: `${{` is not closed")),

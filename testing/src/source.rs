@@ -70,17 +70,23 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "error" => &["ok", "ENOENT"],
             "comm" => &["postgres"],
             "command" => &["query"],
-            "namespace" => &["shop"],
-            "pod" => &["web-7d4b9c-x2k8q"],
-            "container" => &["nginx"],
+            "k8s_namespace_name" => &["shop"],
+            "k8s_pod_name" => &["web-7d4b9c-x2k8q"],
+            "k8s_container_name" => &["nginx"],
             "after" => &["wakeup", "preemption"],
             "version" => &["0.0.0"],
             "source" => &["arrays", "cgroups"],
+            "disk" | "backing_device" => &["sda"],
+            "model" => &["VIRTUAL-DISK"],
+            "serial" | "wwn" => &["S1"],
+            "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler" | "group" | "backing_file" => &[""],
+            "slot" => &["3"],
             _ => panic!("no values for the label `{label}`"),
         }
     };
     let mut sets: Vec<Vec<String>> = vec![Vec::new()];
-    for label in labels.iter().filter(|label| !matches!(**label, "member" | "slot")) {
+    let is_of_member = |label: &&&str| matches!(**label, "member" | "slot") && labels.contains(&"member");
+    for label in labels.iter().filter(|label| !is_of_member(label)) {
         let longer = |set: &Vec<String>| {
             let set = set.clone();
             values(label)

@@ -570,6 +570,15 @@ def dashboards_hold(root, case, values, rendered):
                 f"{case}: {one['metadata']['name']} is in the wrong namespace",
             )
     wanted = {path.name: path.read_text() for path in (root / "dashboards").glob("*.json")}
+    for variable, address in (
+        ("runbook", values.get("prometheusRule", {}).get("runbookUrl")),
+        ("node_dashboard", own.get("nodeDashboard")),
+    ):
+        for name, text in wanted.items():
+            constants = [one for one in json.loads(text)["templating"]["list"] if one["name"] == variable]
+            expect(len(constants) == 1, f"{name} has no {variable}")
+            if address:
+                wanted[name] = text.replace(json.dumps(constants[0]["query"]), json.dumps(address))
     expect(set(found) == set(wanted), f"{case}: the dashboards are {sorted(found)}, not {sorted(wanted)}")
     for name, text in wanted.items():
         expect(found.get(name) == text, f"{case}: {name} is not the file as it stands in dashboards/")

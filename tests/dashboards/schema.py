@@ -42,6 +42,9 @@ def fits(value, hint):
     # The SDK keeps transformations as it finds them.
     if hint is dashboard.DataTransformerConfig and isinstance(value, dict):
         return set(value) <= {"id", "options", "disabled", "filter", "topic"} and isinstance(value.get("id"), str)
+    # And links of panels, which Grafana itself writes short.
+    if hint is dashboard.DashboardLink and isinstance(value, dict):
+        return set(value) == {"title", "url", "targetBlank"} and all(isinstance(value[key], str) for key in ("title", "url"))
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
