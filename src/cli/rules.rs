@@ -2,7 +2,7 @@
 
 use super::{print, stop::Stop};
 use crate::{
-    rules::{self, Format, Settings, Wrong},
+    rules::{self, RulesFormat, Settings, Wrong},
     table::table,
 };
 use clap::{Args, ValueEnum};
@@ -103,8 +103,8 @@ pub(super) fn rules(args: &RulesArgs) -> Result<u8, Stop> {
         return Ok(0);
     }
     let format = match args.format {
-        As::Prometheus => Format::Prometheus,
-        As::Operator => Format::Operator,
+        As::Prometheus => RulesFormat::Prometheus,
+        As::Operator => RulesFormat::Operator,
     };
     print(&rules::all(&settings, format, &args.name))?;
     Ok(0)
