@@ -7,13 +7,14 @@
 use tapster_testing as support;
 
 use std::{
+    fmt::Write,
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
 use support::{
-    cases::{Cases, Outcome, Skip},
+    cases::{Cases, Outcome, Skip, say},
     command::{root, text, tool},
     exporter::binary,
     fixture,
@@ -33,7 +34,7 @@ const PROBES: [&str; 9] = [
     "sched",
     "malloc",
 ];
-/// A field that came with Linux 6.11, an event that is in no kernel, a pattern, and a helper of 5.15.
+/// A field that no kernel has, an event that none has itself, a probe for some, and a pattern.
 const SITE: &str = "probes:
   - name: moved
     at: rawtracepoint:block:block_rq_issue
@@ -151,13 +152,12 @@ fn what_describes_no_kernel_is_refused() {
         &["--btf", "bad/6.1-text.btf"],
         &["--btf", "bad/6.1-program.btf"],
         &["--btf", "empty"],
-        &["--btf", "hosts/6.1"],
         &["--btf", "btf", "--kernel", "6.1"],
         &["--kernel", "6.1"],
         // The others are checked all the same.
         &["--btf", "bad/6.1-text.btf", "--btf", "btf/6.1.0-50-amd64.btf"],
     ] {
-        said += &format!("$ tapster check {}\n", arguments.join(" "));
+        writeln!(said, "$ tapster check {}", arguments.join(" ")).unwrap();
         let output = program.said(&[&["check"], arguments].concat());
         assert!(output.ends_with("exit status 2\n"), "{output}");
         said += &output;
@@ -180,8 +180,8 @@ fn a_file_that_cannot_be_looked_at_is_told() {
     fs::create_dir(&directory).unwrap();
     fs::copy(program.path().join("site.yaml"), directory.join("site.yaml")).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o744)).unwrap();
-    if root().is_err() {
-        return;
+    if let Err(Skip(why)) = root() {
+        return say(format_args!("btf: a file that cannot be looked at: skipped: {why}"));
     }
     let said = program.said(&["check", "block_io", "-c", "probes.d", "--btf", "btf"]);
     assert!(said.contains("error: cannot read `probes.d/site.yaml`: Permission denied"), "{said}");

@@ -260,6 +260,9 @@ impl KernelSurvey {
 
     /// The verdicts and their reasons.
     fn text(&self) -> Result<String, std::fmt::Error> {
+        if self.columns.is_empty() {
+            return Ok(String::new());
+        }
         let mut text = self.verdicts()?;
         for ((name, verdict, why), kernels) in &self.reasons.0 {
             writeln!(text, "{name}: {} on {}: {why}", verdict.word(), listed(kernels))?;
@@ -270,11 +273,9 @@ impl KernelSurvey {
         if self.believes {
             text.push_str("categories of tracepoints are not in BTF, and are taken as they are written\n");
         }
-        if !self.columns.is_empty() {
-            text.push_str(
+        text.push_str(
                 "compiled only: whether a kernel's verifier takes a program, and whether it attaches, is found out on a host with it\n",
-            );
-        }
+        );
         Ok(text)
     }
 

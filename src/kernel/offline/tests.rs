@@ -113,7 +113,7 @@ fn a_directory_is_searched_within_bounds() {
         .collect();
     let mut found: Vec<(bool, &str)> =
         found.iter().map(|(file, path)| (*file, path.to_str().unwrap())).collect();
-    found.sort_unstable_by_key(|(file, _)| *file);
+    found.sort_by_key(|(file, _)| *file);
     assert_eq!(found, [(false, "host"), (false, "types"), (true, "5.4.btf"), (true, "5.10.btf")]);
     let empty = tempfile::tempdir().unwrap();
     let message = places(&[empty.path()]).unwrap_err().message;
