@@ -52,6 +52,7 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "array" | "name" => &["md0"],
             "level" => &["raid0"],
             "kind" => &["md"],
+            "device" if name == "tapster_block_device_info" => &["md0", "sda", "dm-0"],
             "device" => &["md0", "sda"],
             // A disk that is no path of a multipath disk.
             "path" => &[""],
@@ -79,7 +80,8 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "disk" | "backing_device" => &["sda"],
             "model" => &["VIRTUAL-DISK"],
             "serial" | "wwn" => &["S1"],
-            "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler" | "group" | "backing_file" => &[""],
+            "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler" | "group"
+            | "backing_file" => &[""],
             "slot" => &["3"],
             _ => panic!("no values for the label `{label}`"),
         }
