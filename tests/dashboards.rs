@@ -628,6 +628,16 @@ fn answered(prometheus: &Prometheus, query: &Query, deadline: Instant) -> bool {
     }
 }
 
+/// What the dashboard of all hosts has to say of one host whose probes are all up, beside a node that has no tapster.
+const TRUTHS: [(&str, f64); 6] = [
+    ("Hosts with tapster", 1.0),
+    ("Targets that are down", 0.0),
+    ("Nodes without tapster", 1.0),
+    ("Which nodes have none", 1.0),
+    ("Probes that are up", 1.0),
+    ("Versions", 1.0),
+];
+
 /// What kube-state-metrics says of nodes: one that has a tapster, and one that has none.
 struct Nodes;
 
@@ -687,6 +697,14 @@ fn queries_are_answered(directory: &Path) -> Outcome {
                     reason.unwrap_or_else(|| panic!("{}: {form}: nothing\n{}", query.place, query.expr));
                 empty.insert(format!("{}: {reason}", query.place));
             }
+        }
+    }
+    for (panel, truth) in TRUTHS {
+        let place = format!("dashboards/{FLEET}: {panel}");
+        let query = queries::all(&[]).into_iter().find(|query| query.place == place).unwrap();
+        for (form, prometheus) in [("classic", &classic), ("native", &native)] {
+            let values: Vec<f64> = prometheus.query(&query.expr).into_iter().map(|(_, value)| value).collect();
+            assert_eq!(values, [truth], "{place}: {form}");
         }
     }
     Ok(format!("{answers} answers; none, for good reason, for {}", empty.len()))
