@@ -703,7 +703,8 @@ fn queries_are_answered(directory: &Path) -> Outcome {
         let place = format!("dashboards/{FLEET}: {panel}");
         let query = queries::all(&[]).into_iter().find(|query| query.place == place).unwrap();
         for (form, prometheus) in [("classic", &classic), ("native", &native)] {
-            let values: Vec<f64> = prometheus.query(&query.expr).into_iter().map(|(_, value)| value).collect();
+            let values: Vec<f64> =
+                prometheus.query(&query.expr).into_iter().map(|(_, value)| value).collect();
             assert_eq!(values, [truth], "{place}: {form}");
         }
     }
