@@ -68,7 +68,7 @@ const GROUPS: &str = "groups:\n";
 
 /// Where rules go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum RulesFormat {
     /// A file of rules, as Prometheus, Thanos Ruler, Mimir and vmalert take it.
     Prometheus,
     /// An object of the Prometheus Operator.
@@ -123,14 +123,14 @@ pub fn file(template: &Template, settings: &Settings) -> String {
 }
 
 /// The groups that are asked for, in one text.
-pub fn all(settings: &Settings, format: Format, name: &str) -> String {
+pub fn all(settings: &Settings, format: RulesFormat, name: &str) -> String {
     let mut text = format!("# Rules for Prometheus, made by tapster {}.\n", env!("CARGO_PKG_VERSION"));
     for line in settings.described() {
         let _ = writeln!(text, "# {line}");
     }
     let margin = match format {
-        Format::Prometheus => "",
-        Format::Operator => {
+        RulesFormat::Prometheus => "",
+        RulesFormat::Operator => {
             let _ = write!(
                 text,
                 "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {name}\nspec:\n"
@@ -179,8 +179,8 @@ fn fill(text: &str, settings: &Settings) -> String {
         filled.push_str(before);
         match settings.value(name).expect("a template names what there is") {
             // What a person gave is put in as it is; a shared text has places of its own.
-            Value::Given(value) => filled.push_str(&value),
-            Value::Shared(value) => filled.push_str(&fill(&value, settings)),
+            Filling::Given(value) => filled.push_str(&value),
+            Filling::Shared(value) => filled.push_str(&fill(&value, settings)),
         }
         rest = after;
     }
@@ -196,7 +196,7 @@ fn classic(text: &str) -> Cow<'_, str> {
 }
 
 /// What stands for a name in a template.
-enum Value<'s> {
+enum Filling<'s> {
     Given(Cow<'s, str>),
     Shared(Cow<'s, str>),
 }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn files_and_the_command_have_the_same_groups() {
         let settings = Settings::default();
-        let all = all(&settings, Format::Prometheus, "tapster");
+        let all = all(&settings, RulesFormat::Prometheus, "tapster");
         for template in &TEMPLATES {
             for (name, group) in template.parts().1 {
                 let group = filled(group, &settings);
@@ -274,7 +274,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.ask_for("tapster-sched").expect("there is one");
         let (file, object) =
-            (all(&settings, Format::Prometheus, "x"), all(&settings, Format::Operator, "one"));
+            (all(&settings, RulesFormat::Prometheus, "x"), all(&settings, RulesFormat::Operator, "one"));
         let (_, groups) = file.split_once("groups:\n").expect("groups");
         let (head, below) = object.split_once("  groups:\n").expect("groups");
         assert!(head.ends_with("metadata:\n  name: one\nspec:\n"), "{head}");

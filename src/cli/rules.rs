@@ -2,7 +2,7 @@
 
 use super::{print, stop::Stop};
 use crate::{
-    rules::{self, Format, Settings, Wrong},
+    rules::{self, RulesFormat, Settings, Wrong},
     table::table,
 };
 use clap::{Args, ValueEnum};
@@ -19,7 +19,7 @@ Two copies with different selectors and thresholds can be loaded in one ruler th
 pub enum As {
     /// A file for Prometheus, Thanos Ruler, Mimir or vmalert
     Prometheus,
-    /// A PrometheusRule of the Prometheus Operator
+    /// An object for the Prometheus Operator
     Operator,
 }
 
@@ -29,7 +29,7 @@ pub struct RulesArgs {
     /// Another value for a threshold; may be given several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// Only series with these labels, as between the braces of PromQL: `cluster="a"`
+    /// Only series with these labels, as between the braces of a query: `cluster="a"`
     #[arg(long, value_name = "MATCHERS", default_value = "", hide_default_value = true)]
     pub selector: String,
     /// The label that names a cluster, where one ruler sees several: alerts for many hosts are then one for each cluster
@@ -42,7 +42,7 @@ pub struct RulesArgs {
     #[arg(long, value_name = "REGEX", default_value = "", hide_default_value = true)]
     pub job: String,
     /// Nodes that should have a tapster, an expression with their names in the label `node`, for the group tapster-nodes
-    /// [default: kube_node_info]
+    /// [default: `kube_node_info`]
     #[arg(long, value_name = "PROMQL", default_value = "", hide_default_value = true)]
     pub nodes: String,
     /// Read classic histograms only, for what does not know `histogram_count()` and the like, such as vmalert
@@ -54,7 +54,7 @@ pub struct RulesArgs {
     /// What is printed
     #[arg(long, value_enum, default_value = "prometheus")]
     pub format: As,
-    /// The name of the PrometheusRule
+    /// The name of the object for the operator
     #[arg(long, value_name = "NAME", default_value = "tapster", value_parser = object)]
     pub name: String,
     /// Show the thresholds with their defaults instead
@@ -103,8 +103,8 @@ pub(super) fn rules(args: &RulesArgs) -> Result<u8, Stop> {
         return Ok(0);
     }
     let format = match args.format {
-        As::Prometheus => Format::Prometheus,
-        As::Operator => Format::Operator,
+        As::Prometheus => RulesFormat::Prometheus,
+        As::Operator => RulesFormat::Operator,
     };
     print(&rules::all(&settings, format, &args.name))?;
     Ok(0)

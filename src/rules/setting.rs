@@ -1,8 +1,8 @@
-//! What a person sets for the rules: numbers, selectors, the label of clusters, links. It goes into PromQL, into texts of alerts
+//! What a person sets for the rules: numbers, selectors, the label of clusters, links. It goes into queries, into texts of alerts
 //! and into YAML, so what could end the place where it stands is refused.
 
 use super::{
-    Value, groups,
+    Filling, groups,
     threshold::{shared, thresholds},
 };
 use std::{borrow::Cow, collections::BTreeMap};
@@ -228,13 +228,13 @@ impl Settings {
     }
 
     /// What stands for `${name}` in a template.
-    pub(super) fn value(&self, name: &str) -> Option<Value<'_>> {
+    pub(super) fn value(&self, name: &str) -> Option<Filling<'_>> {
         let of_cluster = |text: &dyn Fn(&str) -> String| {
-            Some(Value::Given(Cow::Owned(self.cluster.as_deref().map(text).unwrap_or_default())))
+            Some(Filling::Given(Cow::Owned(self.cluster.as_deref().map(text).unwrap_or_default())))
         };
         let of_selector = |text: &dyn Fn(&str) -> String| {
             let text = if self.selector.is_empty() { String::new() } else { text(&self.selector) };
-            Some(Value::Given(Cow::Owned(text)))
+            Some(Filling::Given(Cow::Owned(text)))
         };
         match name {
             "selector" => of_selector(&|selector| format!("{{{selector}}}")),
@@ -242,7 +242,7 @@ impl Settings {
             "cluster" => of_cluster(&|label| format!(", {label}")),
             "of_cluster" => of_cluster(&|label| format!(" of {{{{ $labels.{label} }}}}")),
             "cluster_is" => of_cluster(&|label| format!(", {label}=%q")),
-            "native" | "end" => Some(Value::Given(Cow::Borrowed(""))),
+            "native" | "end" => Some(Filling::Given(Cow::Borrowed(""))),
             "cluster_is_of" => of_cluster(&|label| format!(" $labels.{label}")),
             _ => {
                 let given = match name {
@@ -250,8 +250,8 @@ impl Settings {
                     "nodes" => self.nodes.as_deref(),
                     _ => self.threshold(name),
                 };
-                let given = given.map(|value| Value::Given(Cow::Borrowed(value)));
-                given.or_else(|| Some(Value::Shared(Cow::Owned(shared(name)?))))
+                let given = given.map(|value| Filling::Given(Cow::Borrowed(value)));
+                given.or_else(|| Some(Filling::Shared(Cow::Owned(shared(name)?))))
             }
         }
     }
@@ -398,7 +398,7 @@ mod tests {
             ("cluster=\"%s\"", "`%` cannot stand in it"),
             ("cluster=\"${job}\"", "`${` cannot stand in it"),
             ("__name__=\"up\"", "the rules themselves name the metrics"),
-            ("clüster=\"a\"", "`clüster` is no name of a label"),
+            ("clüster=\"a\"", "is missing behind `cl`"),
         ] {
             let said = Settings::default().set_selector(bad).expect_err(bad).to_string();
             assert!(said.contains(why) && said.contains("hint: "), "{bad}: {said}");
