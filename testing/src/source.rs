@@ -55,8 +55,8 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "device" if name == "tapster_block_device_info" => &["md0", "sda", "dm-0"],
             "device" => &["md0", "sda"],
             // A disk that is no path of a multipath disk, and of which little is known.
-            "path" | "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler" | "group"
-            | "backing_file" => &[""],
+            "path" | "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler"
+            | "group" | "backing_file" => &[""],
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
             "action" => &["idle", "check"],
