@@ -279,33 +279,25 @@ fn changes() -> Vec<Change> {
                 changed,
             ));
         }
-        match &rule.role {
-            Role::Alert(name) => {
-                let nth = seen.entry(name.clone()).or_default();
-                let alert = format!("- alert: {name}\n");
-                let tests = close_tests(&rule.file, name);
-                // Those of arrays are looked at in other unit tests than these.
-                if rule.file.file_stem().is_some_and(|stem| stem == tests) {
-                    let severity = &rule.labels.iter().find(|(key, _)| key == "severity").unwrap().1;
-                    let line = format!("severity: {severity}\n");
-                    let changed = with(&rule.file, &alert, *nth, &line, "severity: none\n");
-                    changes.push((
-                        format!("{name} without severity"),
-                        tests.into(),
-                        rule.file.clone(),
-                        changed,
-                    ));
-                }
-                let lasts = rule.lasts.clone().unwrap();
-                let step = step_minutes(name);
-                for to in [minutes(&lasts).saturating_sub(step), minutes(&lasts) + step] {
-                    let changed =
-                        with(&rule.file, &alert, *nth, &format!("for: {lasts}\n"), &format!("for: {to}m\n"));
-                    changes.push((format!("{name} for {to}m"), tests.into(), rule.file.clone(), changed));
-                }
-                *nth += 1;
+        if let Role::Alert(name) = &rule.role {
+            let nth = seen.entry(name.clone()).or_default();
+            let alert = format!("- alert: {name}\n");
+            let tests = close_tests(&rule.file, name);
+            // Those of arrays are looked at in other unit tests than these.
+            if rule.file.file_stem().is_some_and(|stem| stem == tests) {
+                let severity = &rule.labels.iter().find(|(key, _)| key == "severity").unwrap().1;
+                let line = format!("severity: {severity}\n");
+                let changed = with(&rule.file, &alert, *nth, &line, "severity: none\n");
+                changes.push((format!("{name} without severity"), tests.into(), rule.file.clone(), changed));
             }
-            _ => {}
+            let lasts = rule.lasts.clone().unwrap();
+            let step = step_minutes(name);
+            for to in [minutes(&lasts).saturating_sub(step), minutes(&lasts) + step] {
+                let changed =
+                    with(&rule.file, &alert, *nth, &format!("for: {lasts}\n"), &format!("for: {to}m\n"));
+                changes.push((format!("{name} for {to}m"), tests.into(), rule.file.clone(), changed));
+            }
+            *nth += 1;
         }
     }
     changes

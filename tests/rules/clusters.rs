@@ -58,13 +58,13 @@ struct Test {
 }
 
 /// The unit tests of a file that fire alerts, and what the file says of itself.
-struct Tests {
+struct UnitTestFile {
     template: &'static Template,
     every: String,
     tests: Vec<Test>,
 }
 
-fn read(file: &Path) -> Tests {
+fn read(file: &Path) -> UnitTestFile {
     let root = yaml::read(file);
     let rules = yaml::text(&yaml::items(&root, "rule_files")[0]).to_owned();
     let template =
@@ -93,7 +93,7 @@ fn read(file: &Path) -> Tests {
         test.cases.iter().any(|case| !case.expected.is_empty())
             && !test.series.iter().any(|(series, _)| series.contains("cluster="))
     });
-    Tests { template, every: text(&root, "evaluation_interval"), tests }
+    UnitTestFile { template, every: text(&root, "evaluation_interval"), tests }
 }
 
 /// The series of both clusters.
@@ -152,7 +152,7 @@ pub(crate) fn every_alert_fires_in_either() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
     let mut fired = BTreeSet::new();
     for file in fixture::yaml_files("rules") {
-        let Tests { template, every, tests } = read(&file);
+        let UnitTestFile { template, every, tests } = read(&file);
         let (mut by_one, mut by_two) = (Vec::new(), Vec::new());
         for test in &tests {
             let series = of_both(test);
@@ -221,10 +221,10 @@ const QUIET: [(&str, &str); 18] = [
 /// The same series in two clusters: the alert fires for the one whose threshold they are beyond.
 pub(crate) fn thresholds_are_those_of_the_cluster() -> Outcome {
     let directory = tempfile::tempdir().unwrap();
-    let files: Vec<Tests> = fixture::yaml_files("rules").iter().map(|file| read(file)).collect();
+    let files: Vec<UnitTestFile> = fixture::yaml_files("rules").iter().map(|file| read(file)).collect();
     let mut alerts = 0;
     for (alert, quiet) in QUIET {
-        for Tests { template, every, tests } in &files {
+        for UnitTestFile { template, every, tests } in &files {
             let of_alert = |case: &&Case| case.alert == alert && !case.expected.is_empty();
             let mut made = Vec::new();
             for test in tests {
