@@ -196,16 +196,28 @@ fn variables_are_used() -> Outcome {
             let is_known = declared.contains(&variable) || variable.starts_with("__") || is_group;
             assert!(is_known, "{name}: there is no variable `{variable}`");
         }
-        assert_eq!(declared[..4], ["datasource", "cluster", "job", "instance"], "{name}: the first are the same");
+        assert_eq!(
+            declared[..4],
+            ["datasource", "cluster", "job", "instance"],
+            "{name}: the first are the same"
+        );
         for variable in list(variables).filter(|variable| variable["type"] != "datasource") {
             let label = variable["name"].as_str().unwrap();
             assert!(!variable["label"].as_str().unwrap_or_default().is_empty(), "{name}: `{label}`");
             if variable["type"] == "constant" {
-                assert_eq!((&variable["hide"], &variable["skipUrlSync"]), (&2.into(), &true.into()), "{name}: `{label}`");
+                assert_eq!(
+                    (&variable["hide"], &variable["skipUrlSync"]),
+                    (&2.into(), &true.into()),
+                    "{name}: `{label}`"
+                );
             } else if label == "instance" && name != FLEET {
                 // Grafana takes the first host, but everything where `All` can be chosen.
                 assert_eq!(variable["includeAll"], false, "{name}: one host unless more are chosen");
-                assert_eq!((&variable["multi"], variable["current"].to_string()), (&true.into(), "{}".into()), "{name}");
+                assert_eq!(
+                    (&variable["multi"], variable["current"].to_string()),
+                    (&true.into(), "{}".into()),
+                    "{name}"
+                );
             } else {
                 // Series without such a label too: `.*` matches what is not there.
                 assert_eq!(variable["allValue"], ".*", "{name}: `{label}`");
@@ -231,7 +243,8 @@ fn queries_read_what_is_chosen() -> Outcome {
                 let expr = target["expr"].as_str().unwrap();
                 let found = promql::names(&queries::substitute(expr, &[]));
                 // Nodes are not those of tapster, and alerts that count hosts name none.
-                let others = found.selectors.iter().filter(|one| ["kube_node_info", "ALERTS"].contains(&&*one.metric));
+                let others =
+                    found.selectors.iter().filter(|one| ["kube_node_info", "ALERTS"].contains(&&*one.metric));
                 let (selectors, others) = (found.selectors.len(), others.count());
                 let alerts = usize::from(expr.contains("ALERTS{") && expr.contains(CHOSEN));
                 let place = format!("{name}: `{}`\n{expr}", title(panel));
@@ -242,9 +255,14 @@ fn queries_read_what_is_chosen() -> Outcome {
                 }
                 assert!(!expr.contains('['), "{place}\nreads windows of every host");
                 for selector in &found.selectors {
-                    let of_host = recorded.contains(&selector.metric) && selector.metric.starts_with("instance:");
+                    let of_host =
+                        recorded.contains(&selector.metric) && selector.metric.starts_with("instance:");
                     let is_small = of_host || selector.metric == "tapster_build_info";
-                    assert!(is_small || target["instant"] == true, "{place}\nreads `{}` over time", selector.metric);
+                    assert!(
+                        is_small || target["instant"] == true,
+                        "{place}\nreads `{}` over time",
+                        selector.metric
+                    );
                 }
             }
         }
@@ -275,7 +293,8 @@ fn links_lead_somewhere() -> Outcome {
     let variables: BTreeMap<&str, BTreeSet<&str>> = dashboards
         .iter()
         .map(|(_, dashboard)| {
-            let names = list(&dashboard["templating"]["list"]).map(|variable| variable["name"].as_str().unwrap());
+            let names =
+                list(&dashboard["templating"]["list"]).map(|variable| variable["name"].as_str().unwrap());
             (dashboard["uid"].as_str().unwrap(), names.collect())
         })
         .collect();
@@ -286,15 +305,23 @@ fn links_lead_somewhere() -> Outcome {
         for url in found.iter().filter(|url| !url.is_empty()) {
             if let Some(section) = url.strip_prefix("${runbook:raw}") {
                 let section = section.strip_prefix('#').unwrap_or_default();
-                assert!(section.is_empty() || sections.contains(section), "{name}: there is no section `{section}`");
+                assert!(
+                    section.is_empty() || sections.contains(section),
+                    "{name}: there is no section `{section}`"
+                );
                 pages.insert(section.to_owned());
             } else if let Some(rest) = url.strip_prefix("/d/") {
-                let (uid, query) = rest.split_once('?').unwrap_or_else(|| panic!("{name}: {url} takes nothing along"));
-                let known = variables.get(uid).unwrap_or_else(|| panic!("{name}: there is no dashboard `{uid}`"));
+                let (uid, query) =
+                    rest.split_once('?').unwrap_or_else(|| panic!("{name}: {url} takes nothing along"));
+                let known =
+                    variables.get(uid).unwrap_or_else(|| panic!("{name}: there is no dashboard `{uid}`"));
                 for part in query.split('&').filter(|part| *part != "${__url_time_range}") {
-                    let of_value = part.strip_prefix("var-").and_then(|part| part.split_once('=')).map(|(name, _)| name);
-                    let of_variable = part.strip_prefix("${").and_then(|part| part.strip_suffix(":queryparam}"));
-                    let variable = of_value.or(of_variable).unwrap_or_else(|| panic!("{name}: {url}: `{part}`"));
+                    let of_value =
+                        part.strip_prefix("var-").and_then(|part| part.split_once('=')).map(|(name, _)| name);
+                    let of_variable =
+                        part.strip_prefix("${").and_then(|part| part.strip_suffix(":queryparam}"));
+                    let variable =
+                        of_value.or(of_variable).unwrap_or_else(|| panic!("{name}: {url}: `{part}`"));
                     assert!(known.contains(variable), "{name}: {url}: {uid} has no `{variable}`");
                 }
                 assert!(query.ends_with("&${__url_time_range}"), "{name}: {url} forgets the time");
@@ -490,8 +517,17 @@ fn names_are_known() -> Outcome {
     let labels_of = |place: &str, metric: &str| -> Vec<String> {
         // An alert has the labels of its series.
         if metric == "ALERTS" || recorded.contains(metric) {
-            let own =
-                ["alertname", "alertstate", "severity", "device", "group", "probe", "reason", "state", "after"];
+            let own = [
+                "alertname",
+                "alertstate",
+                "severity",
+                "device",
+                "group",
+                "probe",
+                "reason",
+                "state",
+                "after",
+            ];
             return of_member.iter().chain(&own).map(ToString::to_string).collect();
         }
         known.get(metric).unwrap_or_else(|| panic!("{place}: there is no `{metric}`")).clone()
@@ -592,6 +628,16 @@ fn answered(prometheus: &Prometheus, query: &Query, deadline: Instant) -> bool {
     }
 }
 
+/// What the dashboard of all hosts has to say of one host whose probes are all up, beside a node that has no tapster.
+const TRUTHS: [(&str, f64); 6] = [
+    ("Hosts with tapster", 1.0),
+    ("Targets that are down", 0.0),
+    ("Nodes without tapster", 1.0),
+    ("Which nodes have none", 1.0),
+    ("Probes that are up", 1.0),
+    ("Versions", 1.0),
+];
+
 /// What kube-state-metrics says of nodes: one that has a tapster, and one that has none.
 struct Nodes;
 
@@ -599,7 +645,9 @@ impl Source for Nodes {
     fn select(&self, _: &Selection) -> Vec<MetricFamily> {
         let mut family = MetricFamily::new("kube_node_info", "Nodes.", FamilyKind::Gauge, &["node"]);
         for node in ["127.0.0.1", "lonely"] {
-            family.samples.push(Sample { labels: vec![node.to_owned()].into(), value: SampleValue::Number(1.0) });
+            family
+                .samples
+                .push(Sample { labels: vec![node.to_owned()].into(), value: SampleValue::Number(1.0) });
         }
         vec![family]
     }
@@ -649,6 +697,15 @@ fn queries_are_answered(directory: &Path) -> Outcome {
                     reason.unwrap_or_else(|| panic!("{}: {form}: nothing\n{}", query.place, query.expr));
                 empty.insert(format!("{}: {reason}", query.place));
             }
+        }
+    }
+    for (panel, truth) in TRUTHS {
+        let place = format!("dashboards/{FLEET}: {panel}");
+        let query = queries::all(&[]).into_iter().find(|query| query.place == place).unwrap();
+        for (form, prometheus) in [("classic", &classic), ("native", &native)] {
+            let values: Vec<f64> =
+                prometheus.query(&query.expr).into_iter().map(|(_, value)| value).collect();
+            assert_eq!(values, [truth], "{place}: {form}");
         }
     }
     Ok(format!("{answers} answers; none, for good reason, for {}", empty.len()))

@@ -52,9 +52,11 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "array" | "name" => &["md0"],
             "level" => &["raid0"],
             "kind" => &["md"],
+            "device" if name == "tapster_block_device_info" => &["md0", "sda", "dm-0"],
             "device" => &["md0", "sda"],
-            // A disk that is no path of a multipath disk.
-            "path" => &[""],
+            // A disk that is no path of a multipath disk, and of which little is known.
+            "path" | "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler"
+            | "group" | "backing_file" => &[""],
             "operation" => &["read", "write"],
             "state" => &["clean", "active"],
             "action" => &["idle", "check"],
@@ -79,7 +81,6 @@ fn label_sets(name: &str, labels: &[&str]) -> Vec<Vec<String>> {
             "disk" | "backing_device" => &["sda"],
             "model" => &["VIRTUAL-DISK"],
             "serial" | "wwn" => &["S1"],
-            "vendor" | "revision" | "transport" | "enclosure" | "rotational" | "scheduler" | "group" | "backing_file" => &[""],
             "slot" => &["3"],
             _ => panic!("no values for the label `{label}`"),
         }

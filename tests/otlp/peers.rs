@@ -254,6 +254,7 @@ fn is_of_scrapes(query: &Query) -> bool {
     query.expr.contains("up ==")
         || query.expr.contains("up{")
         || query.expr.contains("scrape_duration_seconds{")
+        || query.expr.contains("scrape_samples")
 }
 
 /// All rules and all queries of dashboards give the same answers about what was pushed and about what was scraped.

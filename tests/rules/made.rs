@@ -92,6 +92,8 @@ pub(crate) fn numbers_are_thresholds() -> Outcome {
                     "0" | "1" => true,
                     "0.99" => name.contains("p99"),
                     "0.5" => name.contains("p50"),
+                    // How many devices of a host, which is in the name too.
+                    "3" => name.contains("worst3"),
                     // How many members RAID 6 may lack.
                     "2" => name.contains("TapsterRaidArray") || name.contains("_bears:"),
                     // The least room of a probe that can be full.
