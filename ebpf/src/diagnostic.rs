@@ -1,7 +1,7 @@
 //! Messages about a user's YAML: each has a place and a hint, and all are drawn in the same way.
 
 use memchr::memmem;
-use std::{fmt, ops::Range, sync::Arc};
+use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
 /// A named text, which spans refer to.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,55 +149,63 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     near(name, candidates, 1).into_iter().next()
 }
 
-/// Up to `most` candidates near `name`, the nearest first.
+/// Up to `most` candidates near `name`, the nearest first. There may be a hundred thousand of them, so whatever is farther than
+/// those found already is passed over.
 pub fn near<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
+    near_among(name, &mut candidates.into_iter(), most)
+}
+
+/// [`near`] without its type parameter, so that it is compiled once.
+fn near_among<'a>(name: &str, candidates: &mut dyn Iterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let limit = (name.chars().count().max(2) + 1) / 3;
     let part = memmem::Finder::new(name);
-    let sought = ComparedName::new(name, limit);
-    let mut found: Vec<(usize, &str)> = candidates
-        .into_iter()
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= limit * 4)
-        .filter_map(|candidate| {
-            // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
-            let contained = name.len() >= 4 && part.find(candidate.as_bytes()).is_some();
-            let distance = if contained { 1 } else { sought.distance(candidate)? };
-            (distance <= limit).then_some((distance, candidate))
-        })
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+    let sought = ComparedName::new(name);
+    let mut found: BTreeSet<(usize, &str)> = BTreeSet::new();
+    for candidate in candidates {
+        if candidate.len().abs_diff(name.len()) > limit * 4 {
+            continue;
+        }
+        let farthest = found.last().filter(|_| found.len() == most).map_or(limit, |(distance, _)| *distance);
+        // A part of a longer name is a likely abbreviation: `rq_issue` for `block_rq_issue`.
+        let contained = name.len() >= 4 && part.find(candidate.as_bytes()).is_some();
+        let distance = if contained { Some(1) } else { sought.distance(candidate, farthest) };
+        if let Some(distance) = distance {
+            found.insert((distance, candidate));
+            if found.len() > most {
+                found.pop_last();
+            }
+        }
+    }
+    found.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 /// Counts of the characters of a name; characters that share five bits are counted together.
 type LetterCounts = [i32; 32];
 
-/// A name to which others are compared. There may be a hundred thousand others, few of which are near.
+/// A name to which others are compared, few of which are near.
 struct ComparedName {
     name: String,
     length: usize,
     letters: LetterCounts,
-    limit: usize,
 }
 
 impl ComparedName {
-    fn new(name: &str, limit: usize) -> Self {
+    fn new(name: &str) -> Self {
         let (length, letters) = letters(name);
-        Self { name: name.to_lowercase(), length, letters, limit }
+        Self { name: name.to_lowercase(), length, letters }
     }
 
     /// Number of edits (insert, delete, replace, swap of neighbours) from the name to the other, case ignored; `None` if it
     /// is above the limit.
-    fn distance(&self, other: &str) -> Option<usize> {
+    fn distance(&self, other: &str, limit: usize) -> Option<usize> {
         let (length, letters) = letters(other);
         // Each edit changes the length by one at the most, and how often there are two characters. So most names need no more.
         let differ: u32 = letters.iter().zip(&self.letters).map(|(a, b)| a.abs_diff(*b)).sum();
-        let twice = u32::try_from(2 * self.limit).expect("a part of the length of a name");
-        if length.abs_diff(self.length) > self.limit || differ > twice {
+        let twice = u32::try_from(2 * limit).expect("a part of the length of a name");
+        if length.abs_diff(self.length) > limit || differ > twice {
             return None;
         }
-        Some(strsim::osa_distance(&self.name, &other.to_lowercase()))
-            .filter(|distance| *distance <= self.limit)
+        Some(strsim::osa_distance(&self.name, &other.to_lowercase())).filter(|distance| *distance <= limit)
     }
 }
 
@@ -253,6 +261,21 @@ mod tests {
         assert_eq!(near("block_rq_is", names, 5).len(), 1 + 1);
     }
 
+    #[test]
+    fn the_nearest_are_found_in_any_order() {
+        // Distances 3, 2, 2, 1 and 0; some names are there twice, as functions of the kernel are.
+        let names =
+            ["alphabetxyz", "alphabetxy", "alphabetxy", "alphabetyx", "alphabetx", "alphabet", "alphabet"];
+        let nearest = ["alphabet", "alphabetx", "alphabetxy", "alphabetyx"];
+        for turn in 0..names.len() {
+            let turned = || names[turn..].iter().chain(&names[..turn]).copied();
+            for most in 0..=nearest.len() {
+                assert_eq!(near("ALPHABET", turned(), most), nearest[..most], "{turn}");
+                assert_eq!(near("ALPHABET", turned().rev(), most), nearest[..most], "{turn}");
+            }
+        }
+    }
+
     /// Computes the full table, without short cuts.
     fn distance(a: &str, b: &str) -> usize {
         let a: Vec<char> = a.to_lowercase().chars().collect();
@@ -303,8 +326,11 @@ mod tests {
             let limit = random(9);
             let whole = distance(&name, &other);
             let expected = (whole <= limit).then_some(whole);
-            let sought = ComparedName::new(&name, limit);
-            assert_eq!(sought.distance(&other), expected, "{name:?}, {other:?}, {limit}");
+            assert_eq!(
+                ComparedName::new(&name).distance(&other, limit),
+                expected,
+                "{name:?}, {other:?}, {limit}"
+            );
             near += usize::from(expected.is_some());
         }
         assert!(near > 5000, "{near}");

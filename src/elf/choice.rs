@@ -198,13 +198,15 @@ fn absent(file: &FileFunctions, wanted: &str, shown: &str, names: &[Name]) -> Mi
                 let rest = function.name.strip_prefix(wanted);
                 rest.is_some_and(|rest| VARIANTS.iter().any(|variant| rest.starts_with(variant)))
             });
-            let near = near(wanted, names.iter().map(|name| name.shown.as_str()), 3);
-            let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
             let hint = match variant {
                 Some(variant) => {
                     Some(format!("the compiler made `{}` of it, whose arguments may be others", variant.name))
                 }
-                None => (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or "))),
+                None => {
+                    let near = near(wanted, names.iter().map(|name| name.shown.as_str()), 3);
+                    let near: Vec<String> = near.iter().map(|name| format!("`{name}`")).collect();
+                    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+                }
             };
             missing(format!("`{shown}` has no function `{wanted}`"), hint)
         }

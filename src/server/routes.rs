@@ -310,7 +310,7 @@ async fn landing(State(shared): State<RouteContext>, Extension(peer): Extension<
             unready: source.unready(),
         };
         let mut writer = BodyWriter::new(false);
-        write!(writer, "{page}").and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
+        writer.write_all(page.html().as_bytes()).and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)
     };
     let page = match admit(&shared, peer).await {
         Ok(_request) => answered(shared.pages.ask((), (), move |form| render(form).ok())).await,

@@ -84,11 +84,14 @@ pub(super) fn of_kernel(
     let untraced = left_out("that cannot be traced", &untraced)
         .map(|left_out| format!("a pattern leaves out {left_out}, which a probe may name one by one"));
     if chosen.is_empty() {
-        let near: Vec<String> =
-            near(wanted, names.iter().copied(), 3).iter().map(|near| format!("`{kind}:{near}`")).collect();
+        let nearest = || {
+            let near = near(wanted, names.iter().copied(), 3);
+            let near: Vec<String> = near.iter().map(|near| format!("`{kind}:{near}`")).collect();
+            (!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))
+        };
         return Err(Missing {
             message: format!("no function of this kernel that `{kind}` can take matches `{wanted}`"),
-            hint: untraced.or((!near.is_empty()).then(|| format!("did you mean {}?", near.join(" or ")))),
+            hint: untraced.or_else(nearest),
         });
     }
     let mut listed = Listing::default();
