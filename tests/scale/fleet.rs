@@ -309,12 +309,13 @@ impl Fleet {
             if !known.contains_key(&bits) {
                 let value = f64::from_bits(bits);
                 let mut chunks = Vec::new();
-                if !name.starts_with("ALERTS") {
-                    for before in [7 * DAY, DAY] {
-                        chunks.extend(segment.add(&[((NOW - before) * 1000, value)])?);
+                let recent: Vec<(i64, f64)> = self.times(name).map(|time| (time * 1000, value)).collect();
+                for before in [7 * DAY, DAY] {
+                    let time = (NOW - before) * 1000;
+                    if !name.starts_with("ALERTS") && time < recent[0].0 {
+                        chunks.extend(segment.add(&[(time, value)])?);
                     }
                 }
-                let recent: Vec<(i64, f64)> = self.times(name).map(|time| (time * 1000, value)).collect();
                 chunks.extend(segment.add(&recent)?);
                 known.insert(bits, chunks);
             }

@@ -135,16 +135,25 @@ fn slow_down(node: &mut [NodeSeries]) {
 pub(crate) fn node(host: &str, array: &str) -> Vec<NodeSeries> {
     let mut node = Vec::new();
     for series in parse(host) {
-        let is_container = series.label("pod").is_some();
+        let is_container = series.label("k8s_pod_name").is_some();
         match series.label("device") {
             Some(_) => {
-                let disks = (0..DISKS).map(disk);
-                node.extend(disks.map(|disk| with_labels(&series, &[("device", &disk)])));
+                // Disks of no array are a group of devices that do the same work.
+                let of_disk = |number: usize| {
+                    let (name, serial) = (disk(number), format!("VAH{number:05}"));
+                    let group = if number < MEMBERS { "" } else { "data" };
+                    with_labels(&series, &[("device", &name), ("disk", &name), ("serial", &serial), ("group", group)])
+                };
+                node.extend((0..DISKS).map(of_disk));
             }
             None if is_container => {
                 for number in 0..CONTAINERS {
                     let (pod, container) = (format!("app-{number:02}-6c9f7d5b8-x2k8q"), format!("app-{number:02}"));
-                    let values = [("namespace", "shop"), ("pod", pod.as_str()), ("container", container.as_str())];
+                    let values = [
+                        ("k8s_namespace_name", "shop"),
+                        ("k8s_pod_name", pod.as_str()),
+                        ("k8s_container_name", container.as_str()),
+                    ];
                     node.push(with_labels(&series, &values));
                 }
                 node.push(series);

@@ -7,7 +7,7 @@ use super::{
 };
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
 };
@@ -97,10 +97,23 @@ fn recorded(answer: &Value, more: &[(String, String)]) -> Vec<Recorded> {
 }
 
 /// A fleet of the shipped scrape.
-fn fleet(nodes: usize, rules: &[Rule]) -> Fleet {
+fn new_fleet(nodes: usize, rules: &[Rule]) -> Fleet {
     let text = |name: &str| fs::read_to_string(fixture::file(&format!("scale/{name}"))).unwrap();
     let node = scrape::node(&text("host.prom"), &text("array.prom"));
-    Fleet::new(nodes, INTERVAL, HISTORY, longer(rules), node)
+    let mut fleet = Fleet::new(nodes, INTERVAL, HISTORY, longer(rules), node);
+    // What kube-state-metrics says of the nodes.
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let known = (0..nodes).map(|node| Recorded {
+        labels: vec![
+            label("cluster", cluster(node)),
+            label("instance", "kube-state-metrics:8080"),
+            label("job", "kube-state-metrics"),
+            label("node", instance(node).split(':').next().unwrap()),
+        ],
+        value: 1.0,
+    });
+    fleet.recorded.insert("kube_node_info".to_owned(), known.collect());
+    fleet
 }
 
 /// A variable as Grafana puts it into a regular expression.
@@ -220,10 +233,10 @@ fn asked_of(server: &FleetServer, dashboard: &Value, question: &Asked<'_>, all: 
     }
 }
 
-/// All dashboards with one host, and then with all hosts, which takes much longer.
-fn dashboard_rows(server: &FleetServer, nodes: usize) -> Vec<PanelRow> {
+/// All dashboards with one host, and then with all hosts if asked for, which takes much longer.
+fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<PanelRow> {
     let mut rows: Vec<PanelRow> = Vec::new();
-    for all in [false, true] {
+    for &all in hosts {
         let mut asked_before = 0;
         for path in queries::dashboard_files() {
             let dashboard = queries::dashboard(&path);
@@ -253,48 +266,90 @@ fn dashboard_rows(server: &FleetServer, nodes: usize) -> Vec<PanelRow> {
     rows
 }
 
-/// Measures a fleet of so many nodes; its block is below `directory`.
-pub(crate) fn measure(nodes: usize, directory: &Path) -> Result<Survey, Skip> {
-    let rules = queries::rules();
-    let mut fleet = fleet(nodes, &rules);
+/// A server, and the rules' answers in its block.
+struct Prepared {
+    fleet: Fleet,
+    server: FleetServer,
+}
+
+/// What a rule records: its name, and the labels besides those of the answer.
+fn recorded_as(rule: &Rule) -> (String, LabelList) {
+    match &rule.role {
+        Role::Alert(name) => {
+            let mut labels = rule.labels.clone();
+            labels.push(("alertname".to_owned(), name.clone()));
+            labels.push(("alertstate".to_owned(), "firing".to_owned()));
+            ("ALERTS".to_owned(), labels)
+        }
+        Role::Record(name) => (name.clone(), rule.labels.clone()),
+        _ => panic!("a rule is a record or an alert"),
+    }
+}
+
+/// Lets a fleet record what its rules say, in their order: a rule that reads what others record is asked when that is in the block.
+fn prepare(mut fleet: Fleet, rules: &[Rule], directory: &Path) -> Result<Prepared, Skip> {
     let data = directory.join("data");
     fs::create_dir_all(&data).unwrap();
-    let block = fleet.write(&data).unwrap();
-    say(format_args!("{nodes} nodes: {block:?}"));
+    fleet.write(&data).unwrap();
     let mut server = FleetServer::start(directory)?;
     let mut pending: BTreeSet<String> = BTreeSet::new();
-    let mut rows = Vec::new();
-    for rule in &rules {
+    for rule in rules {
         if pending.iter().any(|name| rule.expr.contains(name.as_str())) {
             drop(server);
             fleet.write(&data).unwrap();
             pending.clear();
             server = FleetServer::start(directory)?;
         }
-        let cost = server.rule(&rule.expr);
-        let (name, more, title) = match &rule.role {
-            Role::Record(name) => (name.clone(), rule.labels.clone(), name.clone()),
-            Role::Alert(name) => {
-                let mut labels = rule.labels.clone();
-                labels.push(("alertname".to_owned(), name.clone()));
-                labels.push(("alertstate".to_owned(), "firing".to_owned()));
-                ("ALERTS".to_owned(), labels, name.clone())
-            }
-            _ => continue,
+        let (name, labels) = recorded_as(rule);
+        let answer = server.answer(&rule.expr).unwrap_or_else(|error| panic!("{name}: {error}"));
+        fleet.recorded.entry(name.clone()).or_default().extend(recorded(&answer, &labels));
+        pending.insert(name);
+    }
+    Ok(Prepared { fleet, server })
+}
+
+/// What the nodes of a small fleet have recorded, for as many nodes: those that follow repeat it.
+fn repeated(known: &BTreeMap<String, Vec<Recorded>>, from: usize, nodes: usize) -> BTreeMap<String, Vec<Recorded>> {
+    let numbers: HashMap<String, usize> = (0..from).map(|node| (instance(node), node)).collect();
+    let repeat = |one: &Recorded| -> Vec<Recorded> {
+        let Some(at) = one.labels.iter().position(|(name, _)| name == "instance") else { return vec![one.clone()] };
+        let Some(node) = numbers.get(&one.labels[at].1) else { return vec![one.clone()] };
+        let with = |node| {
+            let mut copy = one.clone();
+            copy.labels[at].1 = instance(node);
+            copy
         };
+        (*node..nodes).step_by(from).map(with).collect()
+    };
+    known.iter().map(|(name, list)| (name.clone(), list.iter().flat_map(repeat).collect())).collect()
+}
+
+/// Nodes that are asked what their rules record. More nodes repeat it.
+const ASKED: usize = 100;
+
+/// Measures a fleet of so many nodes; its block is below `directory`. Dashboards that show all hosts are only asked if they are to be.
+pub(crate) fn measure(nodes: usize, directory: &Path, all: bool) -> Result<Survey, Skip> {
+    let rules = queries::rules();
+    let Prepared { mut fleet, mut server } = prepare(new_fleet(nodes.min(ASKED), &rules), &rules, directory)?;
+    drop(server);
+    if nodes > ASKED {
+        let mut larger = new_fleet(nodes, &rules);
+        let nodes_known = larger.recorded.clone();
+        larger.recorded = repeated(&fleet.recorded, ASKED, nodes);
+        larger.recorded.extend(nodes_known);
+        fleet = larger;
+    }
+    let block = fleet.write(&directory.join("data")).unwrap();
+    say(format_args!("{nodes} nodes: {block:?}"));
+    server = FleetServer::start(directory)?;
+    let mut rows = Vec::new();
+    for rule in &rules {
+        let (Role::Record(title) | Role::Alert(title)) = &rule.role else { continue };
+        let cost = server.rule(&rule.expr);
         say(format_args!("{title}: {cost:?}"));
-        if let Ok(answer) = server.answer(&rule.expr) {
-            fleet.recorded.entry(name.clone()).or_default().extend(recorded(&answer, &more));
-            pending.insert(name);
-        }
         let file = rule.file.file_name().unwrap().to_str().unwrap();
         rows.push(RuleRow { place: format!("{file}: {title}"), cost });
     }
-    drop(server);
-    let block = fleet.write(&data).unwrap();
-    say(format_args!("with what rules record: {block:?}"));
-    let server = FleetServer::start(directory)?;
-    let panels = dashboard_rows(&server, nodes);
+    let panels = dashboard_rows(&server, nodes, if all { &[false, true] } else { &[false] });
     Ok(Survey { nodes, node_series: fleet.node.len(), block, rules: rows, panels })
 }
-

@@ -7,7 +7,7 @@ use super::{
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// A number with a space between thousands.
-fn number(value: u64) -> String {
+pub(crate) fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
