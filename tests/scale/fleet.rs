@@ -115,16 +115,70 @@ enum Effect {
 }
 
 const FAULTS: [Fault; 10] = [
-    Fault { every: 50, first: 1, name: "tapster_raid_member_duration_seconds_bucket", labels: &[("slot", "3")], effect: Effect::Slow },
-    Fault { every: 50, first: 1, name: "tapster_raid_member_duration_seconds_sum", labels: &[("slot", "3")], effect: Effect::Slow },
+    Fault {
+        every: 50,
+        first: 1,
+        name: "tapster_raid_member_duration_seconds_bucket",
+        labels: &[("slot", "3")],
+        effect: Effect::Slow,
+    },
+    Fault {
+        every: 50,
+        first: 1,
+        name: "tapster_raid_member_duration_seconds_sum",
+        labels: &[("slot", "3")],
+        effect: Effect::Slow,
+    },
     Fault { every: 100, first: 2, name: "tapster_raid_array_degraded", labels: &[], effect: Effect::Is(1.0) },
-    Fault { every: 100, first: 3, name: "tapster_probe_up", labels: &[("probe", "raid_member")], effect: Effect::Is(0.0) },
-    Fault { every: 200, first: 4, name: "tapster_block_io_oldest_seconds", labels: &[("device", "sdb"), ("operation", "read")], effect: Effect::Is(45.0) },
-    Fault { every: 200, first: 4, name: "tapster_raid_member_oldest_seconds", labels: &[("slot", "1"), ("operation", "read")], effect: Effect::Is(45.0) },
-    Fault { every: 50, first: 5, name: "tapster_block_io_errors_total", labels: &[("device", "sdc"), ("operation", "read")], effect: Effect::Grows(1.0) },
-    Fault { every: 100, first: 6, name: "tapster_probe_dropped_total", labels: &[("probe", "block_io"), ("reason", "max_series")], effect: Effect::Grows(30.0) },
-    Fault { every: 100, first: 7, name: "tapster_scrape_duration_seconds", labels: &[], effect: Effect::Is(6.5) },
-    Fault { every: 200, first: 8, name: "tapster_config_last_reload_successful", labels: &[], effect: Effect::Is(0.0) },
+    Fault {
+        every: 100,
+        first: 3,
+        name: "tapster_probe_up",
+        labels: &[("probe", "raid_member")],
+        effect: Effect::Is(0.0),
+    },
+    Fault {
+        every: 200,
+        first: 4,
+        name: "tapster_block_io_oldest_seconds",
+        labels: &[("device", "sdb"), ("operation", "read")],
+        effect: Effect::Is(45.0),
+    },
+    Fault {
+        every: 200,
+        first: 4,
+        name: "tapster_raid_member_oldest_seconds",
+        labels: &[("slot", "1"), ("operation", "read")],
+        effect: Effect::Is(45.0),
+    },
+    Fault {
+        every: 50,
+        first: 5,
+        name: "tapster_block_io_errors_total",
+        labels: &[("device", "sdc"), ("operation", "read")],
+        effect: Effect::Grows(1.0),
+    },
+    Fault {
+        every: 100,
+        first: 6,
+        name: "tapster_probe_dropped_total",
+        labels: &[("probe", "block_io"), ("reason", "max_series")],
+        effect: Effect::Grows(30.0),
+    },
+    Fault {
+        every: 100,
+        first: 7,
+        name: "tapster_scrape_duration_seconds",
+        labels: &[],
+        effect: Effect::Is(6.5),
+    },
+    Fault {
+        every: 200,
+        first: 8,
+        name: "tapster_config_last_reload_successful",
+        labels: &[],
+        effect: Effect::Is(0.0),
+    },
 ];
 
 impl Fault {
@@ -261,7 +315,8 @@ impl Fleet {
     fn family(&self, list: &[usize], symbols: &Symbols, index: &mut IndexFile<'_>) -> io::Result<()> {
         // In order of labels: those before `cluster`, the cluster, those before `instance`, the node, and the rest.
         let mut tree: BTreeMap<Vec<u32>, BTreeMap<Vec<u32>, Vec<Placed<'_>>>> = BTreeMap::new();
-        let (cluster_name, instance_name) = (symbols.pair("cluster", CLUSTERS[0]), symbols.pair("instance", &instance(0)));
+        let (cluster_name, instance_name) =
+            (symbols.pair("cluster", CLUSTERS[0]), symbols.pair("instance", &instance(0)));
         for number in list {
             let mut placed = self.place(*number, symbols);
             // A list that ends is followed by these labels.
@@ -295,7 +350,13 @@ impl Fleet {
     }
 
     /// Writes what a rule has recorded: its value for as long as there are samples, and a sample a day and a week ago.
-    fn recorded(&self, name: &str, symbols: &Symbols, segment: &mut Segment, index: &mut IndexFile<'_>) -> io::Result<()> {
+    fn recorded(
+        &self,
+        name: &str,
+        symbols: &Symbols,
+        segment: &mut Segment,
+        index: &mut IndexFile<'_>,
+    ) -> io::Result<()> {
         let own = symbols.pair("__name__", name);
         let mut known: HashMap<u64, Vec<ChunkSpan>> = HashMap::new();
         let mut list: Vec<(Vec<u32>, u64)> = Vec::new();
@@ -343,7 +404,8 @@ impl Fleet {
         for (number, series) in self.node.iter().enumerate() {
             families.entry(&series.name).or_default().push(number);
         }
-        let names: BTreeSet<&str> = families.keys().copied().chain(self.recorded.keys().map(String::as_str)).collect();
+        let names: BTreeSet<&str> =
+            families.keys().copied().chain(self.recorded.keys().map(String::as_str)).collect();
         for name in names {
             match families.get(name) {
                 Some(list) => self.family(list, &symbols, &mut index)?,

@@ -24,7 +24,8 @@ impl Symbols {
             texts.insert(value);
         }
         let texts: Vec<String> = texts.into_iter().map(ToOwned::to_owned).collect();
-        let place = |text: &String| u32::try_from(texts.binary_search(text).expect("it is among them")).unwrap();
+        let place =
+            |text: &String| u32::try_from(texts.binary_search(text).expect("it is among them")).unwrap();
         let ordered = pairs.iter().map(|(name, value)| (place(name), place(value))).collect();
         let numbers = (0..).zip(pairs).map(|(number, pair)| (pair, number)).collect();
         Self { texts, pairs: ordered, numbers }
@@ -102,7 +103,11 @@ impl<'a> IndexFile<'a> {
     }
 
     /// The next series: its pairs in order of names, and its chunks in order of time.
-    pub(crate) fn series(&mut self, pairs: &[u32], chunks: impl Iterator<Item = ChunkSpan>) -> io::Result<()> {
+    pub(crate) fn series(
+        &mut self,
+        pairs: &[u32],
+        chunks: impl Iterator<Item = ChunkSpan>,
+    ) -> io::Result<()> {
         assert!(self.last.as_slice() < pairs, "series are out of order");
         self.last.clear();
         self.last.extend(pairs);

@@ -42,7 +42,7 @@ fn samples_are_bounded() {
         let survey = survey::measure(FEW, directory.path(), false)?;
         let (mut total, nodes) = (0, FEW as u64);
         let mut answered = BTreeSet::new();
-        for RuleRow { place, cost } in &survey.rules {
+        for RuleRow { place, cost, .. } in &survey.rules {
             assert_eq!(cost.error, None, "{place}");
             assert!(cost.samples <= RULE_SAMPLES * nodes, "{place}: {} samples of {FEW} nodes", cost.samples);
             total += cost.samples;
@@ -73,10 +73,12 @@ fn samples_are_bounded() {
 /// The table for as many nodes as are asked for. What is measured is kept below a directory if one is given.
 #[test]
 #[ignore = "takes minutes, and gigabytes for thousands of nodes"]
-fn measure() {
-    let nodes = std::env::var("TAPSTER_SCALE_NODES").map_or(100, |text| text.parse().expect("a number of nodes"));
+fn table_of_scale() {
+    let nodes =
+        std::env::var("TAPSTER_SCALE_NODES").map_or(100, |text| text.parse().expect("a number of nodes"));
     let temporary = tempfile::tempdir().unwrap();
-    let directory = std::env::var("TAPSTER_SCALE_DIRECTORY").map_or(temporary.path().to_owned(), PathBuf::from);
+    let directory =
+        std::env::var("TAPSTER_SCALE_DIRECTORY").map_or(temporary.path().to_owned(), PathBuf::from);
     let mut cases = Cases::new("scale");
     cases.run(&format!("{nodes} nodes"), || {
         let survey = survey::measure(nodes, &directory, true)?;

@@ -122,7 +122,8 @@ fn slow_down(node: &mut [NodeSeries]) {
         let counts: Vec<f64> = buckets.iter().map(|(_, number)| node[*number].value).collect();
         for (place, (bound, number)) in buckets.iter().enumerate() {
             let from = buckets[..=place].iter().rposition(|(lower, _)| *lower <= bound / SLOWER);
-            let count = if bound.is_infinite() { counts[place] } else { from.map_or(0.0, |from| counts[from]) };
+            let count =
+                if bound.is_infinite() { counts[place] } else { from.map_or(0.0, |from| counts[from]) };
             node[*number].slow = Some(count);
         }
     }
@@ -142,13 +143,17 @@ pub(crate) fn node(host: &str, array: &str) -> Vec<NodeSeries> {
                 let of_disk = |number: usize| {
                     let (name, serial) = (disk(number), format!("VAH{number:05}"));
                     let group = if number < MEMBERS { "" } else { "data" };
-                    with_labels(&series, &[("device", &name), ("disk", &name), ("serial", &serial), ("group", group)])
+                    with_labels(
+                        &series,
+                        &[("device", &name), ("disk", &name), ("serial", &serial), ("group", group)],
+                    )
                 };
                 node.extend((0..DISKS).map(of_disk));
             }
             None if is_container => {
                 for number in 0..CONTAINERS {
-                    let (pod, container) = (format!("app-{number:02}-6c9f7d5b8-x2k8q"), format!("app-{number:02}"));
+                    let (pod, container) =
+                        (format!("app-{number:02}-6c9f7d5b8-x2k8q"), format!("app-{number:02}"));
                     let values = [
                         ("k8s_namespace_name", "shop"),
                         ("k8s_pod_name", pod.as_str()),

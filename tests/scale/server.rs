@@ -65,7 +65,8 @@ impl FleetServer {
                 return (Err(error.to_string()), cost);
             }
         };
-        let answer: Value = serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let answer: Value =
+            serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{path}: {error}"));
         if answer["status"] != "success" {
             let error = answer["error"].as_str().unwrap_or_default().to_owned();
             cost.error = Some(error.clone());
@@ -107,7 +108,8 @@ impl FleetServer {
             Some(_) => return cost,
             None => {}
         }
-        let count = self.answer(&counted).ok().and_then(|data| data["result"][0]["value"][1].as_str()?.parse().ok());
+        let count =
+            self.answer(&counted).ok().and_then(|data| data["result"][0]["value"][1].as_str()?.parse().ok());
         cost.series = count.unwrap_or(0);
         cost
     }

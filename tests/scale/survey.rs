@@ -18,17 +18,19 @@ use tapster_testing::{
 };
 
 /// Seconds between scrapes, and between evaluations: what the charts of Prometheus' operator set.
-pub(crate) const INTERVAL: i64 = 30;
+const INTERVAL: i64 = 30;
 /// Seconds of samples, for windows of an hour and an hour of a dashboard with the windows of its first point.
 const HISTORY: i64 = 4500;
 /// A question is not asked of all hosts if it would read more samples than this: Prometheus reads some millions in a second.
-const WORTHWHILE: u64 = 40_000_000;
+const WORTHWHILE: u64 = 10_000_000;
 /// The host that a dashboard shows; it has a slow member.
 const SHOWN: usize = 1;
 
 #[derive(Debug)]
 pub(crate) struct RuleRow {
     pub(crate) place: String,
+    /// Its file is loaded on request only.
+    pub(crate) optional: bool,
     pub(crate) cost: QueryCost,
 }
 
@@ -61,7 +63,8 @@ fn longer(rules: &[Rule]) -> BTreeMap<String, i64> {
     let mut found = BTreeMap::new();
     for rule in rules {
         for (at, _) in rule.expr.match_indices('[') {
-            let window: String = rule.expr[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
+            let window: String =
+                rule.expr[at + 1..].chars().take_while(char::is_ascii_alphanumeric).collect();
             let Some(window) = durations::parse(&window) else { continue };
             let before = rule.expr[..at].trim_end();
             let before = if before.ends_with('}') { before.rsplit_once('{').unwrap().0 } else { before };
@@ -146,7 +149,9 @@ fn variables(dashboard: &Value, all: bool) -> LabelList {
             _ if variable["type"] == "datasource" => "prometheus".to_owned(),
             _ => match current {
                 Some(value) if !value.is_empty() && value != "$__all" => escaped(value),
-                _ => variable["allValue"].as_str().filter(|value| !value.is_empty()).unwrap_or(".*").to_owned(),
+                _ => {
+                    variable["allValue"].as_str().filter(|value| !value.is_empty()).unwrap_or(".*").to_owned()
+                }
             },
         };
         found.push((name.to_owned(), value));
@@ -221,7 +226,8 @@ fn asked_of(server: &FleetServer, dashboard: &Value, question: &Asked<'_>, all: 
     for (name, value) in [("__rate_interval", rate), ("__interval", question.step), ("__range", range)] {
         values.push((name.to_owned(), format!("{value}s")));
     }
-    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let values: Vec<(&str, &str)> =
+        values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let expr = queries::substitute(question.expr, &values);
     match question.kind {
         "instant" => server.instant(&expr),
@@ -251,7 +257,9 @@ fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<Pan
                     },
                     _ => asked_of(server, &dashboard, &question, all),
                 };
-                say(format_args!("{}, {}: {cost:?}", question.place, if all { "all" } else { "one" }));
+                if hosts.len() > 1 {
+                    say(format_args!("{}, {}: {cost:?}", question.place, if all { "all" } else { "one" }));
+                }
                 if all {
                     let row = &mut rows[asked_before];
                     row.all = cost;
@@ -309,10 +317,16 @@ fn prepare(mut fleet: Fleet, rules: &[Rule], directory: &Path) -> Result<Prepare
 }
 
 /// What the nodes of a small fleet have recorded, for as many nodes: those that follow repeat it.
-fn repeated(known: &BTreeMap<String, Vec<Recorded>>, from: usize, nodes: usize) -> BTreeMap<String, Vec<Recorded>> {
+fn repeated(
+    known: &BTreeMap<String, Vec<Recorded>>,
+    from: usize,
+    nodes: usize,
+) -> BTreeMap<String, Vec<Recorded>> {
     let numbers: HashMap<String, usize> = (0..from).map(|node| (instance(node), node)).collect();
     let repeat = |one: &Recorded| -> Vec<Recorded> {
-        let Some(at) = one.labels.iter().position(|(name, _)| name == "instance") else { return vec![one.clone()] };
+        let Some(at) = one.labels.iter().position(|(name, _)| name == "instance") else {
+            return vec![one.clone()];
+        };
         let Some(node) = numbers.get(&one.labels[at].1) else { return vec![one.clone()] };
         let with = |node| {
             let mut copy = one.clone();
@@ -327,7 +341,8 @@ fn repeated(known: &BTreeMap<String, Vec<Recorded>>, from: usize, nodes: usize) 
 /// Nodes that are asked what their rules record. More nodes repeat it.
 const ASKED: usize = 100;
 
-/// Measures a fleet of so many nodes; its block is below `directory`. Dashboards that show all hosts are only asked if they are to be.
+/// Measures a fleet of so many nodes; its block is below `directory`. With `all`, dashboards are also asked for all hosts, and each
+/// cost is told when it is known: this takes long.
 pub(crate) fn measure(nodes: usize, directory: &Path, all: bool) -> Result<Survey, Skip> {
     let rules = queries::rules();
     let Prepared { mut fleet, mut server } = prepare(new_fleet(nodes.min(ASKED), &rules), &rules, directory)?;
@@ -340,15 +355,20 @@ pub(crate) fn measure(nodes: usize, directory: &Path, all: bool) -> Result<Surve
         fleet = larger;
     }
     let block = fleet.write(&directory.join("data")).unwrap();
-    say(format_args!("{nodes} nodes: {block:?}"));
+    if all {
+        say(format_args!("{nodes} nodes: {block:?}"));
+    }
     server = FleetServer::start(directory)?;
     let mut rows = Vec::new();
     for rule in &rules {
         let (Role::Record(title) | Role::Alert(title)) = &rule.role else { continue };
         let cost = server.rule(&rule.expr);
-        say(format_args!("{title}: {cost:?}"));
+        if all {
+            say(format_args!("{title}: {cost:?}"));
+        }
         let file = rule.file.file_name().unwrap().to_str().unwrap();
-        rows.push(RuleRow { place: format!("{file}: {title}"), cost });
+        let optional = rule.file.parent().is_some_and(|parent| parent.ends_with("optional"));
+        rows.push(RuleRow { place: format!("{file}: {title}"), optional, cost });
     }
     let panels = dashboard_rows(&server, nodes, if all { &[false, true] } else { &[false] });
     Ok(Survey { nodes, node_series: fleet.node.len(), block, rules: rows, panels })

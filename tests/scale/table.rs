@@ -2,7 +2,7 @@
 
 use super::{
     server::QueryCost,
-    survey::{INTERVAL, PanelRow, RuleRow, Survey},
+    survey::{PanelRow, RuleRow, Survey},
 };
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
@@ -33,12 +33,14 @@ fn rules(survey: &Survey) -> String {
     let mut text = String::from(
         "| rule | series | samples | samples of a node | peak | CPU ms | wall ms |\n|---|---:|---:|---:|---:|---:|---:|\n",
     );
-    for RuleRow { place, cost } in &survey.rules {
+    for RuleRow { place, cost, .. } in &survey.rules {
         let (cpu, wall) = (milliseconds(cost.cpu), milliseconds(cost.wall));
         let (series, samples, peak) = (number(cost.series as u64), number(cost.samples), number(cost.peak));
         let each = cost.samples as f64 / survey.nodes as f64;
         match &cost.error {
-            None => writeln!(text, "| {place} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |"),
+            None => {
+                writeln!(text, "| {place} | {series} | {samples} | {each:.1} | {peak} | {cpu} | {wall} |")
+            }
             Some(error) => writeln!(text, "| {place} | refused: {error} | | | | {cpu} | {wall} |"),
         }
         .unwrap();
@@ -76,14 +78,15 @@ fn panels(survey: &Survey) -> String {
     text
 }
 
-fn sum(costs: impl Iterator<Item = Duration>) -> f64 {
-    costs.sum::<Duration>().as_secs_f64()
-}
-
 /// What was measured, in words and tables.
 pub(crate) fn text(survey: &Survey) -> String {
     let mut text = String::new();
-    let of_rules = sum(survey.rules.iter().map(|row| row.cost.cpu));
+    let of_rules = |optional: bool| {
+        let chosen = || survey.rules.iter().filter(move |row| row.optional == optional);
+        let samples: u64 = chosen().map(|row| row.cost.samples).sum();
+        let seconds = chosen().map(|row| row.cost.cpu).sum::<Duration>().as_secs_f64();
+        format!("{seconds:.2} s of a processor and {} samples", number(samples))
+    };
     let shown = || survey.panels.iter().filter(|row| !row.folded);
     let slowest = |cost: fn(&PanelRow) -> &QueryCost| {
         shown().max_by_key(|row| cost(row).wall).map(|row| (row.place.clone(), cost(row).clone())).unwrap()
@@ -93,13 +96,13 @@ pub(crate) fn text(survey: &Survey) -> String {
     let refused = shown().filter(|row| row.all.error.is_some()).count();
     write!(
         text,
-        "{} series of a node, {} in the block ({} MiB). All rules: {of_rules:.2} s of a processor in each interval of \
-         {INTERVAL} s, {} samples. Slowest query of what a dashboard shows first, for one host: {} ms ({}), at most {} samples at a time; \
+        "{} series of a node, {} in the block ({} MiB). One evaluation of all rules: {}; of the optional ones besides: {}. Slowest query of what a dashboard shows first, for one host: {} ms ({}), at most {} samples at a time; \
          for all hosts: {} ms ({}), at most {} samples at a time, {refused} too large to be asked, or refused.\n\n",
         number(survey.node_series as u64),
         number(survey.block.series),
         number(survey.block.bytes >> 20),
-        number(survey.rules.iter().map(|row| row.cost.samples).sum()),
+        of_rules(false),
+        of_rules(true),
         milliseconds(one.1.wall),
         one.0,
         number(largest(|row| &row.one)),
@@ -117,7 +120,8 @@ pub(crate) fn write(file: &Path, survey: &Survey) {
     let document = fs::read_to_string(file).unwrap();
     let (begin, end) =
         (format!("<!-- {} nodes -->\n", survey.nodes), format!("<!-- end of {} nodes -->", survey.nodes));
-    let (before, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("{} has no `{begin}`", file.display()));
+    let (before, rest) =
+        document.split_once(&begin).unwrap_or_else(|| panic!("{} has no `{begin}`", file.display()));
     let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{} has no `{end}`", file.display()));
     fs::write(file, format!("{before}{begin}\n{}{end}{after}", text(survey))).unwrap();
 }
