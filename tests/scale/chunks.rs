@@ -15,16 +15,16 @@ pub(crate) struct Checksum(u32);
 
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut index = 0;
+    let (mut index, mut byte) = (0, 0_u32);
     while index < 256 {
-        let mut value = index as u32;
+        let mut value = byte;
         let mut bit = 0;
         while bit < 8 {
             value = if value & 1 == 1 { (value >> 1) ^ 0x82f6_3b78 } else { value >> 1 };
             bit += 1;
         }
         table[index] = value;
-        index += 1;
+        (index, byte) = (index + 1, byte + 1);
     }
     table
 };

@@ -10,7 +10,7 @@ use super::{
     scrape::{Growth, LabelList, NodeSeries},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fs, io,
     path::Path,
 };
@@ -190,8 +190,11 @@ impl Fault {
 /// What a counter has at a time in place of its scraped value: a factor that grows by about one in half a minute.
 fn factor(variant: usize, time: i64) -> f64 {
     let seed = variant as u64;
-    let (rate, phase, period) =
-        (0.5 + 1.5 * fraction(seed), 6.283 * fraction(seed + 1000), 300.0 + 900.0 * fraction(seed + 2000));
+    let (rate, phase, period) = (
+        0.5 + 1.5 * fraction(seed),
+        std::f64::consts::TAU * fraction(seed + 1000),
+        300.0 + 900.0 * fraction(seed + 2000),
+    );
     let seconds = (time - (NOW - 8 * DAY)) as f64;
     let turn = std::f64::consts::TAU / period;
     rate / 30.0 * (seconds + 0.5 / turn * (phase.cos() - (seconds * turn + phase).cos()))
@@ -367,7 +370,7 @@ impl Fleet {
         list.sort_unstable();
         list.dedup_by(|left, right| left.0 == right.0);
         for (pairs, bits) in list {
-            if !known.contains_key(&bits) {
+            if let Entry::Vacant(place) = known.entry(bits) {
                 let value = f64::from_bits(bits);
                 let mut chunks = Vec::new();
                 let recent: Vec<(i64, f64)> = self.times(name).map(|time| (time * 1000, value)).collect();
@@ -378,7 +381,7 @@ impl Fleet {
                     }
                 }
                 chunks.extend(segment.add(&recent)?);
-                known.insert(bits, chunks);
+                place.insert(chunks);
             }
             index.series(&pairs, known[&bits].iter().copied())?;
         }

@@ -56,7 +56,8 @@ impl FleetServer {
         let (before, began) = (processor_time(process), Instant::now());
         let address = self.prometheus.address;
         let response = http::request_within(PATIENCE, address, "GET", &format!("/api/v1/{path}"), "");
-        let (wall, cpu) = (began.elapsed(), processor_time(process) - before);
+        // The time of a thread that has ended is lost.
+        let (wall, cpu) = (began.elapsed(), processor_time(process).saturating_sub(before));
         let mut cost = QueryCost { cpu, wall, ..QueryCost::default() };
         let response = match response {
             Ok(response) => response,

@@ -136,6 +136,9 @@ fn seconds(text: &str) -> i64 {
     i64::try_from(parsed.as_secs()).unwrap()
 }
 
+/// Dashboards that show all hosts when they are opened.
+const OF_ALL: [&str; 1] = ["fleet.json"];
+
 /// Names and values of the variables, with one host or with all of them.
 fn variables(dashboard: &Value, all: bool) -> LabelList {
     let mut found = Vec::new();
@@ -246,8 +249,10 @@ fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<Pan
         let mut asked_before = 0;
         for path in queries::dashboard_files() {
             let dashboard = queries::dashboard(&path);
-            for question in asked(path.file_name().unwrap().to_str().unwrap(), &dashboard) {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            for question in asked(file, &dashboard) {
                 let expected = |row: &PanelRow| row.one.samples * nodes as u64;
+                let all_shown = all || OF_ALL.contains(&file);
                 let cost = match rows.get(asked_before).filter(|_| all) {
                     Some(row) if expected(row) > WORTHWHILE => QueryCost {
                         samples: expected(row),
@@ -255,7 +260,7 @@ fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<Pan
                         error: Some("not asked".to_owned()),
                         ..QueryCost::default()
                     },
-                    _ => asked_of(server, &dashboard, &question, all),
+                    _ => asked_of(server, &dashboard, &question, all_shown),
                 };
                 if hosts.len() > 1 {
                     say(format_args!("{}, {}: {cost:?}", question.place, if all { "all" } else { "one" }));
@@ -274,12 +279,6 @@ fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<Pan
     rows
 }
 
-/// A server, and the rules' answers in its block.
-struct Prepared {
-    fleet: Fleet,
-    server: FleetServer,
-}
-
 /// What a rule records: its name, and the labels besides those of the answer.
 fn recorded_as(rule: &Rule) -> (String, LabelList) {
     match &rule.role {
@@ -294,14 +293,17 @@ fn recorded_as(rule: &Rule) -> (String, LabelList) {
     }
 }
 
-/// Lets a fleet record what its rules say, in their order: a rule that reads what others record is asked when that is in the block.
-fn prepare(mut fleet: Fleet, rules: &[Rule], directory: &Path) -> Result<Prepared, Skip> {
+/// What the rules record of so many nodes, asked in their order: a rule that reads what others record is asked when that is in the
+/// block.
+pub(crate) fn learn(nodes: usize, directory: &Path) -> Result<Known, Skip> {
+    let rules = queries::rules();
+    let mut fleet = new_fleet(nodes, &rules);
     let data = directory.join("data");
     fs::create_dir_all(&data).unwrap();
     fleet.write(&data).unwrap();
     let mut server = FleetServer::start(directory)?;
     let mut pending: BTreeSet<String> = BTreeSet::new();
-    for rule in rules {
+    for rule in &rules {
         if pending.iter().any(|name| rule.expr.contains(name.as_str())) {
             drop(server);
             fleet.write(&data).unwrap();
@@ -313,52 +315,51 @@ fn prepare(mut fleet: Fleet, rules: &[Rule], directory: &Path) -> Result<Prepare
         fleet.recorded.entry(name.clone()).or_default().extend(recorded(&answer, &labels));
         pending.insert(name);
     }
-    Ok(Prepared { fleet, server })
+    Ok(Known { nodes, recorded: fleet.recorded })
 }
 
-/// What the nodes of a small fleet have recorded, for as many nodes: those that follow repeat it.
-fn repeated(
-    known: &BTreeMap<String, Vec<Recorded>>,
-    from: usize,
+/// What was recorded of a fleet.
+pub(crate) struct Known {
     nodes: usize,
-) -> BTreeMap<String, Vec<Recorded>> {
-    let numbers: HashMap<String, usize> = (0..from).map(|node| (instance(node), node)).collect();
-    let repeat = |one: &Recorded| -> Vec<Recorded> {
-        let Some(at) = one.labels.iter().position(|(name, _)| name == "instance") else {
-            return vec![one.clone()];
-        };
-        let Some(node) = numbers.get(&one.labels[at].1) else { return vec![one.clone()] };
-        let with = |node| {
-            let mut copy = one.clone();
-            copy.labels[at].1 = instance(node);
-            copy
-        };
-        (*node..nodes).step_by(from).map(with).collect()
-    };
-    known.iter().map(|(name, list)| (name.clone(), list.iter().flat_map(repeat).collect())).collect()
+    recorded: BTreeMap<String, Vec<Recorded>>,
 }
 
-/// Nodes that are asked what their rules record. More nodes repeat it.
-const ASKED: usize = 100;
+impl Known {
+    /// The same for more nodes: those that follow repeat it.
+    fn repeated(&self, nodes: usize) -> BTreeMap<String, Vec<Recorded>> {
+        let numbers: HashMap<String, usize> = (0..self.nodes).map(|node| (instance(node), node)).collect();
+        let repeat = |one: &Recorded| -> Vec<Recorded> {
+            let at = one.labels.iter().position(|(name, _)| name == "instance");
+            let Some((at, node)) = at.and_then(|at| Some((at, *numbers.get(&one.labels[at].1)?))) else {
+                return vec![one.clone()];
+            };
+            let with = |node| {
+                let mut copy = one.clone();
+                copy.labels[at].1 = instance(node);
+                copy
+            };
+            (node..nodes).step_by(self.nodes).map(with).collect()
+        };
+        let lists = self.recorded.iter();
+        lists.map(|(name, list)| (name.clone(), list.iter().flat_map(repeat).collect())).collect()
+    }
+}
 
 /// Measures a fleet of so many nodes; its block is below `directory`. With `all`, dashboards are also asked for all hosts, and each
 /// cost is told when it is known: this takes long.
-pub(crate) fn measure(nodes: usize, directory: &Path, all: bool) -> Result<Survey, Skip> {
-    let rules = queries::rules();
-    let Prepared { mut fleet, mut server } = prepare(new_fleet(nodes.min(ASKED), &rules), &rules, directory)?;
-    drop(server);
-    if nodes > ASKED {
-        let mut larger = new_fleet(nodes, &rules);
-        let nodes_known = larger.recorded.clone();
-        larger.recorded = repeated(&fleet.recorded, ASKED, nodes);
-        larger.recorded.extend(nodes_known);
-        fleet = larger;
-    }
+pub(crate) fn measure(nodes: usize, known: &Known, directory: &Path, all: bool) -> Result<Survey, Skip> {
+    let mut rules = queries::rules();
+    let mut fleet = new_fleet(nodes, &rules);
+    let of_nodes = std::mem::replace(&mut fleet.recorded, known.repeated(nodes));
+    fleet.recorded.extend(of_nodes);
     let block = fleet.write(&directory.join("data")).unwrap();
     if all {
         say(format_args!("{nodes} nodes: {block:?}"));
     }
-    server = FleetServer::start(directory)?;
+    let server = FleetServer::start(directory)?;
+    if std::env::var_os("TAPSTER_SCALE_NO_RULES").is_some() {
+        rules.clear();
+    }
     let mut rows = Vec::new();
     for rule in &rules {
         let (Role::Record(title) | Role::Alert(title)) = &rule.role else { continue };

@@ -33,6 +33,9 @@ fn rules(survey: &Survey) -> String {
     let mut text = String::from(
         "| rule | series | samples | samples of a node | peak | CPU ms | wall ms |\n|---|---:|---:|---:|---:|---:|---:|\n",
     );
+    if survey.rules.is_empty() {
+        return String::new();
+    }
     for RuleRow { place, cost, .. } in &survey.rules {
         let (cpu, wall) = (milliseconds(cost.cpu), milliseconds(cost.wall));
         let (series, samples, peak) = (number(cost.series as u64), number(cost.samples), number(cost.peak));
@@ -96,13 +99,16 @@ pub(crate) fn text(survey: &Survey) -> String {
     let refused = shown().filter(|row| row.all.error.is_some()).count();
     write!(
         text,
-        "{} series of a node, {} in the block ({} MiB). One evaluation of all rules: {}; of the optional ones besides: {}. Slowest query of what a dashboard shows first, for one host: {} ms ({}), at most {} samples at a time; \
+        "{} series of a node, {} in the block ({} MiB). {}Slowest query of what a dashboard shows first, for one host: {} ms ({}), at most {} samples at a time; \
          for all hosts: {} ms ({}), at most {} samples at a time, {refused} too large to be asked, or refused.\n\n",
         number(survey.node_series as u64),
         number(survey.block.series),
         number(survey.block.bytes >> 20),
-        of_rules(false),
-        of_rules(true),
+        if survey.rules.is_empty() {
+            String::new()
+        } else {
+            format!("One evaluation of all rules: {}; of the optional ones besides: {}. ", of_rules(false), of_rules(true))
+        },
         milliseconds(one.1.wall),
         one.0,
         number(largest(|row| &row.one)),
