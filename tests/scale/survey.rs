@@ -101,7 +101,7 @@ fn recorded(answer: &Value, more: &[(String, String)]) -> Vec<Recorded> {
 
 /// A fleet of the shipped scrape.
 fn new_fleet(nodes: usize, rules: &[Rule]) -> Fleet {
-    let text = |name: &str| fs::read_to_string(fixture::file(&format!("scale/{name}"))).unwrap();
+    let text = |name: &str| fs::read_to_string(fixture::file(format!("scale/{name}"))).unwrap();
     let node = scrape::node(&text("host.prom"), &text("array.prom"));
     let mut fleet = Fleet::new(nodes, INTERVAL, HISTORY, longer(rules), node);
     // What kube-state-metrics says of the nodes.
