@@ -235,10 +235,13 @@ fn asked_of(server: &FleetServer, dashboard: &Value, question: &Asked<'_>, all: 
     match question.kind {
         "instant" => server.instant(&expr),
         "range" => server.range(&expr, range, question.step),
-        _ => {
-            let (selector, label) = queries::label_values(&expr).unwrap_or_else(|| panic!("`{expr}`"));
-            server.values(selector, label, range)
-        }
+        _ => match expr.strip_prefix("query_result(").and_then(|rest| rest.strip_suffix(')')) {
+            Some(inner) => server.instant(inner),
+            None => {
+                let (selector, label) = queries::label_values(&expr).unwrap_or_else(|| panic!("`{expr}`"));
+                server.values(selector, label, range)
+            }
+        },
     }
 }
 
