@@ -11,7 +11,7 @@ const SAMPLES: usize = 120;
 
 /// CRC-32C, by bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Checksum(u32);
+pub(crate) struct ChunkChecksum(u32);
 
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
@@ -29,7 +29,7 @@ const TABLE: [u32; 256] = {
     table
 };
 
-impl Checksum {
+impl ChunkChecksum {
     pub(crate) fn new() -> Self {
         Self(!0)
     }
@@ -180,13 +180,13 @@ pub(crate) struct ChunkSpan {
 }
 
 /// A segment file. Several series may have the same chunks.
-pub(crate) struct Segment {
+pub(crate) struct ChunkSegment {
     number: u64,
     file: BufWriter<File>,
     offset: u64,
 }
 
-impl Segment {
+impl ChunkSegment {
     /// The one of this number, from 0, of a block.
     pub(crate) fn create(block: &Path, number: u64) -> io::Result<Self> {
         let file = File::create(block.join(format!("chunks/{:06}", number + 1)))?;
@@ -206,7 +206,7 @@ impl Segment {
             // XOR.
             bytes.push(1);
             bytes.extend(data);
-            let sum = Checksum::of(&bytes[begin..]);
+            let sum = ChunkChecksum::of(&bytes[begin..]);
             bytes.extend(sum.to_be_bytes());
             self.file.write_all(&bytes)?;
             let (first, last) = (part[0].0, part[part.len() - 1].0);

@@ -5,9 +5,9 @@
 //! bounded size, and only the index grows with the fleet.
 
 use super::{
-    chunks::{ChunkSpan, Segment},
-    index::{IndexFile, Symbols},
-    scrape::{Growth, LabelList, NodeSeries},
+    chunks::{ChunkSegment, ChunkSpan},
+    index::{BlockSymbols, IndexFile},
+    scrape::{LabelList, NodeSeries, SeriesGrowth},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-/// Courses of each series.
+/// SeriesCourses of each series.
 const VARIANTS: usize = 256;
 /// The last sample, in seconds: a fixed time, so that each run counts the same samples.
 pub(crate) const NOW: i64 = 1_790_000_000;
@@ -26,14 +26,14 @@ const ULID: &str = "01JZ0000000000000000000000";
 
 /// A series that a rule has recorded, or an alert that fires.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorded {
+pub(crate) struct RecordedSeries {
     /// Without the name, in order.
     pub(crate) labels: LabelList,
     pub(crate) value: f64,
 }
 
 /// What a fleet has.
-pub(crate) struct Fleet {
+pub(crate) struct NodeFleet {
     pub(crate) nodes: usize,
     /// Seconds between two scrapes, and between two evaluations.
     pub(crate) interval: i64,
@@ -43,18 +43,18 @@ pub(crate) struct Fleet {
     pub(crate) longer: BTreeMap<String, i64>,
     pub(crate) node: Vec<NodeSeries>,
     /// By name.
-    pub(crate) recorded: BTreeMap<String, Vec<Recorded>>,
+    pub(crate) recorded: BTreeMap<String, Vec<RecordedSeries>>,
     /// Of each series of a node: written once, and used by every index.
-    courses: Vec<Courses>,
+    courses: Vec<SeriesCourses>,
 }
 
 /// The chunks of a series of a node.
-struct Courses {
+struct SeriesCourses {
     well: Vec<Vec<ChunkSpan>>,
-    unwell: Option<(&'static Fault, Vec<Vec<ChunkSpan>>)>,
+    unwell: Option<(&'static NodeFault, Vec<Vec<ChunkSpan>>)>,
 }
 
-impl Courses {
+impl SeriesCourses {
     /// Those of a node.
     fn of(&self, node: usize, subject: u64) -> &[ChunkSpan] {
         let courses = match &self.unwell {
@@ -96,16 +96,16 @@ pub(crate) fn cluster(node: usize) -> &'static str {
 }
 
 /// How some nodes are unwell: every so many, beginning with the one of this number.
-struct Fault {
+struct NodeFault {
     every: usize,
     first: usize,
     name: &'static str,
     labels: &'static [(&'static str, &'static str)],
-    effect: Effect,
+    effect: FaultEffect,
 }
 
 #[derive(Clone, Copy)]
-enum Effect {
+enum FaultEffect {
     /// A gauge has this value.
     Is(f64),
     /// A counter grows by so much in a minute.
@@ -114,74 +114,80 @@ enum Effect {
     Slow,
 }
 
-const FAULTS: [Fault; 10] = [
-    Fault {
+const FAULTS: [NodeFault; 10] = [
+    NodeFault {
         every: 50,
         first: 1,
         name: "tapster_raid_member_duration_seconds_bucket",
         labels: &[("slot", "3")],
-        effect: Effect::Slow,
+        effect: FaultEffect::Slow,
     },
-    Fault {
+    NodeFault {
         every: 50,
         first: 1,
         name: "tapster_raid_member_duration_seconds_sum",
         labels: &[("slot", "3")],
-        effect: Effect::Slow,
+        effect: FaultEffect::Slow,
     },
-    Fault { every: 100, first: 2, name: "tapster_raid_array_degraded", labels: &[], effect: Effect::Is(1.0) },
-    Fault {
+    NodeFault {
+        every: 100,
+        first: 2,
+        name: "tapster_raid_array_degraded",
+        labels: &[],
+        effect: FaultEffect::Is(1.0),
+    },
+    NodeFault {
         every: 100,
         first: 3,
         name: "tapster_probe_up",
         labels: &[("probe", "raid_member")],
-        effect: Effect::Is(0.0),
+        effect: FaultEffect::Is(0.0),
     },
-    Fault {
+    NodeFault {
         every: 200,
         first: 4,
         name: "tapster_block_io_oldest_seconds",
         labels: &[("device", "sdb"), ("operation", "read")],
-        effect: Effect::Is(45.0),
+        effect: FaultEffect::Is(45.0),
     },
-    Fault {
+    NodeFault {
         every: 200,
         first: 4,
         name: "tapster_raid_member_oldest_seconds",
         labels: &[("slot", "1"), ("operation", "read")],
-        effect: Effect::Is(45.0),
+        effect: FaultEffect::Is(45.0),
     },
-    Fault {
+    NodeFault {
         every: 50,
         first: 5,
         name: "tapster_block_io_errors_total",
         labels: &[("device", "sdc"), ("operation", "read")],
-        effect: Effect::Grows(1.0),
+        effect: FaultEffect::Grows(1.0),
     },
-    Fault {
+    NodeFault {
         every: 100,
         first: 6,
         name: "tapster_probe_dropped_total",
         labels: &[("probe", "block_io"), ("reason", "max_series")],
-        effect: Effect::Grows(30.0),
+        effect: FaultEffect::Grows(30.0),
     },
-    Fault {
+    NodeFault {
         every: 100,
         first: 7,
         name: "tapster_scrape_duration_seconds",
         labels: &[],
-        effect: Effect::Is(6.5),
+        effect: FaultEffect::Is(6.5),
     },
-    Fault {
+    NodeFault {
         every: 200,
         first: 8,
         name: "tapster_config_last_reload_successful",
         labels: &[],
-        effect: Effect::Is(0.0),
+        effect: FaultEffect::Is(0.0),
     },
 ];
 
-impl Fault {
+impl NodeFault {
     fn meets(&self, series: &NodeSeries) -> bool {
         self.name == series.name && self.labels.iter().all(|(name, value)| series.label(name) == Some(value))
     }
@@ -201,22 +207,22 @@ fn factor(variant: usize, time: i64) -> f64 {
 }
 
 /// The value of a series in one of its courses.
-fn value_at(series: &NodeSeries, effect: Option<Effect>, variant: usize, time: i64) -> f64 {
+fn value_at(series: &NodeSeries, effect: Option<FaultEffect>, variant: usize, time: i64) -> f64 {
     let scraped = match effect {
-        Some(Effect::Is(value)) => return value,
-        Some(Effect::Grows(speed)) => return ((time - (NOW - 8 * DAY)) as f64 * speed / 60.0).floor(),
-        Some(Effect::Slow) => series.slow.expect("only members are slow"),
+        Some(FaultEffect::Is(value)) => return value,
+        Some(FaultEffect::Grows(speed)) => return ((time - (NOW - 8 * DAY)) as f64 * speed / 60.0).floor(),
+        Some(FaultEffect::Slow) => series.slow.expect("only members are slow"),
         None => series.value,
     };
     match series.growth {
-        Growth::Counter if series.name.ends_with("_sum") || series.name.ends_with("_seconds_total") => {
+        SeriesGrowth::Counter if series.name.ends_with("_sum") || series.name.ends_with("_seconds_total") => {
             scraped * factor(variant, time)
         }
-        Growth::Counter => (scraped * factor(variant, time)).floor(),
-        Growth::Gauge if series.name == "process_start_time_seconds" => (NOW - 2 * DAY) as f64,
-        Growth::Gauge if series.name.ends_with("_timestamp_seconds") => (time - 10) as f64,
-        Growth::Gauge if scraped.fract() == 0.0 => scraped,
-        Growth::Gauge => {
+        SeriesGrowth::Counter => (scraped * factor(variant, time)).floor(),
+        SeriesGrowth::Gauge if series.name == "process_start_time_seconds" => (NOW - 2 * DAY) as f64,
+        SeriesGrowth::Gauge if series.name.ends_with("_timestamp_seconds") => (time - 10) as f64,
+        SeriesGrowth::Gauge if scraped.fract() == 0.0 => scraped,
+        SeriesGrowth::Gauge => {
             let seed = (variant as u64) << 32 | time.cast_unsigned();
             scraped * (0.9 + 0.2 * fraction(seed))
         }
@@ -224,8 +230,8 @@ fn value_at(series: &NodeSeries, effect: Option<Effect>, variant: usize, time: i
 }
 
 /// A series of the template in the block that is written.
-struct Placed<'a> {
-    courses: &'a Courses,
+struct PlacedSeries<'a> {
+    courses: &'a SeriesCourses,
     /// Its pairs before `cluster`, between it and `instance`, and behind.
     before: Vec<u32>,
     between: Vec<u32>,
@@ -233,7 +239,7 @@ struct Placed<'a> {
     subject: u64,
 }
 
-impl Fleet {
+impl NodeFleet {
     pub(crate) fn new(
         nodes: usize,
         interval: i64,
@@ -251,7 +257,7 @@ impl Fleet {
         (0..=count).map(move |number| NOW - (count - number) * interval)
     }
 
-    fn samples(&self, series: &NodeSeries, effect: Option<Effect>, variant: usize) -> Vec<(i64, f64)> {
+    fn samples(&self, series: &NodeSeries, effect: Option<FaultEffect>, variant: usize) -> Vec<(i64, f64)> {
         // Not all targets are scraped at the same time.
         let early = (scatter(variant as u64 + 7) % (self.interval * 1000).cast_unsigned()).cast_signed();
         self.times(&series.name)
@@ -283,22 +289,22 @@ impl Fleet {
     }
 
     /// Writes the samples of every series of a node in all of its courses.
-    fn write_courses(&self, segment: &mut Segment) -> io::Result<Vec<Courses>> {
+    fn write_courses(&self, segment: &mut ChunkSegment) -> io::Result<Vec<SeriesCourses>> {
         let mut all = Vec::new();
         for series in &self.node {
-            let mut courses = |effect: Option<Effect>| -> io::Result<Vec<Vec<ChunkSpan>>> {
+            let mut courses = |effect: Option<FaultEffect>| -> io::Result<Vec<Vec<ChunkSpan>>> {
                 let variants = 0..VARIANTS.min(self.nodes);
                 variants.map(|variant| segment.add(&self.samples(series, effect, variant))).collect()
             };
             let well = courses(None)?;
             let fault = FAULTS.iter().find(|fault| fault.meets(series));
             let unwell = fault.map(|fault| Ok::<_, io::Error>((fault, courses(Some(fault.effect))?)));
-            all.push(Courses { well, unwell: unwell.transpose()? });
+            all.push(SeriesCourses { well, unwell: unwell.transpose()? });
         }
         Ok(all)
     }
 
-    fn place<'a>(&'a self, number: usize, symbols: &Symbols) -> Placed<'a> {
+    fn place<'a>(&'a self, number: usize, symbols: &BlockSymbols) -> PlacedSeries<'a> {
         let (series, courses) = (&self.node[number], &self.courses[number]);
         let labels = || series.labels.iter().filter(|(_, value)| !value.is_empty());
         let numbers = |from: &str, to: &str| -> Vec<u32> {
@@ -311,13 +317,13 @@ impl Fleet {
         behind.push(symbols.pair("job", "tapster"));
         behind.sort_unstable();
         let subject = series.subject().bytes().fold(7_u64, |sum, byte| scatter(sum ^ u64::from(byte)));
-        Placed { courses, before, between: numbers("cluster", "instance"), behind, subject }
+        PlacedSeries { courses, before, between: numbers("cluster", "instance"), behind, subject }
     }
 
     /// Writes the series of a family of all nodes, in order of labels.
-    fn family(&self, list: &[usize], symbols: &Symbols, index: &mut IndexFile<'_>) -> io::Result<()> {
+    fn family(&self, list: &[usize], symbols: &BlockSymbols, index: &mut IndexFile<'_>) -> io::Result<()> {
         // In order of labels: those before `cluster`, the cluster, those before `instance`, the node, and the rest.
-        let mut tree: BTreeMap<Vec<u32>, BTreeMap<Vec<u32>, Vec<Placed<'_>>>> = BTreeMap::new();
+        let mut tree: BTreeMap<Vec<u32>, BTreeMap<Vec<u32>, Vec<PlacedSeries<'_>>>> = BTreeMap::new();
         let (cluster_name, instance_name) =
             (symbols.pair("cluster", CLUSTERS[0]), symbols.pair("instance", &instance(0)));
         for number in list {
@@ -356,8 +362,8 @@ impl Fleet {
     fn recorded(
         &self,
         name: &str,
-        symbols: &Symbols,
-        segment: &mut Segment,
+        symbols: &BlockSymbols,
+        segment: &mut ChunkSegment,
         index: &mut IndexFile<'_>,
     ) -> io::Result<()> {
         let own = symbols.pair("__name__", name);
@@ -396,12 +402,12 @@ impl Fleet {
                 fs::remove_dir_all(&block)?;
             }
             fs::create_dir_all(block.join("chunks"))?;
-            let mut segment = Segment::create(&block, 0)?;
+            let mut segment = ChunkSegment::create(&block, 0)?;
             self.courses = self.write_courses(&mut segment)?;
             segment.finish()?;
         }
-        let symbols = Symbols::new(self.pairs());
-        let mut segment = Segment::create(&block, 1)?;
+        let symbols = BlockSymbols::new(self.pairs());
+        let mut segment = ChunkSegment::create(&block, 1)?;
         let mut index = IndexFile::create(&block.join("index"), &symbols)?;
         let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (number, series) in self.node.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The index of a block of Prometheus, version 2: symbols, series in the order of their labels, and for each pair of a label
 //! and a value the series that have it. Memory grows with the number of series by four bytes for each label.
 
-use super::chunks::{Checksum, ChunkSpan, put_uvarint, put_varint};
+use super::chunks::{ChunkChecksum, ChunkSpan, put_uvarint, put_varint};
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
@@ -10,13 +10,13 @@ use std::{
 };
 
 /// Every label and value that a block has, and every pair of them, by number in order.
-pub(crate) struct Symbols {
+pub(crate) struct BlockSymbols {
     texts: Vec<String>,
     pairs: Vec<(u32, u32)>,
     numbers: HashMap<(String, String), u32>,
 }
 
-impl Symbols {
+impl BlockSymbols {
     pub(crate) fn new(pairs: BTreeSet<(String, String)>) -> Self {
         let mut texts: BTreeSet<&str> = BTreeSet::from([""]);
         for (name, value) in &pairs {
@@ -39,7 +39,7 @@ impl Symbols {
 
 /// Where the sections of the file begin.
 #[derive(Default)]
-struct Sections {
+struct IndexSections {
     symbols: u64,
     series: u64,
     postings: u64,
@@ -49,8 +49,8 @@ struct Sections {
 pub(crate) struct IndexFile<'a> {
     file: BufWriter<File>,
     offset: u64,
-    symbols: &'a Symbols,
-    sections: Sections,
+    symbols: &'a BlockSymbols,
+    sections: IndexSections,
     /// For each pair the series that have it.
     postings: Vec<Vec<u32>>,
     all: Vec<u32>,
@@ -59,14 +59,14 @@ pub(crate) struct IndexFile<'a> {
 }
 
 impl<'a> IndexFile<'a> {
-    pub(crate) fn create(path: &Path, symbols: &'a Symbols) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, symbols: &'a BlockSymbols) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         let postings = vec![Vec::new(); symbols.pairs.len()];
         let mut index = Self {
             file,
             offset: 0,
             symbols,
-            sections: Sections::default(),
+            sections: IndexSections::default(),
             postings,
             all: Vec::new(),
             last: Vec::new(),
@@ -99,7 +99,7 @@ impl<'a> IndexFile<'a> {
     fn section(&mut self, body: &[u8]) -> io::Result<()> {
         self.write(&u32::try_from(body.len()).expect("a section has less than 4 GiB").to_be_bytes())?;
         self.write(body)?;
-        self.write(&Checksum::of(body).to_be_bytes())
+        self.write(&ChunkChecksum::of(body).to_be_bytes())
     }
 
     /// The next series: its pairs in order of names, and its chunks in order of time.
@@ -146,7 +146,7 @@ impl<'a> IndexFile<'a> {
         put_uvarint(&mut length, body.len() as u64);
         self.write(&length)?;
         self.write(&body)?;
-        self.write(&Checksum::of(&body).to_be_bytes())
+        self.write(&ChunkChecksum::of(&body).to_be_bytes())
     }
 
     fn posting(&mut self, list: &[u32]) -> io::Result<u64> {
@@ -193,12 +193,12 @@ impl<'a> IndexFile<'a> {
         body.extend(table);
         self.section(&body)?;
         // The two sections of label names are read from older versions only.
-        let Sections { symbols: names, series, postings, table } = self.sections;
+        let IndexSections { symbols: names, series, postings, table } = self.sections;
         let mut contents = Vec::new();
         for at in [names, series, postings, postings, postings, table] {
             contents.extend(at.to_be_bytes());
         }
-        let sum = Checksum::of(&contents);
+        let sum = ChunkChecksum::of(&contents);
         contents.extend(sum.to_be_bytes());
         self.write(&contents)?;
         self.file.flush()?;

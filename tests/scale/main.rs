@@ -15,7 +15,7 @@ mod survey;
 mod table;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
-use survey::{PanelRow, RuleRow, Survey};
+use survey::{FleetSurvey, PanelRow, RuleRow};
 use tapster_testing::{
     cases::{Cases, say},
     fixture::repository,
@@ -33,7 +33,7 @@ const MANY: u64 = 5000;
 /// Enough for a slow member and an array without redundancy; and twice as many, which tells what grows with them.
 const FEW: usize = 3;
 
-fn rules_are_bounded(survey: &Survey) -> u64 {
+fn rules_are_bounded(survey: &FleetSurvey) -> u64 {
     let (mut total, nodes) = (0, survey.nodes as u64);
     let mut answered = BTreeSet::new();
     for RuleRow { place, optional, cost } in &survey.rules {

@@ -11,7 +11,7 @@ pub(crate) const MEMBERS: usize = 8;
 const CONTAINERS: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Growth {
+pub(crate) enum SeriesGrowth {
     Gauge,
     Counter,
 }
@@ -22,7 +22,7 @@ pub(crate) struct NodeSeries {
     pub(crate) name: String,
     /// In order of names.
     pub(crate) labels: LabelList,
-    pub(crate) growth: Growth,
+    pub(crate) growth: SeriesGrowth,
     /// As scraped.
     pub(crate) value: f64,
     /// What a slow member has in its place: of a histogram its counts moved to longer times, and its sum.
@@ -83,7 +83,7 @@ fn parse(text: &str) -> Vec<NodeSeries> {
             let family = ["_bucket", "_sum", "_count"].iter().find_map(|ending| name.strip_suffix(ending));
             let kind = types.get(&name).or_else(|| types.get(family?));
             let kind = kind.unwrap_or_else(|| panic!("`{name}` has no type")).as_str();
-            let growth = if kind == "gauge" { Growth::Gauge } else { Growth::Counter };
+            let growth = if kind == "gauge" { SeriesGrowth::Gauge } else { SeriesGrowth::Counter };
             found.push(NodeSeries { name, labels, growth, value, slow: None });
         }
     }
@@ -179,7 +179,7 @@ pub(crate) fn node(host: &str, array: &str) -> Vec<NodeSeries> {
         }
     }
     for name in ["up", "scrape_duration_seconds", "scrape_samples_scraped"] {
-        let (name, growth) = (name.to_owned(), Growth::Gauge);
+        let (name, growth) = (name.to_owned(), SeriesGrowth::Gauge);
         node.push(NodeSeries { name, labels: Vec::new(), growth, value: 1.0, slow: None });
     }
     slow_down(&mut node);

@@ -1,7 +1,7 @@
 //! Asks every rule and every query of every dashboard, in the order in which Prometheus and Grafana would.
 
 use super::{
-    fleet::{BlockStats, Fleet, Recorded, cluster, instance},
+    fleet::{BlockStats, NodeFleet, RecordedSeries, cluster, instance},
     scrape::{self, LabelList},
     server::{FleetServer, QueryCost},
 };
@@ -49,7 +49,7 @@ pub(crate) struct PanelRow {
 
 /// Everything that was measured.
 #[derive(Debug)]
-pub(crate) struct Survey {
+pub(crate) struct FleetSurvey {
     pub(crate) nodes: usize,
     /// Of one node.
     pub(crate) node_series: usize,
@@ -81,10 +81,10 @@ fn longer(rules: &[Rule]) -> BTreeMap<String, i64> {
 }
 
 /// The series of an answer, as a rule with these labels records them.
-fn recorded(answer: &Value, more: &[(String, String)]) -> Vec<Recorded> {
+fn recorded(answer: &Value, more: &[(String, String)]) -> Vec<RecordedSeries> {
     let number = |value: &Value| value[1].as_str().unwrap().parse::<f64>().unwrap();
     if answer["resultType"] == "scalar" {
-        return vec![Recorded { labels: more.to_vec(), value: number(&answer["result"]) }];
+        return vec![RecordedSeries { labels: more.to_vec(), value: number(&answer["result"]) }];
     }
     let one = |result: &Value| {
         let mut labels: BTreeMap<String, String> = BTreeMap::new();
@@ -94,19 +94,19 @@ fn recorded(answer: &Value, more: &[(String, String)]) -> Vec<Recorded> {
         labels.extend(more.iter().cloned());
         labels.remove("__name__");
         labels.retain(|_, value| !value.is_empty());
-        Recorded { labels: labels.into_iter().collect(), value: number(&result["value"]) }
+        RecordedSeries { labels: labels.into_iter().collect(), value: number(&result["value"]) }
     };
     answer["result"].as_array().unwrap().iter().map(one).collect()
 }
 
 /// A fleet of the shipped scrape.
-fn new_fleet(nodes: usize, rules: &[Rule]) -> Fleet {
+fn new_fleet(nodes: usize, rules: &[Rule]) -> NodeFleet {
     let text = |name: &str| fs::read_to_string(fixture::file(format!("scale/{name}"))).unwrap();
     let node = scrape::node(&text("host.prom"), &text("array.prom"));
-    let mut fleet = Fleet::new(nodes, INTERVAL, HISTORY, longer(rules), node);
+    let mut fleet = NodeFleet::new(nodes, INTERVAL, HISTORY, longer(rules), node);
     // What kube-state-metrics says of the nodes.
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let known = (0..nodes).map(|node| Recorded {
+    let known = (0..nodes).map(|node| RecordedSeries {
         labels: vec![
             label("cluster", cluster(node)),
             label("instance", "kube-state-metrics:8080"),
@@ -181,7 +181,7 @@ fn visit_panels<'a>(list: &'a Value, folded: bool, visit: &mut impl FnMut(&'a Va
 }
 
 /// A query of a dashboard before its variables have values.
-struct Asked<'a> {
+struct AskedQuery<'a> {
     place: String,
     expr: &'a str,
     kind: &'static str,
@@ -190,7 +190,7 @@ struct Asked<'a> {
     repeat: Option<&'a str>,
 }
 
-fn asked<'a>(file: &str, dashboard: &'a Value) -> Vec<Asked<'a>> {
+fn asked<'a>(file: &str, dashboard: &'a Value) -> Vec<AskedQuery<'a>> {
     let mut found = Vec::new();
     visit_panels(&dashboard["panels"], false, &mut |panel, folded| {
         let step = panel["interval"].as_str().map_or(INTERVAL, seconds).max(INTERVAL);
@@ -198,26 +198,40 @@ fn asked<'a>(file: &str, dashboard: &'a Value) -> Vec<Asked<'a>> {
             let Some(expr) = target["expr"].as_str() else { continue };
             let kind = if target["instant"] == true { "instant" } else { "range" };
             let place = format!("{file}: {}", panel["title"].as_str().unwrap_or_default());
-            found.push(Asked { place, expr, kind, folded, step, repeat: panel["repeat"].as_str() });
+            found.push(AskedQuery { place, expr, kind, folded, step, repeat: panel["repeat"].as_str() });
         }
     });
     for annotation in dashboard["annotations"]["list"].as_array().into_iter().flatten() {
         if let Some(expr) = annotation["expr"].as_str() {
             let place = format!("{file}: annotation {}", annotation["name"].as_str().unwrap_or_default());
-            found.push(Asked { place, expr, kind: "range", folded: false, step: INTERVAL, repeat: None });
+            found.push(AskedQuery {
+                place,
+                expr,
+                kind: "range",
+                folded: false,
+                step: INTERVAL,
+                repeat: None,
+            });
         }
     }
     for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
         if let Some(expr) = variable["query"]["query"].as_str() {
             let place = format!("{file}: ${}", variable["name"].as_str().unwrap_or_default());
-            found.push(Asked { place, expr, kind: "values", folded: false, step: INTERVAL, repeat: None });
+            found.push(AskedQuery {
+                place,
+                expr,
+                kind: "values",
+                folded: false,
+                step: INTERVAL,
+                repeat: None,
+            });
         }
     }
     found
 }
 
 /// What a question costs with one host, or with all.
-fn asked_of(server: &FleetServer, dashboard: &Value, question: &Asked<'_>, all: bool) -> QueryCost {
+fn asked_of(server: &FleetServer, dashboard: &Value, question: &AskedQuery<'_>, all: bool) -> QueryCost {
     let range = dashboard["time"]["from"].as_str().and_then(|from| from.strip_prefix("now-"));
     let range = range.map_or(3600, seconds);
     let mut values = variables(dashboard, all);
@@ -273,7 +287,7 @@ fn dashboard_rows(server: &FleetServer, nodes: usize, hosts: &[bool]) -> Vec<Pan
                     row.all = cost;
                     asked_before += 1;
                 } else {
-                    let Asked { place, kind, folded, .. } = question;
+                    let AskedQuery { place, kind, folded, .. } = question;
                     rows.push(PanelRow { place, kind, folded, one: cost, all: QueryCost::default() });
                 }
             }
@@ -298,7 +312,7 @@ fn recorded_as(rule: &Rule) -> (String, LabelList) {
 
 /// What the rules record of so many nodes, asked in their order: a rule that reads what others record is asked when that is in the
 /// block.
-pub(crate) fn learn(nodes: usize, directory: &Path) -> Result<Known, Skip> {
+pub(crate) fn learn(nodes: usize, directory: &Path) -> Result<KnownRecords, Skip> {
     let rules = queries::rules();
     let mut fleet = new_fleet(nodes, &rules);
     let data = directory.join("data");
@@ -318,20 +332,20 @@ pub(crate) fn learn(nodes: usize, directory: &Path) -> Result<Known, Skip> {
         fleet.recorded.entry(name.clone()).or_default().extend(recorded(&answer, &labels));
         pending.insert(name);
     }
-    Ok(Known { nodes, recorded: fleet.recorded })
+    Ok(KnownRecords { nodes, recorded: fleet.recorded })
 }
 
 /// What was recorded of a fleet.
-pub(crate) struct Known {
+pub(crate) struct KnownRecords {
     nodes: usize,
-    recorded: BTreeMap<String, Vec<Recorded>>,
+    recorded: BTreeMap<String, Vec<RecordedSeries>>,
 }
 
-impl Known {
+impl KnownRecords {
     /// The same for more nodes: those that follow repeat it.
-    fn repeated(&self, nodes: usize) -> BTreeMap<String, Vec<Recorded>> {
+    fn repeated(&self, nodes: usize) -> BTreeMap<String, Vec<RecordedSeries>> {
         let numbers: HashMap<String, usize> = (0..self.nodes).map(|node| (instance(node), node)).collect();
-        let repeat = |one: &Recorded| -> Vec<Recorded> {
+        let repeat = |one: &RecordedSeries| -> Vec<RecordedSeries> {
             let at = one.labels.iter().position(|(name, _)| name == "instance");
             let Some((at, node)) = at.and_then(|at| Some((at, *numbers.get(&one.labels[at].1)?))) else {
                 return vec![one.clone()];
@@ -350,7 +364,12 @@ impl Known {
 
 /// Measures a fleet of so many nodes; its block is below `directory`. With `all`, dashboards are also asked for all hosts, and each
 /// cost is told when it is known: this takes long.
-pub(crate) fn measure(nodes: usize, known: &Known, directory: &Path, all: bool) -> Result<Survey, Skip> {
+pub(crate) fn measure(
+    nodes: usize,
+    known: &KnownRecords,
+    directory: &Path,
+    all: bool,
+) -> Result<FleetSurvey, Skip> {
     let mut rules = queries::rules();
     let mut fleet = new_fleet(nodes, &rules);
     let of_nodes = std::mem::replace(&mut fleet.recorded, known.repeated(nodes));
@@ -375,5 +394,5 @@ pub(crate) fn measure(nodes: usize, known: &Known, directory: &Path, all: bool) 
         rows.push(RuleRow { place: format!("{file}: {title}"), optional, cost });
     }
     let panels = dashboard_rows(&server, nodes, if all { &[false, true] } else { &[false] });
-    Ok(Survey { nodes, node_series: fleet.node.len(), block, rules: rows, panels })
+    Ok(FleetSurvey { nodes, node_series: fleet.node.len(), block, rules: rows, panels })
 }

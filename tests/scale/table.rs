@@ -2,7 +2,7 @@
 
 use super::{
     server::QueryCost,
-    survey::{PanelRow, RuleRow, Survey},
+    survey::{FleetSurvey, PanelRow, RuleRow},
 };
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
@@ -29,7 +29,7 @@ fn milliseconds(time: Duration) -> String {
     }
 }
 
-fn rules(survey: &Survey) -> String {
+fn rules(survey: &FleetSurvey) -> String {
     let mut text = String::from(
         "| rule | series | samples | samples of a node | peak | CPU ms | wall ms |\n|---|---:|---:|---:|---:|---:|---:|\n",
     );
@@ -69,7 +69,7 @@ fn cells(cost: &QueryCost) -> String {
     }
 }
 
-fn panels(survey: &Survey) -> String {
+fn panels(survey: &FleetSurvey) -> String {
     let mut text = String::from(
         "| query | | one host: series | samples | peak | CPU ms | wall ms | all hosts: series | samples | peak | CPU ms | wall ms |\n\
          |---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
@@ -82,7 +82,7 @@ fn panels(survey: &Survey) -> String {
 }
 
 /// What was measured, in words and tables.
-pub(crate) fn text(survey: &Survey) -> String {
+pub(crate) fn text(survey: &FleetSurvey) -> String {
     let mut text = String::new();
     let of_rules = |optional: bool| {
         let chosen = || survey.rules.iter().filter(move |row| row.optional == optional);
@@ -122,7 +122,7 @@ pub(crate) fn text(survey: &Survey) -> String {
 }
 
 /// Puts it between the marks of its number of nodes.
-pub(crate) fn write(file: &Path, survey: &Survey) {
+pub(crate) fn write(file: &Path, survey: &FleetSurvey) {
     let document = fs::read_to_string(file).unwrap();
     let (begin, end) =
         (format!("<!-- {} nodes -->\n", survey.nodes), format!("<!-- end of {} nodes -->", survey.nodes));
