@@ -36,8 +36,19 @@ pub fn get(address: SocketAddr, path: &str, accept: Option<&str>) -> io::Result<
 
 /// Sends a request without a body; `headers` are complete lines.
 pub fn request(address: SocketAddr, method: &str, path: &str, headers: &str) -> io::Result<Response> {
+    request_within(Duration::from_secs(30), address, method, path, headers)
+}
+
+/// The same for an answer that may be long in coming.
+pub fn request_within(
+    patience: Duration,
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> io::Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}\r\n").as_bytes())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;

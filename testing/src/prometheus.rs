@@ -118,6 +118,11 @@ impl Prometheus {
         Ok(prometheus)
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An answer of its API.
     pub fn api(&self, path: &str) -> Value {
         let response = http::get(self.address, &format!("/api/v1/{path}"), None).unwrap();
