@@ -79,29 +79,31 @@ impl Collector for Family {
         for sample in &family.samples {
             if sample.labels.is_empty() {
                 // An empty label set would be written as `{}`.
-                encode_value(&mut metric, family.kind, &sample.value)?;
+                encode_value(&mut metric, family.kind, &sample.value, *format)?;
             } else {
                 let labels = Labels { family, sample };
-                encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
+                encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value, *format)?;
             }
         }
         Ok(())
     }
 }
 
-fn encode_value(encoder: &mut MetricEncoder, kind: Kind, value: &Value) -> fmt::Result {
+fn encode_value(encoder: &mut MetricEncoder, kind: Kind, value: &Value, format: Format) -> fmt::Result {
     match (kind, value) {
         (Kind::Counter, Value::Number(number)) => encoder.encode_counter::<NoLabelSet, _, f64>(number, None),
         (Kind::Gauge | Kind::Histogram, Value::Number(number)) => encoder.encode_gauge(number),
-        (_, Value::Histogram(histogram)) => encode_histogram(encoder, histogram),
+        (_, Value::Histogram(histogram)) => encode_histogram(encoder, histogram, format),
     }
 }
 
-fn encode_histogram(encoder: &mut MetricEncoder, histogram: &Histogram) -> fmt::Result {
+fn encode_histogram(encoder: &mut MetricEncoder, histogram: &Histogram, format: Format) -> fmt::Result {
     let Histogram { sum, bounds, counts, native } = histogram;
+    // Where there is only the native form, the format that has it needs no bucket of the classic one.
+    let is_native_only = format == Format::Protobuf && bounds.is_empty() && native.is_some();
     // The encoder adds up the counts and writes the last bound as it is, so `+Inf` must be added here.
     let bounds = bounds.iter().copied().chain([f64::INFINITY]);
-    let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+    let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).filter(|_| !is_native_only).collect();
     let Some(native) = native else {
         return encoder.encode_histogram::<NoLabelSet>(*sum, histogram.count(), &classic, None);
     };

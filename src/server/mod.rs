@@ -24,6 +24,7 @@ mod refusal;
 mod requests;
 mod routes;
 mod select;
+mod sizes;
 
 #[cfg(test)]
 mod tests;

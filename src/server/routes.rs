@@ -22,6 +22,7 @@ use super::connection::Peer;
 use super::places::Places;
 use super::refusal::{Refusal, Refused};
 use super::requests::{Request, Requests};
+use super::sizes::{Last, Sizes};
 use super::{Options, Reload, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
@@ -51,6 +52,7 @@ struct Shared {
     places: Arc<Places>,
     refused: Arc<Refused>,
     logged: Arc<Logged>,
+    last: Arc<Last>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
     reload_turn: Arc<Semaphore>,
@@ -87,6 +89,7 @@ pub(super) fn router(
             places,
             refused: Arc::default(),
             logged: Arc::default(),
+            last: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
             reload_turn: Arc::new(Semaphore::new(1)),
@@ -184,7 +187,8 @@ async fn metrics(
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
-            scrape(read, &forms, &shared.logged, &shared.memory)
+            let noted = |sizes| shared.last.note(sizes, &selection);
+            scrape(read, noted, &forms, &shared.logged, &shared.memory)
         }
     };
     let scrape = match admit(&shared, peer).await {
@@ -208,9 +212,11 @@ async fn metrics(
     }
 }
 
-/// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted.
+/// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted. `noted` is
+/// told what each family takes.
 pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
+    noted: impl FnOnce(Sizes),
     forms: &BTreeSet<Form>,
     logged: &Logged,
     memory: &Arc<Memory>,
@@ -223,6 +229,7 @@ pub(super) fn scrape(
             Written {
                 exposition: Exposition::new(format),
                 left_out: Vec::new(),
+                sizes: Sizes::of(format),
                 bodies: forms.map(|packed| ((format, packed), Writer::new(packed))).collect(),
             }
         })
@@ -234,6 +241,9 @@ pub(super) fn scrape(
             other.add(family.clone());
         }
         last.add(family);
+    }
+    if let Some(sizes) = written.last().map(|written| written.sizes.clone()) {
+        noted(sizes);
     }
     let mut bodies = BTreeMap::new();
     for format in written {
@@ -252,12 +262,17 @@ pub(super) fn scrape(
 struct Written {
     exposition: Exposition,
     left_out: Vec<ExpositionError>,
+    sizes: Sizes,
     bodies: Vec<(Form, Writer)>,
 }
 
 impl Written {
     fn add(&mut self, family: MetricFamily) {
-        self.left_out.extend(self.exposition.add(family).err());
+        let name = family.name.clone();
+        match self.exposition.add(family) {
+            Ok(size) => self.sizes.add(name, size),
+            Err(error) => self.left_out.push(error),
+        }
         let bodies = &mut self.bodies;
         // A body in memory that failed once fails again in `finish`.
         let _ = self.exposition.drain(&mut All(bodies));
