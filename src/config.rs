@@ -7,7 +7,7 @@ mod tests;
 use crate::{
     lock::lock,
     mark::Mark,
-    owner::{Stranger, Trust},
+    owner::{Trust, UntrustedFile},
 };
 use std::{
     fs,
@@ -36,7 +36,7 @@ const SHIPPED: &str = "library/";
 
 /// The command line's choice of probes.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ProbeSelection {
     /// Words: shipped probes or groups of them, files of probes, directories of such files, `-` for standard input.
     pub words: Vec<String>,
     /// More files of probes, directories of such files, `-`; without any, and without words, the library runs.
@@ -77,7 +77,7 @@ fn most() -> u64 {
 }
 
 /// Where probes come from.
-enum Origin<'r> {
+enum ProbeOrigin<'r> {
     Shipped(&'r str),
     Path(&'r Path),
 }
@@ -95,7 +95,7 @@ pub enum ConfigError {
     },
     /// Somebody else may write a file.
     #[error(transparent)]
-    Stranger(Box<Stranger>),
+    Stranger(Box<UntrustedFile>),
     /// `--probes` names nothing.
     #[error("there is no probe `{name}`{}", hint.as_deref().unwrap_or_default())]
     NoProbe {
@@ -138,7 +138,7 @@ pub struct Config {
     /// Mistakes in files.
     pub diagnostics: Vec<Diagnostic>,
     /// Files that others may write, and that were read all the same.
-    pub strangers: Vec<Stranger>,
+    pub strangers: Vec<UntrustedFile>,
     /// Probes of files that are off and were not named.
     pub off: Vec<Probe>,
     /// Files that could not be read.
@@ -216,15 +216,16 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(files)
 }
 
-impl Request {
-    /// Where probes come from, by the words and the files of this request.
-    fn origins(&self, library: &[Probe]) -> Result<Vec<Origin<'_>>, ConfigError> {
-        let mut origins: Vec<Origin<'_>> = self.files.iter().map(|path| Origin::Path(path)).collect();
+impl ProbeSelection {
+    /// Where probes come from, by the words and the files of this selection.
+    fn origins(&self, library: &[Probe]) -> Result<Vec<ProbeOrigin<'_>>, ConfigError> {
+        let mut origins: Vec<ProbeOrigin<'_>> =
+            self.files.iter().map(|path| ProbeOrigin::Path(path)).collect();
         for word in &self.words {
             if is_shipped(word, library) {
-                origins.push(Origin::Shipped(word));
+                origins.push(ProbeOrigin::Shipped(word));
             } else if is_path(word) {
-                origins.push(Origin::Path(Path::new(word)));
+                origins.push(ProbeOrigin::Path(Path::new(word)));
             } else {
                 let near = nearest(word, known(library));
                 let hint = near.map(|near| format!("; did you mean `{near}`?"));
@@ -273,30 +274,30 @@ fn is_path(word: &str) -> bool {
 }
 
 /// Reads everything that was requested, or fails.
-pub fn load(request: &Request) -> Result<Config, ConfigError> {
-    survey(request)?.whole()
+pub fn load(selection: &ProbeSelection) -> Result<Config, ConfigError> {
+    survey(selection)?.whole()
 }
 
 /// Reads as much of what was requested as can be read.
-pub fn survey(request: &Request) -> Result<Config, ConfigError> {
-    gather(request)?.something()
+pub fn survey(selection: &ProbeSelection) -> Result<Config, ConfigError> {
+    gather(selection)?.something()
 }
 
-fn gather(request: &Request) -> Result<Config, ConfigError> {
+fn gather(selection: &ProbeSelection) -> Result<Config, ConfigError> {
     let mut library = library()?;
     let mut config = Config::default();
-    let origins = request.origins(&library)?;
+    let origins = selection.origins(&library)?;
     let is_alone = origins.is_empty();
     // All files are read first: one may change shipped probes that another asks for.
     let mut parts: Vec<Part> = Vec::new();
     for origin in origins {
         match origin {
-            Origin::Shipped(word) => parts.push(Part::Shipped(word.to_owned())),
-            Origin::Path(path) => match files(path) {
+            ProbeOrigin::Shipped(word) => parts.push(Part::Shipped(word.to_owned())),
+            ProbeOrigin::Path(path) => match files(path) {
                 Ok(files) => {
                     for file in files {
                         parts.extend(
-                            config.read(&file, request)?.map(|(source, file)| Part::File(source, file)),
+                            config.read(&file, selection)?.map(|(source, file)| Part::File(source, file)),
                         );
                     }
                 }
@@ -304,9 +305,9 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
             },
         }
     }
-    let adjusted = overrides::adjust(&mut library, &parts, request, &mut config.diagnostics);
+    let adjusted = overrides::adjust(&mut library, &parts, selection, &mut config.diagnostics);
     if is_alone {
-        let named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let wanted = |probe: &Probe| probe.enabled || named(probe);
         config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
     }
@@ -315,14 +316,14 @@ fn gather(request: &Request) -> Result<Config, ConfigError> {
             Part::Shipped(word) => {
                 config.probes.extend(library.iter().filter(|probe| is_called(probe, &word)).cloned());
             }
-            Part::File(source, file) => config.take(&source, file, request, &library),
+            Part::File(source, file) => config.take(&source, file, selection, &library),
         }
     }
     config.once();
-    config.turn_off(&adjusted, request);
+    config.turn_off(&adjusted, selection);
     let silent = adjusted.without_probe(&config);
     config.diagnostics.extend(silent);
-    restrict(&mut config, &request.probes)?;
+    restrict(&mut config, &selection.probes)?;
     Ok(config)
 }
 
@@ -339,12 +340,12 @@ impl Config {
     fn read(
         &mut self,
         path: &Path,
-        request: &Request,
+        selection: &ProbeSelection,
     ) -> Result<Option<(Arc<SourceFile>, ProbeFile)>, ConfigError> {
         // This comes before the file is read, because errors show its lines. Standard input is trusted like the user who started
         // this process.
         if path.as_os_str() != STANDARD_INPUT {
-            match &request.trust {
+            match &selection.trust {
                 Trust::Everybody => {}
                 Trust::Told(owners) => {
                     self.strangers.extend(owners.vouch(path).err().map(|stranger| *stranger));
@@ -352,7 +353,7 @@ impl Config {
                 Trust::Only(owners) => owners.vouch(path).map_err(ConfigError::Stranger)?,
             }
         }
-        let source = match request.read(path) {
+        let source = match selection.read(path) {
             Ok(Ok(source)) => source,
             Ok(Err(diagnostic)) => {
                 self.diagnostics.push(diagnostic);
@@ -369,10 +370,16 @@ impl Config {
     }
 
     /// Takes a file into the configuration.
-    fn take(&mut self, source: &Arc<SourceFile>, file: ProbeFile, request: &Request, library: &[Probe]) {
+    fn take(
+        &mut self,
+        source: &Arc<SourceFile>,
+        file: ProbeFile,
+        selection: &ProbeSelection,
+        library: &[Probe],
+    ) {
         let ProbeFile { library: from_library, probes, reasons, otlp, overrides: _ } = file;
         self.goes(otlp);
-        let is_named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
+        let is_named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let (on, off): (Vec<_>, Vec<_>) =
             probes.into_iter().partition(|probe| probe.enabled || is_named(probe));
         self.probes.extend(on);

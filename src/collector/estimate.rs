@@ -1,7 +1,7 @@
 //! What a scrape of a probe has for given label sets, before anything was counted: for what series and bytes they cost.
 
-use super::{help, histogram::Shape};
-use crate::family::{Kind, MetricFamily, Origin, Sample, Value};
+use super::{help, histogram::FamilyBounds};
+use crate::family::{FamilyKind, MetricFamily, Origin, Sample, SampleValue};
 use std::sync::Arc;
 use tapster_ebpf::{probe::Shown, program::Program, typed::TypedMetric};
 
@@ -40,18 +40,18 @@ pub fn estimate(program: &Program, shown: &Shown, sets: &[Arc<[String]>]) -> Vec
         waiting.metrics.iter().map(move |metric| {
             let sample = |labels: &Arc<[String]>| Sample {
                 labels: places.iter().filter_map(|place| labels.get(*place).cloned()).collect(),
-                value: Value::Number(0.0),
+                value: SampleValue::Number(0.0),
             };
-            of(&metric.name, &metric.help, Kind::Gauge, &names, &sample)
+            of(&metric.name, &metric.help, FamilyKind::Gauge, &names, &sample)
         })
     });
     metrics.chain(waiting).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number for its digits")]
-fn value(metric: &TypedMetric, shown: &Shown) -> Value {
+fn value(metric: &TypedMetric, shown: &Shown) -> SampleValue {
     let Some(buckets) = metric.kind.buckets() else {
-        return Value::Number(metric.unit.to_base(COUNT as f64));
+        return SampleValue::Number(metric.unit.to_base(COUNT as f64));
     };
     let slots = usize::try_from(buckets.slots()).expect("a histogram has a few hundred buckets");
     let first = (slots / 2).saturating_sub(FILLED / 2);
@@ -59,5 +59,5 @@ fn value(metric: &TypedMetric, shown: &Shown) -> Value {
         .into_iter()
         .chain((0..slots).map(|slot| if (first..first + FILLED).contains(&slot) { COUNT } else { 0 }))
         .collect();
-    Value::Histogram(Shape::new(buckets, metric.unit, &shown.classic).histogram(&words, metric))
+    SampleValue::Histogram(FamilyBounds::new(buckets, metric.unit, &shown.classic).histogram(&words, metric))
 }

@@ -1,7 +1,7 @@
 //! Turns the bucket counters of a row into a histogram as exposed.
 
 use super::row::to_f64;
-use crate::family::{Histogram, Native};
+use crate::family::{HistogramValue, Native};
 use std::sync::Arc;
 use tapster_ebpf::{
     histogram::{Buckets, Exponential},
@@ -10,14 +10,14 @@ use tapster_ebpf::{
 };
 
 /// The bounds that all histograms of a family share.
-pub(super) struct Shape<'a> {
+pub(super) struct FamilyBounds<'a> {
     bounds: Arc<[f64]>,
     /// For each classic bound, the number of kernel buckets at or below it.
     ends: Vec<usize>,
     exponential: Option<&'a Exponential>,
 }
 
-impl<'a> Shape<'a> {
+impl<'a> FamilyBounds<'a> {
     /// The shape of these buckets; `classic` is about those that have a native form too.
     pub(super) fn new(buckets: &'a Buckets, unit: Unit, classic: &Classic) -> Self {
         let mut exponential = None;
@@ -63,7 +63,7 @@ impl<'a> Shape<'a> {
     }
 
     /// The histogram of one row: the sum, then the bucket counters.
-    pub(super) fn histogram(&self, words: &[u64], metric: &TypedMetric) -> Histogram {
+    pub(super) fn histogram(&self, words: &[u64], metric: &TypedMetric) -> HistogramValue {
         let (sum, buckets) = words.split_first().map_or((0, [].as_slice()), |(sum, buckets)| (*sum, buckets));
         let mut counts = Vec::with_capacity(self.ends.len() + 1);
         let mut from = 0;
@@ -72,7 +72,7 @@ impl<'a> Shape<'a> {
             from = *end;
         }
         counts.push(buckets.get(from..).unwrap_or_default().iter().sum());
-        Histogram {
+        HistogramValue {
             sum: metric.unit.to_base(to_f64(sum, metric.signed)),
             bounds: self.bounds.clone(),
             counts,
@@ -108,10 +108,10 @@ mod tests {
     use super::*;
     use tapster_ebpf::metric;
 
-    fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> Histogram {
+    fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> HistogramValue {
         let kind = metric::Histogram(buckets.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
-        Shape::new(buckets, unit, &Classic::Declared).histogram(words, &metric)
+        FamilyBounds::new(buckets, unit, &Classic::Declared).histogram(words, &metric)
     }
 
     #[test]
@@ -126,8 +126,9 @@ mod tests {
             signed: false,
         };
         let words = [2_500_000_000, 1, 2, 3, 4, 5, 6, 7, 8];
-        let of =
-            |classic: &Classic| Shape::new(&buckets, Unit::Nanoseconds, classic).histogram(&words, &metric);
+        let of = |classic: &Classic| {
+            FamilyBounds::new(&buckets, Unit::Nanoseconds, classic).histogram(&words, &metric)
+        };
         let declared = of(&Classic::Declared);
         assert_eq!(declared.bounds.to_vec(), [0.5, 1.0, 2.0, 4.0]);
         // The square root of two is a bound, 8 is one of another histogram.

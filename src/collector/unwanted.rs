@@ -2,7 +2,7 @@
 //! first row, which leaves the map within a second; from then on the programs make no row for it. So rows that nobody asked for do
 //! not fill the map, and other devices pay nothing: programs look only where they would make a row. See `docs/adr/0046-overrides.md`.
 
-use super::{CollectError, Reader, part};
+use super::{CollectError, ProbeReader, part};
 use crate::{
     label::Decode,
     load::Attached,
@@ -37,7 +37,7 @@ impl Unwanted {
     }
 }
 
-impl Reader {
+impl ProbeReader {
     /// Removes rows of devices that are not wanted from the map, and tells the programs of them.
     pub(super) fn refuse(&self, decoders: &mut [Box<dyn Decode>]) -> io::Result<()> {
         let shown = self.shown();

@@ -3,7 +3,7 @@
 //! Key by key, the strongest value holds: a probe's own name goes before its group's, and a flag before a file, whatever name either
 //! has.
 
-use super::{Config, Part, Request, SHIPPED, group, is_called, known};
+use super::{Config, Part, ProbeSelection, SHIPPED, group, is_called, known};
 use std::collections::{BTreeMap, HashSet};
 use tapster_ebpf::{
     declaration,
@@ -41,7 +41,11 @@ fn written_out(flag: &str) -> String {
 
 /// The overrides of files, then of flags. Of two flags the later one goes before the other; files have no order, so two must not
 /// say the same.
-fn read(parts: &[Part], request: &Request, diagnostics: &mut Vec<Diagnostic>) -> Vec<(usize, Override)> {
+fn read(
+    parts: &[Part],
+    selection: &ProbeSelection,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<(usize, Override)> {
     let mut all: Vec<(usize, Override)> = Vec::new();
     let mut said: BTreeMap<(String, &str), String> = BTreeMap::new();
     for part in parts {
@@ -64,9 +68,9 @@ fn read(parts: &[Part], request: &Request, diagnostics: &mut Vec<Diagnostic>) ->
             all.push((0, one.clone()));
         }
     }
-    for (flag, layer) in request.overrides.iter().zip(1..) {
+    for (flag, layer) in selection.overrides.iter().zip(1..) {
         // Each flag is a file of its own, and places are told apart by the name.
-        let name = if request.overrides.len() == 1 { FLAG.to_owned() } else { format!("{FLAG} {layer}") };
+        let name = if selection.overrides.len() == 1 { FLAG.to_owned() } else { format!("{FLAG} {layer}") };
         let (overrides, wrong) = declaration::parse_overrides(&SourceFile::new(name, written_out(flag)));
         diagnostics.extend(wrong);
         all.extend(overrides.into_iter().map(|one| (layer, one)));
@@ -78,10 +82,10 @@ fn read(parts: &[Part], request: &Request, diagnostics: &mut Vec<Diagnostic>) ->
 pub(super) fn adjust(
     library: &mut [Probe],
     parts: &[Part],
-    request: &Request,
+    selection: &ProbeSelection,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Adjusted {
-    let mut all = read(parts, request, diagnostics);
+    let mut all = read(parts, selection, diagnostics);
     if all.is_empty() {
         return Adjusted::default();
     }
@@ -138,15 +142,16 @@ pub(super) fn adjust(
     let told: Vec<(&Override, Vec<&Probe>)> = overrides.iter().map(|one| (one, about(one))).collect();
     without_effect(&told, &mut effects);
     diagnostics.append(&mut effects.diagnostics);
-    let is_part = !request.probes.is_empty() || parts.iter().any(|part| matches!(part, Part::Shipped(_)));
+    let is_part = !selection.probes.is_empty() || parts.iter().any(|part| matches!(part, Part::Shipped(_)));
     Adjusted { overrides, off, is_part }
 }
 
 impl Config {
     /// Leaves out shipped probes that are off, unless the command line has their own name.
-    pub(super) fn turn_off(&mut self, adjusted: &Adjusted, request: &Request) {
-        let is_named =
-            |probe: &Probe| request.words.iter().chain(&request.probes).any(|word| *word == probe.name.value);
+    pub(super) fn turn_off(&mut self, adjusted: &Adjusted, selection: &ProbeSelection) {
+        let is_named = |probe: &Probe| {
+            selection.words.iter().chain(&selection.probes).any(|word| *word == probe.name.value)
+        };
         let is_off = |probe: &Probe| {
             group(probe).is_some() && adjusted.off.contains(&probe.name.value) && !is_named(probe)
         };

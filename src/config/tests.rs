@@ -16,44 +16,44 @@ fn names(config: &Config) -> Vec<&str> {
 #[test]
 fn the_library_runs_alone_or_beside_files() {
     assert_eq!(
-        names(&load(&Request::default()).unwrap()),
+        names(&load(&ProbeSelection::default()).unwrap()),
         ["block_io", "block_request", "raid_member", "raid_member"]
     );
     let own = file(
         "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
     );
-    let request = |probes: &[&str]| Request {
+    let selection = |probes: &[&str]| ProbeSelection {
         files: vec![own.path().into(), own.path().into()],
         probes: probes.iter().map(ToString::to_string).collect(),
-        ..Request::default()
+        ..ProbeSelection::default()
     };
-    assert_eq!(names(&load(&request(&[])).unwrap()), ["forks", "block_io", "forks"]);
-    assert_eq!(names(&load(&request(&["block_io"])).unwrap()), ["block_io"]);
-    let error = load(&request(&["block_oi"])).unwrap_err().to_string();
+    assert_eq!(names(&load(&selection(&[])).unwrap()), ["forks", "block_io", "forks"]);
+    assert_eq!(names(&load(&selection(&["block_io"])).unwrap()), ["block_io"]);
+    let error = load(&selection(&["block_oi"])).unwrap_err().to_string();
     assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
 }
 
 #[test]
 fn a_directory_means_its_files() {
     let directory = tempfile::tempdir().unwrap();
-    let request = Request { files: vec![directory.path().into()], ..Request::default() };
-    assert!(matches!(load(&request), Err(ConfigError::Nothing)));
+    let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
+    assert!(matches!(load(&selection), Err(ConfigError::Nothing)));
     let probe = |name: &str| {
         format!(
             "probes:\n  - name: {name}\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{{counter: {name}_total}}]\n"
         )
     };
-    let marks = request.marks();
+    let marks = selection.marks();
     for (file, name) in [("b.yml", "second"), ("a.yaml", "first"), (".c.yaml", "hidden"), ("d.txt", "text")] {
         fs::write(directory.path().join(file), probe(name)).unwrap();
     }
     fs::create_dir(directory.path().join("e.yaml")).unwrap();
-    assert_ne!(marks, request.marks());
-    assert_eq!(names(&load(&request).unwrap()), ["first", "second"]);
-    let marks = request.marks();
+    assert_ne!(marks, selection.marks());
+    assert_eq!(names(&load(&selection).unwrap()), ["first", "second"]);
+    let marks = selection.marks();
     fs::write(directory.path().join("b.yml"), probe("other")).unwrap();
-    assert_ne!(marks, request.marks());
-    assert_eq!(names(&load(&request).unwrap()), ["first", "other"]);
+    assert_ne!(marks, selection.marks());
+    assert_eq!(names(&load(&selection).unwrap()), ["first", "other"]);
 }
 
 #[test]
@@ -63,9 +63,12 @@ fn words_are_shipped_probes_or_files() {
     );
     let path = own.path().display().to_string();
     let named = |words: &[&str]| {
-        load(&Request { words: words.iter().map(ToString::to_string).collect(), ..Request::default() })
+        load(&ProbeSelection {
+            words: words.iter().map(ToString::to_string).collect(),
+            ..ProbeSelection::default()
+        })
     };
-    assert_eq!(names(&named(&[]).unwrap()), names(&load(&Request::default()).unwrap()));
+    assert_eq!(names(&named(&[]).unwrap()), names(&load(&ProbeSelection::default()).unwrap()));
     assert_eq!(
         names(&named(&["block_request", &path, "block_io"]).unwrap()),
         ["block_request", "forks", "block_io"]
@@ -88,14 +91,14 @@ fn words_are_shipped_probes_or_files() {
     // A directory stands for its files, and words go with `-c` and `--probes`.
     let directory = tempfile::tempdir().unwrap();
     fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
-    let request = Request {
+    let selection = ProbeSelection {
         words: vec![directory.path().display().to_string(), "syscalls".into()],
         files: vec![own.path().into()],
         probes: vec!["forks".into(), "syscalls".into()],
-        ..Request::default()
+        ..ProbeSelection::default()
     };
-    assert_eq!(names(&load(&request).unwrap()), ["forks", "forks", "syscalls"]);
-    assert_eq!(request.paths(), [own.path(), directory.path()]);
+    assert_eq!(names(&load(&selection).unwrap()), ["forks", "forks", "syscalls"]);
+    assert_eq!(selection.paths(), [own.path(), directory.path()]);
 }
 
 #[test]
@@ -104,23 +107,23 @@ fn what_is_off_runs_when_it_is_named() {
         "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
          \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
     );
-    let request = |probes: &[&str]| Request {
+    let selection = |probes: &[&str]| ProbeSelection {
         files: vec![own.path().into()],
         probes: probes.iter().map(ToString::to_string).collect(),
-        ..Request::default()
+        ..ProbeSelection::default()
     };
-    let config = load(&request(&[])).unwrap();
+    let config = load(&selection(&[])).unwrap();
     assert_eq!(names(&config), ["forks"]);
     assert_eq!(config.off.len(), 1);
-    assert_eq!(names(&load(&request(&["execs"])).unwrap()), ["execs"]);
-    assert_eq!(names(&load(&request(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
-    let near = load(&request(&["exces"])).unwrap_err().to_string();
+    assert_eq!(names(&load(&selection(&["execs"])).unwrap()), ["execs"]);
+    assert_eq!(names(&load(&selection(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
+    let near = load(&selection(&["exces"])).unwrap_err().to_string();
     assert_eq!(near, "there is no probe `exces`; did you mean `execs`?");
     let all_off = file(
         "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
     );
-    let request = Request { files: vec![all_off.path().into()], ..Request::default() };
-    let nothing = load(&request).unwrap_err().to_string();
+    let selection = ProbeSelection { files: vec![all_off.path().into()], ..ProbeSelection::default() };
+    let nothing = load(&selection).unwrap_err().to_string();
     assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
 }
 
@@ -130,19 +133,20 @@ fn a_file_that_cannot_be_read_hides_no_other() {
     let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
     fs::write(directory.path().join("b.yaml"), good).unwrap();
     std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
-    let request = Request { files: vec![directory.path().into()], ..Request::default() };
-    let config = survey(&request).unwrap();
+    let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
+    let config = survey(&selection).unwrap();
     assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
-    assert!(load(&request).unwrap_err().to_string().contains("a.yaml"));
+    assert!(load(&selection).unwrap_err().to_string().contains("a.yaml"));
 }
 
 #[test]
 fn mistakes_are_told_and_the_rest_is_kept() {
     let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
-    let config = load(&Request { files: vec![wrong.path().into()], ..Request::default() }).unwrap();
+    let config =
+        load(&ProbeSelection { files: vec![wrong.path().into()], ..ProbeSelection::default() }).unwrap();
     assert_eq!(config.diagnostics.len(), 3);
     assert!(
-        load(&Request { files: vec!["/nonexistent".into()], ..Request::default() })
+        load(&ProbeSelection { files: vec!["/nonexistent".into()], ..ProbeSelection::default() })
             .unwrap_err()
             .to_string()
             .contains("/nonexistent")
@@ -157,10 +161,10 @@ fn the_strongest_override_holds() {
     );
     let two = file("overrides: { block_request: { max_series: 200, metrics: { exclude: \"*_total\" } } }\n");
     let load = |flags: &[&str]| {
-        load(&Request {
+        load(&ProbeSelection {
             files: vec![one.path().into(), two.path().into()],
             overrides: flags.iter().map(ToString::to_string).collect(),
-            ..Request::default()
+            ..ProbeSelection::default()
         })
         .unwrap()
     };
@@ -180,9 +184,11 @@ fn the_strongest_override_holds() {
     );
     // Two files cannot say the same.
     let both = file("overrides: { block: { schema: 0 } }\n");
-    let config =
-        survey(&Request { files: vec![one.path().into(), both.path().into()], ..Request::default() })
-            .unwrap();
+    let config = survey(&ProbeSelection {
+        files: vec![one.path().into(), both.path().into()],
+        ..ProbeSelection::default()
+    })
+    .unwrap();
     assert!(config.diagnostics[0].message.starts_with("`schema` of `block` is given twice: `"));
     assert!(config.diagnostics[0].is_error());
 }

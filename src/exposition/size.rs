@@ -1,7 +1,7 @@
 //! What families take of a scrape.
 
 use super::Format;
-use crate::family::{MetricFamily, Value};
+use crate::family::{MetricFamily, SampleValue};
 
 /// What a family takes of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,11 @@ impl std::ops::AddAssign for Size {
 
 /// The number of series of a family.
 pub(super) fn series(family: &MetricFamily, format: Format) -> u64 {
-    let of = |value: &Value| match value {
-        Value::Number(_) => 1,
-        Value::Histogram(histogram) if format == Format::Protobuf && histogram.native.is_some() => 1,
+    let of = |value: &SampleValue| match value {
+        SampleValue::Number(_) => 1,
+        SampleValue::Histogram(histogram) if format == Format::Protobuf && histogram.native.is_some() => 1,
         // Buckets, `_sum` and `_count`.
-        Value::Histogram(histogram) => histogram.counts.len() + 2,
+        SampleValue::Histogram(histogram) => histogram.counts.len() + 2,
     };
     let series: usize = family.samples.iter().map(|sample| of(&sample.value)).sum();
     u64::try_from(series).expect("series that are in memory")

@@ -12,13 +12,13 @@ use std::{
 
 /// What each family took of the last scrape, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sizes {
+pub(super) struct ScrapeSizes {
     /// The format of the scrape; `None` before the first one.
     pub(super) format: Option<Format>,
     families: HashMap<Arc<str>, Size>,
 }
 
-impl Sizes {
+impl ScrapeSizes {
     pub(super) fn of(format: Format) -> Self {
         Self { format: Some(format), families: HashMap::new() }
     }
@@ -44,15 +44,15 @@ impl Sizes {
 
 /// The sizes of the last scrape.
 #[derive(Debug, Default)]
-pub(super) struct Last(Mutex<Sizes>);
+pub(super) struct LastSizes(Mutex<ScrapeSizes>);
 
-impl Last {
-    pub(super) fn get(&self) -> Sizes {
+impl LastSizes {
+    pub(super) fn get(&self) -> ScrapeSizes {
         lock(&self.0).clone()
     }
 
     /// Notes a scrape of these probes. Of a part of them, only the sizes of that part are others than before.
-    pub(super) fn note(&self, sizes: Sizes, selection: &Selection) {
+    pub(super) fn note(&self, sizes: ScrapeSizes, selection: &Selection) {
         let mut known = lock(&self.0);
         if *selection == Selection::All || known.format != sizes.format {
             *known = sizes;
@@ -70,11 +70,11 @@ mod tests {
     fn a_part_of_a_scrape_leaves_the_rest() {
         let size = |series| Size { series, bytes: 10 * series };
         let of = |format, families: &[(&str, u64)]| {
-            let mut sizes = Sizes::of(format);
+            let mut sizes = ScrapeSizes::of(format);
             families.iter().for_each(|(name, series)| sizes.add((*name).into(), size(*series)));
             sizes
         };
-        let last = Last::default();
+        let last = LastSizes::default();
         assert_eq!(last.get().all(), Size::default());
         last.note(of(Format::Text, &[("a", 1), ("b", 20)]), &Selection::All);
         last.note(of(Format::Text, &[("a", 3)]), &Selection::Only(vec!["x".into()]));

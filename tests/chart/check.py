@@ -816,6 +816,14 @@ def without(values, path):
     return values
 
 
+def without_words(schema):
+    """A schema without descriptions and defaults."""
+    if isinstance(schema, dict):
+        named = {"description", "default"}
+        return {key: without_words(value) for key, value in schema.items() if key not in named or isinstance(value, dict)}
+    return [without_words(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def schema_holds(chart_directory):
     """The schema has what values.yaml has, and nothing else; all of it is closed, and says what it is."""
     schema = json.loads((chart_directory / "values.schema.json").read_text())
@@ -838,6 +846,13 @@ def schema_holds(chart_directory):
                 compare(value[name], part["properties"][name], f"{path}.{name}".lstrip("."))
 
     compare(values, schema, "")
+    # What tapster takes is what the chart takes, but for words about it.
+    own = json.loads((HERE.parent.parent / "config/tapster.schema.json").read_text())
+    here = schema["properties"]["probes"]["properties"]["overrides"]
+    expect(
+        without_words(own["properties"]["overrides"]) == without_words(here),
+        "values.schema.json: probes.overrides differs from config/tapster.schema.json",
+    )
 
 
 def every_value_is_tried(render, chart, chart_directory, cases):
