@@ -743,7 +743,8 @@ def case_service_monitor(rendered):
 def case_probes(rendered):
     data = rendered.one("ConfigMap")["data"]
     values = read((HERE / "values/probes.yaml").read_text())["probes"]
-    expect(read(data["library.yaml"]) == {"library": ["block_io", "ext4"]}, "probes: the library is not as asked for")
+    asked = {"library": ["block_io", "ext4"], "overrides": values["overrides"]}
+    expect(read(data["library.yaml"]) == asked, "probes: the library is not as asked for")
     expect(read(data["execs.yaml"]) == values["custom"]["execs"], "probes: a mapping is not written as it was given")
     expect(data["as_text.yaml"] == values["custom"]["as_text"], "probes: a text is not written as it was given")
     sources = [source["configMap"]["name"] for source in rendered.volume("probes")["projected"]["sources"]]
