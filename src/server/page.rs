@@ -409,6 +409,9 @@ fn scaled(value: u64, step: u64, units: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::status::{Cause, Down, Limit};
+    use std::sync::LazyLock;
+
+    static NO_SCRAPE: LazyLock<ScrapeSizes> = LazyLock::new(ScrapeSizes::default);
 
     fn page(probes: &[ProbeStatus]) -> Page<'_> {
         Page {
@@ -419,7 +422,7 @@ mod tests {
             rights: &[],
             telemetry_path: "/metrics",
             unready: None,
-            sizes: Box::leak(Box::default()),
+            sizes: &NO_SCRAPE,
         }
     }
 
