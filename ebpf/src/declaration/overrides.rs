@@ -104,7 +104,11 @@ impl Reader {
     }
 
     fn classic_bounds(&mut self, node: &Node) -> Option<Said<Vec<Spanned<f64>>>> {
+        let before = self.errors();
         let items = self.list(node, "bounds");
+        if self.errors() > before {
+            return None;
+        }
         let mut bounds: Vec<Spanned<f64>> = Vec::new();
         if items.is_empty() || items.len() > MAX_BOUNDS {
             let message = format!("`bounds` has 1 to {MAX_BOUNDS} bounds, found {}", items.len());
