@@ -276,10 +276,10 @@ impl Probe {
             let names: Vec<&str> = self.families().map(|(name, _)| name.value.as_str()).collect();
             changes.push(format!("metrics: {names:?}"));
         }
-        if let Some(schema) = &values.schema {
-            if self.refine(schema, effects) {
-                changes.push(format!("schema: {}", schema.value));
-            }
+        if let Some(schema) = &values.schema
+            && self.refine(schema, effects)
+        {
+            changes.push(format!("schema: {}", schema.value));
         }
         if let Some(devices) = &values.devices {
             let is_device = |decoder: &Option<Spanned<Decoder>>| matches!(decoder, Some(decoder) if decoder.value == Decoder::BlockDevice);
