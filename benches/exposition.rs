@@ -93,6 +93,7 @@ fn histograms(with_native: bool) -> Vec<MetricFamily> {
         let native = with_native.then(|| Native {
             schema: 0,
             zero_threshold: 0.0,
+            highest: 128.0,
             zero_count: 0,
             buckets: (-19..).zip(counts.iter().copied()).collect(),
         });

@@ -72,7 +72,7 @@ fn histograms(count: u32) -> Vec<MetricFamily> {
         let inside = buckets.iter().map(|(_, count)| count).sum();
         let mut counts = vec![0; bounds.len() + 1];
         counts[7] = inside;
-        let native = Some(Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets });
+        let native = Some(Native { schema: 3, zero_threshold: 1e-6, highest: 128.0, zero_count: 0, buckets });
         let value =
             HistogramValue { sum: f64::from(index) * 0.1, bounds: Arc::clone(&bounds), counts, native };
         let labels = [format!("nvme{index}n1"), "write".to_owned()].into();

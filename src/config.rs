@@ -1,5 +1,9 @@
 //! The probes that run: the shipped library, and files given with `-c`.
 
+mod overrides;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     lock::lock,
     mark::Mark,
@@ -39,6 +43,8 @@ pub struct ProbeSelection {
     pub files: Vec<PathBuf>,
     /// Only these probes, or groups of shipped ones, of all those and the library; empty for all.
     pub probes: Vec<String>,
+    /// What is changed of shipped probes, as `NAME.KEY=VALUE` or an entry of `overrides:`; it goes before what files say.
+    pub overrides: Vec<String>,
     /// Whose files are accepted.
     pub trust: Trust,
     /// The contents of standard input, which is read once.
@@ -279,42 +285,64 @@ pub fn survey(selection: &ProbeSelection) -> Result<Config, ConfigError> {
 }
 
 fn gather(selection: &ProbeSelection) -> Result<Config, ConfigError> {
-    let library = library()?;
+    let mut library = library()?;
     let mut config = Config::default();
     let origins = selection.origins(&library)?;
-    if origins.is_empty() {
-        let named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
-        let wanted = |probe: &Probe| probe.enabled || named(probe);
-        config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
-    }
+    let is_alone = origins.is_empty();
+    // All files are read first: one may change shipped probes that another asks for.
+    let mut parts: Vec<Part> = Vec::new();
     for origin in origins {
         match origin {
-            ProbeOrigin::Shipped(word) => {
-                config.probes.extend(library.iter().filter(|probe| is_called(probe, word)).cloned());
-            }
+            ProbeOrigin::Shipped(word) => parts.push(Part::Shipped(word.to_owned())),
             ProbeOrigin::Path(path) => match files(path) {
                 Ok(files) => {
                     for file in files {
-                        config.take(&file, selection, &library)?;
+                        parts.extend(
+                            config.read(&file, selection)?.map(|(source, file)| Part::File(source, file)),
+                        );
                     }
                 }
                 Err(error) => config.unread.push(error),
             },
         }
     }
+    let adjusted = overrides::adjust(&mut library, &parts, selection, &mut config.diagnostics);
+    if is_alone {
+        let named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
+        let wanted = |probe: &Probe| probe.enabled || named(probe);
+        config.probes.extend(library.iter().filter(|probe| wanted(probe)).cloned());
+    }
+    for part in parts {
+        match part {
+            Part::Shipped(word) => {
+                config.probes.extend(library.iter().filter(|probe| is_called(probe, &word)).cloned());
+            }
+            Part::File(source, file) => config.take(&source, file, selection, &library),
+        }
+    }
     config.once();
+    config.turn_off(&adjusted, selection);
+    let silent = adjusted.without_probe(&config);
+    config.diagnostics.extend(silent);
     restrict(&mut config, &selection.probes)?;
     Ok(config)
 }
 
+/// A part of what is requested.
+enum Part {
+    /// Shipped probes, by the word for them.
+    Shipped(String),
+    /// A file, as it was read.
+    File(Arc<SourceFile>, ProbeFile),
+}
+
 impl Config {
-    /// Reads a file into the configuration.
-    fn take(
+    /// Reads a file, if that can be done; what is wrong with it is noted.
+    fn read(
         &mut self,
         path: &Path,
         selection: &ProbeSelection,
-        library: &[Probe],
-    ) -> Result<(), ConfigError> {
+    ) -> Result<Option<(Arc<SourceFile>, ProbeFile)>, ConfigError> {
         // This comes before the file is read, because errors show its lines. Standard input is trusted like the user who started
         // this process.
         if path.as_os_str() != STANDARD_INPUT {
@@ -330,17 +358,28 @@ impl Config {
             Ok(Ok(source)) => source,
             Ok(Err(diagnostic)) => {
                 self.diagnostics.push(diagnostic);
-                return Ok(());
+                return Ok(None);
             }
             Err(error) => {
                 self.unread.push(error);
-                return Ok(());
+                return Ok(None);
             }
         };
-        let (ProbeFile { library: from_library, probes, reasons, otlp }, diagnostics) =
-            declaration::parse(&source);
-        self.goes(otlp);
+        let (file, diagnostics) = declaration::parse(&source);
         self.diagnostics.extend(diagnostics);
+        Ok(Some((source, file)))
+    }
+
+    /// Takes a file into the configuration.
+    fn take(
+        &mut self,
+        source: &Arc<SourceFile>,
+        file: ProbeFile,
+        selection: &ProbeSelection,
+        library: &[Probe],
+    ) {
+        let ProbeFile { library: from_library, probes, reasons, otlp, overrides: _ } = file;
+        self.goes(otlp);
         let is_named = |probe: &Probe| selection.probes.iter().any(|word| is_called(probe, word));
         let (on, off): (Vec<_>, Vec<_>) =
             probes.into_iter().partition(|probe| probe.enabled || is_named(probe));
@@ -349,7 +388,10 @@ impl Config {
         self.reasons.extend(reasons);
         match from_library {
             Library::None => {}
-            Library::All => self.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),
+            Library::All => {
+                let wanted = |probe: &&Probe| probe.enabled || is_named(probe);
+                self.probes.extend(library.iter().filter(wanted).cloned());
+            }
             Library::Named(names) => {
                 for name in names {
                     let found: Vec<Probe> =
@@ -360,17 +402,14 @@ impl Config {
                             format!("did you mean `{near}`?")
                         });
                         let message = format!("the library has no probe `{}`", name.value);
-                        self.diagnostics.push(Diagnostic::error(&source, name.span, message).hint(hint));
+                        self.diagnostics.push(Diagnostic::error(source, name.span, message).hint(hint));
                     }
                     self.probes.extend(found);
                 }
             }
         }
-        Ok(())
     }
-}
 
-impl Config {
     /// Refuses a configuration without errors in which there is nothing to run.
     fn something(self) -> Result<Self, ConfigError> {
         if !self.probes.is_empty() || !self.diagnostics.is_empty() || !self.unread.is_empty() {
@@ -426,165 +465,4 @@ fn restrict(config: &mut Config, names: &[String]) -> Result<(), ConfigError> {
     }
     config.probes.retain(|probe| names.iter().any(|name| is_called(probe, name)));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        file
-    }
-
-    fn names(config: &Config) -> Vec<&str> {
-        config.probes.iter().map(|probe| probe.name.value.as_str()).collect()
-    }
-
-    #[test]
-    fn the_library_runs_alone_or_beside_files() {
-        assert_eq!(
-            names(&load(&ProbeSelection::default()).unwrap()),
-            ["block_io", "block_request", "raid_member", "raid_member"]
-        );
-        let own = file(
-            "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
-        );
-        let selection = |probes: &[&str]| ProbeSelection {
-            files: vec![own.path().into(), own.path().into()],
-            probes: probes.iter().map(ToString::to_string).collect(),
-            ..ProbeSelection::default()
-        };
-        assert_eq!(names(&load(&selection(&[])).unwrap()), ["forks", "block_io", "forks"]);
-        assert_eq!(names(&load(&selection(&["block_io"])).unwrap()), ["block_io"]);
-        let error = load(&selection(&["block_oi"])).unwrap_err().to_string();
-        assert_eq!(error, "there is no probe `block_oi`; did you mean `block_io`?");
-    }
-
-    #[test]
-    fn a_directory_means_its_files() {
-        let directory = tempfile::tempdir().unwrap();
-        let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
-        assert!(matches!(load(&selection), Err(ConfigError::Nothing)));
-        let probe = |name: &str| {
-            format!(
-                "probes:\n  - name: {name}\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{{counter: {name}_total}}]\n"
-            )
-        };
-        let marks = selection.marks();
-        for (file, name) in
-            [("b.yml", "second"), ("a.yaml", "first"), (".c.yaml", "hidden"), ("d.txt", "text")]
-        {
-            fs::write(directory.path().join(file), probe(name)).unwrap();
-        }
-        fs::create_dir(directory.path().join("e.yaml")).unwrap();
-        assert_ne!(marks, selection.marks());
-        assert_eq!(names(&load(&selection).unwrap()), ["first", "second"]);
-        let marks = selection.marks();
-        fs::write(directory.path().join("b.yml"), probe("other")).unwrap();
-        assert_ne!(marks, selection.marks());
-        assert_eq!(names(&load(&selection).unwrap()), ["first", "other"]);
-    }
-
-    #[test]
-    fn words_are_shipped_probes_or_files() {
-        let own = file(
-            "library: [block_io]\nprobes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n",
-        );
-        let path = own.path().display().to_string();
-        let named = |words: &[&str]| {
-            load(&ProbeSelection {
-                words: words.iter().map(ToString::to_string).collect(),
-                ..ProbeSelection::default()
-            })
-        };
-        assert_eq!(names(&named(&[]).unwrap()), names(&load(&ProbeSelection::default()).unwrap()));
-        assert_eq!(
-            names(&named(&["block_request", &path, "block_io"]).unwrap()),
-            ["block_request", "forks", "block_io"]
-        );
-        // A group includes probes that are off by default.
-        assert_eq!(
-            names(&named(&["sched"]).unwrap()),
-            ["sched_off_cpu", "sched_run_queue", "sched_switches", "sched_migrations"]
-        );
-        assert_eq!(names(&named(&["block_io", "block"]).unwrap()), ["block_io", "block_request"]);
-        for (word, expected) in [
-            ("shed", "`shed` is neither a shipped probe nor a file of probes; did you mean `sched`?"),
-            (
-                "block_oi",
-                "`block_oi` is neither a shipped probe nor a file of probes; did you mean `block_io`?",
-            ),
-            ("", "`` is neither a shipped probe nor a file of probes"),
-            ("missing.yaml", "cannot read `missing.yaml`: No such file or directory (os error 2)"),
-            ("./block_io", "cannot read `./block_io`: No such file or directory (os error 2)"),
-        ] {
-            assert_eq!(named(&[word]).unwrap_err().to_string(), expected);
-        }
-        // A directory stands for its files, and words go with `-c` and `--probes`.
-        let directory = tempfile::tempdir().unwrap();
-        fs::copy(own.path(), directory.path().join("own.yaml")).unwrap();
-        let selection = ProbeSelection {
-            words: vec![directory.path().display().to_string(), "syscalls".into()],
-            files: vec![own.path().into()],
-            probes: vec!["forks".into(), "syscalls".into()],
-            ..ProbeSelection::default()
-        };
-        assert_eq!(names(&load(&selection).unwrap()), ["forks", "forks", "syscalls"]);
-        assert_eq!(selection.paths(), [own.path(), directory.path()]);
-    }
-
-    #[test]
-    fn what_is_off_runs_when_it_is_named() {
-        let own = file(
-            "probes:\n  - name: forks\n    at: tracepoint:sched:sched_process_fork\n    metrics: [{counter: forks_total}]\n\
-             \x20 - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
-        );
-        let selection = |probes: &[&str]| ProbeSelection {
-            files: vec![own.path().into()],
-            probes: probes.iter().map(ToString::to_string).collect(),
-            ..ProbeSelection::default()
-        };
-        let config = load(&selection(&[])).unwrap();
-        assert_eq!(names(&config), ["forks"]);
-        assert_eq!(config.off.len(), 1);
-        assert_eq!(names(&load(&selection(&["execs"])).unwrap()), ["execs"]);
-        assert_eq!(names(&load(&selection(&["execs", "forks"])).unwrap()), ["forks", "execs"]);
-        let near = load(&selection(&["exces"])).unwrap_err().to_string();
-        assert_eq!(near, "there is no probe `exces`; did you mean `execs`?");
-        let all_off = file(
-            "probes:\n  - name: execs\n    enabled: false\n    at: tracepoint:sched:sched_process_exec\n    metrics: [{counter: execs_total}]\n",
-        );
-        let selection = ProbeSelection { files: vec![all_off.path().into()], ..ProbeSelection::default() };
-        let nothing = load(&selection).unwrap_err().to_string();
-        assert!(nothing.contains("all are off") && nothing.ends_with("--probes execs"), "{nothing}");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_hides_no_other() {
-        let directory = tempfile::tempdir().unwrap();
-        let good = "probes: [{ name: forks, at: \"tracepoint:sched:sched_process_fork\", metrics: [{ counter: forks_total }] }]\n";
-        fs::write(directory.path().join("b.yaml"), good).unwrap();
-        std::os::unix::fs::symlink("/nonexistent", directory.path().join("a.yaml")).unwrap();
-        let selection = ProbeSelection { files: vec![directory.path().into()], ..ProbeSelection::default() };
-        let config = survey(&selection).unwrap();
-        assert_eq!((names(&config), config.unread.len()), (vec!["forks"], 1));
-        assert!(load(&selection).unwrap_err().to_string().contains("a.yaml"));
-    }
-
-    #[test]
-    fn mistakes_are_told_and_the_rest_is_kept() {
-        let wrong = file("library: [block_oi]\nprobes: [{name: x}]\n");
-        let config =
-            load(&ProbeSelection { files: vec![wrong.path().into()], ..ProbeSelection::default() }).unwrap();
-        assert_eq!(config.diagnostics.len(), 3);
-        assert!(
-            load(&ProbeSelection { files: vec!["/nonexistent".into()], ..ProbeSelection::default() })
-                .unwrap_err()
-                .to_string()
-                .contains("/nonexistent")
-        );
-    }
 }

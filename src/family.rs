@@ -80,7 +80,8 @@ pub enum SampleValue {
 pub struct HistogramValue {
     /// Sum of all observed values.
     pub sum: f64,
-    /// Upper bounds (inclusive, ascending, without `+Inf`), shared by every sample of the family.
+    /// Upper bounds (inclusive, ascending, without `+Inf`), shared by every sample of the family. A histogram without any has only
+    /// its native form; of the classic one there is `+Inf` in texts, which cannot do without.
     pub bounds: Arc<[f64]>,
     /// Observations per classic bucket, not cumulative; one more than `bounds`, the last for `+Inf`.
     pub counts: Vec<u64>,
@@ -97,6 +98,8 @@ pub struct Native {
     pub zero_threshold: f64,
     /// Observations in the zero bucket.
     pub zero_count: u64,
+    /// The highest bound: observations above it are in the bucket whose upper bound is infinite.
+    pub highest: f64,
     /// `(index, count)` of the buckets that are not empty, ascending by index.
     pub buckets: Vec<(i32, u64)>,
 }
@@ -141,7 +144,7 @@ impl HistogramValue {
         };
         let schema = u8::try_from(native.schema.clamp(0, 8)).unwrap_or(0);
         let steps = f64::from(1_i32 << schema);
-        let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
+        let highest = native.highest;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the logarithm of a number is a few thousand at most"
@@ -243,7 +246,8 @@ mod tests {
 
     fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
         let counts = vec![zero_count + buckets.iter().map(|(_, count)| count).sum::<u64>(), 0];
-        let native = Native { schema: 3, zero_threshold: 0.5, zero_count, buckets: buckets.to_vec() };
+        let native =
+            Native { schema: 3, zero_threshold: 0.5, highest: 128.0, zero_count, buckets: buckets.to_vec() };
         HistogramValue { sum, bounds: [128.0].into(), counts, native: Some(native) }
     }
 

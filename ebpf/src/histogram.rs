@@ -199,6 +199,57 @@ impl Exponential {
     }
 }
 
+/// A number beside the bounds of a scheme.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nearby {
+    /// It is this bound, but for rounding.
+    At(f64),
+    /// It lies between these two.
+    Between(f64, f64),
+    /// It is below all bounds or above them.
+    Outside,
+}
+
+impl Exponential {
+    /// The lowest and the highest bound, in base units.
+    pub fn range(&self) -> (f64, f64) {
+        let highest = self.min_index + self.count.cast_signed();
+        (native_bound(self.schema, self.min_index), native_bound(self.schema, highest))
+    }
+
+    /// The bounds next to a number in base units.
+    pub fn nearby(&self, number: f64) -> Nearby {
+        /// A bound that was printed with seven digits is meant.
+        const ROUNDING: f64 = 1e-6;
+        let (lowest, highest) = self.range();
+        if number < lowest * (1.0 - ROUNDING) || number > highest * (1.0 + ROUNDING) {
+            return Nearby::Outside;
+        }
+        let nearest = native_bound(self.schema, self.index_of(number));
+        if (number / nearest - 1.0).abs() <= ROUNDING {
+            return Nearby::At(nearest);
+        }
+        let index = self.index_of(number);
+        let lower = if nearest < number { index } else { index - 1 };
+        Nearby::Between(native_bound(self.schema, lower), native_bound(self.schema, lower + 1))
+    }
+
+    /// The number of buckets at or below a bound in base units; `None` if it is outside of them.
+    pub fn buckets_up_to(&self, bound: f64) -> Option<usize> {
+        let Nearby::At(_) = self.nearby(bound) else { return None };
+        usize::try_from(self.index_of(bound) - self.min_index + 1).ok()
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::as_conversions,
+        reason = "the logarithm of a number is a few thousand at most"
+    )]
+    fn index_of(&self, number: f64) -> i32 {
+        (number.log2() * f64::from(1_i32 << self.schema)).round() as i32
+    }
+}
+
 /// scale × 2^power, rounded down.
 fn raw_bound(scale: u64, power: i32) -> Option<u64> {
     if power >= 0 {

@@ -103,6 +103,9 @@ pub struct Layout {
     pub stacks: Vec<StackLayout>,
     /// Whether the probe has a map of the processes of a command, keyed by their number, 4 bytes.
     pub traced: bool,
+    /// Places in a row's key of numbers of block devices, if only some devices are wanted: there is a map of those that are not,
+    /// keyed by the number, 8 bytes.
+    pub chosen: Vec<u32>,
 }
 
 /// The copies of a row, one after the other. Each is written by some of the CPUs, so that not all CPUs wait for the same
@@ -350,7 +353,9 @@ impl Layout {
         let key_size = if labels.is_empty() { 4 } else { size };
         let stacks = stacks(probe, max_rows);
         let traced = probe.events.iter().any(TypedEvent::asks_for_traced);
-        Self { labels, key_size, metrics, row_size, per_cpu, copies, max_rows, start, stacks, traced }
+        let chosen =
+            probe.chosen.iter().filter_map(|index| labels.get(*index)).map(|slot| slot.offset).collect();
+        Self { labels, key_size, metrics, row_size, per_cpu, copies, max_rows, start, stacks, traced, chosen }
     }
 
     /// Most CPUs that write one copy of a row.

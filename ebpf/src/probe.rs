@@ -2,6 +2,7 @@
 
 mod decoder;
 mod kernel;
+mod overrides;
 mod reason;
 mod waiting;
 
@@ -10,6 +11,7 @@ pub use crate::point::{AttachPoint, Root};
 pub use crate::unit::{UNITS, Unit};
 pub use decoder::*;
 pub use kernel::*;
+pub use overrides::*;
 pub use reason::*;
 pub use waiting::*;
 
@@ -32,6 +34,8 @@ pub struct ProbeFile {
     pub reasons: Vec<Reason>,
     /// The destinations of metrics.
     pub otlp: Option<Otlp>,
+    /// What is changed of shipped probes.
+    pub overrides: Vec<Override>,
 }
 
 /// `exporters:` and `otlp:` of a file: texts as they were written. The exporter parses them.
@@ -114,6 +118,8 @@ pub struct Probe {
     pub per_cpu: Option<bool>,
     /// Whether it runs with its whole file or library, and not only if it is named.
     pub enabled: bool,
+    /// What it shows of its counts.
+    pub shown: Shown,
 }
 
 impl Probe {

@@ -71,6 +71,11 @@ pub const TABLE: u32 = 4;
 /// Name of the map of the command's processes, for probes that use `traced`.
 pub const TRACED: &str = "traced";
 
+/// Name of the map of block devices that are not wanted, for probes that have only some of them.
+pub const UNWANTED: &str = "unwanted";
+/// Most devices in it.
+const MAX_UNWANTED: u32 = 1024;
+
 /// The maps that a layout needs, in order.
 pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
     let rows = MapDef {
@@ -135,6 +140,15 @@ pub(crate) fn maps(layout: &Layout) -> Vec<MapDef> {
         });
     }
     maps.extend(layout.traced.then(|| follow::map(TRACED)));
+    if !layout.chosen.is_empty() {
+        maps.push(MapDef {
+            name: UNWANTED,
+            kind: MapKind::Hash,
+            key_size: 8,
+            value_size: 8,
+            max_entries: MAX_UNWANTED,
+        });
+    }
     maps
 }
 
@@ -196,6 +210,7 @@ mod tests {
             start: None,
             stacks: Vec::new(),
             traced: true,
+            chosen: Vec::new(),
         }
     }
 

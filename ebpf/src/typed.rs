@@ -389,6 +389,8 @@ pub struct TypedProbe {
     pub inflight_timeout_ns: u64,
     /// Whether rows are kept per CPU, if declared.
     pub per_cpu: Option<bool>,
+    /// Indexes of the labels of block devices, if only some devices are wanted.
+    pub chosen: Vec<usize>,
 }
 
 impl TypedProbe {

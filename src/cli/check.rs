@@ -1,5 +1,6 @@
 //! `tapster check`: would these probes run here?
 
+mod cost;
 mod kernels;
 mod reasons;
 
@@ -113,7 +114,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
         Some(LoadedProbes { loaded: exporter.loaded(), limits: exporter.limits(), failures, exporter })
     };
     let mut text = String::new();
-    told(&compiled, started.as_ref(), kernel.possible_cpus, &mut text)?;
+    let disks = cost::disks(&args.host.host());
+    told(&compiled, started.as_ref(), kernel.possible_cpus, &disks, &mut text)?;
     for probe in &config.off {
         writeln!(text, "{}  off       runs when it is named: --probes {0}", probe.name.value)?;
     }
@@ -146,12 +148,13 @@ fn told(
     compiled: &[(Probe, Program)],
     started: Option<&LoadedProbes>,
     cpus: u32,
+    disks: &[cost::Disk],
     text: &mut String,
 ) -> std::fmt::Result {
     let width = compiled.iter().map(|(_, program)| program.name.len()).max().unwrap_or(0);
     let running = started.map(|started| started.exporter.probes()).unwrap_or_default();
     let mut untried = BTreeSet::new();
-    for (_, program) in compiled {
+    for (probe, program) in compiled {
         let name = &program.name;
         let own = running.iter().find(|running| running.name() == name);
         // The program with the alternatives that the kernel accepted.
@@ -175,6 +178,9 @@ fn told(
         let shared_by = program.layout.shared_by(cpus);
         if shared_by > 1 {
             writeln!(text, "{:width$}            rows are shared by {shared_by} processors each", "")?;
+        }
+        for line in cost::lines(program, &probe.shown, disks) {
+            writeln!(text, "{:width$}            {line}", "")?;
         }
         let loaded = started.and_then(|started| started.loaded.iter().find(|(loaded, _)| loaded == name));
         for AttachedPoint { at, mechanism, functions, places } in

@@ -110,6 +110,10 @@ pub struct ProbeArgs {
     /// the shipped ones
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub probes: Vec<String>,
+    /// Change a shipped probe, or all of a group, as `overrides` of a file does, and before it:
+    /// `block.devices.exclude=loop*`, `block.classic=false`; may be given several times
+    #[arg(long = "override", value_name = "NAME.KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 impl ProbeArgs {
@@ -119,6 +123,7 @@ impl ProbeArgs {
             words: words.to_vec(),
             files: self.config.clone(),
             probes: self.probes.clone(),
+            overrides: self.overrides.clone(),
             trust,
             ..ProbeSelection::default()
         }

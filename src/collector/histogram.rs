@@ -5,7 +5,7 @@ use crate::family::{HistogramValue, Native};
 use std::sync::Arc;
 use tapster_ebpf::{
     histogram::{Buckets, Exponential},
-    probe::Unit,
+    probe::{Classic, Unit},
     typed::TypedMetric,
 };
 
@@ -18,10 +18,21 @@ pub(super) struct FamilyBounds<'a> {
 }
 
 impl<'a> FamilyBounds<'a> {
-    pub(super) fn new(buckets: &'a Buckets, unit: Unit) -> Self {
+    /// The shape of these buckets; `classic` is about those that have a native form too.
+    pub(super) fn new(buckets: &'a Buckets, unit: Unit, classic: &Classic) -> Self {
         let mut exponential = None;
-        let (bounds, ends): (Vec<f64>, Vec<usize>) = match buckets {
-            Buckets::Exponential { thresholds, min, max, classic_step } => {
+        let (bounds, ends): (Vec<f64>, Vec<usize>) = match (buckets, classic) {
+            (Buckets::Exponential { thresholds, .. }, Classic::No) => {
+                exponential = Some(thresholds);
+                (Vec::new(), Vec::new())
+            }
+            (Buckets::Exponential { thresholds, .. }, Classic::Bounds(bounds)) => {
+                exponential = Some(thresholds);
+                // A bound that this histogram does not reach is one of another histogram of the probe.
+                let end = |bound: &f64| Some((*bound, thresholds.buckets_up_to(*bound)?));
+                bounds.iter().filter_map(end).unzip()
+            }
+            (Buckets::Exponential { thresholds, min, max, classic_step }, Classic::Declared) => {
                 exponential = Some(thresholds);
                 let step = usize::from((*classic_step).max(1));
                 let mut powers: Vec<i16> = (*min..=*max).step_by(step).collect();
@@ -37,8 +48,8 @@ impl<'a> FamilyBounds<'a> {
                     })
                     .unzip()
             }
-            Buckets::Explicit { bounds, .. } => bounds.iter().copied().zip(1..).unzip(),
-            Buckets::Linear { start, width, count } => (0..u64::from(*count))
+            (Buckets::Explicit { bounds, .. }, _) => bounds.iter().copied().zip(1..).unzip(),
+            (Buckets::Linear { start, width, count }, _) => (0..u64::from(*count))
                 .map(|index| {
                     let bound = start.saturating_add_unsigned(width.saturating_mul(index));
                     (
@@ -86,6 +97,7 @@ fn native(scheme: &Exponential, buckets: &[u64]) -> Native {
     Native {
         schema,
         zero_threshold: f64::exp2(f64::from(scheme.min_index) / steps),
+        highest: scheme.range().1,
         zero_count: buckets.first().copied().unwrap_or(0),
         buckets: filled.collect(),
     }
@@ -99,7 +111,43 @@ mod tests {
     fn of(buckets: &Buckets, unit: Unit, words: &[u64]) -> HistogramValue {
         let kind = metric::Histogram(buckets.clone()).into();
         let metric = TypedMetric { name: "m".into(), help: String::new(), kind, unit, signed: false };
-        FamilyBounds::new(buckets, unit).histogram(words, &metric)
+        FamilyBounds::new(buckets, unit, &Classic::Declared).histogram(words, &metric)
+    }
+
+    #[test]
+    fn the_classic_form_is_coarser_or_left_out() {
+        let thresholds = Exponential::new(1, -1, 2, Unit::Nanoseconds.per_base()).unwrap();
+        let buckets = Buckets::Exponential { thresholds, min: -1, max: 2, classic_step: 1 };
+        let metric = TypedMetric {
+            name: "m".into(),
+            help: String::new(),
+            kind: metric::Histogram(buckets.clone()).into(),
+            unit: Unit::Nanoseconds,
+            signed: false,
+        };
+        let words = [2_500_000_000, 1, 2, 3, 4, 5, 6, 7, 8];
+        let of = |classic: &Classic| {
+            FamilyBounds::new(&buckets, Unit::Nanoseconds, classic).histogram(&words, &metric)
+        };
+        let declared = of(&Classic::Declared);
+        assert_eq!(declared.bounds.to_vec(), [0.5, 1.0, 2.0, 4.0]);
+        // The square root of two is a bound, 8 is one of another histogram.
+        let root = f64::sqrt(2.0);
+        let coarse = of(&Classic::Bounds([0.5, root, 8.0].into()));
+        assert_eq!(
+            (coarse.bounds.to_vec(), coarse.counts.as_slice()),
+            (vec![0.5, root], &[1, 2 + 3 + 4, 26][..])
+        );
+        let none = of(&Classic::No);
+        assert_eq!((none.bounds.len(), none.counts.as_slice()), (0, &[36][..]));
+        // The same is known of it in either form.
+        for other in [coarse, none] {
+            assert_eq!(other.native, declared.native);
+            assert_eq!(other.buckets(), declared.buckets());
+            for q in [0.1, 0.5, 0.99, 1.0] {
+                assert_eq!(other.quantile(q), declared.quantile(q));
+            }
+        }
     }
 
     #[test]

@@ -4,26 +4,30 @@
 //! the same texts (for example, of a cgroup that was created again). A probe that cannot be read is left out of the scrape and
 //! reported as down; the others go on.
 
+mod estimate;
 mod histogram;
 mod ledger;
 mod retire;
 mod retired;
 mod row;
 mod starts;
+mod unwanted;
 mod waiting;
 
 use crate::{
-    cgroup::{Cgroups, Part},
+    cgroup::{Cgroups, GONE, Part},
     family::{MetricFamily, Origin, Sample, SampleValue},
     host::Host,
     label::{self, Decode, DecoderSources, LabelError, StackLookup},
     load::{Attached, LoadError},
+    lock::lock,
     reason,
     status::ProgramStatus,
     symbol::Symbols,
     sys::{self, KernelClock, PossibleCpus},
     topology::Topology,
 };
+pub use estimate::estimate;
 use ledger::Ledger;
 use retired::Retired;
 use row::RowWords;
@@ -40,11 +44,12 @@ use std::{
 };
 use tapster_ebpf::{
     layout::{DropReason, Layout, Slot, StartLayout},
-    probe::{Decoder, Reason},
+    probe::{Classic, Decoder, Reason, Shown},
     program::{DROPS, Program, ROWS},
     typed::{Side, TypedMetric},
     waiting::Waiting,
 };
+use unwanted::Unwanted;
 use waiting::{DoubtPeriod, Tasks};
 
 /// Why a probe's maps cannot be read.
@@ -103,6 +108,10 @@ pub struct ProbeReader {
     /// Whether functions of programs are named: the label of a stack changes when its symbols are read late.
     names_programs: bool,
     label_names: Arc<[String]>,
+    /// What is shown of the counts.
+    shown: Mutex<Arc<Shown>>,
+    /// Devices that are not wanted, for the programs; only if devices were chosen when the probe was compiled.
+    unwanted: Option<Unwanted>,
     /// A time before the first event could be counted.
     began: SystemTime,
     expired: AtomicU64,
@@ -226,11 +235,29 @@ impl ProbeReader {
                 .collect(),
             names_programs: program.labels.iter().any(|label| label.decoder == Decoder::Stack(Side::User)),
             label_names: program.labels.iter().map(|label| label.name.clone()).collect(),
+            shown: Mutex::default(),
+            unwanted: Unwanted::open(&attached, cpus)?,
             began,
             expired: AtomicU64::new(0),
             doubt: Mutex::default(),
             attached,
         })
+    }
+
+    /// Changes what is shown of the counts.
+    pub fn show(&self, shown: Arc<Shown>) {
+        *lock(&self.shown) = shown;
+    }
+
+    /// What is shown of the counts.
+    pub(super) fn shown(&self) -> Arc<Shown> {
+        lock(&self.shown).clone()
+    }
+
+    /// Whether a row with these texts is one of devices that are shown.
+    fn is_wanted(&self, shown: &Shown, texts: &[String]) -> bool {
+        let mut devices = self.disk_labels.iter().filter_map(|index| texts.get(*index));
+        devices.all(|device| device == GONE || shown.takes(device))
     }
 
     /// The compiled program.
@@ -269,11 +296,12 @@ impl ProbeReader {
     pub fn collect(&self, topology: &Arc<Topology>, view: View) -> io::Result<ProbeReading> {
         let Program { layout, metrics, .. } = self.program();
         let now_ns = self.now_ns();
+        let shown = self.shown();
         // The lock is taken before the map is read: a row must not be seen both in the map and among those removed from it, nor
         // in neither.
         let held = self.takes_out().then(|| self.lock_labels());
         let dump = self.rows.dump()?;
-        let series = count(dump.len());
+        let mut series = count(dump.len());
         let waits = self.waits()?;
         let waits_until_ns = self.now_ns();
         let mut rows: Vec<(Arc<[String]>, RowWords)> = Vec::with_capacity(dump.len());
@@ -290,6 +318,10 @@ impl ProbeReader {
             let mut places: HashMap<Arc<[String]>, usize> = HashMap::with_capacity(dump.len());
             for (key, value) in dump.iter().filter(|(key, _)| !gone.contains_key(*key)) {
                 if let Some(labels) = texts(key, layout, decoders) {
+                    if !self.is_wanted(&shown, &labels) {
+                        series -= 1;
+                        continue;
+                    }
                     let row = RowWords::read(value, layout, metrics, self.copies(), now_ns);
                     if moves {
                         ledger.show(key, &labels, &row, at, metrics, layout);
@@ -309,11 +341,14 @@ impl ProbeReader {
             }
             if let Some((told, starts)) = &waits {
                 // Starts wait only under labels in the map, not under those of removed rows.
-                let shown: Vec<Arc<[String]>> =
+                let present: Vec<Arc<[String]>> =
                     rows[..in_map].iter().map(|(labels, _)| labels.clone()).collect();
                 let origin = Origin::at(self.began);
                 let named = (&*self.label_names, &origin);
-                waiting = waiting::families(*told, starts, waits_until_ns, decoders, &shown, named);
+                let takes =
+                    |place: usize, text: &str| !self.disk_labels.contains(&place) || shown.takes(text);
+                waiting =
+                    waiting::families(*told, starts, waits_until_ns, (decoders, &takes), &present, named);
             }
             match view {
                 View::Now => Origin { began: Some(self.began), restarted: ledger.restarted() },
@@ -323,11 +358,13 @@ impl ProbeReader {
                 }
             }
         };
+        // Rows of disks that are gone, from before other devices were chosen.
+        rows.retain(|(texts, _)| self.is_wanted(&shown, texts));
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
         let families = metrics
             .iter()
             .enumerate()
-            .map(|(index, metric)| self.family(index, metric, &origin, &rows))
+            .map(|(index, metric)| self.family(index, metric, &origin, &rows, &shown.classic))
             .chain(waiting)
             .collect();
         Ok(ProbeReading { families, series, dropped: self.dropped()? })
@@ -355,12 +392,13 @@ impl ProbeReader {
         metric: &TypedMetric,
         origin: &Origin,
         rows: &[(Arc<[String]>, RowWords)],
+        classic: &Classic,
     ) -> MetricFamily {
         let kind = metric.kind.family();
         let slot = self.program().layout.metrics[index];
         let mut samples = Vec::with_capacity(rows.len());
         if let Some(buckets) = metric.kind.buckets() {
-            let shape = histogram::FamilyBounds::new(buckets, metric.unit);
+            let shape = histogram::FamilyBounds::new(buckets, metric.unit, classic);
             samples.extend(rows.iter().map(|(labels, row)| Sample {
                 labels: labels.clone(),
                 value: SampleValue::Histogram(shape.histogram(row.words(slot), metric)),

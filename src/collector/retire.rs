@@ -72,6 +72,7 @@ impl ProbeReader {
         for decoder in decoders.iter_mut() {
             decoder.look();
         }
+        self.refuse(decoders)?;
         let mut gone = GoneRows::new();
         self.rows.scan(|key, _| {
             let is_gone = |(index, _): &&(usize, Part)| {
@@ -119,8 +120,13 @@ impl ProbeReader {
         at: SystemTime,
     ) -> io::Result<()> {
         let Program { layout, metrics, labels, .. } = self.program();
+        let shown = self.shown();
         for (key, places) in gone {
             let texts = texts(&key, layout, decoders);
+            if texts.as_ref().is_some_and(|texts| !self.is_wanted(&shown, texts)) {
+                self.rows.delete(&key)?;
+                continue;
+            }
             let has_disk = places.iter().any(|index| self.disk_labels.contains(index));
             if texts.is_none() && !has_disk {
                 // A row that another decoder leaves out may be shown again; but counts of another disk in the row of this one

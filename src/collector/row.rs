@@ -137,6 +137,7 @@ pub(super) mod tests {
             start: None,
             stacks: Vec::new(),
             traced: false,
+            chosen: Vec::new(),
         }
     }
 

@@ -84,7 +84,7 @@ pub(super) fn families(
     (waiting, layout): (&Waiting, &StartLayout),
     starts: &[Start],
     now_ns: u64,
-    decoders: &mut [Box<dyn Decode>],
+    (decoders, takes): (&mut [Box<dyn Decode>], &dyn Fn(usize, &str) -> bool),
     rows: &[Arc<[String]>],
     (names, origin): (&[String], &Origin),
 ) -> Vec<MetricFamily> {
@@ -104,6 +104,9 @@ pub(super) fn families(
             waiting.labels.iter().zip(&raw).map(|(label, raw)| decoders.get_mut(label.place)?.decode(raw));
         // A decoder may leave out the start, as it leaves out rows.
         let Some(texts) = texts.collect::<Option<Arc<[String]>>>() else { continue };
+        if !waiting.labels.iter().zip(texts.iter()).all(|(label, text)| takes(label.place, text)) {
+            continue;
+        }
         all.entry(texts).or_default().add(waits);
     }
     let label_names: Arc<[String]> =

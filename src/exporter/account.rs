@@ -15,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use tapster_ebpf::probe::Names;
 
 /// The families with the bytes of bios, and of requests, by device.
 const COUNTED: [&str; 2] = ["tapster_block_io_bytes_total", "tapster_block_device_bytes_total"];
@@ -118,6 +119,8 @@ pub(super) struct Account {
     /// Whether requests are counted too.
     has_requests: bool,
     known: Option<HashMap<String, DiskAccount>>,
+    /// Which devices the probes count.
+    chosen: Vec<Names>,
     /// Disks that the log has named.
     named: BTreeSet<String>,
     told: MetricFamily,
@@ -138,13 +141,19 @@ impl Account {
             looked: None,
             has_requests: false,
             known: None,
+            chosen: Vec::new(),
             named: BTreeSet::new(),
             told,
         }
     }
 
-    /// Compares the kernel's account with these families, if the bytes are in them.
-    pub(super) fn compare(&mut self, families: &[MetricFamily]) {
+    /// Compares the kernel's account with these families, if the bytes are in them. `chosen` are the devices that the probes
+    /// count, where that is not all: others are left out.
+    pub(super) fn compare(&mut self, families: &[MetricFamily], chosen: Vec<Names>) {
+        if chosen != self.chosen {
+            self.leave();
+            self.chosen = chosen;
+        }
         self.compare_at(families, Instant::now());
     }
 
@@ -184,6 +193,9 @@ impl Account {
         let directories = fs::read_dir(&self.block).into_iter().flatten().take(MAX_DISKS).flatten();
         for entry in directories {
             let (directory, name) = (entry.path(), name::of_block_file(&entry.file_name()));
+            if !self.chosen.iter().all(|names| names.takes(&name)) {
+                continue;
+            }
             let old = before.remove(&name);
             let which =
                 old.filter(|_| are_same).map_or_else(|| DiskIdentity::of(&directory), |old| old.which);
@@ -429,6 +441,31 @@ mod tests {
             account.compare(&other);
             assert_eq!(account.shown(), [], "{labels:?}");
         }
+    }
+
+    /// A device that is left out has bytes that no probe was asked for; one that is taken again begins anew.
+    #[test]
+    fn devices_that_are_left_out_are_not_compared() {
+        let host = Host::new();
+        let mut account = TimedAccount::new(&host);
+        let compare = |account: &mut TimedAccount, chosen: &[Names]| {
+            account.0.compare(&reads("sda", 0), chosen.to_vec());
+            account.0.looked = None;
+            account.0.compare(&reads("sda", 0), chosen.to_vec());
+            account.0.looked = None;
+        };
+        host.disk("sda", 0, "0\n");
+        host.disk("loop0", 0, "0\n");
+        let chosen = [Names::new([], ["loop*"])];
+        compare(&mut account, &chosen);
+        host.disk("loop0", 100 * MIB, "0\n");
+        compare(&mut account, &chosen);
+        assert_eq!(account.shown(), []);
+        compare(&mut account, &[]);
+        assert_eq!(account.shown(), []);
+        host.disk("loop0", 200 * MIB, "0\n");
+        compare(&mut account, &[]);
+        assert_eq!(account.shown(), [("loop0".to_owned(), 200 * MIB)]);
     }
 
     /// While the probe is away, nothing is compared.

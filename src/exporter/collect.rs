@@ -82,7 +82,9 @@ impl Exporter {
                 let is_shipped =
                     |running: &Arc<Running>| running.name() == "block_io" && running.is_called("block");
                 if probes.iter().any(is_shipped) {
-                    account.compare(&families);
+                    let counts = |running: &&Arc<Running>| running.is_called("block");
+                    let chosen = probes.iter().filter(counts).filter_map(|running| running.shown().devices);
+                    account.compare(&families, chosen.collect());
                 } else {
                     account.leave();
                 }

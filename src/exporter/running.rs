@@ -27,7 +27,7 @@ use std::{
 use tapster_ebpf::{
     attach::{Missing, Target},
     diagnostic::Diagnostic,
-    probe::{Decoder, Probe},
+    probe::{Decoder, Probe, Shown},
     program::{Code, Program},
     typed::Side,
 };
@@ -63,6 +63,8 @@ pub struct Running {
     group: Mutex<Option<Arc<str>>>,
     help: String,
     meaning: String,
+    /// What is shown of its counts.
+    shown: Mutex<Shown>,
     /// The table of reasons that its labels use, if any.
     reasons: Option<Arc<ReasonTable>>,
     /// `FILE:LINE`, which changes with the lines above it.
@@ -198,7 +200,10 @@ impl Running {
         shared: &LabelContext,
     ) -> Self {
         let (reader, down) = match attached.and_then(|attached| open(attached, began, host, shared)) {
-            Ok(reader) => (OnceLock::from(reader), None),
+            Ok(reader) => {
+                reader.show(Arc::new(probe.shown.clone()));
+                (OnceLock::from(reader), None)
+            }
             Err(down) => (OnceLock::new(), Some(watched.as_ref().and_then(waiting).unwrap_or(down))),
         };
         // If it is down, the reason already names the refused alternatives.
@@ -212,6 +217,7 @@ impl Running {
             group: Mutex::new(crate::config::group(probe).map(Arc::from)),
             help: probe.help.clone(),
             meaning: probe.meaning.clone(),
+            shown: Mutex::new(probe.shown.clone()),
             reasons: decoders.any(|decoder| decoder.value == Decoder::Reason).then(|| shared.reasons.clone()),
             source: Mutex::new(place(probe)),
             began,
@@ -347,10 +353,19 @@ impl Running {
         self.meaning == probe.meaning
     }
 
-    /// Updates the place of its declaration.
+    /// Updates what may change of its declaration while it runs: its place, and what is shown of its counts.
     pub(super) fn stands_at(&self, probe: &Probe) {
         *lock(&self.source) = place(probe);
         *lock(&self.group) = crate::config::group(probe).map(Arc::from);
+        *lock(&self.shown) = probe.shown.clone();
+        if let Some(reader) = self.reader() {
+            reader.show(Arc::new(probe.shown.clone()));
+        }
+    }
+
+    /// What is shown of its counts.
+    pub(super) fn shown(&self) -> Shown {
+        lock(&self.shown).clone()
     }
 
     pub(super) fn down(&self) -> Option<Down> {

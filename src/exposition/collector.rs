@@ -79,17 +79,22 @@ impl Collector for FamilyEncoder {
         for sample in &family.samples {
             if sample.labels.is_empty() {
                 // An empty label set would be written as `{}`.
-                encode_value(&mut metric, family.kind, &sample.value)?;
+                encode_value(&mut metric, family.kind, &sample.value, *format)?;
             } else {
                 let labels = SampleLabels { family, sample };
-                encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value)?;
+                encode_value(&mut metric.encode_family(&labels)?, family.kind, &sample.value, *format)?;
             }
         }
         Ok(())
     }
 }
 
-fn encode_value(encoder: &mut MetricEncoder, kind: FamilyKind, value: &SampleValue) -> fmt::Result {
+fn encode_value(
+    encoder: &mut MetricEncoder,
+    kind: FamilyKind,
+    value: &SampleValue,
+    format: Format,
+) -> fmt::Result {
     match (kind, value) {
         (FamilyKind::Counter, SampleValue::Number(number)) => {
             encoder.encode_counter::<NoLabelSet, _, f64>(number, None)
@@ -97,15 +102,17 @@ fn encode_value(encoder: &mut MetricEncoder, kind: FamilyKind, value: &SampleVal
         (FamilyKind::Gauge | FamilyKind::Histogram, SampleValue::Number(number)) => {
             encoder.encode_gauge(number)
         }
-        (_, SampleValue::Histogram(histogram)) => encode_histogram(encoder, histogram),
+        (_, SampleValue::Histogram(histogram)) => encode_histogram(encoder, histogram, format),
     }
 }
 
-fn encode_histogram(encoder: &mut MetricEncoder, histogram: &HistogramValue) -> fmt::Result {
+fn encode_histogram(encoder: &mut MetricEncoder, histogram: &HistogramValue, format: Format) -> fmt::Result {
     let HistogramValue { sum, bounds, counts, native } = histogram;
+    // Where there is only the native form, the format that has it needs no bucket of the classic one.
+    let is_native_only = format == Format::Protobuf && bounds.is_empty() && native.is_some();
     // The encoder adds up the counts and writes the last bound as it is, so `+Inf` must be added here.
     let bounds = bounds.iter().copied().chain([f64::INFINITY]);
-    let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).collect();
+    let classic: Vec<(f64, u64)> = bounds.zip(counts.iter().copied()).filter(|_| !is_native_only).collect();
     let Some(native) = native else {
         return encoder.encode_histogram::<NoLabelSet>(*sum, histogram.count(), &classic, None);
     };

@@ -12,10 +12,12 @@ mod check;
 mod collector;
 mod native;
 mod negotiate;
+mod size;
 mod text;
 
 pub use check::ExpositionError;
 pub(crate) use negotiate::parse_quality;
+pub use size::Size;
 
 #[cfg(test)]
 mod tests;
@@ -105,18 +107,20 @@ impl Exposition {
         Self { format, body: Vec::new(), admission: Admission::default() }
     }
 
-    /// Writes one family, all of it or nothing. It is taken by value because `prometheus-client` wants to own what
+    /// Writes one family, all of it or nothing, and says what it takes. It is taken by value because `prometheus-client` wants to own what
     /// it writes, and a copy of every count of every scrape is not free.
-    pub fn add(&mut self, family: MetricFamily) -> Result<(), ExpositionError> {
+    pub fn add(&mut self, family: MetricFamily) -> Result<Size, ExpositionError> {
         self.admission.check(&family)?;
         let (kind, name) = (family.kind, Arc::clone(&family.name));
+        let (series, before) = (size::series(&family, self.format), self.body.len());
         match self.format {
             Format::Text => text::write(&mut self.body, &family),
             Format::OpenMetrics => collector::open_metrics(&mut self.body, family)?,
             Format::Protobuf => collector::protobuf(&mut self.body, family)?,
         }
         self.admission.take(kind, &name);
-        Ok(())
+        let bytes = u64::try_from(self.body.len() - before).expect("bytes that are in memory");
+        Ok(Size { series, bytes })
     }
 
     /// Passes on what has been written since the last call, so that a scrape of many families is never whole in memory.

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn an_empty_native_histogram_has_an_empty_span() {
-        let native = Native { schema: 3, zero_threshold: 0.0, zero_count: 0, buckets: Vec::new() };
+        let native =
+            Native { schema: 3, zero_threshold: 0.0, highest: 128.0, zero_count: 0, buckets: Vec::new() };
         assert_eq!(Spans::of(&native), Spans { spans: vec![(0, 0)], deltas: Vec::new() });
     }
 }

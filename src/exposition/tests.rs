@@ -11,7 +11,13 @@ fn histogram(counts: &[u64]) -> SampleValue {
         sum: 0.25,
         bounds: [1e-6, 0.001, 1.0].into(),
         counts: counts.to_vec(),
-        native: Some(Native { schema: 0, zero_threshold: 0.0, zero_count: 0, buckets: native(counts) }),
+        native: Some(Native {
+            schema: 0,
+            zero_threshold: 0.0,
+            highest: 1.0,
+            zero_count: 0,
+            buckets: native(counts),
+        }),
     })
 }
 

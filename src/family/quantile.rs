@@ -92,7 +92,7 @@ impl HistogramValue {
         if native.zero_count > 0 && rank <= below {
             return native.zero_threshold * rank / below;
         }
-        let highest = self.bounds.last().copied().unwrap_or(f64::INFINITY);
+        let highest = native.highest;
         let steps = f64::from(1_i32 << native.schema.clamp(0, 8));
         for (index, count) in &native.buckets {
             let inside = precise(*count);
@@ -135,6 +135,7 @@ mod tests {
         let native = Native {
             schema: 1,
             zero_threshold: f64::exp2(-20.0),
+            highest: 512.0,
             zero_count: 0,
             buckets: buckets.into_iter().collect(),
         };

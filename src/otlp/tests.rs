@@ -68,7 +68,8 @@ fn labels(texts: &[&str]) -> Arc<[String]> {
 
 fn histogram(zero_count: u64, buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
     let inside: u64 = buckets.iter().map(|(_, count)| count).sum();
-    let native = Native { schema: 3, zero_threshold: 0.5, zero_count, buckets: buckets.to_vec() };
+    let native =
+        Native { schema: 3, zero_threshold: 0.5, highest: 128.0, zero_count, buckets: buckets.to_vec() };
     HistogramValue { sum, bounds: [128.0].into(), counts: vec![zero_count + inside, 0], native: Some(native) }
 }
 
@@ -164,8 +165,13 @@ fn exponential_buckets_have_the_same_bounds() {
         let top = (1024 << schema) + 1;
         let buckets = [(-30, 2), (-29, 0), (0, 1), (1, 6), (17, 3), (top, 5)];
         let inside: u64 = buckets.iter().map(|(_, count)| count).sum();
-        let native =
-            Native { schema, zero_threshold: 1.0 / 1024.0, zero_count: 4, buckets: buckets.to_vec() };
+        let native = Native {
+            schema,
+            zero_threshold: 1.0 / 1024.0,
+            highest: 128.0,
+            zero_count: 4,
+            buckets: buckets.to_vec(),
+        };
         let value =
             HistogramValue { sum: 3.5, bounds: [1.0].into(), counts: vec![4, inside], native: Some(native) };
         let family =

@@ -52,8 +52,13 @@ fn family(rows: &[(&str, &str, &str, &str, u64, f64)]) -> MetricFamily {
     for (array, member, slot, operation, count, seconds) in rows {
         #[expect(clippy::cast_possible_truncation, reason = "a few hundred at most")]
         let index = (seconds.log2() * 8.0).ceil() as i32;
-        let native =
-            Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(index, *count)] };
+        let native = Native {
+            schema: 3,
+            zero_threshold: 1e-6,
+            highest: 128.0,
+            zero_count: 0,
+            buckets: vec![(index, *count)],
+        };
         #[expect(clippy::cast_precision_loss, reason = "few")]
         let sum = seconds * *count as f64;
         let histogram =

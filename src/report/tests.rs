@@ -34,8 +34,13 @@ fn metric(name: &str, kind: MetricForm, unit: BaseUnit) -> ReportMetric {
 
 /// Native buckets of whole powers of two, by the power of their upper bound.
 fn histogram(buckets: &[(i32, u64)], sum: f64) -> HistogramValue {
-    let native =
-        Native { schema: 0, zero_threshold: f64::exp2(-20.0), zero_count: 0, buckets: buckets.to_vec() };
+    let native = Native {
+        schema: 0,
+        zero_threshold: f64::exp2(-20.0),
+        highest: 128.0,
+        zero_count: 0,
+        buckets: buckets.to_vec(),
+    };
     let count = buckets.iter().map(|(_, count)| count).sum();
     HistogramValue { sum, bounds: [128.0].into(), counts: vec![count, 0], native: Some(native) }
 }

@@ -24,6 +24,7 @@ mod requests;
 mod routes;
 mod seats;
 mod select;
+mod sizes;
 
 #[cfg(test)]
 mod tests;

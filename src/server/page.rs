@@ -3,6 +3,8 @@
 //!
 //! `html!` escapes every value, so names and messages of kernels and files stay text.
 
+use super::sizes::ScrapeSizes;
+use crate::exposition::{Format, Size};
 use crate::status::{ConfigStatus, LastPush, ProbeStatus, ProgramStatus, PushStatus, UnreadyReason};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::time::{Duration, SystemTime};
@@ -10,10 +12,11 @@ use std::time::{Duration, SystemTime};
 const STYLE: &str = include_str!("page.css");
 /// Attach points of a probe that are shown; the rest is folded away.
 const SHOWN_POINTS: usize = 3;
-const COLUMNS: [&str; 9] =
-    ["Probe", "State", "Attach points", SERIES, RUNS, MISSED, TIME_PER_RUN, DROPPED, MEMORY];
+const COLUMNS: [&str; 10] =
+    ["Probe", "State", "Attach points", SERIES, SCRAPED, RUNS, MISSED, TIME_PER_RUN, DROPPED, MEMORY];
 // Names of numeric columns: in the head of the table and, on narrow screens, beside each number.
 const SERIES: &str = "Series";
+const SCRAPED: &str = "Last scrape";
 const RUNS: &str = "Runs";
 const MISSED: &str = "Missed";
 const TIME_PER_RUN: &str = "Time per run";
@@ -33,6 +36,8 @@ pub(super) struct Page<'a> {
     pub(super) rights: &'a [(&'static str, String)],
     pub(super) telemetry_path: &'a str,
     pub(super) unready: Option<UnreadyReason>,
+    /// What the last scrape had.
+    pub(super) sizes: &'a ScrapeSizes,
 }
 
 impl Page<'_> {
@@ -89,11 +94,24 @@ impl Page<'_> {
                 (figure("Probes up", up < probes.len(), &format!("{up} of {}", probes.len())))
                 (figure("Programs", false, &programs.to_string()))
                 (figure("Series", false, &count(sum(|probe| probe.series))))
+                (figure("Last scrape", false, &self.scraped()))
                 (figure("Time in probes", false, &if is_counted { nanos(run_ns) } else { "not counted".into() }))
                 (figure("Dropped events", dropped > 0, &count(dropped)))
                 (figure("Map memory", false, &bytes(sum(|probe| probe.memory_bytes))))
             }
         }
+    }
+
+    /// What the last scrape had, with its format: the native form of a histogram is one series, the classic one many.
+    fn scraped(&self) -> String {
+        let format = match self.sizes.format {
+            None => return "none yet".into(),
+            Some(Format::Text) => "text",
+            Some(Format::OpenMetrics) => "OpenMetrics",
+            Some(Format::Protobuf) => "protobuf",
+        };
+        let Size { series, bytes: length } = self.sizes.all();
+        format!("{} series, {} as {format}", count(series), bytes(length))
     }
 
     /// What needs attention.
@@ -145,7 +163,7 @@ impl Page<'_> {
                         }
                     }
                 }
-                tbody { @for probe in down.into_iter().chain(up) { (row(probe)) } }
+                tbody { @for probe in down.into_iter().chain(up) { (row(probe, self.sizes.together(&probe.families))) } }
             }
         }
     }
@@ -202,7 +220,7 @@ fn figure(name: &str, alarm: bool, value: &str) -> Markup {
     html! { div { dt { (name) } dd class=[alarm.then_some("warn")] { (value) } } }
 }
 
-fn row(probe: &ProbeStatus) -> Markup {
+fn row(probe: &ProbeStatus, scraped: Size) -> Markup {
     let is_down = probe.down.is_some();
     let runs = total(probe, |program| program.runs);
     let missed = total(probe, |program| program.missed);
@@ -221,6 +239,10 @@ fn row(probe: &ProbeStatus) -> Markup {
             td { span.state { (if is_down { "down" } else { "up" }) } }
             td.points { (points(&probe.programs)) }
             (series(probe.series, probe.max_series))
+            td.num.muted[scraped == Size::default()] data-label=(SCRAPED) {
+                (count(scraped.series)) " "
+                span.muted.small { (bytes(scraped.bytes)) }
+            }
             (number(RUNS, &count(runs), runs == 0))
             td.num.muted[missed == 0].warn[missed > 0] data-label=(MISSED) { (count(missed)) }
             (number(TIME_PER_RUN, &per_run.map_or_else(|| "–".into(), nanos), per_run.is_none()))
@@ -387,6 +409,9 @@ fn scaled(value: u64, step: u64, units: &[&str]) -> String {
 mod tests {
     use super::*;
     use crate::status::{Cause, Down, Limit};
+    use std::sync::LazyLock;
+
+    static NO_SCRAPE: LazyLock<ScrapeSizes> = LazyLock::new(ScrapeSizes::default);
 
     fn page(probes: &[ProbeStatus]) -> Page<'_> {
         Page {
@@ -397,6 +422,7 @@ mod tests {
             rights: &[],
             telemetry_path: "/metrics",
             unready: None,
+            sizes: &NO_SCRAPE,
         }
     }
 
@@ -427,6 +453,23 @@ mod tests {
         let html = Page { configuration: Some(&good), ..page(&[]) }.html();
         assert!(
             html.contains("The shipped probes, as read ") && !html.contains("class=\"note\"><p>"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn what_the_last_scrape_had_is_shown_by_probe() {
+        assert!(render(&[]).contains("none yet"));
+        let mut sizes = ScrapeSizes::of(Format::Text);
+        for (family, series, bytes) in [("a", 20, 2048), ("b_total", 3, 100), ("else", 1000, 1 << 20)] {
+            sizes.add(family.into(), Size { series, bytes });
+        }
+        let families = vec!["a".into(), "b_total".into()];
+        let probe = ProbeStatus { families, ..Default::default() };
+        let html = Page { sizes: &sizes, ..page(&[probe]) }.html();
+        assert!(html.contains("1,023 series, 1.00 MiB as text"), "{html}");
+        assert!(
+            html.contains("data-label=\"Last scrape\">23 <span class=\"muted small\">2.09 KiB</span>"),
             "{html}"
         );
     }

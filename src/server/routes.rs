@@ -22,6 +22,7 @@ use super::connection::Peer;
 use super::refusal::{RefusalCounts, RequestRefusal};
 use super::requests::{RequestPermit, Requests};
 use super::seats::Seats;
+use super::sizes::{LastSizes, ScrapeSizes};
 use super::{Reload, ServerOptions, compress, guard, page, select};
 use crate::exposition::{Exposition, ExpositionError, Format};
 use crate::family::MetricFamily;
@@ -51,6 +52,7 @@ struct RouteContext {
     seats: Arc<Seats>,
     refused: Arc<RefusalCounts>,
     logged: Arc<LoggedFamilies>,
+    last: Arc<LastSizes>,
     telemetry_path: Arc<str>,
     reload: Option<Reload>,
     reload_turn: Arc<Semaphore>,
@@ -87,6 +89,7 @@ pub(super) fn router(
             seats,
             refused: Arc::default(),
             logged: Arc::default(),
+            last: Arc::default(),
             telemetry_path: telemetry_path.as_str().into(),
             reload: reload.clone(),
             reload_turn: Arc::new(Semaphore::new(1)),
@@ -184,7 +187,8 @@ async fn metrics(
             };
             let own = || selection.takes_rest().then(own).into_iter().flatten().collect::<Vec<_>>();
             let read = || shared.source.select(&selection).into_iter().chain(own()).collect();
-            scrape(read, &forms, &shared.logged, &shared.memory)
+            let noted = |sizes| shared.last.note(sizes, &selection);
+            scrape(read, noted, &forms, &shared.logged, &shared.memory)
         }
     };
     let scrape = match admit(&shared, peer).await {
@@ -208,9 +212,11 @@ async fn metrics(
     }
 }
 
-/// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted.
+/// Writes a complete scrape in each of these forms. A family that cannot be written is left out, logged and counted. `noted` is
+/// told what each family takes.
 pub(super) fn scrape(
     read: impl FnOnce() -> Vec<MetricFamily>,
+    noted: impl FnOnce(ScrapeSizes),
     forms: &BTreeSet<ScrapeForm>,
     logged: &LoggedFamilies,
     memory: &Arc<BodyMemory>,
@@ -223,6 +229,7 @@ pub(super) fn scrape(
             Written {
                 exposition: Exposition::new(format),
                 left_out: Vec::new(),
+                sizes: ScrapeSizes::of(format),
                 bodies: forms.map(|packed| ((format, packed), BodyWriter::new(packed))).collect(),
             }
         })
@@ -234,6 +241,9 @@ pub(super) fn scrape(
             other.add(family.clone());
         }
         last.add(family);
+    }
+    if let Some(sizes) = written.last().map(|written| written.sizes.clone()) {
+        noted(sizes);
     }
     let mut bodies = BTreeMap::new();
     for format in written {
@@ -252,12 +262,17 @@ pub(super) fn scrape(
 struct Written {
     exposition: Exposition,
     left_out: Vec<ExpositionError>,
+    sizes: ScrapeSizes,
     bodies: Vec<(ScrapeForm, BodyWriter)>,
 }
 
 impl Written {
     fn add(&mut self, family: MetricFamily) {
-        self.left_out.extend(self.exposition.add(family).err());
+        let name = family.name.clone();
+        match self.exposition.add(family) {
+            Ok(size) => self.sizes.add(name, size),
+            Err(error) => self.left_out.push(error),
+        }
         let bodies = &mut self.bodies;
         // A body in memory that failed once fails again in `finish`.
         let _ = self.exposition.drain(&mut All(bodies));
@@ -300,6 +315,7 @@ async fn landing(State(shared): State<RouteContext>, Extension(peer): Extension<
         let source = &of_page.source;
         let (probes, push, configuration) = (source.status(), source.push(), source.configuration());
         let web = of_page.web.as_ref().and_then(|web| web.problem());
+        let sizes = of_page.last.get();
         let page = page::Page {
             probes: &probes,
             push: push.as_ref(),
@@ -308,6 +324,7 @@ async fn landing(State(shared): State<RouteContext>, Extension(peer): Extension<
             rights: &of_page.rights,
             telemetry_path: &of_page.telemetry_path,
             unready: source.unready(),
+            sizes: &sizes,
         };
         let mut writer = BodyWriter::new(false);
         writer.write_all(page.html().as_bytes()).and_then(|()| writer.finish(&of_page.memory)).map(Arc::new)

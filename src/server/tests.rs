@@ -283,7 +283,7 @@ fn a_broken_family_is_left_out_and_counted() {
     tracing::subscriber::with_default(subscriber, || {
         for format in [Format::Text, Format::OpenMetrics, Format::Text] {
             let forms = [(format, false)].into();
-            let scrape = routes::scrape(|| server.fake.collect(), &forms, &logged, &Arc::default());
+            let scrape = routes::scrape(|| server.fake.collect(), drop, &forms, &logged, &Arc::default());
             let text = String::from_utf8(scrape[&(format, false)].to_vec()).unwrap();
             assert!(text.contains("\ntapster_scrape_families_left_out 1"), "{text}");
         }

@@ -36,7 +36,13 @@ fn histogram(count: u64, value: f64) -> SampleValue {
     counts[bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())] = count;
     #[expect(clippy::cast_possible_truncation, reason = "a small number")]
     let index = (value.log2() * 8.0).ceil() as i32;
-    let native = Native { schema: 3, zero_threshold: 1e-9, zero_count: 0, buckets: vec![(index, count)] };
+    let native = Native {
+        schema: 3,
+        zero_threshold: 1e-9,
+        highest: 8.0,
+        zero_count: 0,
+        buckets: vec![(index, count)],
+    };
     SampleValue::Histogram(HistogramValue { sum: count as f64 * value, bounds, counts, native: Some(native) })
 }
 

@@ -779,7 +779,8 @@ def case_service_monitor(rendered):
 def case_probes(rendered):
     data = rendered.one("ConfigMap")["data"]
     values = read((HERE / "values/probes.yaml").read_text())["probes"]
-    expect(read(data["library.yaml"]) == {"library": ["block_io", "ext4"]}, "probes: the library is not as asked for")
+    asked = {"library": ["block_io", "ext4"], "overrides": values["overrides"]}
+    expect(read(data["library.yaml"]) == asked, "probes: the library is not as asked for")
     expect(read(data["execs.yaml"]) == values["custom"]["execs"], "probes: a mapping is not written as it was given")
     expect(data["as_text.yaml"] == values["custom"]["as_text"], "probes: a text is not written as it was given")
     sources = [source["configMap"]["name"] for source in rendered.volume("probes")["projected"]["sources"]]
@@ -852,6 +853,14 @@ def without(values, path):
     return values
 
 
+def without_words(schema):
+    """A schema without descriptions and defaults."""
+    if isinstance(schema, dict):
+        named = {"description", "default"}
+        return {key: without_words(value) for key, value in schema.items() if key not in named or isinstance(value, dict)}
+    return [without_words(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def schema_holds(chart_directory):
     """The schema has what values.yaml has, and nothing else; all of it is closed, and says what it is."""
     schema = json.loads((chart_directory / "values.schema.json").read_text())
@@ -874,6 +883,13 @@ def schema_holds(chart_directory):
                 compare(value[name], part["properties"][name], f"{path}.{name}".lstrip("."))
 
     compare(values, schema, "")
+    # What tapster takes is what the chart takes, but for words about it.
+    own = json.loads((HERE.parent.parent / "config/tapster.schema.json").read_text())
+    here = schema["properties"]["probes"]["properties"]["overrides"]
+    expect(
+        without_words(own["properties"]["overrides"]) == without_words(here),
+        "values.schema.json: probes.overrides differs from config/tapster.schema.json",
+    )
 
 
 def every_value_is_tried(render, chart, chart_directory, cases):

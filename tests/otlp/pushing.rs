@@ -51,7 +51,13 @@ impl Source for Events {
         let counter = MetricFamily::single("events_total", "Events.", FamilyKind::Counter, count as f64);
         let mut histogram =
             MetricFamily::new("event_duration_seconds", "Their time.", FamilyKind::Histogram, &["kind"]);
-        let native = Native { schema: 3, zero_threshold: 1e-6, zero_count: 0, buckets: vec![(-8, count)] };
+        let native = Native {
+            schema: 3,
+            zero_threshold: 1e-6,
+            highest: 1.0,
+            zero_count: 0,
+            buckets: vec![(-8, count)],
+        };
         let value = HistogramValue {
             sum: count as f64 / 2.0,
             bounds: [1.0].into(),

@@ -18,7 +18,7 @@ use crate::{
     attach::{self, Site},
     declaration::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS},
     diagnostic::{Diagnostic, SourceFile},
-    probe::{AttachPoint, Probe},
+    probe::{AttachPoint, Decoder, Probe},
     target::Target,
     typed::{Role, Type, TypedEvent, TypedProbe},
     usdt::FileId,
@@ -260,6 +260,9 @@ impl Checker<'_> {
                 "shorten texts with str(pointer, SIZE), or drop a label",
             );
         }
+        let is_device =
+            |index: &usize| probe.shown.devices.is_some() && labels[*index].decoder == Decoder::BlockDevice;
+        let chosen = (0..labels.len()).filter(is_device).collect();
         let waiting = self.waiting(&events, &labels, key.as_deref().unwrap_or_default());
         Some(TypedProbe {
             name: probe.name.value.clone(),
@@ -274,6 +277,7 @@ impl Checker<'_> {
             max_inflight: probe.max_inflight,
             inflight_timeout_ns: probe.inflight_timeout_ns.unwrap_or_else(|| INFLIGHT_TIMEOUT.default_ns()),
             per_cpu: probe.per_cpu,
+            chosen,
         })
     }
 }

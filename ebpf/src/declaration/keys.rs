@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 const ONE_OR_MORE_EXPRESSIONS: Form = Form::Either(&[Form::Expression, Form::List(&Form::Expression)]);
 const ATTACH: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
+const PATTERNS: Form = Form::Either(&[Form::Text, Form::List(&Form::Text)]);
 const EVENTS: Form = Form::Either(&[Form::Mapping(EVENT), Form::List(&Form::Mapping(EVENT))]);
 
 /// Keys of a file.
@@ -23,6 +24,11 @@ pub(super) const FILE: &[Key] = &[
         "Shipped probes to run besides those of this file: `true` for all that are on by default, or a list of names. The name of a shipped file without `.yaml`, such as `sched`, is all that are in it.",
     )
     .or(Fallback::Boolean(false)),
+    Key::new(
+        "overrides",
+        Form::Named(&Form::Mapping(OVERRIDE)),
+        "[What is changed of shipped probes](#shipped-probes-adjusted): the name of one, or of a group such as `block` → what to change.",
+    ),
     Key::new("probes", Form::List(&Form::Mapping(PROBE)), "The [probes](#the-probe)."),
     Key::new(
         "reasons",
@@ -40,6 +46,50 @@ pub(super) const FILE: &[Key] = &[
         Form::Mapping(OTLP),
         "How metrics are pushed by OTLP: [its keys](otlp.md#settings). Flags and `OTEL_*` variables go before these keys. One file of several may have it.",
     ),
+];
+
+/// Keys of an entry of `overrides`.
+pub(super) const OVERRIDE: &[Key] = &[
+    Key::new(
+        "enabled",
+        Form::Boolean,
+        "Whether it runs with the library as a whole. With `false` it runs only where the command line has its own name.",
+    )
+    .or(Fallback::Told("the probe's")),
+    Key::new("max_series", Form::Integer(1, 1_000_000), "Most label sets.").or(Fallback::Told("the probe's")),
+    Key::new(
+        "devices",
+        Form::Mapping(CHOICE),
+        "Block devices by name, of labels decoded by `block_device`. I/O of others is not counted.",
+    )
+    .or(Fallback::Told("all")),
+    Key::new("metrics", Form::Mapping(CHOICE), "Metrics by name, with or without `tapster_`. Others are not counted.")
+        .or(Fallback::Told("all")),
+    Key::new(
+        "bounds",
+        Form::List(&Form::Either(&[Form::Number, Form::Text])),
+        "Bounds of the classic form of histograms, in base units or as `2^-10`: some of those that their buckets have.",
+    )
+    .or(Fallback::Told("the probe's")),
+    Key::new(
+        "schema",
+        Form::Integer(0, 4),
+        "Buckets of histograms, in the kernel and in the native form: 2^schema for each power of two.",
+    )
+    .or(Fallback::Told("the probe's")),
+    Key::new(
+        "classic",
+        Form::Boolean,
+        "Whether histograms have a classic form. With `false` texts have `+Inf`, sum and count of them, and protobuf only the native form.",
+    )
+    .or(Fallback::Boolean(true)),
+];
+
+/// Keys of `devices` and `metrics`.
+pub(super) const CHOICE: &[Key] = &[
+    Key::new("include", PATTERNS, "Patterns of those that are taken: `*`, `?` and `[...]`; one or a list.")
+        .or(Fallback::Told("all")),
+    Key::new("exclude", PATTERNS, "Patterns of those that are left out of them.").or(Fallback::Told("none")),
 ];
 
 /// Keys of `otlp`. Their defaults are those of the exporter's settings, which flags and variables share.
@@ -351,8 +401,10 @@ pub fn schema() -> Value {
 
 /// The tables of keys for the reference, in Markdown, by their names there.
 pub fn tables() -> Vec<(&'static str, String)> {
-    let lists: [(&str, &[Key]); 11] = [
+    let lists: [(&str, &[Key]); 13] = [
         ("file", FILE),
+        ("override", OVERRIDE),
+        ("choice", CHOICE),
         ("probe", PROBE),
         ("event", EVENT),
         ("each", EACH),

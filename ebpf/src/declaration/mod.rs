@@ -8,15 +8,17 @@ mod keys;
 mod label;
 mod metric;
 mod otlp;
+mod overrides;
 mod reason;
 
 pub(crate) use keys::{INFLIGHT_TIMEOUT, MAX_FUNCTIONS};
 pub use keys::{schema, tables};
+pub use overrides::parse_overrides;
 
 use crate::{
     diagnostic::{Diagnostic, SourceFile},
     expr,
-    probe::{Event, Expression, KernelRange, Library, Probe, ProbeFile, Root, parse_error},
+    probe::{Event, Expression, KernelRange, Library, Probe, ProbeFile, Root, Shown, parse_error},
     reader::{Fields, Reader},
     yaml::{self, Data, Node},
 };
@@ -48,6 +50,8 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
             if let Some(fields) = reader.fields(&root, keys::FILE, "the file") {
                 result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
                 result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
+                result.overrides =
+                    fields.get("overrides").map(|node| reader.overrides(node)).unwrap_or_default();
                 result.otlp = reader.otlp(fields.get("exporters"), fields.get("otlp"));
                 for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
                     if result.probes.len() == MAX_PROBES {
@@ -294,6 +298,7 @@ impl Reader {
             max_functions,
             per_cpu,
             enabled,
+            shown: Shown::default(),
         };
         (self.errors() == before).then_some(probe)
     }

@@ -6,7 +6,7 @@ use crate::{
     insn::{Alu, Cond, FP, Helper, Insn, R0, R1, R2, R3, R4, R5, R7, R8, R9, Size},
     layout::{Copies, DropReason},
     probe::KernelVersion,
-    program::{ROWS, ZERO},
+    program::{ROWS, UNWANTED, ZERO, map_named},
     typed::{AccessMode, Role, Typed, TypedEach, TypedKind},
 };
 use std::collections::BTreeSet;
@@ -246,6 +246,12 @@ impl Lowering<'_> {
         self.asm.comment("row = rows[labels]");
         self.lookup(ROWS, key);
         self.asm.jump_if(Cond::Ne, R0, 0, found);
+        for place in &self.layout.chosen {
+            self.asm.comment("no row of an unwanted device");
+            let place = i16::try_from(*place).expect("a key has at most 256 bytes");
+            self.lookup(map_named(self.layout, UNWANTED), key + place);
+            self.asm.jump_if(Cond::Ne, R0, 0, skip);
+        }
         self.asm.comment("new row");
         let zero = self.index_key(0);
         self.lookup(ZERO, zero);

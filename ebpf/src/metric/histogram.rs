@@ -9,7 +9,7 @@ pub(crate) use buckets::{BUCKETS, EXPONENTIAL, LINEAR};
 use super::{Cell, RowKind, add_words};
 use crate::{
     diagnostic::{Diagnostic, SourceFile},
-    histogram::Buckets,
+    histogram::{Buckets, Exponential},
     insn::{R1, R7},
     key::{Form, Key},
     names::FamilyKind,
@@ -29,6 +29,8 @@ pub struct Histogram(pub Buckets);
 pub struct Declared {
     /// Its `buckets:`; if not declared, the unit decides.
     pub buckets: Option<Node>,
+    /// The schema of exponential buckets, where it is another than they say.
+    pub schema: Option<u8>,
 }
 
 impl RowKind for Histogram {
@@ -46,14 +48,20 @@ impl RowKind for Histogram {
     type Declared = Declared;
 
     fn declare(_: &mut Reader, fields: &Fields<'_>) -> Declared {
-        Declared { buckets: fields.get("buckets").cloned() }
+        Declared { buckets: fields.get("buckets").cloned(), schema: None }
     }
 
     fn typed(declared: &Declared, file: &Arc<SourceFile>, unit: Unit) -> Result<Self, Vec<Diagnostic>> {
-        let buckets = match &declared.buckets {
+        let mut buckets = match &declared.buckets {
             Some(node) => buckets::read(file, node, unit)?,
             None => buckets::by_unit(unit),
         };
+        if let (Some(schema), Buckets::Exponential { thresholds, min, max, .. }) =
+            (declared.schema, &mut buckets)
+        {
+            *thresholds = Exponential::new(schema, *min, *max, unit.per_base())
+                .expect("whether a range fits does not depend on the schema, which is one of the five");
+        }
         Ok(Self(buckets))
     }
 

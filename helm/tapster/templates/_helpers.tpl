@@ -81,8 +81,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Files of probes, by name. */}}
 {{- define "tapster.probes" -}}
 {{- $files := dict -}}
-{{- with .Values.probes.library }}
-{{- $_ := set $files "library.yaml" (dict "library" . | toYaml | printf "%s\n") }}
+{{- $shipped := dict -}}
+{{- with .Values.probes.library }}{{ $_ := set $shipped "library" . }}{{ end }}
+{{- with .Values.probes.overrides }}{{ $_ := set $shipped "overrides" . }}{{ end }}
+{{- with $shipped }}
+{{- $_ := set $files "library.yaml" (toYaml . | printf "%s\n") }}
 {{- end }}
 {{- range $name, $probes := .Values.probes.custom }}
 {{- $text := kindIs "string" $probes | ternary $probes (toYaml $probes | printf "%s\n") }}

@@ -12,7 +12,7 @@ use crate::{
     lock::lock,
     status::{Cause, Down},
 };
-use std::{path::Path, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
 use tapster_ebpf::{attach::Target, probe::Probe, program::Program};
 
 impl Running {
@@ -88,6 +88,7 @@ impl Running {
         *lock(&self.passed) = candidate.passed;
         self.tell_passed();
         let reader = open(attached, began, host, shared)?;
+        reader.show(Arc::new(self.shown()));
         self.reader.set(reader).map_err(|_| Down {
             cause: Cause::Internal,
             message: "the probe was attached twice: this is a bug in tapster".into(),
