@@ -213,7 +213,7 @@ probes:
     drop(tapster);
     // A file may be for newer kernels only: then nothing runs.
     let newer = directory.path().join("newer.yaml");
-    let text = "probes:\n- name: newer\n  kernel: '>=99'\n  at: tracepoint:sched:sched_process_fork\n  metrics: [{ counter: newer_total }]\n";
+    let text = "probes:\n- name: newer\n  kernel: '>=99.0'\n  at: tracepoint:sched:sched_process_fork\n  metrics: [{ counter: newer_total }]\n";
     fs::write(&newer, text).unwrap();
     let tapster = Tapster::start(&["-c", &newer.display().to_string()]);
     let answer = tapster.get("/-/ready");
