@@ -83,6 +83,32 @@ fn a_kernel_of_few_functions() {
     assert_eq!(told(&check(&[])), Vec::<String>::new());
 }
 
+/// Labels that are the target's in Prometheus are told of, and no others; shipped probes have none of them.
+#[test]
+fn labels_that_a_target_has() {
+    let kernel = fixture::Kernel::new();
+    let directory = tempfile::tempdir().unwrap();
+    let site = "probes:
+  - name: switches
+    at: tracepoint:sched:sched_switch
+    labels: { pod: pid, k8s_pod_name: pid, job: pid, jobs: pid }
+    metrics: [{ counter: switches_total, help: Switches. }]
+";
+    fs::write(directory.path().join("site.yaml"), site).unwrap();
+    let output = kernel.tapster(directory.path(), &["check", "--offline", "site.yaml"]);
+    assert!(stdout(&output).starts_with("switches  compiled"), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    let marked = |name: &str| format!("shows the label `{name}` as `exported_{name}`");
+    for (name, hint) in [("pod", "name it `k8s_pod_name`, or set"), ("job", "rename it, or set")] {
+        assert!(told.contains(&marked(name)) && told.contains(hint), "{name}:\n{told}");
+    }
+    assert_eq!(told.matches("warning: ").count(), 2, "{told}");
+    let library = fixture::file("../config/probes");
+    let output = kernel.tapster(directory.path(), &["check", "--offline", "-c", library.to_str().unwrap()]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!told.contains("exported_"), "{told}");
+}
+
 /// A file that is wrong, or that cannot be read, hides nothing of the others.
 #[test]
 fn every_file_of_a_directory_has_its_verdict() {

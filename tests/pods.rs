@@ -1,12 +1,15 @@
-//! Whose time it is: containers as runtimes make them, with programs in them that know how long they slept and waited; and
-//! many short cgroups, of which every event must be in some series.
+//! Whose time it is: containers as runtimes make them, with programs in them that know how long they slept and waited, also as
+//! Prometheus has it by the labels of its targets; and many short cgroups, of which every event must be in some series.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
 #![allow(clippy::cast_precision_loss, reason = "samples are f64, as Prometheus keeps them")]
 
 use tapster_testing as support;
 
 use std::{
+    fmt::Write as _,
     fs,
+    io::{Read, Write as _},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -15,10 +18,12 @@ use std::{
 use support::{
     cases::{Attempt, Cases, Outcome, Skip, say, unless_hidden},
     control::sleeps::{SleepControl, SwitchControl},
-    exporter::Tapster,
+    exporter::{Tapster, within},
     fixture,
-    metrics::{Metrics, whole},
-    pods::{self, Container, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Tree, Truth, Worst},
+    metrics::{Metrics, Sample, whole},
+    pods::{self, Container, LABELS, NONE, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Tree, Truth, Worst},
+    prometheus::Prometheus,
+    queries::{self, Role},
 };
 
 const PROBES: &str = "sched_container_off_cpu,sched_container_run_queue,site_who";
@@ -27,7 +32,7 @@ const SWITCHES: &str = "tapster_site_who_total";
 const PROGRAM: &str = "pods";
 /// The name of what it makes in a storm, while it sleeps.
 const STORM: &str = "storm";
-const GONE: (&str, &str) = ("container", "~gone");
+const GONE: (&str, &str) = (LABELS[2], "~gone");
 /// A cgroup is gone after two looks; they are a second apart, more on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a count is tried again that is short where a control at the same events lost some too (`support::control`).
@@ -160,6 +165,214 @@ fn resident_kib(tapster: &Tapster) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// Labels that the Prometheus Operator gives to a target of a `PodMonitor`, beside `instance`, which is the node.
+const TARGET: &str =
+    "namespace: monitoring, pod: tapster-x2k8q, container: tapster, endpoint: metrics, job: tapster";
+/// Instances that are the same exporter: scraped with the default, with labels of metrics that win, and with the relabelings of
+/// the documentation that keep the old names.
+const INSTANCES: [(&str, &str); 3] = [
+    ("default", ""),
+    ("honored", "honor_labels: true, "),
+    ("relabeled", "metric_relabel_configs: [RULES], "),
+];
+/// What kube-state-metrics says of the first container's pod.
+const OWNER: &str =
+    "kube_pod_owner{namespace=\"NAMESPACE\",pod=\"POD\",owner_kind=\"ReplicaSet\",owner_name=\"web\"} 1\n";
+
+/// The block of code in the documentation of labels of pods that contains this.
+fn documented(word: &str) -> String {
+    let text = fs::read_to_string(fixture::repository().join("docs/deploy.md")).unwrap();
+    let (_, section) = text.split_once("### Labels of pods\n").expect("there is such a section");
+    let blocks = section.split("\n## ").next().unwrap().split("```").skip(1).step_by(2);
+    let found = blocks.filter_map(|block| block.split_once('\n')).find(|(_, code)| code.contains(word));
+    found.unwrap_or_else(|| panic!("no block has `{word}`")).1.to_owned()
+}
+
+/// Serves a text as metrics until the test process ends.
+fn serve(text: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                text.len()
+            );
+            let _ = stream.write_all((head + &text).as_bytes());
+        }
+    });
+    address
+}
+
+/// A Prometheus that scrapes the exporter as each of the instances, and kube-state-metrics.
+fn scraping(tapster: SocketAddr, owner: &str, directory: &Path) -> Result<Prometheus, Skip> {
+    let relabelings = documented("metric_relabel_configs");
+    let rules: Vec<&str> = relabelings.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
+    assert_eq!(rules.len(), 3, "{relabelings}");
+    let mut jobs = String::new();
+    for (instance, settings) in INSTANCES {
+        let settings = settings.replace("RULES", &rules.join(", "));
+        writeln!(
+            jobs,
+            "  - {{job_name: {instance}, {settings}static_configs: [{{targets: ['{tapster}'], labels: {{{TARGET}, instance: {instance}}}}}]}}"
+        )
+        .unwrap();
+    }
+    let states = serve(owner.to_owned());
+    writeln!(
+        jobs,
+        "  - {{job_name: states, honor_labels: true, static_configs: [{{targets: ['{states}'], labels: {{namespace: kube-system, pod: states}}}}]}}"
+    )
+    .unwrap();
+    let file = directory.join("documented.yaml");
+    // The default of a minute is longer than this test.
+    let rules = documented("record: namespace_pod_container");
+    fs::write(&file, rules.replace("    rules:", "    interval: 1s\n    rules:")).unwrap();
+    Prometheus::start_jobs(
+        &directory.join("prometheus"),
+        &format!("{jobs}rule_files: ['{}']\n", file.display()),
+    )
+}
+
+/// What Prometheus has of an instance in the families of containers.
+fn stored(prometheus: &Prometheus, instance: &str) -> Metrics {
+    let of = |name: &str| {
+        let series = prometheus.query(&format!("{name}{{instance=\"{instance}\"}}"));
+        let sample = |(labels, value): (serde_json::Value, f64)| Sample {
+            name: name.to_owned(),
+            labels: serde_json::from_value(labels).unwrap(),
+            value,
+        };
+        series.into_iter().map(sample).collect::<Vec<_>>()
+    };
+    Metrics([OFF_CPU, RUN_QUEUE].map(of).concat())
+}
+
+/// Container time by pod in Prometheus against the containers' own clocks, with labels of the target that are named alike.
+fn labels_of_targets() -> Outcome {
+    unless_hidden("pods: labels of targets", ATTEMPTS, scraped_by_targets)
+}
+
+fn scraped_by_targets() -> Result<Attempt<String>, Skip> {
+    let trees = Tree::all()?;
+    let (version, tree) = &trees[0];
+    let directory = tempfile::tempdir().unwrap();
+    let program = pods::build(directory.path())?;
+    // Two of pods, and one of none.
+    let all = Container::all(version);
+    let containers = [0, 1, 6].map(|number| all[number].clone());
+    pods::make(&tree.0, directory.path(), &containers)?;
+    let tapster = start(directory.path());
+    let [(_, namespace), (_, pod), _] = containers[0].labels();
+    let owner = OWNER.replace("NAMESPACE", namespace).replace("POD", pod);
+    let prometheus = scraping(tapster.address, &owner, directory.path())?;
+    for (instance, _) in INSTANCES {
+        prometheus.wait_value(&format!("up{{instance=\"{instance}\"}}"), 1.0);
+    }
+    let (switches, sleeps) = (SwitchControl::new(&[PROGRAM])?, SleepControl::new(&[PROGRAM], false)?);
+    let running = containers.each_ref().map(|container| {
+        let mut command = Command::new(&program);
+        command.arg("stay").arg(tree.0.join(&container.path)).arg(&tree.0).args(["100", "10", "0", "2"]);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    });
+    let truths = running.map(|child| Truth::parse(&line(child)));
+    let lost = switches.lost(PROGRAM) + sleeps.lost_wakeups(PROGRAM);
+    let last = tapster.scrape();
+    let (mut worst, nothing) = (Worst::within(TOLERANCE, TOLERANCE), Metrics::default());
+    for (instance, _) in INSTANCES {
+        for container in &containers {
+            let selector = container.labels().map(|(label, value)| format!("{label}=\"{value}\"")).join(", ");
+            for family in [OFF_CPU, RUN_QUEUE] {
+                let query = format!("sum({family}{{instance=\"{instance}\", {selector}}})");
+                prometheus.wait_value(&query, last.sum(family, &container.labels()));
+            }
+        }
+        let now = stored(&prometheus, instance);
+        for (container, truth) in containers.iter().zip(truths) {
+            if !worst.compare((&nothing, &now), container, truth) {
+                return Ok(Attempt::Short { why: format!("{instance}: {container:?} of {truth:?}"), lost });
+            }
+        }
+        // Nothing is of tapster's own pod, and what is of no container says so.
+        for sample in &now.0 {
+            for label in LABELS {
+                let value = sample
+                    .labels
+                    .get(label)
+                    .unwrap_or_else(|| panic!("{instance}: no `{label}`: {sample:?}"));
+                assert!(!["tapster", "tapster-x2k8q", "monitoring"].contains(&value.as_str()), "{sample:?}");
+            }
+        }
+        assert!(
+            now.sum(OFF_CPU, &LABELS.map(|label| (label, NONE))) > 0.0,
+            "{instance}: nothing is of the host"
+        );
+        // The old names: only with the relabelings they are the containers'.
+        let of_pod = now.sum(RUN_QUEUE, &[("pod", pod)]);
+        if instance == "relabeled" {
+            assert!(
+                (of_pod - last.sum(RUN_QUEUE, &containers[0].labels())).abs() < 1e-6,
+                "{of_pod} s of {pod}"
+            );
+        } else {
+            assert!(of_pod == 0.0, "{instance}: the label `pod` is the target's, not {pod}");
+        }
+    }
+    let blocked = |container: &Container| {
+        let mut command = Command::new(&program);
+        command.arg("blocked").arg(tree.0.join(&container.path)).args(["20", "50"]);
+        assert!(command.status().unwrap().success());
+    };
+    blocked(&containers[0]);
+    let answered = answered(&prometheus, &containers[0]);
+    let joined = documented("owner_kind, owner_name");
+    let is_joined = || {
+        let found = prometheus.query(&joined);
+        found.iter().any(|(labels, value)| {
+            labels["namespace"] == *namespace && labels["owner_name"] == "web" && *value > 0.0
+        })
+    };
+    assert!(within(PATIENCE, is_joined).is_some(), "{joined}\n{:?}", prometheus.query(&joined));
+    Ok(Attempt::Done(format!(
+        "{} containers, {worst}, whether labels are honored or not; {answered} shipped queries and a join answer",
+        containers.len()
+    )))
+}
+
+/// Asks Prometheus every shipped query that names pods, for each instance; returns how many there are.
+fn answered(prometheus: &Prometheus, container: &Container) -> usize {
+    let is_there = |labels: &serde_json::Value, role: &Role| {
+        let own = container.labels();
+        // A variable offers the values of one label.
+        let own = if *role == Role::Variable { &own[..1] } else { &own[..] };
+        own.iter().all(|(label, value)| labels[*label] == *value)
+    };
+    let mut count = 0;
+    for (instance, _) in INSTANCES {
+        let all = queries::all(&[("instance", instance)]);
+        for query in all.iter().filter(|query| {
+            LABELS.iter().any(|label| query.expr.contains(label)) || query.expr.contains("tapster_container_")
+        }) {
+            let answers =
+                || prometheus.query(&query.expr).iter().any(|(labels, _)| is_there(labels, &query.role));
+            let context = || format!("{instance}: {}: {:?}", query.place, prometheus.query(&query.expr));
+            assert!(within(PATIENCE, answers).is_some(), "{}", context());
+            if query.role == Role::Panel {
+                let found = prometheus.query(&query.expr);
+                let named = |labels: &serde_json::Value| {
+                    labels[LABELS[2]].as_str().is_some_and(|name| !name.starts_with('~') && name != "tapster")
+                };
+                assert!(found.iter().all(|(labels, _)| named(labels)), "{}", context());
+            }
+            count += 1;
+        }
+    }
+    assert!(count >= 4 * INSTANCES.len(), "only {count} queries name pods");
+    count
+}
+
 fn storm(count: u32, seconds: u32) -> Outcome {
     unless_hidden("pods: a storm", ATTEMPTS, || one_storm(count, seconds))
 }
@@ -228,6 +441,7 @@ fn whose_time_it_is() {
         return;
     };
     cases.run("containers", containers);
+    cases.run("labels of targets", labels_of_targets);
     cases.run("a short storm", || storm(1500, 8));
     cases.finish();
 }

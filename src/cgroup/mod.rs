@@ -32,8 +32,13 @@ use std::{
 pub use tapster_ebpf::probe::CgroupPart as Part;
 use tree::{CgroupLocation, CgroupLookup, CgroupTree};
 
-/// The text of all cgroups that are gone; it keeps the number of series low.
+/// The text of all cgroups that are gone; it keeps the number of series low. Like the two below it can be no name in Kubernetes,
+/// and is no empty label, in whose place Prometheus and OpenTelemetry put what they know of the exporter's own pod.
 pub const GONE: &str = "~gone";
+/// The text of what a cgroup has not: it is in no container, or its container in no pod.
+pub const NONE: &str = "~none";
+/// The pod, and its namespace, of a container that is in a pod whose name is not known.
+pub const UNKNOWN: &str = "~unknown";
 
 /// How long reading names of containers may take.
 const NAMES: TimeLimits = TimeLimits { first: Duration::from_secs(1), next: Duration::from_secs(1) };
@@ -46,7 +51,7 @@ const ROOT: u32 = 0;
 /// Bits of a key below the hierarchy's number.
 const ID_BITS: u32 = 48;
 
-/// The texts of a cgroup; empty if it has none.
+/// The texts of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct CgroupTexts {
     path: Arc<str>,
@@ -70,10 +75,23 @@ impl CgroupTexts {
         [&self.namespace, &self.pod, &self.container]
     }
 
-    fn gone() -> Self {
-        let gone: Arc<str> = GONE.into();
-        Self { path: gone.clone(), namespace: gone.clone(), pod: gone.clone(), container: gone }
+    fn all(text: &str) -> Self {
+        let text: Arc<str> = text.into();
+        Self { path: text.clone(), namespace: text.clone(), pod: text.clone(), container: text }
     }
+
+    fn gone() -> Self {
+        Self::all(GONE)
+    }
+
+    fn none() -> Self {
+        Self::all(NONE)
+    }
+}
+
+/// Whether a text of a cgroup is shared by what comes and goes, so that no series of it ends.
+pub fn is_endless(text: &str) -> bool {
+    text == GONE || text == NONE
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,21 +304,17 @@ impl CgroupCache {
 
     /// The texts of a cgroup, and whether its container has no name yet.
     fn describe(&self, location: &CgroupLocation) -> (CgroupTexts, bool) {
-        let empty: Arc<str> = "".into();
         let path = location.of_root();
-        let mut texts = CgroupTexts {
-            path: location.path.as_str().into(),
-            namespace: empty.clone(),
-            pod: empty.clone(),
-            container: empty,
-        };
+        let mut texts = CgroupTexts { path: location.path.as_str().into(), ..CgroupTexts::none() };
         let Some(container) = Container::in_path(path) else { return (texts, false) };
         texts.container = container.shown().into();
         let Container::Id(id) = &container else { return (texts, false) };
-        let named = self.logs.container(id);
-        let pod = named.map(|(pod, _)| pod).or_else(|| self.logs.pod(&pod_uid(path)?));
+        let (named, uid) = (self.logs.container(id), pod_uid(path));
+        let pod = named.map(|(pod, _)| pod).or_else(|| self.logs.pod(uid.as_ref()?));
         if let Some(pod) = pod {
             (texts.namespace, texts.pod) = (pod.namespace.as_str().into(), pod.name.as_str().into());
+        } else if uid.is_some() {
+            (texts.namespace, texts.pod) = (UNKNOWN.into(), UNKNOWN.into());
         }
         if let Some((_, name)) = named {
             texts.container = name.into();
@@ -350,8 +364,8 @@ impl CgroupCache {
     }
 }
 
-/// Replaces the texts of cgroups that are gone by [`GONE`], unless a living cgroup has the same texts. Empty texts stay: all
-/// cgroups outside of containers share them.
+/// Replaces the texts of cgroups that are gone by [`GONE`], unless a living cgroup has the same texts. [`NONE`] stays: all
+/// cgroups outside of containers share it.
 fn bury(entries: &mut HashMap<u64, CgroupEntry>) {
     let living = entries.values().filter(|entry| entry.state != CgroupState::Gone);
     let (mut paths, mut owners) = (HashSet::new(), HashSet::new());
@@ -361,7 +375,7 @@ fn bury(entries: &mut HashMap<u64, CgroupEntry>) {
     }
     for entry in entries.values_mut().filter(|entry| entry.state == CgroupState::Gone) {
         let gone = CgroupTexts::gone();
-        let is_nobody = entry.texts.owner().iter().all(|text| text.is_empty());
+        let is_nobody = entry.texts.owner().iter().all(|text| ***text == *NONE);
         if !is_nobody && !owners.contains(&entry.texts.owner().map(Arc::clone)) {
             (entry.texts.namespace, entry.texts.pod, entry.texts.container) =
                 (gone.namespace, gone.pod, gone.container);

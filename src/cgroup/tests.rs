@@ -16,6 +16,9 @@ use tempfile::TempDir;
 const A: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const B: &str = "ba9876543210fedcba9876543210fedcba9876543210fedcba9876543210fedc";
 
+/// The namespace, pod and container of a cgroup that is in none.
+const NOBODY: &str = "~none/~none/~none";
+
 /// A clock that only the test moves.
 #[derive(Clone, Default)]
 struct Millis(Arc<AtomicU64>);
@@ -161,7 +164,7 @@ fn who_is_missing_in_two_looks_is_gone() {
     machine.look(&cgroups, &keys);
     assert_eq!(keys.map(|key| cgroups.is_gone(key)), [false, true, false, true]);
     assert_eq!(path(&cgroups, left), "~gone");
-    assert_eq!(owner(&cgroups, left), "//", "it was no container's");
+    assert_eq!(owner(&cgroups, left), NOBODY, "it was no container's");
     assert_eq!(owner(&cgroups, never_seen), "~gone/~gone/~gone");
     // Its text is no longer requested.
     for _ in 0..4 {
@@ -181,16 +184,18 @@ fn containers_have_the_names_of_their_logs() {
     let docker = machine.make(&format!("cpu/docker/{B}"));
     let late = machine.make(&format!("cpu/kubepods/pod33/{A}"));
     let lxc = machine.make("cpu/lxc/box");
+    let nameless = machine.make(&format!("unified/kubepods/pod44/{}", A.replace('0', "7")));
     machine.log("web-1_shop_nginx", A, "/var/log/pods/shop_web-1_11-22/nginx/0.log");
     let cgroups = machine.open(LIMIT);
     for (key, expected) in [
         (web, "shop/web-1/nginx"),
         (inner, "shop/web-1/nginx"),
         (pause, "shop/web-1/ba9876543210"),
-        (slice, "//"),
-        (docker, "//ba9876543210"),
+        (slice, NOBODY),
+        (docker, "~none/~none/ba9876543210"),
         (late, "shop/web-1/nginx"),
-        (lxc, "//box"),
+        (lxc, "~none/~none/box"),
+        (nameless, "~unknown/~unknown/7123456789ab"),
     ] {
         assert_eq!(owner(&cgroups, key), expected);
     }
@@ -225,8 +230,13 @@ fn who_has_a_part_of_the_tree_passes_for_nobody() {
         hand_over(&machine, path);
     }
     let cgroups = machine.open(LIMIT);
-    let all =
-        [(posing, "//"), (below, "//"), (old, "//"), (own, "shop/web-1/nginx"), (inner, "shop/web-1/nginx")];
+    let all = [
+        (posing, NOBODY),
+        (below, NOBODY),
+        (old, NOBODY),
+        (own, "shop/web-1/nginx"),
+        (inner, "shop/web-1/nginx"),
+    ];
     for (key, expected) in all {
         assert_eq!(owner(&cgroups, key), expected, "{}", path(&cgroups, key));
     }
@@ -235,7 +245,7 @@ fn who_has_a_part_of_the_tree_passes_for_nobody() {
     machine.log("late-0_shop_nginx", A, "/elsewhere");
     cgroups.refresh();
     machine.look(&cgroups, &all.map(|(key, _)| key));
-    assert_eq!(owner(&cgroups, posing), "//");
+    assert_eq!(owner(&cgroups, posing), NOBODY);
 }
 
 #[test]
@@ -344,8 +354,8 @@ fn a_user_with_a_part_of_this_machines_tree_passes_for_nobody() {
         }
         let key = |own: &Own| mount.hierarchy << ID_BITS | own.0.metadata().unwrap().ino();
         let cgroups = Cgroups::new(&Host::default());
-        assert_eq!(owner(&cgroups, key(&posing)), "//", "{mount:?}");
-        assert_eq!(owner(&cgroups, key(&honest)), "//7123456789ab", "{mount:?}");
+        assert_eq!(owner(&cgroups, key(&posing)), NOBODY, "{mount:?}");
+        assert_eq!(owner(&cgroups, key(&honest)), "~none/~none/7123456789ab", "{mount:?}");
         drop(posing);
         tried += 1;
     }

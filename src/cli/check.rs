@@ -78,6 +78,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let mut diagnostics = config.diagnostics;
     let (probes, more) = tapster_ebpf::check::select(config.probes, &target);
     diagnostics.extend(more);
+    diagnostics.extend(tapster_ebpf::check::overruled(&probes));
     // Every probe is compiled even after an error, so that all errors are reported at once.
     let mut typeless = Vec::new();
     let mut compiled = Vec::new();

@@ -10,7 +10,7 @@ use super::{
     texts,
 };
 use crate::{
-    cgroup::{GONE, Part},
+    cgroup::{GONE, Part, is_endless},
     label::{Decode, number::unsigned},
 };
 use std::{
@@ -99,7 +99,7 @@ impl ProbeReader {
             let of = |index: &usize| self.cgroup_labels.iter().find(|(own, _)| own == index);
             let (places, parts): (Vec<usize>, Vec<Part>) = gone.iter().filter_map(of).copied().unzip();
             let own = || places.iter().map(|index| texts[*index].as_str());
-            if own().all(|text| text == GONE || text.is_empty()) {
+            if own().all(is_endless) {
                 return Vec::new();
             }
             let living = living.entry(places.clone()).or_insert_with(|| self.cgroups.living(&parts));

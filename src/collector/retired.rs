@@ -105,6 +105,7 @@ impl Retired {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::is_endless;
     use crate::collector::row::tests::{bytes, layout, metric};
     use tapster_ebpf::metric::{Counter, Gauge};
 
@@ -136,7 +137,7 @@ mod tests {
         fn settle(&mut self, living: &[&[&str]]) {
             let ending = |texts: &[String], gone: &[usize]| {
                 let own: Vec<&str> = gone.iter().map(|index| texts[*index].as_str()).collect();
-                let is_over = own.iter().all(|text| *text == GONE || text.is_empty());
+                let is_over = own.iter().all(|text| is_endless(text));
                 if is_over || living.contains(&own.as_slice()) { Vec::new() } else { gone.to_vec() }
             };
             let moves = self.retired.settle(ending, &self.metrics, &self.layout);
@@ -170,14 +171,14 @@ mod tests {
         rows.add(&["shop", "web", "read"], &[0, 1], 3);
         rows.add(&["shop", "web", "read"], &[0, 1], 4);
         rows.add(&["shop", "db", "read"], &[0, 1], 10);
-        rows.add(&["", "", "read"], &[0, 1], 100);
+        rows.add(&["~none", "~none", "read"], &[0, 1], 100);
         rows.add(&["~gone", "~gone", "write"], &[0, 1], 1000);
         rows.settle(&[&["shop", "web"]]);
-        let stays = [("//read", 100.0), ("shop/web/read", 7.0), ("~gone/~gone/write", 1000.0)];
-        assert_eq!(rows.all(), expected(&[&stays[..2], &[("~gone/~gone/read", 10.0)], &stays[2..]].concat()));
+        let (kept, none) = (("shop/web/read", 7.0), ("~none/~none/read", 100.0));
+        let before = ("~gone/~gone/write", 1000.0);
+        assert_eq!(rows.all(), expected(&[kept, ("~gone/~gone/read", 10.0), before, none]));
         rows.settle(&[]);
-        let ended = [("~gone/~gone/read", 17.0), ("~gone/~gone/write", 1000.0)];
-        assert_eq!(rows.all(), expected(&[&[("//read", 100.0)], &ended[..]].concat()));
+        assert_eq!(rows.all(), expected(&[("~gone/~gone/read", 17.0), before, none]));
         let moved = |from: &str| (from.to_owned(), "~gone/~gone/read".to_owned());
         assert_eq!(rows.moves, [moved("shop/db/read"), moved("shop/web/read")]);
     }

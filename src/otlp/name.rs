@@ -11,8 +11,12 @@ const UNITS: [(&str, &str); 5] =
 
 /// Labels for which the semantic conventions of OpenTelemetry have a name. `operation` is not among them: the values of
 /// `disk.io.direction` are `read` and `write` only.
-const ATTRIBUTES: [(&str, &str); 4] = [
+const ATTRIBUTES: [(&str, &str); 7] = [
     ("device", "system.device"),
+    ("k8s_namespace_name", "k8s.namespace.name"),
+    ("k8s_pod_name", "k8s.pod.name"),
+    ("k8s_container_name", "k8s.container.name"),
+    // As a site may call them.
     ("namespace", "k8s.namespace.name"),
     ("pod", "k8s.pod.name"),
     ("container", "k8s.container.name"),
@@ -50,14 +54,15 @@ fn suffix(family: &MetricFamily) -> (&str, &str) {
     (base, base.rsplit('_').next().unwrap_or(base))
 }
 
-/// The key of the attribute for a label.
-pub(super) fn attribute(label: &str, names: AttributeNames) -> &str {
-    match names {
-        AttributeNames::Prometheus => label,
-        AttributeNames::Semconv => {
-            ATTRIBUTES.iter().find(|(known, _)| *known == label).map_or(label, |(_, attribute)| attribute)
-        }
-    }
+/// The key of the attribute for a label, one of those of a family. No two labels have the same: a receiver keeps one attribute of
+/// each key. Where a site has both `pod` and `k8s_pod_name`, the latter gets the name of the conventions, to which Prometheus'
+/// translation gives that label back.
+pub(super) fn attribute<'l>(label: &'l str, labels: &[String], names: AttributeNames) -> &'l str {
+    let AttributeNames::Semconv = names else { return label };
+    let Some((_, key)) = ATTRIBUTES.iter().find(|(known, _)| *known == label) else { return label };
+    let mut meant = ATTRIBUTES.iter().filter(|(_, other)| other == key).map(|(known, _)| known);
+    let first = meant.find(|known| labels.iter().any(|own| own == *known));
+    if first.is_none_or(|first| *first == label) { key } else { label }
 }
 
 #[cfg(test)]
@@ -87,9 +92,25 @@ mod tests {
 
     #[test]
     fn attributes_keep_the_label_unless_asked() {
-        assert_eq!(attribute("pod", AttributeNames::Prometheus), "pod");
-        assert_eq!(attribute("pod", AttributeNames::Semconv), "k8s.pod.name");
-        assert_eq!(attribute("device", AttributeNames::Semconv), "system.device");
-        assert_eq!(attribute("operation", AttributeNames::Semconv), "operation");
+        for (labels, keys) in [
+            (&["device", "operation"][..], &["system.device", "operation"][..]),
+            (&["pod"], &["k8s.pod.name"]),
+            (&["k8s_pod_name", "k8s_container_name"], &["k8s.pod.name", "k8s.container.name"]),
+            (&["pod", "k8s_pod_name"], &["pod", "k8s.pod.name"]),
+        ] {
+            let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+            let named =
+                |names| labels.iter().map(|label| attribute(label, &labels, names)).collect::<Vec<_>>();
+            assert_eq!(named(AttributeNames::Prometheus), labels);
+            assert_eq!(named(AttributeNames::Semconv), keys);
+        }
+    }
+
+    /// What a receiver makes of the conventions' names is what a scrape has.
+    #[test]
+    fn attributes_of_pods_translate_to_the_labels_of_a_scrape() {
+        for (label, key) in ATTRIBUTES.iter().filter(|(label, _)| label.starts_with("k8s_")) {
+            assert_eq!(key.replace('.', "_"), *label);
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Point {
 /// The attributes of a series. Prometheus treats an empty label as none, so it becomes no attribute.
 fn attributes(family: &MetricFamily, labels: &[String], names: AttributeNames) -> Vec<KeyValue> {
     let pairs = family.label_names.iter().zip(labels).filter(|(_, value)| !value.is_empty());
-    pairs.map(|(label, value)| text(name::attribute(label, names), value)).collect()
+    pairs.map(|(label, value)| text(name::attribute(label, &family.label_names, names), value)).collect()
 }
 
 /// An attribute with a text.

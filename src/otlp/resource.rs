@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 /// Variables that are commonly filled by Kubernetes' downward API, and their attributes. Names without
 /// `K8S_` have other meanings elsewhere, so they count in a pod only.
-const KUBERNETES: [(&str, &[&str]); 6] = [
+///
+/// `k8s.namespace.name`, `k8s.pod.name` and `k8s.container.name` are left to the points: where a receiver makes attributes of the
+/// resource attributes of each point, those of tapster's own pod would win over those of the pods that it measures. The node and
+/// the UID say which pod pushed.
+const KUBERNETES: [(&str, &[&str]); 3] = [
     ("k8s.cluster.name", &["K8S_CLUSTER_NAME"]),
     ("k8s.node.name", &["K8S_NODE_NAME", "NODE_NAME"]),
-    ("k8s.namespace.name", &["K8S_NAMESPACE_NAME", "K8S_NAMESPACE", "POD_NAMESPACE"]),
-    ("k8s.pod.name", &["K8S_POD_NAME", "POD_NAME"]),
     ("k8s.pod.uid", &["K8S_POD_UID", "POD_UID"]),
-    ("k8s.container.name", &["K8S_CONTAINER_NAME", "CONTAINER_NAME"]),
 ];
 /// Kubernetes sets it in every pod.
 const IN_A_POD: &str = "KUBERNETES_SERVICE_HOST";
@@ -139,10 +140,12 @@ mod tests {
         assert!(!bare.keys().any(|key| key.starts_with("k8s.")), "{bare:?}");
         let given =
             [("service.name".to_owned(), "mine".to_owned()), ("deployment".to_owned(), "test".to_owned())];
-        let elsewhere = |name: &str| (name == "CONTAINER_NAME").then(|| "a program's own".to_owned());
+        let elsewhere = |name: &str| (name == "POD_UID").then(|| "a program's own".to_owned());
         assert_eq!(found(&resource(&host, &elsewhere, &[])), bare);
         let variables = |name: &str| match name {
             "NODE_NAME" => Some("worker-3".to_owned()),
+            "POD_NAMESPACE" | "K8S_POD_NAME" | "CONTAINER_NAME" => Some("tapster".to_owned()),
+            "POD_UID" => Some("0a1b".to_owned()),
             IN_A_POD => Some("10.0.0.1".to_owned()),
             _ => None,
         };
@@ -152,10 +155,15 @@ mod tests {
             ("service.name", "mine"),
             ("deployment", "test"),
             ("k8s.node.name", "worker-3"),
+            ("k8s.pod.uid", "0a1b"),
             ("service.instance.id", "worker-3"),
             ("host.name", "worker-3"),
         ] {
             assert_eq!(all.get(key), Some(&value), "{key}");
+        }
+        // They are of the pods that are measured.
+        for key in ["k8s.namespace.name", "k8s.pod.name", "k8s.container.name"] {
+            assert_eq!(all.get(key), None, "{key}");
         }
     }
 }

@@ -15,6 +15,9 @@ use std::{
 /// Families of the library, and labels that identify a container in their series.
 pub const OFF_CPU: &str = "tapster_container_off_cpu_seconds_total";
 pub const RUN_QUEUE: &str = "tapster_container_run_queue_seconds_total";
+pub const LABELS: [&str; 3] = ["k8s_namespace_name", "k8s_pod_name", "k8s_container_name"];
+/// Their text for what is in no container, or in no pod.
+pub const NONE: &str = "~none";
 
 /// Names that runtimes give to the cgroup of a container: `UID` and `FLAT` stand for the pod's, `ID` for the container's. Then
 /// whether it has a log.
@@ -60,7 +63,7 @@ impl Container {
         let (namespace, pod) = (format!("ns-{version}"), format!("{name}-7d4b9c"));
         let log = format!("{pod}_{namespace}_app-{name}-{id}.log");
         let log = (log, format!("/var/log/pods/{namespace}_{pod}_{uid}/app-{name}/0.log"));
-        let named = |text: String| if has_log { text } else { String::new() };
+        let named = |text: String| if has_log { text } else { NONE.to_owned() };
         Self {
             label: if has_log { format!("app-{name}") } else { id[..12].to_owned() },
             namespace: named(namespace),
@@ -78,7 +81,7 @@ impl Container {
     }
 
     pub fn labels(&self) -> [(&str, &str); 3] {
-        [("namespace", &self.namespace), ("pod", &self.pod), ("container", &self.label)]
+        [(LABELS[0], &self.namespace), (LABELS[1], &self.pod), (LABELS[2], &self.label)]
     }
 }
 

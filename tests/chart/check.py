@@ -187,6 +187,7 @@ ENDPOINT = closed(
             }
         ),
         "basicAuth": closed({"username": REFERENCE, "password": REFERENCE}, ["username", "password"]),
+        "honorLabels": {"type": "boolean"},
         "relabelings": {"type": "array", "items": RELABELING},
         "metricRelabelings": {"type": "array", "items": RELABELING},
     },
@@ -751,6 +752,7 @@ def case_monitoring(rendered):
         spec["podMetricsEndpoints"][0]["relabelings"][0]["targetLabel"] == "instance",
         "monitoring: instance is not the node",
     )
+    expect("honorLabels" not in spec["podMetricsEndpoints"][0], "monitoring: labels of the target lose unasked")
     expect(
         spec["scrapeNativeHistograms"] is True and spec["scrapeProtocols"][0] == "PrometheusProto",
         "monitoring: native histograms are not kept",
@@ -768,6 +770,7 @@ def case_service_monitor(rendered):
     expect(
         len(spec["endpoints"][0]["relabelings"]) == 1, "service-monitor: instance is the node although it should not be"
     )
+    expect(spec["endpoints"][0]["honorLabels"] is True, "service-monitor: labels of the target win although they should not")
     policy = rendered.one("NetworkPolicy")["spec"]
     expect(
         policy["egress"][1]

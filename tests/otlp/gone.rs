@@ -8,7 +8,7 @@ use crate::{
         exporter::{Tapster, within},
         fixture,
         metrics::whole,
-        pods::Tree,
+        pods::{LABELS, NONE, Tree},
     },
 };
 use std::{fs, path::Path, process::Command, thread::sleep, time::Duration};
@@ -68,8 +68,8 @@ fn lives(count: u32) -> Outcome {
     // A sleeper that slept before it was moved was counted where this test is, which is no container.
     let is_over = || {
         let metrics = tapster.scrape();
-        let containers = metrics.values(SWITCHES, &[], "container");
-        !containers.is_empty() && containers.iter().all(|name| matches!(name.as_str(), "" | "~gone"))
+        let containers = metrics.values(SWITCHES, &[], LABELS[2]);
+        !containers.is_empty() && containers.iter().all(|name| matches!(name.as_str(), NONE | "~gone"))
     };
     assert!(within(Duration::from_secs(30), is_over).is_some(), "rows of cgroups that are gone stay");
     let before = receiver.received().len();
@@ -83,7 +83,7 @@ fn lives(count: u32) -> Outcome {
         {
             pushed += count;
             names += 1;
-            if labels.get("container").is_some_and(|container| container == "~gone") {
+            if labels.get(LABELS[2]).is_some_and(|container| container == "~gone") {
                 gone += count;
             }
         }

@@ -2,6 +2,8 @@
 // processor for so long, and goes on to the other cgroup. Says as one line of JSON how long it slept, by its own clock, and how
 // long it waited for the processor, by the kernel's count, at least and at most.
 //
+// pods blocked CGROUP SLEEPS MILLISECONDS: enters a cgroup and is blocked there so often and so long.
+//
 // pods storm COUNT SECONDS CGROUP…: makes so many cgroups in that time, below those given in turn, each named like a
 // container; a process enters it, sleeps three times and ends, and the cgroup is removed. Says as one line of JSON how often
 // these processes left the processor by themselves while they were called `storm`, at least and at most.
@@ -83,6 +85,25 @@ static int stay(char **arguments)
     return 0;
 }
 
+static int blocked(char **arguments)
+{
+    int sleeps = atoi(arguments[1]);
+    double length = atof(arguments[2]) / 1e3;
+    if (enter(arguments[0]))
+        return 1;
+    for (int i = 0; i < sleeps; i++) {
+        // Whoever makes a process so sleeps uninterruptibly until that has ended.
+        pid_t child = vfork();
+        if (child == 0) {
+            pause_for(length);
+            _exit(0);
+        }
+        if (child < 0 || waitpid(child, 0, 0) != child)
+            return 1;
+    }
+    return 0;
+}
+
 static long switches(void)
 {
     struct rusage usage;
@@ -148,6 +169,8 @@ int main(int count, char **arguments)
 {
     if (count == 8 && !strcmp(arguments[1], "stay"))
         return stay(arguments + 2);
+    if (count == 5 && !strcmp(arguments[1], "blocked"))
+        return blocked(arguments + 2);
     if (count >= 5 && !strcmp(arguments[1], "storm"))
         return storm(count - 2, arguments + 2);
     return 2;

@@ -11,6 +11,7 @@ mod lvalue;
 mod meeting;
 mod scope;
 mod stack;
+mod target_label;
 mod text;
 mod waiting;
 
@@ -25,6 +26,7 @@ use crate::{
 };
 use scope::{Problem, Problems, SavedValue, is_reserved};
 use std::collections::{HashMap, HashSet};
+pub use target_label::overruled;
 
 /// Largest key of a row or a start, bytes; a program has 512 bytes of stack.
 pub const MAX_KEY: u32 = 256;

@@ -201,6 +201,9 @@ interval: {{ . }}
 {{- with $monitor.scrapeTimeout }}
 scrapeTimeout: {{ . }}
 {{- end }}
+{{- if $monitor.honorLabels }}
+honorLabels: true
+{{- end }}
 {{- if or $monitor.instanceIsNode $monitor.relabelings }}
 relabelings:
   {{- if $monitor.instanceIsNode }}

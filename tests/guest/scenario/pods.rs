@@ -5,7 +5,7 @@ use crate::{
     machine::Results,
     support::{
         metrics::whole,
-        pods::{Container, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Truth, Worst},
+        pods::{Container, LABELS, OFF_CPU, RUN_QUEUE, Storm, TOLERANCE, Truth, Worst},
     },
 };
 
@@ -42,7 +42,7 @@ fn arrangement(results: &Results, name: &str, versions: &[&str]) -> String {
     let sum = |labels: &[(&str, &str)]| whole(gone.sum(SWITCHES, labels));
     let all = sum(&[]);
     assert!((storm.least..=storm.most).contains(&all), "{name}: {all} switches of {storm:?}");
-    assert_eq!(all, sum(&[("container", "~gone"), ("cgroup", "~gone")]), "{name}: all are gone");
+    assert_eq!(all, sum(&[(LABELS[2], "~gone"), ("cgroup", "~gone")]), "{name}: all are gone");
     assert_eq!(whole(gone.sum("tapster_probe_series", &[("probe", "site_who")])), 0, "{name}: rows are left");
     format!(
         "{name}: {} containers, {worst}, {all} of {} to {} switches",
