@@ -33,7 +33,7 @@ impl HistogramValue {
         }
         let rank = q.clamp(0.0, 1.0) * precise(count);
         match &self.native {
-            Some(native) => Some(self.native_quantile(native, rank)),
+            Some(native) => Some(Self::native_quantile(native, rank)),
             None => self.classic_quantile(rank),
         }
     }
@@ -87,7 +87,7 @@ impl HistogramValue {
         Some((low.max(lower(own)).min(high), high))
     }
 
-    fn native_quantile(&self, native: &Native, rank: f64) -> f64 {
+    fn native_quantile(native: &Native, rank: f64) -> f64 {
         let mut below = precise(native.zero_count);
         if native.zero_count > 0 && rank <= below {
             return native.zero_threshold * rank / below;
