@@ -78,8 +78,8 @@ impl DoubtPeriod {
     }
 }
 
-/// Whether a text of the label at an index is taken.
-type Takes<'t> = &'t dyn Fn(usize, &str) -> bool;
+/// Whether starts with this text in the label at this index are shown.
+type IsShown<'a> = &'a dyn Fn(usize, &str) -> bool;
 
 /// The families of these starts, by the labels that are known of them. `rows` are the labels of pairs that ended: without a
 /// waiting start they get 0. `now_ns` is later than all starts.
@@ -87,7 +87,7 @@ pub(super) fn families(
     (waiting, layout): (&Waiting, &StartLayout),
     starts: &[Start],
     now_ns: u64,
-    (decoders, takes): (&mut [Box<dyn Decode>], Takes<'_>),
+    (decoders, takes): (&mut [Box<dyn Decode>], IsShown<'_>),
     rows: &[Arc<[String]>],
     (names, origin): (&[String], &Origin),
 ) -> Vec<MetricFamily> {

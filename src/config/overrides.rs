@@ -35,8 +35,8 @@ fn written_out(flag: &str) -> String {
         return flag.to_owned();
     }
     let [first, rest @ ..] = names.as_slice() else { return flag.to_owned() };
-    let value = rest.iter().rev().fold(value.to_owned(), |value, name| format!("{{{name}: {value}}}"));
-    format!("{first}: {value}")
+    let opened = rest.join(": {");
+    format!("{first}: {{{opened}: {value}{}", "}".repeat(rest.len()))
 }
 
 /// The overrides of files, then of flags. Of two flags the later one goes before the other; files have no order, so two must not
