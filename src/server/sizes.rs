@@ -71,7 +71,9 @@ mod tests {
         let size = |series| Size { series, bytes: 10 * series };
         let of = |format, families: &[(&str, u64)]| {
             let mut sizes = ScrapeSizes::of(format);
-            families.iter().for_each(|(name, series)| sizes.add((*name).into(), size(*series)));
+            for (name, series) in families {
+                sizes.add((*name).into(), size(*series));
+            }
             sizes
         };
         let last = LastSizes::default();
