@@ -1,5 +1,6 @@
 //! Shipped probes that a configuration adjusts: each setting in a real exporter, with I/O on loop devices.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is a test's report")]
+#![allow(clippy::unnecessary_wraps, reason = "cases are alike")]
 
 use tapster_testing as support;
 
