@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-/// SeriesCourses of each series.
+/// Courses of each series.
 const VARIANTS: usize = 256;
 /// The last sample, in seconds: a fixed time, so that each run counts the same samples.
 pub(crate) const NOW: i64 = 1_790_000_000;
