@@ -64,7 +64,7 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<u8> {
             tell!("{}", error.to_string().trim_end());
         }
         let is_right = settings.is_ok() && config.unread.is_empty();
-        return kernels::check(&args.kernels, config, is_right);
+        return kernels::check(&args.kernels, &config, is_right);
     }
     let kernel = Kernel::detect(&args.host.host());
     let is_right = config.diagnostics.is_empty() && config.unread.is_empty();

@@ -28,8 +28,8 @@ const NAMED: usize = 6;
 #[derive(Args, Debug)]
 pub struct KernelArgs {
     /// Say for a kernel that does not run here whether the probes compile on it: its BTF (a copy of /sys/kernel/btf/vmlinux), a
-    /// vmlinux or boot image, a file of BTFHub (.btf.tar.xz), a copy of a host's files, or a directory of several. May be given
-    /// several times; needs no rights and nothing of this host
+    /// vmlinux or boot image, an archive (.tar, .tar.xz, .tar.gz), a copy of a host's files, or a directory of several. May be
+    /// given several times; needs no rights and nothing of this host
     #[arg(long, value_name = "FILE|DIR")]
     pub btf: Vec<PathBuf>,
     /// The version of that kernel, where neither the file nor its name tells it
@@ -121,7 +121,7 @@ struct KernelSurvey {
 }
 
 /// Compiles the probes for each kernel. `is_right` says whether nothing else of the configuration is wrong.
-pub(super) fn check(args: &KernelArgs, config: Config, is_right: bool) -> anyhow::Result<u8> {
+pub(super) fn check(args: &KernelArgs, config: &Config, is_right: bool) -> anyhow::Result<u8> {
     let places = match offline::places(&args.btf) {
         Ok(places) => places,
         Err(missing) => {

@@ -85,7 +85,7 @@ fn classes(btf: &Btf, name: &str) -> Vec<TypeId> {
         .collect()
 }
 
-/// KernelTypes of a function's parameters without the first, which all such functions have.
+/// Types of a function's parameters without the first, which all such functions have.
 fn arguments(btf: &Btf, function: &str) -> Option<Vec<TypeId>> {
     let prototype = btf.target(btf.find(function, BtfKind::Func)?);
     Some(btf.parameters(prototype).into_iter().skip(1).map(|(_, ty)| ty).collect())
@@ -128,7 +128,7 @@ fn system_call(btf: &Btf, name: &str) -> EventFormat {
     };
     let has = |prefix: &&str| btf.find(&format!("{prefix}{call}"), BtfKind::Func).is_some();
     // Without `CONFIG_FTRACE_SYSCALLS` there is no description of system calls.
-    if !ENTRIES.iter().any(|prefix| has(&prefix)) || btf.find("syscall_metadata", BtfKind::Struct).is_none() {
+    if !ENTRIES.iter().any(|prefix| has(prefix)) || btf.find("syscall_metadata", BtfKind::Struct).is_none() {
         return EventFormat::Absent;
     }
     if is_exit {

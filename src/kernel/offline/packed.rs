@@ -132,7 +132,7 @@ fn within(bytes: Vec<u8>, depth: u32) -> Result<Vec<KernelTypes>, FileRefusal> {
     )
 }
 
-/// KernelTypes of a kernel's ELF file.
+/// Types of a kernel's ELF file.
 pub(super) fn of_elf(
     machine: u16,
     section: Option<Vec<u8>>,
