@@ -28,8 +28,8 @@ const NAMED: usize = 6;
 #[derive(Args, Debug)]
 pub struct KernelArgs {
     /// Say for a kernel that does not run here whether the probes compile on it: its BTF (a copy of /sys/kernel/btf/vmlinux), a
-    /// vmlinux or boot image, a file of `BTFHub` (.btf.tar.xz), a copy of a host's files, or a directory of several. May be given
-    /// several times; needs no rights and nothing of this host
+    /// vmlinux or boot image, an archive (.tar, .tar.xz, .tar.gz), a copy of a host's files, or a directory of several. May be
+    /// given several times; needs no rights and nothing of this host
     #[arg(long, value_name = "FILE|DIR")]
     pub btf: Vec<PathBuf>,
     /// The version of that kernel, where neither the file nor its name tells it

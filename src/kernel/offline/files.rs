@@ -180,7 +180,7 @@ pub(super) fn version(name: &str) -> Option<KernelVersion> {
     versions.all(|other| other == first).then(|| KernelVersion::parse(first)).flatten()
 }
 
-/// The processor in a path, by the names that distributions and `BTFHub` have for it.
+/// The processor in a path, by the names that distributions have for it.
 pub(super) fn arch(path: &str) -> Option<Arch> {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let mut found = words.filter_map(|word| match word {
