@@ -14,7 +14,7 @@ use std::{
 use tapster_ebpf::{
     declaration,
     diagnostic::{Diagnostic, SourceFile, nearest},
-    probe::{Library, Otlp, Probe, ProbeFile, Reason},
+    probe::{DeviceGroup, Library, Otlp, Probe, ProbeFile, Reason},
     yaml::{self, MAX_BYTES},
 };
 
@@ -127,6 +127,8 @@ pub struct Config {
     pub probes: Vec<Probe>,
     /// Reasons of sleeps besides the shipped ones.
     pub reasons: Vec<Reason>,
+    /// Groups of devices, in the order of the files.
+    pub device_groups: Vec<DeviceGroup>,
     /// Destinations of metrics.
     pub otlp: Option<Otlp>,
     /// Mistakes in files.
@@ -330,8 +332,8 @@ impl Config {
                 return Ok(());
             }
         };
-        let (ProbeFile { library: from_library, probes, reasons, otlp }, diagnostics) =
-            declaration::parse(&source);
+        let (file, diagnostics) = declaration::parse(&source);
+        let ProbeFile { library: from_library, probes, reasons, device_groups, otlp } = file;
         self.goes(otlp);
         self.diagnostics.extend(diagnostics);
         let is_named = |probe: &Probe| request.probes.iter().any(|word| is_called(probe, word));
@@ -340,6 +342,7 @@ impl Config {
         self.probes.extend(on);
         self.off.extend(off);
         self.reasons.extend(reasons);
+        self.device_groups.extend(device_groups);
         match from_library {
             Library::None => {}
             Library::All => self.probes.extend(library.iter().filter(|probe| probe.enabled).cloned()),

@@ -130,7 +130,7 @@ impl Configuration {
     }
 
     fn read(&self) -> Result<Read, String> {
-        let Config { probes, reasons, otlp, diagnostics, strangers: _, off: _, unread: _ } =
+        let Config { probes, reasons, device_groups, otlp, diagnostics, strangers: _, off: _, unread: _ } =
             config::load(&self.request).map_err(|error| error.to_string())?;
         if diagnostics.iter().any(Diagnostic::is_error) {
             return Err(said(&diagnostics));
@@ -156,6 +156,7 @@ impl Configuration {
         if !pending.is_empty() {
             tracing::warn!("{pending}");
         }
+        self.exporter.set_device_groups(&device_groups);
         Ok(Read { exchange: self.exporter.exchange(&probes, reasons, &kernel), pending })
     }
 

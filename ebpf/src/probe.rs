@@ -1,6 +1,7 @@
 //! A probe as declared: what stands in the YAML, checked for form but not yet against a kernel.
 
 mod decoder;
+mod device_group;
 mod kernel;
 mod reason;
 mod waiting;
@@ -9,6 +10,7 @@ pub use crate::metric::MetricKind;
 pub use crate::point::{AttachPoint, Root};
 pub use crate::unit::{UNITS, Unit};
 pub use decoder::*;
+pub use device_group::*;
 pub use kernel::*;
 pub use reason::*;
 pub use waiting::*;
@@ -30,6 +32,8 @@ pub struct ProbeFile {
     pub probes: Vec<Probe>,
     /// The reasons that could be read, in their order.
     pub reasons: Vec<Reason>,
+    /// The groups of devices that could be read, in their order.
+    pub device_groups: Vec<DeviceGroup>,
     /// Where metrics go.
     pub otlp: Option<Otlp>,
 }

@@ -1,7 +1,7 @@
 //! An md array from its directory in sysfs.
 
-use super::{Array, Kind, Member, Named, sysfs};
-use crate::name;
+use super::{Array, Kind, Member, Named};
+use crate::{host::sysfs, name};
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 /// The level of a container, as mdadm calls it; the kernel has no word for it.

@@ -4,8 +4,29 @@ use std::collections::BTreeMap;
 use tapster::{config, family::Kind};
 
 /// Families about arrays and names of devices, from the topology; `tests/rules.rs` compares them with those of a topology.
-pub const ARRAYS: [(&str, &[&str]); 8] = [
-    ("tapster_block_device_info", &["device", "kind", "name"]),
+pub const ARRAYS: [(&str, &[&str]); 9] = [
+    (
+        "tapster_block_device_info",
+        &[
+            "device",
+            "kind",
+            "name",
+            "disk",
+            "model",
+            "vendor",
+            "serial",
+            "wwn",
+            "revision",
+            "path",
+            "transport",
+            "enclosure",
+            "slot",
+            "rotational",
+            "scheduler",
+            "group",
+        ],
+    ),
+    ("tapster_block_device_backing_info", &["device", "backing_device", "backing_file"]),
     ("tapster_raid_member_info", &["array", "level", "member", "slot", "state"]),
     ("tapster_raid_array_info", &["array", "level", "kind", "name"]),
     ("tapster_raid_array_disks", &["array"]),

@@ -13,7 +13,7 @@ use crate::{
 
 /// How names of families begin that the exporter has about itself, its web server, its pushes, arrays and other sources; without
 /// `_` at the end a whole name.
-const OWN: [&str; 16] = [
+const OWN: [&str; 17] = [
     "probe_",
     "scrape_",
     "config_",
@@ -27,6 +27,7 @@ const OWN: [&str; 16] = [
     "raid_array_",
     "block_unseen_",
     "block_device_info",
+    "block_device_backing_info",
     "raid_member_info",
     "online_cpus",
     "ready",

@@ -2,6 +2,7 @@
 //!
 //! As many mistakes as possible are reported at once, each where it stands.
 
+mod device_group;
 mod effect;
 mod event;
 mod keys;
@@ -48,6 +49,8 @@ pub fn parse(file: &Arc<SourceFile>) -> (ProbeFile, Vec<Diagnostic>) {
             if let Some(fields) = reader.fields(&root, keys::FILE, "the file") {
                 result.library = fields.get("library").map_or(Library::None, |node| reader.library(node));
                 result.reasons = fields.get("reasons").map(|node| reader.reasons(node)).unwrap_or_default();
+                result.device_groups =
+                    fields.get("device_groups").map(|node| reader.device_groups(node)).unwrap_or_default();
                 result.otlp = reader.otlp(fields.get("exporters"), fields.get("otlp"));
                 for node in fields.get("probes").map(|node| reader.list(node, "probes")).unwrap_or_default() {
                     if result.probes.len() == MAX_PROBES {
